@@ -1,0 +1,336 @@
+/** What a class of fault means for whoever asked: HTTP status, CLI exit code, and whether trying again can help. */
+export const ERROR_CLASSES = {
+  invalid: { http: 400, exit: 2, retry: 'never' },
+  unauthenticated: { http: 401, exit: 3, retry: 'never' },
+  denied: { http: 403, exit: 3, retry: 'never' },
+  missing: { http: 404, exit: 4, retry: 'never' },
+  conflict: { http: 409, exit: 5, retry: 'after a change' },
+  exhausted: { http: 429, exit: 6, retry: 'later' },
+  cancelled: { http: 409, exit: 7, retry: 'your choice' },
+  unsupported: { http: 501, exit: 8, retry: 'never' },
+  unavailable: { http: 503, exit: 9, retry: 'later' },
+  corrupt: { http: 502, exit: 10, retry: 'never' },
+  bug: { http: 500, exit: 70, retry: 'never' },
+} as const;
+
+export type ErrorClass = keyof typeof ERROR_CLASSES;
+
+/** One row of the table. */
+export interface ErrorRow<Detail> {
+  readonly class: ErrorClass;
+  /** Overrides the status of the class; only where HTTP has a more exact word. */
+  readonly http?: number;
+  readonly message: (detail: Detail) => string;
+  /** One imperative sentence: the next step. */
+  readonly hint: string;
+}
+
+/** Ties a row's message to the details it needs. */
+function row<Detail>(row: ErrorRow<Detail>): ErrorRow<Detail> {
+  return row;
+}
+
+/**
+ * Every fault we raise on purpose. Codes are public and never renamed; messages are for people and may change.
+ * `docs/errors.md` is generated from this table.
+ */
+export const ERRORS = {
+  ARGUMENT_INVALID: row<{ reason: string }>({
+    class: 'invalid',
+    message: ({ reason }) => reason,
+    hint: 'Correct the named argument and try again.',
+  }),
+  TAG_INVALID: row<{ tag: string }>({
+    class: 'invalid',
+    message: ({ tag }) => `"${tag}" is not a tag`,
+    hint: 'Use at most 256 characters of a-z 0-9 _ - separated by : / or . such as common/python-ml/python:3.11-slim.',
+  }),
+  REFERENCE_INVALID: row<{ reference: string; reason: string }>({
+    class: 'invalid',
+    message: ({ reference, reason }) => `"${reference}" is not an image reference: ${reason}`,
+    hint: 'Use docker://registry/repository:tag, oci://…, or a short name such as python:3.11-slim.',
+  }),
+  PATH_INVALID: row<{ path: string; reason: string }>({
+    class: 'invalid',
+    message: ({ path, reason }) => `path ${JSON.stringify(path)}: ${reason}`,
+    hint: 'Use an absolute path inside the image.',
+  }),
+  PATTERN_INVALID: row<{ pattern: string; reason: string }>({
+    class: 'invalid',
+    message: ({ pattern, reason }) => `pattern ${JSON.stringify(pattern)}: ${reason}`,
+    hint: 'Use a regular expression without look-around or back-references.',
+  }),
+  CONFIG_INVALID: row<{ setting: string; reason: string }>({
+    class: 'invalid',
+    message: ({ setting, reason }) => `setting ${setting}: ${reason}`,
+    hint: 'Run "contree --help" for the settings and their values.',
+  }),
+  ARCHIVE_INVALID: row<{ reason: string }>({
+    class: 'invalid',
+    message: ({ reason }) => `not an archive we can import: ${reason}`,
+    hint: 'Give a docker-save archive, an OCI layout, or a tar of a root filesystem (plain, gzip or zstd).',
+  }),
+  TOKEN_MISSING: row<unknown>({
+    class: 'unauthenticated',
+    message: () => 'no token was given',
+    hint: 'Send "Authorization: Bearer <token>"; "contree token create" makes one.',
+  }),
+  TOKEN_INVALID: row<unknown>({
+    class: 'denied',
+    message: () => 'the token is unknown or has expired',
+    hint: 'Make a new one with "contree token create".',
+  }),
+  PERMISSION_MISSING: row<{ permission: string }>({
+    class: 'denied',
+    message: ({ permission }) => `the token lacks the permission "${permission}"`,
+    hint: 'Ask for a token with that permission; whoami shows the ones this token has.',
+  }),
+  REGISTRY_DENIED: row<{ registry: string; status: number }>({
+    class: 'denied',
+    message: ({ registry, status }) => `${registry} refused access (HTTP ${status})`,
+    hint: 'Check the name, or sign in with "contree auth registry HOST" and import again.',
+  }),
+  REGISTRY_ADDRESS_DENIED: row<{ host: string; reason: string }>({
+    class: 'denied',
+    message: ({ host, reason }) => `will not connect to ${host}: ${reason}`,
+    hint: 'Name a registry of your own network in the allowed-registries setting to permit it.',
+  }),
+  PATH_OUTSIDE_ROOT: row<{ path: string; roots: string }>({
+    class: 'denied',
+    message: ({ path, roots }) => `${JSON.stringify(path)} is outside the allowed folders (${roots})`,
+    hint: 'Use a path below an allowed folder, or start the server with --fs-root.',
+  }),
+  ORIGIN_DENIED: row<{ origin: string }>({
+    class: 'denied',
+    message: ({ origin }) => `requests from ${JSON.stringify(origin)} are not accepted`,
+    hint: 'Open the server by its loopback address.',
+  }),
+  IMAGE_NOT_FOUND: row<{ image: string; closest?: string }>({
+    class: 'missing',
+    message: ({ image, closest }) => `no image ${image}${closest ? `; closest tags: ${closest}` : ''}`,
+    hint: 'List the images and tags that exist (list_images, "contree images"), or import one.',
+  }),
+  TAG_NOT_FOUND: row<{ tag: string }>({
+    class: 'missing',
+    message: ({ tag }) => `no tag ${tag}`,
+    hint: 'List the images and tags that exist (list_images, "contree images").',
+  }),
+  OPERATION_NOT_FOUND: row<{ operation: string }>({
+    class: 'missing',
+    message: ({ operation }) => `no operation ${operation}`,
+    hint: 'List the operations that exist (list_operations, "contree ops").',
+  }),
+  SUBPROCESS_NOT_FOUND: row<{ operation: string; spid: number }>({
+    class: 'missing',
+    message: ({ operation, spid }) => `operation ${operation} has no process ${spid}`,
+    hint: 'Use the spid that creating the subprocess returned.',
+  }),
+  FILE_NOT_FOUND: row<{ path: string; nearest?: string }>({
+    class: 'missing',
+    message: ({ path, nearest }) => `no file ${JSON.stringify(path)}${nearest ? `; ${nearest} exists` : ''}`,
+    hint: 'List the directory (list_files, "contree ls") to see what is there.',
+  }),
+  UPLOAD_NOT_FOUND: row<{ file: string }>({
+    class: 'missing',
+    message: ({ file }) => `no uploaded file ${file}`,
+    hint: 'Upload the file again and use the id that it returns.',
+  }),
+  DIRECTORY_STATE_NOT_FOUND: row<{ state: string }>({
+    class: 'missing',
+    message: ({ state }) => `no directory state ${state}`,
+    hint: 'Sync the directory again (rsync) and use the id that it returns.',
+  }),
+  MANIFEST_NOT_FOUND: row<{ reference: string }>({
+    class: 'missing',
+    message: ({ reference }) => `the registry has no image ${reference}`,
+    hint: 'Check the repository name and the tag.',
+  }),
+  ROUTE_NOT_FOUND: row<{ route: string }>({
+    class: 'missing',
+    message: ({ route }) => `no route ${route}`,
+    hint: 'See /v1/openapi.json for what exists.',
+  }),
+  OPERATION_FINISHED: row<{ operation: string; status: string }>({
+    class: 'conflict',
+    message: ({ operation, status }) => `operation ${operation} is not cancellable: it is ${status}`,
+    hint: 'Read its result instead (get_operation, "contree show").',
+  }),
+  IMAGE_IN_USE: row<{ image: string; by: string }>({
+    class: 'conflict',
+    message: ({ image, by }) => `image ${image} is in use by ${by}`,
+    hint: 'Remove what depends on it first, or delete with --cascade.',
+  }),
+  STORE_LOCKED: row<{ pid: number }>({
+    class: 'conflict',
+    message: ({ pid }) => `another engine (process ${pid}) owns this data directory`,
+    hint: 'Use that engine, or give another --data-dir.',
+  }),
+  NOT_A_FILE: row<{ path: string; type: string }>({
+    class: 'conflict',
+    http: 422,
+    message: ({ path, type }) => `${JSON.stringify(path)} is a ${type}, not a regular file`,
+    hint: 'List it instead (list_files, "contree ls"), or take it as an archive.',
+  }),
+  NOT_A_DIRECTORY: row<{ path: string; type: string }>({
+    class: 'conflict',
+    http: 422,
+    message: ({ path, type }) => `${JSON.stringify(path)} is a ${type}, not a directory`,
+    hint: 'Read it instead (read_file, "contree cat").',
+  }),
+  SYMLINK_LOOP: row<{ path: string }>({
+    class: 'conflict',
+    http: 422,
+    message: ({ path }) => `${JSON.stringify(path)} runs through too many symbolic links`,
+    hint: 'Use the path of the target itself.',
+  }),
+  DESTINATION_EXISTS: row<{ path: string }>({
+    class: 'conflict',
+    message: ({ path }) => `${JSON.stringify(path)} exists`,
+    hint: 'Call again with overwrite=true, or give another destination.',
+  }),
+  INSTANCE_NOT_RUNNING: row<{ operation: string; status: string }>({
+    class: 'conflict',
+    message: ({ operation, status }) => `operation ${operation} runs no instance now: it is ${status}`,
+    hint: 'Start another run; its processes can be reached while it is EXECUTING.',
+  }),
+  INSTANCE_NOT_READY: row<{ operation: string }>({
+    class: 'unavailable',
+    http: 425,
+    message: ({ operation }) => `the instance of operation ${operation} is still starting`,
+    hint: 'Try again in a moment.',
+  }),
+  OPERATION_LIMIT: row<{ limit: number }>({
+    class: 'exhausted',
+    message: ({ limit }) => `${limit} operations are already waiting or running`,
+    hint: 'Wait for some of them (wait_operations), then try again.',
+  }),
+  FILE_TOO_LARGE: row<{ path: string; bytes: number; limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ path, bytes, limit }) =>
+      `${JSON.stringify(path)} has ${bytes} bytes, more than the ${limit} allowed here`,
+    hint: 'Download it, or read a range of it.',
+  }),
+  BODY_TOO_LARGE: row<{ limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ limit }) => `the request is larger than ${limit} bytes`,
+    hint: 'Send large contents as an uploaded file.',
+  }),
+  LAYER_LIMIT: row<{ what: string; limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ what, limit }) => `the layer exceeds the limit of ${limit} ${what}`,
+    hint: 'Use a smaller image, or raise the limit in the settings.',
+  }),
+  LAYER_BYTES_EXCEEDED: row<{ limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ limit }) => `the run wrote more than its ${limit} bytes`,
+    hint: 'Write less, or give the run a larger resources_limits.max_layer_bytes.',
+  }),
+  DISK_FULL: row<{ needed?: number }>({
+    class: 'exhausted',
+    http: 507,
+    message: ({ needed }) => `the data directory's disk is full${needed ? ` (${needed} bytes more are needed)` : ''}`,
+    hint: 'Free space with "contree gc" or "contree rm", then try again.',
+  }),
+  OPERATION_CANCELLED: row<{ operation: string }>({
+    class: 'cancelled',
+    message: ({ operation }) => `operation ${operation} was cancelled`,
+    hint: 'Start it again if it is still wanted.',
+  }),
+  TIMED_OUT: row<{ what: string; seconds: number }>({
+    class: 'unavailable',
+    http: 504,
+    message: ({ what, seconds }) => `${what} took longer than ${seconds} s`,
+    hint: 'Try again with a larger timeout.',
+  }),
+  PLATFORM_UNSUPPORTED: row<{ reference: string; wanted: string; offered: string }>({
+    class: 'unsupported',
+    message: ({ reference, wanted, offered }) => `${reference} has no image for ${wanted}, only for ${offered}`,
+    hint: 'Choose an image that is built for this machine.',
+  }),
+  MEDIA_TYPE_UNSUPPORTED: row<{ mediaType: string }>({
+    class: 'unsupported',
+    message: ({ mediaType }) => `media type ${mediaType} is not supported`,
+    hint: 'Push the image again as OCI or Docker schema 2 with gzip, zstd or plain layers.',
+  }),
+  STORE_VERSION_UNSUPPORTED: row<{ found: number; known: number }>({
+    class: 'unsupported',
+    message: ({ found, known }) => `the data directory has format ${found}; this version knows ${known}`,
+    hint: 'Use the version that wrote it, or give another --data-dir.',
+  }),
+  DRIVER_UNAVAILABLE: row<{ reason: string; remedy?: string }>({
+    class: 'unavailable',
+    message: ({ reason, remedy }) => `no microVM can be started: ${reason}${remedy ? `; ${remedy}` : ''}`,
+    hint: 'Run "contree doctor" to see what is missing and how to install it.',
+  }),
+  ENGINE_UNAVAILABLE: row<{ reason: string }>({
+    class: 'unavailable',
+    message: ({ reason }) => `the engine does not answer: ${reason}`,
+    hint: 'Run "contree doctor"; the engine\'s log is in the data directory.',
+  }),
+  ENGINE_STOPPED: row<{ operation: string }>({
+    class: 'unavailable',
+    message: ({ operation }) => `the engine stopped while operation ${operation} was running`,
+    hint: 'Start the operation again; images saved before are whole.',
+  }),
+  GUEST_BOOT_TIMEOUT: row<{ seconds: number }>({
+    class: 'unavailable',
+    message: ({ seconds }) => `the microVM did not start within ${seconds} s`,
+    hint: 'Try again; if it persists run "contree doctor".',
+  }),
+  GUEST_LOST: row<{ reason: string }>({
+    class: 'unavailable',
+    message: ({ reason }) => `the microVM ended before the command did: ${reason}`,
+    hint: 'Try again; give the run more memory if the guest ran out of it.',
+  }),
+  REGISTRY_UNREACHABLE: row<{ registry: string; reason: string }>({
+    class: 'unavailable',
+    message: ({ registry, reason }) => `${registry} does not answer: ${reason}`,
+    hint: 'Check the name and the network, then import again.',
+  }),
+  REGISTRY_RATE_LIMITED: row<{ registry: string; retryAfterSeconds?: number }>({
+    class: 'unavailable',
+    message: ({ registry, retryAfterSeconds }) =>
+      `${registry} limits the rate of requests${retryAfterSeconds ? `; it asks to wait ${retryAfterSeconds} s` : ''}`,
+    hint: 'Wait, or sign in with "contree auth registry HOST" for a higher limit.',
+  }),
+  REGISTRY_PROTOCOL: row<{ registry: string; reason: string }>({
+    class: 'corrupt',
+    message: ({ registry, reason }) => `${registry} does not speak the OCI distribution protocol: ${reason}`,
+    hint: 'Check that the address is a container registry.',
+  }),
+  DIGEST_MISMATCH: row<{ what: string; expected: string; actual: string }>({
+    class: 'corrupt',
+    message: ({ what, expected, actual }) => `${what} has digest ${actual}, not ${expected}`,
+    hint: 'Try again; if it persists the source serves damaged data.',
+  }),
+  LAYER_MALFORMED: row<{ reason: string }>({
+    class: 'corrupt',
+    message: ({ reason }) => `the layer is malformed: ${reason}`,
+    hint: 'Build or push the image again.',
+  }),
+  GUEST_PROTOCOL: row<{ reason: string }>({
+    class: 'corrupt',
+    message: ({ reason }) => `the guest broke the channel protocol: ${reason}`,
+    hint: 'Try again; nothing that the guest wrote was kept.',
+  }),
+  STORE_CORRUPT: row<{ what: string; reason: string }>({
+    class: 'corrupt',
+    http: 500,
+    message: ({ what, reason }) => `${what} in the data directory is damaged: ${reason}`,
+    hint: 'Run "contree doctor --verify" to see what is affected, and import those images again.',
+  }),
+  REMOTE_FAILED: row<{ status: number; reason: string }>({
+    class: 'unavailable',
+    message: ({ status, reason }) => `the server answered HTTP ${status}: ${reason}`,
+    hint: 'Try again later.',
+  }),
+  INTERNAL: row<{ incident: string }>({
+    class: 'bug',
+    message: ({ incident }) => `internal error (incident ${incident})`,
+    hint: 'Report it with the engine log lines that carry the incident id.',
+  }),
+} as const;

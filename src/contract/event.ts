@@ -1,0 +1,169 @@
+import { z } from 'zod';
+import { StreamRepr } from './run.ts';
+
+export const OPERATION_EVENT_TYPES = [
+  'init',
+  'spawn',
+  'stdin',
+  'stdout',
+  'stderr',
+  'exit',
+  'truncated',
+  'size_cap',
+  'network',
+  'shutdown',
+  'completion',
+] as const;
+export const OperationEventType = z.enum(OPERATION_EVENT_TYPES);
+export type OperationEventType = z.infer<typeof OperationEventType>;
+
+/** Process ids of the event log: 0 is the init daemon, 1 the main process, 2 and up are subprocesses. */
+export const SPID_INIT = 0;
+export const SPID_MAIN = 1;
+
+export const EventDataInit = z.object({
+  started_at: z.string(),
+  runtime_path: z.string(),
+  verbose: z.boolean(),
+  init_pid: z.int(),
+  hostname: z.string().optional(),
+  kernel: z.string().optional(),
+  machine: z.string().optional(),
+  boot_id: z.string().optional(),
+});
+
+export const EventDataSpawn = z.object({
+  pid: z.int(),
+  command: z.string(),
+  args: z.array(z.string()),
+  shell: z.boolean(),
+  cwd: z.string(),
+  uid: z.int(),
+  gid: z.int(),
+  timeout: z.number(),
+  truncate_at: z.int(),
+  env: z.record(z.string(), z.string()).optional(),
+});
+
+export const EventResources = z.object({
+  user_time_us: z.int(),
+  sys_time_us: z.int(),
+  max_rss_kb: z.int(),
+  shared_memory: z.int(),
+  unshared_memory: z.int(),
+  swaps: z.int(),
+  minor_faults: z.int(),
+  major_faults: z.int(),
+  voluntary_ctx_switches: z.int(),
+  involuntary_ctx_switches: z.int(),
+  block_input_ops: z.int(),
+  block_output_ops: z.int(),
+  ipc_msgs_sent: z.int(),
+  ipc_msgs_received: z.int(),
+  signals_received: z.int(),
+});
+export type EventResources = z.infer<typeof EventResources>;
+
+export const EventDataExit = z.object({
+  pid: z.int(),
+  /** −1 when the process was killed by a signal. */
+  code: z.int(),
+  /** −1 when the process exited by itself. */
+  signal: z.int(),
+  timed_out: z.boolean(),
+  duration_ms: z.int(),
+  resources: EventResources,
+  core_dump: z.boolean().optional(),
+});
+export type EventDataExit = z.infer<typeof EventDataExit>;
+
+export const EventDataTruncated = z.object({
+  stream: z.enum(['stdout', 'stderr']),
+  bytes_emitted: z.int(),
+  bytes_dropped: z.int(),
+});
+
+export const EventDataSizeCap = z.object({ limit_bytes: z.int(), file_size: z.int() });
+
+export const NetworkInterface = z.object({
+  name: z.string(),
+  rx_bytes: z.int(),
+  rx_packets: z.int(),
+  rx_errs: z.int(),
+  rx_drop: z.int(),
+  tx_bytes: z.int(),
+  tx_packets: z.int(),
+  tx_errs: z.int(),
+  tx_drop: z.int(),
+});
+
+export const EventDataNetwork = z.object({
+  interfaces: z.array(NetworkInterface),
+  configured: z
+    .object({
+      ip4: z.string().optional(),
+      ip4_gw: z.string().optional(),
+      ip6: z.string().optional(),
+      ip6_gw: z.string().optional(),
+      gw_mac: z.string().optional(),
+      nameserver: z.string().optional(),
+    })
+    .optional(),
+  error: z.string().optional(),
+});
+
+export const EventDataShutdown = z.object({ stopped_at: z.string(), reason: z.string() });
+
+export const EventDataCompletion = z.object({
+  status: z.enum(['SUCCESS', 'FAILED', 'CANCELLED']),
+  duration_ms: z.int(),
+  result_image_uuid: z.string().nullable(),
+  error: z.string().nullable(),
+  image_size_bytes: z.int().nullable(),
+});
+
+/** Data of each event type; `OperationEvent.data` of that type has this shape. */
+export const EVENT_DATA = {
+  init: EventDataInit,
+  spawn: EventDataSpawn,
+  stdin: StreamRepr,
+  stdout: StreamRepr,
+  stderr: StreamRepr,
+  exit: EventDataExit,
+  truncated: EventDataTruncated,
+  size_cap: EventDataSizeCap,
+  network: EventDataNetwork,
+  shutdown: EventDataShutdown,
+  completion: EventDataCompletion,
+} as const satisfies Record<OperationEventType, z.ZodType>;
+
+export type EventData<Type extends OperationEventType> = z.infer<(typeof EVENT_DATA)[Type]>;
+
+export const OperationEvent = z.object({
+  /** From 0, strictly increasing within the operation. */
+  id: z.int(),
+  ts: z.string(),
+  spid: z.int().optional(),
+  type: OperationEventType,
+  data: z.record(z.string(), z.unknown()),
+});
+
+/** One entry of an operation's log, typed by `type`. `completion` is always the last one. */
+export type OperationEvent = {
+  [Type in OperationEventType]: {
+    readonly id: number;
+    readonly ts: string;
+    readonly spid?: number;
+    readonly type: Type;
+    readonly data: EventData<Type>;
+  };
+}[OperationEventType];
+
+export interface EventQuery {
+  /** Keep streaming until the operation ends; otherwise replay what exists and stop. */
+  readonly follow?: boolean;
+  /** Only this process. */
+  readonly spid?: number;
+  /** Only events with a larger id. */
+  readonly since?: number;
+}

@@ -1,0 +1,46 @@
+import { z } from 'zod';
+
+/** An uploaded file; `uuid` names it in runs, `sha256` (hex) is its content. */
+export const FileResponse = z.object({ uuid: z.string(), sha256: z.string(), size: z.int().min(0) });
+export type FileResponse = z.infer<typeof FileResponse>;
+
+export const File = FileResponse.extend({ created_at: z.string(), updated_at: z.string() });
+export type File = z.infer<typeof File>;
+
+export interface FileQuery {
+  readonly limit?: number;
+  readonly offset?: number;
+  readonly since?: Date;
+  readonly until?: Date;
+}
+
+/** A synced set of files: what rsync made, by what it holds (addition to the hosted contract). */
+export const DirectoryStateEntry = z.object({
+  /** Absolute path in the image. */
+  path: z.string(),
+  /** Uploaded content; absent for a directory or symlink. */
+  sha256: z.string().optional(),
+  /** Target, for a symlink. */
+  symlink_to: z.string().optional(),
+  /** Permission bits. */
+  mode: z.int().min(0).max(0o7777),
+  uid: z.int().min(0).optional(),
+  gid: z.int().min(0).optional(),
+  /** Seconds since 1970. */
+  mtime: z.int().optional(),
+});
+export type DirectoryStateEntry = z.infer<typeof DirectoryStateEntry>;
+
+export const DirectoryState = z.object({
+  id: z.string(),
+  entries: z.int().min(0),
+  bytes: z.int().min(0),
+  created_at: z.string(),
+});
+export type DirectoryState = z.infer<typeof DirectoryState>;
+
+/** Answer to a proposed directory state: done, or the contents still to be uploaded. */
+export interface DirectoryStateOffer {
+  readonly state?: DirectoryState;
+  readonly missing: readonly string[];
+}

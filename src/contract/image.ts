@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { limits } from './limits.ts';
+
+/** `a-z 0-9 _ -` in words separated by single `:` `/` `.`; see reference api.md §3.2. */
+const TAG = /^[a-z0-9_-]+(?:[:/.][a-z0-9_-]+)*$/u;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/iu;
+
+export function isTag(text: string): boolean {
+  return text.length <= limits.tagBytesMax && TAG.test(text);
+}
+
+export function isUuid(text: string): boolean {
+  return UUID.test(text);
+}
+
+/** An image named by UUID or as `tag:NAME`. */
+export const ImageSource = z
+  .string()
+  .min(1)
+  .max(limits.tagBytesMax + 4)
+  .describe('image UUID, or tag:NAME');
+
+export const Image = z.object({
+  uuid: z.string(),
+  /** Newest tag of the image, or null. */
+  tag: z.string().nullable(),
+  created_at: z.string(),
+  operation_uuid: z.string().nullable(),
+  /** Every tag of the image, newest first (addition to the hosted contract). */
+  tags: z.array(z.string()).optional(),
+  /** Image this one was made from; null for an imported image (addition). */
+  parent_uuid: z.string().nullable().optional(),
+});
+export type Image = z.infer<typeof Image>;
+
+export interface ImageQuery {
+  readonly limit?: number;
+  readonly offset?: number;
+  readonly tagged?: boolean;
+  /** Tag prefix; an exact match comes first. */
+  readonly tag?: string;
+  readonly uuid?: string;
+  readonly since?: Date;
+  readonly until?: Date;
+}
+
+export const ImageImportRequest = z.object({
+  registry: z.object({
+    url: z.string().min(1).max(2_048).describe('docker://registry/repository:tag, oci://…, or a short name'),
+    credentials: z
+      .object({ username: z.string().max(1_024).optional(), password: z.string().max(65_536).optional() })
+      .optional()
+      .describe('empty strings mean anonymous'),
+  }),
+  tag: z.string().nullable().optional(),
+  timeout: z.int().min(1).max(limits.importTimeoutSecondsMax).optional().describe('seconds'),
+});
+export type ImageImportRequest = z.infer<typeof ImageImportRequest>;
+
+/** Import of an uploaded docker-save archive, OCI layout (tar) or root filesystem tar (addition). */
+export const ArchiveImportRequest = z.object({
+  file: z.string().describe('uuid of the uploaded archive'),
+  /** Name shown in the operation, for example the archive's file name. */
+  name: z.string().max(1_024).optional(),
+  /** Which image of an archive that holds several: its repository:tag. */
+  reference: z.string().max(2_048).optional(),
+  tag: z.string().nullable().optional(),
+  timeout: z.int().min(1).max(limits.importTimeoutSecondsMax).optional(),
+});
+export type ArchiveImportRequest = z.infer<typeof ArchiveImportRequest>;
+
+/** What OCI calls the image config, as far as a run uses it. */
+export const ImageConfig = z.object({
+  env: z.record(z.string(), z.string()),
+  cwd: z.string(),
+  user: z.string(),
+  entrypoint: z.array(z.string()),
+  cmd: z.array(z.string()),
+  labels: z.record(z.string(), z.string()),
+});
+export type ImageConfig = z.infer<typeof ImageConfig>;
+
+export const EMPTY_IMAGE_CONFIG: ImageConfig = { env: {}, cwd: '', user: '', entrypoint: [], cmd: [], labels: {} };
+
+/** One image in its family: how it came to be. */
+export const LineageNode = z.object({
+  uuid: z.string(),
+  parent_uuid: z.string().nullable(),
+  tags: z.array(z.string()),
+  created_at: z.string(),
+  operation_uuid: z.string().nullable(),
+  /** `import` for a root image, else the command that was run. */
+  command: z.string().nullable(),
+  exit_code: z.int().nullable(),
+  /** Bytes this image added to its parent. */
+  layer_bytes: z.int().nullable(),
+});
+export type LineageNode = z.infer<typeof LineageNode>;
+
+export const Lineage = z.object({
+  image: LineageNode,
+  /** Parent first, root last. */
+  ancestors: z.array(LineageNode),
+  children: z.array(LineageNode),
+  root: z.string(),
+});
+export type Lineage = z.infer<typeof Lineage>;

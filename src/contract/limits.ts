@@ -1,0 +1,87 @@
+import { assert } from '../std/assert.ts';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+
+/** Every bound of the product, unit last. Where two must stand in an order, the order is asserted below. */
+export const limits = {
+  // Runs
+  commandTimeoutSecondsDefault: 60,
+  commandTimeoutSecondsMax: 3_600,
+  commandBytesMax: 1 * MiB,
+  envBytesMax: 1 * MiB,
+  stdinBytesMax: 8 * MiB,
+  stdinChunkBytesMax: 1 * MiB,
+  outputBytesKept: 8 * MiB,
+  outputBytesShownDefault: 1 * MiB,
+  outputEventBytesMax: 64 * KiB,
+  subprocessesMax: 64,
+  filesPerRunMax: 10_000,
+  layerBytesDefault: 12 * GiB,
+  layerBytesMax: 64 * GiB,
+  killGraceMs: 2_000,
+  operationsQueuedMax: 10_000,
+
+  // Guest
+  guestBootMsMax: 60_000,
+  guestRestoreMsMax: 15_000,
+  guestBootAttemptsMax: 5,
+  frameBytesMax: 256 * KiB,
+  guestMemoryMibDefault: 1_024,
+  guestMemoryMibMin: 128,
+  guestMemoryMibMax: 16_384,
+  guestCpusDefault: 1,
+  guestCpusMax: 16,
+
+  // Layers and archives: the source of a layer is hostile
+  entriesPerLayerMax: 1_000_000,
+  layersPerImageMax: 128,
+  layersMountedMax: 24,
+  pathBytesMax: 4_096,
+  nameBytesMax: 255,
+  pathDepthMax: 1_000,
+  symlinkFollowsMax: 40,
+  xattrsPerEntryBytesMax: 64 * KiB,
+  paxHeaderBytesMax: 1 * MiB,
+  layerFileBytesMax: 64 * GiB,
+  metadataBytesMax: 512 * MiB,
+
+  // Registry
+  manifestBytesMax: 4 * MiB,
+  configBytesMax: 8 * MiB,
+  registryRedirectsMax: 5,
+  registryRetriesMax: 5,
+  registryTimeoutMs: 30_000,
+  importTimeoutSecondsDefault: 300,
+  importTimeoutSecondsMax: 3_600,
+  layerDownloadsAtOnce: 3,
+
+  // REST
+  pageDefault: 100,
+  pageMax: 1_000,
+  jsonBodyBytesMax: 16 * MiB,
+  uploadBytesMax: 64 * GiB,
+  tagBytesMax: 256,
+  grepMatchesDefault: 1_000,
+  grepSecondsMax: 10,
+  grepLineBytesMax: 64 * KiB,
+  eventKeepaliveMs: 15_000,
+
+  // Engine life
+  engineIdleMs: 15 * 60_000,
+  engineReadyMsMax: 10_000,
+
+  // MCP
+  toolOutputBytesDefault: 8_000,
+  toolReadBytesDefault: 32 * KiB,
+  toolResultBytesMax: 40_000,
+  inlineWaitMs: 45_000,
+} as const;
+
+// The relations are what a reader needs to know, so they are code, not prose.
+assert(limits.frameBytesMax < limits.outputBytesKept, 'a stream needs more than one frame');
+assert(limits.outputEventBytesMax <= limits.frameBytesMax, 'one frame may become several events, never the reverse');
+assert(limits.guestRestoreMsMax < limits.guestBootMsMax, 'a restore is what saves us the boot');
+assert(limits.outputBytesShownDefault <= limits.outputBytesKept, 'what is shown must have been kept');
+assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

@@ -1,0 +1,72 @@
+import { z } from 'zod';
+import { InstanceResult, InstanceSpawnRequest } from './run.ts';
+
+export const OPERATION_STATUSES = ['PENDING', 'ASSIGNED', 'EXECUTING', 'SUCCESS', 'FAILED', 'CANCELLED'] as const;
+export const OperationStatus = z.enum(OPERATION_STATUSES);
+export type OperationStatus = z.infer<typeof OperationStatus>;
+
+export const OperationKind = z.enum(['image_import', 'instance']);
+export type OperationKind = z.infer<typeof OperationKind>;
+
+export function isFinished(status: OperationStatus): boolean {
+  return status === 'SUCCESS' || status === 'FAILED' || status === 'CANCELLED';
+}
+
+export const ImageImportMetadata = z.object({
+  registry: z.object({
+    url: z.string(),
+    credentials: z.object({ username: z.string(), password: z.string() }).optional(),
+  }),
+  tag: z.string().nullable(),
+  timeout: z.int(),
+});
+export type ImageImportMetadata = z.infer<typeof ImageImportMetadata>;
+
+export const OperationInstanceMetadata = InstanceSpawnRequest.extend({ result: InstanceResult });
+export type OperationInstanceMetadata = z.infer<typeof OperationInstanceMetadata>;
+
+export const OperationSummary = z.object({
+  uuid: z.string(),
+  kind: OperationKind,
+  status: OperationStatus,
+  error: z.string().nullable(),
+  created_at: z.string(),
+  /** Seconds. */
+  duration: z.number(),
+  image_size: z.int().nullable(),
+  consumed_cpu: z.number().nullable(),
+  consumed_memory: z.number().nullable(),
+  image_uuid: z.string().nullable(),
+  result_image_uuid: z.string().nullable(),
+});
+export type OperationSummary = z.infer<typeof OperationSummary>;
+
+/** Where a run executed and how its time was spent (addition to the hosted contract). */
+export const ExecutionReport = z.object({
+  /** `kvm` or `emulated`. */
+  accelerator: z.string(),
+  /** What jails the microVM; the parts this host could not give are in `missing`. */
+  jail: z.object({ parts: z.array(z.string()), missing: z.array(z.string()) }),
+  /** Milliseconds per step: queue, restore, mount, exec, commit, teardown. */
+  steps_ms: z.record(z.string(), z.number()),
+  network: z.object({ rx_bytes: z.int(), tx_bytes: z.int(), dropped: z.int() }).optional(),
+});
+export type ExecutionReport = z.infer<typeof ExecutionReport>;
+
+export const OperationResponse = OperationSummary.extend({
+  metadata: z.union([OperationInstanceMetadata, ImageImportMetadata]),
+  result: z.object({ image: z.string().nullable(), tag: z.string().nullable() }).nullable(),
+  execution: ExecutionReport.optional(),
+  /** Fault code of a FAILED operation (addition). */
+  error_code: z.string().optional(),
+});
+export type OperationResponse = z.infer<typeof OperationResponse>;
+
+export interface OperationQuery {
+  readonly limit?: number;
+  readonly offset?: number;
+  readonly status?: OperationStatus;
+  readonly kind?: OperationKind;
+  readonly since?: Date;
+  readonly until?: Date;
+}

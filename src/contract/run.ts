@@ -1,0 +1,134 @@
+import { z } from 'zod';
+import { ImageSource } from './image.ts';
+import { limits } from './limits.ts';
+
+/** Bytes as text: `ascii` when every byte is 32–126, tab, LF or CR; otherwise base64 (reference api.md §6.4). */
+export const StreamRepr = z.object({
+  value: z.string(),
+  encoding: z.enum(['ascii', 'base64']),
+  truncated: z.boolean().optional(),
+});
+export type StreamRepr = z.infer<typeof StreamRepr>;
+
+export const ClosableStreamRepr = z.object({
+  value: z.string().max(Math.ceil((limits.stdinBytesMax * 4) / 3) + 4),
+  encoding: z.enum(['ascii', 'base64']).optional(),
+  /** Absent means true: end of input after the value. */
+  close: z.boolean().optional(),
+});
+export type ClosableStreamRepr = z.infer<typeof ClosableStreamRepr>;
+
+/** Octal mode as clients write it: `0644`, `644`, `0o644`, `0o100644`, or a number. */
+export const FileMode = z.union([z.int().min(0).max(0o177777), z.string().regex(/^(?:0o)?[0-7]{1,7}$/u)]);
+
+export const FileSpec = z.object({
+  uuid: z.string(),
+  uid: z.int().min(0).max(0xffff_ffff).optional(),
+  gid: z.int().min(0).max(0xffff_ffff).optional(),
+  mode: FileMode.optional(),
+});
+export type FileSpec = z.infer<typeof FileSpec>;
+
+export const NetworkMode = z.enum(['none', 'public', 'allowlist']);
+export type NetworkMode = z.infer<typeof NetworkMode>;
+
+export const InstanceNetworking = z.object({
+  enabled: z.boolean().optional(),
+  /** Addition: `none`, `public` (default) or `allowlist`. */
+  mode: NetworkMode.optional(),
+  /** Addition: domains (`*.example.org`), addresses or CIDR blocks that mode `allowlist` may reach. */
+  allow: z.array(z.string().max(253)).max(1_000).optional(),
+});
+export type InstanceNetworking = z.infer<typeof InstanceNetworking>;
+
+export const InstanceResourcesLimits = z.object({
+  max_layer_bytes: z.int().min(1).max(limits.layerBytesMax).optional(),
+  /** Additions: virtual CPUs, memory in MiB. */
+  cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
+  memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
+});
+export type InstanceResourcesLimits = z.infer<typeof InstanceResourcesLimits>;
+
+const env = z.record(z.string().min(1).max(4_096), z.string().nullable());
+const id = z.int().min(0).max(0xffff_fffe);
+
+export const ExecSpec = z.object({
+  command: z.string().max(limits.commandBytesMax),
+  args: z.array(z.string()).optional(),
+  shell: z.boolean().optional(),
+  env: z.record(z.string(), z.string()).optional(),
+  cwd: z.string().max(limits.pathBytesMax).optional(),
+  uid: id.optional(),
+  gid: id.optional(),
+  stdin: ClosableStreamRepr.optional(),
+  truncate_output_at: z.int().min(0).max(limits.outputBytesKept).optional(),
+});
+export type ExecSpec = z.infer<typeof ExecSpec>;
+
+export const InstanceSpawnRequest = z.object({
+  command: z.string().max(limits.commandBytesMax),
+  image: ImageSource,
+  disposable: z.boolean().optional(),
+  hostname: z
+    .string()
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$/u)
+    .optional(),
+  args: z.array(z.string()).optional(),
+  shell: z.boolean().optional(),
+  env: env.nullable().optional(),
+  preserve_env: z.boolean().optional(),
+  cwd: z.string().max(limits.pathBytesMax).optional(),
+  uid: id.optional(),
+  gid: id.optional(),
+  resources_limits: InstanceResourcesLimits.optional(),
+  networking: InstanceNetworking.optional(),
+  stdin: ClosableStreamRepr.optional(),
+  timeout: z.int().min(1).max(limits.commandTimeoutSecondsMax).optional().describe('seconds'),
+  truncate_output_at: z.int().min(0).optional().describe('bytes per stream'),
+  files: z.record(z.string().max(limits.pathBytesMax), FileSpec).optional(),
+  /** Addition: ids of synced directory states whose files are injected. */
+  directory_states: z.array(z.string()).max(16).optional(),
+  /** Addition: a pseudo-terminal of this size for the main process. */
+  tty: z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
+});
+export type InstanceSpawnRequest = z.infer<typeof InstanceSpawnRequest>;
+
+export const InstanceResultState = z.object({
+  exit_code: z.int(),
+  pid: z.int(),
+  signal: z.int(),
+  core_dump: z.boolean(),
+  continued: z.boolean(),
+  stopped: z.boolean(),
+  timed_out: z.boolean(),
+  /** Addition: the kernel killed a process of this run for lack of memory. */
+  out_of_memory: z.boolean().optional(),
+});
+
+/** Times in seconds, `max_rss` in KiB, block counts in 512-byte units; −1 where unknown. */
+export const InstanceResultResources = z.object({
+  block_input: z.int(),
+  block_output: z.int(),
+  cost: z.number(),
+  elapsed_time: z.number(),
+  involuntary_switches: z.int(),
+  max_rss: z.int(),
+  monotonic_time: z.number(),
+  page_faults: z.int(),
+  page_faults_io: z.int(),
+  shared_memory: z.int(),
+  signals: z.int(),
+  swaps: z.int(),
+  system_cpu_time: z.number(),
+  unshared_memory: z.int(),
+  user_cpu_time: z.number(),
+  voluntary_switches: z.int(),
+});
+
+export const InstanceResult = z.object({
+  resources: InstanceResultResources.optional(),
+  state: InstanceResultState.optional(),
+  stdout: StreamRepr.optional(),
+  stderr: StreamRepr.optional(),
+});
+export type InstanceResult = z.infer<typeof InstanceResult>;

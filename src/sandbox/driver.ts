@@ -1,0 +1,150 @@
+/** One layer of an image on the host: a complete EROFS file that nobody writes any more. */
+export interface LayerFile {
+  /** Absolute host path. */
+  readonly path: string;
+  /** Multiple of 4096. */
+  readonly bytes: number;
+}
+
+export type NetworkPolicy =
+  | { readonly mode: 'none' }
+  | { readonly mode: 'public' }
+  /** Domains (`*.example.org` for subdomains), addresses and CIDR blocks; nothing else is reachable. */
+  | { readonly mode: 'allowlist'; readonly allow: readonly string[] };
+
+export interface BootSpec {
+  /** Bottom first. */
+  readonly layers: readonly LayerFile[];
+  readonly cpus: number;
+  readonly memoryMib: number;
+  /** Size of the writable disk: what the run may write. */
+  readonly diskBytes: number;
+  readonly hostname: string;
+  readonly network: NetworkPolicy;
+}
+
+export interface Command {
+  /** Program and arguments; the program is looked up in the `PATH` of `env`. */
+  readonly argv: readonly string[];
+  /** Complete environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Absolute; created when missing. */
+  readonly cwd: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** Without it the process reads end of file at once. */
+  readonly stdin: boolean;
+  readonly tty?: { readonly columns: number; readonly rows: number };
+}
+
+/** Resource use of a finished process and the children it waited for; names and units of `EventResources`. */
+export interface ResourceUsage {
+  readonly userTimeUs: number;
+  readonly sysTimeUs: number;
+  readonly maxRssKb: number;
+  readonly minorFaults: number;
+  readonly majorFaults: number;
+  readonly voluntarySwitches: number;
+  readonly involuntarySwitches: number;
+  readonly blockInputOps: number;
+  readonly blockOutputOps: number;
+}
+
+/** How a process ended. `notFound` and `notExecutable` become exit codes 127 and 126 at once, as a shell has them. */
+export interface Outcome {
+  /** 0–255, or −1 when a signal ended the process. */
+  readonly exitCode: number;
+  /** Signal number, or −1. */
+  readonly signal: number;
+  readonly coreDump: boolean;
+  /** The guest kernel killed a process of this group for lack of memory. */
+  readonly outOfMemory: boolean;
+  readonly durationMs: number;
+  readonly usage: ResourceUsage;
+}
+
+export interface OutputChunk {
+  readonly stream: 'stdout' | 'stderr';
+  readonly bytes: Uint8Array;
+}
+
+/** A process in the guest. Its output must be read: the guest waits when the reader does not keep up. */
+export interface Process {
+  /** Process id inside the guest. */
+  readonly pid: number;
+  /** Ends when the process has ended and its output is drained, whoever else still holds the pipe. Iterate once. */
+  readonly output: AsyncIterable<OutputChunk>;
+  /** Rejects with GUEST_LOST when the guest goes away first. */
+  readonly outcome: Promise<Outcome>;
+  /** Resolves when the guest took the bytes. Ignored when the process has closed its end. */
+  write(bytes: Uint8Array): Promise<void>;
+  closeStdin(): Promise<void>;
+  /** Signal number to the whole process group. A finished process is ignored. */
+  kill(signal: number): Promise<void>;
+  resize(columns: number, rows: number): Promise<void>;
+}
+
+/** Facts that every result states, so that nobody is silently given a weaker wall. */
+export interface InstanceFacts {
+  readonly accelerator: 'kvm' | 'emulated' | 'none';
+  readonly jail: { readonly parts: readonly string[]; readonly missing: readonly string[] };
+  readonly kernel: string;
+  readonly bootId: string;
+  /** Milliseconds per step of getting ready, for example restore, mount. */
+  readonly stepsMs: Readonly<Record<string, number>>;
+}
+
+export interface NetworkUse {
+  readonly rxBytes: number;
+  readonly rxPackets: number;
+  readonly txBytes: number;
+  readonly txPackets: number;
+  /** Frames the policy refused. */
+  readonly dropped: number;
+  /** What was refused, most frequent first, at most 20, for example `tcp 10.0.0.1:22`. */
+  readonly refused: readonly string[];
+}
+
+/**
+ * One boot of a sandbox over an image. `boot()` resolves only once the guest answers, so whoever holds an Instance may
+ * use it at once. Ready → lost or disposed, and never back. Disposing twice is allowed.
+ */
+export interface Instance extends AsyncDisposable {
+  readonly facts: InstanceFacts;
+  /**
+   * Rejects with GUEST_LOST, GUEST_PROTOCOL or LAYER_BYTES_EXCEEDED; a program that cannot be started is an Outcome.
+   */
+  start(command: Command, signal: AbortSignal): Promise<Process>;
+  /**
+   * Ends every user process, then streams what the guest wrote as an OCI layer (tar, `.wh.` whiteouts and opaque
+   * markers, PAX xattrs). Yields nothing when nothing was changed. The bytes are hostile. Once per instance.
+   */
+  changes(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  networkUse(): NetworkUse;
+  /** Resolves when the guest is gone without being asked to go; never rejects. */
+  readonly lost: Promise<Error>;
+}
+
+export interface DriverCheck {
+  readonly name: string;
+  readonly status: 'ok' | 'warning' | 'failed';
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+/**
+ * Turns images into running instances.
+ *
+ * The driver owns every process, socket and temporary file it makes, and disposing it ends them all. What a killed
+ * engine left behind is ended by the next `open` of the driver on the same state folder. A driver is finished when
+ * `test/conformance/driver.ts` passes.
+ */
+export interface SandboxDriver extends AsyncDisposable {
+  readonly name: string;
+  /** Gets ready in the background (makes the template); failing here is not fatal, the next boot tries again. */
+  warm(): Promise<void>;
+  /** Rejects with DRIVER_UNAVAILABLE, GUEST_BOOT_TIMEOUT or the signal's reason, and then leaves nothing running. */
+  boot(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
+  /** What this host offers and lacks. Never throws. */
+  inspect(signal: AbortSignal): Promise<DriverCheck[]>;
+}
