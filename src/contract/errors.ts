@@ -65,7 +65,7 @@ export function fault<Code extends ErrorCode>(
   options?: ErrorOptions,
 ): ContreeError {
   const { message }: { message: (detail: never) => string } = ERRORS[code];
-  const facts: Readonly<Record<string, string | number | undefined>> = { ...detail };
+  const facts = detail as unknown as ContreeError['detail'];
   return new ContreeError(code, message(detail as never), facts, options);
 }
 
