@@ -4,6 +4,7 @@ export * from './event.ts';
 export * from './file.ts';
 export * from './image.ts';
 export * from './inspect.ts';
+export * from './layer.ts';
 export * from './limits.ts';
 export * from './operation.ts';
 export * from './run.ts';

@@ -1,10 +1,4 @@
-/** One layer of an image on the host: a complete EROFS file that nobody writes any more. */
-export interface LayerFile {
-  /** Absolute host path. */
-  readonly path: string;
-  /** Multiple of 4096. */
-  readonly bytes: number;
-}
+import type { LayerFile } from '../contract/layer.ts';
 
 export type NetworkPolicy =
   | { readonly mode: 'none' }
