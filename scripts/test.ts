@@ -1,0 +1,37 @@
+import { spawn } from 'node:child_process';
+import { globSync } from 'node:fs';
+
+/**
+ * `npm test`: the static checks, the guest's own tests, then every test file. Tests that boot microVMs
+ * (`test/vm`, `test/e2e`) run one file at a time: emulated guests use a core each and their timings would
+ * disturb one another. Arguments choose files: `npm test -- test/erofs/*.test.ts`.
+ */
+const chosen = process.argv.slice(2);
+const vm = globSync(['test/vm/**/*.test.ts', 'test/e2e/**/*.test.ts']).toSorted();
+const unit = globSync('test/**/*.test.ts')
+  .filter((file) => !vm.includes(file))
+  .toSorted();
+
+function run(program: string, args: readonly string[], cwd = '.'): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: 'inherit', cwd });
+    child.on('error', reject);
+    child.on('exit', (code) => resolve(code === 0));
+  });
+}
+
+function nodeTest(files: readonly string[], concurrency: number): Promise<boolean> {
+  const limits = ['--test-timeout=900000', `--test-concurrency=${concurrency}`];
+  return run(process.execPath, ['--test', '--test-reporter=spec', ...limits, ...files]);
+}
+
+const results: boolean[] = [];
+if (chosen.length > 0) {
+  results.push(await nodeTest(chosen, 1));
+} else {
+  results.push(await run(process.execPath, ['scripts/check.ts']));
+  results.push(await run('cargo', ['test', '--quiet', '--offline'], 'guest/agent'));
+  results.push(await nodeTest(unit, 2));
+  results.push(await nodeTest(vm, 1));
+}
+process.exitCode = results.every(Boolean) ? 0 : 1;
