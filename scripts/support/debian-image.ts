@@ -1,0 +1,59 @@
+import { createHash } from 'node:crypto';
+import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { command } from './command.ts';
+
+/** A Debian image as a user would meet it in a registry. */
+export interface DebianImage {
+  /** Root filesystem, plain tar. */
+  readonly tar: string;
+  /** The same as an OCI layout directory with the one reference `debian`. */
+  readonly layout: string;
+}
+
+/** Where images built for tests, benchmarks and the quickstart are kept between runs. */
+export function imageCache(): string {
+  return process.env['CONTREE_TEST_CACHE'] ?? join(tmpdir(), `contree-cache-${process.getuid?.() ?? 0}`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Builds a Debian 12 root filesystem with python3 and the package lists (so that `apt-get install` works at once in a
+ * guest) out of Debian's own packages, once per set of packages. About 270 MB, 11,000 files.
+ */
+export async function debianImage(packages: readonly string[] = ['python3', 'ca-certificates']): Promise<DebianImage> {
+  const key = createHash('sha256').update(packages.toSorted().join(',')).digest('hex').slice(0, 12);
+  const folder = join(imageCache(), `debian-${key}`);
+  const image = { tar: join(folder, 'root.tar'), layout: join(folder, 'layout') };
+  if (await exists(folder)) return image;
+  await mkdir(imageCache(), { recursive: true });
+  const staged = await mkdtemp(join(imageCache(), 'building-'));
+  try {
+    const tar = join(staged, 'root.tar');
+    const include = `--include=${packages.join(',')}`;
+    await command('mmdebstrap', ['--variant=minbase', include, '--skip=cleanup/apt/lists', 'bookworm', tar]);
+    await layoutOf(tar, join(staged, 'layout'));
+    await rename(staged, folder);
+  } catch (error) {
+    await rm(staged, { recursive: true, force: true });
+    // Somebody else may have built the same image meanwhile: theirs is as good.
+    if (!(await exists(folder))) throw error;
+  }
+  return image;
+}
+
+/** Wraps one root filesystem tar as an OCI layout with the reference `debian`. */
+async function layoutOf(tar: string, layout: string): Promise<void> {
+  await command('umoci', ['init', '--layout', layout]);
+  await command('umoci', ['new', '--image', `${layout}:debian`]);
+  await command('umoci', ['raw', 'add-layer', '--image', `${layout}:debian`, tar]);
+  const path = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+  await command('umoci', ['config', '--image', `${layout}:debian`, '--config.env', path, '--config.cmd', 'bash']);
+}
