@@ -6,6 +6,7 @@ const STEPS: readonly (readonly [string, readonly string[]])[] = [
   ['oxlint', ['src', 'test', 'scripts', 'bench']],
   ['tsc', ['-p', '.']],
   ['knip', []],
+  ['node', ['scripts/docs.ts', '--check']],
   ['node', ['--test', 'test/tidy.test.ts']],
 ];
 
