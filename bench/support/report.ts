@@ -1,0 +1,42 @@
+/** One line of the benchmark: what was measured, against which budget, beside which peer. */
+export interface Row {
+  readonly what: string;
+  readonly value: number;
+  readonly unit: string;
+  /** What DESIGN §9 or an issue asks for, for example `≤ 450`. */
+  readonly budget?: { readonly atMost: number } | { readonly atLeast: number };
+  /** The peer of the same run and its figure. */
+  readonly peer?: string;
+  /** Where the time goes, spread, accelerator. */
+  readonly note?: string;
+}
+
+function verdict({ value, budget }: Row): string {
+  if (budget === undefined) return '';
+  const [bound, kept] =
+    'atMost' in budget
+      ? [`≤ ${budget.atMost}`, value <= budget.atMost]
+      : [`≥ ${budget.atLeast}`, value >= budget.atLeast];
+  return `${kept ? 'kept  ' : 'MISSED'} ${bound}`;
+}
+
+/** Collects rows and prints each as it comes, so that a long benchmark shows its progress. */
+export class Report {
+  readonly rows: Row[] = [];
+
+  section(title: string): void {
+    console.log(`\n${title}`);
+  }
+
+  add(row: Row): void {
+    this.rows.push(row);
+    const value = row.value >= 100 ? row.value.toFixed(0) : row.value.toPrecision(3);
+    console.log(`  ${row.what.padEnd(62)} ${value.padStart(8)} ${row.unit.padEnd(6)} ${verdict(row)}`);
+    if (row.peer !== undefined) console.log(`      peer: ${row.peer}`);
+    if (row.note !== undefined) console.log(`      ${row.note}`);
+  }
+
+  missed(): Row[] {
+    return this.rows.filter((row) => verdict(row).startsWith('MISSED'));
+  }
+}
