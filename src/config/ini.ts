@@ -1,0 +1,34 @@
+import { fault } from '../contract/errors.ts';
+
+/**
+ * The part of INI that we read: `key = value`, `[section]`, whole-line comments with `#` or `;`. Returns the values of
+ * `[DEFAULT]` (or of no section), overridden by those of `section`, which must exist when it is given.
+ */
+export function parseIni(text: string, section?: string): Record<string, string> {
+  const sections = new Map<string, Record<string, string>>([
+    ['DEFAULT', Object.create(null) as Record<string, string>],
+  ]);
+  let current = 'DEFAULT';
+  for (const [index, raw] of text.split(/\r?\n/u).entries()) {
+    const line = raw.trim();
+    if (line === '' || line.startsWith('#') || line.startsWith(';')) continue;
+    const [, name] = /^\[([^\]]+)\]$/u.exec(line) ?? [];
+    const [, key, value] = /^([A-Za-z][\w-]*)\s*[=:]\s*(.*)$/u.exec(line) ?? [];
+    if (name !== undefined) {
+      current = name.trim();
+      if (!sections.has(current)) sections.set(current, Object.create(null) as Record<string, string>);
+    } else if (key !== undefined && value !== undefined) {
+      Object.assign(sections.get(current) ?? {}, { [key.replaceAll('-', '_')]: value });
+    } else {
+      throw fault('CONFIG_INVALID', {
+        setting: 'config',
+        reason: `line ${index + 1} is neither key = value nor [section]`,
+      });
+    }
+  }
+  const chosen = section === undefined ? {} : sections.get(section);
+  if (chosen === undefined) {
+    throw fault('CONFIG_INVALID', { setting: 'profile', reason: `the configuration file has no section [${section}]` });
+  }
+  return { ...sections.get('DEFAULT'), ...chosen };
+}

@@ -1,0 +1,106 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fault, isFault } from '../contract/errors.ts';
+import { parseIni } from './ini.ts';
+import type { Program, Setting } from './setting.ts';
+import { SETTINGS, type SettingName, type Settings } from './settings.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where values come from. `flags` holds only what the command line named, by setting. */
+export interface SettingSources {
+  readonly program: Program;
+  readonly flags: Partial<Readonly<Record<SettingName, string>>>;
+  readonly env: Environment;
+}
+
+/** `[name, row]` of every setting a program takes, in table order. */
+export function settingsOf(program: Program): readonly (readonly [SettingName, Setting<unknown>])[] {
+  const rows = Object.entries(SETTINGS) as [SettingName, Setting<unknown>][];
+  return rows.filter(([, row]) => row.programs.includes(program));
+}
+
+/** Names of the environment variables of a setting, first wins. */
+export function environmentNames(program: Program, row: Setting<unknown>): readonly string[] {
+  return program === 'contree-mcp' ? [row.env.replace('CONTREE_', 'CONTREE_MCP_'), row.env] : [row.env];
+}
+
+function fromEnvironment(sources: SettingSources, row: Setting<unknown>): string | undefined {
+  const names = environmentNames(sources.program, row);
+  return names.map((name) => sources.env[name]).find((value) => value !== undefined && value !== '');
+}
+
+function parse(row: Setting<unknown>, from: string, value: string): unknown {
+  try {
+    return row.parse(value);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw fault('CONFIG_INVALID', { setting: from, reason }, { cause: error });
+  }
+}
+
+/** Values of the configuration file by key; an absent file is empty unless it was asked for by name. */
+function fileValues(sources: SettingSources): Readonly<Record<string, string>> {
+  const named = sources.flags.config ?? fromEnvironment(sources, SETTINGS.config);
+  const file = sources.program === 'contree-mcp' ? 'mcp.ini' : 'contree.ini';
+  const path = named ?? join(configHome(sources.env), 'contree', file);
+  const profile = sources.flags.profile ?? fromEnvironment(sources, SETTINGS.profile);
+  if (named === undefined && profile === undefined && !existsSync(path)) return {};
+  try {
+    return parseIni(readFileSync(path, 'utf8'), profile);
+  } catch (error) {
+    if (isFault(error)) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw fault('CONFIG_INVALID', { setting: 'config', reason }, { cause: error });
+  }
+}
+
+function valueOf(sources: SettingSources, file: Readonly<Record<string, string>>, name: SettingName): unknown {
+  const row: Setting<unknown> = SETTINGS[name];
+  if (!row.programs.includes(sources.program)) return row.default;
+  const flag = sources.flags[name];
+  if (flag !== undefined) return parse(row, `--${row.flag}`, flag);
+  const env = fromEnvironment(sources, row);
+  if (env !== undefined) return parse(row, row.env, env);
+  const key = row.flag.replaceAll('-', '_');
+  const kept = file[key];
+  return kept === undefined ? row.default : parse(row, `${key} of the configuration file`, kept);
+}
+
+function refuseUnknownKeys(file: Readonly<Record<string, string>>): void {
+  const known = new Set(Object.values(SETTINGS).map(({ flag }) => flag.replaceAll('-', '_')));
+  const unknown = Object.keys(file).find((key) => !known.has(key));
+  if (unknown !== undefined) {
+    throw fault('CONFIG_INVALID', { setting: unknown, reason: 'the configuration file has no such key' });
+  }
+}
+
+/** Settles every setting. Faults: CONFIG_INVALID. */
+export function readSettings(sources: SettingSources): Settings {
+  const file = fileValues(sources);
+  refuseUnknownKeys(file);
+  const names = Object.keys(SETTINGS) as SettingName[];
+  const values = Object.fromEntries(names.map((name) => [name, valueOf(sources, file, name)])) as Settings;
+  if ((values.tlsCert === '') !== (values.tlsKey === '')) {
+    throw fault('CONFIG_INVALID', { setting: '--tls-cert', reason: 'a certificate and its key go together' });
+  }
+  return { ...values, dataDir: resolve(values.dataDir || join(dataHome(sources.env), 'contree')) };
+}
+
+function configHome(env: Environment): string {
+  return env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config');
+}
+
+function dataHome(env: Environment): string {
+  return env['XDG_DATA_HOME'] || join(env['HOME'] || homedir(), '.local', 'share');
+}
+
+/** Flags that give a background engine the engine settings of whoever starts it; values equal to the default are left out. */
+export function engineArguments(settings: Settings): string[] {
+  const rows = Object.entries(SETTINGS) as [SettingName, Setting<unknown>][];
+  const passed = rows.filter(
+    ([name, row]) => name === 'dataDir' || (row.group === 'engine' && String(settings[name]) !== String(row.default)),
+  );
+  return passed.map(([name, row]) => `--${row.flag}=${String(settings[name])}`);
+}
