@@ -79,8 +79,11 @@ export type EventDataExit = z.infer<typeof EventDataExit>;
 
 export const EventDataTruncated = z.object({
   stream: z.enum(['stdout', 'stderr']),
+  /** Bytes that a reader of the log is shown: at most `truncate_output_at`. */
   bytes_emitted: z.int(),
   bytes_dropped: z.int(),
+  /** Addition: bytes the log holds, all of which `EventQuery.full` shows. */
+  bytes_kept: z.int().optional(),
 });
 
 export const EventDataSizeCap = z.object({ limit_bytes: z.int(), file_size: z.int() });
@@ -166,4 +169,6 @@ export interface EventQuery {
   readonly spid?: number;
   /** Only events with a larger id. */
   readonly since?: number;
+  /** Addition: all output that was kept, also what lies beyond the run's `truncate_output_at`. */
+  readonly full?: boolean;
 }

@@ -8,3 +8,4 @@ export * from './layer.ts';
 export * from './limits.ts';
 export * from './operation.ts';
 export * from './run.ts';
+export * from './stream.ts';

@@ -61,7 +61,7 @@ export const ExecSpec = z.object({
   uid: id.optional(),
   gid: id.optional(),
   stdin: ClosableStreamRepr.optional(),
-  truncate_output_at: z.int().min(0).max(limits.outputBytesKept).optional(),
+  truncate_output_at: z.int().min(0).optional(),
 });
 export type ExecSpec = z.infer<typeof ExecSpec>;
 

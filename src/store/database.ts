@@ -1,0 +1,207 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import type { z } from 'zod';
+import { fault } from '../contract/errors.ts';
+import { assert } from '../std/assert.ts';
+import { diskFault, sqliteCode } from './disk.ts';
+import { APPLICATION_ID, MIGRATIONS } from './schema.ts';
+
+const SQLITE_BUSY = 5;
+/** Statements kept compiled; the store has fewer. */
+const STATEMENTS_MAX = 256;
+
+export interface TransactionOptions {
+  /** Wait until the disk has it. For whatever makes something visible that must survive a power cut. */
+  readonly durable?: boolean;
+}
+
+/**
+ * The one connection to `store.sqlite`.
+ *
+ * It is opened in exclusive locking mode: the kernel holds a lock on the file for as long as this process lives and
+ * has it open, so a second engine is refused and the lock of a dead one is gone with it. All calls are synchronous, so
+ * whatever happens between two `await`s happens at once as far as the rest of the process can see.
+ */
+export class Database implements Disposable {
+  readonly #sqlite: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #depth = 0;
+  #durable = false;
+
+  private constructor(sqlite: DatabaseSync) {
+    this.#sqlite = sqlite;
+  }
+
+  /** Rejects with STORE_LOCKED while another process has it, with STORE_VERSION_UNSUPPORTED for an unknown format. */
+  static open(path: string, lockPath: string): Database {
+    const sqlite = new DatabaseSync(path, { enableForeignKeyConstraints: true });
+    try {
+      // Before the first pragma that writes: a file we do not know is left as it is.
+      const version = readVersion(sqlite);
+      sqlite.exec('PRAGMA locking_mode=EXCLUSIVE');
+      // Only effective before the first table exists: lets gc give pages back to the file system.
+      sqlite.exec('PRAGMA auto_vacuum=INCREMENTAL');
+      sqlite.exec('PRAGMA journal_mode=WAL');
+      sqlite.exec('PRAGMA synchronous=NORMAL');
+      sqlite.exec('PRAGMA journal_size_limit=67108864');
+      sqlite.exec('BEGIN EXCLUSIVE');
+      migrate(sqlite, version);
+      sqlite.exec('COMMIT');
+      // For people and messages only; the lock itself is the kernel's.
+      writeFileSync(lockPath, `${process.pid}\n`, { mode: 0o600 });
+      return new Database(sqlite);
+    } catch (error) {
+      sqlite.close();
+      if (sqliteCode(error) === SQLITE_BUSY) throw fault('STORE_LOCKED', { pid: readPid(lockPath) }, { cause: error });
+      throw diskFault(error);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#sqlite.isOpen) this.#sqlite.close();
+  }
+
+  get open(): boolean {
+    return this.#sqlite.isOpen;
+  }
+
+  /** First row, typed by the caller: the tables are STRICT, so SQLite has checked the types. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the row type is the caller's knowledge of its own SQL
+  get<Row>(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#call(sql, (statement) => statement.get(...values) as Row | undefined);
+  }
+
+  all<Row>(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#call(sql, (statement) => statement.all(...values) as Row[]);
+  }
+
+  /** Number of rows that changed. */
+  run(sql: string, ...values: SQLInputValue[]): number {
+    return this.#call(sql, (statement) => Number(statement.run(...values).changes));
+  }
+
+  /**
+   * All of `body` or nothing. Inside another transaction it joins that one. `body` must not wait: it would let
+   * strangers write into this transaction.
+   */
+  transaction<Value>(body: () => Value, options: TransactionOptions = {}): Value {
+    if (this.#depth > 0) {
+      assert(options.durable !== true || this.#durable, 'a durable step needs a durable transaction around it');
+      return body();
+    }
+    this.#setDurable(options.durable === true);
+    this.#exec('BEGIN IMMEDIATE');
+    this.#depth += 1;
+    try {
+      const value = body();
+      assert(!(value instanceof Promise), 'a transaction never waits');
+      this.#exec('COMMIT');
+      return value;
+    } catch (error) {
+      // SQLite may have rolled back by itself, on a full disk for example.
+      if (this.#sqlite.isTransaction) this.#sqlite.exec('ROLLBACK');
+      throw error;
+    } finally {
+      this.#depth -= 1;
+    }
+  }
+
+  /** Gives up to `pages` unused pages back to the file system. */
+  vacuum(pages: number): void {
+    this.#exec(`PRAGMA incremental_vacuum(${Math.trunc(pages)})`);
+  }
+
+  /** What SQLite finds wrong with its own file. */
+  check(): string[] {
+    const rows = this.all<{ integrity_check: string }>('PRAGMA integrity_check(20)');
+    return rows.map((row) => row.integrity_check).filter((line) => line !== 'ok');
+  }
+
+  #setDurable(durable: boolean): void {
+    if (durable === this.#durable) return;
+    this.#exec(`PRAGMA synchronous=${durable ? 'FULL' : 'NORMAL'}`);
+    this.#durable = durable;
+  }
+
+  #exec(sql: string): void {
+    try {
+      this.#sqlite.exec(sql);
+    } catch (error) {
+      throw diskFault(error);
+    }
+  }
+
+  #call<Value>(sql: string, use: (statement: StatementSync) => Value): Value {
+    try {
+      let statement = this.#statements.get(sql);
+      if (statement === undefined) {
+        statement = this.#sqlite.prepare(sql);
+        if (this.#statements.size < STATEMENTS_MAX) this.#statements.set(sql, statement);
+      }
+      return use(statement);
+    } catch (error) {
+      throw diskFault(error);
+    }
+  }
+}
+
+function readVersion(sqlite: DatabaseSync): number {
+  const { user_version: version } = sqlite.prepare('PRAGMA user_version').get() as { user_version: number };
+  const { application_id: id } = sqlite.prepare('PRAGMA application_id').get() as { application_id: number };
+  const { tables } = sqlite.prepare('SELECT count(*) AS tables FROM sqlite_schema').get() as { tables: number };
+  if (version > MIGRATIONS.length || (tables > 0 && id !== APPLICATION_ID)) {
+    throw fault('STORE_VERSION_UNSUPPORTED', { found: version, known: MIGRATIONS.length });
+  }
+  return version;
+}
+
+function migrate(sqlite: DatabaseSync, version: number): void {
+  for (const step of MIGRATIONS.slice(version)) sqlite.exec(step);
+  sqlite.exec(`PRAGMA application_id=${APPLICATION_ID}`);
+  sqlite.exec(`PRAGMA user_version=${MIGRATIONS.length}`);
+}
+
+function readPid(lockPath: string): number {
+  try {
+    return Number.parseInt(readFileSync(lockPath, 'utf8'), 10) || 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** JSON out of a column, checked: the disk is not trusted. */
+export function parseColumn<Schema extends z.ZodType>(schema: Schema, text: string, what: string): z.infer<Schema> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw fault('STORE_CORRUPT', { what, reason: 'it is not JSON' }, { cause: error });
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    throw fault('STORE_CORRUPT', { what, reason: parsed.error.issues[0]?.message ?? 'unexpected shape' });
+  }
+  return parsed.data;
+}
+
+/** Appends the clause and its values when there is a condition for it. */
+export class Conditions {
+  readonly #clauses: string[] = [];
+  readonly values: SQLInputValue[] = [];
+
+  add(clause: string, ...values: SQLInputValue[]): this {
+    this.#clauses.push(clause);
+    this.values.push(...values);
+    return this;
+  }
+
+  /** ` WHERE …`, or nothing. */
+  get where(): string {
+    return this.#clauses.length === 0 ? '' : ` WHERE ${this.#clauses.join(' AND ')}`;
+  }
+}
+
+/** Milliseconds since 1970 as the wire has times. */
+export function timestamp(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+import { createReadStream, type BigIntStats } from 'node:fs';
+import { open, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fault } from '../contract/errors.ts';
+
+/** SQLite result codes (its low byte) that mean the same as ENOSPC and EIO. */
+const SQLITE_FULL = 13;
+const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
+
+function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+}
+
+export function isMissing(error: unknown): boolean {
+  return hasCode(error, 'ENOENT');
+}
+
+/** Result code of an SQLite error, without its extension; undefined for any other error. */
+export function sqliteCode(error: unknown): number | undefined {
+  if (!hasCode(error, 'ERR_SQLITE_ERROR') || !(error instanceof Error) || !('errcode' in error)) return undefined;
+  return Number(error.errcode) & 0xff;
+}
+
+/** What an error of the disk or of SQLite means to the caller; anything else is returned as it is. */
+export function diskFault(error: unknown): unknown {
+  if (hasCode(error, 'ENOSPC', 'EDQUOT')) return fault('DISK_FULL', {}, { cause: error });
+  const code = sqliteCode(error);
+  if (code === SQLITE_FULL) return fault('DISK_FULL', {}, { cause: error });
+  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) {
+    return fault('STORE_CORRUPT', { what: 'store.sqlite', reason: (error as Error).message }, { cause: error });
+  }
+  return error;
+}
+
+/** Runs a step that writes to the disk; a full disk becomes DISK_FULL. */
+export async function writing<Value>(step: () => Promise<Value>): Promise<Value> {
+  try {
+    return await step();
+  } catch (error) {
+    throw diskFault(error);
+  }
+}
+
+/** Makes the bytes of a file, or the names in a directory, survive a power cut. */
+export async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes everything inside a directory. */
+export async function emptyDirectory(path: string): Promise<void> {
+  for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
+}
+
+/** sha256 (hex) of a file's content. */
+export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  const stream = createReadStream(path, { highWaterMark: 1024 * 1024, ...(signal && { signal }) });
+  for await (const chunk of stream) hash.update(chunk as Uint8Array);
+  return hash.digest('hex');
+}
+
+/** Changes whenever somebody writes to the file; kept to notice it without reading the file. */
+export function modificationOf(stats: BigIntStats): string {
+  return String(stats.mtimeNs);
+}

@@ -1,0 +1,272 @@
+import { fault, isFault } from '../contract/errors.ts';
+import { EVENT_DATA, OperationEventType, type EventData } from '../contract/event.ts';
+import { limits } from '../contract/limits.ts';
+import { assert, defined } from '../std/assert.ts';
+import { parseColumn, type Database } from './database.ts';
+
+export type OutputStream = 'stdout' | 'stderr';
+type FactType = Exclude<OperationEventType, OutputStream>;
+
+interface Stamp {
+  /** From 0, without gaps, within the operation. */
+  readonly id: number;
+  readonly atMs: number;
+  readonly spid: number;
+}
+
+/** One entry of an operation's log, output as bytes. */
+export type StoredEvent = Stamp &
+  (
+    | {
+        readonly type: OutputStream;
+        /** Position of the first byte in the stream of this process. */
+        readonly offset: number;
+        readonly bytes: Uint8Array;
+      }
+    | { [Type in FactType]: { readonly type: Type; readonly data: EventData<Type> } }[FactType]
+  );
+
+/** An entry that has no id yet. */
+type PendingEvent = { readonly operation: string; readonly atMs: number; readonly spid: number } & (
+  | { readonly type: OutputStream; readonly offset: number; chunks: Uint8Array[]; length: number }
+  | { readonly type: FactType; readonly data: unknown }
+);
+type PendingOutput = Extract<PendingEvent, { chunks: unknown }>;
+
+interface EventRow {
+  readonly id: number;
+  readonly at: number;
+  readonly spid: number;
+  readonly type: string;
+  readonly data: string | null;
+  readonly offset: number | null;
+  readonly bytes: Uint8Array | null;
+}
+
+/** Events written together at most this often: one transaction for a burst, and no delay for a single event. */
+const FLUSH_INTERVAL_MS = 5;
+/** A write that failed for a full disk is tried again after this time. */
+const RETRY_MS = 1_000;
+const PAGE_EVENTS = 256;
+
+/**
+ * The logs of all operations: append only, ids from 0 per operation, replayable for ever, followed by notification.
+ *
+ * Appending only queues; the queue is written a few milliseconds later in one transaction. Readers never see an event
+ * that is not in the database.
+ */
+export class EventStore implements Disposable {
+  readonly #database: Database;
+  readonly #nextId = new Map<string, number>();
+  readonly #waiters = new Map<string, Set<() => void>>();
+  #pending: PendingEvent[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #flushedAtMs = 0;
+  #closed = false;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  append<Type extends FactType>(operation: string, spid: number, type: Type, data: EventData<Type>): void {
+    this.#queue({ operation, atMs: Date.now(), spid, type, data });
+  }
+
+  /** Output of a process; joined with what came just before it from the same stream. The bytes are not copied. */
+  appendOutput(
+    operation: string,
+    output: {
+      readonly spid: number;
+      readonly stream: OutputStream;
+      readonly offset: number;
+      readonly bytes: Uint8Array;
+    },
+  ): void {
+    const { spid, stream, offset, bytes } = output;
+    const last = this.#pending.at(-1);
+    if (
+      last !== undefined &&
+      'chunks' in last &&
+      last.operation === operation &&
+      last.spid === spid &&
+      last.type === stream &&
+      last.offset + last.length === offset &&
+      last.length + bytes.byteLength <= limits.outputEventBytesMax
+    ) {
+      last.chunks.push(bytes);
+      last.length += bytes.byteLength;
+      return;
+    }
+    assert(bytes.byteLength <= limits.outputEventBytesMax, 'output is appended in pieces');
+    this.#queue({ operation, atMs: Date.now(), spid, type: stream, offset, chunks: [bytes], length: bytes.byteLength });
+  }
+
+  /** Writes what is queued, in the transaction that is open or one of its own. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#pending.length === 0) return;
+    const pending = this.#pending;
+    const next = new Map(this.#nextId);
+    this.#database.transaction(() => {
+      for (const event of pending) this.#insert(event, next);
+    });
+    this.#pending = [];
+    this.#flushedAtMs = performance.now();
+    for (const [operation, id] of next) this.#nextId.set(operation, id);
+    for (const { operation, type } of pending) {
+      if (type === 'completion') this.#nextId.delete(operation);
+      for (const wake of this.#waiters.get(operation) ?? []) wake();
+    }
+  }
+
+  /** Remembers what is queued; the result puts it back, for a transaction that came to nothing. */
+  checkpoint(): () => void {
+    const [pending, nextId] = [[...this.#pending], new Map(this.#nextId)];
+    return () => {
+      this.#pending = pending;
+      this.#nextId.clear();
+      for (const [operation, id] of nextId) this.#nextId.set(operation, id);
+      if (pending.length > 0) this.#schedule(FLUSH_INTERVAL_MS);
+    };
+  }
+
+  /** Gives up queued output, noting in its place that it is missing: for a disk without room for it. */
+  dropQueuedOutput(): void {
+    this.#pending = withoutOutput(this.#pending);
+  }
+
+  /** Up to a page of events with larger ids, oldest first. Empty when there is none now. */
+  page(operation: string, since: number): StoredEvent[] {
+    this.#tryFlush();
+    return this.#database
+      .all<EventRow>(
+        'SELECT * FROM events WHERE operation = ? AND id > ? ORDER BY id LIMIT ?',
+        operation,
+        since,
+        PAGE_EVENTS,
+      )
+      .map((row) => parse(operation, row));
+  }
+
+  /** The log from after `since`; with `follow` it goes on until the completion of the operation. */
+  async *read(operation: string, since: number, follow: boolean, signal?: AbortSignal): AsyncIterable<StoredEvent> {
+    let last = since;
+    for (;;) {
+      signal?.throwIfAborted();
+      if (this.#closed) throw fault('ENGINE_UNAVAILABLE', { reason: 'it is shutting down' });
+      const page = this.page(operation, last);
+      for (const event of page) {
+        yield event;
+        last = event.id;
+        if (event.type === 'completion') return;
+      }
+      if (page.length > 0) continue;
+      if (!follow) return;
+      await this.#changed(operation, signal);
+    }
+  }
+
+  /** Ends every follower. */
+  [Symbol.dispose](): void {
+    this.#tryFlush();
+    clearTimeout(this.#timer);
+    this.#closed = true;
+    for (const waiters of this.#waiters.values()) for (const wake of waiters) wake();
+  }
+
+  #queue(event: PendingEvent): void {
+    this.#pending.push(event);
+    this.#schedule(Math.max(0, FLUSH_INTERVAL_MS - (performance.now() - this.#flushedAtMs)));
+  }
+
+  #schedule(delayMs: number): void {
+    this.#timer ??= setTimeout(() => this.#tryFlush(), delayMs);
+  }
+
+  /** A full disk costs output, never the log: what cannot be written is replaced by the note that it is missing. */
+  #tryFlush(): void {
+    try {
+      this.flush();
+    } catch (error) {
+      if (!isFault(error, 'DISK_FULL')) throw error;
+      this.dropQueuedOutput();
+      this.#schedule(RETRY_MS);
+    }
+  }
+
+  #insert(event: PendingEvent, next: Map<string, number>): void {
+    const id = next.get(event.operation) ?? this.#firstFreeId(event.operation);
+    next.set(event.operation, id + 1);
+    const isOutput = 'chunks' in event;
+    this.#database.run(
+      'INSERT INTO events (operation, id, at, spid, type, data, offset, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      event.operation,
+      id,
+      event.atMs,
+      event.spid,
+      event.type,
+      isOutput ? null : JSON.stringify(event.data),
+      isOutput ? event.offset : null,
+      isOutput ? Buffer.concat(event.chunks) : null,
+    );
+  }
+
+  #firstFreeId(operation: string): number {
+    const row = this.#database.get<{ last: number | null }>(
+      'SELECT max(id) AS last FROM events WHERE operation = ?',
+      operation,
+    );
+    return (row?.last ?? -1) + 1;
+  }
+
+  #changed(operation: string, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(operation) ?? new Set();
+      this.#waiters.set(operation, waiters);
+      const settle = (finish: () => void) => () => {
+        waiters.delete(wake);
+        if (waiters.size === 0) this.#waiters.delete(operation);
+        signal?.removeEventListener('abort', abort);
+        finish();
+      };
+      const wake = settle(resolve);
+      const abort = settle(() => reject(signal?.reason as Error));
+      waiters.add(wake);
+      signal?.addEventListener('abort', abort, { once: true });
+      if (signal?.aborted === true) abort();
+    });
+  }
+}
+
+function parse(operation: string, row: EventRow): StoredEvent {
+  const { id, at: atMs, spid } = row;
+  const type = OperationEventType.parse(row.type);
+  if (type === 'stdout' || type === 'stderr') {
+    const bytes = defined(row.bytes, 'output has bytes');
+    return { id, atMs, spid, type, offset: defined(row.offset, 'output has an offset'), bytes };
+  }
+  const what = `event ${id} of operation ${operation}`;
+  const data = parseColumn(EVENT_DATA[type], defined(row.data, 'a fact has data'), what);
+  return { id, atMs, spid, type, data } as StoredEvent;
+}
+
+/** Replaces output by one `truncated` entry for each stream that loses some. */
+function withoutOutput(pending: readonly PendingEvent[]): PendingEvent[] {
+  const lost = new Map<string, { readonly first: PendingOutput; bytes: number }>();
+  for (const event of pending) {
+    if (!('chunks' in event)) continue;
+    const key = `${event.operation} ${event.spid} ${event.type}`;
+    const entry = lost.get(key) ?? { first: event, bytes: 0 };
+    entry.bytes += event.length;
+    lost.set(key, entry);
+  }
+  const notes = [...lost.values()].map(({ first: { operation, atMs, spid, type, offset }, bytes }) => ({
+    operation,
+    atMs,
+    spid,
+    type: 'truncated' as const,
+    data: { stream: type, bytes_emitted: offset, bytes_dropped: bytes, bytes_kept: offset },
+  }));
+  return [...notes, ...pending.filter((event) => !('chunks' in event))];
+}

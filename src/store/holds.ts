@@ -1,0 +1,35 @@
+/**
+ * What gc must leave alone because something that is going on may still need it.
+ *
+ * Whoever works with layers or files over several steps takes a hold first. Everything looked up or published after
+ * that stays until the hold is given back, whether or not the database refers to it yet. In memory only: a hold dies
+ * with the process, and so does the work it protected.
+ */
+export class Holds {
+  #clock = 0;
+  readonly #open = new Set<{ readonly since: number }>();
+  readonly #touched = new Map<string, number>();
+
+  hold(): Disposable {
+    const entry = { since: (this.#clock += 1) };
+    this.#open.add(entry);
+    return {
+      [Symbol.dispose]: () => {
+        this.#open.delete(entry);
+        if (this.#open.size === 0) this.#touched.clear();
+      },
+    };
+  }
+
+  /** Notes that a thing was handed out. */
+  touch(key: string): void {
+    if (this.#open.size > 0) this.#touched.set(key, (this.#clock += 1));
+  }
+
+  isHeld(key: string): boolean {
+    const touched = this.#touched.get(key);
+    if (touched === undefined) return false;
+    for (const { since } of this.#open) if (since <= touched) return true;
+    return false;
+  }
+}

@@ -1,0 +1,275 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { fault } from '../contract/errors.ts';
+import {
+  ImageConfig,
+  isTag,
+  isUuid,
+  type Image,
+  type ImageQuery,
+  type Lineage,
+  type LineageNode,
+} from '../contract/image.ts';
+import { limits } from '../contract/limits.ts';
+import { assert, defined } from '../std/assert.ts';
+import { Conditions, parseColumn, timestamp, type Database } from './database.ts';
+import type { Holds } from './holds.ts';
+import type { TagStore } from './tags.ts';
+
+export interface NewImage {
+  /** Digests of published layers, bottom first. */
+  readonly layers: readonly string[];
+  readonly config: ImageConfig;
+  /** Absent for a root image. */
+  readonly parent?: string;
+  /** The operation that makes it. */
+  readonly operation?: string;
+  /** The command whose result it is; absent for a root image. */
+  readonly command?: string;
+  readonly exitCode?: number;
+  /** Bytes it adds to its parent. */
+  readonly layerBytes?: number;
+}
+
+/** An image as the store keeps it; never changed after it was made. */
+export interface StoredImage {
+  readonly uuid: string;
+  readonly parent: string | null;
+  readonly operation: string | null;
+  readonly config: ImageConfig;
+  readonly createdAtMs: number;
+  /** Digests, bottom first. */
+  readonly layers: readonly string[];
+}
+
+interface ImageRow {
+  readonly uuid: string;
+  readonly parent: string | null;
+  readonly operation: string | null;
+  readonly command: string | null;
+  readonly exit_code: number | null;
+  readonly layer_bytes: number | null;
+  readonly config: string;
+  readonly created_at: number;
+}
+
+/** Images: immutable stacks of layers, each with its parent and how it came to be. */
+export class ImageStore {
+  readonly #database: Database;
+  readonly #holds: Holds;
+  readonly #tags: TagStore;
+
+  constructor(database: Database, holds: Holds, tags: TagStore) {
+    this.#database = database;
+    this.#holds = holds;
+    this.#tags = tags;
+  }
+
+  /** Publishes an image whose layers are published; survives a power cut once this returns. */
+  create(image: NewImage): StoredImage {
+    const uuid = randomUUID();
+    const config = JSON.stringify(image.config);
+    this.#database.transaction(
+      () => {
+        this.#database.run(
+          `INSERT INTO images (uuid, parent, operation, command, exit_code, layer_bytes, config, content, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          uuid,
+          image.parent ?? null,
+          image.operation ?? null,
+          image.command ?? null,
+          image.exitCode ?? null,
+          image.layerBytes ?? null,
+          config,
+          contentOf(image.layers, config),
+          Date.now(),
+        );
+        for (const [position, layer] of image.layers.entries()) {
+          this.#database.run(
+            'INSERT INTO image_layers (image, position, layer) VALUES (?, ?, ?)',
+            uuid,
+            position,
+            layer,
+          );
+        }
+      },
+      { durable: true },
+    );
+    return this.get(uuid);
+  }
+
+  /** Rejects with IMAGE_NOT_FOUND. */
+  get(uuid: string): StoredImage {
+    const row = this.#row(uuid);
+    if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
+    return this.#stored(row);
+  }
+
+  /** The image named by a UUID or `tag:NAME`. Resolve once and keep the UUID: a tag may move. */
+  resolve(source: string): StoredImage {
+    if (!source.startsWith('tag:')) {
+      if (!isUuid(source)) throw this.#notFound(source, source);
+      return this.get(source.toLowerCase());
+    }
+    const name = source.slice('tag:'.length);
+    const uuid = this.#tags.find(name);
+    if (uuid === undefined) throw this.#notFound(source, name);
+    return this.get(uuid);
+  }
+
+  /** A root image of exactly these layers and this configuration, if there is one: importing it again makes none. */
+  findRoot(layers: readonly string[], config: ImageConfig): StoredImage | undefined {
+    const row = this.#database.get<ImageRow>(
+      'SELECT * FROM images WHERE content = ? AND parent IS NULL ORDER BY created_at DESC LIMIT 1',
+      contentOf(layers, JSON.stringify(config)),
+    );
+    return row && this.#stored(row);
+  }
+
+  /** Newest first; an exact match of the tag comes before its other prefixes. */
+  list(query: ImageQuery): Image[] {
+    const conditions = new Conditions();
+    // An image is listed once, with the newest tag that the filter accepts.
+    const accepted = 'SELECT name FROM tags WHERE image = images.uuid AND substr(name, 1, length(?1)) = ?1';
+    const prefix = query.tag ?? '';
+    conditions.add('?1 = ?1', prefix);
+    if (query.tag !== undefined || query.tagged === true) conditions.add(`EXISTS (${accepted})`);
+    if (query.uuid !== undefined) conditions.add('uuid = ?', query.uuid.toLowerCase());
+    if (query.since !== undefined) conditions.add('created_at >= ?', query.since.getTime());
+    if (query.until !== undefined) conditions.add('created_at <= ?', query.until.getTime());
+    const rows = this.#database.all<ImageRow & { shown: string | null }>(
+      `SELECT images.*, (${accepted} ORDER BY name = ?1 DESC, id DESC LIMIT 1) AS shown FROM images${conditions.where}
+       ORDER BY (shown IS ?1 AND ?1 <> '') DESC, created_at DESC, rowid DESC LIMIT ? OFFSET ?`,
+      ...conditions.values,
+      query.limit ?? limits.pageDefault,
+      query.offset ?? 0,
+    );
+    return rows.map((row) => this.#wire(row, row.shown));
+  }
+
+  /** The image as the wire has it, with its newest tag. */
+  describe(uuid: string): Image {
+    const row = this.#row(uuid);
+    if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
+    return this.#wire(row, this.#tags.of(uuid)[0] ?? null);
+  }
+
+  lineage(uuid: string): Lineage {
+    if (this.#row(uuid) === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
+    const rows = this.#database.all<ImageRow>(
+      `WITH RECURSIVE line (uuid, depth) AS (
+         SELECT ?, 0 UNION ALL SELECT images.parent, depth + 1 FROM line JOIN images USING (uuid) WHERE parent IS NOT NULL
+       ) SELECT images.* FROM line JOIN images USING (uuid) ORDER BY depth`,
+      uuid,
+    );
+    const [image, ...ancestors] = rows.map((row) => this.#node(row));
+    const children = this.#database.all<ImageRow>(
+      'SELECT * FROM images WHERE parent = ? ORDER BY created_at, rowid',
+      uuid,
+    );
+    const self = defined(image, 'a line starts with the image itself');
+    return {
+      image: self,
+      ancestors,
+      children: children.map((row) => this.#node(row)),
+      root: ancestors.at(-1)?.uuid ?? self.uuid,
+    };
+  }
+
+  /**
+   * Removes an image and, with `cascade`, everything made from it. Returns what is gone, children first. Its layers
+   * stay until gc. Rejects with IMAGE_IN_USE when something depends on it: `usedBy` names what the database cannot
+   * know, such as a running operation.
+   */
+  delete(uuid: string, cascade: boolean, usedBy: (image: string) => string | undefined): string[] {
+    return this.#database.transaction(
+      () => {
+        const doomed = this.#database
+          .all<{ uuid: string }>(
+            `WITH RECURSIVE tree (uuid, depth) AS (
+               SELECT ?, 0 UNION ALL SELECT images.uuid, depth + 1 FROM tree JOIN images ON images.parent = tree.uuid
+             ) SELECT uuid FROM tree ORDER BY depth DESC`,
+            uuid,
+          )
+          .map((row) => row.uuid);
+        if (this.#row(uuid) === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
+        if (doomed.length > 1 && !cascade) {
+          const count = doomed.length - 1;
+          throw fault('IMAGE_IN_USE', { image: uuid, by: `${count} image${count === 1 ? '' : 's'} made from it` });
+        }
+        for (const image of doomed) {
+          const user = usedBy(image);
+          if (user !== undefined) throw fault('IMAGE_IN_USE', { image, by: user });
+        }
+        for (const image of doomed) {
+          this.#database.run('DELETE FROM tags WHERE image = ?', image);
+          this.#database.run('DELETE FROM images WHERE uuid = ?', image);
+        }
+        return doomed;
+      },
+      { durable: true },
+    );
+  }
+
+  count(): number {
+    return this.#database.get<{ count: number }>('SELECT count(*) AS count FROM images')?.count ?? 0;
+  }
+
+  #row(uuid: string): ImageRow | undefined {
+    return this.#database.get<ImageRow>('SELECT * FROM images WHERE uuid = ?', uuid);
+  }
+
+  #stored(row: ImageRow): StoredImage {
+    const layers = this.#database
+      .all<{ layer: string }>('SELECT layer FROM image_layers WHERE image = ? ORDER BY position', row.uuid)
+      .map(({ layer }) => layer);
+    for (const layer of layers) this.#holds.touch(layer);
+    return {
+      uuid: row.uuid,
+      parent: row.parent,
+      operation: row.operation,
+      config: parseColumn(ImageConfig, row.config, `configuration of image ${row.uuid}`),
+      createdAtMs: row.created_at,
+      layers,
+    };
+  }
+
+  #wire(row: ImageRow, tag: string | null): Image {
+    return {
+      uuid: row.uuid,
+      tag,
+      created_at: timestamp(row.created_at),
+      operation_uuid: row.operation,
+      tags: this.#tags.of(row.uuid),
+      parent_uuid: row.parent,
+    };
+  }
+
+  #node(row: ImageRow): LineageNode {
+    return {
+      uuid: row.uuid,
+      parent_uuid: row.parent,
+      tags: this.#tags.of(row.uuid),
+      created_at: timestamp(row.created_at),
+      operation_uuid: row.operation,
+      command: row.command ?? (row.parent === null ? 'import' : null),
+      exit_code: row.exit_code,
+      layer_bytes: row.layer_bytes,
+    };
+  }
+
+  #notFound(source: string, name: string): Error {
+    const closest = isTag(name) ? this.#tags.closest(name) : [];
+    return fault('IMAGE_NOT_FOUND', { image: source, ...(closest.length > 0 && { closest: closest.join(', ') }) });
+  }
+}
+
+/** Same layers and same configuration, same content. */
+function contentOf(layers: readonly string[], config: string): string {
+  assert(
+    layers.every((layer) => layer.length === 64),
+    'layers are sha256 digests',
+  );
+  return createHash('sha256')
+    .update(`${layers.join(' ')}\n${config}`)
+    .digest('hex');
+}

@@ -1,0 +1,237 @@
+import { stat, rename, rm, chmod } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { fault } from '../contract/errors.ts';
+import type { LayerFile } from '../contract/layer.ts';
+import { assert } from '../std/assert.ts';
+import type { Database } from './database.ts';
+import { hashFile, isMissing, modificationOf, sync, writing } from './disk.ts';
+import type { Holds } from './holds.ts';
+
+/** A published layer. */
+export interface Layer {
+  /** sha256 of the EROFS file, hex. */
+  readonly digest: string;
+  readonly bytes: number;
+  readonly entries: number;
+}
+
+/** A file that is being written below `tmp/`. Disposing it removes it, unless it has been published. */
+export interface StagedFile extends AsyncDisposable {
+  readonly path: string;
+}
+
+export interface LayerFacts extends Layer {
+  /**
+   * What the layer was made from, when making it again is to be avoided: `oci:<chainID>` for an imported one, or a key
+   * of the maker's own.
+   */
+  readonly source?: string;
+}
+
+/** A layer that is not what it was when it was published. */
+export interface DamagedLayer {
+  readonly digest: string;
+  readonly reason: string;
+  /** Images that need it, at most 20. */
+  readonly images: readonly string[];
+}
+
+interface LayerRow {
+  readonly digest: string;
+  readonly bytes: number;
+  readonly entries: number;
+  readonly modified_ns: string;
+  readonly damage: string | null;
+}
+
+const DIGEST = /^[0-9a-f]{64}$/u;
+
+/**
+ * Layers: EROFS files named by their sha256, written once and never changed.
+ *
+ * `staged` (a private file in `tmp/`) → `published` (fsynced, renamed to its digest, then known to the database), and
+ * never back; gc removes what no image uses.
+ */
+export class LayerStore {
+  readonly #database: Database;
+  readonly #holds: Holds;
+  readonly #directory: string;
+  readonly #tmp: string;
+
+  constructor(database: Database, holds: Holds, directories: { readonly layers: string; readonly tmp: string }) {
+    this.#database = database;
+    this.#holds = holds;
+    this.#directory = directories.layers;
+    this.#tmp = directories.tmp;
+  }
+
+  /** The layer of this digest (hex) if the store has it whole. */
+  find(digest: string): Layer | undefined {
+    const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ? AND damage IS NULL', digest);
+    if (row === undefined) return undefined;
+    this.#holds.touch(digest);
+    return layerOf(row);
+  }
+
+  /** The layer that was made from this source before. */
+  findBySource(source: string): Layer | undefined {
+    const row = this.#database.get<LayerRow>(
+      `SELECT layers.* FROM layer_sources JOIN layers ON digest = layer WHERE source = ? AND damage IS NULL`,
+      source,
+    );
+    if (row === undefined) return undefined;
+    this.#holds.touch(row.digest);
+    this.#database.run('UPDATE layer_sources SET used_at = ? WHERE source = ?', Date.now(), source);
+    return layerOf(row);
+  }
+
+  /** The layer made from the OCI layer on top of exactly this chain (`sha256:<hex>`, as OCI's chainID). */
+  findByChain(chainId: string): Layer | undefined {
+    return this.findBySource(`oci:${chainId}`);
+  }
+
+  /** A path below `tmp/` to build a layer at. The file does not exist yet. */
+  stage(): StagedFile {
+    const path = join(this.#tmp, `layer-${randomUUID()}`);
+    return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+  }
+
+  /**
+   * Makes a complete staged file a layer: on disk first, then in the database. A layer that exists already is left
+   * alone. Hold the store until something refers to it. Rejects with DISK_FULL.
+   */
+  async publish(staged: StagedFile, facts: LayerFacts): Promise<Layer> {
+    assert(DIGEST.test(facts.digest), 'a layer is named by a sha256');
+    this.#holds.touch(facts.digest);
+    const layer = { digest: facts.digest, bytes: facts.bytes, entries: facts.entries };
+    if (!(await this.#isWhole(facts.digest))) {
+      const modified = await writing(() => this.#place(staged.path, layer));
+      this.#database.transaction(() => this.#record(layer, modified), { durable: true });
+    }
+    if (facts.source !== undefined) this.link(facts.source, facts.digest);
+    return layer;
+  }
+
+  /** Notes that `source` yields this layer. */
+  link(source: string, digest: string): void {
+    this.#database.run(
+      `INSERT INTO layer_sources (source, layer, used_at) VALUES (?, ?, ?)
+       ON CONFLICT (source) DO UPDATE SET layer = excluded.layer, used_at = excluded.used_at`,
+      source,
+      digest,
+      Date.now(),
+    );
+  }
+
+  /**
+   * Where the layer is, for reading. A file that was written to since it was published is hashed again first, and
+   * never served when it is damaged: STORE_CORRUPT.
+   */
+  async file(digest: string): Promise<LayerFile> {
+    const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
+    assert(row !== undefined, `layer ${digest} is in the database`);
+    this.#holds.touch(digest);
+    const damage = row.damage ?? (await this.#findDamage(row));
+    if (damage !== undefined) throw fault('STORE_CORRUPT', { what: `layer ${digest}`, reason: damage });
+    return { path: this.pathOf(digest), bytes: row.bytes };
+  }
+
+  /** The same for several, in their order. */
+  async files(digests: readonly string[]): Promise<LayerFile[]> {
+    return Promise.all(digests.map((digest) => this.file(digest)));
+  }
+
+  /** Hashes every layer again and yields those that are damaged; they are not served any more. */
+  async *verify(signal: AbortSignal): AsyncIterable<DamagedLayer> {
+    for (const { digest } of this.#database.all<LayerRow>('SELECT * FROM layers ORDER BY digest')) {
+      const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
+      if (row === undefined) continue;
+      const reason = await this.#rehash(row, signal);
+      if (reason !== undefined) yield { digest, reason, images: this.#imagesWith(digest) };
+    }
+  }
+
+  /** Number of layers and their bytes. */
+  usage(): { readonly count: number; readonly bytes: number } {
+    const row = this.#database.get<{ count: number; bytes: number }>(
+      'SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM layers',
+    );
+    return row ?? { count: 0, bytes: 0 };
+  }
+
+  pathOf(digest: string): string {
+    return join(this.#directory, digest);
+  }
+
+  /** Whether the store already has this layer, so that a new copy would be thrown away. */
+  async #isWhole(digest: string): Promise<boolean> {
+    const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
+    return row !== undefined && row.damage === null && (await this.#findDamage(row)) === undefined;
+  }
+
+  async #place(path: string, { digest, bytes }: Layer): Promise<string> {
+    await chmod(path, 0o444);
+    await sync(path);
+    const stats = await stat(path, { bigint: true });
+    assert(Number(stats.size) === bytes, `layer ${digest} has the size its builder says`);
+    await rename(path, this.pathOf(digest));
+    await sync(this.#directory);
+    return modificationOf(stats);
+  }
+
+  #record({ digest, bytes, entries }: Layer, modified: string): void {
+    this.#database.run(
+      `INSERT INTO layers (digest, bytes, entries, modified_ns, created_at) VALUES (?, ?, ?, ?, ?)
+       ON CONFLICT (digest) DO UPDATE SET modified_ns = excluded.modified_ns, damage = NULL`,
+      digest,
+      bytes,
+      entries,
+      modified,
+      Date.now(),
+    );
+  }
+
+  /** Looks at size and modification time only, and at the content when those have changed. */
+  async #findDamage(row: LayerRow): Promise<string | undefined> {
+    const stats = await stat(this.pathOf(row.digest), { bigint: true }).catch((error: unknown) => {
+      if (isMissing(error)) return undefined;
+      throw error;
+    });
+    if (stats !== undefined && Number(stats.size) === row.bytes && modificationOf(stats) === row.modified_ns) {
+      return undefined;
+    }
+    return this.#rehash(row);
+  }
+
+  async #rehash(row: LayerRow, signal?: AbortSignal): Promise<string | undefined> {
+    const path = this.pathOf(row.digest);
+    let reason: string | undefined;
+    let modified = row.modified_ns;
+    try {
+      modified = modificationOf(await stat(path, { bigint: true }));
+      const actual = await hashFile(path, signal);
+      if (actual !== row.digest) reason = `its content has digest ${actual}`;
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      reason = 'the file is missing';
+    }
+    this.#database.run(
+      'UPDATE layers SET damage = ?, modified_ns = ? WHERE digest = ?',
+      reason ?? null,
+      modified,
+      row.digest,
+    );
+    return reason;
+  }
+
+  #imagesWith(digest: string): string[] {
+    return this.#database
+      .all<{ image: string }>('SELECT DISTINCT image FROM image_layers WHERE layer = ? LIMIT 20', digest)
+      .map(({ image }) => image);
+  }
+}
+
+function layerOf({ digest, bytes, entries }: LayerRow): Layer {
+  return { digest, bytes, entries };
+}

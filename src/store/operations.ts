@@ -1,0 +1,208 @@
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import {
+  ExecutionReport,
+  OperationKind,
+  OperationStatus,
+  isFinished,
+  type OperationQuery,
+} from '../contract/operation.ts';
+import { InstanceResultResources, InstanceResultState } from '../contract/run.ts';
+import { assert } from '../std/assert.ts';
+import { Conditions, parseColumn, type Database } from './database.ts';
+
+/** What is kept of how an operation went, apart from its event log. */
+export const OperationOutcome = z.object({
+  /** Of the main process, as the wire has them. */
+  state: InstanceResultState.optional(),
+  resources: InstanceResultResources.optional(),
+  execution: ExecutionReport.optional(),
+});
+export type OperationOutcome = z.infer<typeof OperationOutcome>;
+
+/** An operation as the store keeps it. Status only ever moves forward: PENDING, ASSIGNED, EXECUTING, one of three ends. */
+export interface StoredOperation {
+  readonly uuid: string;
+  readonly kind: OperationKind;
+  readonly status: OperationStatus;
+  /** What was asked for, without its secrets; its shape belongs to the engine. */
+  readonly request: string;
+  readonly image: string | null;
+  readonly resultImage: string | null;
+  readonly resultTag: string | null;
+  readonly imageBytes: number | null;
+  readonly outcome: OperationOutcome;
+  readonly error: string | null;
+  readonly errorCode: string | null;
+  readonly createdAtMs: number;
+  readonly startedAtMs: number | null;
+  readonly finishedAtMs: number | null;
+  /** Whether gc has dropped the output from the log. */
+  readonly outputDropped: boolean;
+}
+
+export interface NewOperation {
+  readonly kind: OperationKind;
+  /** JSON without secrets. */
+  readonly request: string;
+  /** Resolved input image of a run. */
+  readonly image?: string;
+}
+
+/** How an operation ended. */
+export interface OperationEnd {
+  readonly status: 'SUCCESS' | 'FAILED' | 'CANCELLED';
+  readonly resultImage?: string;
+  readonly resultTag?: string;
+  readonly imageBytes?: number;
+  readonly outcome?: OperationOutcome;
+  readonly error?: string;
+  readonly errorCode?: string;
+}
+
+interface OperationRow {
+  readonly uuid: string;
+  readonly kind: string;
+  readonly status: string;
+  readonly request: string;
+  readonly image: string | null;
+  readonly result_image: string | null;
+  readonly result_tag: string | null;
+  readonly image_bytes: number | null;
+  readonly outcome: string | null;
+  readonly error: string | null;
+  readonly error_code: string | null;
+  readonly created_at: number;
+  readonly started_at: number | null;
+  readonly finished_at: number | null;
+  readonly output_dropped: number;
+}
+
+const UNFINISHED = `('PENDING', 'ASSIGNED', 'EXECUTING')`;
+
+/** Operations: what was asked for, how far it is, how it ended. */
+export class OperationStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** A new PENDING operation; returns its UUID. */
+  create(operation: NewOperation): string {
+    const uuid = randomUUID();
+    this.#database.run(
+      `INSERT INTO operations (uuid, kind, status, request, image, created_at) VALUES (?, ?, 'PENDING', ?, ?, ?)`,
+      uuid,
+      operation.kind,
+      operation.request,
+      operation.image ?? null,
+      Date.now(),
+    );
+    return uuid;
+  }
+
+  find(uuid: string): StoredOperation | undefined {
+    const row = this.#database.get<OperationRow>('SELECT * FROM operations WHERE uuid = ?', uuid.toLowerCase());
+    return row && stored(row);
+  }
+
+  get(uuid: string): StoredOperation {
+    const operation = this.find(uuid);
+    if (operation === undefined) throw fault('OPERATION_NOT_FOUND', { operation: uuid });
+    return operation;
+  }
+
+  /** PENDING → ASSIGNED: it has its place and starts now. */
+  assign(uuid: string): void {
+    this.#move(`status = 'ASSIGNED', started_at = ?`, `'PENDING'`, Date.now(), uuid);
+  }
+
+  /** ASSIGNED → EXECUTING. */
+  execute(uuid: string): void {
+    this.#move(`status = 'EXECUTING', started_at = coalesce(started_at, ?)`, `'ASSIGNED'`, Date.now(), uuid);
+  }
+
+  /** The end, once. */
+  finish(uuid: string, end: OperationEnd): void {
+    const changed = this.#database.run(
+      `UPDATE operations SET status = ?, result_image = ?, result_tag = ?, image_bytes = ?, outcome = ?, error = ?,
+         error_code = ?, finished_at = ? WHERE uuid = ? AND status IN ${UNFINISHED}`,
+      end.status,
+      end.resultImage ?? null,
+      end.resultTag ?? null,
+      end.imageBytes ?? null,
+      end.outcome ? JSON.stringify(end.outcome) : null,
+      end.error ?? null,
+      end.errorCode ?? null,
+      Date.now(),
+      uuid,
+    );
+    assert(changed === 1, `operation ${uuid} ends once`);
+  }
+
+  /** Newest first. */
+  list(query: OperationQuery): StoredOperation[] {
+    const conditions = new Conditions();
+    if (query.status !== undefined) conditions.add('status = ?', query.status);
+    if (query.kind !== undefined) conditions.add('kind = ?', query.kind);
+    if (query.since !== undefined) conditions.add('created_at >= ?', query.since.getTime());
+    if (query.until !== undefined) conditions.add('created_at <= ?', query.until.getTime());
+    return this.#database
+      .all<OperationRow>(
+        `SELECT * FROM operations${conditions.where} ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`,
+        ...conditions.values,
+        query.limit ?? limits.pageDefault,
+        query.offset ?? 0,
+      )
+      .map(stored);
+  }
+
+  /** Oldest first. Right after opening the store these are what a dead engine left behind. */
+  unfinished(): StoredOperation[] {
+    return this.#database
+      .all<OperationRow>(`SELECT * FROM operations WHERE status IN ${UNFINISHED} ORDER BY created_at, rowid`)
+      .map(stored);
+  }
+
+  /** How many operations there are of each status. */
+  counts(): Readonly<Record<string, number>> {
+    const rows = this.#database.all<{ status: string; count: number }>(
+      'SELECT status, count(*) AS count FROM operations GROUP BY status',
+    );
+    return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+  }
+
+  #move(assignment: string, from: string, atMs: number, uuid: string): void {
+    const changed = this.#database.run(
+      `UPDATE operations SET ${assignment} WHERE uuid = ? AND status = ${from}`,
+      atMs,
+      uuid,
+    );
+    assert(changed === 1, `operation ${uuid} is ${from}`);
+  }
+}
+
+function stored(row: OperationRow): StoredOperation {
+  const status = OperationStatus.parse(row.status);
+  assert(isFinished(status) === (row.finished_at !== null), 'an end has a time');
+  return {
+    uuid: row.uuid,
+    kind: OperationKind.parse(row.kind),
+    status,
+    request: row.request,
+    image: row.image,
+    resultImage: row.result_image,
+    resultTag: row.result_tag,
+    imageBytes: row.image_bytes,
+    outcome: row.outcome === null ? {} : parseColumn(OperationOutcome, row.outcome, `outcome of operation ${row.uuid}`),
+    error: row.error,
+    errorCode: row.error_code,
+    createdAtMs: row.created_at,
+    startedAtMs: row.started_at,
+    finishedAtMs: row.finished_at,
+    outputDropped: row.output_dropped !== 0,
+  };
+}

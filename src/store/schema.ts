@@ -1,0 +1,114 @@
+/** Bytes "ctre" as SQLite's application id: a database of something else is refused, not overwritten. */
+export const APPLICATION_ID = 0x63747265;
+
+/**
+ * How to get from each version to the next; the index is the version a step starts from. A released step is never
+ * edited. Times are milliseconds since 1970, digests are sha256 in hex, JSON columns are parsed when read.
+ */
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE layers (
+    digest TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    modified_ns TEXT NOT NULL,
+    damage TEXT,
+    created_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE layer_sources (
+    source TEXT PRIMARY KEY,
+    layer TEXT NOT NULL REFERENCES layers (digest) ON DELETE CASCADE,
+    used_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX layer_sources_layer ON layer_sources (layer);
+
+  CREATE TABLE images (
+    uuid TEXT PRIMARY KEY,
+    parent TEXT REFERENCES images (uuid),
+    operation TEXT,
+    command TEXT,
+    exit_code INTEGER,
+    layer_bytes INTEGER,
+    config TEXT NOT NULL,
+    content TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX images_parent ON images (parent);
+  CREATE INDEX images_content ON images (content);
+  CREATE INDEX images_created_at ON images (created_at);
+
+  CREATE TABLE image_layers (
+    image TEXT NOT NULL REFERENCES images (uuid) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    layer TEXT NOT NULL REFERENCES layers (digest),
+    PRIMARY KEY (image, position)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX image_layers_layer ON image_layers (layer);
+
+  CREATE TABLE tags (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    image TEXT NOT NULL REFERENCES images (uuid),
+    set_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX tags_image ON tags (image, id);
+
+  CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    sha256 TEXT NOT NULL UNIQUE,
+    uuid TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX files_updated_at ON files (updated_at);
+
+  CREATE TABLE states (
+    id TEXT PRIMARY KEY,
+    entries INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE state_files (
+    state TEXT NOT NULL REFERENCES states (id) ON DELETE CASCADE,
+    file INTEGER NOT NULL REFERENCES files (id),
+    PRIMARY KEY (file, state)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX state_files_state ON state_files (state);
+
+  CREATE TABLE operations (
+    uuid TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL,
+    request TEXT NOT NULL,
+    image TEXT,
+    result_image TEXT,
+    result_tag TEXT,
+    image_bytes INTEGER,
+    outcome TEXT,
+    error TEXT,
+    error_code TEXT,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    output_dropped INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE INDEX operations_created_at ON operations (created_at);
+  CREATE INDEX operations_status ON operations (status, created_at);
+
+  CREATE TABLE events (
+    operation TEXT NOT NULL REFERENCES operations (uuid) ON DELETE CASCADE,
+    id INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    spid INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT,
+    offset INTEGER,
+    bytes BLOB,
+    PRIMARY KEY (operation, id)
+  ) STRICT;
+  `,
+];

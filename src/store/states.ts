@@ -1,0 +1,152 @@
+import { createHash } from 'node:crypto';
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { z } from 'zod';
+import { fault } from '../contract/errors.ts';
+import { DirectoryStateEntry, type DirectoryState, type DirectoryStateOffer } from '../contract/file.ts';
+import { limits } from '../contract/limits.ts';
+import { parseColumn, timestamp, type Database } from './database.ts';
+import type { FileStore } from './files.ts';
+import type { Holds } from './holds.ts';
+
+interface StateRow {
+  readonly id: string;
+  readonly entries: number;
+  readonly bytes: number;
+  readonly content: Uint8Array;
+  readonly created_at: number;
+}
+
+const SHA256 = /^[0-9a-f]{64}$/u;
+
+/** Directory states: synced sets of files, never changed, named by what they hold. */
+export class StateStore {
+  readonly #database: Database;
+  readonly #holds: Holds;
+  readonly #files: FileStore;
+
+  constructor(database: Database, holds: Holds, files: FileStore) {
+    this.#database = database;
+    this.#holds = holds;
+    this.#files = files;
+  }
+
+  /** Makes the state if every content it names is here whole, else says which (sha256) are missing. */
+  async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
+    const sorted = normalize(entries);
+    const content = JSON.stringify(sorted);
+    const id = idOf(content);
+    if (this.#row(id) !== undefined) return { state: this.get(id).state, missing: [] };
+    const wanted = [...new Set(sorted.flatMap(({ sha256 }) => sha256 ?? []))];
+    const whole = await Promise.all(wanted.map((sha256) => this.#files.isWhole(sha256)));
+    const missing = wanted.filter((_, index) => whole[index] !== true);
+    if (missing.length > 0) return { missing };
+    return { state: this.#create(id, sorted, content), missing: [] };
+  }
+
+  /** A state and its entries, ordered by path. Rejects with DIRECTORY_STATE_NOT_FOUND. */
+  get(id: string): { readonly state: DirectoryState; readonly entries: readonly DirectoryStateEntry[] } {
+    const row = this.#row(id);
+    if (row === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
+    this.#holds.touch(row.id);
+    this.#database.run('UPDATE states SET used_at = ? WHERE id = ?', Date.now(), row.id);
+    const text = zstdDecompressSync(row.content, { maxOutputLength: limits.metadataBytesMax }).toString('utf8');
+    const entries = parseColumn(z.array(DirectoryStateEntry), text, `directory state ${row.id}`);
+    return { state: describe(row), entries };
+  }
+
+  #row(id: string): StateRow | undefined {
+    return this.#database.get<StateRow>('SELECT * FROM states WHERE id = ?', id);
+  }
+
+  #create(id: string, entries: readonly DirectoryStateEntry[], content: string): DirectoryState {
+    const nowMs = Date.now();
+    return this.#database.transaction(() => {
+      let bytes = 0;
+      const files = new Set<string>();
+      for (const { sha256 } of entries) {
+        if (sha256 === undefined) continue;
+        bytes += this.#files.get(sha256).size;
+        files.add(sha256);
+      }
+      const row = { id, entries: entries.length, bytes, created_at: nowMs };
+      this.#database.run(
+        `INSERT OR IGNORE INTO states (id, entries, bytes, content, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?)`,
+        id,
+        row.entries,
+        bytes,
+        zstdCompressSync(content),
+        nowMs,
+        nowMs,
+      );
+      for (const sha256 of files) {
+        this.#database.run(
+          'INSERT OR IGNORE INTO state_files (state, file) SELECT ?, id FROM files WHERE sha256 = ?',
+          id,
+          sha256,
+        );
+      }
+      return describe(row);
+    });
+  }
+}
+
+/** The first 16 bytes of the content's sha256 in the form of a (version 8) UUID: short enough to be typed by a model. */
+function idOf(content: string): string {
+  const bytes = createHash('sha256').update(content).digest().subarray(0, 16);
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, '$1-$2-$3-$4-$5');
+}
+
+/** Checked, ordered by path, and with one order of fields, so that equal sets have equal ids. */
+function normalize(entries: readonly DirectoryStateEntry[]): DirectoryStateEntry[] {
+  if (entries.length > limits.directoryStateEntriesMax) {
+    throw fault('LAYER_LIMIT', { what: 'entries in a directory state', limit: limits.directoryStateEntriesMax });
+  }
+  const byPath = new Map<string, DirectoryStateEntry>();
+  for (const entry of entries) {
+    checkEntry(entry);
+    if (byPath.has(entry.path)) throw fault('PATH_INVALID', { path: entry.path, reason: 'it is named twice' });
+    const { path, sha256, symlink_to, mode, uid, gid, mtime } = entry;
+    byPath.set(path, {
+      path,
+      ...(sha256 !== undefined && { sha256 }),
+      ...(symlink_to !== undefined && { symlink_to }),
+      mode,
+      ...(uid !== undefined && { uid }),
+      ...(gid !== undefined && { gid }),
+      ...(mtime !== undefined && { mtime }),
+    });
+  }
+  return [...byPath.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
+}
+
+function checkEntry({ path, sha256, symlink_to: target }: DirectoryStateEntry): void {
+  const reason = pathProblem(path);
+  if (reason !== undefined) throw fault('PATH_INVALID', { path, reason });
+  if (sha256 !== undefined && target !== undefined) {
+    throw fault('PATH_INVALID', { path, reason: 'it cannot be a file and a symbolic link' });
+  }
+  if (sha256 !== undefined && !SHA256.test(sha256)) throw fault('UPLOAD_NOT_FOUND', { file: sha256 });
+  if (target !== undefined && (target === '' || target.includes('\0') || target.length > limits.pathBytesMax)) {
+    throw fault('PATH_INVALID', { path, reason: 'the target of the symbolic link is not a path' });
+  }
+}
+
+/** Why a path cannot be injected into an image, or undefined when it can. */
+export function pathProblem(path: string): string | undefined {
+  if (!path.startsWith('/')) return 'it is not absolute';
+  if (path.includes('\0')) return 'it contains a NUL byte';
+  if (Buffer.byteLength(path) > limits.pathBytesMax) return `it is longer than ${limits.pathBytesMax} bytes`;
+  const names = path.split('/').slice(1);
+  if (names.length > limits.pathDepthMax) return `it is deeper than ${limits.pathDepthMax} directories`;
+  if (names.some((name) => name === '' || name === '.' || name === '..')) return 'it is not normalized';
+  if (names.some((name) => Buffer.byteLength(name) > limits.nameBytesMax)) {
+    return `a name in it is longer than ${limits.nameBytesMax} bytes`;
+  }
+  return undefined;
+}
+
+function describe(row: Omit<StateRow, 'content'>): DirectoryState {
+  return { id: row.id, entries: row.entries, bytes: row.bytes, created_at: timestamp(row.created_at) };
+}
