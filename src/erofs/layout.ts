@@ -1,0 +1,176 @@
+import { assert, defined } from '../std/assert.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { packDirectory } from './directory.ts';
+import {
+  BLOCK_BYTES,
+  COMPACT_INODE_BYTES,
+  type Epoch,
+  EXTENDED_INODE_BYTES,
+  FLAT_INLINE,
+  FLAT_PLAIN,
+  fitsCompact,
+  type Inode,
+  SLOT_BYTES,
+  typeBits,
+} from './format.ts';
+import type { DirectoryNode, LayerNode } from './node.ts';
+import { xattrAreaBytes } from './xattr.ts';
+
+/** Where an inode goes and what it needs there. */
+export interface Placement {
+  readonly node: LayerNode;
+  /** Of a directory: the one it lies in; the root lies in itself. */
+  readonly parent: Placement | undefined;
+  nlink: number;
+  nid: number;
+  inode: Inode | undefined;
+  /** Of a directory: its names with `.` and `..`, ascending. */
+  names: readonly ByteString[];
+  /** Of a directory: `packDirectory(names)`. */
+  blocks: readonly { readonly first: number; readonly bytes: number }[];
+}
+
+export interface Layout {
+  /** In the order of their place in the metadata area. */
+  readonly placements: readonly Placement[];
+  readonly placementOf: ReadonlyMap<LayerNode, Placement>;
+  readonly epoch: Epoch;
+  /** Blocks of directories and long symlinks, in front of the inodes. */
+  readonly directoryBlocks: number;
+  /** Bytes of the inode area. */
+  readonly metadataBytes: number;
+}
+
+/**
+ * Gives every inode its place: the root first (its number has 16 bits), then directory by directory, so that what is
+ * listed together lies together. `firstBlock` is where directory blocks begin.
+ */
+export function planLayout(root: DirectoryNode, firstBlock: number): Layout {
+  const { placements, placementOf } = collectPlacements(root);
+  const epoch = mostFrequentTime(placements);
+  // Slot 0 stays empty: inode number 0 means "no entry" to readers of directories.
+  let end = SLOT_BYTES;
+  let block = firstBlock;
+  for (const placement of placements) {
+    const draft = draftInode(placement, block);
+    const inodeBytes = fitsCompact(draft, epoch) ? COMPACT_INODE_BYTES : EXTENDED_INODE_BYTES;
+    const inlineBytes = draft.layout === FLAT_INLINE ? draft.size % BLOCK_BYTES : 0;
+    const start = startOf(end, inodeBytes, inlineBytes === 0 ? 0 : draft.xattrBytes + inlineBytes);
+    placement.nid = start / SLOT_BYTES;
+    placement.inode = { ...draft, nid: placement.nid, inodeBytes };
+    block += ownBlocks(placement, draft);
+    end = roundUp(start + inodeBytes + draft.xattrBytes + inlineBytes, SLOT_BYTES);
+  }
+  return { placements, placementOf, epoch, directoryBlocks: block - firstBlock, metadataBytes: end };
+}
+
+/** The inode of a placement that `planLayout` has placed. */
+export function inodeOf(placement: Placement): Inode {
+  return defined(placement.inode, 'every placement has an inode after planning');
+}
+
+/** Whether a tail fits behind the inode: all of it must lie in one block, or Linux refuses the inode. */
+export function fitsInline(xattrBytes: number, tailBytes: number): boolean {
+  return EXTENDED_INODE_BYTES + xattrBytes + tailBytes <= BLOCK_BYTES;
+}
+
+export function roundUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
+}
+
+function collectPlacements(root: DirectoryNode): Pick<Layout, 'placements' | 'placementOf'> {
+  const placements: Placement[] = [];
+  const placementOf = new Map<LayerNode, Placement>();
+  const place = (node: LayerNode, parent: Placement | undefined): Placement => {
+    const placement = { node, parent, nlink: 0, nid: 0, inode: undefined, names: [], blocks: [] };
+    placements.push(placement);
+    placementOf.set(node, placement);
+    return placement;
+  };
+  const pending = [place(root, undefined)];
+  for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
+    assert(directory.node.type === 'directory', 'only directories are pending');
+    const { children } = directory.node;
+    directory.names = ['.', '..', ...children.keys()].sort();
+    directory.blocks = packDirectory(directory.names);
+    directory.nlink += 2;
+    const subdirectories: Placement[] = [];
+    for (const name of directory.names) {
+      const node = children.get(name);
+      if (node === undefined) continue;
+      const known = placementOf.get(node);
+      if (node.type === 'directory') {
+        assert(known === undefined, 'a directory has one name');
+        directory.nlink++;
+        subdirectories.push(place(node, directory));
+      } else {
+        (known ?? place(node, undefined)).nlink++;
+      }
+    }
+    while (subdirectories.length > 0) pending.push(defined(subdirectories.pop(), 'not empty'));
+  }
+  return { placements, placementOf };
+}
+
+/** Compact inodes have no time of their own, so the most frequent one of the layer becomes theirs. */
+function mostFrequentTime(placements: readonly Placement[]): Epoch {
+  const counts = new Map<string, number>();
+  let best = { count: 0, epochSeconds: 0, epochNanoseconds: 0 };
+  for (const { node } of placements) {
+    const key = `${node.mtimeSeconds}.${node.mtimeNanoseconds}`;
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    if (count > best.count) {
+      best = { count, epochSeconds: node.mtimeSeconds, epochNanoseconds: node.mtimeNanoseconds };
+    }
+  }
+  return { epochSeconds: best.epochSeconds, epochNanoseconds: best.epochNanoseconds };
+}
+
+function draftInode(placement: Placement, nextBlock: number): Omit<Inode, 'nid' | 'inodeBytes'> {
+  const { node, nlink } = placement;
+  const xattrBytes = xattrAreaBytes(node.xattrs);
+  const { size, inline, contentBlock } = contentOf(placement, xattrBytes, nextBlock);
+  return {
+    type: node.type,
+    mode: typeBits(node.type) | node.mode,
+    uid: node.uid,
+    gid: node.gid,
+    size,
+    mtimeSeconds: node.mtimeSeconds,
+    mtimeNanoseconds: node.mtimeNanoseconds,
+    nlink,
+    major: 'major' in node ? node.major : 0,
+    minor: 'minor' in node ? node.minor : 0,
+    layout: inline ? FLAT_INLINE : FLAT_PLAIN,
+    contentBlock,
+    xattrBytes,
+  };
+}
+
+function contentOf(placement: Placement, xattrBytes: number, nextBlock: number) {
+  const { node, blocks } = placement;
+  if (node.type === 'file') {
+    const { size, block, tail } = node.content;
+    assert(tail === undefined || fitsInline(xattrBytes, tail.length), 'the writer keeps only tails that fit');
+    return { size, inline: tail !== undefined, contentBlock: block };
+  }
+  if (node.type !== 'directory' && node.type !== 'symlink') return { size: 0, inline: false, contentBlock: 0 };
+  const tail = node.type === 'symlink' ? node.target.length : (blocks.at(-1)?.bytes ?? 0);
+  const size = node.type === 'symlink' ? tail : (blocks.length - 1) * BLOCK_BYTES + tail;
+  const inline = tail < BLOCK_BYTES && fitsInline(xattrBytes, tail);
+  return { size, inline, contentBlock: inline && size < BLOCK_BYTES ? 0 : nextBlock };
+}
+
+/** Blocks in front of the inodes that belong to this one. */
+function ownBlocks({ node }: Placement, inode: Pick<Inode, 'layout' | 'size'>): number {
+  if (node.type !== 'directory' && node.type !== 'symlink') return 0;
+  const blocks = inode.size / BLOCK_BYTES;
+  return inode.layout === FLAT_INLINE ? Math.floor(blocks) : Math.ceil(blocks);
+}
+
+/** First slot at or after `end` where the inode, together with what must share its block, does not cross a border. */
+function startOf(end: number, inodeBytes: number, togetherBytes: number): number {
+  const used = end % BLOCK_BYTES;
+  return used + inodeBytes + togetherBytes > BLOCK_BYTES ? end - used + BLOCK_BYTES : end;
+}

@@ -1,0 +1,232 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { fault } from '../contract/errors.ts';
+import type { LayerFile } from '../contract/layer.ts';
+import { limits } from '../contract/limits.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { WINDOW_BYTES, WindowCache } from './cache.ts';
+import { type Dirent, DirectoryBlock } from './directory.ts';
+import {
+  BLOCK_BYTES,
+  COMPACT_INODE_BYTES,
+  decodeInode,
+  decodeSuperblock,
+  FLAT_INLINE,
+  type Inode,
+  inodeBytesAt,
+  SLOT_BYTES,
+  type Superblock,
+  SYMLINK_BYTES_MAX,
+} from './format.ts';
+import { NO_XATTRS, type Xattrs } from './node.ts';
+import { decodeXattrs } from './xattr.ts';
+
+/** Content is streamed in pieces of this size. */
+const STREAM_BYTES = 256 * 1024;
+
+let readersOpened = 0;
+
+/**
+ * Reads one layer file. Its bytes are not trusted: whatever they hold, every method ends soon, takes memory only in
+ * proportion to what it returns, and answers or throws LAYER_MALFORMED. Safe for any number of callers at once.
+ */
+export class LayerReader implements AsyncDisposable {
+  readonly #file: FileHandle;
+  readonly #cache: WindowCache;
+  readonly #key = `${readersOpened++}:`;
+  readonly #bytes: number;
+  readonly #superblock: Superblock;
+
+  private constructor(file: FileHandle, bytes: number, superblock: Superblock, cache: WindowCache) {
+    this.#file = file;
+    this.#bytes = bytes;
+    this.#superblock = superblock;
+    this.#cache = cache;
+  }
+
+  static async open(layer: LayerFile, cache: WindowCache = new WindowCache(4 * WINDOW_BYTES)): Promise<LayerReader> {
+    const file = await openLayer(layer.path);
+    try {
+      const { size } = await file.stat();
+      if (size !== layer.bytes) throw malformed(`${size} bytes instead of ${layer.bytes}`);
+      const block = Buffer.alloc(BLOCK_BYTES);
+      const { bytesRead } = await file.read(block, 0, BLOCK_BYTES, 0);
+      return new LayerReader(file, size, decodeSuperblock(block.subarray(0, bytesRead), size), cache);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** Inodes in the layer, as its superblock says. */
+  get inodeCount(): number {
+    return this.#superblock.inodes;
+  }
+
+  async root(): Promise<Inode> {
+    const root = await this.inode(this.#superblock.rootNid);
+    if (root.type !== 'directory') throw malformed('the root is not a directory');
+    return root;
+  }
+
+  async inode(nid: number): Promise<Inode> {
+    const at = this.#inodeOffset(nid);
+    const first = await this.#at(at, COMPACT_INODE_BYTES);
+    const bytes = inodeBytesAt(first.window, first.offset);
+    const { window, offset } = bytes === COMPACT_INODE_BYTES ? first : await this.#at(at, bytes);
+    const inode = decodeInode(window, offset, nid, this.#superblock);
+    this.#check(inode);
+    return inode;
+  }
+
+  /** The entry of that name, or undefined; `.` and `..` are not found. */
+  async find(directory: Inode, name: ByteString): Promise<Dirent | undefined> {
+    if (name === '.' || name === '..') return undefined;
+    let low = 0;
+    let high = this.#directoryBlocks(directory) - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const block = await this.#directoryBlock(directory, middle);
+      if (name < block.name(0)) high = middle - 1;
+      else if (name > block.name(block.count - 1)) low = middle + 1;
+      else return block.find(name);
+    }
+    return undefined;
+  }
+
+  /** All entries except `.` and `..`, ascending. */
+  async list(directory: Inode): Promise<Dirent[]> {
+    const entries: Dirent[] = [];
+    let previous = '';
+    const count = this.#directoryBlocks(directory);
+    for (let index = 0; index < count; index++) {
+      const block = await this.#directoryBlock(directory, index);
+      if (entries.length + block.count > limits.entriesPerLayerMax + 2) throw malformed('a directory is too large');
+      for (let at = 0; at < block.count; at++) {
+        const entry = block.entry(at);
+        if (entry.name <= previous) throw malformed('directory entries are not in order');
+        previous = entry.name;
+        if (entry.name !== '.' && entry.name !== '..') entries.push(entry);
+      }
+    }
+    return entries;
+  }
+
+  /** Target of a symlink. */
+  async readlink(symlink: Inode): Promise<ByteString> {
+    if (symlink.type !== 'symlink') throw malformed(`inode ${symlink.nid} is no symlink`);
+    if (symlink.size === 0 || symlink.size > SYMLINK_BYTES_MAX) throw malformed('length of a symlink target');
+    const target = (await this.#content(symlink, 0, symlink.size)).toString('latin1');
+    if (target.includes('\0')) throw malformed('a symlink target with a zero byte');
+    return target;
+  }
+
+  async xattrs(inode: Inode): Promise<Xattrs> {
+    if (inode.xattrBytes === 0) return NO_XATTRS;
+    const area = await this.#pread(this.#inodeOffset(inode.nid) + inode.inodeBytes, inode.xattrBytes);
+    return decodeXattrs(area);
+  }
+
+  /** Up to `length` bytes of a regular file from `offset`; fewer only where the file ends. */
+  async read(file: Inode, offset: number, length: number): Promise<Buffer> {
+    return this.#content(file, offset, Math.max(0, Math.min(length, file.size - offset)));
+  }
+
+  /** Content of a regular file from `offset`, at most `length` bytes. */
+  async *stream(file: Inode, offset = 0, length: number = file.size): AsyncGenerator<Buffer> {
+    const end = Math.min(file.size, offset + length);
+    for (let position = offset; position < end; position += STREAM_BYTES) {
+      yield await this.#content(file, position, Math.min(STREAM_BYTES, end - position));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file.close();
+  }
+
+  #inodeOffset(nid: number): number {
+    return this.#superblock.metaBlock * BLOCK_BYTES + nid * SLOT_BYTES;
+  }
+
+  /** Everything the inode claims lies inside the file. */
+  #check(inode: Inode): void {
+    const tail = inode.layout === FLAT_INLINE ? inode.size % BLOCK_BYTES : 0;
+    const inlineEnd = this.#inodeOffset(inode.nid) + inode.inodeBytes + inode.xattrBytes + tail;
+    const contentEnd = inode.contentBlock * BLOCK_BYTES + inode.size - tail;
+    const hasContent = inode.type === 'file' || inode.type === 'directory' || inode.type === 'symlink';
+    if (inlineEnd > this.#bytes || (hasContent && inode.size > tail && contentEnd > this.#bytes)) {
+      throw malformed(`inode ${inode.nid} points outside the file`);
+    }
+    if (inode.mtimeNanoseconds >= 1e9) throw malformed(`inode ${inode.nid} has a wrong time`);
+  }
+
+  #directoryBlocks(directory: Inode): number {
+    if (directory.type !== 'directory') throw malformed(`inode ${directory.nid} is no directory`);
+    return Math.ceil(directory.size / BLOCK_BYTES);
+  }
+
+  async #directoryBlock(directory: Inode, index: number): Promise<DirectoryBlock> {
+    const start = index * BLOCK_BYTES;
+    const bytes = Math.min(BLOCK_BYTES, directory.size - start);
+    const { window, offset } = await this.#at(this.#contentOffset(directory, start), bytes);
+    return new DirectoryBlock(window.subarray(offset, offset + bytes));
+  }
+
+  /** File offset of a content byte; what follows it in the same block follows it in the file. */
+  #contentOffset(inode: Inode, at: number): number {
+    const inlineStart = inode.size - (inode.size % BLOCK_BYTES);
+    if (inode.layout !== FLAT_INLINE || at < inlineStart) return inode.contentBlock * BLOCK_BYTES + at;
+    return this.#inodeOffset(inode.nid) + inode.inodeBytes + inode.xattrBytes + (at - inlineStart);
+  }
+
+  async #content(inode: Inode, offset: number, length: number): Promise<Buffer> {
+    const inlineStart = inode.layout === FLAT_INLINE ? inode.size - (inode.size % BLOCK_BYTES) : inode.size;
+    const end = offset + length;
+    if (length === 0) return Buffer.alloc(0);
+    if (end <= inlineStart) return this.#pread(this.#contentOffset(inode, offset), length);
+    const fromInline = Math.max(offset, inlineStart);
+    const { window, offset: at } = await this.#at(this.#contentOffset(inode, fromInline), end - fromInline);
+    const tail = window.subarray(at, at + end - fromInline);
+    if (fromInline === offset) return Buffer.from(tail);
+    return Buffer.concat([await this.#pread(this.#contentOffset(inode, offset), inlineStart - offset), tail]);
+  }
+
+  /** At most a block of metadata, through the cache. */
+  async #at(position: number, length: number): Promise<{ readonly window: Buffer; readonly offset: number }> {
+    const index = Math.floor(position / WINDOW_BYTES);
+    const offset = position - index * WINDOW_BYTES;
+    // What crosses into the next window is rare (our inodes and their tails lie in one block) and read on its own.
+    if (offset + length > WINDOW_BYTES) return { window: await this.#pread(position, length), offset: 0 };
+    const window = await this.#cache.get(this.#key + index, () => this.#readWindow(index * WINDOW_BYTES));
+    if (offset + length > window.length) throw malformed('the file ends too early');
+    return { window, offset };
+  }
+
+  async #readWindow(position: number): Promise<Buffer> {
+    return this.#pread(position, Math.max(0, Math.min(WINDOW_BYTES, this.#bytes - position)));
+  }
+
+  async #pread(position: number, length: number): Promise<Buffer> {
+    if (position < 0 || position + length > this.#bytes) throw malformed('a position outside the file');
+    const bytes = Buffer.allocUnsafeSlow(length);
+    let done = 0;
+    while (done < length) {
+      const { bytesRead } = await this.#file.read(bytes, done, length - done, position + done);
+      if (bytesRead === 0) throw malformed('the file ends too early');
+      done += bytesRead;
+    }
+    return bytes;
+  }
+}
+
+async function openLayer(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw fault('STORE_CORRUPT', { what: 'a layer', reason: 'its file is missing' }, { cause: error });
+  }
+}
+
+function malformed(reason: string): Error {
+  return fault('LAYER_MALFORMED', { reason });
+}

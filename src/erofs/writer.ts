@@ -1,0 +1,226 @@
+import { createHash } from 'node:crypto';
+import { type FileHandle, open, rm } from 'node:fs/promises';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { assert, defined } from '../std/assert.ts';
+import { bytesOf } from '../std/bytes.ts';
+import { encodeDirectoryBlock } from './directory.ts';
+import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } from './format.ts';
+import { fitsInline, inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
+import type { Content, DirectoryNode, Xattrs } from './node.ts';
+import { diskFault, Output, writeFully } from './output.ts';
+import { encodeXattrs, xattrAreaBytes } from './xattr.ts';
+
+/** A longer tail gets a block: behind the inode it would save less than it spreads the metadata. */
+const TAIL_BYTES_MAX = BLOCK_BYTES / 2;
+/** Tails wait in memory for their inodes; beyond this sum, files get whole blocks. */
+const TAILS_BYTES_MAX = 64 * 1024 * 1024;
+const SLAB_BYTES = 1024 * 1024;
+const SCRATCH_BYTES = 256 * 1024;
+
+export interface LayerDigest {
+  /** `sha256:<hex>` of the whole file. */
+  readonly digest: string;
+  readonly bytes: number;
+}
+
+/**
+ * Writes one layer file in one pass: first `append` every content, then `finish` with the tree that refers to them.
+ * The same contents in the same order and the same tree give the same bytes. Disposing before `finish` has resolved
+ * removes the file. The finished file is complete but not synced to disk: whoever publishes it does that.
+ */
+export class LayerWriter implements AsyncDisposable {
+  readonly #path: string;
+  readonly #file: FileHandle;
+  readonly #output: Output;
+  readonly #bytesMax: number;
+  #tailsBytes = 0;
+  #slab = Buffer.alloc(0);
+  #finished = false;
+  #closed = false;
+
+  private constructor(path: string, file: FileHandle, bytesMax: number) {
+    this.#path = path;
+    this.#file = file;
+    this.#bytesMax = bytesMax;
+    this.#output = new Output(file, BLOCK_BYTES, bytesMax);
+  }
+
+  /** Creates the file, which must not exist. `bytesMax` bounds it; more is LAYER_LIMIT. */
+  static async create(path: string, bytesMax: number = limits.layerFileBytesMax): Promise<LayerWriter> {
+    return new LayerWriter(path, await open(path, 'wx+', 0o644), bytesMax);
+  }
+
+  /**
+   * Takes the content of a regular file that will have these xattrs. The source must yield exactly `size` bytes; if it
+   * does not, that is LAYER_MALFORMED.
+   */
+  async append(source: AsyncIterable<Uint8Array>, size: number, xattrs: Xattrs): Promise<Content> {
+    if (size > this.#bytesMax) throw fault('LAYER_LIMIT', { what: 'bytes', limit: this.#bytesMax });
+    const tail = this.#reserveTail(size % BLOCK_BYTES, xattrs);
+    const blocksBytes = size - (tail?.length ?? 0);
+    const block = blocksBytes === 0 ? 0 : this.#output.position / BLOCK_BYTES;
+    let taken = 0;
+    for await (const chunk of source) {
+      if (taken + chunk.length > size)
+        throw fault('LAYER_MALFORMED', { reason: `content longer than its ${size} bytes` });
+      const head = chunk.subarray(0, Math.max(0, blocksBytes - taken));
+      const wait = this.#output.append(head);
+      if (wait !== undefined) await wait;
+      if (head.length < chunk.length) tail?.set(chunk.subarray(head.length), taken + head.length - blocksBytes);
+      taken += chunk.length;
+    }
+    if (taken < size) throw fault('LAYER_MALFORMED', { reason: `content ends after ${taken} of ${size} bytes` });
+    await this.#output.pad(BLOCK_BYTES);
+    return { size, block, tail };
+  }
+
+  /** Writes the metadata and the superblock, and hashes the file. */
+  async finish(root: DirectoryNode): Promise<LayerDigest> {
+    assert(!this.#finished, 'a layer is finished once');
+    const firstBlock = this.#output.position / BLOCK_BYTES;
+    const layout = planLayout(root, firstBlock);
+    const hash = createHash('sha256');
+    const emit = async (bytes: Uint8Array) => {
+      hash.update(bytes);
+      await this.#output.append(bytes);
+    };
+    await emitDirectoryBlocks(layout, emit);
+    await emitInodes(layout, emit);
+    await this.#output.pad(BLOCK_BYTES);
+    await this.#output.finish();
+    const bytes = this.#output.position;
+    const superblock = encodeSuperblock({
+      rootNid: defined(layout.placements[0], 'the root is placed').nid,
+      inodes: layout.placements.length,
+      ...layout.epoch,
+      blocks: bytes / BLOCK_BYTES,
+      metaBlock: firstBlock + layout.directoryBlocks,
+      // Overlayfs tells lower filesystems apart by uuid, so layers should differ; derived, so that it is reproducible.
+      uuid: hash.digest().subarray(0, 16),
+    });
+    await this.#writeSuperblock(superblock);
+    const digest = await hashFile(this.#file, bytes);
+    this.#finished = true;
+    await this.#close();
+    return { digest, bytes };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#output.abandon();
+    await this.#close();
+    if (!this.#finished) await rm(this.#path, { force: true });
+  }
+
+  async #writeSuperblock(superblock: Uint8Array): Promise<void> {
+    try {
+      await writeFully(this.#file, superblock, 0);
+    } catch (error) {
+      throw diskFault(error);
+    }
+  }
+
+  async #close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#file.close();
+  }
+
+  /** Memory for a tail that goes behind its inode; undefined when the tail gets a block. */
+  #reserveTail(tailBytes: number, xattrs: Xattrs): Buffer | undefined {
+    if (tailBytes === 0 || tailBytes > TAIL_BYTES_MAX) return undefined;
+    if (!fitsInline(xattrAreaBytes(xattrs), tailBytes)) return undefined;
+    if (this.#tailsBytes + tailBytes > TAILS_BYTES_MAX) return undefined;
+    this.#tailsBytes += tailBytes;
+    if (this.#slab.length < tailBytes) this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    const tail = this.#slab.subarray(0, tailBytes);
+    this.#slab = this.#slab.subarray(tailBytes);
+    return tail;
+  }
+}
+
+type Emit = (bytes: Uint8Array) => Promise<void>;
+
+async function emitDirectoryBlocks(layout: Layout, emit: Emit): Promise<void> {
+  for (const placement of layout.placements) {
+    const { node } = placement;
+    const { layout: form, size } = inodeOf(placement);
+    if (node.type === 'symlink' && form !== FLAT_INLINE) {
+      const block = Buffer.alloc(BLOCK_BYTES);
+      block.set(bytesOf(node.target));
+      await emit(block);
+    }
+    if (node.type !== 'directory') continue;
+    const count = form === FLAT_INLINE ? Math.floor(size / BLOCK_BYTES) : placement.blocks.length;
+    for (let index = 0; index < count; index++) {
+      const block = Buffer.alloc(BLOCK_BYTES);
+      encodeNames(block, 0, { layout, placement, index });
+      await emit(block);
+    }
+  }
+}
+
+/** Streams the inode area through one scratch buffer. */
+async function emitInodes(layout: Layout, emit: Emit): Promise<void> {
+  let scratch = Buffer.alloc(SCRATCH_BYTES);
+  let base = 0;
+  for (const placement of layout.placements) {
+    const inode = inodeOf(placement);
+    const start = inode.nid * SLOT_BYTES;
+    const end = start + inode.inodeBytes + inode.xattrBytes + BLOCK_BYTES;
+    if (end - base > scratch.length) {
+      await emit(scratch.subarray(0, start - base));
+      base = start;
+      scratch = Buffer.alloc(Math.max(SCRATCH_BYTES, end - base));
+    }
+    encodePlacement(scratch, start - base, placement, layout);
+  }
+  await emit(scratch.subarray(0, layout.metadataBytes - base));
+}
+
+function encodePlacement(target: Buffer, at: number, placement: Placement, layout: Layout): void {
+  const { node, blocks } = placement;
+  const inode = inodeOf(placement);
+  encodeInode(target, at, inode);
+  if (inode.xattrBytes > 0) encodeXattrs(target, at + inode.inodeBytes, node.xattrs);
+  if (inode.layout !== FLAT_INLINE) return;
+  const tail = at + inode.inodeBytes + inode.xattrBytes;
+  if (node.type === 'symlink') target.set(bytesOf(node.target), tail);
+  if (node.type === 'file') target.set(defined(node.content.tail, 'inline files have a tail'), tail);
+  if (node.type === 'directory') encodeNames(target, tail, { layout, placement, index: blocks.length - 1 });
+}
+
+function encodeNames(
+  target: Buffer,
+  at: number,
+  of: { readonly layout: Layout; readonly placement: Placement; readonly index: number },
+): void {
+  const { placement, layout } = of;
+  const { node, names, blocks } = placement;
+  assert(node.type === 'directory', 'only directories have names');
+  const first = defined(blocks[of.index], 'the block exists').first;
+  const entries = names.slice(first, blocks[of.index + 1]?.first).map((name) => {
+    const child = name === '.' ? node : name === '..' ? (placement.parent?.node ?? node) : node.children.get(name);
+    const { nid } = defined(layout.placementOf.get(defined(child, 'every name has a node')), 'every node is placed');
+    return { name, nid, type: defined(child, 'every name has a node').type };
+  });
+  encodeDirectoryBlock(target, at, entries);
+}
+
+/** sha256 of the first `bytes` of a file; reads ahead while it hashes. */
+async function hashFile(file: FileHandle, bytes: number): Promise<string> {
+  const hash = createHash('sha256');
+  const buffers = [Buffer.allocUnsafeSlow(SLAB_BYTES), Buffer.allocUnsafeSlow(SLAB_BYTES)] as const;
+  const readAt = (position: number, turn: number) =>
+    file.read(buffers[turn % 2 === 0 ? 0 : 1], 0, SLAB_BYTES, position);
+  let reading = readAt(0, 0);
+  let position = 0;
+  for (let turn = 0; position < bytes; turn++) {
+    const { bytesRead, buffer } = await reading;
+    assert(bytesRead > 0, 'the file is as long as it was written');
+    position += bytesRead;
+    reading = position < bytes ? readAt(position, turn + 1) : reading;
+    hash.update(buffer.subarray(0, bytesRead));
+  }
+  return `sha256:${hash.digest('hex')}`;
+}
