@@ -75,6 +75,11 @@ export const ERRORS = {
     message: () => 'no token was given',
     hint: 'Send "Authorization: Bearer <token>"; "contree token create" makes one.',
   }),
+  SIGN_IN_NEEDED: row<{ registry: string; url?: string }>({
+    class: 'unauthenticated',
+    message: ({ registry }) => `credentials for ${registry} are needed`,
+    hint: 'Run "contree auth registry HOST" in a terminal; never paste a token into a chat.',
+  }),
   TOKEN_INVALID: row<unknown>({
     class: 'denied',
     message: () => 'the token is unknown or has expired',
@@ -222,6 +227,12 @@ export const ERRORS = {
     http: 413,
     message: ({ what, limit }) => `the layer exceeds the limit of ${limit} ${what}`,
     hint: 'Use a smaller image, or raise the limit in the settings.',
+  }),
+  IMAGE_LIMIT: row<{ what: string; limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ what, limit }) => `the OCI image exceeds the limit of ${limit} ${what}`,
+    hint: 'Use a smaller image, or one with fewer layers.',
   }),
   LAYER_BYTES_EXCEEDED: row<{ limit: number }>({
     class: 'exhausted',

@@ -1,0 +1,178 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { AddressGuard, addressKind, bareHost, portOf } from './address.ts';
+import { Authorizer } from './authorizer.ts';
+import type { CredentialSource } from './credentials.ts';
+import type { ProxySettings } from './proxy.ts';
+import { apiHost } from './reference.ts';
+import { type Answer, type BodyBound, readAnswer, refusalOf, retryAfterMs } from './response.ts';
+import { type HttpRequest, type HttpResponse, NetworkError, Transport } from './transport.ts';
+
+/** What the user's settings say about registries. */
+export interface RegistrySettings {
+  /** `host` or `host:port` spoken to over plain http. Loopback registries need not be listed. */
+  readonly insecure?: readonly string[];
+  /** `host` or `host:port` that may resolve to a loopback, private or link-local address. */
+  readonly allowed?: readonly string[];
+  /** Whether a reference such as `127.0.0.1:5000/x` permits that address by naming it. Default true. */
+  readonly privateByName?: boolean;
+  readonly proxy?: ProxySettings;
+  /** Additional certificate authorities, PEM. */
+  readonly ca?: string;
+  /** Waits between tries; tests replace it. */
+  readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
+}
+
+/** One request to the registry's API. */
+export interface ApiRequest extends Omit<HttpRequest, 'authorization' | 'body'> {
+  /** What permission it needs, such as `repository:library/python:pull`; empty for none. */
+  readonly scope: string;
+  /** Called for every try, so that each sends the whole body. */
+  readonly body?: () => NonNullable<HttpRequest['body']>;
+}
+
+/** Tries after the first. Where nobody listens at all, a moment is worth it: the registry may be restarting. */
+const RETRIES_MAX: Readonly<Record<NetworkError['kind'], number>> = {
+  passing: limits.registryRetriesMax,
+  refused: 2,
+  permanent: 0,
+};
+const BACKOFF_MS_MAX = 8_000;
+const PATIENT_STATUSES: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+
+/**
+ * A connection to one registry for the time of one operation. It keeps tokens and sockets, repeats what failed for a
+ * passing reason, and turns what failed for good into faults. Safe to use from several tasks at once.
+ */
+export class RegistryClient implements AsyncDisposable {
+  /** Canonical name, as in `OciReference.registry`. */
+  readonly registry: string;
+  readonly #base: URL;
+  readonly #transport: Transport;
+  readonly #authorizer: Authorizer;
+  readonly #wait: (ms: number, signal: AbortSignal) => Promise<void>;
+
+  constructor(registry: string, settings: RegistrySettings, credentials: CredentialSource) {
+    const { insecure = [], allowed = [], privateByName = true, proxy, ca } = settings;
+    const host = apiHost(registry);
+    const guard = new AddressGuard({ named: host, allowed, privateByName });
+    const plainHttp = (url: URL) => isLoopback(url) || isListed(url, insecure);
+    this.registry = registry;
+    this.#base = new URL(`${plainHttp(new URL(`http://${host}/`)) ? 'http' : 'https'}://${host}/`);
+    this.#transport = new Transport({
+      guard,
+      plainHttp,
+      ...(proxy === undefined ? {} : { proxy }),
+      ...(ca === undefined ? {} : { ca }),
+    });
+    this.#wait = settings.wait ?? pause;
+    this.#authorizer = new Authorizer({
+      registry,
+      credentials,
+      exchange: (request, bound, signal) => this.#exchange(request, bound, signal),
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#transport[Symbol.asyncDispose]();
+  }
+
+  /** Address of a path below the registry's API root. */
+  url(path: string): URL {
+    return new URL(path, this.#base);
+  }
+
+  /**
+   * Sends with authorization and retries, and returns whatever status came in the end; the body is the caller's to read
+   * or drop. Faults: REGISTRY_UNREACHABLE, REGISTRY_ADDRESS_DENIED, REGISTRY_PROTOCOL, those of the token service.
+   */
+  async send(request: ApiRequest, signal: AbortSignal): Promise<HttpResponse> {
+    return this.#retried(this.registry, () => this.#authorized(request, signal), signal);
+  }
+
+  /** The same for an answer that is small: status, and the body when it is 200. */
+  async fetch(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
+    const attempt = async () => readAnswer(await this.#authorized(request, signal), bound, signal);
+    return this.#retried(this.registry, attempt, signal);
+  }
+
+  /** What a response that refuses means, in terms of this registry. */
+  refusal(response: Pick<HttpResponse, 'status' | 'headers'>, missing?: Error): Error {
+    return refusalOf(response, this.registry, missing);
+  }
+
+  /** Waits as long as it is wise to before try number `tries` (from 1). */
+  backoff(tries: number, signal: AbortSignal): Promise<void> {
+    return this.#wait(backoffMs(Math.max(0, tries - 1)), signal);
+  }
+
+  async #exchange(request: HttpRequest, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
+    const attempt = async () => readAnswer(await this.#transport.send(request, signal), bound, signal);
+    return this.#retried(request.url.host, attempt, signal);
+  }
+
+  async #authorized(request: ApiRequest, signal: AbortSignal): Promise<HttpResponse> {
+    const { scope, body, ...message } = request;
+    const attempt = (authorization: string | undefined) =>
+      this.#transport.send({ ...message, authorization, ...(body === undefined ? {} : { body: body() }) }, signal);
+    // Only the registry itself is shown credentials and may ask for them: no host that it redirects to or names.
+    const isOwn = (url: URL) => url.origin === this.#base.origin;
+    const response = await attempt(isOwn(message.url) ? this.#authorizer.header(scope) : undefined);
+    if (response.status !== 401 || !isOwn(message.url) || !isOwn(response.url)) return response;
+    await response.body.dump();
+    const header = await this.#authorizer.answer(response, scope, signal);
+    return header === undefined ? response : attempt(header);
+  }
+
+  async #retried<Result extends Answer | HttpResponse>(
+    peer: string,
+    attempt: () => Promise<Result>,
+    signal: AbortSignal,
+  ): Promise<Result> {
+    for (let tries = 0; ; tries += 1) {
+      const result = await attempt().catch((error: unknown) => {
+        if (!(error instanceof NetworkError)) throw error;
+        return error;
+      });
+      const waitMs = this.#waitBefore(tries, result);
+      if (waitMs === undefined) {
+        if (!(result instanceof NetworkError)) return result;
+        throw fault('REGISTRY_UNREACHABLE', { registry: peer, reason: result.message }, { cause: result });
+      }
+      if (!(result instanceof NetworkError) && 'body' in result) await result.body.dump();
+      await this.#wait(waitMs, signal);
+    }
+  }
+
+  /** How long to wait before the next try, or undefined when this result is final. */
+  #waitBefore(tries: number, result: Answer | HttpResponse | NetworkError): number | undefined {
+    if (result instanceof NetworkError) return tries < RETRIES_MAX[result.kind] ? backoffMs(tries) : undefined;
+    if (!PATIENT_STATUSES.has(result.status) || tries >= limits.registryRetriesMax) return undefined;
+    const askedMs = retryAfterMs(result) ?? backoffMs(tries);
+    return askedMs > limits.registryRetryAfterMsMax ? undefined : askedMs;
+  }
+}
+
+/** Doubles from try to try, with a quarter of chance so that clients do not come back all at once. */
+function backoffMs(tries: number): number {
+  return Math.min(BACKOFF_MS_MAX, limits.registryBackoffMs * 2 ** tries) * (0.75 + Math.random() / 2);
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal });
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error;
+  }
+}
+
+function isLoopback(url: URL): boolean {
+  const host = bareHost(url.hostname);
+  return host === 'localhost' || host.endsWith('.localhost') || addressKind(host) === 'loopback';
+}
+
+function isListed(url: URL, hosts: readonly string[]): boolean {
+  const host = bareHost(url.hostname);
+  return hosts.some((entry) => [host, `${host}:${portOf(url)}`].includes(entry.toLowerCase()));
+}

@@ -1,0 +1,163 @@
+import { z } from 'zod';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { isDigest, type Digest } from './digest.ts';
+import { documentKind, isImageConfig, isLayer } from './media-types.ts';
+import { compareVariants, formatPlatform, isSamePlatform, type Platform } from './platform.ts';
+
+/** Type, digest and size of a blob (image-spec, descriptor.md). */
+export interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly platform?: Platform | undefined;
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
+}
+
+export type Document =
+  | { readonly kind: 'index'; readonly manifests: readonly Descriptor[] }
+  | { readonly kind: 'manifest'; readonly config: Descriptor; readonly layers: readonly Descriptor[] };
+
+/** Makes the fault for nonsense, in the words of whoever the bytes came from. */
+export type Refuse = (reason: string) => Error;
+
+const PlatformShape = z.object({ os: z.string(), architecture: z.string(), variant: z.string().nullish() });
+
+const DescriptorShape = z.object({
+  mediaType: z.string(),
+  digest: z.string(),
+  size: z.int().min(0),
+  urls: z.array(z.string()).nullish(),
+  platform: PlatformShape.nullish(),
+  annotations: z.record(z.string(), z.string()).nullish(),
+});
+
+const DocumentShape = z.object({
+  schemaVersion: z.int(),
+  mediaType: z.string().optional(),
+  manifests: z.array(z.unknown()).nullish(),
+  config: z.unknown().optional(),
+  layers: z.array(z.unknown()).nullish(),
+  fsLayers: z.unknown().optional(),
+});
+
+/**
+ * Reads an index or a manifest. `declared` holds every media type that somebody gave the document: the transport, the
+ * descriptor that led here. All of them, the document's own, and its members must agree on what it is; otherwise two
+ * programs could see two different images in the same bytes (CVE-2021-41190).
+ * Faults: what `refuse` makes, MEDIA_TYPE_UNSUPPORTED, IMAGE_LIMIT.
+ */
+export function parseDocument(bytes: Uint8Array, declared: readonly (string | undefined)[], refuse: Refuse): Document {
+  const json = DocumentShape.safeParse(parseJson(bytes, refuse)).data;
+  if (json === undefined) throw refuse('its manifest is not understood');
+  const types = [json.mediaType, ...declared].filter((type) => type !== undefined && isTelling(type));
+  const [mediaType] = types;
+  if (json.schemaVersion === 1 || types.some((type) => type !== undefined && documentKind(type) === 'schema1')) {
+    throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: 'application/vnd.docker.distribution.manifest.v1+json' });
+  }
+  if (mediaType === undefined) throw refuse('its manifest has no media type');
+  if (types.some((type) => type !== mediaType)) {
+    throw refuse(`its manifest is declared as ${[...new Set(types)].join(' and as ')}`);
+  }
+  const kind = documentKind(mediaType);
+  const isIndex = json.manifests !== undefined && json.manifests !== null;
+  const isManifest = json.config !== undefined || (json.layers !== undefined && json.layers !== null);
+  if (kind === undefined) throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: shownType(mediaType) });
+  if (isIndex === isManifest || isIndex !== (kind === 'index') || json.fsLayers !== undefined) {
+    throw refuse(`its manifest does not have the members of ${mediaType}`);
+  }
+  return kind === 'index' ? parseIndex(json.manifests ?? [], refuse) : parseManifest(json, refuse);
+}
+
+/** General types say nothing about a manifest; some registries and proxies send them with everything. */
+function isTelling(mediaType: string): boolean {
+  return !/^(?:application\/json|application\/octet-stream|text\/plain)$/u.test(mediaType);
+}
+
+function parseIndex(entries: readonly unknown[], refuse: Refuse): Document {
+  if (entries.length > limits.manifestsPerIndexMax) {
+    throw fault('IMAGE_LIMIT', { what: 'manifests in an index', limit: limits.manifestsPerIndexMax });
+  }
+  // An index may hold entries for tools we know nothing of; only those that could be images must be well formed.
+  const manifests = entries.filter((entry) => documentKind(mediaTypeOf(entry)) !== undefined);
+  return { kind: 'index', manifests: manifests.map((entry) => parseDescriptor(entry, refuse)) };
+}
+
+function parseManifest(json: z.infer<typeof DocumentShape>, refuse: Refuse): Document {
+  const entries = json.layers ?? [];
+  if (entries.length > limits.layersPerImageMax) {
+    throw fault('IMAGE_LIMIT', { what: 'layers', limit: limits.layersPerImageMax });
+  }
+  const config = parseDescriptor(json.config, refuse);
+  if (!isImageConfig(config.mediaType)) {
+    throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: shownType(config.mediaType) });
+  }
+  const layers = entries.map((entry) => parseDescriptor(entry, refuse));
+  const odd = layers.find(({ mediaType }) => !isLayer(mediaType));
+  if (odd !== undefined) throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: shownType(odd.mediaType) });
+  if (layers.some(({ size }) => size > limits.layerFileBytesMax)) {
+    throw fault('IMAGE_LIMIT', { what: 'bytes in one layer', limit: limits.layerFileBytesMax });
+  }
+  return { kind: 'manifest', config, layers };
+}
+
+function parseDescriptor(json: unknown, refuse: Refuse): Descriptor {
+  const parsed = DescriptorShape.safeParse(json).data;
+  if (parsed === undefined) throw refuse('a descriptor in its manifest is not understood');
+  const { mediaType, digest, size, urls, platform, annotations } = parsed;
+  if (urls !== undefined && urls !== null && urls.length > 0) {
+    throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: `${shownType(mediaType)} with foreign urls` });
+  }
+  if (!isDigest(digest)) throw refuse('its manifest names a blob by something other than a sha256 digest');
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(platform ? { platform: { ...platform, variant: platform.variant ?? undefined } } : {}),
+    ...(annotations ? { annotations } : {}),
+  };
+}
+
+/**
+ * The entry of an index to follow for a platform. Faults: PLATFORM_UNSUPPORTED, which names what there is.
+ */
+export function choosePlatform(manifests: readonly Descriptor[], wanted: Platform, reference: string): Descriptor {
+  const compare = compareVariants(wanted);
+  const [best] = manifests
+    .flatMap((descriptor) => (descriptor.platform === undefined ? [] : [{ descriptor, platform: descriptor.platform }]))
+    .filter(({ platform }) => isSamePlatform(platform, wanted))
+    .toSorted((one, other) => compare(one.platform, other.platform));
+  // An entry that names no platform is judged by its config.
+  const chosen = best?.descriptor ?? manifests.find(({ platform }) => platform === undefined);
+  if (chosen !== undefined) return chosen;
+  const offered = manifests
+    .flatMap(({ platform }) => (platform === undefined || platform.os === 'unknown' ? [] : [formatPlatform(platform)]))
+    .slice(0, 20);
+  throw unsupportedPlatform(reference, wanted, [...new Set(offered)].join(', '));
+}
+
+export function unsupportedPlatform(reference: string, wanted: Platform, offered: string): Error {
+  const printable = offered.replaceAll(/[^\u0020-\u007e]/gu, '?');
+  return fault('PLATFORM_UNSUPPORTED', {
+    reference,
+    wanted: formatPlatform(wanted),
+    offered: printable === '' ? 'no platform at all' : printable,
+  });
+}
+
+/** Parses JSON that must be an object. */
+export function parseJson(bytes: Uint8Array, refuse: Refuse): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
+  } catch {
+    throw refuse('its manifest or config is not JSON');
+  }
+}
+
+function mediaTypeOf(entry: unknown): string {
+  return typeof entry === 'object' && entry !== null && 'mediaType' in entry ? String(entry.mediaType) : '';
+}
+
+function shownType(mediaType: string): string {
+  return mediaType.slice(0, 100).replaceAll(/[^\u0020-\u007e]/gu, '?');
+}

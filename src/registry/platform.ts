@@ -1,0 +1,49 @@
+/** What an OCI image is built for (image-spec, image-index.md). */
+export interface Platform {
+  readonly os: string;
+  /** In Go's words: `amd64`, `arm64`. */
+  readonly architecture: string;
+  readonly variant?: string | undefined;
+}
+
+const ARCHITECTURES: Readonly<Record<string, Platform>> = {
+  x64: { os: 'linux', architecture: 'amd64' },
+  arm64: { os: 'linux', architecture: 'arm64', variant: 'v8' },
+  arm: { os: 'linux', architecture: 'arm', variant: 'v7' },
+  ia32: { os: 'linux', architecture: '386' },
+  ppc64: { os: 'linux', architecture: 'ppc64le' },
+};
+
+/** What the microVMs of this machine run. */
+export function hostPlatform(arch: string = process.arch): Platform {
+  return ARCHITECTURES[arch] ?? { os: 'linux', architecture: arch };
+}
+
+export function formatPlatform({ os, architecture, variant }: Platform): string {
+  return `${os}/${architecture}${variant === undefined || variant === '' ? '' : `/${variant}`}`;
+}
+
+/** Variants aside: whether an image for one can be considered for the other. */
+export function isSamePlatform(one: Platform, other: Platform): boolean {
+  return one.os === other.os && one.architecture === other.architecture;
+}
+
+/**
+ * Orders images of the right architecture, best first: the wanted variant, then the nearest older one, then newer ones,
+ * which may need instructions that the processor lacks.
+ */
+export function compareVariants(wanted: Platform): (one: Platform, other: Platform) => number {
+  const rank = (platform: Platform): number => {
+    const have = variantNumber(platform);
+    const want = variantNumber(wanted);
+    return have <= want ? want - have : 1_000 + have;
+  };
+  return (one, other) => rank(one) - rank(other);
+}
+
+const BASELINE: Readonly<Record<string, number>> = { amd64: 1, arm64: 8, arm: 7 };
+
+function variantNumber({ architecture, variant }: Platform): number {
+  const digits = /^v(\d{1,3})/u.exec(variant ?? '')?.[1];
+  return digits === undefined ? (BASELINE[architecture] ?? 0) : Number(digits);
+}

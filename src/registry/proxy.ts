@@ -1,0 +1,40 @@
+import { BlockList, isIP } from 'node:net';
+import { addressKind, bareHost, portOf } from './address.ts';
+
+/** The usual three proxy settings, read by whoever owns the environment. */
+export interface ProxySettings {
+  /** URL of the proxy for `http:` targets. */
+  readonly http?: string;
+  /** URL of the proxy for `https:` targets. */
+  readonly https?: string;
+  /** Comma-separated hosts, `.suffixes`, `host:port`, CIDR blocks or `*` that are reached directly. */
+  readonly no?: string;
+}
+
+/** URL of the proxy for a target, or undefined to connect directly. Loopback targets are never proxied. */
+export function proxyFor(url: URL, settings: ProxySettings): string | undefined {
+  const proxy = url.protocol === 'https:' ? settings.https : settings.http;
+  if (proxy === undefined || proxy === '') return undefined;
+  const host = bareHost(url.hostname);
+  const local = host === 'localhost' || host.endsWith('.localhost');
+  if (local || (isIP(host) !== 0 && addressKind(host) === 'loopback')) return undefined;
+  const exceptions = (settings.no ?? '').split(',').map((entry) => entry.trim().toLowerCase());
+  return exceptions.some((entry) => entry !== '' && covers(entry, host, portOf(url))) ? undefined : proxy;
+}
+
+function covers(entry: string, host: string, port: string): boolean {
+  if (entry === '*' || entry === host || entry === `${host}:${port}`) return true;
+  if (entry.includes('/')) return isIP(host) !== 0 && blockHolds(entry, host);
+  const suffix = entry.replace(/^\*?\.?/u, '.');
+  return isIP(host) === 0 && host.endsWith(suffix);
+}
+
+function blockHolds(block: string, host: string): boolean {
+  const [address = '', prefix = ''] = block.split('/');
+  const family = address.includes(':') ? 'ipv6' : 'ipv4';
+  const bits = Number(prefix);
+  if (isIP(address) === 0 || !/^\d+$/u.test(prefix) || bits > (family === 'ipv6' ? 128 : 32)) return false;
+  const list = new BlockList();
+  list.addSubnet(address, bits, family);
+  return list.check(host, host.includes(':') ? 'ipv6' : 'ipv4');
+}

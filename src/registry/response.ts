@@ -1,0 +1,74 @@
+import { fault } from '../contract/errors.ts';
+import { collect } from '../std/bytes.ts';
+import { type HttpResponse, networkFailure } from './transport.ts';
+
+/** How long a body may be, and what to call it when it is longer. */
+export interface BodyBound {
+  readonly what: string;
+  readonly bytesMax: number;
+}
+
+/** A response whose body has been read. */
+export interface Answer extends Omit<HttpResponse, 'body'> {
+  /** Empty unless the status is 200. */
+  readonly bytes: Buffer;
+}
+
+/** Reads the body of a response that is expected to be small. Rejects as `readBytes`. */
+export async function readAnswer(response: HttpResponse, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
+  const { status, headers, url, body } = response;
+  if (status === 200) return { status, headers, url, bytes: await readBytes(response, bound, signal) };
+  await body.dump();
+  return { status, headers, url, bytes: Buffer.alloc(0) };
+}
+
+/** The fault that a refusing status stands for. `missing` is what a 404 means here. */
+export function refusalOf(
+  response: Pick<HttpResponse, 'status' | 'headers'>,
+  registry: string,
+  missing?: Error,
+): Error {
+  const { status } = response;
+  if (status === 401 || status === 403) return fault('REGISTRY_DENIED', { registry, status });
+  if (status === 404 && missing !== undefined) return missing;
+  if (status === 429) {
+    const waitMs = retryAfterMs(response);
+    const seconds = waitMs === undefined ? {} : { retryAfterSeconds: Math.ceil(waitMs / 1000) };
+    return fault('REGISTRY_RATE_LIMITED', { registry, ...seconds });
+  }
+  if (status >= 500) return fault('REGISTRY_UNREACHABLE', { registry, reason: `HTTP ${status}` });
+  return fault('REGISTRY_PROTOCOL', { registry, reason: `it answers with HTTP ${status}` });
+}
+
+/** How long the server asks to wait (RFC 9110 §10.2.3: seconds or a date), if it says so understandably. */
+export function retryAfterMs({ headers }: Pick<HttpResponse, 'headers'>): number | undefined {
+  const value = headers['retry-after'];
+  if (value === undefined) return undefined;
+  if (/^\d{1,9}$/u.test(value)) return Number(value) * 1000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+}
+
+/** The whole body, bounded. Rejects with NetworkError, IMAGE_LIMIT, or the signal's reason. */
+async function readBytes(response: HttpResponse, bound: BodyBound, signal: AbortSignal): Promise<Buffer> {
+  const tooLong = () => fault('IMAGE_LIMIT', { what: `bytes of ${bound.what}`, limit: bound.bytesMax });
+  if (Number(response.headers['content-length'] ?? 0) > bound.bytesMax) {
+    response.body.destroy();
+    throw tooLong();
+  }
+  try {
+    return await collect(response.body, bound.bytesMax);
+  } catch (error) {
+    if (error instanceof RangeError) throw tooLong();
+    throw networkFailure(error, response.url, signal);
+  }
+}
+
+/** JSON from a registry. Faults: REGISTRY_PROTOCOL. */
+export function parseJson(bytes: Uint8Array, registry: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch {
+    throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its answer is not JSON' });
+  }
+}

@@ -1,0 +1,184 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici';
+import { fault, isFault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { type AddressGuard, deniedBy, guardedLookup } from './address.ts';
+import { proxyFor, type ProxySettings } from './proxy.ts';
+
+export interface HttpRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Goes to the origin of `url` only: a redirect elsewhere loses it. */
+  readonly authorization?: string | undefined;
+  readonly body?: string | Uint8Array | Readable;
+}
+
+/** The body must be read to its end, or dropped with `body.dump()`. */
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Dispatcher.ResponseData['body'];
+  /** Where the answer came from, after redirects. */
+  readonly url: URL;
+}
+
+/** The peer could not be talked to: for a passing reason, because nobody listens there, or for one that stays. */
+export class NetworkError extends Error {
+  override readonly name = 'NetworkError';
+  readonly kind: 'passing' | 'refused' | 'permanent';
+
+  constructor(reason: string, kind: NetworkError['kind'], cause: unknown) {
+    super(reason, { cause });
+    this.kind = kind;
+  }
+}
+
+export interface TransportOptions {
+  readonly guard: AddressGuard;
+  /** Whether plain http is acceptable for this URL. */
+  readonly plainHttp: (url: URL) => boolean;
+  readonly proxy?: ProxySettings;
+  /** Additional certificate authorities, PEM. */
+  readonly ca?: string;
+}
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const USER_AGENT = 'contree';
+
+/**
+ * HTTP for registries: every connection passes the address guard, every redirect is followed by hand, and a secret
+ * stays with the origin it was meant for. Disposing it closes all connections.
+ */
+export class Transport implements AsyncDisposable {
+  readonly #options: TransportOptions;
+  readonly #direct: Agent;
+  readonly #proxies = new Map<string, ProxyAgent>();
+
+  constructor(options: TransportOptions) {
+    this.#options = options;
+    this.#direct = new Agent({ ...TIMEOUTS, connect: guardedConnector(options) });
+  }
+
+  /** Follows redirects of GET and HEAD. Throws NetworkError, faults, or the signal's reason. */
+  async send(message: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
+    let { url } = message;
+    for (let redirects = 0; redirects <= limits.registryRedirectsMax; redirects += 1) {
+      const authorization = url.origin === message.url.origin ? message.authorization : undefined;
+      const response = await this.#exchange({ ...message, url, authorization }, signal);
+      const followed = REDIRECTS.has(response.status) && ['GET', 'HEAD'].includes(message.method);
+      if (!followed) return response;
+      await response.body.dump();
+      url = locationOf(response);
+    }
+    throw fault('REGISTRY_PROTOCOL', {
+      registry: message.url.host,
+      reason: `more than ${limits.registryRedirectsMax} redirects`,
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#direct, ...this.#proxies.values()].map((agent) => agent.destroy()));
+  }
+
+  async #exchange(message: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
+    const { url, method, headers = {}, authorization, body } = message;
+    signal.throwIfAborted();
+    checkScheme(url, this.#options.plainHttp);
+    this.#options.guard.check(url);
+    try {
+      const dispatcher = await this.#dispatcherFor(url);
+      const all = { 'user-agent': USER_AGENT, ...headers, ...(authorization === undefined ? {} : { authorization }) };
+      const answer = await request(url, { method, headers: all, dispatcher, signal, body: body ?? null });
+      // Whoever reads the body meets its errors; a body that is dropped half-way has nobody to tell.
+      answer.body.on('error', () => undefined);
+      return { status: answer.statusCode, headers: answer.headers, body: answer.body, url };
+    } catch (error) {
+      throw networkFailure(error, url, signal);
+    }
+  }
+
+  async #dispatcherFor(url: URL): Promise<Dispatcher> {
+    const proxy = proxyFor(url, this.#options.proxy ?? {});
+    if (proxy === undefined) return this.#direct;
+    await this.#options.guard.checkBehindProxy(url);
+    const { ca } = this.#options;
+    const known = this.#proxies.get(proxy);
+    const agent = known ?? new ProxyAgent({ ...TIMEOUTS, uri: proxy, requestTls: ca === undefined ? {} : { ca } });
+    this.#proxies.set(proxy, agent);
+    return agent;
+  }
+}
+
+const TIMEOUTS = { headersTimeout: limits.registryTimeoutMs, bodyTimeout: limits.registryTimeoutMs };
+
+/** Sockets whose address is judged when they connect, except to hosts that the user vouched for. */
+function guardedConnector({ guard, ca }: TransportOptions): buildConnector.connector {
+  const common = { timeout: limits.registryConnectTimeoutMs, ...(ca === undefined ? {} : { ca }) };
+  const open = buildConnector(common);
+  const guarded = buildConnector({ ...common, lookup: guardedLookup });
+  return (target, callback) => {
+    const trusted = guard.permits(new URL(`${target.protocol}//${target.host ?? target.hostname}`));
+    return (trusted ? open : guarded)(target, callback);
+  };
+}
+
+/** The absolute URL a response points to. Faults: REGISTRY_PROTOCOL. */
+export function locationOf({ headers, url }: Pick<HttpResponse, 'headers' | 'url'>): URL {
+  const { location } = headers;
+  if (typeof location === 'string' && URL.canParse(location, url.href)) {
+    const target = new URL(location, url);
+    // A user name in a URL would become a header of the request to a host that somebody else chose.
+    target.username = '';
+    target.password = '';
+    return target;
+  }
+  throw fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'it points to no valid address (Location)' });
+}
+
+function checkScheme(url: URL, plainHttp: (url: URL) => boolean): void {
+  if (url.protocol === 'https:' || (url.protocol === 'http:' && plainHttp(url))) return;
+  const reason = url.protocol === 'http:' ? 'it is reached over plain http' : `${url.protocol} is not http or https`;
+  throw fault('REGISTRY_ADDRESS_DENIED', { host: url.host, reason });
+}
+
+/** What to throw for an error of the HTTP library: the abort's reason, the guard's refusal, or a NetworkError. */
+export function networkFailure(error: unknown, url: URL, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason;
+  const denied = deniedBy(error);
+  if (denied !== undefined || isFault(error)) return denied ?? error;
+  const code = codeOf(error);
+  if (code === undefined) return error;
+  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+    return fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'its answer is not HTTP' }, { cause: error });
+  }
+  const known = REASONS[code] ?? (/CERT|SIGNED|ALTNAME/u.test(code) ? UNTRUSTED : undefined);
+  return new NetworkError(known?.reason ?? code, known?.kind ?? 'passing', error);
+}
+
+const UNTRUSTED = { reason: 'its certificate is not trusted', kind: 'permanent' } as const;
+const REASONS: Readonly<Record<string, { readonly reason: string; readonly kind?: NetworkError['kind'] }>> = {
+  ENOTFOUND: { reason: 'its name does not resolve', kind: 'permanent' },
+  EAI_AGAIN: { reason: 'its name cannot be resolved now' },
+  ECONNREFUSED: { reason: 'the connection was refused', kind: 'refused' },
+  ECONNRESET: { reason: 'the connection was reset' },
+  EPIPE: { reason: 'the connection was closed' },
+  EHOSTUNREACH: { reason: 'there is no route to it' },
+  ENETUNREACH: { reason: 'the network is unreachable' },
+  ETIMEDOUT: { reason: 'the connection timed out' },
+  EPROTO: { reason: 'it does not speak TLS; list it as an insecure registry if it is yours', kind: 'permanent' },
+  UND_ERR_CONNECT_TIMEOUT: { reason: 'the connection timed out' },
+  UND_ERR_HEADERS_TIMEOUT: { reason: 'it took too long to answer' },
+  UND_ERR_BODY_TIMEOUT: { reason: 'it stopped sending' },
+  UND_ERR_SOCKET: { reason: 'the connection was closed' },
+  UND_ERR_ABORTED: { reason: 'the connection was closed' },
+};
+
+/** Error code of the innermost cause that has one; happy-eyeballs failures come as an AggregateError. */
+function codeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const inner: unknown = error instanceof AggregateError ? error.errors[0] : error.cause;
+  const own = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return own === undefined || own === 'UND_ERR_INFO' ? codeOf(inner) : own;
+}

@@ -1,0 +1,27 @@
+import { randomUUID } from 'node:crypto';
+import { open, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+/**
+ * Replaces a file as a whole: readers see the old content or the new, and after a power cut one of the two is there.
+ * The folder must exist. `mode` is what the file has from its first byte on.
+ */
+export async function writeFileAtomically(
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mode: number },
+): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
+  try {
+    await using file = await open(temporary, 'wx', options.mode);
+    await file.chmod(options.mode);
+    await file.writeFile(content);
+    await file.sync();
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await using directory = await open(dirname(path), 'r');
+  await directory.sync();
+}
