@@ -32,7 +32,8 @@ let readersOpened = 0;
 export class LayerReader implements AsyncDisposable {
   readonly #file: FileHandle;
   readonly #cache: WindowCache;
-  readonly #key = `${readersOpened++}:`;
+  /** Different for every reader of the process. */
+  readonly id: number = readersOpened++;
   readonly #bytes: number;
   readonly #superblock: Superblock;
 
@@ -196,7 +197,7 @@ export class LayerReader implements AsyncDisposable {
     const offset = position - index * WINDOW_BYTES;
     // What crosses into the next window is rare (our inodes and their tails lie in one block) and read on its own.
     if (offset + length > WINDOW_BYTES) return { window: await this.#pread(position, length), offset: 0 };
-    const window = await this.#cache.get(this.#key + index, () => this.#readWindow(index * WINDOW_BYTES));
+    const window = await this.#cache.get(`${this.id}:${index}`, () => this.#readWindow(index * WINDOW_BYTES));
     if (offset + length > window.length) throw malformed('the file ends too early');
     return { window, offset };
   }

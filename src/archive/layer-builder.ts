@@ -1,0 +1,227 @@
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { DEVICE_MAJOR_MAX, DEVICE_MINOR_MAX, SYMLINK_BYTES_MAX } from '../erofs/format.ts';
+import { type Metadata, NO_XATTRS, type Xattrs } from '../erofs/node.ts';
+import { type LayerDigest, LayerWriter } from '../erofs/writer.ts';
+import { xattrAreaBytes } from '../erofs/xattr.ts';
+import { assert, defined } from '../std/assert.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { BuildDirectory, type BuildFile, IMPLICIT_DIRECTORY, metadataOf, WHITEOUT } from './build-directory.ts';
+import { OverlayCursor } from './overlay-cursor.ts';
+import { printable, splitEntryPath } from './path.ts';
+import { isWhiteout, type Tree, type TreeNode } from './tree.ts';
+
+/** One file to put into a layer. */
+export type LayerEntry = Metadata &
+  (
+    | { readonly type: 'file'; readonly size: number; readonly content: AsyncIterable<Uint8Array> }
+    | { readonly type: 'symlink'; readonly target: ByteString }
+    | { readonly type: 'character' | 'block'; readonly major: number; readonly minor: number }
+    | { readonly type: 'directory' | 'fifo' | 'socket' }
+  );
+
+export interface LayerSummary extends LayerDigest {
+  /** Names put into the layer, whiteouts and replaced ones included. */
+  readonly entries: number;
+  /** Bytes of file content put into the layer. */
+  readonly contentBytes: number;
+}
+
+export interface LayerBuilderOptions {
+  /** The image the layer goes on top of; without it, the layer is the bottom one. Stays open until `finish`. */
+  readonly lower?: Tree | undefined;
+  /** Bound of the layer file; more is LAYER_LIMIT. */
+  readonly bytesMax?: number | undefined;
+}
+
+const CHARGE_PER_ENTRY_BYTES = 128;
+
+/**
+ * Builds one layer on top of an image, entry by entry, as if each were unpacked onto it: paths that run through
+ * symlinks of the image or of the layer are resolved inside the image, missing parents appear with the metadata they
+ * have below (else root's, 0755), a later entry replaces an earlier one of the same path, a directory keeps its
+ * children. Paths are byte strings with or without leading slash; `..` in them is refused.
+ *
+ * Disposing before `finish` has resolved removes the file. Faults: LAYER_MALFORMED, LAYER_LIMIT, DISK_FULL.
+ */
+export class LayerBuilder implements AsyncDisposable {
+  readonly #writer: LayerWriter;
+  readonly #lower: Tree | undefined;
+  readonly #root: BuildDirectory;
+  readonly #cursor: OverlayCursor;
+  #entries = 0;
+  #contentBytes = 0;
+  #metadataBytes = 0;
+
+  private constructor(writer: LayerWriter, lower: Tree | undefined, root: BuildDirectory) {
+    this.#writer = writer;
+    this.#lower = lower;
+    this.#root = root;
+    this.#cursor = new OverlayCursor(root, lower);
+  }
+
+  /** `target` is the path of the new file. */
+  static async create(target: string, options: LayerBuilderOptions = {}): Promise<LayerBuilder> {
+    const { lower } = options;
+    const root =
+      lower === undefined
+        ? new BuildDirectory(IMPLICIT_DIRECTORY, undefined)
+        : new BuildDirectory(await metadataOf(lower, lower.root), lower.root);
+    return new LayerBuilder(await LayerWriter.create(target, options.bytesMax), lower, root);
+  }
+
+  async add(path: ByteString, entry: LayerEntry): Promise<void> {
+    const names = splitEntryPath(path);
+    this.#charge(entry.xattrs, names.at(-1)?.length ?? 0);
+    const name = names.pop();
+    if (name === undefined) {
+      if (entry.type !== 'directory') throw malformed('the root is not a directory');
+      this.#root.metadata = metadataFrom(entry);
+      return;
+    }
+    const parent = await this.#cursor.enter(names);
+    if (entry.type === 'directory') await this.#addDirectory(parent, name, entry);
+    else parent.children.set(name, await this.#nodeFrom(entry));
+  }
+
+  /** Makes `path` another name of the file at `target`, which may lie in the image below. */
+  async link(path: ByteString, target: ByteString): Promise<void> {
+    this.#charge(NO_XATTRS, 0);
+    const names = splitEntryPath(path);
+    const name = names.pop();
+    const targetNames = splitEntryPath(target);
+    const targetName = targetNames.pop();
+    if (name === undefined || targetName === undefined) throw malformed('a hard link with an empty name');
+    const { directory, lower } = await this.#cursor.look(targetNames);
+    const known = directory?.children.get(targetName);
+    const below = known !== undefined || lower === undefined ? undefined : await this.#lower?.find(lower, targetName);
+    if ((known ?? below)?.type === 'directory') throw malformed(`hard link ${printable(path)} to a directory`);
+    const node = below === undefined ? known : await this.#copyUp(below);
+    if (node === undefined || node.type === 'directory' || isWhiteout(node)) {
+      throw malformed(`hard link ${printable(path)} to ${printable(target)}, which does not exist`);
+    }
+    // Copied content goes under the target's name as well, so that both names stay one inode.
+    if (below !== undefined) (await this.#cursor.enter(targetNames)).children.set(targetName, node);
+    (await this.#cursor.enter(names)).children.set(name, node);
+  }
+
+  /** Hides what the image has at `path`. Nothing happens where it has nothing. */
+  async whiteout(path: ByteString): Promise<void> {
+    this.#charge(NO_XATTRS, 0);
+    const names = splitEntryPath(path);
+    const name = names.pop();
+    if (name === undefined) throw malformed('a whiteout without a name');
+    const { lower, directory } = await this.#cursor.look(names);
+    const hidden = lower === undefined ? undefined : await this.#lower?.find(lower, name);
+    if (hidden === undefined) return;
+    const child = directory?.children.get(name);
+    // What the layer itself has at the path stays; the whiteout is only about what is below.
+    if (child instanceof BuildDirectory) child.hideLower();
+    if (child !== undefined) return;
+    (await this.#cursor.enter(names)).children.set(name, WHITEOUT);
+  }
+
+  /** Hides everything the image has in the directory at `path`. */
+  async opaque(path: ByteString): Promise<void> {
+    this.#charge(NO_XATTRS, 0);
+    const names = splitEntryPath(path);
+    if (names.length === 0) await this.#hideLowerRoot();
+    else (await this.#cursor.enter(names)).hideLower();
+  }
+
+  /** Writes the layer. Nothing can be added after it. */
+  async finish(): Promise<LayerSummary> {
+    const digest = await this.#writer.finish(this.#root);
+    return { ...digest, entries: this.#entries, contentBytes: this.#contentBytes };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer[Symbol.asyncDispose]();
+  }
+
+  /** Counts one more entry and the memory it needs until the layer is written. */
+  #charge(xattrs: Xattrs, nameBytes: number): void {
+    this.#entries++;
+    this.#metadataBytes += CHARGE_PER_ENTRY_BYTES + nameBytes + xattrAreaBytes(xattrs);
+    if (this.#entries > limits.entriesPerLayerMax) {
+      throw fault('LAYER_LIMIT', { what: 'entries', limit: limits.entriesPerLayerMax });
+    }
+    if (this.#metadataBytes > limits.metadataBytesMax) {
+      throw fault('LAYER_LIMIT', { what: 'bytes of metadata', limit: limits.metadataBytesMax });
+    }
+  }
+
+  async #addDirectory(parent: BuildDirectory, name: ByteString, metadata: Metadata): Promise<void> {
+    const child = parent.children.get(name);
+    if (child instanceof BuildDirectory) {
+      child.metadata = metadataFrom(metadata);
+      return;
+    }
+    const below = parent.lower === undefined ? undefined : await this.#lower?.find(parent.lower, name);
+    const lower = below?.type === 'directory' ? below : undefined;
+    const directory = new BuildDirectory(metadataFrom(metadata), lower);
+    // What it replaces in this layer had hidden the directory below.
+    if (child !== undefined) directory.hideLower();
+    parent.children.set(name, directory);
+  }
+
+  async #nodeFrom(entry: LayerEntry): Promise<BuildFile> {
+    const metadata = metadataFrom(entry);
+    if (entry.type === 'file') {
+      this.#contentBytes += entry.size;
+      return { type: 'file', ...metadata, content: await this.#writer.append(entry.content, entry.size, entry.xattrs) };
+    }
+    if (entry.type === 'symlink') {
+      const { target } = entry;
+      if (target === '' || target.length > SYMLINK_BYTES_MAX || target.includes('\0'))
+        throw malformed('a wrong symlink target');
+      this.#metadataBytes += target.length;
+      return { type: 'symlink', ...metadata, target };
+    }
+    if (entry.type === 'character' || entry.type === 'block') {
+      const { major, minor } = entry;
+      if (major < 0 || major > DEVICE_MAJOR_MAX || minor < 0 || minor > DEVICE_MINOR_MAX)
+        throw malformed('a wrong device number');
+      return { type: entry.type, ...metadata, major, minor };
+    }
+    assert(entry.type !== 'directory', 'directories are merged, not put');
+    return { type: entry.type, ...metadata };
+  }
+
+  /** A file of the image as a file of this layer. */
+  async #copyUp(below: TreeNode): Promise<BuildFile> {
+    const tree = defined(this.#lower, 'the file lies in it');
+    return this.#nodeFrom(await entryOf(tree, below));
+  }
+
+  /** Linux does not look at the root of a layer for the opaque mark, so each name of the image's root is hidden. */
+  async #hideLowerRoot(): Promise<void> {
+    const { lower } = this.#root;
+    if (lower === undefined || this.#lower === undefined) return;
+    for (const { name } of await this.#lower.list(lower)) {
+      const child = this.#root.children.get(name);
+      if (child instanceof BuildDirectory) child.hideLower();
+      if (child === undefined) this.#root.children.set(name, WHITEOUT);
+    }
+  }
+}
+
+/** The file at a node of `tree`, as an entry for another layer. */
+export async function entryOf(tree: Tree, node: TreeNode): Promise<LayerEntry> {
+  const metadata = await metadataOf(tree, node);
+  if (node.type === 'file') return { type: 'file', ...metadata, size: node.size, content: tree.stream(node) };
+  if (node.type === 'symlink') return { type: 'symlink', ...metadata, target: await tree.readlink(node) };
+  if (node.type === 'character' || node.type === 'block') {
+    return { type: node.type, ...metadata, major: node.major, minor: node.minor };
+  }
+  return { type: node.type, ...metadata };
+}
+
+/** Only the metadata, so that the layer does not keep content sources alive. */
+function metadataFrom({ mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs }: Metadata): Metadata {
+  return { mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs };
+}
+
+function malformed(reason: string): Error {
+  return fault('LAYER_MALFORMED', { reason });
+}

@@ -1,0 +1,112 @@
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { assert, defined } from '../std/assert.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { BuildDirectory, IMPLICIT_DIRECTORY, metadataOf } from './build-directory.ts';
+import { printable, splitPath } from './path.ts';
+import type { Tree, TreeNode } from './tree.ts';
+
+/** A directory of the image with the layer on top. It need not exist in the layer, or anywhere, yet. */
+interface Place {
+  readonly parent: Place | undefined;
+  readonly name: ByteString;
+  directory: BuildDirectory | undefined;
+  /** What of the image shows here. */
+  readonly lower: TreeNode | undefined;
+  /** A directory of the image that something in the layer hides here. */
+  readonly hidden: TreeNode | undefined;
+}
+
+/** Finds directories in the layer being built, through symlinks of the layer and of the image, never outside of it. */
+export class OverlayCursor {
+  readonly #root: BuildDirectory;
+  readonly #lower: Tree | undefined;
+
+  constructor(root: BuildDirectory, lower: Tree | undefined) {
+    this.#root = root;
+    this.#lower = lower;
+  }
+
+  /** The directory in the layer; it and its parents are created where missing. */
+  async enter(names: readonly ByteString[]): Promise<BuildDirectory> {
+    return this.#known(names) ?? this.#materialize(await this.#resolve(names));
+  }
+
+  /** What is there of the directory, in the layer and below; nothing is created. */
+  async look(names: readonly ByteString[]): Promise<Pick<Place, 'directory' | 'lower'>> {
+    const known = this.#known(names);
+    return known === undefined ? this.#resolve(names) : { directory: known, lower: known.lower };
+  }
+
+  /** The usual case, without waiting: every part of the path is a directory of the layer. */
+  #known(names: readonly ByteString[]): BuildDirectory | undefined {
+    let directory = this.#root;
+    for (const name of names) {
+      const child = directory.children.get(name);
+      if (!(child instanceof BuildDirectory)) return undefined;
+      directory = child;
+    }
+    return directory;
+  }
+
+  async #resolve(names: readonly ByteString[]): Promise<Place> {
+    const root: Place = {
+      parent: undefined,
+      name: '',
+      directory: this.#root,
+      lower: this.#root.lower,
+      hidden: undefined,
+    };
+    const pending = names.toReversed();
+    let place = root;
+    let follows = 0;
+    while (pending.length > 0) {
+      const name = defined(pending.pop(), 'not empty');
+      if (name === '..') {
+        place = place.parent ?? root;
+        continue;
+      }
+      const next = await this.#step(place, name);
+      if (typeof next !== 'string') {
+        place = next;
+        continue;
+      }
+      if (++follows > limits.symlinkFollowsMax) {
+        throw fault('LAYER_MALFORMED', { reason: `${printable(names.join('/'))} runs through too many symlinks` });
+      }
+      if (next.startsWith('/')) place = root;
+      pending.push(...splitPath(next).toReversed());
+    }
+    return place;
+  }
+
+  /** One name further: a place, or the target of the symlink that is there. */
+  async #step(place: Place, name: ByteString): Promise<Place | ByteString> {
+    const child = place.directory?.children.get(name);
+    if (child instanceof BuildDirectory) {
+      return { parent: place, name, directory: child, lower: child.lower, hidden: undefined };
+    }
+    if (child?.type === 'symlink') return child.target;
+    const below = place.lower === undefined ? undefined : await this.#lower?.find(place.lower, name);
+    const directory = below?.type === 'directory' ? below : undefined;
+    const here = { parent: place, name, directory: undefined };
+    if (child !== undefined) return { ...here, lower: undefined, hidden: directory };
+    if (below?.type === 'symlink') return defined(this.#lower, 'it has a node').readlink(below);
+    return { ...here, lower: directory, hidden: undefined };
+  }
+
+  async #materialize(place: Place): Promise<BuildDirectory> {
+    if (place.directory !== undefined) return place.directory;
+    assert(place.parent !== undefined, 'the root exists');
+    const parent = await this.#materialize(place.parent);
+    const metadata =
+      place.lower === undefined || this.#lower === undefined
+        ? IMPLICIT_DIRECTORY
+        : await metadataOf(this.#lower, place.lower);
+    const directory = new BuildDirectory(metadata, place.lower ?? place.hidden);
+    if (place.hidden !== undefined) directory.hideLower();
+    parent.children.set(place.name, directory);
+    place.directory = directory;
+    return directory;
+  }
+}

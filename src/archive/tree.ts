@@ -1,0 +1,250 @@
+import { fault } from '../contract/errors.ts';
+import type { LayerFile } from '../contract/layer.ts';
+import { limits } from '../contract/limits.ts';
+import type { Inode } from '../erofs/format.ts';
+import { NO_XATTRS, type Xattrs } from '../erofs/node.ts';
+import type { LayerReader } from '../erofs/reader.ts';
+import { ReaderPool } from '../erofs/reader-pool.ts';
+import { defined } from '../std/assert.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { printable, splitPath } from './path.ts';
+
+export const OVERLAY_OPAQUE = 'trusted.overlay.opaque';
+const OVERLAY_PREFIX = 'trusted.overlay.';
+
+/** One layer's part in a file of the tree. */
+interface Source {
+  readonly reader: LayerReader;
+  readonly inode: Inode;
+}
+
+/** One file of an image. Valid as long as its Tree is open. */
+export interface TreeNode extends Pick<
+  Inode,
+  'type' | 'mode' | 'uid' | 'gid' | 'size' | 'mtimeSeconds' | 'mtimeNanoseconds' | 'nlink' | 'major' | 'minor'
+> {
+  /**
+   * Names the inode across all trees of one process that share layers: hard links have equal keys, and equal keys of
+   * two trees mean equal content; for directories, the whole subtree.
+   */
+  readonly key: string;
+  /** Topmost first; only directories may have several. */
+  readonly sources: readonly Source[];
+}
+
+export interface TreeEntry {
+  readonly name: ByteString;
+  readonly node: TreeNode;
+}
+
+export interface WalkEntry {
+  /** Relative to where the walk began, without leading slash; empty for the beginning itself. */
+  readonly path: ByteString;
+  readonly node: TreeNode;
+}
+
+export interface ResolveOptions {
+  /** Whether a symlink at the end of the path is followed. Default true. */
+  readonly followLast?: boolean;
+}
+
+/**
+ * The merged, read-only view of an image's layers with overlay semantics: upper names hide lower ones, directories of
+ * the same name are merged, whiteouts and opaque directories hide what is below. Paths never leave the image.
+ */
+export class Tree implements AsyncDisposable {
+  readonly root: TreeNode;
+  readonly #pool: ReaderPool;
+  readonly #ownsPool: boolean;
+  readonly #layers: readonly LayerFile[];
+
+  private constructor(root: TreeNode, pool: ReaderPool, ownsPool: boolean, layers: readonly LayerFile[]) {
+    this.root = root;
+    this.#pool = pool;
+    this.#ownsPool = ownsPool;
+    this.#layers = layers;
+  }
+
+  /** Layers bottom first. With a pool, readers are shared and stay warm; without, they end with the tree. */
+  static async open(layers: readonly LayerFile[], pool?: ReaderPool): Promise<Tree> {
+    const readers = pool ?? new ReaderPool();
+    const opened: LayerFile[] = [];
+    try {
+      const sources: Source[] = [];
+      for (const layer of layers) {
+        const reader = await readers.acquire(layer);
+        opened.push(layer);
+        sources.unshift({ reader, inode: await reader.root() });
+      }
+      if (sources.length === 0) throw fault('ARGUMENT_INVALID', { reason: 'an image has at least one layer' });
+      return new Tree(nodeOf(sources), readers, pool === undefined, opened);
+    } catch (error) {
+      for (const layer of opened) await readers.release(layer);
+      if (pool === undefined) await readers[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * What is at an absolute path. Faults: FILE_NOT_FOUND with the nearest existing directory, NOT_A_DIRECTORY,
+   * SYMLINK_LOOP, PATH_INVALID.
+   */
+  async resolve(path: ByteString, options: ResolveOptions = {}): Promise<TreeNode> {
+    const pending = splitPath(path).toReversed();
+    const stack: TreeEntry[] = [{ name: '', node: this.root }];
+    let follows = 0;
+    while (pending.length > 0) {
+      const name = defined(pending.pop(), 'not empty');
+      const { node: directory } = defined(stack.at(-1), 'the root stays');
+      if (name === '..') {
+        if (stack.length > 1) stack.pop();
+        continue;
+      }
+      if (directory.type !== 'directory') {
+        throw fault('NOT_A_DIRECTORY', { path: printable(joined(stack)), type: directory.type });
+      }
+      const node = await this.find(directory, name);
+      if (node === undefined)
+        throw fault('FILE_NOT_FOUND', { path: printable(path), nearest: printable(joined(stack)) });
+      if (node.type === 'symlink' && (pending.length > 0 || options.followLast !== false)) {
+        if (++follows > limits.symlinkFollowsMax) throw fault('SYMLINK_LOOP', { path: printable(path) });
+        const target = await this.readlink(node);
+        if (target.startsWith('/')) stack.length = 1;
+        pending.push(...splitPath(target).toReversed());
+        continue;
+      }
+      stack.push({ name, node });
+    }
+    return defined(stack.at(-1), 'the root stays').node;
+  }
+
+  /** The child of that name, or undefined. Symlinks are not followed. */
+  async find(directory: TreeNode, name: ByteString): Promise<TreeNode | undefined> {
+    const found: Source[] = [];
+    for (const { reader, inode: parent } of directory.sources) {
+      const entry = await reader.find(parent, name);
+      if (entry === undefined) continue;
+      const source = { reader, inode: await reader.inode(entry.nid) };
+      if (!(await merge(found, source))) break;
+    }
+    return found.length === 0 ? undefined : nodeOf(found);
+  }
+
+  /** All children, ascending in byte order. */
+  async list(directory: TreeNode): Promise<TreeEntry[]> {
+    const merged = new Map<ByteString, { readonly sources: Source[]; closed: boolean }>();
+    for (const { reader, inode: parent } of directory.sources) {
+      for (const entry of await reader.list(parent)) {
+        const known = merged.get(entry.name);
+        if (known?.closed === true) continue;
+        const slot = known ?? { sources: [], closed: false };
+        if (known === undefined) merged.set(entry.name, slot);
+        slot.closed = !(await merge(slot.sources, { reader, inode: await reader.inode(entry.nid) }));
+      }
+    }
+    const visible = [...merged].filter(([, { sources }]) => sources.length > 0);
+    if (directory.sources.length > 1) visible.sort(([left], [right]) => (left < right ? -1 : 1));
+    return visible.map(([name, { sources }]) => ({ name, node: nodeOf(sources) }));
+  }
+
+  /** Every file from `start` (default: the root) down, itself first; parents before children, siblings in byte order. */
+  async *walk(start: TreeNode = this.root): AsyncGenerator<WalkEntry> {
+    yield { path: '', node: start };
+    if (start.type !== 'directory') return;
+    const seen = new Set<string>();
+    const pending: WalkEntry[][] = [await this.#children('', start, seen)];
+    while (pending.length > 0) {
+      const siblings = defined(pending.at(-1), 'not empty');
+      const entry = siblings.pop();
+      if (entry === undefined) {
+        pending.pop();
+        continue;
+      }
+      yield entry;
+      if (entry.node.type === 'directory') pending.push(await this.#children(entry.path, entry.node, seen));
+    }
+  }
+
+  async readlink(symlink: TreeNode): Promise<ByteString> {
+    const { reader, inode } = top(symlink);
+    return reader.readlink(inode);
+  }
+
+  /** Xattrs as a process in the guest sees them: without the overlay's own. */
+  async xattrs(node: TreeNode): Promise<Xattrs> {
+    const { reader, inode } = top(node);
+    const xattrs = await reader.xattrs(inode);
+    if (xattrs.size === 0) return NO_XATTRS;
+    return new Map([...xattrs].filter(([name]) => !name.startsWith(OVERLAY_PREFIX)));
+  }
+
+  /** Up to `length` bytes of a regular file from `offset`; fewer only where the file ends. */
+  async read(file: TreeNode, offset: number, length: number): Promise<Buffer> {
+    const { reader, inode } = top(file);
+    return reader.read(inode, offset, length);
+  }
+
+  /** Content of a regular file from `offset`, at most `length` bytes. */
+  stream(file: TreeNode, offset?: number, length?: number): AsyncIterable<Buffer> {
+    const { reader, inode } = top(file);
+    return reader.stream(inode, offset, length);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const layer of this.#layers) await this.#pool.release(layer);
+    if (this.#ownsPool) await this.#pool[Symbol.asyncDispose]();
+  }
+
+  /** Children in descending order, ready to be popped. */
+  async #children(path: ByteString, directory: TreeNode, seen: Set<string>): Promise<WalkEntry[]> {
+    for (const { reader, inode } of directory.sources) {
+      const key = `${reader.id}:${inode.nid}`;
+      // A directory has one name; a second one is a loop or a bomb in a damaged layer.
+      if (seen.has(key)) throw fault('LAYER_MALFORMED', { reason: `directory ${inode.nid} has two names` });
+      seen.add(key);
+    }
+    const prefix = path === '' ? '' : `${path}/`;
+    if (prefix.length > limits.pathBytesMax) throw fault('LAYER_MALFORMED', { reason: 'a path is too long' });
+    const entries = await this.list(directory);
+    return entries.map(({ name, node }) => ({ path: prefix + name, node })).toReversed();
+  }
+}
+
+/** The character device 0/0, which overlayfs takes for a whiteout. */
+export function isWhiteout(node: {
+  readonly type: Inode['type'];
+  readonly major?: number;
+  readonly minor?: number;
+}): boolean {
+  return node.type === 'character' && node.major === 0 && node.minor === 0;
+}
+
+/** Adds what one more layer has under a name. Returns whether layers below can still contribute. */
+async function merge(sources: Source[], source: Source): Promise<boolean> {
+  const { inode, reader } = source;
+  if (isWhiteout(inode)) return false;
+  if (inode.type !== 'directory') {
+    if (sources.length === 0) sources.push(source);
+    return false;
+  }
+  sources.push(source);
+  if (inode.xattrBytes === 0) return true;
+  const opaque = (await reader.xattrs(inode)).get(OVERLAY_OPAQUE);
+  return opaque === undefined || Buffer.from(opaque).toString('latin1') !== 'y';
+}
+
+function nodeOf(sources: readonly Source[]): TreeNode {
+  const { inode } = defined(sources[0], 'a node has a source');
+  const { type, mode, uid, gid, size, mtimeSeconds, mtimeNanoseconds, nlink, major, minor } = inode;
+  const attributes = { type, mode, uid, gid, size, mtimeSeconds, mtimeNanoseconds, nlink, major, minor };
+  const key = sources.map(({ reader, inode: { nid } }) => `${reader.id}:${nid}`).join('/');
+  return { ...attributes, key, sources };
+}
+
+function top(node: TreeNode): Source {
+  return defined(node.sources[0], 'a node has a source');
+}
+
+function joined(stack: readonly TreeEntry[]): ByteString {
+  return stack.length === 1 ? '/' : stack.map(({ name }) => name).join('/');
+}
