@@ -1,0 +1,51 @@
+import { z } from 'zod';
+import { limits, type ContreeError } from '../contract/index.ts';
+import { parseArguments } from './arguments.ts';
+import { asFault, failureText } from './failure.ts';
+import type { ResourceLink, Tool, ToolCall } from './tool.ts';
+
+const ERROR_CHARACTERS_MAX = 9_000;
+
+/** The outcome of a call, ready for any surface: text for people, and the structured answer or the fault. */
+export type Reply =
+  | {
+      readonly ok: true;
+      readonly text: string;
+      readonly structured: Record<string, unknown>;
+      readonly links: readonly ResourceLink[];
+    }
+  | { readonly ok: false; readonly text: string; readonly fault: ContreeError };
+
+/**
+ * Parses the arguments, runs the tool, and puts its answer or its fault into words. Rejects only when the call's signal
+ * fired, with the signal's reason, or with what `isControlFlow` claims.
+ */
+export async function callTool(
+  tool: Tool,
+  raw: unknown,
+  call: ToolCall,
+  isControlFlow: (error: unknown) => boolean = () => false,
+): Promise<Reply> {
+  try {
+    const { input, remark } = parseArguments(tool, raw);
+    const answer = await tool.handle(call, input);
+    const structured = withRemark(z.parse(tool.output, answer), remark);
+    const text = withRemarkLine(tool.text(structured), remark).slice(0, limits.toolResultBytesMax);
+    return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };
+  } catch (error) {
+    if (call.signal.aborted || isControlFlow(error)) throw error;
+    const fault = asFault(error, call.log);
+    return { ok: false, text: failureText(fault, tool.name).slice(0, ERROR_CHARACTERS_MAX), fault };
+  }
+}
+
+/** What was ignored goes first: it may be why the answer is not the expected one. */
+function withRemark(answer: Record<string, unknown>, remark: string | undefined): Record<string, unknown> {
+  if (remark === undefined) return answer;
+  const { hint } = answer;
+  return { ...answer, hint: typeof hint === 'string' ? `${remark} ${hint}` : remark };
+}
+
+function withRemarkLine(text: string, remark: string | undefined): string {
+  return remark === undefined || text.includes(remark) ? text : `${text}\nNote: ${remark}`;
+}

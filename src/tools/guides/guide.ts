@@ -1,0 +1,5 @@
+/** A piece of advice for models, in Markdown. Every call in its ``` blocks is executed by a test. */
+export interface Guide {
+  readonly title: string;
+  readonly text: string;
+}

@@ -1,0 +1,61 @@
+import type { Guide } from './guide.ts';
+
+export const referenceGuide: Guide = {
+  title: 'Reference: tools, arguments, addresses',
+  text: `# Reference
+
+## Tools
+
+| tool | cost | for |
+|---|---|---|
+| run | vm | a command as root in a fresh microVM |
+| import_image | vm | an image from an OCI registry |
+| list_images, get_image, set_tag | free | find and name images |
+| list_files, read_file, grep, diff | free | look into images without a VM |
+| upload, rsync, download | free | files in and out |
+| wait_operations, get_operation, list_operations, cancel_operation | free | operations |
+| registry_auth, registry_token_obtain | free | private registries |
+| whoami, get_guide | free | limits; this text |
+
+## Images
+
+\`image\` is a UUID or \`tag:NAME\`. \`registry_url\` is \`docker://HOST/REPOSITORY:TAG\`, \`oci://…\`, or a short name: \`python:3.11-slim\`
+means Docker Hub's. Platform is that of this machine.
+
+## run
+
+\`\`\`
+run(command="printenv GREETING", image="tag:common/base", env={"GREETING": "hello"})
+run(command="/usr/bin/wc", args=["-l"], shell=false, stdin="one\\ntwo\\n", image="tag:common/base")
+run(command="cargo build", image="tag:common/base", cwd="/work", timeout=1800, cpus=2, memory_mib=4096)
+run(command="curl -sI https://pypi.org", image="tag:common/base", network="allowlist", allow=["pypi.org"])
+\`\`\`
+
+- \`shell=true\` (default): command is a shell line. \`shell=false\`: command is a program and \`args\` its arguments, unparsed.
+- \`network\`: \`public\` (default; the internet, never the user's machine or local network), \`none\`, or \`allowlist\` with \`allow\`.
+- \`timeout\` in seconds; when it is over the processes are ended and the output so far is returned.
+- \`truncate_output_at\` bounds what is *shown* per stream; up to 8 MiB are kept and can be paged.
+
+Result: \`status\`, \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` and \`filesystem_changed\` (with disposable=false), \`duration_s\`, \`cpu_s\`,
+\`max_rss\` (KiB), \`accelerator\` (kvm, or emulated: several times slower), \`operation_id\`.
+
+## Addresses (resources)
+
+| address | content |
+|---|---|
+| contree://image/{image} | an image |
+| contree://image/{image}/ls/{path} | a directory |
+| contree://image/{image}/read/{path} | a file |
+| contree://image/{image}/lineage | ancestors and children |
+| contree://operations/instance/{id} | a run; /stdout and /stderr below it |
+| contree://operations/import/{id} | an import |
+| contree://guide/{section} | a guide |
+
+A tag in an address is percent-encoded: \`tag%3Acommon%2Fbase\`. A path is written without its leading slash.
+
+## Names that are not text
+
+Linux file names are bytes. One that is not UTF-8 is shown with its odd bytes written as an escape, and the shown form is accepted wherever a
+path is.
+`,
+};

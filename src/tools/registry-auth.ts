@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { fault } from '../contract/index.ts';
+import { registryHostOf } from './registry-hosts.ts';
+import { aside } from './schema.ts';
+import { lines } from './text.ts';
+import { defineTool } from './tool.ts';
+
+const Output = z.object({
+  status: z.enum(['authenticated', 'pending', 'declined']),
+  registry: z.string(),
+  username: aside(z.string().optional()),
+  hint: aside(z.string()),
+});
+
+export const registryAuth = defineTool({
+  name: 'registry_auth',
+  title: 'Sign in to a registry',
+  description:
+    'Free. Lets the user sign in to a registry (private images, rate limits) on a local page or in a terminal; never ask ' +
+    'for a token in the chat.',
+  cost: 'free',
+  effect: 'ensures',
+  openWorld: true,
+  offline: true,
+  input: z.object({
+    registry_url: z.string().min(1).max(2_048).describe('like ghcr.io'),
+    force: z.boolean().default(false),
+  }),
+  output: Output,
+  handle: async (call, { registry_url, force }): Promise<z.infer<typeof Output>> => {
+    const registry = registryHostOf(registry_url);
+    const account = force ? undefined : await call.accounts?.find(registry, call.signal);
+    if (account) {
+      const hint = `import_image(registry_url="docker://${registry}/…") uses this account.`;
+      return { status: 'authenticated', registry, username: account.username, hint };
+    }
+    const outcome = await call.signIn(registry);
+    switch (outcome.status) {
+      case 'authenticated':
+        return {
+          status: 'authenticated',
+          registry,
+          hint: `import_image(registry_url="docker://${registry}/…") again.`,
+        };
+      case 'declined':
+        return { status: 'declined', registry, hint: 'The user declined; ask the user before trying again.' };
+      case 'pending':
+        return { status: 'pending', registry, hint: 'Call registry_auth again when the user has entered the token.' };
+      default:
+        throw fault('SIGN_IN_NEEDED', { registry, ...(outcome.url !== undefined && { url: outcome.url }) });
+    }
+  },
+  text: ({ status, registry, username, hint }) =>
+    lines(`${registry}: ${status}${username === undefined ? '' : ` as ${username}`}`, `Next: ${hint}`),
+});

@@ -1,0 +1,62 @@
+import { z } from 'zod';
+
+/** Marks a field that is accepted or returned but not told in the tool's schema, because every told field costs tokens. */
+export function aside<Schema extends z.ZodType>(schema: Schema): Schema {
+  return schema.meta({ aside: true });
+}
+
+/**
+ * JSON Schema of a tool's input or output without what costs tokens and tells a model nothing: `$schema`, lengths,
+ * lower bounds 0 and 1, defaults 0 and false, upper bounds nobody reaches, and in outputs (which are ours to get right) all bounds, enums and
+ * `required`. It stays inside what all clients read: no `$ref`, no type arrays. Validation itself uses the full schema.
+ */
+export function jsonSchemaOf(schema: z.ZodObject, io: 'input' | 'output'): Record<string, unknown> {
+  const { $schema: _, ...json } = z.toJSONSchema(schema, { io });
+  return lean(json, io) as Record<string, unknown>;
+}
+
+function lean(value: unknown, io: 'input' | 'output'): unknown {
+  if (Array.isArray(value)) return value.map((item) => lean(item, io));
+  if (typeof value !== 'object' || value === null) return value;
+  if ('properties' in value && typeof value.properties === 'object' && value.properties !== null) {
+    const { properties, ...rest } = value;
+    const told = Object.entries(properties).filter(([, property]) => !(property as { aside?: boolean }).aside);
+    const leaner = told.map(([name, property]) => [name, lean(property, io)]);
+    return { ...(lean(rest, io) as object), properties: Object.fromEntries(leaner) };
+  }
+  const kept = Object.entries(value).filter(([key, item]) => !isNoise(key, item, io));
+  return Object.fromEntries(kept.map(([key, item]) => [key, lean(item, io)]));
+}
+
+/** Larger bounds are there to stop nonsense, not to inform. */
+const UPPER_BOUND_TOLD_MAX = 100_000;
+
+function isNoise(key: string, value: unknown, io: 'input' | 'output'): boolean {
+  switch (key) {
+    case 'propertyNames':
+    case 'minLength':
+    case 'maxLength':
+    case 'minItems':
+    case 'maxItems':
+      return true;
+    case 'additionalProperties':
+      return value === false || isEmpty(value);
+    case 'minimum':
+      return (
+        io === 'output' || Number(value) === 0 || Number(value) === 1 || Math.abs(Number(value)) > UPPER_BOUND_TOLD_MAX
+      );
+    case 'maximum':
+      return io === 'output' || Number(value) > UPPER_BOUND_TOLD_MAX;
+    case 'default':
+      return value === false || value === 0;
+    case 'enum':
+    case 'required':
+      return io === 'output';
+    default:
+      return false;
+  }
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+}

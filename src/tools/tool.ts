@@ -1,0 +1,103 @@
+import type { z } from 'zod';
+import type { ConTree } from '../contract/index.ts';
+import type { Accounts } from './accounts.ts';
+import type { LocalFiles } from './local-files.ts';
+
+/** What a call spends: a microVM (seconds of CPU), or nothing worth counting. */
+export type Cost = 'vm' | 'free';
+
+/**
+ * What a call does to the world: `reads` changes nothing; `creates` adds something new on every call; `ensures` adds
+ * something once, however often it is called; `replaces` may make something unreachable by its name.
+ */
+export type Effect = 'reads' | 'creates' | 'ensures' | 'replaces';
+
+/** One step of progress; `progress` only grows within a call. */
+export interface Progress {
+  readonly progress: number;
+  readonly total?: number;
+  readonly message: string;
+}
+
+/** A link to one thing that a result is about. */
+export interface ResourceLink {
+  readonly uri: string;
+  readonly name: string;
+  readonly mimeType?: string;
+}
+
+/** How a request to the user to sign in to a registry ended. */
+export type SignIn =
+  | { readonly status: 'authenticated' | 'declined' }
+  | { readonly status: 'pending' | 'unsupported'; readonly url?: string };
+
+/** What a handler gets beside its arguments: one call by one client. */
+export interface ToolCall {
+  readonly contree: ConTree;
+  /** Ends the waiting. Whether the work is to end too is `stopsWork`'s answer, asked after the signal has fired. */
+  readonly signal: AbortSignal;
+  /** True when the signal fired because the user wants the work itself stopped, not because nobody listens any more. */
+  readonly stopsWork: () => boolean;
+  /** Absent when the client did not ask for progress; then a call answers within `inlineWaitMs`. */
+  readonly progress?: (step: Progress) => void;
+  readonly inlineWaitMs: number;
+  /** One line for the server's own log (stderr), never for the model. */
+  readonly log: (line: string) => void;
+  /** Folders of this machine that tools may use; absent when they may use none. */
+  readonly localFiles?: LocalFiles;
+  /** Registry accounts of this machine; absent when the engine is elsewhere. */
+  readonly accounts?: Accounts;
+  /** Asks the user, outside of the model's sight, to sign in. */
+  readonly signIn: (registry: string) => Promise<SignIn>;
+}
+
+/** What a handler answers: fields of the tool's output schema, and `hint`, the next useful call in one sentence. */
+export type Answer<Output extends z.ZodObject> = z.input<Output>;
+
+/** A tool as a value: everything a surface needs to offer it. It knows `ConTree`, not MCP. */
+export interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> {
+  readonly name: string;
+  readonly title: string;
+  /** For models: under 1,000 characters, states the cost, steers to the cheaper way. */
+  readonly description: string;
+  readonly cost: Cost;
+  readonly effect: Effect;
+  /** Reaches beyond this machine and its store. */
+  readonly openWorld: boolean;
+  /** Answers without the engine: `call.contree` is not connected for it. */
+  readonly offline?: boolean;
+  /** Uses files of this machine; dropped where no folder is allowed. */
+  readonly local?: boolean;
+  /** Former argument names → present ones. */
+  readonly aliases?: Readonly<Record<string, string>>;
+  readonly input: Input;
+  readonly output: Output;
+  readonly handle: (call: ToolCall, input: z.output<Input>) => Promise<Answer<Output>>;
+  /** The answer in compact form for people and for clients without structured content. */
+  readonly text: (answer: z.output<Output>) => string;
+  readonly links?: (answer: z.output<Output>) => readonly ResourceLink[];
+}
+
+/** A tool whose own types are checked and forgotten, so that tools of all types fit one list. */
+export type Tool = ToolDefinition<z.ZodObject, z.ZodObject>;
+
+export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
+  definition: ToolDefinition<Input, Output>,
+): Tool {
+  return definition as Tool;
+}
+
+/** MCP's annotations, all four always given because clients look at each field alone. */
+export function annotationsOf({ effect, openWorld }: Pick<Tool, 'effect' | 'openWorld'>): {
+  readOnlyHint: boolean;
+  destructiveHint: boolean;
+  idempotentHint: boolean;
+  openWorldHint: boolean;
+} {
+  return {
+    readOnlyHint: effect === 'reads',
+    destructiveHint: effect === 'replaces',
+    idempotentHint: effect !== 'creates',
+    openWorldHint: openWorld,
+  };
+}
