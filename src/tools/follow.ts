@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isFault, isFinished, type ConTree, type OperationEvent, type OperationResponse } from '../contract/index.ts';
-import { bytesOfStream } from './output.ts';
+import { isFault, isFinished, streamBytes, type ConTree, type OperationEvent, type OperationResponse } from '../contract/index.ts';
 import { plainName } from './text.ts';
 import type { Progress, ToolCall } from './tool.ts';
 
@@ -115,7 +114,7 @@ function report(send: ((step: Progress) => void) | undefined, operation: string,
 /** The last line that an output event shows. */
 function lineOf(event: OperationEvent): string | undefined {
   if (event.type !== 'stdout' && event.type !== 'stderr') return undefined;
-  const text = bytesOfStream(event.data).toString('utf8').trimEnd();
+  const text = streamBytes(event.data).toString('utf8').trimEnd();
   const last =
     text
       .slice(text.lastIndexOf('\n') + 1)

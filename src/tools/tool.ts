@@ -84,7 +84,7 @@ export type Tool = ToolDefinition<z.ZodObject, z.ZodObject>;
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
   definition: ToolDefinition<Input, Output>,
 ): Tool {
-  return definition as Tool;
+  return definition;
 }
 
 /** MCP's annotations, all four always given because clients look at each field alone. */
