@@ -22,11 +22,13 @@ const RANGES: readonly (readonly [AddressKind, string])[] = [
   ['private', '100.64.0.0/10'],
   ['private', 'fc00::/7'],
   ['private', 'fec0::/10'],
+  ['private', '64:ff9b:1::/48'],
   ['reserved', '0.0.0.0/8'],
   ['reserved', '192.0.0.0/24'],
   ['reserved', '198.18.0.0/15'],
   ['reserved', '224.0.0.0/3'],
   ['reserved', '::/128'],
+  ['reserved', '2001::/32'],
   ['reserved', 'ff00::/8'],
 ];
 
@@ -36,7 +38,6 @@ const EMBEDDING: readonly (readonly [string, number])[] = [
   ['::ffff:0:0:0/96', 6],
   ['::/96', 6],
   ['64:ff9b::/96', 6],
-  ['64:ff9b:1::/48', 6],
   ['2002::/16', 1],
 ];
 

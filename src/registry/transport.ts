@@ -149,16 +149,20 @@ export function networkFailure(error: unknown, url: URL, signal: AbortSignal): u
   const denied = deniedBy(error);
   if (denied !== undefined || isFault(error)) return denied ?? error;
   const code = codeOf(error);
-  if (code === undefined) return error;
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  if ((error instanceof Error && error.name === 'HTTPParserError') || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'its answer is not HTTP' }, { cause: error });
   }
-  const known = REASONS[code] ?? (/CERT|SIGNED|ALTNAME/u.test(code) ? UNTRUSTED : undefined);
+  if (code === undefined) return error;
+  const known = REASONS[code] ?? FAMILIES.find(([pattern]) => pattern.test(code))?.[1];
   return new NetworkError(known?.reason ?? code, known?.kind ?? 'passing', error);
 }
 
-const UNTRUSTED = { reason: 'its certificate is not trusted', kind: 'permanent' } as const;
-const REASONS: Readonly<Record<string, { readonly reason: string; readonly kind?: NetworkError['kind'] }>> = {
+interface Meaning {
+  readonly reason: string;
+  readonly kind?: NetworkError['kind'];
+}
+
+const REASONS: Readonly<Record<string, Meaning>> = {
   ENOTFOUND: { reason: 'its name does not resolve', kind: 'permanent' },
   EAI_AGAIN: { reason: 'its name cannot be resolved now' },
   ECONNREFUSED: { reason: 'the connection was refused', kind: 'refused' },
@@ -167,13 +171,20 @@ const REASONS: Readonly<Record<string, { readonly reason: string; readonly kind?
   EHOSTUNREACH: { reason: 'there is no route to it' },
   ENETUNREACH: { reason: 'the network is unreachable' },
   ETIMEDOUT: { reason: 'the connection timed out' },
-  EPROTO: { reason: 'it does not speak TLS; list it as an insecure registry if it is yours', kind: 'permanent' },
   UND_ERR_CONNECT_TIMEOUT: { reason: 'the connection timed out' },
   UND_ERR_HEADERS_TIMEOUT: { reason: 'it took too long to answer' },
   UND_ERR_BODY_TIMEOUT: { reason: 'it stopped sending' },
   UND_ERR_SOCKET: { reason: 'the connection was closed' },
   UND_ERR_ABORTED: { reason: 'the connection was closed' },
 };
+
+const FAMILIES: readonly (readonly [RegExp, Meaning])[] = [
+  [/CERT|SIGNED|ALTNAME/u, { reason: 'its certificate is not trusted', kind: 'permanent' }],
+  [
+    /^EPROTO$|^ERR_SSL/u,
+    { reason: 'it does not speak TLS; list it as an insecure registry if it is yours', kind: 'permanent' },
+  ],
+];
 
 /** Error code of the innermost cause that has one; happy-eyeballs failures come as an AggregateError. */
 function codeOf(error: unknown): string | undefined {
