@@ -145,6 +145,11 @@ export const ERRORS = {
     message: ({ state }) => `no directory state ${state}`,
     hint: 'Sync the directory again (rsync) and use the id that it returns.',
   }),
+  TOKEN_NOT_FOUND: row<{ token: string }>({
+    class: 'missing',
+    message: ({ token }) => `no token ${token}`,
+    hint: 'List the tokens that exist with "contree token list".',
+  }),
   MANIFEST_NOT_FOUND: row<{ reference: string }>({
     class: 'missing',
     message: ({ reference }) => `the registry has no image ${reference}`,
@@ -169,6 +174,11 @@ export const ERRORS = {
     class: 'conflict',
     message: ({ pid }) => `another engine (process ${pid}) owns this data directory`,
     hint: 'Use that engine, or give another --data-dir.',
+  }),
+  ENGINE_BUSY: row<unknown>({
+    class: 'conflict',
+    message: () => 'operations are waiting or running on the engine',
+    hint: 'Wait for them ("contree ops"), or stop the engine all the same with "contree engine stop --force".',
   }),
   NOT_A_FILE: row<{ path: string; type: string }>({
     class: 'conflict',

@@ -6,6 +6,7 @@ export * from './image.ts';
 export * from './inspect.ts';
 export * from './layer.ts';
 export * from './limits.ts';
+export * from './listing.ts';
 export * from './operation.ts';
 export * from './run.ts';
 export * from './stream.ts';

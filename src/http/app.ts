@@ -1,0 +1,179 @@
+import { randomUUID } from 'node:crypto';
+import { Hono, type Context } from 'hono';
+import { fault, isFault } from '../contract/errors.ts';
+import type { Activity } from './activity.ts';
+import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
+import { readJson } from './body.ts';
+import { faultReply, toFault } from './fault-reply.ts';
+import { checkOrigin } from './guard.ts';
+import { HttpMetrics, type Metric } from './metrics.ts';
+import { openApiDocument, openApiYaml } from './openapi.ts';
+import { readQuery } from './params.ts';
+import { json, plain, toResponse, type Reply } from './reply.ts';
+import type { Call, Route, Services } from './route.ts';
+import { ROUTES } from './routes/index.ts';
+
+/** Something else that answers below a path of the same server, for example `/mcp` or the console. */
+export interface Mount {
+  /** Without a slash at its end; `/` for what nothing else answers. */
+  readonly path: string;
+  /** Whether it is served without asking for a token, as a page that asks for one itself. */
+  readonly open: boolean;
+  readonly fetch: (request: Request, principal: Principal | undefined) => Promise<Response>;
+}
+
+export interface AppOptions extends Services {
+  readonly version: string;
+  readonly authentication: Authentication;
+  /** For TCP: under which names it may be reached; absent on a unix socket, which no web page can reach. */
+  readonly origin?: { readonly names: readonly string[]; readonly anyHost: boolean };
+  readonly mounts?: readonly Mount[];
+  readonly metrics?: HttpMetrics;
+  readonly activity?: Activity;
+  /** What other parts of the process want to show at `/metrics`. */
+  readonly moreMetrics?: () => Promise<readonly Metric[]>;
+}
+
+/** An HTTP application: the fetch function of a server. */
+export type App = (request: Request) => Promise<Response>;
+
+const REQUEST_ID = /^[\w.:-]{1,128}$/u;
+
+/** `/v1` behind any path prefix is `/v1`: a proxy may or may not strip what it serves us under. */
+function routedPath(request: Request): string {
+  const start = request.url.indexOf('/', request.url.indexOf('://') + 3);
+  const end = request.url.search(/[?#]/u);
+  const path = request.url.slice(start, end === -1 ? undefined : end);
+  return path.startsWith('/v1/') ? path : path.replace(/^\/.*?(?=\/v1\/)/u, '');
+}
+
+/** One listener's application. Several may share the same services and metrics. */
+export function createApp(options: AppOptions): App {
+  const server = new Server(options);
+  const hono = new Hono({ getPath: routedPath });
+  for (const [path, routes] of Map.groupBy(ROUTES, (route) => route.path)) {
+    const pattern = `/v1${path.replaceAll(/\{(\w+)\}/gu, ':$1')}`;
+    hono.all(pattern, (context) => server.answer(path, context, () => server.call(path, routes, context)));
+  }
+  for (const [path, page] of Object.entries(PAGES)) {
+    hono.get(path, (context) => server.answer(path, context, async () => page(options.version)));
+  }
+  hono.get('/metrics', (context) => server.answer('/metrics', context, () => server.metrics(context.req.raw)));
+  for (const mount of options.mounts ?? []) {
+    const patterns = mount.path === '/' ? ['/*'] : [mount.path, `${mount.path}/*`];
+    for (const pattern of patterns) hono.all(pattern, (context) => server.answerMount(mount, context));
+  }
+  hono.notFound((context) => server.answer('', context, () => server.call('', [], context)));
+  return async (request) => hono.fetch(request);
+}
+
+/** What anyone may read: whether the server lives, and what its API is. */
+const PAGES: Readonly<Record<string, (version: string) => Reply>> = {
+  '/healthz': (version) => json({ status: 'ok', version }),
+  '/v1/openapi.json': (version) => json(openApiDocument(version)),
+  '/v1/openapi.yaml': (version) => plain(openApiYaml(version), 200, 'application/yaml'),
+};
+
+/** What every request goes through, whatever answers it. */
+class Server {
+  readonly #options: AppOptions;
+  readonly #metrics: HttpMetrics;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.#metrics = options.metrics ?? new HttpMetrics();
+  }
+
+  /** Lets the right one of a path's routes answer; HEAD falls back to GET. */
+  async call(path: string, routes: readonly Route[], context: Context): Promise<Reply> {
+    // The router treats HEAD as GET; the raw request still knows.
+    const { raw: request } = context.req;
+    const principal = await authenticate(this.#options.authentication, request);
+    const found =
+      routes.find(({ method }) => method === request.method) ??
+      routes.find(({ method }) => method === 'GET' && request.method === 'HEAD');
+    const asked = path === '' ? context.req.path.slice(0, 200) : `/v1${path}`;
+    if (found === undefined) throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${asked}` });
+    authorize(principal, found.permissions);
+    return found.handle(await this.#call(found, principal, context));
+  }
+
+  async #call(route: Route, principal: Principal, context: Context): Promise<Call<never, never>> {
+    const request = context.req.raw;
+    const { contree, log, tokens, engine } = this.#options;
+    const query = readQuery(route.query ?? {}, new URL(request.url).searchParams);
+    const body = route.body && (await readJson(request, route.body.schema, route.body.tolerated));
+    return {
+      contree,
+      log,
+      ...(tokens && { tokens }),
+      ...(engine && { engine }),
+      principal,
+      path: context.req.param() as Readonly<Record<string, string>>,
+      query: query as never,
+      body: body as never,
+      request,
+      signal: request.signal,
+    };
+  }
+
+  /** Answers with the reply, or with what went wrong; never rejects. */
+  answer(route: string, context: Context, reply: () => Promise<Reply>): Promise<Response> {
+    return this.#observe(route, context, async ({ raw }) => toResponse(await reply(), raw));
+  }
+
+  answerMount(mount: Mount, context: Context): Promise<Response> {
+    return this.#observe(mount.path, context, async ({ raw }) => {
+      const principal = mount.open ? undefined : await authenticate(this.#options.authentication, raw);
+      return mount.fetch(raw, principal);
+    });
+  }
+
+  async metrics(request: Request): Promise<Reply> {
+    const principal = await authenticate(this.#options.authentication, request);
+    authorize(principal, ['list']);
+    const { operations_stat: operations } = await this.#options.contree.whoami(request.signal);
+    const samples = Object.entries(operations).map(([state, value]) => ({ labels: { state }, value }));
+    const metric: Metric = { name: 'operations', help: 'Operations by what whoami counts.', type: 'gauge', samples };
+    const more = (await this.#options.moreMetrics?.()) ?? [];
+    return plain(
+      this.#metrics.render(this.#options.activity?.inFlight ?? 0, [metric, ...more]),
+      200,
+      'text/plain; version=0.0.4; charset=utf-8',
+    );
+  }
+
+  /** Guards, answers, and counts one request. */
+  async #observe(
+    route: string,
+    context: Context,
+    respond: (request: Context['req']) => Promise<Response>,
+  ): Promise<Response> {
+    const { raw, path } = context.req;
+    const { origin, log } = this.#options;
+    const startedMs = performance.now();
+    const given = raw.headers.get('x-request-id') ?? '';
+    const fields = { request_id: REQUEST_ID.test(given) ? given : randomUUID(), method: raw.method, path };
+    let response: Response;
+    try {
+      if (origin) checkOrigin(raw, origin.names, origin.anyHost);
+      response = await respond(context.req);
+    } catch (error) {
+      response = await this.#refusal(error, raw, fields);
+    }
+    response.headers.set('X-Request-Id', fields.request_id);
+    response.headers.set('X-Content-Type-Options', 'nosniff');
+    const ms = performance.now() - startedMs;
+    this.#metrics.observe(`${raw.method} ${route}`, response.status, ms / 1000);
+    // What changes something is worth a line; what only reads is not.
+    const level = raw.method === 'GET' || raw.method === 'HEAD' ? 'debug' : 'info';
+    log[level]({ ...fields, status: response.status, ms: Math.round(ms) }, 'request');
+    return response;
+  }
+
+  async #refusal(error: unknown, request: Request, fields: Readonly<Record<string, unknown>>): Promise<Response> {
+    // Nobody reads the answer to a client that is gone; the work it waited for goes on.
+    if (request.signal.aborted && !isFault(error)) return new Response(null, { status: 499 });
+    return toResponse(faultReply(toFault(error, this.#options.log, fields)), request);
+  }
+}

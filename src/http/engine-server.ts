@@ -1,0 +1,113 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ConTree } from '../contract/contree.ts';
+import { Activity } from './activity.ts';
+import { createApp, type AppOptions, type Mount } from './app.ts';
+import { OWNER, type Authentication } from './auth.ts';
+import { listen, type Listener, type TlsFiles, type Where } from './listen.ts';
+import type { Log } from './log.ts';
+import { HttpMetrics, type Metric } from './metrics.ts';
+import { isBusy } from './routes/engine.ts';
+import type { EngineControl } from './route.ts';
+import { FileTokenStore } from './tokens.ts';
+
+/** A listener besides the unix socket. */
+export interface TcpOptions {
+  readonly where: Exclude<Where, { kind: 'unix' }>;
+  readonly authentication: 'token' | Authentication;
+  /** Names under which it may be reached besides loopback. */
+  readonly names: readonly string[];
+  /** Whether any Host is fine, as for a public listener that asks for tokens. */
+  readonly anyHost: boolean;
+  readonly mounts?: readonly Mount[];
+}
+
+export interface EngineServerOptions {
+  readonly contree: ConTree;
+  readonly version: string;
+  readonly log: Log;
+  readonly socket: string;
+  readonly tokens: string;
+  readonly tcp?: TcpOptions;
+  /** Leaves after this long without work; 0 stays for ever. */
+  readonly idleMs: number;
+  readonly metrics?: () => Promise<readonly Metric[]>;
+  /** Called once with the addresses when clients are welcome. */
+  readonly onReady: (addresses: readonly string[]) => void;
+}
+
+export type { TlsFiles };
+
+/**
+ * Serves an engine until it is asked to stop (`signal`, its own API) or has been idle for long. Resolves when the
+ * listeners are closed; ending the ConTree is its owner's business, after that.
+ */
+export async function serveEngine(options: EngineServerOptions, signal: AbortSignal): Promise<string> {
+  const stop = new AbortController();
+  const ended = AbortSignal.any([signal, stop.signal]);
+  const activity = new Activity();
+  const engine: EngineControl = {
+    version: options.version,
+    startedAt: new Date(),
+    stop: () => stop.abort('a client asked for it'),
+  };
+  await using listeners = new AsyncDisposableStack();
+  const opened: Listener[] = [];
+  for (const [where, app] of applications(options, engine, activity)) {
+    opened.push(listeners.use(await listen(createApp(app), where, activity)));
+  }
+  options.onReady(opened.map(({ address }) => address));
+  if (options.idleMs > 0) void watchIdle(options, activity, stop);
+  if (!ended.aborted) await new Promise((resolve) => ended.addEventListener('abort', resolve, { once: true }));
+  stop.abort();
+  return String(ended.reason);
+}
+
+function applications(
+  options: EngineServerOptions,
+  engine: EngineControl,
+  activity: Activity,
+): (readonly [Where, AppOptions])[] {
+  const { contree, log, version, tcp } = options;
+  const tokens = new FileTokenStore(options.tokens);
+  const shared = {
+    contree,
+    log,
+    version,
+    tokens,
+    engine,
+    activity,
+    metrics: new HttpMetrics(),
+    ...(options.metrics && { moreMetrics: options.metrics }),
+  };
+  const local: AppOptions = { ...shared, authentication: { kind: 'fixed', principal: OWNER } };
+  const socket: Where = { kind: 'unix', path: options.socket };
+  if (tcp === undefined) return [[socket, local]];
+  const authentication =
+    tcp.authentication === 'token' ? { kind: 'token' as const, verifier: tokens } : tcp.authentication;
+  const origin = { names: tcp.names, anyHost: tcp.anyHost };
+  return [
+    [socket, local],
+    [tcp.where, { ...shared, authentication, origin, ...(tcp.mounts && { mounts: tcp.mounts }) }],
+  ];
+}
+
+/** Stops the engine once nothing was asked and nothing ran for the idle time. */
+async function watchIdle(
+  { contree, idleMs, log }: EngineServerOptions,
+  activity: Activity,
+  stop: AbortController,
+): Promise<void> {
+  const { signal } = stop;
+  while (!signal.aborted) {
+    await delay(Math.max(10, idleMs - activity.quietMs), undefined, { signal, ref: false }).catch(() => undefined);
+    if (signal.aborted || activity.quietMs < idleMs) continue;
+    try {
+      if (!(await isBusy(contree, signal))) return stop.abort('it was idle');
+    } catch (error) {
+      log.warn({ reason: String(error) }, 'cannot tell whether the engine is idle');
+    }
+    // Work that nobody watches: look again after another idle time.
+    activity.began();
+    activity.ended();
+  }
+}

@@ -1,0 +1,72 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { OperationEvent } from '../contract/event.ts';
+import { isFault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+
+/** How long a log may take to say that it cannot be read before the answer starts as a stream. */
+const FIRST_EVENT_MS = 50;
+
+/**
+ * Server-sent events of an operation (reference api.md §7). A fault that comes at once is thrown, so that it can become
+ * a status; later ones end the stream with `sse_error`, after which clients resume from the last id. Comments keep the
+ * connection alive while nothing happens.
+ */
+export async function eventStream(
+  events: AsyncIterable<OperationEvent>,
+  keepaliveMs: number = limits.eventKeepaliveMs,
+): Promise<AsyncIterable<Uint8Array>> {
+  const iterator = events[Symbol.asyncIterator]();
+  const first = iterator.next();
+  try {
+    await Promise.race([first, delay(FIRST_EVENT_MS)]);
+  } catch (error) {
+    await iterator.return?.();
+    throw error;
+  }
+  return frames(iterator, first, keepaliveMs);
+}
+
+async function* frames(
+  iterator: AsyncIterator<OperationEvent>,
+  first: Promise<IteratorResult<OperationEvent>>,
+  keepaliveMs: number,
+): AsyncGenerator<Uint8Array> {
+  let next = first;
+  try {
+    for (;;) {
+      yield* keepalives(next, keepaliveMs);
+      const { done, value } = await next;
+      if (done) return;
+      yield frame(value);
+      next = iterator.next();
+    }
+  } catch (error) {
+    const reason = isFault(error) ? error.message : 'internal error';
+    const text = reason.replaceAll(/[\r\n]+/gu, ' ');
+    yield Buffer.from(`: stream ended with error, retry since last event id\nevent: sse_error\ndata: ${text}\n\n`);
+  } finally {
+    // A reader that left while we waited must not leave a rejection that nobody hears.
+    next.catch(() => undefined);
+    await iterator.return?.();
+  }
+}
+
+/** Comments until `next` settles. */
+async function* keepalives(next: Promise<unknown>, keepaliveMs: number): AsyncGenerator<Uint8Array> {
+  const settled = next.then(
+    () => true,
+    () => true,
+  );
+  for (;;) {
+    const timer = new AbortController();
+    const waited = delay(keepaliveMs, false, { signal: timer.signal, ref: false }).catch(() => false);
+    const ready = await Promise.race([settled, waited]);
+    timer.abort();
+    if (ready) return;
+    yield Buffer.from(': keepalive\n\n');
+  }
+}
+
+function frame(event: OperationEvent): Uint8Array {
+  return Buffer.from(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+}

@@ -1,0 +1,113 @@
+import { once } from 'node:events';
+import { chmod, lstat, mkdir, readFile, rm } from 'node:fs/promises';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createAdaptorServer } from '@hono/node-server';
+import { fault } from '../contract/errors.ts';
+import type { Activity } from './activity.ts';
+import type { App } from './app.ts';
+
+/** Where a listener waits for clients. */
+export type Where =
+  | { readonly kind: 'unix'; readonly path: string }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls?: TlsFiles }
+  /** A listening socket that systemd handed over. */
+  | { readonly kind: 'inherited'; readonly descriptor: number; readonly tls?: TlsFiles };
+
+/** Paths of PEM files. */
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** An open listener. Disposing it stops accepting, gives answers under way a moment to end, then cuts them off. */
+export interface Listener extends AsyncDisposable {
+  /** URL, or the path of the unix socket. */
+  readonly address: string;
+}
+
+/** A client must send its headers within this time; bodies may take as long as they take. */
+const HEADERS_MS_MAX = 30_000;
+const KEEP_ALIVE_MS = 60_000;
+const CLOSE_GRACE_MS = 1_000;
+
+/** Faults: CONFIG_INVALID when the address cannot be listened on. */
+export async function listen(app: App, where: Where, activity: Activity): Promise<Listener> {
+  const server = await createServer(app, where.kind === 'unix' ? undefined : where.tls);
+  server.headersTimeout = HEADERS_MS_MAX;
+  server.requestTimeout = 0;
+  server.keepAliveTimeout = KEEP_ALIVE_MS;
+  server.on('request', (_request, response) => {
+    activity.began();
+    response.once('close', () => activity.ended());
+  });
+  try {
+    await open(server, where);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw fault('CONFIG_INVALID', { setting: 'listen address', reason }, { cause: error });
+  }
+  return { address: addressOf(server, where), [Symbol.asyncDispose]: () => close(server, where) };
+}
+
+async function createServer(app: App, tls: TlsFiles | undefined): Promise<Server> {
+  const options = { fetch: app, overrideGlobalObjects: false };
+  if (tls === undefined) return createAdaptorServer({ ...options, createServer: createHttpServer }) as Server;
+  const [cert, key] = await Promise.all([pem(tls.cert, 'tls-cert'), pem(tls.key, 'tls-key')]);
+  const serverOptions = { cert, key, minVersion: 'TLSv1.2' as const };
+  return createAdaptorServer({ ...options, createServer: createHttpsServer, serverOptions }) as Server;
+}
+
+async function pem(path: string, setting: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw fault('CONFIG_INVALID', { setting, reason: 'the file cannot be read' }, { cause: error });
+  }
+}
+
+async function open(server: Server, where: Where): Promise<void> {
+  if (where.kind === 'unix') await prepareSocket(where.path);
+  const listening = once(server, 'listening');
+  if (where.kind === 'unix') server.listen(where.path);
+  else if (where.kind === 'tcp') server.listen(where.port, where.host);
+  else server.listen({ fd: where.descriptor });
+  await listening;
+  if (where.kind === 'unix') await chmod(where.path, 0o600);
+}
+
+/** The folder is private, so nobody can connect before the socket itself is; a socket left behind is replaced. */
+async function prepareSocket(path: string): Promise<void> {
+  const folder = dirname(path);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const info = await lstat(folder);
+  const owner = process.getuid?.();
+  if (!info.isDirectory() || (owner !== undefined && info.uid !== owner)) {
+    throw new Error('the folder of the socket belongs to someone else');
+  }
+  await chmod(folder, 0o700);
+  await rm(path, { force: true });
+}
+
+function addressOf(server: Server, where: Where): string {
+  if (where.kind === 'unix') return where.path;
+  const { address, port, family } = server.address() as AddressInfo;
+  return `${where.tls ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+async function close(server: Server, where: Where): Promise<void> {
+  // First the name: whoever comes now finds no engine and starts a new one, instead of being cut off by this one.
+  if (where.kind === 'unix') await rm(where.path, { force: true });
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  server.closeIdleConnections();
+  const timer = new AbortController();
+  await Promise.race([closed, delay(CLOSE_GRACE_MS, undefined, { signal: timer.signal }).catch(() => undefined)]);
+  timer.abort();
+  server.closeAllConnections();
+  await closed;
+}

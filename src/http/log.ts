@@ -1,0 +1,33 @@
+import { pino } from 'pino';
+
+/** The part of a logger that this folder uses; pino's argument order. */
+export interface Log {
+  debug(fields: Readonly<Record<string, unknown>>, message: string): void;
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+  error(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+const LEVELS: Readonly<Record<string, string>> = { warning: 'warn', critical: 'fatal' };
+
+/** Keys whose values are never written, wherever they turn up. */
+const SECRETS = ['token', 'password', 'authorization', 'secret', 'credentials', 'env', 'stdin'];
+
+/**
+ * JSON lines on a file descriptor, written at once so that nothing is lost when the process is killed. `level` is the
+ * name that the settings use.
+ */
+export function openLog(level: string, descriptor: 1 | 2): Log {
+  const paths = SECRETS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
+  return pino(
+    {
+      level: LEVELS[level] ?? level,
+      base: { pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: { paths, censor: '[redacted]' },
+    },
+    pino.destination({ dest: descriptor, sync: true }),
+  );
+}

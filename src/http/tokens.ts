@@ -1,0 +1,129 @@
+import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import { z } from 'zod';
+import { fault } from '../contract/errors.ts';
+import { writeFileAtomically } from '../std/atomic-file.ts';
+import { PERMISSIONS, type Permission, type Principal, type TokenVerifier } from './auth.ts';
+
+const FILE_VERSION = 1;
+const TOKENS_MAX = 10_000;
+
+const StoredToken = z.object({
+  uuid: z.string(),
+  name: z.string(),
+  /** sha256 of the token, hex. A token has 256 random bits, so a plain hash cannot be guessed back. */
+  hash: z.string().regex(/^[0-9a-f]{64}$/u),
+  created_at: z.string(),
+  /** Unix seconds. */
+  expires_at: z.int().nullable(),
+  permissions: z.array(z.enum(PERMISSIONS)),
+});
+type StoredToken = z.infer<typeof StoredToken>;
+
+const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(StoredToken) });
+
+export const TokenRequest = z.object({
+  name: z.string().max(256).optional(),
+  expires_in: z.int().min(1).max(315_360_000).nullable().optional().describe('seconds; null for never'),
+  permissions: z.array(z.enum(PERMISSIONS)).min(1).optional().describe('default: everything but admin'),
+});
+export type TokenRequest = z.infer<typeof TokenRequest>;
+
+/** A token as lists show it: never the secret. */
+export const Token = StoredToken.omit({ hash: true });
+export type Token = z.infer<typeof Token>;
+
+export const CreatedToken = Token.extend({ token: z.string().describe('shown once') });
+export type CreatedToken = z.infer<typeof CreatedToken>;
+
+/** The tokens of a data directory. */
+export interface TokenStore extends TokenVerifier {
+  create(request: TokenRequest): Promise<CreatedToken>;
+  list(): Promise<Token[]>;
+  /** Whether there was such a token. */
+  revoke(uuid: string): Promise<boolean>;
+}
+
+/**
+ * Tokens in one JSON file, 0600, replaced atomically. Only the engine that owns the data directory writes it; other
+ * processes may verify against it, so it is read again whenever it has changed.
+ */
+export class FileTokenStore implements TokenStore {
+  readonly #path: string;
+  #tokens: readonly StoredToken[] = [];
+  #stamp = '';
+  /** Changes happen one after the other. */
+  #writing: Promise<unknown> = Promise.resolve();
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async verify(token: string): Promise<Principal | undefined> {
+    const presented = createHash('sha256').update(token).digest();
+    let found: StoredToken | undefined;
+    // Every token is compared: how long this takes must not tell which one came close.
+    for (const stored of await this.#read()) {
+      if (timingSafeEqual(Buffer.from(stored.hash, 'hex'), presented)) found = stored;
+    }
+    if (found === undefined) return undefined;
+    if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
+    return { tokenUuid: found.uuid, expiresAt: found.expires_at, permissions: new Set(found.permissions) };
+  }
+
+  async create(request: TokenRequest): Promise<CreatedToken> {
+    const token = `ctr_${randomBytes(32).toString('base64url')}`;
+    const everyday = PERMISSIONS.filter((permission): boolean => permission !== 'admin');
+    const permissions: Permission[] = [...new Set(request.permissions ?? everyday)];
+    const shown: Token = {
+      uuid: randomUUID(),
+      name: request.name ?? '',
+      created_at: new Date().toISOString(),
+      expires_at: request.expires_in ? Math.floor(Date.now() / 1000) + request.expires_in : null,
+      permissions,
+    };
+    const stored = { ...shown, hash: createHash('sha256').update(token).digest('hex') };
+    await this.#change((tokens) => {
+      if (tokens.length >= TOKENS_MAX) throw fault('ARGUMENT_INVALID', { reason: `there are ${TOKENS_MAX} tokens` });
+      return [...tokens, stored];
+    });
+    return { ...shown, token };
+  }
+
+  async list(): Promise<Token[]> {
+    return (await this.#read()).map((stored) => Token.parse(stored));
+  }
+
+  async revoke(uuid: string): Promise<boolean> {
+    const known = (await this.#read()).some((token) => token.uuid === uuid);
+    if (known) await this.#change((tokens) => tokens.filter((token) => token.uuid !== uuid));
+    return known;
+  }
+
+  async #read(): Promise<readonly StoredToken[]> {
+    const info = await stat(this.#path, { bigint: true }).catch(() => undefined);
+    const stamp = info === undefined ? '' : `${info.ino}:${info.mtimeNs}:${info.size}`;
+    if (stamp === this.#stamp) return this.#tokens;
+    this.#tokens = info === undefined ? [] : parse(await readFile(this.#path, 'utf8'));
+    this.#stamp = stamp;
+    return this.#tokens;
+  }
+
+  #change(edit: (tokens: readonly StoredToken[]) => readonly StoredToken[]): Promise<void> {
+    const change = this.#writing.then(async () => this.#write(edit(await this.#read())));
+    this.#writing = change.catch(() => undefined);
+    return change;
+  }
+
+  #write(tokens: readonly StoredToken[]): Promise<void> {
+    return writeFileAtomically(this.#path, JSON.stringify({ version: FILE_VERSION, tokens }), { mode: 0o600 });
+  }
+}
+
+function parse(text: string): readonly StoredToken[] {
+  try {
+    return TokenFile.parse(JSON.parse(text)).tokens;
+  } catch (error) {
+    throw fault('STORE_CORRUPT', { what: 'the token file', reason: 'it is not what we wrote' }, { cause: error });
+  }
+}

@@ -1,0 +1,272 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type { ConTree, DoctorReport, GcReport, WhoAmIResponse } from '../../src/contract/contree.ts';
+import { fault } from '../../src/contract/errors.ts';
+import type { EventQuery, OperationEvent } from '../../src/contract/event.ts';
+import type { DirectoryStateEntry, DirectoryStateOffer, File, FileResponse } from '../../src/contract/file.ts';
+import type { ArchiveImportRequest, ImageImportRequest } from '../../src/contract/image.ts';
+import { isFinished, type OperationQuery, type OperationResponse } from '../../src/contract/operation.ts';
+import type { ClosableStreamRepr, ExecSpec, InstanceResult, InstanceSpawnRequest } from '../../src/contract/run.ts';
+import { streamBytes } from '../../src/contract/stream.ts';
+import { page, ScriptedImages, type ScriptedImage } from './scripted-images.ts';
+import { PROGRAMS, ScriptedLog, ScriptedProcess, type Program } from './scripted-process.ts';
+
+interface ScriptedOperation {
+  response: OperationResponse;
+  readonly log: ScriptedLog;
+  readonly processes: Map<number, ScriptedProcess>;
+}
+
+/**
+ * A ConTree in memory for tests of the surfaces: images are maps of files, programs are functions. It keeps the rules
+ * of the interface that surfaces rely on (faults, states, event order), and none of the engine's others.
+ */
+export class ScriptedContree extends ScriptedImages implements ConTree {
+  readonly #files = new Map<string, { readonly file: File; readonly bytes: Buffer }>();
+  readonly #operations = new Map<string, ScriptedOperation>();
+  readonly programs: Record<string, Program>;
+  /** Every spawn request, as it arrived. */
+  readonly spawned: InstanceSpawnRequest[] = [];
+  readonly imported: (ImageImportRequest | ArchiveImportRequest)[] = [];
+  readonly signalsSent: string[] = [];
+  disposed = false;
+
+  constructor(programs: Record<string, Program> = {}) {
+    super();
+    this.programs = { ...PROGRAMS, ...programs };
+  }
+
+  async whoami(): Promise<WhoAmIResponse> {
+    const executing = this.#withStatus('EXECUTING').length;
+    return {
+      token_uuid: '',
+      token_expiration: null,
+      permissions: {},
+      limits: { instance_max_timeout: 3600 },
+      operations_stat: { EXECUTING: executing },
+    };
+  }
+
+  async importImage(request: ImageImportRequest): Promise<{ uuid: string }> {
+    this.imported.push(request);
+    const { registry, tag = null, timeout = 300 } = request;
+    const metadata = { registry: { url: registry.url }, tag, timeout };
+    const operation = this.#open('image_import', metadata, null);
+    if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
+    else
+      this.#finish(
+        operation,
+        'SUCCESS',
+        this.publish({ files: new Map(), command: 'import' }, null, operation.response.uuid, tag),
+      );
+    return { uuid: operation.response.uuid };
+  }
+
+  async importArchive(request: ArchiveImportRequest): Promise<{ uuid: string }> {
+    const { sha256 } = await this.getFile(request.file);
+    const { uuid } = await this.importImage({ registry: { url: `archive:${sha256}` }, tag: request.tag });
+    this.imported.splice(-1, 1, request);
+    return { uuid };
+  }
+
+  async uploadFile(body: AsyncIterable<Uint8Array>): Promise<FileResponse> {
+    const parts: Uint8Array[] = [];
+    for await (const part of body) parts.push(Buffer.from(part));
+    const bytes = Buffer.concat(parts);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    const now = new Date().toISOString();
+    const known = this.#files.get(sha256)?.file;
+    const file = known ?? { uuid: randomUUID(), sha256, size: bytes.byteLength, created_at: now, updated_at: now };
+    this.#files.set(sha256, { file, bytes });
+    return { uuid: file.uuid, sha256, size: file.size };
+  }
+
+  async getFile(id: string): Promise<File> {
+    const found = [...this.#files.values()].find(({ file }) => file.sha256 === id || file.uuid === id);
+    if (found === undefined) throw fault('UPLOAD_NOT_FOUND', { file: id });
+    return found.file;
+  }
+
+  async listFiles(query: { limit?: number; offset?: number }): Promise<File[]> {
+    return page(
+      [...this.#files.values()].map(({ file }) => file),
+      query,
+    );
+  }
+
+  async offerDirectoryState(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
+    const missing = entries.flatMap(({ sha256 }) => (sha256 !== undefined && !this.#files.has(sha256) ? [sha256] : []));
+    if (missing.length > 0) return { missing };
+    const state = { id: randomUUID(), entries: entries.length, bytes: 0, created_at: new Date().toISOString() };
+    return { state, missing };
+  }
+
+  async spawn(request: InstanceSpawnRequest): Promise<{ uuid: string }> {
+    const parent = this.image(request.image);
+    this.spawned.push(request);
+    const result = {
+      stdout: { value: '', encoding: 'ascii' as const },
+      stderr: { value: '', encoding: 'ascii' as const },
+    };
+    const operation = this.#open('instance', { ...request, env: request.env ?? {}, result }, parent.image.uuid);
+    void this.#execute(operation, request, parent);
+    return { uuid: operation.response.uuid };
+  }
+
+  async listOperations(query: OperationQuery): Promise<OperationResponse[]> {
+    const all = [...this.#operations.values()].map(({ response }) => response).toReversed();
+    const found = all.filter(
+      ({ status, kind }) => (query.status ?? status) === status && (query.kind ?? kind) === kind,
+    );
+    return page(found, query);
+  }
+
+  async getOperation(uuid: string): Promise<OperationResponse> {
+    return this.#operation(uuid).response;
+  }
+
+  async cancelOperation(uuid: string): Promise<void> {
+    const operation = this.#operation(uuid);
+    const { status } = operation.response;
+    if (isFinished(status)) throw fault('OPERATION_FINISHED', { operation: uuid, status });
+    this.#finish(operation, 'CANCELLED', null);
+    for (const process of operation.processes.values()) process.kill('KILL');
+  }
+
+  async *events(uuid: string, query: EventQuery, signal?: AbortSignal): AsyncGenerator<OperationEvent> {
+    const { log } = this.#operation(uuid);
+    for (let next = (query.since ?? -1) + 1; ; next += 1) {
+      while (next >= log.events.length) {
+        if (!query.follow || log.events.at(-1)?.type === 'completion') return;
+        await log.changed(signal);
+      }
+      const event = log.events[next];
+      if (event !== undefined && (query.spid ?? event.spid) === event.spid) yield event;
+    }
+  }
+
+  async exec(uuid: string, spec: ExecSpec): Promise<{ spid: number }> {
+    const operation = this.#operation(uuid);
+    const { status } = operation.response;
+    if (isFinished(status)) throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
+    const spid = operation.processes.size + 1;
+    void this.#start(operation, spid, spec, () => undefined);
+    return { spid };
+  }
+
+  async getSubprocess(uuid: string, spid: number): Promise<InstanceResult> {
+    return this.#process(uuid, spid).result;
+  }
+
+  async killSubprocess(uuid: string, spid: number, name = 'TERM'): Promise<void> {
+    this.signalsSent.push(name);
+    this.#process(uuid, spid).kill(name);
+  }
+
+  async writeStdin(uuid: string, spid: number, input: ClosableStreamRepr): Promise<void> {
+    this.#process(uuid, spid).feed(streamBytes(input), input.close ?? true);
+  }
+
+  async resizeTerminal(uuid: string, spid: number, size: { columns: number; rows: number }): Promise<void> {
+    this.#process(uuid, spid).sizes.push(size);
+  }
+
+  async gc(): Promise<GcReport> {
+    return { images: 0, layers: 0, files: this.#files.size, events: 0, freed_bytes: 0, usage: [] };
+  }
+
+  async doctor(): Promise<DoctorReport> {
+    return { version: 'scripted', checks: [{ name: 'driver', status: 'ok', detail: 'scripted' }] };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.disposed = true;
+    for (const { processes } of this.#operations.values())
+      for (const process of processes.values()) process.kill('KILL');
+  }
+
+  #operation(uuid: string): ScriptedOperation {
+    const found = this.#operations.get(uuid);
+    if (found === undefined) throw fault('OPERATION_NOT_FOUND', { operation: uuid });
+    return found;
+  }
+
+  #process(uuid: string, spid: number): ScriptedProcess {
+    const operation = this.#operation(uuid);
+    const found = operation.processes.get(spid);
+    if (found === undefined) throw fault('SUBPROCESS_NOT_FOUND', { operation: uuid, spid });
+    return found;
+  }
+
+  #withStatus(status: string): ScriptedOperation[] {
+    return [...this.#operations.values()].filter(({ response }) => response.status === status);
+  }
+
+  #open(
+    kind: 'instance' | 'image_import',
+    metadata: OperationResponse['metadata'],
+    image_uuid: string | null,
+  ): ScriptedOperation {
+    const response: OperationResponse = {
+      uuid: randomUUID(),
+      kind,
+      status: 'EXECUTING',
+      error: null,
+      created_at: new Date().toISOString(),
+      duration: 0,
+      image_size: null,
+      consumed_cpu: null,
+      consumed_memory: null,
+      image_uuid,
+      result_image_uuid: null,
+      metadata,
+      result: null,
+    };
+    const operation = { response, log: new ScriptedLog(), processes: new Map<number, ScriptedProcess>() };
+    this.#operations.set(response.uuid, operation);
+    return operation;
+  }
+
+  #finish(
+    operation: ScriptedOperation,
+    status: 'SUCCESS' | 'FAILED' | 'CANCELLED',
+    image: string | null,
+    error: string | null = null,
+  ): void {
+    if (isFinished(operation.response.status)) return;
+    const tag = image === null ? null : this.image(image).image.tag;
+    operation.response = { ...operation.response, status, error, result_image_uuid: image, result: { image, tag } };
+    const data = { status, duration_ms: 1, result_image_uuid: image, error, image_size_bytes: null };
+    operation.log.add('completion', data, 0);
+  }
+
+  async #execute(operation: ScriptedOperation, request: InstanceSpawnRequest, parent: ScriptedImage): Promise<void> {
+    const written = new Map(parent.files);
+    const env = Object.entries(request.env ?? {}).map(([name, value]) => [name, value ?? ''] as const);
+    const spec: ExecSpec = { ...request, env: Object.fromEntries(env) };
+    const process = await this.#start(operation, 1, spec, (path, content) => written.set(path, Buffer.from(content)));
+    const { metadata } = operation.response;
+    if ('result' in metadata)
+      operation.response = { ...operation.response, metadata: { ...metadata, result: process.result } };
+    const changed = written.size > parent.files.size;
+    const content = { files: written, command: request.command };
+    const image = changed ? this.publish(content, parent.image.uuid, operation.response.uuid, null) : parent.image.uuid;
+    this.#finish(operation, 'SUCCESS', request.disposable ? null : image);
+  }
+
+  async #start(
+    operation: ScriptedOperation,
+    spid: number,
+    spec: ExecSpec,
+    write: (path: string, content: string) => void,
+  ): Promise<ScriptedProcess> {
+    const process = new ScriptedProcess(spid, operation.log);
+    operation.processes.set(spid, process);
+    const { stdin } = spec;
+    process.feed(stdin === undefined ? Buffer.alloc(0) : streamBytes(stdin), stdin?.close ?? true);
+    const [command = '', ...args] = spec.shell ? spec.command.split(' ') : [spec.command, ...(spec.args ?? [])];
+    // As in the engine, the caller has the operation's id before its first event.
+    await new Promise(setImmediate);
+    await process.run(this.programs[command], { ...spec, command, args }, write);
+    return process;
+  }
+}

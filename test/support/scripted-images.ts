@@ -1,0 +1,234 @@
+import { randomUUID } from 'node:crypto';
+import { fault } from '../../src/contract/errors.ts';
+import { isTag, type Image, type ImageQuery, type Lineage, type LineageNode } from '../../src/contract/image.ts';
+import type {
+  DiffResult,
+  DirectoryList,
+  FileContent,
+  FileItem,
+  GrepResult,
+  ReadRange,
+} from '../../src/contract/inspect.ts';
+
+export interface ScriptedImage {
+  image: Image;
+  readonly files: ReadonlyMap<string, Buffer>;
+  readonly command: string;
+}
+
+/** The image half of the scripted ConTree: an image is a map from absolute paths to contents. */
+export class ScriptedImages {
+  protected readonly images = new Map<string, ScriptedImage>();
+  readonly #tags = new Map<string, string>();
+
+  /** Adds an image and returns its uuid. */
+  addImage(files: Readonly<Record<string, string>> = {}, tag: string | null = null): string {
+    const contents = Object.entries(files).map(([path, text]) => [path, Buffer.from(text)] as const);
+    return this.publish({ files: new Map(contents), command: 'import' }, null, null, tag);
+  }
+
+  protected publish(
+    content: Pick<ScriptedImage, 'files' | 'command'>,
+    parent_uuid: string | null,
+    operation_uuid: string | null,
+    tag: string | null,
+  ): string {
+    const uuid = randomUUID();
+    const image = { uuid, tag: null, created_at: new Date().toISOString(), operation_uuid, tags: [], parent_uuid };
+    this.images.set(uuid, { image, ...content });
+    if (tag !== null) void this.setTag(uuid, tag);
+    return uuid;
+  }
+
+  async listImages(query: ImageQuery): Promise<Image[]> {
+    const all = [...this.images.values()].map(({ image }) => image).toReversed();
+    const found = all.filter(
+      (image) =>
+        (query.tag === undefined || (image.tags ?? []).some((tag) => tag.startsWith(query.tag ?? ''))) &&
+        (query.tagged !== true || image.tag !== null) &&
+        (query.uuid === undefined || image.uuid === query.uuid),
+    );
+    return page(found, query);
+  }
+
+  async getImage(image: string): Promise<Image> {
+    return this.image(image).image;
+  }
+
+  async setTag(image: string, tag: string): Promise<Image> {
+    if (!isTag(tag)) throw fault('TAG_INVALID', { tag });
+    const { uuid } = this.image(image).image;
+    const previous = this.#tags.get(tag);
+    if (previous !== undefined) this.#untag(previous, tag);
+    const entry = this.image(uuid);
+    this.#tags.set(tag, uuid);
+    entry.image = { ...entry.image, tag, tags: [tag, ...(entry.image.tags ?? [])] };
+    return entry.image;
+  }
+
+  async removeTag(image: string, tag?: string): Promise<void> {
+    const entry = this.image(image).image;
+    const name = tag ?? entry.tag;
+    if (name === null) return;
+    if (this.#tags.get(name) !== entry.uuid) throw fault('TAG_NOT_FOUND', { tag: name });
+    this.#tags.delete(name);
+    this.#untag(entry.uuid, name);
+  }
+
+  async lineage(image: string): Promise<Lineage> {
+    const node = this.image(image).image;
+    const ancestors: Image[] = [];
+    for (let parent = node.parent_uuid; parent; parent = this.image(parent).image.parent_uuid) {
+      ancestors.push(this.image(parent).image);
+    }
+    const children = [...this.images.values()].filter((other) => other.image.parent_uuid === node.uuid);
+    return {
+      image: this.node(node),
+      ancestors: ancestors.map((ancestor) => this.node(ancestor)),
+      children: children.map((child) => this.node(child.image)),
+      root: (ancestors.at(-1) ?? node).uuid,
+    };
+  }
+
+  async deleteImage(image: string, options: { readonly cascade?: boolean } = {}): Promise<string[]> {
+    const { uuid } = this.image(image).image;
+    const children = [...this.images.values()].filter((other) => other.image.parent_uuid === uuid);
+    if (children.length > 0 && options.cascade !== true) {
+      throw fault('IMAGE_IN_USE', { image: uuid, by: `image ${children[0]?.image.uuid}` });
+    }
+    const gone = [uuid];
+    for (const child of children) gone.push(...(await this.deleteImage(child.image.uuid, options)));
+    this.images.delete(uuid);
+    return gone;
+  }
+
+  async exportImage(image: string): Promise<AsyncIterable<Uint8Array>> {
+    return chunks(Buffer.from(`layout of ${this.image(image).image.uuid}`));
+  }
+
+  async listDirectory(image: string, path: string): Promise<DirectoryList> {
+    const prefix = path.endsWith('/') ? path : `${path}/`;
+    const { files } = this.image(image);
+    if (files.has(path)) throw fault('NOT_A_DIRECTORY', { path, type: 'regular file' });
+    const below = [...files].filter(([name]) => name.startsWith(prefix));
+    if (below.length === 0 && path !== '/') throw fault('FILE_NOT_FOUND', { path });
+    const names = new Set(below.map(([name]) => name.slice(prefix.length).split('/')[0] ?? ''));
+    return { path, files: [...names].toSorted().map((name) => item(name, files.get(prefix + name))) };
+  }
+
+  async stat(image: string, path: string): Promise<FileItem> {
+    const { files } = this.image(image);
+    const known = path === '/' || [...files.keys()].some((name) => name === path || name.startsWith(`${path}/`));
+    if (!known) throw fault('FILE_NOT_FOUND', { path });
+    return item(path, files.get(path));
+  }
+
+  async openFile(image: string, path: string, range: ReadRange = {}): Promise<FileContent> {
+    const bytes = this.image(image).files.get(path);
+    if (bytes === undefined) {
+      if ((await this.stat(image, path)).is_dir) throw fault('NOT_A_FILE', { path, type: 'directory' });
+      throw fault('FILE_NOT_FOUND', { path });
+    }
+    const start = range.offset ?? 0;
+    return {
+      path,
+      size: bytes.byteLength,
+      body: chunks(bytes.subarray(start, start + (range.length ?? bytes.byteLength))),
+    };
+  }
+
+  async archive(image: string, path: string): Promise<AsyncIterable<Uint8Array>> {
+    await this.stat(image, path);
+    return chunks(Buffer.from(`tar of ${path}`));
+  }
+
+  async grep(image: string, query: { patterns: readonly string[]; paths?: readonly string[] }): Promise<GrepResult> {
+    const { files } = this.image(image);
+    const matches = [...files].flatMap(([path, bytes]) =>
+      bytes
+        .toString()
+        .split('\n')
+        .flatMap((text, index) => {
+          const start = text.indexOf(query.patterns[0] ?? '');
+          const submatches = [{ text: query.patterns[0] ?? '', start, end: start + (query.patterns[0]?.length ?? 0) }];
+          const line = {
+            line_text: `${text}\n`,
+            line_bytes: text.length + 1,
+            absolute_offset: 0,
+            line_number: index + 1,
+          };
+          return start < 0 ? [] : [{ path, ...line, submatches, type: 'match' as const }];
+        }),
+    );
+    return { path: query.paths?.[0] ?? '/', patterns: [...query.patterns], matches, truncated: false };
+  }
+
+  async diff(from: string, to: string): Promise<DiffResult> {
+    const [before, after] = [this.image(from), this.image(to)];
+    const added = [...after.files].filter(([path]) => !before.files.has(path));
+    const entries = added.map(([path, { byteLength: size }]) => ({
+      path,
+      change: 'added' as const,
+      type: 'file' as const,
+      size,
+      size_before: null,
+      mode: 0o100644,
+      mode_before: null,
+    }));
+    const counts = { added: entries.length, removed: 0, modified: 0, truncated: false };
+    return { from: before.image.uuid, to: after.image.uuid, entries, ...counts };
+  }
+
+  protected image(source: string): ScriptedImage {
+    const uuid = source.startsWith('tag:') ? this.#tags.get(source.slice(4)) : source;
+    const found = uuid === undefined ? undefined : this.images.get(uuid);
+    if (found === undefined) throw fault('IMAGE_NOT_FOUND', { image: source });
+    return found;
+  }
+
+  protected node(image: Image): LineageNode {
+    const { uuid, parent_uuid = null, tags = [], created_at, operation_uuid } = image;
+    const command = this.image(uuid).command;
+    return { uuid, parent_uuid, tags, created_at, operation_uuid, command, exit_code: 0, layer_bytes: 0 };
+  }
+
+  #untag(uuid: string, tag: string): void {
+    const entry = this.image(uuid);
+    const tags = (entry.image.tags ?? []).filter((other) => other !== tag);
+    entry.image = { ...entry.image, tags, tag: tags[0] ?? null };
+  }
+}
+
+export function page<Value>(
+  all: readonly Value[],
+  query: { readonly limit?: number; readonly offset?: number },
+): Value[] {
+  const start = query.offset ?? 0;
+  return all.slice(start, start + (query.limit ?? 100));
+}
+
+// eslint-disable-next-line typescript/require-await -- bodies are async iterables
+export async function* chunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let offset = 0; offset < bytes.byteLength; offset += 65_536) yield bytes.subarray(offset, offset + 65_536);
+}
+
+function item(path: string, content: Buffer | undefined): FileItem {
+  const is_dir = content === undefined;
+  return {
+    path,
+    size: content?.byteLength ?? 4096,
+    owner: 'root',
+    group: 'root',
+    uid: 0,
+    gid: 0,
+    mtime: 1_700_000_000,
+    mode: is_dir ? 0o40755 : 0o100644,
+    nlink: 1,
+    is_dir,
+    is_regular: !is_dir,
+    is_symlink: false,
+    is_socket: false,
+    is_fifo: false,
+    symlink_to: '',
+  };
+}
