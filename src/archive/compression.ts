@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { fault } from '../contract/errors.ts';
 
-const CHUNK_BYTES = 512 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 const SNIFF_BYTES = 4;
 /** zstd: a frame, or a skippable frame (0x184D2A5?) as zstd:chunked layers have. */
 const ZSTD_MAGIC = 0xfd2fb528;

@@ -10,7 +10,7 @@ import type { ByteString } from '../std/bytes.ts';
 import { printable, splitPath } from './path.ts';
 
 export const OVERLAY_OPAQUE = 'trusted.overlay.opaque';
-const OVERLAY_PREFIX = 'trusted.overlay.';
+export const OVERLAY_PREFIX = 'trusted.overlay.';
 
 /** One layer's part in a file of the tree. */
 interface Source {
@@ -38,7 +38,7 @@ export interface TreeEntry {
 }
 
 export interface WalkEntry {
-  /** Relative to where the walk began, without leading slash; empty for the beginning itself. */
+  /** From where the walk began (or the root), without leading slash; empty for the beginning itself. */
   readonly path: ByteString;
   readonly node: TreeNode;
 }
@@ -90,6 +90,11 @@ export class Tree implements AsyncDisposable {
    * SYMLINK_LOOP, PATH_INVALID.
    */
   async resolve(path: ByteString, options: ResolveOptions = {}): Promise<TreeNode> {
+    return (await this.locate(path, options)).node;
+  }
+
+  /** As `resolve`, with the path that leads there without symlinks; it has no leading slash and is empty for the root. */
+  async locate(path: ByteString, options: ResolveOptions = {}): Promise<WalkEntry> {
     const pending = splitPath(path).toReversed();
     const stack: TreeEntry[] = [{ name: '', node: this.root }];
     let follows = 0;
@@ -115,7 +120,7 @@ export class Tree implements AsyncDisposable {
       }
       stack.push({ name, node });
     }
-    return defined(stack.at(-1), 'the root stays').node;
+    return { path: joined(stack).slice(1), node: defined(stack.at(-1), 'the root stays').node };
   }
 
   /** The child of that name, or undefined. Symlinks are not followed. */

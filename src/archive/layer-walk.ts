@@ -1,0 +1,32 @@
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import type { Inode } from '../erofs/format.ts';
+import type { LayerReader } from '../erofs/reader.ts';
+import { defined } from '../std/assert.ts';
+import type { ByteString } from '../std/bytes.ts';
+
+export interface LayerWalkEntry {
+  /** Without leading slash; empty for the root. */
+  readonly path: ByteString;
+  readonly inode: Inode;
+}
+
+/** Everything in one layer as it is stored, whiteouts included; parents before children, siblings in byte order. */
+export async function* walkLayer(reader: LayerReader): AsyncGenerator<LayerWalkEntry> {
+  const seen = new Set<number>();
+  const pending: LayerWalkEntry[] = [{ path: '', inode: await reader.root() }];
+  while (pending.length > 0) {
+    const entry = defined(pending.pop(), 'not empty');
+    yield entry;
+    const { path, inode } = entry;
+    if (inode.type !== 'directory') continue;
+    if (seen.has(inode.nid) || path.length > limits.pathBytesMax) {
+      throw fault('LAYER_MALFORMED', { reason: 'its directories form a loop' });
+    }
+    seen.add(inode.nid);
+    const prefix = path === '' ? '' : `${path}/`;
+    for (const { name, nid } of (await reader.list(inode)).toReversed()) {
+      pending.push({ path: prefix + name, inode: await reader.inode(nid) });
+    }
+  }
+}
