@@ -56,7 +56,9 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'eventsource-parser': ['client'],
 };
 
-const SPECIFIER = /\b(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/gu;
+/** Statements begin a line, or their `} from` does; only `import(` may stand anywhere. Prose in strings does neither. */
+const SPECIFIER =
+  /(?:^(?:(?:import|export)\b(?:[^'"\n]*\bfrom)?|\}\s*from)\s*|\bimport\s*\(\s*)['"]([^'"\n]+)['"]/gmu;
 
 /** `src/sandbox/microvm/jail.ts` → `sandbox/microvm`; `src/main.ts` → `main`. */
 function layerOf(file: string): string {
@@ -103,6 +105,8 @@ test('the check itself sees every form of import', () => {
     "await import('../mcp/a.ts')",
     "import { a } from '@modelcontextprotocol/server/stdio'",
     "import { a } from '../main.ts'",
+    "import {\n  a,\n} from '../main.ts'",
+    "import type { a } from '../main.ts'",
   ];
   for (const form of forms) assert.equal(violations('src/std/x.ts', form).length, 1, form);
   assert.equal(
