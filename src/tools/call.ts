@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits, type ContreeError } from '../contract/index.ts';
 import { parseArguments } from './arguments.ts';
 import { asFault, failureText } from './failure.ts';
-import type { ResourceLink, Tool, ToolCall } from './tool.ts';
+import type { ResourceLink, SurfaceCall, Tool } from './tool.ts';
 
 const ERROR_CHARACTERS_MAX = 9_000;
 
@@ -23,12 +23,14 @@ export type Reply =
 export async function callTool(
   tool: Tool,
   raw: unknown,
-  call: ToolCall,
+  call: SurfaceCall,
   isControlFlow: (error: unknown) => boolean = () => false,
 ): Promise<Reply> {
   try {
     const { input, remark } = parseArguments(tool, raw);
-    const answer = await tool.handle(call, input);
+    const answer = tool.offline
+      ? await tool.handle(call, input)
+      : await tool.handle({ ...call, contree: await call.connect() }, input);
     const structured = withRemark(z.parse(tool.output, answer), remark);
     const text = withRemarkLine(tool.text(structured), remark).slice(0, limits.toolResultBytesMax);
     return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };

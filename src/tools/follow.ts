@@ -1,5 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { isFault, isFinished, streamBytes, type ConTree, type OperationEvent, type OperationResponse } from '../contract/index.ts';
+import {
+  isFault,
+  isFinished,
+  streamBytes,
+  type ConTree,
+  type OperationEvent,
+  type OperationResponse,
+} from '../contract/index.ts';
 import { plainName } from './text.ts';
 import type { Progress, ToolCall } from './tool.ts';
 

@@ -22,8 +22,12 @@ import { whoami } from './whoami.ts';
 
 export * from './accounts.ts';
 export * from './call.ts';
+export { failureText } from './failure.ts';
 export * from './guides/index.ts';
 export * from './local-files.ts';
+export { summarize } from './operation.ts';
+export { isBinary, readOutput, type StreamName } from './output.ts';
+export { tokenPageOf } from './registry-hosts.ts';
 export { jsonSchemaOf } from './schema.ts';
 export * from './tool.ts';
 export * from './uris.ts';

@@ -1,9 +1,10 @@
 import { z } from 'zod';
+import type { Credentials } from './accounts.ts';
 import { fault } from '../contract/index.ts';
 import { registryHostOf } from './registry-hosts.ts';
 import { aside } from './schema.ts';
 import { lines } from './text.ts';
-import { defineTool } from './tool.ts';
+import { defineTool, type OfflineCall } from './tool.ts';
 
 const Output = z.object({
   status: z.enum(['authenticated', 'pending', 'declined']),
@@ -25,10 +26,14 @@ export const registryAuth = defineTool({
   input: z.object({
     registry_url: z.string().min(1).max(2_048).describe('like ghcr.io'),
     force: z.boolean().default(false),
+    username: aside(z.string().max(1_024).optional()),
+    token: aside(z.string().max(65_536).optional()),
   }),
   output: Output,
-  handle: async (call, { registry_url, force }): Promise<z.infer<typeof Output>> => {
+  handle: async (call, { registry_url, force, username, token }): Promise<z.infer<typeof Output>> => {
     const registry = registryHostOf(registry_url);
+    if (token !== undefined)
+      return await signInWithArgument(call, registry, { username: username ?? '', secret: token });
     const account = force ? undefined : await call.accounts?.find(registry, call.signal);
     if (account) {
       const hint = `import_image(registry_url="docker://${registry}/…") uses this account.`;
@@ -53,3 +58,15 @@ export const registryAuth = defineTool({
   text: ({ status, registry, username, hint }) =>
     lines(`${registry}: ${status}${username === undefined ? '' : ` as ${username}`}`, `Next: ${hint}`),
 });
+
+/** For clients that knew no other way; off unless the user allows it, because the model has then seen the secret. */
+async function signInWithArgument(
+  call: OfflineCall,
+  registry: string,
+  credentials: Credentials,
+): Promise<z.infer<typeof Output>> {
+  if (!call.allowTokenArgument || call.accounts === undefined) throw fault('SIGN_IN_NEEDED', { registry });
+  await call.accounts.signIn(registry, credentials, call.signal);
+  const { username } = credentials;
+  return { status: 'authenticated', registry, username, hint: `import_image(registry_url="docker://${registry}/…")` };
+}

@@ -32,8 +32,7 @@ export type SignIn =
   | { readonly status: 'pending' | 'unsupported'; readonly url?: string };
 
 /** What a handler gets beside its arguments: one call by one client. */
-export interface ToolCall {
-  readonly contree: ConTree;
+export interface OfflineCall {
   /** Ends the waiting. Whether the work is to end too is `stopsWork`'s answer, asked after the signal has fired. */
   readonly signal: AbortSignal;
   /** True when the signal fired because the user wants the work itself stopped, not because nobody listens any more. */
@@ -49,13 +48,37 @@ export interface ToolCall {
   readonly accounts?: Accounts;
   /** Asks the user, outside of the model's sight, to sign in. */
   readonly signIn: (registry: string) => Promise<SignIn>;
+  /** Whether registry_auth may take the secret as an argument, where the model sees it. */
+  readonly allowTokenArgument?: boolean;
+}
+
+/** A call of a tool that works on the engine. */
+export interface ToolCall extends OfflineCall {
+  readonly contree: ConTree;
+}
+
+/** A call as a surface makes it: the engine is connected only when a tool needs it. */
+export interface SurfaceCall extends OfflineCall {
+  readonly connect: () => Promise<ConTree>;
 }
 
 /** What a handler answers: fields of the tool's output schema, and `hint`, the next useful call in one sentence. */
 export type Answer<Output extends z.ZodObject> = z.input<Output>;
 
 /** A tool as a value: everything a surface needs to offer it. It knows `ConTree`, not MCP. */
-export interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> {
+export type ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> = ToolFacts<Input, Output> &
+  (
+    | { readonly offline?: false; readonly handle: Handle<ToolCall, Input, Output> }
+    /** Answers without the engine. */
+    | { readonly offline: true; readonly handle: Handle<OfflineCall, Input, Output> }
+  );
+
+type Handle<Call, Input extends z.ZodObject, Output extends z.ZodObject> = (
+  call: Call,
+  input: z.output<Input>,
+) => Promise<Answer<Output>>;
+
+interface ToolFacts<Input extends z.ZodObject, Output extends z.ZodObject> {
   readonly name: string;
   readonly title: string;
   /** For models: under 1,000 characters, states the cost, steers to the cheaper way. */
@@ -64,15 +87,12 @@ export interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodO
   readonly effect: Effect;
   /** Reaches beyond this machine and its store. */
   readonly openWorld: boolean;
-  /** Answers without the engine: `call.contree` is not connected for it. */
-  readonly offline?: boolean;
   /** Uses files of this machine; dropped where no folder is allowed. */
   readonly local?: boolean;
   /** Former argument names → present ones. */
   readonly aliases?: Readonly<Record<string, string>>;
   readonly input: Input;
   readonly output: Output;
-  readonly handle: (call: ToolCall, input: z.output<Input>) => Promise<Answer<Output>>;
   /** The answer in compact form for people and for clients without structured content. */
   readonly text: (answer: z.output<Output>) => string;
   readonly links?: (answer: z.output<Output>) => readonly ResourceLink[];
@@ -84,7 +104,7 @@ export type Tool = ToolDefinition<z.ZodObject, z.ZodObject>;
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
   definition: ToolDefinition<Input, Output>,
 ): Tool {
-  return definition;
+  return definition as unknown as Tool;
 }
 
 /** MCP's annotations, all four always given because clients look at each field alone. */

@@ -1,0 +1,57 @@
+import type { ConTree } from '../contract/index.ts';
+import type { ImageNames } from './image-names.ts';
+
+type Chosen = { arguments?: Record<string, string> };
+
+/** Suggestions for arguments of prompts and resource templates; the SDK shows the first hundred. */
+export interface Completions {
+  readonly image: (value: string) => Promise<string[]>;
+  readonly operation: (value: string) => Promise<string[]>;
+  readonly path: (value: string, context?: Chosen) => Promise<string[]>;
+}
+
+/** Failing to suggest must never fail the request: then there is nothing to suggest. */
+async function orNone(suggest: () => Promise<string[]>): Promise<string[]> {
+  try {
+    return await suggest();
+  } catch {
+    return [];
+  }
+}
+
+export function completionsFor(connect: () => Promise<ConTree>, names: ImageNames): Completions {
+  return {
+    image: async (value) =>
+      await orNone(async () => {
+        const images = await names.list(await connect());
+        const tags = images.flatMap(({ tag, tags }) => tags ?? (tag === null ? [] : [tag])).map((tag) => `tag:${tag}`);
+        const all = [...new Set(tags), ...images.map(({ uuid }) => uuid)];
+        return all.filter((name) => name.startsWith(value) || name.startsWith(`tag:${value}`));
+      }),
+    operation: async (value) =>
+      await orNone(async () => {
+        const operations = await (await connect()).listOperations({ limit: 50 });
+        return operations.map(({ uuid }) => uuid).filter((uuid) => uuid.startsWith(value));
+      }),
+    path: async (value, context) =>
+      await orNone(async () => {
+        const image = decode(context?.arguments?.['image'] ?? '');
+        if (image === '') return [];
+        const slash = value.lastIndexOf('/');
+        const directory = slash < 0 ? '' : value.slice(0, slash + 1);
+        const { files } = await (await connect()).listDirectory(image, `/${directory}`);
+        return files
+          .map((file) => `${directory}${file.path}${file.is_dir ? '/' : ''}`)
+          .filter((path) => path.startsWith(value));
+      }),
+  };
+}
+
+/** Percent-decoding that leaves what is not encoded as it is. */
+export function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

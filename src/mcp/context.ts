@@ -1,0 +1,60 @@
+import { createRequestStateCodec } from '@modelcontextprotocol/server';
+import { randomBytes } from 'node:crypto';
+import { limits, type ConTree } from '../contract/index.ts';
+import { chooseTools, type Tool } from '../tools/index.ts';
+import { ImageNames } from './image-names.ts';
+import type { Connect, McpOptions } from './options.ts';
+import { SignInDesk } from './sign-in-desk.ts';
+
+/** What all connections of one process share. */
+export class McpContext implements AsyncDisposable {
+  readonly options: McpOptions;
+  readonly tools: readonly Tool[];
+  readonly names = new ImageNames();
+  readonly desk: SignInDesk;
+  /** Seals what a client carries between two rounds of one call. */
+  readonly stateCodec = createRequestStateCodec<SignInState>({ key: randomBytes(32), ttlSeconds: 600 });
+  readonly #connect: Connect;
+  #shared: Promise<ConTree> | undefined;
+
+  constructor(connect: Connect, options: McpOptions) {
+    this.#connect = connect;
+    this.options = options;
+    const { readOnly = false, tools: names, localFiles } = options;
+    this.tools = chooseTools({ readOnly, ...(names && { names }), localFiles: localFiles !== undefined });
+    this.desk = new SignInDesk(options.accounts);
+  }
+
+  get inlineWaitMs(): number {
+    return this.options.inlineWaitMs ?? limits.inlineWaitMs;
+  }
+
+  log(line: string): void {
+    const { log = (text: string) => process.stderr.write(`${text}\n`) } = this.options;
+    log(line);
+  }
+
+  /** The connection for one HTTP request, or the one that all of stdio shares. A failed attempt is made anew. */
+  async contree(request?: globalThis.Request): Promise<ConTree> {
+    if (request !== undefined) return await this.#connect(request);
+    this.#shared ??= this.#connect();
+    try {
+      return await this.#shared;
+    } catch (error) {
+      this.#shared = undefined;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.desk[Symbol.asyncDispose]();
+    const shared = await this.#shared?.catch(() => undefined);
+    await shared?.[Symbol.asyncDispose]();
+  }
+}
+
+/** What a call that waits for the user's sign-in is about. */
+export interface SignInState {
+  readonly registry: string;
+  readonly page: string;
+}

@@ -1,0 +1,44 @@
+import {
+  createMcpHandler,
+  hostHeaderValidationResponse,
+  localhostAllowedHostnames,
+  localhostAllowedOrigins,
+  originValidationResponse,
+} from '@modelcontextprotocol/server';
+import { McpContext } from './context.ts';
+import type { Connect, McpOptions } from './options.ts';
+import { buildServer } from './server.ts';
+
+export interface McpHttpOptions extends McpOptions {
+  /** Host names, without port, under which the server may be addressed beside this machine's own. */
+  readonly allowedHosts?: readonly string[];
+}
+
+/** MCP over HTTP as a web-standard handler, to be mounted at `/mcp`. */
+export interface McpHttp extends AsyncDisposable {
+  /** Answers one request; its body must not have been read. Never rejects. */
+  readonly fetch: (request: Request) => Promise<Response>;
+}
+
+/**
+ * Requests with a foreign Host or Origin are refused with 403, so that no web page reaches this server through a user's
+ * browser. Tokens are the caller's to check: `connect` gets the request and may throw.
+ */
+export function createMcpHttp(connect: Connect, options: McpHttpOptions): McpHttp {
+  const context = new McpContext(connect, options);
+  const hosts = [...localhostAllowedHostnames(), ...(options.allowedHosts ?? [])];
+  const origins = [...localhostAllowedOrigins(), ...(options.allowedHosts ?? [])];
+  const handler = createMcpHandler((request) => buildServer(context, request, 'http'), {
+    onerror: (error) => context.log(error.message),
+  });
+  return {
+    fetch: async (request) =>
+      hostHeaderValidationResponse(request, hosts) ??
+      originValidationResponse(request, origins) ??
+      (await handler.fetch(request)),
+    [Symbol.asyncDispose]: async () => {
+      await handler.close();
+      await context[Symbol.asyncDispose]();
+    },
+  };
+}

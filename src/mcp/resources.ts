@@ -1,0 +1,230 @@
+import {
+  ProtocolError,
+  ProtocolErrorCode,
+  ResourceNotFoundError,
+  ResourceTemplate,
+} from '@modelcontextprotocol/server';
+import type { CompleteResourceTemplateCallback, ReadResourceResult, ServerContext } from '@modelcontextprotocol/server';
+import { isFault, isFinished, isUuid, limits, type ConTree } from '../contract/index.ts';
+import { collect } from '../std/bytes.ts';
+import {
+  failureText,
+  GUIDE_SECTIONS,
+  GUIDES,
+  guideUri,
+  isBinary,
+  readOutput,
+  summarize,
+  type StreamName,
+} from '../tools/index.ts';
+import { decode, type Completions } from './completion.ts';
+import { mimeTypeOf } from './mime-types.ts';
+import type { Serving } from './tools.ts';
+
+const DAY_MS = 86_400_000;
+const RESOURCE_BYTES_MAX = 1024 * 1024;
+const FOREVER = { ttlMs: DAY_MS, cacheScope: 'private' } as const;
+const NEVER = { ttlMs: 0, cacheScope: 'private' } as const;
+
+type Variables = Readonly<Record<string, string>>;
+interface Content {
+  readonly mimeType: string;
+  readonly body: string | Buffer;
+  /** Whether the address means the same bytes for ever. */
+  readonly fixed: boolean;
+}
+
+/** A family of addresses: `contree://…` with variables, what it shows, and how it is read. */
+interface Family {
+  readonly name: string;
+  readonly title: string;
+  readonly template: string;
+  readonly description: string;
+  readonly mimeType?: string;
+  readonly read: (contree: ConTree, variables: Variables, signal: AbortSignal) => Promise<Content>;
+}
+
+const FAMILIES: readonly Family[] = [
+  {
+    name: 'image',
+    title: 'Image',
+    template: 'contree://image/{image}',
+    description: 'An image: UUID, tags, parent, time. {image} is a UUID or a percent-encoded tag:NAME.',
+    mimeType: 'application/json',
+    // Its tags may change.
+    read: async (contree, { image = '' }, signal) => json(await contree.getImage(image, signal), false),
+  },
+  {
+    name: 'lineage',
+    title: 'Lineage of an image',
+    template: 'contree://image/{image}/lineage',
+    description: 'Ancestors and children of an image with the command of each step.',
+    mimeType: 'application/json',
+    read: async (contree, { image = '' }, signal) => json(await contree.lineage(image, signal), false),
+  },
+  {
+    name: 'list-root',
+    title: 'Root directory of an image',
+    template: 'contree://image/{image}/ls',
+    description: 'Entries of the root directory.',
+    mimeType: 'application/json',
+    read: async (contree, { image = '' }, signal) => await listing(contree, image, '/', signal),
+  },
+  {
+    name: 'list',
+    title: 'Directory of an image',
+    template: 'contree://image/{image}/ls/{+path}',
+    description: 'Entries of a directory; {path} without the leading slash.',
+    mimeType: 'application/json',
+    read: async (contree, { image = '', path = '' }, signal) => await listing(contree, image, `/${path}`, signal),
+  },
+  {
+    name: 'read',
+    title: 'File of an image',
+    template: 'contree://image/{image}/read/{+path}',
+    description: 'Content of a file up to 1 MiB; {path} without the leading slash.',
+    read: readFile,
+  },
+  {
+    name: 'run-stream',
+    title: 'Output of a run',
+    template: 'contree://operations/instance/{operation_id}/{stream}',
+    description: 'stdout or stderr of a run, up to 1 MiB from the end.',
+    mimeType: 'text/plain',
+    read: readStream,
+  },
+  {
+    name: 'run',
+    title: 'Run',
+    template: 'contree://operations/instance/{operation_id}',
+    description: 'State and result of a run.',
+    mimeType: 'application/json',
+    read: readOperation,
+  },
+  {
+    name: 'import',
+    title: 'Import',
+    template: 'contree://operations/import/{operation_id}',
+    description: 'State and result of an import.',
+    mimeType: 'application/json',
+    read: readOperation,
+  },
+];
+
+/** Offers guides as resources and everything else as templates: listing resources at start must not need the engine. */
+export function registerResources(serving: Serving, completions: Completions): void {
+  const { server, context, request } = serving;
+  for (const section of GUIDE_SECTIONS) {
+    const { title, text } = GUIDES[section];
+    const uri = guideUri(section);
+    const about = {
+      title,
+      mimeType: 'text/markdown',
+      annotations: { audience: ['assistant' as const], priority: 0.5 },
+    };
+    const cacheHint = { ttlMs: DAY_MS, cacheScope: 'public' } as const;
+    server.registerResource(`guide-${section}`, uri, { ...about, cacheHint }, () => ({
+      contents: [{ uri, mimeType: 'text/markdown', text }],
+    }));
+  }
+  for (const { name, title, template, description, mimeType, read } of FAMILIES) {
+    const complete = completersFor(template, completions);
+    server.registerResource(
+      name,
+      new ResourceTemplate(template, { list: undefined, complete }),
+      { title, description, ...(mimeType !== undefined && { mimeType }) },
+      async (uri: URL, variables, { mcpReq: { signal } }: ServerContext) => {
+        const chosen = Object.fromEntries(
+          Object.entries(variables).map(([key, value]) => [key, decode(String(value))]),
+        );
+        return await asResource(uri.href, async () => await read(await context.contree(request), chosen, signal));
+      },
+    );
+  }
+}
+
+function completersFor(
+  template: string,
+  { image, operation, path }: Completions,
+): Record<string, CompleteResourceTemplateCallback> {
+  return {
+    ...(template.includes('{image}') && { image }),
+    ...(template.includes('{+path}') && { path }),
+    ...(template.includes('{operation_id}') && { operation_id: operation }),
+    ...(template.includes('{stream}') && {
+      stream: (value) => ['stdout', 'stderr'].filter((name) => name.startsWith(value)),
+    }),
+  };
+}
+
+async function asResource(uri: string, read: () => Promise<Content>): Promise<ReadResourceResult> {
+  try {
+    const { mimeType, body, fixed } = await read();
+    const content = typeof body === 'string' ? { text: body } : { blob: body.toString('base64') };
+    return { contents: [{ uri, mimeType, ...content }], ...(fixed ? FOREVER : NEVER) };
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    const text = failureText(error, 'resources/read');
+    if (error.class === 'missing') throw new ResourceNotFoundError(uri, text);
+    const ours = error.class === 'bug' || error.class === 'unavailable';
+    throw new ProtocolError(ours ? ProtocolErrorCode.InternalError : ProtocolErrorCode.InvalidParams, text);
+  }
+}
+
+function json(value: unknown, fixed: boolean): Content {
+  return { mimeType: 'application/json', body: JSON.stringify(value, undefined, 1), fixed };
+}
+
+async function listing(contree: ConTree, image: string, path: string, signal: AbortSignal): Promise<Content> {
+  return json(await contree.listDirectory(image, path, signal), isUuid(image));
+}
+
+async function readFile(contree: ConTree, { image = '', path = '' }: Variables, signal: AbortSignal): Promise<Content> {
+  const { size, body } = await contree.openFile(image, `/${path}`, { length: RESOURCE_BYTES_MAX }, signal);
+  if (size > RESOURCE_BYTES_MAX) {
+    const advice = `Call download(image="${image}", path=${JSON.stringify(`/${path}`)}, destination=…) or read_file with offset.`;
+    throw new ProtocolError(
+      ProtocolErrorCode.InvalidParams,
+      `/${path} has ${size} bytes, too many for a resource.\n${advice}`,
+    );
+  }
+  const bytes = await collect(body, RESOURCE_BYTES_MAX);
+  const text = !isBinary(bytes) && Buffer.from(bytes.toString('utf8')).equals(bytes);
+  return { mimeType: mimeTypeOf(path, text), body: text ? bytes.toString('utf8') : bytes, fixed: isUuid(image) };
+}
+
+async function readOperation(
+  contree: ConTree,
+  { operation_id: id = '' }: Variables,
+  signal: AbortSignal,
+): Promise<Content> {
+  const operation = await contree.getOperation(id, signal);
+  const outputBytesMax = limits.toolOutputBytesDefault;
+  return json(await summarize(operation, { contree, outputBytesMax, signal }), isFinished(operation.status));
+}
+
+async function readStream(
+  contree: ConTree,
+  { operation_id: id = '', stream = '' }: Variables,
+  signal: AbortSignal,
+): Promise<Content> {
+  if (stream !== 'stdout' && stream !== 'stderr') {
+    throw new ProtocolError(
+      ProtocolErrorCode.InvalidParams,
+      `a run has stdout and stderr, no ${JSON.stringify(stream)}`,
+    );
+  }
+  const { status } = await contree.getOperation(id, signal);
+  const range: { stream: StreamName; offset: number; length: number } = {
+    stream,
+    offset: -RESOURCE_BYTES_MAX,
+    length: RESOURCE_BYTES_MAX,
+  };
+  const { bytes } = await readOutput(contree, id, range, signal);
+  const text = !isBinary(bytes);
+  return {
+    mimeType: text ? 'text/plain' : 'application/octet-stream',
+    body: text ? bytes.toString('utf8') : bytes,
+    fixed: isFinished(status),
+  };
+}

@@ -1,0 +1,53 @@
+import { McpServer, type McpRequestContext } from '@modelcontextprotocol/server';
+import type { Channel } from './abort.ts';
+import { completionsFor } from './completion.ts';
+import type { McpContext } from './context.ts';
+import { instructionsFor } from './instructions.ts';
+import { registerPrompts } from './prompts.ts';
+import { registerResources } from './resources.ts';
+import { registerTools, type Serving } from './tools.ts';
+
+const HOUR_MS = 3_600_000;
+
+/**
+ * Makes one server instance: for a stdio connection, or for one HTTP request. The same for every protocol revision; the
+ * SDK speaks the one that the client opened with.
+ */
+export function buildServer(
+  context: McpContext,
+  { era, requestInfo }: McpRequestContext,
+  transport: Channel['transport'],
+): McpServer {
+  const lists = { ttlMs: HOUR_MS, cacheScope: 'public' } as const;
+  const server = new McpServer(
+    // It is stamped into every modern result, so it is kept small.
+    { name: 'contree', title: 'ConTree', version: context.options.version },
+    {
+      instructions: instructionsFor(context.tools),
+      capabilities: {
+        tools: { listChanged: false },
+        prompts: { listChanged: false },
+        resources: { listChanged: false },
+      },
+      cacheHints: {
+        'tools/list': lists,
+        'prompts/list': lists,
+        'resources/list': lists,
+        'resources/templates/list': lists,
+        'server/discover': lists,
+      },
+      requestState: { verify: (state, request) => context.stateCodec.verify(state, request) },
+    },
+  );
+  const serving: Serving = {
+    context,
+    server,
+    channel: { transport, era },
+    ...(requestInfo && transport === 'http' && { request: requestInfo }),
+  };
+  const completions = completionsFor(() => context.contree(serving.request), context.names);
+  registerTools(serving);
+  registerResources(serving, completions);
+  registerPrompts(serving, completions);
+  return server;
+}

@@ -1,0 +1,45 @@
+import { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio';
+import { setTimeout as delay } from 'node:timers/promises';
+import { McpContext } from './context.ts';
+import type { Connect, McpOptions } from './options.ts';
+import { buildServer } from './server.ts';
+
+/** The process is to be gone two seconds after its input ended, whatever hangs. */
+const CLOSE_MS_MAX = 1_500;
+
+/**
+ * Serves MCP on this process's standard input and output until the input ends or `signal` fires, then closes the
+ * connection to the engine and returns; operations go on there. Exit the process when it returns:
+ *
+ *     await serveMcpStdio(() => connect(settings), { version });
+ *     process.exit(0);
+ *
+ * `connect` is called on the first call that needs the engine, not before. Nothing but the protocol may be written to
+ * standard output meanwhile.
+ */
+export async function serveMcpStdio(connect: Connect, options: McpOptions, signal?: AbortSignal): Promise<void> {
+  const context = new McpContext(connect, options);
+  const transport = new WatchedTransport();
+  const handle = serveStdio((request) => buildServer(context, request, 'stdio'), {
+    transport,
+    onerror: (error) => context.log(error.message),
+  });
+  const stop = (): void => void transport.close();
+  signal?.addEventListener('abort', stop, { once: true });
+  if (signal?.aborted) stop();
+  await transport.closed;
+  signal?.removeEventListener('abort', stop);
+  const closed = handle.close().then(() => context[Symbol.asyncDispose]());
+  await Promise.race([closed, delay(CLOSE_MS_MAX, undefined, { ref: false })]);
+}
+
+/** Says when the connection has ended, for whatever reason; the SDK's entry, which owns the transport, does not. */
+class WatchedTransport extends StdioServerTransport {
+  readonly #closed = Promise.withResolvers<void>();
+  readonly closed: Promise<void> = this.#closed.promise;
+
+  override async close(): Promise<void> {
+    await super.close();
+    this.#closed.resolve();
+  }
+}
