@@ -57,8 +57,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Statements begin a line, or their `} from` does; only `import(` may stand anywhere. Prose in strings does neither. */
-const SPECIFIER =
-  /(?:^(?:(?:import|export)\b(?:[^'"\n]*\bfrom)?|\}\s*from)\s*|\bimport\s*\(\s*)['"]([^'"\n]+)['"]/gmu;
+const SPECIFIER = /(?:^(?:(?:import|export)\b(?:[^'"\n]*\bfrom)?|\}\s*from)\s*|\bimport\s*\(\s*)['"]([^'"\n]+)['"]/gmu;
 
 /** `src/sandbox/microvm/jail.ts` → `sandbox/microvm`; `src/main.ts` → `main`. */
 function layerOf(file: string): string {
