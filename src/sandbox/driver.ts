@@ -53,6 +53,8 @@ export interface Outcome {
   readonly coreDump: boolean;
   /** The guest kernel killed a process of this group for lack of memory. */
   readonly outOfMemory: boolean;
+  /** The run's disk was full when the process ended. */
+  readonly diskFull?: boolean;
   readonly durationMs: number;
   readonly usage: ResourceUsage;
 }

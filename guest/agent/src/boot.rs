@@ -1,0 +1,224 @@
+//! Phase 1: from the kernel's hand-over to the moment the template is saved.
+
+use crate::sys;
+use std::fs;
+use std::io::{Error, ErrorKind, Result};
+use std::os::raw::c_int;
+use std::os::unix::fs::symlink;
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Where the run's own ext4 is mounted; `upper` and `work` of the overlay are folders on it.
+pub const DISK: &str = "/disk";
+pub const UPPER: &str = "/disk/upper";
+pub const WORK: &str = "/disk/work";
+/// Bottom of every overlay: the mount points that an image may lack.
+pub const SKELETON: &str = "/skeleton";
+/// What is moved into the image's root at setup: `dev`, `proc`, `sys`, already mounted.
+pub const STAGE: &str = "/stage";
+/// A folder for each mounted layer.
+pub const LAYERS: &str = "/layers";
+pub const LAYERS_MAX: usize = 64;
+
+/// What the later phases need of the booted machine.
+pub struct Machine {
+    /// Kernel messages, from here on.
+    pub kernel_log: OwnedFd,
+    pub namespaces: Namespaces,
+    /// Name below /dev of the read-only disk with the layers, for example `vda`.
+    pub layers_disk: String,
+    pub disk: String,
+}
+
+/// Where the user's processes live, kept alive by a process of ours that is their pid 1.
+pub struct Namespaces {
+    pub init: c_int,
+    /// Refers to the namespaces of `init`.
+    pub pidfd: OwnedFd,
+}
+
+/// Readies the machine and opens the channel.
+pub fn boot() -> Result<(Machine, OwnedFd)> {
+    sys::own_directories()?;
+    mount_own()?;
+    load_modules()?;
+    tune();
+    let layers_disk = disk_with_serial("layers")?;
+    let disk = disk_with_serial("disk")?;
+    fs::create_dir_all(DISK)?;
+    sys::mount_fs(&format!("/dev/{disk}"), DISK, "ext4", sys::MS_NOATIME, "noinit_itable,nobarrier")?;
+    for path in [UPPER, WORK, LAYERS] {
+        fs::create_dir_all(path)?;
+    }
+    for number in 1..=LAYERS_MAX {
+        fs::create_dir(format!("{LAYERS}/{number}"))?;
+    }
+    make_skeleton()?;
+    let namespaces = Namespaces::create()?;
+    let kernel_log = sys::open_path("/dev/kmsg", sys::O_RDONLY | sys::O_NONBLOCK)?;
+    skip_log(kernel_log.as_raw_fd());
+    let port = open_port()?;
+    sys::sync_disks();
+    Ok((Machine { kernel_log, namespaces, layers_disk, disk }, port))
+}
+
+fn mount_own() -> Result<()> {
+    let quiet = sys::MS_NOSUID | sys::MS_NOEXEC | sys::MS_NODEV;
+    for (kind, target, flags) in [("proc", "/proc", quiet), ("sysfs", "/sys", quiet), ("devtmpfs", "/dev", sys::MS_NOSUID)] {
+        fs::create_dir_all(target)?;
+        sys::mount_fs(kind, target, kind, flags, "")?;
+    }
+    Ok(())
+}
+
+/// Loads what the initramfs carries, in the order of the names, and gives its memory back.
+fn load_modules() -> Result<()> {
+    let mut files: Vec<_> = fs::read_dir("/modules")?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    files.sort();
+    for path in files {
+        let file = sys::open_path(&path.to_string_lossy(), sys::O_RDONLY)?;
+        sys::load_module(&file).map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        fs::remove_file(&path)?;
+    }
+    fs::remove_dir("/modules")
+}
+
+/// Kernel settings a command in a sandbox expects. A kernel that lacks one of them is no reason to stop.
+fn tune() {
+    const SETTINGS: [(&str, &str); 9] = [
+        ("kernel/printk", "1"),
+        ("vm/max_map_count", "262144"),
+        ("fs/inotify/max_user_instances", "8192"),
+        ("net/ipv4/ping_group_range", "0 2147483647"),
+        ("net/ipv4/ip_unprivileged_port_start", "0"),
+        ("net/ipv6/conf/all/accept_ra", "0"),
+        ("net/ipv6/conf/default/accept_ra", "0"),
+        ("net/ipv6/conf/all/accept_dad", "0"),
+        ("net/ipv6/conf/default/accept_dad", "0"),
+    ];
+    for (name, value) in SETTINGS {
+        let _ = fs::write(format!("/proc/sys/{name}"), value);
+    }
+    // Waiting for grace periods is most of a mount's time when there are several CPUs.
+    let _ = fs::write("/sys/kernel/rcu_expedited", "1");
+    const FILES: (u64, u64) = (65_536, 1_048_576);
+    let _ = sys::set_limit(sys::RLIMIT_NOFILE, FILES.0, FILES.1);
+    let _ = sys::set_limit(sys::RLIMIT_NPROC, sys::RLIM_INFINITY, sys::RLIM_INFINITY);
+    let _ = sys::set_limit(sys::RLIMIT_MEMLOCK, sys::RLIM_INFINITY, sys::RLIM_INFINITY);
+    let _ = sys::set_limit(sys::RLIMIT_STACK, 8 * 1024 * 1024, sys::RLIM_INFINITY);
+    let _ = sys::set_limit(sys::RLIMIT_CORE, 0, sys::RLIM_INFINITY);
+    sys::set_umask(0o022);
+}
+
+/// Devices appear while their drivers settle, so a missing one is waited for.
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    const TRIES: u32 = 2_000;
+    for _ in 0..TRIES {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("the machine has no {what}")))
+}
+
+fn disk_with_serial(serial: &str) -> Result<String> {
+    eventually(&format!("disk with serial \"{serial}\""), || {
+        fs::read_dir("/sys/block").ok()?.flatten().find_map(|entry| {
+            let found = fs::read_to_string(entry.path().join("serial")).ok()?;
+            (found.trim_end() == serial).then(|| entry.file_name().to_string_lossy().into_owned())
+        })
+    })
+}
+
+fn open_port() -> Result<OwnedFd> {
+    let name = eventually("virtio-serial port \"contree\"", || {
+        fs::read_dir("/sys/class/virtio-ports").ok()?.flatten().find_map(|entry| {
+            let found = fs::read_to_string(entry.path().join("name")).ok()?;
+            (found.trim_end() == "contree").then(|| entry.file_name().to_string_lossy().into_owned())
+        })
+    })?;
+    eventually("device of the channel", || {
+        sys::open_path(&format!("/dev/{name}"), sys::O_RDWR | sys::O_NONBLOCK).ok()
+    })
+}
+
+fn make_skeleton() -> Result<()> {
+    for path in ["dev", "proc", "sys", "etc", "tmp"] {
+        fs::create_dir_all(format!("{SKELETON}/{path}"))?;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(format!("{SKELETON}/tmp"), fs::Permissions::from_mode(0o1777))?;
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        fs::write(format!("{SKELETON}/etc/{name}"), "")?;
+    }
+    Ok(())
+}
+
+/// The reader starts behind everything the kernel said so far.
+fn skip_log(fd: RawFd) {
+    let mut record = [0u8; 8192];
+    while sys::read_fd(fd, &mut record).is_ok() {}
+}
+
+impl Namespaces {
+    /// Starts the pid 1 of the user's processes and enters its PID namespace for all children to come.
+    fn create() -> Result<Namespaces> {
+        let (ready, done) = sys::pipe()?;
+        let kinds = sys::CLONE_NEWPID | sys::CLONE_NEWNS | sys::CLONE_NEWUTS | sys::CLONE_NEWIPC;
+        let init = sys::fork_into(kinds)?;
+        if init == 0 {
+            drop(ready);
+            let reason = stage().err().map(|error| error.to_string()).unwrap_or_default();
+            let _ = sys::write_fd(done.as_raw_fd(), reason.as_bytes());
+            drop(done);
+            reap_for_ever();
+        }
+        drop(done);
+        let mut reason = [0u8; 1024];
+        let length = sys::read_fd(ready.as_raw_fd(), &mut reason)?;
+        if length > 0 {
+            return Err(Error::new(ErrorKind::Other, String::from_utf8_lossy(&reason[..length]).into_owned()));
+        }
+        let pidfd = sys::open_pidfd(init)?;
+        sys::enter(&pidfd, sys::CLONE_NEWPID)?;
+        Ok(Namespaces { init, pidfd })
+    }
+}
+
+/// Mounts what must be mounted from inside the new namespaces, long before the image is known.
+fn stage() -> Result<()> {
+    let quiet = sys::MS_NOSUID | sys::MS_NOEXEC | sys::MS_NODEV;
+    let mounts = [
+        ("proc", "proc", quiet, ""),
+        ("sysfs", "sys", quiet, ""),
+        ("cgroup2", "sys/fs/cgroup", quiet, ""),
+        ("devtmpfs", "dev", sys::MS_NOSUID, ""),
+        ("devpts", "dev/pts", sys::MS_NOSUID | sys::MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"),
+        ("mqueue", "dev/mqueue", quiet, ""),
+        ("tmpfs", "dev/shm", sys::MS_NOSUID | sys::MS_NODEV, "mode=1777"),
+    ];
+    for (kind, path, flags, options) in mounts {
+        let target = format!("{STAGE}/{path}");
+        if !Path::new(&target).exists() {
+            fs::create_dir_all(&target)?;
+        }
+        sys::mount_fs(kind, &target, kind, flags, options)?;
+    }
+    for (target, link) in [("/proc/self/fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr")] {
+        symlink(target, format!("{STAGE}/dev/{link}"))?;
+    }
+    Ok(())
+}
+
+/// The life of the namespaces' pid 1: it exists. Orphans are given to it, and as it ignores SIGCHLD the kernel buries them
+/// itself. It ends when the agent kills it, and everything in the namespaces with it.
+fn reap_for_ever() -> ! {
+    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
+    sys::ignore_children();
+    loop {
+        sys::pause_here();
+    }
+}

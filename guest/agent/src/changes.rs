@@ -1,0 +1,441 @@
+//! Phase 4: what the run wrote, as an OCI layer. The upper directory of the overlay, compared with the image below it.
+
+use crate::boot::{Machine, LAYERS, UPPER};
+use crate::channel::Channel;
+use crate::message::{self, flag, kind, Request, CHANGES_WINDOW};
+use crate::setup;
+use crate::sys::{self, c, Statx};
+use crate::tar::{self, Entry, Kind};
+use crate::wire::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+
+const S_IFMT: u16 = 0o170000;
+const S_IFSOCK: u16 = 0o140000;
+const S_IFLNK: u16 = 0o120000;
+const S_IFREG: u16 = 0o100000;
+const S_IFBLK: u16 = 0o060000;
+const S_IFDIR: u16 = 0o040000;
+const S_IFCHR: u16 = 0o020000;
+
+/// Ends every user process, then sends CHANGES_DATA as credit allows and CHANGES_END.
+pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: &mut Channel) -> Result<()> {
+    let base = mount_base(&machine.layers_disk, layers)?;
+    // The namespaces' pid 1 takes every process in them along, and the last of them the overlay.
+    unsafe { sys::kill(machine.namespaces.init, sys::SIGKILL) };
+    while sys::reap().is_some() {}
+    let _ = sys::wait_end(machine.namespaces.init);
+
+    let mut walk = Walk {
+        sink: Sink::new(channel),
+        placeholders,
+        links: HashMap::new(),
+        pending: Vec::new(),
+        entries: 0,
+        buffer: vec![0; 32 * 1024],
+    };
+    let upper = sys::open_path(UPPER, sys::O_RDONLY | sys::O_DIRECTORY)?;
+    let lower = sys::open_path(&base, sys::O_RDONLY | sys::O_DIRECTORY)?;
+    walk.root(&upper, &lower)?;
+    if walk.entries > 0 {
+        tar::append_end(walk.sink.room()?);
+    }
+    let entries = walk.entries;
+    let bytes = walk.sink.finish()?;
+    let flags = if setup::disk_full() { flag::DISK_FULL } else { 0 };
+    channel.frame(kind::CHANGES_END, 0).u64(bytes).u64(entries).u8(flags).finish();
+    channel.flush_all()
+}
+
+/// The image as it was before the run, mounted for comparison.
+fn mount_base(disk: &str, layers: usize) -> Result<String> {
+    setup::mount_layers(disk, layers)?;
+    if layers == 1 {
+        return Ok(format!("{LAYERS}/1"));
+    }
+    const BASE: &str = "/base";
+    fs::create_dir_all(BASE)?;
+    let folders: Vec<_> = (1..=layers).rev().map(|number| format!("{LAYERS}/{number}")).collect();
+    sys::mount_fs("overlay", BASE, "overlay", sys::MS_RDONLY, &format!("lowerdir={}", folders.join(":")))?;
+    Ok(BASE.to_string())
+}
+
+/// Something in a directory, looked at without following it.
+struct Node {
+    dir: RawFd,
+    name: CString,
+    stat: Statx,
+}
+
+impl Node {
+    fn at(dir: RawFd, name: &CStr) -> Result<Node> {
+        Ok(Node { dir, name: name.to_owned(), stat: sys::stat_at(dir, name)? })
+    }
+
+    /// None when nothing of that name is there.
+    fn find(dir: RawFd, name: &CStr) -> Result<Option<Node>> {
+        match Node::at(dir, name) {
+            Ok(node) => Ok(Some(node)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is(&self, kind: u16) -> bool {
+        self.stat.mode & S_IFMT == kind
+    }
+
+    fn is_whiteout(&self) -> bool {
+        self.is(S_IFCHR) && self.stat.rdev_major == 0 && self.stat.rdev_minor == 0
+    }
+
+    fn open(&self, flags: i32) -> Result<OwnedFd> {
+        sys::open_at(self.dir, &self.name, flags | sys::O_NOFOLLOW)
+    }
+
+    /// A path for calls that know no directory descriptor.
+    fn path(&self) -> Result<CString> {
+        c(&[format!("/proc/self/fd/{}/", self.dir).as_bytes(), self.name.to_bytes()].concat())
+    }
+
+    fn xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        sys::get_xattr(&*self.path()?, &*c(name.as_bytes())?)
+    }
+
+    /// Extended attributes in order of name, without those the overlay keeps for itself.
+    fn xattrs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let path = self.path()?;
+        let mut names = [0u8; 65_536];
+        let length = sys::list_xattrs(&path, &mut names)?;
+        let mut found = Vec::new();
+        for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            if !name.starts_with(b"trusted.overlay.") {
+                found.push((name.to_vec(), sys::get_xattr(&path, &*c(name)?)?.unwrap_or_default()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+struct Walk<'a, 'b> {
+    sink: Sink<'a>,
+    placeholders: &'b [String],
+    /// Inode → path of its first name that was sent.
+    links: HashMap<u64, Vec<u8>>,
+    /// Headers of folders that are sent once something below them is.
+    pending: Vec<Vec<u8>>,
+    entries: u64,
+    buffer: Vec<u8>,
+}
+
+impl Walk<'_, '_> {
+    fn root(&mut self, upper: &OwnedFd, lower: &OwnedFd) -> Result<()> {
+        let (node, below) = (Node::at(upper.as_raw_fd(), &*c(b".")?)?, Node::at(lower.as_raw_fd(), &*c(b".")?)?);
+        self.folder(&node, Some(&below), b"./", |walk| walk.children(upper, Some(lower), b""))
+    }
+
+    fn children(&mut self, upper: &OwnedFd, lower: Option<&OwnedFd>, path: &[u8]) -> Result<()> {
+        for name in self.names(upper)? {
+            let node = Node::at(upper.as_raw_fd(), &name)?;
+            let below = match lower {
+                Some(lower) => Node::find(lower.as_raw_fd(), &name)?,
+                None => None,
+            };
+            self.child(&node, below.as_ref(), &[path, name.to_bytes()].concat())?;
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, dir: &OwnedFd) -> Result<Vec<CString>> {
+        let mut names = Vec::new();
+        loop {
+            let length = sys::read_entries(dir.as_raw_fd(), &mut self.buffer)?;
+            if length == 0 {
+                names.sort_unstable();
+                return Ok(names);
+            }
+            let mut rest = &self.buffer[..length];
+            while rest.len() > 19 {
+                // struct linux_dirent64: inode, offset, record length at 16, type at 18, name at 19.
+                let size = usize::from(u16::from_ne_bytes([rest[16], rest[17]]));
+                let name = rest[19..size].split(|byte| *byte == 0).next().unwrap_or_default();
+                if name != b"." && name != b".." {
+                    names.push(c(name)?);
+                }
+                rest = &rest[size..];
+            }
+        }
+    }
+
+    fn child(&mut self, node: &Node, below: Option<&Node>, path: &[u8]) -> Result<()> {
+        if node.is_whiteout() || node.is(S_IFSOCK) {
+            // A tar has no sockets: what one replaced is gone all the same.
+            return below.map_or(Ok(()), |_| self.whiteout(path));
+        }
+        if !node.is(S_IFDIR) {
+            return self.leaf(node, below, path);
+        }
+        let upper = node.open(sys::O_RDONLY | sys::O_DIRECTORY)?;
+        let below = below.filter(|below| below.is(S_IFDIR));
+        let path = &[path, b"/"].concat();
+        if below.is_some() && node.xattr("trusted.overlay.opaque")?.map_or(false, |value| value == b"y") {
+            self.folder(node, None, path, |_| Ok(()))?;
+            self.empty_file(&[path, &b".wh..wh..opq"[..]].concat())?;
+            return self.children(&upper, None, path);
+        }
+        let lower = below.map(|below| below.open(sys::O_RDONLY | sys::O_DIRECTORY)).transpose()?;
+        self.folder(node, below, path, |walk| walk.children(&upper, lower.as_ref(), path))
+    }
+
+    /// Sends a folder's header before its contents: at once when the folder itself differs, else only if anything below does.
+    fn folder(
+        &mut self,
+        node: &Node,
+        below: Option<&Node>,
+        path: &[u8],
+        contents: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let xattrs = node.xattrs()?;
+        let mut header = Vec::new();
+        tar::append_header(&mut header, &Entry { xattrs: &xattrs, ..entry(node, path, Kind::Directory) });
+        let depth = self.pending.len();
+        self.pending.push(header);
+        let same = match below {
+            Some(below) => same_owner(node, below) && xattrs == below.xattrs()?,
+            None => self.is_placeholder(path),
+        };
+        if !same {
+            self.begin_entry()?;
+        }
+        contents(self)?;
+        self.pending.truncate(depth);
+        Ok(())
+    }
+
+    /// Sends the folders on the way that wait for a reason to be sent.
+    fn begin_entry(&mut self) -> Result<()> {
+        for header in std::mem::take(&mut self.pending) {
+            self.entries += 1;
+            self.sink.put(&header)?;
+        }
+        Ok(())
+    }
+
+    fn is_placeholder(&self, path: &[u8]) -> bool {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        self.placeholders.iter().any(|placeholder| placeholder.as_bytes().strip_prefix(b"/") == Some(path))
+    }
+
+    fn whiteout(&mut self, path: &[u8]) -> Result<()> {
+        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        self.empty_file(&[&path[..name], b".wh.", &path[name..]].concat())
+    }
+
+    fn empty_file(&mut self, path: &[u8]) -> Result<()> {
+        self.begin_entry()?;
+        self.entries += 1;
+        let entry = Entry {
+            path,
+            kind: Kind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: (0, 0),
+            link: b"",
+            device: (0, 0),
+            xattrs: &[],
+        };
+        tar::append_header(self.sink.room()?, &entry);
+        Ok(())
+    }
+
+    fn leaf(&mut self, node: &Node, below: Option<&Node>, path: &[u8]) -> Result<()> {
+        if node.is(S_IFREG) && node.stat.size == 0 && self.is_placeholder(path) {
+            return Ok(());
+        }
+        let target = if node.is(S_IFLNK) { sys::read_link(node.dir, &node.name)? } else { Vec::new() };
+        let xattrs = node.xattrs()?;
+        if let Some(below) = below {
+            if same_leaf(node, below, &target)? && xattrs == below.xattrs()? && same_content(node, below)? {
+                return Ok(());
+            }
+        }
+        self.begin_entry()?;
+        self.entries += 1;
+        if node.stat.nlink > 1 {
+            if let Some(first) = self.links.get(&node.stat.ino) {
+                let link = Entry { link: first, size: 0, ..entry(node, path, Kind::HardLink) };
+                tar::append_header(self.sink.room()?, &link);
+                return Ok(());
+            }
+            self.links.insert(node.stat.ino, path.to_vec());
+        }
+        let kind = match node.stat.mode & S_IFMT {
+            S_IFREG => Kind::File,
+            S_IFLNK => Kind::Symlink,
+            S_IFCHR => Kind::Character,
+            S_IFBLK => Kind::Block,
+            _ => Kind::Fifo,
+        };
+        tar::append_header(self.sink.room()?, &Entry { link: &target, xattrs: &xattrs, ..entry(node, path, kind) });
+        if kind == Kind::File && node.stat.size > 0 {
+            self.sink.put_file(&node.open(sys::O_RDONLY)?, node.stat.size)?;
+        }
+        Ok(())
+    }
+}
+
+fn entry<'a>(node: &Node, path: &'a [u8], kind: Kind) -> Entry<'a> {
+    let stat = &node.stat;
+    let size = if kind == Kind::File { stat.size } else { 0 };
+    let device = if node.is(S_IFCHR) || node.is(S_IFBLK) { (stat.rdev_major, stat.rdev_minor) } else { (0, 0) };
+    let mtime = (stat.mtime.sec, stat.mtime.nsec);
+    Entry { path, kind, mode: u32::from(stat.mode), uid: stat.uid, gid: stat.gid, size, mtime, link: b"", device, xattrs: &[] }
+}
+
+fn same_owner(a: &Node, b: &Node) -> bool {
+    (a.stat.mode, a.stat.uid, a.stat.gid) == (b.stat.mode, b.stat.uid, b.stat.gid)
+}
+
+/// Everything but extended attributes and content. Opening a file for writing copies it up: that alone is no change.
+fn same_leaf(node: &Node, below: &Node, target: &[u8]) -> Result<bool> {
+    let (a, b) = (&node.stat, &below.stat);
+    let same = same_owner(node, below)
+        && (a.mtime.sec, a.mtime.nsec) == (b.mtime.sec, b.mtime.nsec)
+        && (a.rdev_major, a.rdev_minor) == (b.rdev_major, b.rdev_minor)
+        && (a.size == b.size || !node.is(S_IFREG));
+    Ok(same && (!node.is(S_IFLNK) || sys::read_link(below.dir, &below.name)? == target))
+}
+
+fn same_content(node: &Node, below: &Node) -> Result<bool> {
+    if !node.is(S_IFREG) {
+        return Ok(true);
+    }
+    let (a, b) = (node.open(sys::O_RDONLY)?, below.open(sys::O_RDONLY)?);
+    let (mut left, mut right) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        let (read, other) = (fill(&a, &mut left)?, fill(&b, &mut right)?);
+        if left[..read] != right[..other] {
+            return Ok(false);
+        }
+        if read == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+fn fill(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match sys::read_fd(fd.as_raw_fd(), &mut buffer[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}
+
+/// Packs the tar into full frames and sends them as the host gives credit.
+struct Sink<'a> {
+    channel: &'a mut Channel,
+    /// The frame being filled, its header included.
+    frame: Vec<u8>,
+    credit: usize,
+    sent: u64,
+}
+
+/// Room every header of an entry fits in; larger ones grow the frame and are cut again.
+const FRAME_BYTES: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
+const BACKLOG_BYTES_MAX: usize = 512 * 1024;
+
+impl<'a> Sink<'a> {
+    fn new(channel: &'a mut Channel) -> Self {
+        let mut frame = Vec::with_capacity(FRAME_BYTES + 65_536);
+        frame.resize(HEADER_BYTES, 0);
+        Sink { channel, frame, credit: CHANGES_WINDOW as usize, sent: 0 }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.room()?.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Where the next bytes of the tar are appended.
+    fn room(&mut self) -> Result<&mut Vec<u8>> {
+        while self.frame.len() >= FRAME_BYTES {
+            self.send(FRAME_BYTES)?;
+        }
+        Ok(&mut self.frame)
+    }
+
+    /// Sends the first `length` bytes of the frame being filled; the rest begins the next one.
+    fn send(&mut self, length: usize) -> Result<()> {
+        let payload = length - HEADER_BYTES;
+        let cost = message::cost_of(payload) as usize;
+        while self.credit < cost {
+            self.wait_for_credit()?;
+        }
+        self.frame[..HEADER_BYTES].copy_from_slice(&wire::encode_header(kind::CHANGES_DATA, 0, payload));
+        self.channel.out().extend_from_slice(&self.frame[..length]);
+        self.frame.drain(HEADER_BYTES..length);
+        self.credit -= cost;
+        self.sent += payload as u64;
+        if self.channel.backlog() > BACKLOG_BYTES_MAX {
+            self.channel.flush_all()
+        } else {
+            self.channel.flush()
+        }
+    }
+
+    fn wait_for_credit(&mut self) -> Result<()> {
+        self.channel.flush_all()?;
+        let mut wait = [sys::PollFd { fd: self.channel.fd(), events: sys::POLLIN, revents: 0 }];
+        sys::wait_for(&mut wait, -1)?;
+        if wait[0].revents & sys::POLLIN == 0 {
+            return Err(Error::new(ErrorKind::BrokenPipe, "the host went away"));
+        }
+        while self.channel.receive()? {
+            loop {
+                let next = self.channel.next(|header, payload| (header.process, message::decode_request(header.kind, payload)));
+                match next {
+                    Ok(None) => break,
+                    Ok(Some((0, Ok(Request::Credit(bytes))))) => self.credit += bytes as usize,
+                    // For processes that are no more.
+                    Ok(Some((_, Ok(_)))) => {}
+                    Err(_) | Ok(Some((_, Err(_)))) => return Err(Error::new(ErrorKind::InvalidData, "a malformed frame")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_file(&mut self, file: &OwnedFd, size: u64) -> Result<()> {
+        let mut rest = size;
+        while rest > 0 {
+            let frame = self.room()?;
+            let limit = rest.min((FRAME_BYTES - frame.len()) as u64) as usize;
+            match sys::read_onto(file.as_raw_fd(), frame, limit)? {
+                0 => return Err(Error::new(ErrorKind::UnexpectedEof, "a file shrank while it was read")),
+                count => rest -= count as u64,
+            }
+        }
+        tar::pad(self.room()?, size);
+        Ok(())
+    }
+
+    /// Sends what is left; the bytes of the whole tar.
+    fn finish(mut self) -> Result<u64> {
+        while self.frame.len() > FRAME_BYTES {
+            self.send(FRAME_BYTES)?;
+        }
+        if self.frame.len() > HEADER_BYTES {
+            self.send(self.frame.len())?;
+        }
+        Ok(self.sent)
+    }
+}

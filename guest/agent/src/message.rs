@@ -1,0 +1,238 @@
+//! The messages of docs/guest-protocol.md §4: those of the host decoded, ours encoded.
+
+use crate::sys::Usage;
+use crate::wire::{Malformed, Parsed, Reader, Writer};
+
+pub const OUTPUT_WINDOW: u32 = 256 * 1024;
+pub const STDIN_WINDOW: u32 = 64 * 1024;
+pub const CHANGES_WINDOW: u32 = 1024 * 1024;
+
+/// The least a frame of data costs, however short: what it takes to hold one.
+pub const COST_MIN: u32 = 64;
+
+/// Credit a frame of data uses up.
+pub fn cost_of(payload: usize) -> u32 {
+    COST_MIN.max(payload as u32)
+}
+
+pub mod kind {
+    pub const SETUP: u8 = 0x01;
+    pub const START: u8 = 0x02;
+    pub const STDIN: u8 = 0x03;
+    pub const STDIN_CLOSE: u8 = 0x04;
+    pub const KILL: u8 = 0x05;
+    pub const RESIZE: u8 = 0x06;
+    pub const CREDIT: u8 = 0x07;
+    pub const CHANGES: u8 = 0x08;
+    pub const COUNT: u8 = 0x09;
+    pub const START_PART: u8 = 0x0a;
+
+    pub const HELLO: u8 = 0x81;
+    pub const READY: u8 = 0x82;
+    pub const STARTED: u8 = 0x83;
+    pub const STDOUT: u8 = 0x84;
+    pub const STDERR: u8 = 0x85;
+    pub const OUTPUT_END: u8 = 0x86;
+    pub const EXITED: u8 = 0x87;
+    pub const STDIN_CREDIT: u8 = 0x88;
+    pub const CHANGES_DATA: u8 = 0x89;
+    pub const CHANGES_END: u8 = 0x8a;
+    pub const COUNTERS: u8 = 0x8b;
+    pub const FAULT: u8 = 0x8c;
+}
+
+pub mod flag {
+    pub const CORE_DUMP: u8 = 1;
+    pub const OUT_OF_MEMORY: u8 = 2;
+    pub const DISK_FULL: u8 = 4;
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum FaultCode {
+    Setup = 1,
+    Changes = 2,
+    DiskFull = 3,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Address {
+    /// 4 or 16 bytes, network order.
+    pub address: Vec<u8>,
+    pub prefix: u8,
+    pub gateway: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Network {
+    pub mac: [u8; 6],
+    pub mtu: u16,
+    pub ip4: Option<Address>,
+    pub ip6: Option<Address>,
+    pub nameservers: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setup {
+    pub hostname: Vec<u8>,
+    pub clock_ns: u64,
+    pub entropy: Vec<u8>,
+    pub disk_bytes: u64,
+    /// Bottom first.
+    pub layers: Vec<Extent>,
+    pub network: Option<Network>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command {
+    pub argv: Vec<Vec<u8>>,
+    pub env: Vec<Vec<u8>>,
+    pub cwd: Vec<u8>,
+    pub uid: u32,
+    pub gid: u32,
+    pub stdin: bool,
+    /// Columns and rows.
+    pub terminal: Option<(u16, u16)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    Setup(Setup),
+    Start(Command),
+    /// More of the payload of the START that follows.
+    StartPart(Vec<u8>),
+    Stdin(Vec<u8>),
+    StdinClose,
+    Kill(u8),
+    Resize(u16, u16),
+    Credit(u32),
+    Changes,
+    Count,
+}
+
+pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
+    let mut reader = Reader::new(payload);
+    let request = match kind {
+        kind::SETUP => Request::Setup(decode_setup(&mut reader)?),
+        kind::START => Request::Start(decode_command(&mut reader)?),
+        kind::START_PART => Request::StartPart(reader.take(payload.len())?.to_vec()),
+        kind::STDIN => Request::Stdin(reader.take(payload.len())?.to_vec()),
+        kind::STDIN_CLOSE => Request::StdinClose,
+        kind::KILL => Request::Kill(reader.u8()?),
+        kind::RESIZE => Request::Resize(reader.u16()?, reader.u16()?),
+        kind::CREDIT => Request::Credit(reader.u32()?),
+        kind::CHANGES => Request::Changes,
+        kind::COUNT => Request::Count,
+        _ => return Err(Malformed("an unknown kind of frame")),
+    };
+    reader.end()?;
+    Ok(request)
+}
+
+fn decode_setup(reader: &mut Reader) -> Parsed<Setup> {
+    Ok(Setup {
+        hostname: reader.text()?,
+        clock_ns: reader.u64()?,
+        entropy: reader.bytes()?.to_vec(),
+        disk_bytes: reader.u64()?,
+        layers: reader.list(|reader| Ok(Extent { offset: reader.u64()?, bytes: reader.u64()? }))?,
+        network: match reader.u8()? {
+            0 => None,
+            _ => Some(decode_network(reader)?),
+        },
+    })
+}
+
+fn decode_network(reader: &mut Reader) -> Parsed<Network> {
+    let mut mac = [0; 6];
+    mac.copy_from_slice(reader.take(6)?);
+    Ok(Network {
+        mac,
+        mtu: reader.u16()?,
+        ip4: decode_address(reader, 4)?,
+        ip6: decode_address(reader, 16)?,
+        nameservers: reader.list(|reader| reader.text())?,
+    })
+}
+
+fn decode_address(reader: &mut Reader, length: usize) -> Parsed<Option<Address>> {
+    if reader.u8()? == 0 {
+        return Ok(None);
+    }
+    let (address, prefix, gateway) = (reader.bytes()?.to_vec(), reader.u8()?, reader.bytes()?.to_vec());
+    if address.len() != length || gateway.len() != length || usize::from(prefix) > length * 8 {
+        return Err(Malformed("an address of the wrong size"));
+    }
+    Ok(Some(Address { address, prefix, gateway }))
+}
+
+fn decode_command(reader: &mut Reader) -> Parsed<Command> {
+    let argv = reader.list(|reader| reader.text())?;
+    let env = reader.list(|reader| reader.text())?;
+    let (cwd, uid, gid) = (reader.text()?, reader.u32()?, reader.u32()?);
+    let (flags, columns, rows) = (reader.u8()?, reader.u16()?, reader.u16()?);
+    if argv.is_empty() {
+        return Err(Malformed("a command without a program"));
+    }
+    let terminal = if flags & 2 == 0 { None } else { Some((columns, rows)) };
+    Ok(Command { argv, env, cwd, uid, gid, stdin: flags & 1 != 0, terminal })
+}
+
+/// How a process ended, as EXITED tells it.
+#[derive(Default)]
+pub struct Ending {
+    pub exit_code: i32,
+    pub signal: i32,
+    pub flags: u8,
+    pub duration_us: u64,
+    pub usage: Usage,
+}
+
+pub fn encode_ending(out: &mut Vec<u8>, process: u16, ending: &Ending) {
+    let usage = &ending.usage;
+    let time = |time: &crate::sys::TimeVal| time.sec as u64 * 1_000_000 + time.usec as u64;
+    let numbers = [
+        ending.duration_us,
+        time(&usage.user),
+        time(&usage.system),
+        usage.max_rss_kib as u64,
+        usage.minor_faults as u64,
+        usage.major_faults as u64,
+        usage.voluntary_switches as u64,
+        usage.involuntary_switches as u64,
+        usage.blocks_in as u64,
+        usage.blocks_out as u64,
+    ];
+    let writer = Writer::new(out, kind::EXITED, process).i32(ending.exit_code).i32(ending.signal).u8(ending.flags);
+    numbers.iter().fold(writer, |writer, number| writer.u64(*number)).finish();
+}
+
+/// Traffic of one network interface: received bytes, packets, errors, drops; then the same sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Counters {
+    pub name: String,
+    pub values: [u64; 8],
+}
+
+pub fn encode_counters(out: &mut Vec<u8>, interfaces: &[Counters]) {
+    let mut writer = Writer::new(out, kind::COUNTERS, 0).u32(interfaces.len() as u32);
+    for interface in interfaces {
+        writer = writer.bytes(interface.name.as_bytes());
+        writer = interface.values.iter().fold(writer, |writer, value| writer.u64(*value));
+    }
+    writer.finish();
+}
+
+pub fn encode_ready(out: &mut Vec<u8>, boot_id: &str, steps: &[(&str, u32)]) {
+    let writer = Writer::new(out, kind::READY, 0).bytes(boot_id.as_bytes()).u32(steps.len() as u32);
+    steps.iter().fold(writer, |writer, (name, us)| writer.bytes(name.as_bytes()).u32(*us)).finish();
+}
+
+pub fn encode_fault(out: &mut Vec<u8>, code: FaultCode, reason: &str) {
+    Writer::new(out, kind::FAULT, 0).u8(code as u8).bytes(reason.as_bytes()).finish();
+}

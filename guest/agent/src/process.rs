@@ -1,0 +1,372 @@
+//! Starting a program in the image, and what the agent holds of it while it runs.
+
+use crate::message::{Command, OUTPUT_WINDOW};
+use crate::sys::{self, c};
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::fs;
+use std::io::{Error, ErrorKind, Result};
+use std::os::raw::{c_char, c_int, c_ulong, c_void};
+use std::os::unix::io::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+const TIOCSCTTY: c_ulong = 0x540e;
+const TIOCSWINSZ: c_ulong = 0x5414;
+const TIOCSPTLCK: c_ulong = 0x4004_5431;
+const TIOCGPTPEER: c_ulong = 0x5441;
+const FIONREAD: c_ulong = 0x541b;
+
+/// Where the process's output is read.
+pub struct Output {
+    pub fd: OwnedFd,
+    /// Bytes that were in the pipe when the process ended: they are sent however late the reader is.
+    pub owed: usize,
+}
+
+pub struct Stdin {
+    pub fd: OwnedFd,
+    pub queue: VecDeque<u8>,
+    pub closing: bool,
+}
+
+/// One process of the user's, from START until EXITED and OUTPUT_END are both sent.
+pub struct Process {
+    pub id: u16,
+    /// As the agent sees it; 0 once it was reaped.
+    pub pid: c_int,
+    pub started: Instant,
+    pub stdin: Option<Stdin>,
+    /// stdout and stderr; with a terminal only the first.
+    pub outputs: [Option<Output>; 2],
+    pub terminal: Option<OwnedFd>,
+    pub credit: u32,
+    pub out_of_memory: bool,
+    pub ended: Option<Instant>,
+}
+
+/// What `spawn` gives back besides the process: its pid as its own namespace counts, and why it did not start.
+pub struct Spawned {
+    pub process: Process,
+    pub visible_pid: u32,
+    pub refusal: Option<Refusal>,
+}
+
+pub struct Refusal {
+    pub exit_code: i32,
+    pub message: String,
+}
+
+/// The three descriptors a child gets, and our ends of them.
+struct Stdio {
+    child: [OwnedFd; 3],
+    stdin: Option<OwnedFd>,
+    outputs: [Option<OwnedFd>; 2],
+    terminal: Option<OwnedFd>,
+}
+
+/// All that the child needs, made before it exists: it shares our memory and must not allocate more than it must.
+struct Plan<'a> {
+    command: &'a Command,
+    namespaces: RawFd,
+    stdio: [RawFd; 3],
+    terminal: bool,
+    cwd: CString,
+    /// Paths to try, in order.
+    programs: Vec<CString>,
+    argv: Vec<*const c_char>,
+    env: Vec<*const c_char>,
+    outcome: Outcome,
+}
+
+/// Written by the child, read by us once it has gone its way.
+#[derive(Default)]
+struct Outcome {
+    visible_pid: c_int,
+    /// Step that failed and its errno; errno 0 when the program runs.
+    step: &'static str,
+    errno: i32,
+}
+
+pub fn spawn(id: u16, command: &Command, namespaces: &OwnedFd, init: c_int) -> Result<Spawned> {
+    let stdio = if command.terminal.is_some() { terminal(command, init)? } else { pipes(command)? };
+    let argv: Vec<CString> = command.argv.iter().map(|text| c(text)).collect::<Result<_>>()?;
+    let env: Vec<CString> = command.env.iter().map(|text| c(text)).collect::<Result<_>>()?;
+    let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
+    let mut plan = Plan {
+        command,
+        namespaces: namespaces.as_raw_fd(),
+        stdio: [stdio.child[0].as_raw_fd(), stdio.child[1].as_raw_fd(), stdio.child[2].as_raw_fd()],
+        terminal: stdio.terminal.is_some(),
+        cwd: c(&command.cwd)?,
+        programs: programs(command)?,
+        argv: pointers(&argv),
+        env: pointers(&env),
+        outcome: Outcome::default(),
+    };
+    let started = Instant::now();
+    // SAFETY: `child` execs or exits, and touches only the plan, which outlives it.
+    let pid = unsafe { sys::spawn(child, (&mut plan as *mut Plan).cast()) }?;
+    let outcome = &plan.outcome;
+    let refusal = if outcome.errno == 0 { None } else { Some(refuse(command, outcome)) };
+    let visible_pid = outcome.visible_pid as u32;
+    let process = Process {
+        id,
+        pid,
+        started,
+        stdin: stdio.stdin.map(|fd| Stdin { fd, queue: VecDeque::new(), closing: false }),
+        outputs: stdio.outputs.map(|fd| fd.map(|fd| Output { fd, owed: 0 })),
+        terminal: stdio.terminal,
+        credit: OUTPUT_WINDOW,
+        out_of_memory: false,
+        ended: None,
+    };
+    Ok(Spawned { process, visible_pid, refusal })
+}
+
+/// The paths a shell would try for argv[0].
+fn programs(command: &Command) -> Result<Vec<CString>> {
+    const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let name = &command.argv[0];
+    if name.contains(&b'/') {
+        return Ok(vec![c(name)?]);
+    }
+    let path = command.env.iter().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(PATH);
+    path.split(|byte| *byte == b':')
+        .map(|folder| {
+            let folder: &[u8] = if folder.is_empty() { b"." } else { folder };
+            c(&[folder, b"/", name].concat())
+        })
+        .collect()
+}
+
+fn refuse(command: &Command, outcome: &Outcome) -> Refusal {
+    let name = String::from_utf8_lossy(&command.argv[0]).into_owned();
+    let reason = Error::from_raw_os_error(outcome.errno).to_string();
+    let reason = reason.split(" (os error").next().unwrap_or_default();
+    if outcome.step != "exec" {
+        return Refusal { exit_code: 126, message: format!("{name}: {}: {reason}\n", outcome.step) };
+    }
+    match outcome.errno {
+        sys::ENOENT if name.contains('/') => Refusal { exit_code: 127, message: format!("{name}: No such file or directory\n") },
+        sys::ENOENT => Refusal { exit_code: 127, message: format!("{name}: command not found\n") },
+        sys::ENOTDIR => Refusal { exit_code: 127, message: format!("{name}: {reason}\n") },
+        _ => Refusal { exit_code: 126, message: format!("{name}: {reason}\n") },
+    }
+}
+
+fn pipes(command: &Command) -> Result<Stdio> {
+    let (stdin, child_stdin) = if command.stdin {
+        let (read, write) = sys::pipe()?;
+        sys::set_nonblocking(&write)?;
+        (Some(write), read)
+    } else {
+        (None, sys::open_path("/dev/null", sys::O_RDONLY)?)
+    };
+    let (stdout, child_stdout) = output_pipe(command)?;
+    let (stderr, child_stderr) = output_pipe(command)?;
+    let child = [child_stdin, child_stdout, child_stderr];
+    Ok(Stdio { child, stdin, outputs: [Some(stdout), Some(stderr)], terminal: None })
+}
+
+fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = sys::pipe()?;
+    sys::set_nonblocking(&read)?;
+    if command.uid != 0 {
+        // So that the process may open /dev/stdout again.
+        unsafe { sys::fchown(write.as_raw_fd(), command.uid, command.gid) };
+    }
+    Ok((read, write))
+}
+
+/// A pseudo-terminal of the user's own /dev/pts, so that `tty` and `who` make sense inside.
+fn terminal(command: &Command, init: c_int) -> Result<Stdio> {
+    const TTY_GROUP: u32 = 5;
+    let path = format!("/proc/{init}/root/dev/pts/ptmx");
+    let master = sys::open_path(&path, sys::O_RDWR | sys::O_NOCTTY | sys::O_NONBLOCK)?;
+    sys::control(&master, TIOCSPTLCK, &mut 0i32)?;
+    let flags = (sys::O_RDWR | sys::O_NOCTTY | sys::O_CLOEXEC) as c_ulong;
+    let peer = sys::control_number(&master, TIOCGPTPEER, flags)?;
+    // SAFETY: the ioctl just made this descriptor for us.
+    let slave = unsafe { OwnedFd::from_raw_fd(peer) };
+    unsafe { sys::fchown(slave.as_raw_fd(), command.uid, TTY_GROUP) };
+    let child = [slave.try_clone()?, slave.try_clone()?, slave];
+    let (columns, rows) = command.terminal.unwrap_or((80, 24));
+    resize(&master, columns, rows)?;
+    let stdin = if command.stdin { Some(master.try_clone()?) } else { None };
+    Ok(Stdio { child, stdin, outputs: [Some(master.try_clone()?), None], terminal: Some(master) })
+}
+
+pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) -> Result<()> {
+    let mut size = sys::WinSize { rows, columns, pixels: [0; 2] };
+    sys::control(terminal, TIOCSWINSZ, &mut size).map(|_| ())
+}
+
+/// Bytes that can be read right now.
+pub fn readable(fd: &OwnedFd) -> usize {
+    let mut count = 0i32;
+    sys::control(fd, FIONREAD, &mut count).map(|_| count as usize).unwrap_or(0)
+}
+
+/// The child's side, between clone and exec, in our memory while we stand still.
+extern "C" fn child(argument: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes its plan and waits for us.
+    let plan = unsafe { &mut *argument.cast::<Plan>() };
+    if let Err((step, error)) = become_program(plan) {
+        plan.outcome.step = step;
+        plan.outcome.errno = error.raw_os_error().unwrap_or(sys::EIO);
+        unsafe { sys::_exit(127) };
+    }
+    unreachable!("exec does not return");
+}
+
+type Step<T> = std::result::Result<T, (&'static str, Error)>;
+
+fn at<T>(step: &'static str, result: Result<T>) -> Step<T> {
+    result.map_err(|error| (step, error))
+}
+
+fn verdict(result: c_int) -> Result<()> {
+    if result < 0 {
+        Err(Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn become_program(plan: &mut Plan) -> Step<()> {
+    unsafe {
+        plan.outcome.visible_pid = sys::getpid();
+        sys::setsid();
+        let kinds = sys::CLONE_NEWNS | sys::CLONE_NEWUTS | sys::CLONE_NEWIPC;
+        at("namespaces", verdict(sys::enter_raw(plan.namespaces, kinds)))?;
+        for (target, fd) in plan.stdio.iter().enumerate() {
+            at("stdio", verdict(sys::dup2(*fd, target as c_int)))?;
+        }
+        if plan.terminal {
+            at("terminal", verdict(sys::ioctl(0, TIOCSCTTY, 0)))?;
+        }
+    }
+    at("working directory", enter_directory(plan))?;
+    at("user", become_user(plan.command))?;
+    sys::reset_signals();
+    at("exec", Err(execute(plan)))
+}
+
+/// Enters the working directory; makes it when it is missing.
+fn enter_directory(plan: &Plan) -> Result<()> {
+    let result = verdict(unsafe { sys::chdir(plan.cwd.as_ptr()) });
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::create_dir_all(String::from_utf8_lossy(&plan.command.cwd).as_ref())?;
+            verdict(unsafe { sys::chdir(plan.cwd.as_ptr()) })
+        }
+        other => other,
+    }
+}
+
+fn become_user(command: &Command) -> Result<()> {
+    if command.uid == 0 && command.gid == 0 {
+        return Ok(());
+    }
+    let groups = supplementary_groups(command.uid, command.gid);
+    verdict(unsafe { sys::setgroups(groups.len(), groups.as_ptr()) })?;
+    verdict(unsafe { sys::setgid(command.gid) })?;
+    verdict(unsafe { sys::setuid(command.uid) })
+}
+
+/// The groups /etc/group of the image lists the user in, after its own.
+fn supplementary_groups(uid: u32, gid: u32) -> Vec<u32> {
+    let (passwd, group) = (fs::read("/etc/passwd"), fs::read("/etc/group"));
+    let mut groups = vec![gid];
+    if let (Ok(passwd), Ok(group)) = (passwd, group) {
+        groups.extend(listed_groups(&passwd, &group, uid).into_iter().filter(|listed| *listed != gid));
+    }
+    groups
+}
+
+fn listed_groups(passwd: &[u8], group: &[u8], uid: u32) -> Vec<u32> {
+    fn rows(table: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+        table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b':').collect())
+    }
+    fn number(field: &[u8]) -> Option<u32> {
+        std::str::from_utf8(field).ok()?.parse().ok()
+    }
+    let name = rows(passwd).find(|row| row.len() > 2 && number(row[2]) == Some(uid)).map(|row| row[0]);
+    let name = match name {
+        Some(name) if !name.is_empty() => name,
+        _ => return Vec::new(),
+    };
+    rows(group)
+        .filter(|row| row.len() > 3 && row[3].split(|byte| *byte == b',').any(|member| member == name))
+        .filter_map(|row| number(row[2]))
+        .collect()
+}
+
+/// Tries every path; the errno that is left says most: "permission denied" outweighs "not there".
+fn execute(plan: &Plan) -> Error {
+    let mut denied = false;
+    for program in &plan.programs {
+        unsafe { sys::execve(program.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr()) };
+        match sys::errno() {
+            sys::ENOENT | sys::ENOTDIR => {}
+            sys::EACCES => denied = true,
+            sys::ENOEXEC => return run_by_shell(plan, program),
+            other => return Error::from_raw_os_error(other),
+        }
+    }
+    Error::from_raw_os_error(if denied { sys::EACCES } else { sys::ENOENT })
+}
+
+/// A script without `#!` is given to the shell, as every shell and execvp do.
+fn run_by_shell(plan: &Plan, program: &CString) -> Error {
+    let shell = b"/bin/sh\0".as_ptr().cast::<c_char>();
+    let mut argv = vec![shell, program.as_ptr()];
+    argv.extend_from_slice(&plan.argv[1..]);
+    unsafe { sys::execve(shell, argv.as_ptr(), plan.env.as_ptr()) };
+    Error::from_raw_os_error(sys::ENOEXEC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(name: &str, env: &[&str]) -> Command {
+        Command {
+            argv: vec![name.into()],
+            env: env.iter().map(|entry| entry.as_bytes().to_vec()).collect(),
+            cwd: b"/".to_vec(),
+            uid: 0,
+            gid: 0,
+            stdin: false,
+            terminal: None,
+        }
+    }
+
+    #[test]
+    fn a_bare_name_is_looked_up_in_the_commands_own_path() {
+        let found = programs(&command("x", &["PATH=/a::/b"])).unwrap();
+        assert_eq!(found, [c(b"/a/x").unwrap(), c(b"./x").unwrap(), c(b"/b/x").unwrap()]);
+        assert_eq!(programs(&command("./x", &["PATH=/a"])).unwrap(), [c(b"./x").unwrap()]);
+        assert_eq!(programs(&command("x", &[])).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn groups_are_those_that_list_the_user_by_name() {
+        let passwd = b"root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        let group = b"root:x:0:\naudio:x:29:bob,ann\nvideo:x:44:annette\nbad:x:nan:ann\nann:x:1000:\n";
+        assert_eq!(listed_groups(passwd, group, 1000), [29]);
+        assert_eq!(listed_groups(passwd, group, 7), []);
+        assert_eq!(listed_groups(b"", b"\n::\n", 1000), []);
+    }
+
+    #[test]
+    fn what_cannot_run_is_told_like_a_shell_does() {
+        let told = |errno, name: &str| {
+            let refusal = refuse(&command(name, &[]), &Outcome { visible_pid: 1, step: "exec", errno });
+            (refusal.exit_code, refusal.message)
+        };
+        assert_eq!(told(sys::ENOENT, "nix"), (127, "nix: command not found\n".into()));
+        assert_eq!(told(sys::ENOENT, "/nix"), (127, "/nix: No such file or directory\n".into()));
+        assert_eq!(told(sys::EACCES, "/etc"), (126, "/etc: Permission denied\n".into()));
+    }
+}

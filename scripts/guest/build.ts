@@ -1,0 +1,167 @@
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CHARACTER_DEVICE, cpio, type CpioEntry, DIRECTORY, EXECUTABLE, FILE } from './cpio.ts';
+import { hasPvhEntry, kernelRelease, readKernel } from './kernel.ts';
+import { resolveModules } from './modules.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const AGENT = join(ROOT, 'guest/agent');
+const DIST = join(ROOT, 'guest/dist');
+/** Downloaded packages, kept so that a changed agent does not need the network. */
+const CACHE = join(ROOT, 'guest/cache');
+
+const USAGE = `guest/build: makes the kernel and the initramfs of the microVMs in guest/dist
+  --package NAME   Debian package of the kernel (default linux-image-cloud-amd64)
+  --kernel FILE    a kernel of your own (bzImage or vmlinux) instead, with
+  --modules DIR    its modules, for example /lib/modules/6.1.0-9-amd64
+  --force          build even if nothing has changed`;
+
+/**
+ * The kernel command line every boot needs. Mitigations, zeroing of allocations and security modules guard processes of one
+ * machine against each other; ours has one user, and under emulation each of them costs a lot.
+ */
+const CMDLINE =
+  'quiet loglevel=1 panic=-1 reboot=t mitigations=off init_on_alloc=0 lsm= audit=0 preempt=none ' +
+  'random.trust_cpu=on cgroup_disable=memory transparent_hugepage=madvise no_timer_check tsc=reliable';
+
+interface Source {
+  readonly image: string;
+  readonly modules: string;
+}
+
+function run(program: string, args: readonly string[], cwd: string): string {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { cwd, encoding: 'utf8' });
+  if (error !== undefined) throw new Error(`${program} cannot be run: ${error.message}`);
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed:\n${stdout}${stderr}`);
+  return stdout;
+}
+
+function sha256(...parts: readonly (string | Buffer)[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest('hex');
+}
+
+/** Everything the result depends on, except the kernel's own content: that is fixed by `choice` once it is downloaded. */
+function inputsHash(choice: string): string {
+  const files = [
+    ...globSync('src/**/*.rs', { cwd: AGENT }).map((file) => join(AGENT, file)),
+    ...['Cargo.toml', 'Cargo.lock', '.cargo/config.toml'].map((file) => join(AGENT, file)),
+    ...globSync('*.ts', { cwd: import.meta.dirname }).map((file) => join(import.meta.dirname, file)),
+  ].sort();
+  return sha256(choice, process.arch, ...files.flatMap((file) => ['\0', readFileSync(file)]));
+}
+
+function upToDate(inputs: string): boolean {
+  const manifest = join(DIST, 'manifest.json');
+  if (!existsSync(manifest)) return false;
+  const found = JSON.parse(readFileSync(manifest, 'utf8')) as { inputs?: string; files?: Record<string, unknown> };
+  return found.inputs === inputs && Object.keys(found.files ?? {}).every((file) => existsSync(join(DIST, file)));
+}
+
+/** Debian's meta package depends on the package of the newest kernel. */
+function concretePackage(name: string): string {
+  const depends = run('apt-cache', ['depends', '--important', name], ROOT);
+  const [, concrete] = /Depends: (linux-image-\d\S*)/u.exec(depends) ?? [];
+  return concrete ?? name;
+}
+
+function fetchPackage(name: string): Source {
+  const folder = join(CACHE, name);
+  if (!existsSync(folder)) {
+    console.log(`guest: downloading ${name}`);
+    const partial = `${folder}.partial`;
+    rmSync(partial, { recursive: true, force: true });
+    mkdirSync(partial, { recursive: true });
+    run('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', name], partial);
+    const [archive = ''] = globSync('*.deb', { cwd: partial });
+    run('dpkg-deb', ['-x', archive, 'root'], partial);
+    rmSync(join(partial, archive));
+    renameSync(partial, folder);
+  }
+  const [image] = globSync('root/boot/vmlinuz-*', { cwd: folder });
+  const modules = ['root/lib/modules', 'root/usr/lib/modules'].find((path) => existsSync(join(folder, path)));
+  const [release] = modules === undefined ? [] : readdirSync(join(folder, modules));
+  if (image === undefined || modules === undefined || release === undefined) {
+    throw new Error(`the package ${name} holds no kernel with modules`);
+  }
+  return { image: join(folder, image), modules: join(folder, modules, release) };
+}
+
+function buildAgent(): Buffer {
+  console.log('guest: compiling the agent');
+  run('cargo', ['build', '--release', '--offline', '--locked', '--quiet'], AGENT);
+  return readFileSync(join(AGENT, 'target/release/contree-agent'));
+}
+
+function initramfs(agent: Buffer, source: Source): Buffer {
+  const modules = resolveModules(source.modules, CACHE);
+  const entries: CpioEntry[] = [
+    { path: 'dev', mode: DIRECTORY },
+    // Rust's start-up code insists on open standard descriptors, and finds no console where the machine has none.
+    { path: 'dev/console', mode: CHARACTER_DEVICE, device: [5, 1] },
+    { path: 'dev/null', mode: CHARACTER_DEVICE, device: [1, 3] },
+    { path: 'init', mode: EXECUTABLE, content: agent },
+    { path: 'modules', mode: DIRECTORY },
+    ...modules.map(({ name, content }, index) => ({
+      path: `modules/${String(index).padStart(2, '0')}-${name}.ko`,
+      mode: FILE,
+      content,
+    })),
+  ];
+  return cpio(entries);
+}
+
+/** The manifest is written last: a build that was interrupted leaves none, or an old one that does not match. */
+function writeDist(inputs: string, files: Readonly<Record<string, Buffer>>, kernel: string): void {
+  mkdirSync(DIST, { recursive: true });
+  rmSync(join(DIST, 'manifest.json'), { force: true });
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(DIST, name), content);
+  const described = Object.fromEntries(
+    Object.entries(files).map(([name, content]) => [name, { sha256: sha256(content), bytes: content.length }]),
+  );
+  const manifest = { format: 1, kernel, cmdline: CMDLINE, inputs, files: described };
+  writeFileSync(join(DIST, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
+}
+
+function main(): void {
+  const { values } = parseArgs({
+    options: {
+      package: { type: 'string', default: 'linux-image-cloud-amd64' },
+      kernel: { type: 'string' },
+      modules: { type: 'string' },
+      force: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(USAGE);
+    return;
+  }
+  const own = values.kernel === undefined ? undefined : { image: values.kernel, modules: values.modules ?? '' };
+  if (own !== undefined && values.modules === undefined) throw new Error('--kernel needs --modules');
+  const inputs = inputsHash(own === undefined ? values.package : sha256(readFileSync(own.image)));
+  if (!values.force && upToDate(inputs)) {
+    console.log('guest: up to date');
+    return;
+  }
+  mkdirSync(CACHE, { recursive: true });
+  const source = own ?? fetchPackage(concretePackage(values.package));
+  const vmlinux = readKernel(source.image, CACHE);
+  if (!hasPvhEntry(vmlinux)) throw new Error('the kernel has no PVH entry (CONFIG_PVH), which QEMU needs to start it');
+  const files = { vmlinux, 'initramfs.cpio': initramfs(buildAgent(), source) };
+  writeDist(inputs, files, kernelRelease(vmlinux));
+  for (const [name, content] of Object.entries(files)) {
+    console.log(`guest: made guest/dist/${name} (${(content.length / 1e6).toFixed(1)} MB)`);
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  console.error(`guest: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

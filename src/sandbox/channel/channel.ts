@@ -1,0 +1,247 @@
+import type { Duplex } from 'node:stream';
+import { fault, isFault } from '../../contract/errors.ts';
+import type { Command } from '../driver.ts';
+import { CHANGES_WINDOW_BYTES } from './credit.ts';
+import { FieldWriter } from './field.ts';
+import { encodeFrame, FrameDecoder, PAYLOAD_BYTES_MAX } from './frame.ts';
+import {
+  decodeMessage,
+  encodeCommand,
+  encodeSetup,
+  type GuestHello,
+  type GuestMessage,
+  type GuestReady,
+  type GuestSetup,
+  type InterfaceCounters,
+  TO_GUEST,
+} from './message.ts';
+import { ChannelProcess } from './process.ts';
+import { InboundStream } from './stream.ts';
+
+const PROCESSES_MAX = 65_535;
+const SIGKILL = 9;
+const EMPTY = Buffer.alloc(0);
+
+/** Answers that come once, each to a question or event of its own. */
+interface Answers {
+  readonly hello: GuestHello;
+  readonly ready: GuestReady;
+}
+
+/**
+ * The host's end of the channel to one guest (docs/guest-protocol.md).
+ *
+ * Everything that arrives is hostile: a frame that breaks the protocol ends the channel with GUEST_PROTOCOL, the end of the
+ * stream with GUEST_LOST, and either of them ends every process and every wait. Owns the stream.
+ */
+export class Channel implements Disposable {
+  /** Resolves when the channel ends without having been disposed; never rejects. */
+  readonly lost: Promise<Error>;
+  readonly #stream: Duplex;
+  readonly #decoder = new FrameDecoder();
+  readonly #lost = Promise.withResolvers<Error>();
+  /** Rejects every wait at once when the channel ends. */
+  readonly #ended = Promise.withResolvers<never>();
+  readonly #hello = Promise.withResolvers<GuestHello>();
+  readonly #ready = Promise.withResolvers<GuestReady>();
+  readonly #answered = new Set<keyof Answers>();
+  readonly #processes = new Map<number, ChannelProcess>();
+  #counters: ((interfaces: readonly InterfaceCounters[]) => void)[] = [];
+  #lastProcess = 0;
+  #changes: InboundStream<Buffer> | undefined;
+  #changesBytes = 0;
+  #diskBytes = 0;
+  #failure: Error | undefined;
+
+  constructor(stream: Duplex) {
+    this.#stream = stream;
+    this.lost = this.#lost.promise;
+    for (const { promise } of [this.#ended, this.#hello, this.#ready]) promise.catch(() => undefined);
+    stream.on('data', (chunk: Buffer) => {
+      this.#receive(chunk);
+    });
+    stream.on('error', (error) => {
+      this.#fail(fault('GUEST_LOST', { reason: `the channel failed: ${error.message}` }));
+    });
+    stream.on('close', () => {
+      this.#fail(fault('GUEST_LOST', { reason: 'the channel was closed' }));
+    });
+    stream.on('end', () => {
+      this.#fail(fault('GUEST_LOST', { reason: 'the channel was closed' }));
+    });
+  }
+
+  /** Resolves when a booting guest waits to be saved or set up. */
+  async hello(signal: AbortSignal): Promise<GuestHello> {
+    return this.#wait(this.#hello.promise, signal);
+  }
+
+  /** Makes the guest this run's machine. Once, before anything is started. */
+  async setup(setup: GuestSetup, signal: AbortSignal): Promise<GuestReady> {
+    this.#diskBytes = setup.diskBytes;
+    const now = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e3)) * 1_000n;
+    this.#send(TO_GUEST.setup, 0, encodeSetup(setup, now));
+    return this.#wait(this.#ready.promise, signal);
+  }
+
+  /** Resolves once the program runs, or was found not to: then its outcome is 126 or 127. */
+  async start(command: Command, signal: AbortSignal): Promise<ChannelProcess> {
+    signal.throwIfAborted();
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#lastProcess === PROCESSES_MAX) throw fault('OPERATION_LIMIT', { limit: PROCESSES_MAX });
+    const payload = encodeCommand(command);
+    const id = ++this.#lastProcess;
+    const process = new ChannelProcess((kind, payload) => {
+      this.#send(kind, id, payload);
+    });
+    this.#processes.set(id, process);
+    const last = Math.floor(Math.max(0, payload.length - 1) / PAYLOAD_BYTES_MAX) * PAYLOAD_BYTES_MAX;
+    for (let from = 0; from < last; from += PAYLOAD_BYTES_MAX) {
+      this.#send(TO_GUEST.startPart, id, payload.subarray(from, from + PAYLOAD_BYTES_MAX));
+    }
+    this.#send(TO_GUEST.start, id, payload.subarray(last));
+    try {
+      return await this.#wait(process.started, signal);
+    } catch (error) {
+      // Nobody holds the process: it must neither run on nor wait for a reader.
+      void process.output.return();
+      void process.kill(SIGKILL);
+      throw error;
+    }
+  }
+
+  /**
+   * Ends every process, then yields the tar of what was written. Throws LAYER_BYTES_EXCEEDED when the run's disk is full.
+   * Once; breaking off early leaves the guest waiting, to be disposed of.
+   */
+  async *changes(signal: AbortSignal): AsyncGenerator<Buffer> {
+    signal.throwIfAborted();
+    if (this.#failure !== undefined) throw this.#failure;
+    const changes = new InboundStream<Buffer>(CHANGES_WINDOW_BYTES, (bytes) => {
+      this.#send(TO_GUEST.credit, 0, new FieldWriter().u32(bytes).payload());
+    });
+    this.#changes = changes;
+    this.#send(TO_GUEST.changes, 0, EMPTY);
+    while (true) {
+      const { done, value } = await this.#wait(changes.next(), signal);
+      if (done) return;
+      yield value;
+    }
+  }
+
+  /** What each network interface of the guest counted. The guest's word; the filter's count is the one to trust. */
+  async counters(signal: AbortSignal): Promise<readonly InterfaceCounters[]> {
+    const { promise, resolve } = Promise.withResolvers<readonly InterfaceCounters[]>();
+    this.#counters.push(resolve);
+    this.#send(TO_GUEST.count, 0, EMPTY);
+    return this.#wait(promise, signal);
+  }
+
+  /** Ends the channel, whatever is going on; `lost` stays silent. */
+  [Symbol.dispose](): void {
+    this.#end(fault('GUEST_LOST', { reason: 'the instance was disposed of' }));
+  }
+
+  async #wait<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+    signal.throwIfAborted();
+    const aborted = Promise.withResolvers<never>();
+    const abort = (): void => {
+      aborted.reject(signal.reason);
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    try {
+      return await Promise.race([promise, this.#ended.promise, aborted.promise]);
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  #send(kind: number, process: number, payload: Uint8Array): void {
+    if (this.#failure === undefined) this.#stream.write(encodeFrame(kind, process, payload));
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#failure !== undefined) return;
+    try {
+      for (const frame of this.#decoder.push(chunk)) this.#handle(frame.process, decodeMessage(frame));
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  #handle(id: number, message: GuestMessage): void {
+    switch (message.kind) {
+      case 'hello':
+        this.#answer('hello', () => this.#hello.resolve({ kernel: message.kernel, agent: message.agent }));
+        break;
+      case 'ready':
+        this.#answer('ready', () => this.#ready.resolve({ bootId: message.bootId, stepsMs: message.stepsMs }));
+        break;
+      case 'counters':
+        this.#takeCounters(message.interfaces);
+        break;
+      case 'changesData':
+        this.#takeChanges(message.bytes);
+        break;
+      case 'changesEnd':
+        this.#endChanges(message.bytes, message.diskFull);
+        break;
+      case 'fault':
+        throw message.code === 'diskFull'
+          ? fault('LAYER_BYTES_EXCEEDED', { limit: this.#diskBytes })
+          : fault('GUEST_LOST', { reason: `the guest gave up: ${message.reason}` });
+      default: {
+        const process = this.#processes.get(id);
+        if (process === undefined) throw fault('GUEST_PROTOCOL', { reason: `"${message.kind}" of an unknown process` });
+        process.handle(message);
+        if (process.finished) this.#processes.delete(id);
+      }
+    }
+  }
+
+  #answer(kind: keyof Answers, resolve: () => void): void {
+    if (this.#answered.has(kind)) throw fault('GUEST_PROTOCOL', { reason: `"${kind}" twice` });
+    this.#answered.add(kind);
+    resolve();
+  }
+
+  #takeCounters(interfaces: readonly InterfaceCounters[]): void {
+    const resolve = this.#counters.shift();
+    if (resolve === undefined) throw fault('GUEST_PROTOCOL', { reason: 'counters nobody asked for' });
+    resolve(interfaces);
+  }
+
+  #takeChanges(bytes: Buffer): void {
+    if (this.#changes === undefined) throw fault('GUEST_PROTOCOL', { reason: 'changes nobody asked for' });
+    this.#changesBytes += bytes.length;
+    if (!this.#changes.push(bytes, bytes)) {
+      throw fault('GUEST_PROTOCOL', { reason: 'more changes than it had credit for' });
+    }
+  }
+
+  #endChanges(bytes: number, diskFull: boolean): void {
+    if (this.#changes === undefined || bytes !== this.#changesBytes) {
+      throw fault('GUEST_PROTOCOL', { reason: 'an end of changes that does not match them' });
+    }
+    if (diskFull) throw fault('LAYER_BYTES_EXCEEDED', { limit: this.#diskBytes });
+    this.#changes.end();
+    this.#changes = undefined;
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#end(error);
+    this.#lost.resolve(error);
+  }
+
+  #end(error: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#stream.destroy();
+    this.#ended.reject(error);
+    this.#changes?.end(error);
+    for (const process of this.#processes.values()) process.fail(error);
+    this.#processes.clear();
+  }
+}

@@ -1,0 +1,154 @@
+import { fault } from '../../contract/errors.ts';
+import type { Outcome, OutputChunk, Process } from '../driver.ts';
+import { OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES } from './credit.ts';
+import { FieldWriter } from './field.ts';
+import { type GuestMessage, TO_GUEST } from './message.ts';
+import { InboundStream } from './stream.ts';
+
+/** Sends one frame about this process. Never throws: a dead channel ends every process anyway. */
+export type SendFrame = (kind: number, payload: Uint8Array) => void;
+
+type ProcessMessage = Extract<GuestMessage, { kind: 'started' | 'output' | 'outputEnd' | 'exited' | 'stdinCredit' }>;
+
+const EMPTY = Buffer.alloc(0);
+
+/**
+ * The host's half of a process: starting → running → exited and output ended, in whichever order the last two come.
+ * `handle` checks every message against that order, because the guest may lie.
+ */
+export class ChannelProcess implements Process {
+  readonly output: InboundStream<OutputChunk>;
+  readonly outcome: Promise<Outcome>;
+  readonly started: Promise<this>;
+  #pid = 0;
+  readonly #send: SendFrame;
+  readonly #started = Promise.withResolvers<this>();
+  readonly #outcome = Promise.withResolvers<Outcome>();
+  #state: 'starting' | 'running' = 'starting';
+  #exited = false;
+  #outputEnded = false;
+  #stdinSent = 0;
+  #stdinTaken = 0;
+  #stdinQueue: Promise<void> = Promise.resolve();
+  #stdinWaiters: (() => void)[] = [];
+  #failure: Error | undefined;
+
+  constructor(send: SendFrame) {
+    this.#send = send;
+    this.started = this.#started.promise;
+    this.outcome = this.#outcome.promise;
+    // Whoever is interested awaits them; a guest that is lost before must not bring down the engine.
+    this.started.catch(() => undefined);
+    this.outcome.catch(() => undefined);
+    this.output = new InboundStream(OUTPUT_WINDOW_BYTES, (bytes) => {
+      send(TO_GUEST.credit, new FieldWriter().u32(bytes).payload());
+    });
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  /** Nothing more will be said about this process. */
+  get finished(): boolean {
+    return this.#exited && this.#outputEnded;
+  }
+
+  /** Throws GUEST_PROTOCOL for a message out of turn. */
+  handle(message: ProcessMessage): void {
+    if ((message.kind === 'started') !== (this.#state === 'starting')) throw outOfTurn(message.kind);
+    switch (message.kind) {
+      case 'started':
+        this.#state = 'running';
+        this.#pid = message.pid;
+        this.#started.resolve(this);
+        break;
+      case 'output':
+        this.#takeOutput(message);
+        break;
+      case 'outputEnd':
+        if (this.#outputEnded) throw outOfTurn(message.kind);
+        this.#outputEnded = true;
+        this.output.end();
+        break;
+      case 'exited':
+        if (this.#exited) throw outOfTurn(message.kind);
+        this.#exited = true;
+        this.#outcome.resolve(message.outcome);
+        this.#wakeWriters();
+        break;
+      case 'stdinCredit':
+        this.#stdinTaken += message.bytes;
+        if (this.#stdinTaken > this.#stdinSent) throw outOfTurn(message.kind);
+        this.#wakeWriters();
+        break;
+    }
+  }
+
+  #takeOutput({ stream, bytes }: { readonly stream: OutputChunk['stream']; readonly bytes: Buffer }): void {
+    if (this.#outputEnded) throw outOfTurn('output');
+    if (!this.output.push({ stream, bytes }, bytes)) {
+      throw fault('GUEST_PROTOCOL', { reason: 'more output than it had credit for' });
+    }
+  }
+
+  /** The channel is gone. */
+  fail(error: Error): void {
+    this.#failure = error;
+    this.#started.reject(error);
+    this.#outcome.reject(error);
+    this.output.end(error);
+    this.#wakeWriters();
+  }
+
+  #wakeWriters(): void {
+    for (const wake of this.#stdinWaiters.splice(0)) wake();
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    const write = this.#stdinQueue.then(() => this.#writeNow(bytes));
+    this.#stdinQueue = write.catch(() => undefined);
+    await write;
+  }
+
+  async #writeNow(bytes: Uint8Array): Promise<void> {
+    for (let from = 0; from < bytes.byteLength;) {
+      await this.#until(() => this.#stdinSent - this.#stdinTaken < STDIN_WINDOW_BYTES);
+      if (this.#exited) return;
+      const room = STDIN_WINDOW_BYTES - (this.#stdinSent - this.#stdinTaken);
+      const piece = bytes.subarray(from, from + room);
+      this.#stdinSent += piece.byteLength;
+      from += piece.byteLength;
+      this.#send(TO_GUEST.stdin, piece);
+    }
+    const end = this.#stdinSent;
+    await this.#until(() => this.#stdinTaken >= end);
+  }
+
+  /** Waits for the guest to take stdin; a process that ended takes everything. */
+  async #until(enough: () => boolean): Promise<void> {
+    while (!this.#exited && this.#failure === undefined && !enough()) {
+      await new Promise<void>((resolve) => {
+        this.#stdinWaiters.push(resolve);
+      });
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async closeStdin(): Promise<void> {
+    await this.#stdinQueue;
+    if (!this.#exited) this.#send(TO_GUEST.stdinClose, EMPTY);
+  }
+
+  async kill(signal: number): Promise<void> {
+    if (!this.#exited) this.#send(TO_GUEST.kill, new FieldWriter().u8(signal).payload());
+  }
+
+  async resize(columns: number, rows: number): Promise<void> {
+    if (!this.#exited) this.#send(TO_GUEST.resize, new FieldWriter().u16(columns).u16(rows).payload());
+  }
+}
+
+function outOfTurn(kind: string): Error {
+  return fault('GUEST_PROTOCOL', { reason: `"${kind}" out of turn` });
+}
