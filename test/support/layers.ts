@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { buildLayer, type BuiltLayer } from '../../src/archive/build-layer.ts';
+import { Tree } from '../../src/archive/tree.ts';
+import type { LayerFile } from '../../src/contract/layer.ts';
+import { streamOf, type TarMember, tarOf } from './tar.ts';
+
+/** A folder for one test, gone with it. */
+export class Scratch implements AsyncDisposable {
+  readonly folder: string;
+  #names = 0;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  static async create(): Promise<Scratch> {
+    return new Scratch(await mkdtemp(join(tmpdir(), 'contree-test-')));
+  }
+
+  /** A path nothing is at. */
+  path(): string {
+    return join(this.folder, `${this.#names++}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Builds layers from hand-made archives, each on top of the ones before, bottom first; fsck.erofs must accept each. */
+export async function imageOf(scratch: Scratch, ...archives: (readonly TarMember[])[]): Promise<LayerFile[]> {
+  const layers: LayerFile[] = [];
+  for (const members of archives) layers.push(await layerOf(scratch, tarOf(members), layers));
+  return layers;
+}
+
+/** One layer from the bytes of an archive, on top of `below`. */
+export async function layerOf(
+  scratch: Scratch,
+  tar: Uint8Array,
+  below: readonly LayerFile[] = [],
+): Promise<LayerFile & BuiltLayer> {
+  const path = scratch.path();
+  await using lower = below.length === 0 ? undefined : await Tree.open(below);
+  const built = await buildLayer(streamOf(tar, 64 * 1024), path, { lower });
+  await fsck(path);
+  return { path, ...built };
+}
+
+/** Rejects with its output when fsck.erofs finds something. */
+export async function fsck(path: string): Promise<void> {
+  // Without a folder, --extract reads every file and keeps nothing.
+  const { stderr } = await promisify(execFile)('fsck.erofs', ['--extract', path]);
+  assert.equal(stderr, '');
+}
+
+/** Everything in an image, one line a path: type, permissions, owner, and what it holds. */
+export async function listing(layers: readonly LayerFile[]): Promise<string[]> {
+  await using tree = await Tree.open(layers);
+  const lines: string[] = [];
+  for await (const { path, node } of tree.walk()) {
+    const what =
+      node.type === 'file'
+        ? JSON.stringify((await tree.read(node, 0, 40)).toString('latin1'))
+        : node.type === 'symlink'
+          ? `-> ${await tree.readlink(node)}`
+          : node.type;
+    lines.push(`/${path} ${(node.mode & 0o7777).toString(8)} ${node.uid}:${node.gid} ${what}`);
+  }
+  return lines;
+}
