@@ -74,6 +74,8 @@ export const EventDataExit = z.object({
   duration_ms: z.int(),
   resources: EventResources,
   core_dump: z.boolean().optional(),
+  /** Addition: the kernel killed a process of this group for lack of memory. */
+  out_of_memory: z.boolean().optional(),
 });
 export type EventDataExit = z.infer<typeof EventDataExit>;
 

@@ -65,6 +65,7 @@ export const limits = {
   importTimeoutSecondsDefault: 300,
   importTimeoutSecondsMax: 3_600,
   layerDownloadsAtOnce: 3,
+  importsAtOnce: 2,
 
   // REST
   pageDefault: 100,

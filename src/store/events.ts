@@ -149,6 +149,28 @@ export class EventStore implements Disposable {
       .map((row) => parse(operation, row));
   }
 
+  /** What happened to one process, with at most `bytesMax` of each stream; oldest first. */
+  ofProcess(operation: string, spid: number, bytesMax: number): StoredEvent[] {
+    this.#tryFlush();
+    return this.#database
+      .all<EventRow>(
+        'SELECT * FROM events WHERE operation = ? AND spid = ? AND (offset IS NULL OR offset < ?) ORDER BY id',
+        operation,
+        spid,
+        bytesMax,
+      )
+      .map((row) => parse(operation, row));
+  }
+
+  /** The starts of processes. */
+  spawns(operation: string): Extract<StoredEvent, { readonly type: 'spawn' }>[] {
+    this.#tryFlush();
+    return this.#database
+      .all<EventRow>(`SELECT * FROM events WHERE operation = ? AND type = 'spawn' ORDER BY id`, operation)
+      .map((row) => parse(operation, row))
+      .filter((event) => event.type === 'spawn');
+  }
+
   /** The log from after `since`; with `follow` it goes on until the completion of the operation. */
   async *read(operation: string, since: number, follow: boolean, signal?: AbortSignal): AsyncIterable<StoredEvent> {
     let last = since;

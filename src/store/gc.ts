@@ -16,6 +16,8 @@ export interface GcRequest {
   readonly dryRun: boolean;
   /** What uses an image although the database does not know it, for example a running operation. */
   readonly usedBy: (image: string) => string | undefined;
+  /** Told of each layer file that is about to go, so that nobody keeps it open. */
+  readonly onRemove?: (path: string) => Promise<void>;
 }
 
 export interface GcPlace {
@@ -64,6 +66,7 @@ export async function collectGarbage(place: GcPlace, request: GcRequest, signal?
       ...moveAway(place, place.layers, await orphans(place, 'layers', 'digest')),
       ...moveAway(place, place.files, await orphans(place, 'files', 'sha256')),
     ];
+    for (const digest of sweep.layers) await request.onRemove?.(join(place.layers, digest));
     for (const path of doomed) await rm(path, { force: true });
     signal?.throwIfAborted();
     place.database.vacuum(VACUUM_PAGES);

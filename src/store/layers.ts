@@ -21,6 +21,7 @@ export interface StagedFile extends AsyncDisposable {
   readonly path: string;
 }
 
+/** A layer that a builder has finished; its digest may still carry `sha256:` in front. */
 export interface LayerFacts extends Layer {
   /**
    * What the layer was made from, when making it again is to be avoided: `oci:<chainID>` for an imported one, or a key
@@ -102,14 +103,15 @@ export class LayerStore {
    * alone. Hold the store until something refers to it. Rejects with DISK_FULL.
    */
   async publish(staged: StagedFile, facts: LayerFacts): Promise<Layer> {
-    assert(DIGEST.test(facts.digest), 'a layer is named by a sha256');
-    this.#holds.touch(facts.digest);
-    const layer = { digest: facts.digest, bytes: facts.bytes, entries: facts.entries };
-    if (!(await this.#isWhole(facts.digest))) {
+    const digest = facts.digest.replace(/^sha256:/u, '');
+    assert(DIGEST.test(digest), 'a layer is named by a sha256');
+    this.#holds.touch(digest);
+    const layer = { digest, bytes: facts.bytes, entries: facts.entries };
+    if (!(await this.#isWhole(digest))) {
       const modified = await writing(() => this.#place(staged.path, layer));
       this.#database.transaction(() => this.#record(layer, modified), { durable: true });
     }
-    if (facts.source !== undefined) this.link(facts.source, facts.digest);
+    if (facts.source !== undefined) this.link(facts.source, digest);
     return layer;
   }
 
@@ -150,6 +152,12 @@ export class LayerStore {
       const reason = await this.#rehash(row, signal);
       if (reason !== undefined) yield { digest, reason, images: this.#imagesWith(digest) };
     }
+  }
+
+  /** Bytes of several layers together. */
+  bytesOf(digests: readonly string[]): number {
+    const sql = 'SELECT coalesce(sum(bytes), 0) AS bytes FROM layers WHERE digest IN (SELECT value FROM json_each(?))';
+    return this.#database.get<{ bytes: number }>(sql, JSON.stringify(digests))?.bytes ?? 0;
   }
 
   /** Number of layers and their bytes. */

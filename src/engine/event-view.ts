@@ -1,0 +1,31 @@
+import type { EventQuery, OperationEvent } from '../contract/event.ts';
+import { streamRepr } from '../contract/stream.ts';
+import type { StoredEvent } from '../store/events.ts';
+import type { Store } from '../store/store.ts';
+
+/**
+ * The log of an operation as the wire has it. Output beyond a process's `truncate_at` is left out unless `full` is asked
+ * for: clients put results together from events, and expect no more than they asked for.
+ */
+export async function* operationEvents(
+  store: Store,
+  operation: string,
+  query: EventQuery,
+  signal?: AbortSignal,
+): AsyncIterable<OperationEvent> {
+  const { uuid } = store.operations.get(operation);
+  const shownMax = new Map(store.events.spawns(uuid).map(({ spid, data }) => [spid, data.truncate_at]));
+  for await (const event of store.events.read(uuid, query.since ?? -1, query.follow ?? false, signal)) {
+    if (event.type === 'spawn') shownMax.set(event.spid, event.data.truncate_at);
+    if (query.spid !== undefined && query.spid !== event.spid) continue;
+    const shown = wireEvent(event, query.full === true ? Infinity : (shownMax.get(event.spid) ?? Infinity));
+    if (shown !== undefined) yield shown;
+  }
+}
+
+function wireEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {
+  const stamp = { id: event.id, ts: new Date(event.atMs).toISOString(), spid: event.spid };
+  if (!('bytes' in event)) return { ...stamp, type: event.type, data: event.data } as OperationEvent;
+  const shown = event.bytes.subarray(0, Math.max(0, shownMax - event.offset));
+  return shown.byteLength === 0 ? undefined : { ...stamp, type: event.type, data: streamRepr(shown) };
+}

@@ -1,0 +1,102 @@
+import { statfs } from 'node:fs/promises';
+import type { DoctorCheck, GcOptions, GcReport, WhoAmIResponse } from '../contract/contree.ts';
+import { limits } from '../contract/limits.ts';
+import type { SandboxDriver } from '../sandbox/driver.ts';
+import type { DamagedLayer } from '../store/layers.ts';
+import type { Store } from '../store/store.ts';
+
+const GiB = 1024 ** 3;
+const DAY_MS = 86_400_000;
+/** Uploads, injected layers and output unused for this long are dropped when nobody says otherwise. */
+const UNUSED_DAYS_DEFAULT = 30;
+/** Below this much free space a run may fail for lack of it. */
+const FREE_BYTES_MIN = 2 * GiB;
+
+/** The only token of a local engine, whose owner may do everything. */
+const LOCAL_TOKEN = '00000000-0000-0000-0000-000000000000';
+
+export function whoAmI(store: Store, concurrency: number): WhoAmIResponse {
+  return {
+    token_uuid: LOCAL_TOKEN,
+    token_expiration: null,
+    permissions: {
+      spawn: true,
+      spawn_disposable: true,
+      list: true,
+      import: true,
+      cancel: true,
+      set_image_tag: true,
+    },
+    limits: {
+      instance_max_timeout: limits.commandTimeoutSecondsMax,
+      instance_max_concurrency: concurrency,
+      images_import_max_timeout: limits.importTimeoutSecondsMax,
+    },
+    operations_stat: { ...store.operations.counts() },
+  };
+}
+
+/** Everything `doctor` looks at; hashing all layers only with `verify`. */
+export async function diagnose(
+  store: Store,
+  driver: SandboxDriver,
+  verify: boolean,
+  signal: AbortSignal,
+): Promise<DoctorCheck[]> {
+  const checks = [await checkSpace(store), checkDatabase(store)];
+  if (verify) checks.push(...(await checkLayers(store, signal)));
+  return [...checks, ...(await driver.inspect(signal))];
+}
+
+export async function runGc(
+  store: Store,
+  options: GcOptions,
+  usedBy: (image: string) => string | undefined,
+  onRemove: (path: string) => Promise<void>,
+): Promise<GcReport> {
+  return store.gc({
+    unusedSinceMs: Date.now() - (options.olderThanDays ?? UNUSED_DAYS_DEFAULT) * DAY_MS,
+    ...(options.maxBytes !== undefined && { layerBytesMax: options.maxBytes }),
+    dryRun: options.dryRun ?? false,
+    usedBy,
+    onRemove,
+  });
+}
+
+async function checkSpace(store: Store): Promise<DoctorCheck> {
+  const { bavail, bsize } = await statfs(store.directory);
+  const free = bavail * bsize;
+  const detail = `${(free / GiB).toFixed(1)} GiB free for the data directory`;
+  if (free >= FREE_BYTES_MIN) return { name: 'disk space', status: 'ok', detail };
+  return { name: 'disk space', status: 'warning', detail, remedy: 'Free space, for example with "contree gc".' };
+}
+
+function checkDatabase(store: Store): DoctorCheck {
+  const problems = store.check();
+  if (problems.length === 0) return { name: 'database', status: 'ok', detail: 'store.sqlite is whole' };
+  return {
+    name: 'database',
+    status: 'failed',
+    detail: problems.join('; '),
+    remedy: 'Stop the engine and restore store.sqlite from a backup, or start with another --data-dir.',
+  };
+}
+
+async function checkLayers(store: Store, signal: AbortSignal): Promise<DoctorCheck[]> {
+  const damaged: DoctorCheck[] = [];
+  for await (const layer of store.layers.verify(signal)) damaged.push(damage(layer));
+  if (damaged.length > 0) return damaged;
+  const { count, bytes } = store.layers.usage();
+  return [
+    { name: 'layers', status: 'ok', detail: `${count} layers, ${(bytes / GiB).toFixed(2)} GiB, match their digests` },
+  ];
+}
+
+function damage({ digest, reason, images }: DamagedLayer): DoctorCheck {
+  return {
+    name: `layer ${digest}`,
+    status: 'failed',
+    detail: `${reason}; needed by ${images.length === 0 ? 'no image' : `images ${images.join(', ')}`}`,
+    remedy: 'Import the images again that it belongs to; images made by runs on top of it work again then.',
+  };
+}

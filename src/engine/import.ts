@@ -1,0 +1,91 @@
+import { fault, isFault } from '../contract/errors.ts';
+import { SPID_INIT } from '../contract/event.ts';
+import type { ArchiveImportRequest, ImageConfig, ImageImportRequest } from '../contract/image.ts';
+import type { LayerFile } from '../contract/layer.ts';
+import { limits } from '../contract/limits.ts';
+import type { ImageImportMetadata } from '../contract/operation.ts';
+import type { Store } from '../store/store.ts';
+import type { OperationContext, WorkResult } from './operations.ts';
+import { MASK, maskUrl } from './secrets.ts';
+
+/** What an import brought into the store. */
+export interface Imported {
+  /** Digests of published layers, bottom first. */
+  readonly layers: readonly string[];
+  readonly config: ImageConfig;
+}
+
+export interface ImportContext {
+  readonly store: Store;
+  /** One line for people: what is being done, how far it is. */
+  readonly progress: (line: string) => void;
+}
+
+/** Brings images into the store as layers. Implemented by `images/`; the engine makes an operation of it. */
+export interface Importer {
+  fromRegistry(
+    registry: ImageImportRequest['registry'],
+    context: ImportContext,
+    signal: AbortSignal,
+  ): Promise<Imported>;
+  /** `request.file` is an upload that exists. */
+  fromArchive(request: ArchiveImportRequest, context: ImportContext, signal: AbortSignal): Promise<Imported>;
+}
+
+/** Writes an image as an OCI layout in a tar stream. Implemented by `images/`. */
+export type Exporter = (
+  image: { readonly uuid: string; readonly layers: readonly LayerFile[]; readonly config: ImageConfig },
+  signal?: AbortSignal,
+) => AsyncIterable<Uint8Array>;
+
+/** What is kept of the request of an import: everything but the secret. */
+export function recordImport(request: ImageImportRequest): ImageImportMetadata {
+  const { username = '', password = '' } = request.registry.credentials ?? {};
+  return {
+    registry: {
+      url: maskUrl(request.registry.url),
+      credentials: { username, password: password === '' ? '' : MASK },
+    },
+    tag: request.tag ?? null,
+    timeout: request.timeout ?? limits.importTimeoutSecondsDefault,
+  };
+}
+
+/** The same for an archive, whose name stands where a registry's address would. */
+export function recordArchiveImport(request: ArchiveImportRequest): ImageImportMetadata {
+  const url = `archive:${request.name ?? request.file}${request.reference ? `#${request.reference}` : ''}`;
+  return recordImport({ registry: { url }, tag: request.tag, timeout: request.timeout });
+}
+
+/** One accepted import. */
+export interface ImportWork {
+  readonly store: Store;
+  readonly tag: string | null | undefined;
+  readonly timeoutSeconds: number;
+  readonly bring: (context: ImportContext, signal: AbortSignal) => Promise<Imported>;
+}
+
+/** Imports; what is there already unchanged is found again, not made twice. */
+export async function executeImport(work: ImportWork, context: OperationContext): Promise<WorkResult> {
+  const { store, tag, timeoutSeconds } = work;
+  context.execute();
+  let offset = 0;
+  const progress = (line: string): void => {
+    const bytes = Buffer.from(`${line}\n`);
+    store.events.appendOutput(context.uuid, { spid: SPID_INIT, stream: 'stdout', offset, bytes });
+    offset += bytes.byteLength;
+  };
+  const deadline = AbortSignal.timeout(timeoutSeconds * 1_000);
+  const imported = await work.bring({ store, progress }, AbortSignal.any([context.signal, deadline])).catch((error) => {
+    if (deadline.aborted && !isFault(error)) throw fault('TIMED_OUT', { what: 'the import', seconds: timeoutSeconds });
+    throw error;
+  });
+  const publish = (): { image: string; tag?: string; imageBytes: number } => {
+    const { layers, config } = imported;
+    const image =
+      store.images.findRoot(layers, config) ?? store.images.create({ layers, config, operation: context.uuid });
+    if (tag) store.tags.set(tag, image.uuid);
+    return { image: image.uuid, imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };
+  };
+  return { publish, durable: true };
+}

@@ -1,0 +1,23 @@
+/** Endings of names whose values are secrets (reference api.md §7). */
+const SECRET = /(?:token|secret|password|passwd|api_?key|credentials?|authorization|private_?key)$/iu;
+
+export const MASK = '<MASKED>';
+
+/** Whether a variable of this name holds a secret, as far as the name tells. */
+export function isSecretName(name: string): boolean {
+  return SECRET.test(name);
+}
+
+/** The environment as it may be logged and kept. */
+export function maskEnv<Value extends string | null>(
+  env: Readonly<Record<string, Value>>,
+): Record<string, Value | string> {
+  return Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [name, value !== null && isSecretName(name) ? MASK : value]),
+  );
+}
+
+/** A URL without the user and password that somebody put into it. */
+export function maskUrl(url: string): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/@]*@/iu, '$1');
+}

@@ -1,0 +1,110 @@
+import { posix } from 'node:path';
+import { tarOf, type Change } from './tar.ts';
+
+type Node =
+  | { readonly kind: 'file'; content: Buffer; readonly mode: number }
+  | { readonly kind: 'directory'; readonly mode: number }
+  | { readonly kind: 'symlink'; readonly target: string }
+  | { readonly kind: 'whiteout' };
+
+/** Directories every image is taken to have. */
+const PRESENT = new Set([
+  '/',
+  '/bin',
+  '/dev',
+  '/etc',
+  '/home',
+  '/opt',
+  '/proc',
+  '/root',
+  '/tmp',
+  '/usr',
+  '/var',
+  '/srv',
+]);
+
+/** A failed file operation, worded as programs word it. */
+export class FileError extends Error {}
+
+/**
+ * What a fake guest has written. It cannot read the image's layers (drivers know no layer format), so files of the image
+ * are unknown to it: they can be removed and replaced, but not read.
+ */
+export class FakeFiles {
+  readonly #nodes = new Map<string, Node>();
+  readonly #bytesMax: number;
+  #bytes = 0;
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  write(path: string, content: Uint8Array, append: boolean): void {
+    const target = this.#target(path);
+    if (this.#isDirectory(target)) throw new FileError(`${path}: Is a directory`);
+    if (!this.#isDirectory(posix.dirname(target))) throw new FileError(`${path}: No such file or directory`);
+    const known = this.#nodes.get(target);
+    const before = known?.kind === 'file' ? known.content : Buffer.alloc(0);
+    const after = append ? Buffer.concat([before, content]) : Buffer.from(content);
+    this.#charge(after.byteLength - before.byteLength);
+    this.#nodes.set(target, { kind: 'file', content: after, mode: 0o644 });
+  }
+
+  read(path: string): Buffer {
+    const node = this.#nodes.get(this.#target(path));
+    if (node?.kind === 'file') return node.content;
+    throw new FileError(`${path}: ${node?.kind === 'directory' ? 'Is a directory' : 'No such file or directory'}`);
+  }
+
+  exists(path: string): boolean {
+    const target = this.#target(path);
+    const node = this.#nodes.get(target);
+    return node === undefined ? PRESENT.has(target) : node.kind !== 'whiteout';
+  }
+
+  /** With its parents, as `mkdir -p`. */
+  makeDirectory(path: string): void {
+    if (this.#isDirectory(path)) return;
+    if (this.exists(path)) throw new FileError(`${path}: File exists`);
+    this.makeDirectory(posix.dirname(path));
+    this.#nodes.set(path, { kind: 'directory', mode: 0o755 });
+  }
+
+  link(target: string, path: string): void {
+    if (this.exists(path)) throw new FileError(`${path}: File exists`);
+    this.#nodes.set(path, { kind: 'symlink', target });
+  }
+
+  /** Whatever is there and below. What the guest did not write may be the image's, so it is hidden by a whiteout. */
+  remove(path: string): void {
+    for (const [name, node] of this.#nodes) {
+      if (name !== path && !name.startsWith(`${path}/`)) continue;
+      if (node.kind === 'file') this.#charge(-node.content.byteLength);
+      this.#nodes.delete(name);
+    }
+    this.#nodes.set(path, { kind: 'whiteout' });
+  }
+
+  /** The layer; empty when nothing was written. */
+  *changes(): Iterable<Uint8Array> {
+    if (this.#nodes.size === 0) return;
+    const sorted = [...this.#nodes].sort(([left], [right]) => (left < right ? -1 : 1));
+    const changes = sorted.map(([path, node]): Change => ({ path, ...node }));
+    yield* tarOf(changes, Math.floor(Date.now() / 1_000));
+  }
+
+  #target(path: string): string {
+    const node = this.#nodes.get(path);
+    return node?.kind === 'symlink' ? posix.resolve(posix.dirname(path), node.target) : path;
+  }
+
+  #isDirectory(path: string): boolean {
+    const node = this.#nodes.get(path);
+    return node === undefined ? PRESENT.has(path) : node.kind === 'directory';
+  }
+
+  #charge(bytes: number): void {
+    if (this.#bytes + bytes > this.#bytesMax) throw new FileError('No space left on device');
+    this.#bytes += bytes;
+  }
+}
