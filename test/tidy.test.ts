@@ -52,7 +52,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   pino: ['main', 'engine', 'http'],
   commander: ['cli'],
   undici: ['registry', 'client'],
-  yaml: ['http'],
+  yaml: ['http', 'cli'],
+  'jsonc-parser': ['cli'],
   'eventsource-parser': ['client'],
 };
 
