@@ -34,8 +34,13 @@ export interface AppOptions extends Services {
   readonly moreMetrics?: () => Promise<readonly Metric[]>;
 }
 
+/** What the Node adapter hands over beside the request. */
+export interface Connection {
+  readonly outgoing?: { destroy(): unknown };
+}
+
 /** An HTTP application: the fetch function of a server. */
-export type App = (request: Request) => Promise<Response>;
+export type App = (request: Request, connection?: Connection) => Promise<Response>;
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/u;
 
@@ -50,10 +55,12 @@ function routedPath(request: Request): string {
 /** One listener's application. Several may share the same services and metrics. */
 export function createApp(options: AppOptions): App {
   const server = new Server(options);
-  const hono = new Hono({ getPath: routedPath });
+  const hono = new Hono<{ Bindings: Connection }>({ getPath: routedPath });
   for (const [path, routes] of Map.groupBy(ROUTES, (route) => route.path)) {
     const pattern = `/v1${path.replaceAll(/\{(\w+)\}/gu, ':$1')}`;
-    hono.all(pattern, (context) => server.answer(path, context, () => server.call(path, routes, context)));
+    // The router takes HEAD for GET, so a path that answers to HEAD is registered as one that answers to GET.
+    const methods = new Set(routes.map(({ method }) => (method === 'HEAD' ? 'GET' : method)));
+    hono.on([...methods], pattern, (context) => server.answer(path, context, () => server.call(path, routes, context)));
   }
   for (const [path, page] of Object.entries(PAGES)) {
     hono.get(path, (context) => server.answer(path, context, async () => page(options.version)));
@@ -64,7 +71,7 @@ export function createApp(options: AppOptions): App {
     for (const pattern of patterns) hono.all(pattern, (context) => server.answerMount(mount, context));
   }
   hono.notFound((context) => server.answer('', context, () => server.call('', [], context)));
-  return async (request) => hono.fetch(request);
+  return async (request, connection) => hono.fetch(request, connection);
 }
 
 /** What anyone may read: whether the server lives, and what its API is. */
@@ -73,6 +80,8 @@ const PAGES: Readonly<Record<string, (version: string) => Reply>> = {
   '/v1/openapi.json': (version) => json(openApiDocument(version)),
   '/v1/openapi.yaml': (version) => plain(openApiYaml(version), 200, 'application/yaml'),
 };
+
+type AppContext = Context<{ Bindings: Connection }>;
 
 /** What every request goes through, whatever answers it. */
 class Server {
@@ -85,8 +94,7 @@ class Server {
   }
 
   /** Lets the right one of a path's routes answer; HEAD falls back to GET. */
-  async call(path: string, routes: readonly Route[], context: Context): Promise<Reply> {
-    // The router treats HEAD as GET; the raw request still knows.
+  async call(path: string, routes: readonly Route[], context: AppContext): Promise<Reply> {
     const { raw: request } = context.req;
     const principal = await authenticate(this.#options.authentication, request);
     const found =
@@ -98,9 +106,9 @@ class Server {
     return found.handle(await this.#call(found, principal, context));
   }
 
-  async #call(route: Route, principal: Principal, context: Context): Promise<Call<never, never>> {
+  async #call(route: Route, principal: Principal, context: AppContext): Promise<Call<never, never>> {
     const request = context.req.raw;
-    const { contree, log, tokens, engine } = this.#options;
+    const { contree, log, tokens, engine, closing } = this.#options;
     const query = readQuery(route.query ?? {}, new URL(request.url).searchParams);
     const body = route.body && (await readJson(request, route.body.schema, route.body.tolerated));
     return {
@@ -108,6 +116,7 @@ class Server {
       log,
       ...(tokens && { tokens }),
       ...(engine && { engine }),
+      ...(closing && { closing }),
       principal,
       path: context.req.param() as Readonly<Record<string, string>>,
       query: query as never,
@@ -118,11 +127,11 @@ class Server {
   }
 
   /** Answers with the reply, or with what went wrong; never rejects. */
-  answer(route: string, context: Context, reply: () => Promise<Reply>): Promise<Response> {
-    return this.#observe(route, context, async ({ raw }) => toResponse(await reply(), raw));
+  answer(route: string, context: AppContext, reply: () => Promise<Reply>): Promise<Response> {
+    return this.#observe(route, context, async ({ raw }) => toResponse(this.#watched(await reply(), context), raw));
   }
 
-  answerMount(mount: Mount, context: Context): Promise<Response> {
+  answerMount(mount: Mount, context: AppContext): Promise<Response> {
     return this.#observe(mount.path, context, async ({ raw }) => {
       const principal = mount.open ? undefined : await authenticate(this.#options.authentication, raw);
       return mount.fetch(raw, principal);
@@ -143,11 +152,33 @@ class Server {
     );
   }
 
+  /**
+   * A body that fails half-way must not look whole, and must not tell why: the connection is cut. The adapter would
+   * print the error into the answer instead.
+   */
+  #watched(reply: Reply, context: AppContext): Reply {
+    const { body } = reply;
+    if (body === undefined || body instanceof Uint8Array) return reply;
+    const { log } = this.#options;
+    const { raw, path } = context.req;
+    return {
+      ...reply,
+      body: (async function* () {
+        try {
+          yield* body;
+        } catch (error) {
+          if (!raw.signal.aborted) toFault(error, log, { method: raw.method, path });
+          context.env.outgoing?.destroy();
+        }
+      })(),
+    };
+  }
+
   /** Guards, answers, and counts one request. */
   async #observe(
     route: string,
-    context: Context,
-    respond: (request: Context['req']) => Promise<Response>,
+    context: AppContext,
+    respond: (request: AppContext['req']) => Promise<Response>,
   ): Promise<Response> {
     const { raw, path } = context.req;
     const { origin, log } = this.#options;

@@ -52,7 +52,7 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   };
   await using listeners = new AsyncDisposableStack();
   const opened: Listener[] = [];
-  for (const [where, app] of applications(options, engine, activity)) {
+  for (const [where, app] of applications(options, { engine, activity, closing: ended })) {
     opened.push(listeners.use(await listen(createApp(app), where, activity)));
   }
   options.onReady(opened.map(({ address }) => address));
@@ -64,8 +64,7 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
 
 function applications(
   options: EngineServerOptions,
-  engine: EngineControl,
-  activity: Activity,
+  process: Pick<AppOptions, 'engine' | 'activity' | 'closing'>,
 ): (readonly [Where, AppOptions])[] {
   const { contree, log, version, tcp } = options;
   const tokens = new FileTokenStore(options.tokens);
@@ -74,8 +73,7 @@ function applications(
     log,
     version,
     tokens,
-    engine,
-    activity,
+    ...process,
     metrics: new HttpMetrics(),
     ...(options.metrics && { moreMetrics: options.metrics }),
   };

@@ -9,10 +9,11 @@ const FIRST_EVENT_MS = 50;
 /**
  * Server-sent events of an operation (reference api.md §7). A fault that comes at once is thrown, so that it can become
  * a status; later ones end the stream with `sse_error`, after which clients resume from the last id. Comments keep the
- * connection alive while nothing happens.
+ * connection alive while nothing happens. `onError` hears of what ended the stream.
  */
 export async function eventStream(
   events: AsyncIterable<OperationEvent>,
+  onError: (error: unknown) => void,
   keepaliveMs: number = limits.eventKeepaliveMs,
 ): Promise<AsyncIterable<Uint8Array>> {
   const iterator = events[Symbol.asyncIterator]();
@@ -23,13 +24,13 @@ export async function eventStream(
     await iterator.return?.();
     throw error;
   }
-  return frames(iterator, first, keepaliveMs);
+  return frames(iterator, first, { onError, keepaliveMs });
 }
 
 async function* frames(
   iterator: AsyncIterator<OperationEvent>,
   first: Promise<IteratorResult<OperationEvent>>,
-  keepaliveMs: number,
+  { onError, keepaliveMs }: { readonly onError: (error: unknown) => void; readonly keepaliveMs: number },
 ): AsyncGenerator<Uint8Array> {
   let next = first;
   try {
@@ -41,7 +42,8 @@ async function* frames(
       next = iterator.next();
     }
   } catch (error) {
-    const reason = isFault(error) ? error.message : 'internal error';
+    onError(error);
+    const reason = isFault(error) ? error.message : 'the stream was interrupted';
     const text = reason.replaceAll(/[\r\n]+/gu, ' ');
     yield Buffer.from(`: stream ended with error, retry since last event id\nevent: sse_error\ndata: ${text}\n\n`);
   } finally {

@@ -20,6 +20,8 @@ export interface Services {
   readonly log: Log;
   readonly tokens?: TokenStore;
   readonly engine?: EngineControl;
+  /** Aborts when the server closes; streams that have no end of their own end then. */
+  readonly closing?: AbortSignal;
 }
 
 /** One request, parsed. */

@@ -3,7 +3,7 @@ import type { ConTree, DoctorReport, GcReport, WhoAmIResponse } from '../../src/
 import { fault } from '../../src/contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../../src/contract/event.ts';
 import type { DirectoryStateEntry, DirectoryStateOffer, File, FileResponse } from '../../src/contract/file.ts';
-import type { ArchiveImportRequest, ImageImportRequest } from '../../src/contract/image.ts';
+import { isTag, type ArchiveImportRequest, type ImageImportRequest } from '../../src/contract/image.ts';
 import { isFinished, type OperationQuery, type OperationResponse } from '../../src/contract/operation.ts';
 import type { ClosableStreamRepr, ExecSpec, InstanceResult, InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { streamBytes } from '../../src/contract/stream.ts';
@@ -12,6 +12,8 @@ import { PROGRAMS, ScriptedLog, ScriptedProcess, type Program } from './scripted
 
 interface ScriptedOperation {
   response: OperationResponse;
+  cancelled: boolean;
+  ended: Promise<void>;
   readonly log: ScriptedLog;
   readonly processes: Map<number, ScriptedProcess>;
 }
@@ -47,6 +49,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
   }
 
   async importImage(request: ImageImportRequest): Promise<{ uuid: string }> {
+    if (typeof request.tag === 'string' && !isTag(request.tag)) throw fault('TAG_INVALID', { tag: request.tag });
     this.imported.push(request);
     const { registry, tag = null, timeout = 300 } = request;
     const metadata = { registry: { url: registry.url }, tag, timeout };
@@ -108,7 +111,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       stderr: { value: '', encoding: 'ascii' as const },
     };
     const operation = this.#open('instance', { ...request, env: request.env ?? {}, result }, parent.image.uuid);
-    void this.#execute(operation, request, parent);
+    operation.ended = this.#execute(operation, request, parent);
     return { uuid: operation.response.uuid };
   }
 
@@ -128,8 +131,9 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     const operation = this.#operation(uuid);
     const { status } = operation.response;
     if (isFinished(status)) throw fault('OPERATION_FINISHED', { operation: uuid, status });
-    this.#finish(operation, 'CANCELLED', null);
+    operation.cancelled = true;
     for (const process of operation.processes.values()) process.kill('KILL');
+    await operation.ended;
   }
 
   async *events(uuid: string, query: EventQuery, signal?: AbortSignal): AsyncGenerator<OperationEvent> {
@@ -221,7 +225,8 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       metadata,
       result: null,
     };
-    const operation = { response, log: new ScriptedLog(), processes: new Map<number, ScriptedProcess>() };
+    const processes = new Map<number, ScriptedProcess>();
+    const operation = { response, cancelled: false, ended: Promise.resolve(), log: new ScriptedLog(), processes };
     this.#operations.set(response.uuid, operation);
     return operation;
   }
@@ -247,6 +252,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     const { metadata } = operation.response;
     if ('result' in metadata)
       operation.response = { ...operation.response, metadata: { ...metadata, result: process.result } };
+    if (operation.cancelled) return this.#finish(operation, 'CANCELLED', null);
     const changed = written.size > parent.files.size;
     const content = { files: written, command: request.command };
     const image = changed ? this.publish(content, parent.image.uuid, operation.response.uuid, null) : parent.image.uuid;

@@ -140,7 +140,8 @@ export class ScriptedProcess {
 
   async #read(): Promise<Buffer | undefined> {
     while (this.#input.length === 0 && !this.#inputEnded) {
-      await Promise.race([this.#inputChanged.promise, this.#signalled.promise]);
+      const killed = await Promise.race([this.#inputChanged.promise, this.#signalled.promise]);
+      if (killed !== undefined) return undefined;
     }
     return this.#input.shift();
   }

@@ -4,6 +4,7 @@ import { OPERATION_STATUSES } from '../../contract/operation.ts';
 import { ExecSpec, ClosableStreamRepr, InstanceSpawnRequest } from '../../contract/run.ts';
 import { authorize } from '../auth.ts';
 import { eventStream } from '../event-stream.ts';
+import { toFault } from '../fault-reply.ts';
 import { choice, flag, integer, PAGE, present, text } from '../params.ts';
 import { empty, json, stream } from '../reply.ts';
 import { pathParameter, route, type Route } from '../route.ts';
@@ -85,13 +86,17 @@ const OPERATIONS: readonly Route[] = [
     query: { follow: flag(), spid: SPID, since: EVENT_ID },
     response: { status: 200, description: 'ok', schema: 'OperationEventStream', mediaType: 'text/event-stream' },
     handle: async (call) => {
-      const { contree, request, signal } = call;
+      const { contree, request, closing } = call;
+      const signal = closing ? AbortSignal.any([call.signal, closing]) : call.signal;
       const operation = operationOf(call);
       const resume = request.headers.get('last-event-id');
       const since = resume === null ? call.query.since : EVENT_ID.read([resume], 'Last-Event-Id');
       await contree.getOperation(operation, signal);
       const events = contree.events(operation, present({ ...call.query, since }), signal);
-      return stream(await eventStream(events), 'text/event-stream');
+      const onError = (error: unknown): void => {
+        if (!signal.aborted) toFault(error, call.log, { operation });
+      };
+      return stream(await eventStream(events, onError), 'text/event-stream');
     },
   }),
 ];

@@ -1,0 +1,100 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request, type IncomingMessage } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { Activity } from '../../src/http/activity.ts';
+import { createApp, type AppOptions } from '../../src/http/app.ts';
+import { OWNER } from '../../src/http/auth.ts';
+import { listen, type Where } from '../../src/http/listen.ts';
+import { SILENT } from '../../src/http/log.ts';
+import { ScriptedContree } from './scripted-contree.ts';
+
+/** A server over a scripted ConTree, and how to speak to it byte by byte. */
+export interface TestServer extends AsyncDisposable {
+  readonly contree: ScriptedContree;
+  readonly address: string;
+  readonly folder: string;
+  readonly activity: Activity;
+  send(method: string, path: string, options?: SendOptions): Promise<Answer>;
+  /** The answer as soon as its headers are there. */
+  open(method: string, path: string, options?: SendOptions): Promise<IncomingMessage>;
+}
+
+export interface SendOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  /** An object is sent as JSON. */
+  readonly body?: string | Uint8Array | object;
+  readonly setHost?: boolean;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingMessage['headers'];
+  readonly text: string;
+  readonly json: unknown;
+}
+
+export async function startServer(
+  options: Partial<AppOptions> & { readonly kind?: 'tcp' | 'unix'; readonly contree?: ScriptedContree } = {},
+): Promise<TestServer> {
+  await using cleanup = new AsyncDisposableStack();
+  const folder = await mkdtemp(join(tmpdir(), 'contree-http-'));
+  cleanup.defer(() => rm(folder, { recursive: true, force: true }));
+  const contree = cleanup.use(options.contree ?? new ScriptedContree());
+  const authentication = { kind: 'fixed', principal: OWNER } as const;
+  const closing = new AbortController();
+  const app = createApp({
+    log: SILENT,
+    version: '1.2.3',
+    authentication,
+    closing: closing.signal,
+    ...options,
+    contree,
+  });
+  const unix: Where = { kind: 'unix', path: join(folder, 'engine.sock') };
+  const where: Where = options.kind === 'unix' ? unix : { kind: 'tcp', host: '127.0.0.1', port: 0 };
+  const activity = new Activity();
+  const { address } = cleanup.use(await listen(app, where, activity));
+  cleanup.defer(() => closing.abort());
+  const owned = cleanup.move();
+  const open: TestServer['open'] = (method, path, send) => openRequest({ address, where }, method, path, send);
+  return {
+    contree,
+    address,
+    folder,
+    activity,
+    open,
+    send: async (method, path, send) => {
+      const response = await open(method, path, send);
+      const body = await text(response);
+      return { status: response.statusCode ?? 0, headers: response.headers, text: body, json: parse(body) };
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function openRequest(
+  { address, where }: { address: string; where: Where },
+  method: string,
+  path: string,
+  { headers = {}, body, setHost }: SendOptions = {},
+): Promise<IncomingMessage> {
+  const { hostname, port } = where.kind === 'unix' ? { hostname: 'localhost', port: '' } : new URL(address);
+  const target = where.kind === 'unix' ? { socketPath: where.path } : { hostname, port };
+  const bytes =
+    body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const sent = request({ ...target, method, path, headers, agent: false, ...(setHost !== undefined && { setHost }) });
+    sent.once('response', resolve).once('error', reject);
+    sent.end(bytes);
+  });
+}
+
+function parse(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    return undefined;
+  }
+}
