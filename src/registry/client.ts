@@ -11,7 +11,7 @@ import { type HttpRequest, type HttpResponse, NetworkError, Transport } from './
 
 /** What the user's settings say about registries. */
 export interface RegistrySettings {
-  /** `host` or `host:port` spoken to over plain http. Loopback registries need not be listed. */
+  /** `host` or `host:port` spoken to over plain http, on any address. Loopback registries need not be listed. */
   readonly insecure?: readonly string[];
   /** `host` or `host:port` that may resolve to a loopback, private or link-local address. */
   readonly allowed?: readonly string[];
@@ -56,7 +56,7 @@ export class RegistryClient implements AsyncDisposable {
   constructor(registry: string, settings: RegistrySettings, credentials: CredentialSource) {
     const { insecure = [], allowed = [], privateByName = true, proxy, ca } = settings;
     const host = apiHost(registry);
-    const guard = new AddressGuard({ named: host, allowed, privateByName });
+    const guard = new AddressGuard({ named: host, allowed: [...allowed, ...insecure], privateByName });
     const plainHttp = (url: URL) => isLoopback(url) || isListed(url, insecure);
     this.registry = registry;
     this.#base = new URL(`${plainHttp(new URL(`http://${host}/`)) ? 'http' : 'https'}://${host}/`);

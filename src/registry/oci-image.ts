@@ -3,16 +3,17 @@ import type { Digest } from './digest.ts';
 
 /** One layer of an OCI image, wherever it comes from. */
 export interface OciLayer {
-  /** Of the bytes as `open` yields them. */
+  /** Of the bytes as `open` yields them; where a source does not state one, the diffID stands here. */
   readonly digest: Digest;
-  /** Of the uncompressed tar. */
-  readonly diffId: Digest;
+  /** Of the uncompressed tar. Only a compressed root filesystem archive does not say. */
+  readonly diffId: Digest | undefined;
   readonly mediaType: string;
   /** Length of the bytes as `open` yields them. */
   readonly bytes: number;
   /**
-   * The layer's bytes, compressed as they are stored. The digest is checked along the way: a reader that got to the end
-   * without an error has the right bytes; what it read before is not to be believed yet. May be opened again.
+   * The layer's bytes, compressed as they are stored. A digest that the source states is checked along the way: a reader
+   * that got to the end without an error has the right bytes; what it read before is not to be believed yet. May be
+   * opened again.
    * Faults: DIGEST_MISMATCH, those of the source.
    */
   open(signal: AbortSignal): AsyncIterable<Uint8Array>;
@@ -38,4 +39,6 @@ export interface OciImage {
   readonly history: readonly OciHistory[];
   /** Bottom first. */
   readonly layers: readonly OciLayer[];
+  /** Layers come over a network: it pays to fetch the next ones while one is being built. */
+  readonly remote: boolean;
 }
