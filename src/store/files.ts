@@ -6,6 +6,7 @@ import { fault } from '../contract/errors.ts';
 import type { File, FileQuery, FileResponse } from '../contract/file.ts';
 import { isUuid } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
+import { defined } from '../std/assert.ts';
 import { Conditions, timestamp, type Database } from './database.ts';
 import { isMissing, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
@@ -45,7 +46,7 @@ export class FileStore {
     try {
       const { sha256, size } = await writing(() => receive(body, path, signal));
       this.#holds.touch(sha256);
-      await rename(path, this.#pathOf(sha256));
+      await rename(path, this.pathOf(sha256));
       return this.#record(sha256, size);
     } finally {
       await rm(path, { force: true });
@@ -87,7 +88,7 @@ export class FileStore {
     if (row === undefined) throw fault('UPLOAD_NOT_FOUND', { file: id });
     const hash = createHash('sha256');
     try {
-      const stream = createReadStream(this.#pathOf(row.sha256), { highWaterMark: 256 * 1024, signal });
+      const stream = createReadStream(this.pathOf(row.sha256), { highWaterMark: 256 * 1024, signal });
       for await (const chunk of stream) {
         hash.update(chunk as Uint8Array);
         yield chunk as Uint8Array;
@@ -104,7 +105,7 @@ export class FileStore {
   async isWhole(sha256: string): Promise<boolean> {
     const row = this.#row(sha256);
     if (row === undefined) return false;
-    const stats = await stat(this.#pathOf(sha256)).catch(() => undefined);
+    const stats = await stat(this.pathOf(sha256)).catch(() => undefined);
     if (stats?.size === row.size) return true;
     this.forget(sha256);
     return false;
@@ -120,10 +121,12 @@ export class FileStore {
   }
 
   usage(): { readonly count: number; readonly bytes: number } {
-    const row = this.#database.get<{ count: number; bytes: number }>(
-      'SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM files',
+    const sql = 'SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM files';
+    const { count, bytes } = defined(
+      this.#database.get<{ count: number; bytes: number }>(sql),
+      'an aggregate has a row',
     );
-    return row ?? { count: 0, bytes: 0 };
+    return { count, bytes };
   }
 
   #row(id: string): FileRow | undefined {
@@ -148,7 +151,8 @@ export class FileStore {
     return { uuid, sha256, size };
   }
 
-  #pathOf(sha256: string): string {
+  /** Where the content is, for readers that need it in another order; `isWhole` tells whether it can be there. */
+  pathOf(sha256: string): string {
     return join(this.#directory, sha256);
   }
 }

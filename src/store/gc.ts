@@ -16,6 +16,8 @@ export interface GcRequest {
   readonly dryRun: boolean;
   /** What uses an image although the database does not know it, for example a running operation. */
   readonly usedBy: (image: string) => string | undefined;
+  /** A file without a row is a leftover of a crash once it is this old; before, it may be just being published. */
+  readonly orphanAgeMs?: number;
   /** Told of each layer file that is about to go, so that nobody keeps it open. */
   readonly onRemove?: (path: string) => Promise<void>;
 }
@@ -34,11 +36,12 @@ interface Sweep {
   files: string[];
   events: number;
   freedBytes: number;
+  /** What would be left. */
+  usage: GcReport['usage'];
 }
 
 /** Key prefix of layers made from injected files: a cache that is worth keeping while it is used. */
 export const INJECTED = 'files:';
-/** A file without a row may be one that is just being published; one this old is a leftover of a crash. */
 const ORPHAN_AGE_MS = 3_600_000;
 const VACUUM_PAGES = 50_000;
 
@@ -63,8 +66,8 @@ export async function collectGarbage(place: GcPlace, request: GcRequest, signal?
     const doomed = [
       ...moveAway(place, place.layers, sweep.layers),
       ...moveAway(place, place.files, sweep.files),
-      ...moveAway(place, place.layers, await orphans(place, 'layers', 'digest')),
-      ...moveAway(place, place.files, await orphans(place, 'files', 'sha256')),
+      ...moveAway(place, place.layers, await orphans(place, 'layers', request)),
+      ...moveAway(place, place.files, await orphans(place, 'files', request)),
     ];
     for (const digest of sweep.layers) await request.onRemove?.(join(place.layers, digest));
     for (const path of doomed) await rm(path, { force: true });
@@ -77,7 +80,7 @@ export async function collectGarbage(place: GcPlace, request: GcRequest, signal?
     files: sweep.files.length,
     events: sweep.events,
     freed_bytes: sweep.freedBytes,
-    usage: spaceUsage(place.database),
+    usage: sweep.usage,
   };
 }
 
@@ -86,11 +89,12 @@ function sweepRows(place: GcPlace, request: GcRequest): Sweep {
   try {
     return database.transaction(
       () => {
-        const sweep: Sweep = { images: 0, layers: [], files: [], events: 0, freedBytes: 0 };
+        const sweep: Sweep = { images: 0, layers: [], files: [], events: 0, freedBytes: 0, usage: [] };
         if (request.layerBytesMax !== undefined) sweepImages(database, request.layerBytesMax, request.usedBy, sweep);
         sweepFiles(place, request.unusedSinceMs, sweep);
         sweepLayers(place, request.unusedSinceMs, sweep);
         sweepOutput(database, request.unusedSinceMs, sweep);
+        sweep.usage = spaceUsage(database);
         if (request.dryRun) throw new DryRun(sweep);
         return sweep;
       },
@@ -177,12 +181,14 @@ function moveAway({ tmp }: GcPlace, directory: string, names: readonly string[])
 }
 
 /** Files that no row names and nobody is about to name. */
-async function orphans(place: GcPlace, table: 'layers' | 'files', column: string): Promise<string[]> {
+async function orphans(place: GcPlace, table: 'layers' | 'files', request: GcRequest): Promise<string[]> {
+  const column = table === 'layers' ? 'digest' : 'sha256';
+  const bornBeforeMs = Date.now() - (request.orphanAgeMs ?? ORPHAN_AGE_MS);
   const names = await readdir(place[table]);
   const old: string[] = [];
   for (const name of names) {
     const stats = await stat(join(place[table], name)).catch(() => undefined);
-    if (stats !== undefined && stats.ctimeMs < Date.now() - ORPHAN_AGE_MS) old.push(name);
+    if (stats !== undefined && stats.ctimeMs <= bornBeforeMs) old.push(name);
   }
   return old.filter(
     (name) =>

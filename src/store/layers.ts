@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
-import { assert } from '../std/assert.ts';
+import { assert, defined } from '../std/assert.ts';
 import type { Database } from './database.ts';
 import { hashFile, isMissing, modificationOf, sync, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
@@ -162,10 +162,12 @@ export class LayerStore {
 
   /** Number of layers and their bytes. */
   usage(): { readonly count: number; readonly bytes: number } {
-    const row = this.#database.get<{ count: number; bytes: number }>(
-      'SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM layers',
+    const sql = 'SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM layers';
+    const { count, bytes } = defined(
+      this.#database.get<{ count: number; bytes: number }>(sql),
+      'an aggregate has a row',
     );
-    return row ?? { count: 0, bytes: 0 };
+    return { count, bytes };
   }
 
   pathOf(digest: string): string {

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { StoredEvent } from '../../src/store/events.ts';
+import { Store } from '../../src/store/store.ts';
+import { openStore, scratch } from './bench.ts';
+
+const COMPLETION = {
+  status: 'SUCCESS',
+  duration_ms: 1,
+  result_image_uuid: null,
+  error: null,
+  image_size_bytes: null,
+} as const;
+
+function operation(store: Store): string {
+  return store.operations.create({ kind: 'instance', request: '{}' });
+}
+
+function output(store: Store, uuid: string, offset: number, text: string): void {
+  store.events.appendOutput(uuid, { spid: 1, stream: 'stdout', offset, bytes: Buffer.from(text) });
+}
+
+function otherOutput(store: Store, uuid: string, offset: number, text: string): void {
+  store.events.appendOutput(uuid, { spid: 2, stream: 'stdout', offset, bytes: Buffer.from(text) });
+}
+
+async function all(events: AsyncIterable<StoredEvent>): Promise<StoredEvent[]> {
+  const found: StoredEvent[] = [];
+  for await (const event of events) found.push(event);
+  return found;
+}
+
+const brief = (event: StoredEvent): unknown[] =>
+  'bytes' in event ? [event.id, event.type, event.offset, Buffer.from(event.bytes).toString()] : [event.id, event.type];
+
+test('events are numbered from 0 per operation, and what a stream writes at once is one event', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const [first, second] = [operation(store), operation(store)];
+  store.events.append(first, 0, 'shutdown', { stopped_at: 'now', reason: 'test' });
+  output(store, first, 0, 'ab');
+  output(store, first, 2, 'cd');
+  output(store, second, 0, 'x');
+  store.events.append(first, 0, 'shutdown', { stopped_at: 'now', reason: 'test' });
+  output(store, first, 4, 'ef');
+  otherOutput(store, first, 0, 'gh');
+  assert.deepEqual(store.events.page(first, -1).map(brief), [
+    [0, 'shutdown'],
+    [1, 'stdout', 0, 'abcd'],
+    [2, 'shutdown'],
+    [3, 'stdout', 4, 'ef'],
+    [4, 'stdout', 0, 'gh'],
+  ]);
+  assert.deepEqual(store.events.page(second, -1).map(brief), [[0, 'stdout', 0, 'x']]);
+  assert.deepEqual(store.events.page(first, 3).map(brief), [[4, 'stdout', 0, 'gh']]);
+});
+
+test('a log goes on with the next number after the store was opened again', async () => {
+  await using place = await scratch();
+  const first = await Store.open(place.path);
+  const uuid = operation(first);
+  output(first, uuid, 0, 'a');
+  await first[Symbol.asyncDispose]();
+  await using second = await Store.open(place.path);
+  second.events.append(uuid, 0, 'completion', COMPLETION);
+  assert.deepEqual(second.events.page(uuid, -1).map(brief), [
+    [0, 'stdout', 0, 'a'],
+    [1, 'completion'],
+  ]);
+});
+
+test('followers see every event once, in order, and end with the completion', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  const count = 1_000;
+  const followers = [-1, -1, 500].map((since) => all(store.events.read(uuid, since, true)));
+  for (let id = 0; id < count; id += 1) {
+    store.events.append(uuid, 0, 'shutdown', { stopped_at: String(id), reason: 'test' });
+    if (id % 100 === 0) await new Promise(setImmediate);
+  }
+  store.events.append(uuid, 0, 'completion', COMPLETION);
+  const [left, right, late] = await Promise.all(followers);
+  assert.deepEqual(
+    left?.map(({ id }) => id),
+    Array.from({ length: count + 1 }, (_, id) => id),
+  );
+  assert.deepEqual(right, left);
+  assert.deepEqual(late, left?.slice(501));
+  assert.deepEqual(await all(store.events.read(uuid, -1, true)), left, 'replay is the same as following');
+  assert.deepEqual(await all(store.events.read(uuid, count - 1, false)), left?.slice(count));
+});
+
+test('a follower ends when its signal does, and leaves nothing behind', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  const stop = new AbortController();
+  const following = all(store.events.read(uuid, -1, true, stop.signal));
+  output(store, uuid, 0, 'a');
+  stop.abort(new Error('enough'));
+  await assert.rejects(following, /enough/u);
+  await assert.rejects(all(store.events.read(uuid, -1, true, stop.signal)), /enough/u);
+  output(store, uuid, 1, 'b');
+  assert.deepEqual(store.events.page(uuid, -1).map(brief), [[0, 'stdout', 0, 'ab']]);
+});
+
+test('closing the store ends its followers', async () => {
+  const bench = await openStore();
+  const uuid = operation(bench.store);
+  const following = all(bench.store.events.read(uuid, -1, true));
+  const ended = assert.rejects(following, { code: 'ENGINE_UNAVAILABLE' });
+  await bench[Symbol.asyncDispose]();
+  await ended;
+});
+
+test('ofProcess() gives one process, its output up to a bound', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  for (let at = 0; at < 10; at += 1) {
+    output(store, uuid, at * 3, 'abc');
+    otherOutput(store, uuid, at * 3, 'xyz');
+  }
+  assert.deepEqual(store.events.ofProcess(uuid, 1, 7).map(brief), [
+    [0, 'stdout', 0, 'abc'],
+    [2, 'stdout', 3, 'abc'],
+    [4, 'stdout', 6, 'abc'],
+  ]);
+});

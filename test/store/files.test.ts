@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isFault } from '../../src/contract/errors.ts';
+import type { DirectoryStateEntry } from '../../src/contract/file.ts';
+import { collect } from '../../src/std/bytes.ts';
+import { body, openStore } from './bench.ts';
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+const signal = (): AbortSignal => AbortSignal.timeout(5_000);
+
+test('write() keeps one file per content', async () => {
+  await using bench = await openStore();
+  const { files } = bench.store;
+  const first = await files.write(body('he', 'llo'));
+  assert.deepEqual(first, { uuid: first.uuid, sha256: sha256('hello'), size: 5 });
+  assert.deepEqual(await files.write(body('hello')), first);
+  const empty = await files.write(body());
+  assert.equal(empty.size, 0);
+  assert.equal((await collect(files.open(first.uuid, signal()), 100)).toString(), 'hello');
+  assert.equal((await collect(files.open(empty.sha256, signal()), 100)).length, 0);
+  assert.deepEqual(
+    files.list({}).map(({ uuid }) => uuid),
+    [empty.uuid, first.uuid],
+  );
+  assert.equal(files.find('no such id'), undefined);
+});
+
+test('a body that fails leaves nothing', async () => {
+  await using bench = await openStore();
+  async function* broken(): AsyncIterable<Uint8Array> {
+    yield Buffer.from('half');
+    throw new Error('the client went away');
+  }
+  await assert.rejects(bench.store.files.write(broken()), /went away/u);
+  assert.deepEqual(await readdir(bench.store.tmp), []);
+  assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
+});
+
+test('a file that is torn or gone is noticed when it is used, forgotten, and taken again', async () => {
+  await using bench = await openStore();
+  const { files, states } = bench.store;
+  for (const harm of [
+    (path: string) => truncate(path, 1),
+    (path: string) => rm(path),
+    (path: string) => writeFile(path, 'HELLO'),
+  ]) {
+    const { sha256: digest } = await files.write(body('hello'));
+    const offer = await states.offer([{ path: '/x', sha256: digest, mode: 0o644 }]);
+    await harm(join(bench.directory, 'files', digest));
+    await assert.rejects(collect(files.open(digest, signal()), 100), (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
+    assert.equal(files.find(digest), undefined);
+    assert.throws(
+      () => states.get(offer.state!.id),
+      (error) => isFault(error, 'DIRECTORY_STATE_NOT_FOUND'),
+      'a state is nothing without its files',
+    );
+  }
+});
+
+test('offer() says what is missing, then makes the state, once per content', async () => {
+  await using bench = await openStore();
+  const { files, states } = bench.store;
+  const entries: DirectoryStateEntry[] = [
+    { path: '/app', mode: 0o755 },
+    { path: '/app/a', sha256: sha256('a'), mode: 0o644, mtime: 1_700_000_000 },
+    { path: '/app/link', symlink_to: 'a', mode: 0o777 },
+    { path: '/app/b', sha256: sha256('b'), mode: 0o644 },
+  ];
+  await files.write(body('a'));
+  assert.deepEqual(await states.offer(entries), { missing: [sha256('b')] });
+  await files.write(body('b'));
+  const { state, missing } = await states.offer(entries);
+  assert.deepEqual(missing, []);
+  assert.deepEqual([state?.entries, state?.bytes], [4, 2]);
+  assert.equal((await states.offer(entries.toReversed())).state?.id, state?.id);
+  assert.deepEqual(
+    states.get(state!.id).entries.map(({ path }) => path),
+    ['/app', '/app/a', '/app/b', '/app/link'],
+  );
+  const changed = await states.offer(entries.map((entry) => ({ ...entry, mode: 0o600 })));
+  assert.notEqual(changed.state?.id, state?.id);
+});
+
+test('offer() asks again for a file that lost its bytes', async () => {
+  await using bench = await openStore();
+  const { files, states } = bench.store;
+  const { sha256: digest } = await files.write(body('content'));
+  await truncate(join(bench.directory, 'files', digest), 2);
+  assert.deepEqual(await states.offer([{ path: '/x', sha256: digest, mode: 0o644 }]), { missing: [digest] });
+});
+
+test('offer() refuses entries that cannot be injected', async () => {
+  await using bench = await openStore();
+  const bad: Partial<DirectoryStateEntry>[] = [
+    { path: 'relative' },
+    { path: '/a/../b' },
+    { path: '/a//b' },
+    { path: '/a/' },
+    { path: '/a\0b' },
+    { path: `/${'x'.repeat(256)}` },
+    { path: `/${'x/'.repeat(3_000)}x` },
+    { path: '/a', sha256: sha256('x'), symlink_to: 'b' },
+    { path: '/a', symlink_to: '' },
+    { path: '/a', sha256: '../../etc/passwd' },
+  ];
+  for (const entry of bad) {
+    await assert.rejects(
+      bench.store.states.offer([{ path: '/x', mode: 0o644, ...entry }]),
+      (error) => isFault(error, 'PATH_INVALID', 'UPLOAD_NOT_FOUND'),
+      JSON.stringify(entry).slice(0, 80),
+    );
+  }
+  const twice = { path: '/x', mode: 0o644 };
+  await assert.rejects(bench.store.states.offer([twice, twice]), (error) => isFault(error, 'PATH_INVALID'));
+});

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { chmod, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isFault } from '../../src/contract/errors.ts';
+import type { Store } from '../../src/store/store.ts';
+import type { DamagedLayer } from '../../src/store/layers.ts';
+import { addImage, addLayer, openStore } from './bench.ts';
+
+async function damaged(store: Store): Promise<DamagedLayer[]> {
+  const found: DamagedLayer[] = [];
+  for await (const layer of store.layers.verify(AbortSignal.timeout(10_000))) found.push(layer);
+  return found;
+}
+
+/** Changes one bit, and puts the times back so that only hashing can tell. */
+async function flipBit(path: string): Promise<void> {
+  const bytes = await readFile(path);
+  bytes[100]! ^= 1;
+  await chmod(path, 0o644);
+  await writeFile(path, bytes);
+}
+
+test('the same content is one layer, found by digest and by what it was made from', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const first = await addLayer(store, 'same', 'oci:sha256:aa');
+  const second = await addLayer(store, 'same', 'oci:sha256:bb');
+  assert.deepEqual(second, first);
+  assert.deepEqual(store.layers.usage(), { count: 1, bytes: 4096 });
+  assert.deepEqual(store.layers.find(first.digest), first);
+  assert.deepEqual(store.layers.findByChain('sha256:aa'), first);
+  assert.deepEqual(store.layers.findByChain('sha256:bb'), first);
+  assert.equal(store.layers.findByChain('sha256:cc'), undefined);
+  assert.equal(store.layers.find('0'.repeat(64)), undefined);
+  assert.deepEqual(await readdir(store.tmp), []);
+});
+
+test('a layer that was written to is hashed before it is served, and not served when damaged', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const image = await addImage(store);
+  const digest = image.layers[0]!;
+  const { path } = await store.layers.file(digest);
+  await utimes(path, 1, 1);
+  assert.equal((await store.layers.file(digest)).path, path, 'touched but whole');
+  await flipBit(path);
+  await assert.rejects(store.layers.file(digest), (error) => isFault(error, 'STORE_CORRUPT'));
+  await assert.rejects(store.layers.file(digest), (error) => isFault(error, 'STORE_CORRUPT'), 'remembered');
+  assert.equal(store.layers.find(digest), undefined);
+});
+
+test('verify() names what is damaged and who needs it; publishing the content again heals it', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const image = await addImage(store);
+  const other = await addLayer(store, 'other', 'oci:sha256:other');
+  assert.deepEqual(await damaged(store), []);
+  await rm(store.layers.pathOf(image.layers[0]!));
+  await flipBit(store.layers.pathOf(other.digest));
+  const found = (await damaged(store)).toSorted((left, right) => left.images.length - right.images.length);
+  assert.deepEqual(
+    found.map(({ digest, images }) => [digest, images]),
+    [
+      [other.digest, []],
+      [image.layers[0], [image.uuid]],
+    ],
+  );
+  assert.match(found[0]!.reason, /its content has digest/u);
+  assert.equal(found[1]!.reason, 'the file is missing');
+  assert.equal(store.layers.findByChain('sha256:other'), undefined, 'an import makes it again');
+  await addLayer(store, 'other');
+  assert.equal((await store.layers.file(other.digest)).bytes, 4096);
+  assert.equal((await damaged(store)).length, 1);
+});
+
+test('what is staged and not published leaves nothing', async () => {
+  await using bench = await openStore();
+  {
+    await using staged = bench.store.layers.stage();
+    await writeFile(staged.path, 'half');
+    assert.equal((await readdir(bench.store.tmp)).length, 1);
+  }
+  assert.deepEqual(await readdir(bench.store.tmp), []);
+  assert.deepEqual(await readdir(join(bench.directory, 'layers')), []);
+});
