@@ -3,15 +3,18 @@ import { fault } from '../contract/errors.ts';
 const NOTHING = Buffer.alloc(0);
 
 /**
- * Takes exact numbers of bytes out of a stream of chunks, in place where a chunk holds them all. What is returned is
- * valid until the next call.
+ * Takes exact numbers of bytes out of a stream of chunks, in place where a chunk holds them all: what is returned is
+ * valid as long as the stream's chunks are.
  */
 export class ByteSource {
   readonly #chunks: AsyncIterator<Uint8Array>;
+  readonly #format: string;
   #chunk: Buffer = NOTHING;
 
-  constructor(stream: AsyncIterable<Uint8Array>) {
+  /** `format` is what the bytes should be, for messages. */
+  constructor(stream: AsyncIterable<Uint8Array>, format: string) {
     this.#chunks = stream[Symbol.asyncIterator]();
+    this.#format = format;
   }
 
   /** Exactly `bytes`, if the current chunk holds them; undefined says nothing about the stream. */
@@ -31,7 +34,7 @@ export class ByteSource {
     while (done < bytes) {
       const part = await this.takeSome(bytes - done);
       if (part === undefined && done === 0) return undefined;
-      if (part === undefined) throw fault('LAYER_MALFORMED', { reason: 'tar: the archive is cut off' });
+      if (part === undefined) throw this.#cutOff();
       taken.set(part, done);
       done += part.length;
     }
@@ -51,14 +54,25 @@ export class ByteSource {
   async skip(bytes: number): Promise<void> {
     let rest = bytes;
     while (rest > 0) {
-      const part = await this.takeSome(rest);
-      if (part === undefined) throw fault('LAYER_MALFORMED', { reason: 'tar: the archive is cut off' });
-      rest -= part.length;
+      rest -= (await this.needSome(rest)).length;
     }
   }
 
-  /** Tells the stream that nobody reads on. */
-  async close(): Promise<void> {
-    await this.#chunks.return?.();
+  /** As `take`, where the end of the stream is LAYER_MALFORMED too. */
+  async need(bytes: number): Promise<Buffer> {
+    const taken = await this.take(bytes);
+    if (taken === undefined) throw this.#cutOff();
+    return taken;
+  }
+
+  /** As `takeSome`, where the end of the stream is LAYER_MALFORMED. */
+  async needSome(bytesMax: number): Promise<Buffer> {
+    const taken = await this.takeSome(bytesMax);
+    if (taken === undefined) throw this.#cutOff();
+    return taken;
+  }
+
+  #cutOff(): Error {
+    return fault('LAYER_MALFORMED', { reason: `${this.#format}: the data is cut off` });
   }
 }

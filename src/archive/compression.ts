@@ -1,24 +1,22 @@
-import { Readable } from 'node:stream';
+import type { Transform } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { fault } from '../contract/errors.ts';
+import { isSkippable, ZSTD_MAGIC, zstdFrames } from './zstd-frames.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 const SNIFF_BYTES = 4;
-/** zstd: a frame, or a skippable frame (0x184D2A5?) as zstd:chunked layers have. */
-const ZSTD_MAGIC = 0xfd2fb528;
-const ZSTD_SKIPPABLE = 0x184d2a50;
 
 /**
  * The plain bytes of a gzip, zstd or plain stream, told apart by their first bytes. At most `bytesMax` come out, more is
- * LAYER_LIMIT. Truncation, damage and garbage behind the last member are LAYER_MALFORMED.
+ * LAYER_LIMIT. Truncation, damage and garbage behind the last member are LAYER_MALFORMED. The source is read to its end
+ * even where the compressed data ends before, because sources check their digest there.
  */
 export async function* decompress(source: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Uint8Array> {
   const chunks = source[Symbol.asyncIterator]();
   try {
     const head = await readHead(chunks);
-    const rest = prepend(head, chunks);
     let bytes = 0;
-    for await (const chunk of decode(head, rest)) {
+    for await (const chunk of decode(head, prepend(head, chunks))) {
       bytes += chunk.length;
       if (bytes > bytesMax) throw fault('LAYER_LIMIT', { what: 'bytes', limit: bytesMax });
       yield chunk;
@@ -28,44 +26,51 @@ export async function* decompress(source: AsyncIterable<Uint8Array>, bytesMax: n
   }
 }
 
-async function* decode(head: Buffer, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const decoder = decoderFor(head);
-  if (decoder === undefined) {
-    yield* source;
-    return;
-  }
+function decode(head: Buffer, source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  if (head.length >= 2 && head.readUInt16BE(0) === 0x1f8b)
+    return through(createGunzip({ chunkSize: CHUNK_BYTES }), source);
+  const magic = head.length < SNIFF_BYTES ? 0 : head.readUInt32LE(0);
+  if (magic !== ZSTD_MAGIC && !isSkippable(magic)) return source;
+  return through(createZstdDecompress({ chunkSize: CHUNK_BYTES }), zstdFrames(source));
+}
+
+async function* through(decoder: Transform, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   // The source fails for its own reasons (network, guest); only what the decoder says is about the bytes.
-  let sourceFailed: { readonly error: unknown } | undefined;
-  const watched = Readable.from(
-    (async function* () {
-      try {
-        yield* source;
-      } catch (error) {
-        sourceFailed = { error };
-        throw error;
-      }
-    })(),
-    { objectMode: true, highWaterMark: 2 },
-  );
-  watched.on('error', (error) => decoder.destroy(error));
-  watched.pipe(decoder);
+  let sourceFailure: Error | undefined;
+  const feeding = feed(decoder, source).catch((error: unknown) => {
+    sourceFailure = error instanceof Error ? error : new Error(String(error));
+    decoder.destroy(sourceFailure);
+  });
   try {
     for await (const chunk of decoder) yield chunk as Buffer;
   } catch (error) {
-    if (sourceFailed !== undefined) throw sourceFailed.error;
+    if (sourceFailure !== undefined) throw sourceFailure;
     throw fault('LAYER_MALFORMED', { reason: `compressed data: ${(error as Error).message}` }, { cause: error });
   } finally {
-    watched.destroy();
     decoder.destroy();
+    await feeding;
   }
+  if (sourceFailure !== undefined) throw sourceFailure;
 }
 
-function decoderFor(head: Buffer) {
-  if (head.length >= 2 && head.readUInt16BE(0) === 0x1f8b) return createGunzip({ chunkSize: CHUNK_BYTES });
-  if (head.length < SNIFF_BYTES) return undefined;
-  const magic = head.readUInt32LE(0);
-  const zstd = magic === ZSTD_MAGIC || (magic & 0xffff_fff0) >>> 0 === ZSTD_SKIPPABLE;
-  return zstd ? createZstdDecompress({ chunkSize: CHUNK_BYTES }) : undefined;
+/** Writes the source into the decoder; what follows the end of the compressed data (zeros) is read and dropped. */
+async function feed(decoder: Transform, source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of source) {
+    if (decoder.readableEnded) continue;
+    if (decoder.destroyed) return;
+    if (!decoder.write(chunk)) await oneOf(decoder, ['drain', 'end', 'close']);
+  }
+  if (!decoder.destroyed) decoder.end();
+}
+
+function oneOf(decoder: Transform, events: readonly string[]): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      for (const event of events) decoder.off(event, settle);
+      resolve();
+    };
+    for (const event of events) decoder.on(event, settle);
+  });
 }
 
 async function readHead(chunks: AsyncIterator<Uint8Array>): Promise<Buffer> {

@@ -58,7 +58,7 @@ export class TarReader {
   #ended = false;
 
   constructor(stream: AsyncIterable<Uint8Array>) {
-    this.#source = new ByteSource(stream);
+    this.#source = new ByteSource(stream, 'tar');
   }
 
   /** The next member, or undefined after the end mark. Skips what was not read of the one before. */
@@ -76,11 +76,10 @@ export class TarReader {
     }
   }
 
-  /** Content of the current member; once, before the next `next`. A chunk is valid until the following one. */
+  /** Content of the current member; once, before the next `next`. */
   async *content(): AsyncGenerator<Uint8Array> {
     while (this.#contentBytes > 0) {
-      const chunk = await this.#source.takeSome(this.#contentBytes);
-      if (chunk === undefined) throw malformed('the archive ends inside an entry');
+      const chunk = await this.#source.needSome(this.#contentBytes);
       this.#contentBytes -= chunk.length;
       yield chunk;
     }
@@ -110,8 +109,7 @@ export class TarReader {
     if (header.size < 0 || header.size > limits.paxHeaderBytesMax) {
       throw fault('LAYER_LIMIT', { what: 'bytes of an extended header', limit: limits.paxHeaderBytesMax });
     }
-    const body = await this.#source.take(header.size);
-    if (body === undefined) throw malformed('the archive ends inside an extended header');
+    const body = await this.#source.need(header.size);
     await this.#source.skip(paddingOf(header.size));
     if (header.flag === 'L' || header.flag === 'K') {
       const zero = body.indexOf(0);
