@@ -6,6 +6,7 @@ import {
   type FileItem,
   type ReadRange,
 } from '../contract/index.ts';
+import { packTree } from '../archive/pack.ts';
 import type { Tree, TreeNode } from '../archive/tree.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { pathFromText, textFromPath } from '../std/path-text.ts';
@@ -39,6 +40,22 @@ export async function openFile(tree: Tree, path: string, range: ReadRange = {}):
   if (node.type !== 'file') throw fault('NOT_A_FILE', { path, type: wordFor(node) });
   const { offset = 0, length = node.size } = range;
   return { path, size: node.size, body: tree.stream(node, Math.min(offset, node.size), length) };
+}
+
+/** PAX tar of what is at the path and all below it; members are named from the image's root. Faults as `Tree.resolve`. */
+export async function archive(tree: Tree, path: string): Promise<AsyncIterable<Uint8Array>> {
+  const node = await resolve(tree, path);
+  return packTree(tree, node, lexicalPath(pathFromText(path)));
+}
+
+/** The path without `.`, `..` and empty parts: what members are called must not lead out of where they are unpacked. */
+function lexicalPath(path: ByteString): ByteString {
+  const names: ByteString[] = [];
+  for (const name of path.split('/')) {
+    if (name === '..') names.pop();
+    else if (name !== '' && name !== '.') names.push(name);
+  }
+  return names.join('/');
 }
 
 /** The node at a path given as text; faults name the path as it was given. */

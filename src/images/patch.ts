@@ -1,0 +1,128 @@
+const CONTEXT_LINES = 3;
+/** More changed lines than this are shown as one replacement: the search for the shortest script is quadratic in them. */
+const EDITS_MAX = 1_000;
+const LINES_MAX = 20_000;
+
+/** What a line of the script says: kept in both, or only in the old or new text. */
+interface Edit {
+  readonly sign: ' ' | '-' | '+';
+  readonly text: string;
+}
+
+/** Unified diff of two texts, as `diff -u` and `patch` have it; undefined when one of them is not UTF-8 text. */
+export function unifiedPatch(path: string, before: Buffer, after: Buffer): string | undefined {
+  const [old, young] = [linesOf(before), linesOf(after)];
+  if (old === undefined || young === undefined) return undefined;
+  const hunks = hunksOf(scriptOf(old, young));
+  return hunks.length === 0 ? undefined : [`--- a${path}`, `+++ b${path}`, ...hunks, ''].join('\n');
+}
+
+/** Lines without their ends; undefined for what is no text. A last line without an end is marked as `diff` marks it. */
+function linesOf(bytes: Buffer): string[] | undefined {
+  if (bytes.includes(0)) return undefined;
+  const text = bytes.toString('utf8');
+  if (!Buffer.from(text, 'utf8').equals(bytes)) return undefined;
+  const lines = text.split('\n');
+  const last = lines.pop() ?? '';
+  if (last !== '') lines.push(`${last}\n\\ No newline at end of file`);
+  return lines.length > LINES_MAX ? undefined : lines;
+}
+
+function scriptOf(old: readonly string[], young: readonly string[]): Edit[] {
+  let start = 0;
+  while (start < old.length && start < young.length && old[start] === young[start]) start += 1;
+  let end = 0;
+  while (end < old.length - start && end < young.length - start && old.at(-1 - end) === young.at(-1 - end)) end += 1;
+  const middle = shortestScript(old.slice(start, old.length - end), young.slice(start, young.length - end));
+  const kept = (text: string): Edit => ({ sign: ' ', text });
+  return [...old.slice(0, start).map(kept), ...middle, ...old.slice(old.length - end).map(kept)];
+}
+
+/** E. Myers, An O(ND) difference algorithm, 1986: the furthest point on each diagonal for ever more edits. */
+function shortestScript(old: readonly string[], young: readonly string[]): Edit[] {
+  const editsMax = Math.min(EDITS_MAX, old.length + young.length);
+  const centre = editsMax + 1;
+  const furthest = new Int32Array(2 * centre + 1);
+  /** `furthest` around its centre as it was before each step; `trace[n]` has the centre at `n + 1`. */
+  const trace: Int32Array[] = [];
+  for (let edits = 0; edits <= editsMax; edits++) {
+    trace.push(furthest.slice(centre - edits - 1, centre + edits + 2));
+    for (let diagonal = -edits; diagonal <= edits; diagonal += 2) {
+      const previous = previousDiagonal(furthest, centre, diagonal, edits);
+      let x = (furthest[centre + previous] ?? 0) + (previous < diagonal ? 1 : 0);
+      while (x < old.length && x - diagonal < young.length && old[x] === young[x - diagonal]) x += 1;
+      furthest[centre + diagonal] = x;
+      if (x >= old.length && x - diagonal >= young.length) return backtrack(trace, old, young);
+    }
+  }
+  return replacement(old, young);
+}
+
+/** The diagonal from which the next step onto `diagonal` gets furthest. */
+function previousDiagonal(furthest: Int32Array, centre: number, diagonal: number, edits: number): number {
+  if (diagonal === -edits) return diagonal + 1;
+  if (diagonal === edits) return diagonal - 1;
+  const [below, above] = [furthest[centre + diagonal - 1] ?? 0, furthest[centre + diagonal + 1] ?? 0];
+  return below < above ? diagonal + 1 : diagonal - 1;
+}
+
+function backtrack(trace: readonly Int32Array[], old: readonly string[], young: readonly string[]): Edit[] {
+  const script: Edit[] = [];
+  let [x, y] = [old.length, young.length];
+  for (const [edits, furthest] of [...trace.entries()].toReversed()) {
+    const previous = previousDiagonal(furthest, edits + 1, x - y, edits);
+    const fromX = edits === 0 ? 0 : (furthest[edits + 1 + previous] ?? 0);
+    const fromY = edits === 0 ? 0 : fromX - previous;
+    while (x > fromX && y > fromY) {
+      script.push({ sign: ' ', text: old[--x] ?? '' });
+      y -= 1;
+    }
+    if (edits === 0) break;
+    if (x === fromX) script.push({ sign: '+', text: young[--y] ?? '' });
+    else script.push({ sign: '-', text: old[--x] ?? '' });
+  }
+  return script.toReversed();
+}
+
+function replacement(old: readonly string[], young: readonly string[]): Edit[] {
+  return [...old.map((text): Edit => ({ sign: '-', text })), ...young.map((text): Edit => ({ sign: '+', text }))];
+}
+
+/** Groups changes that lie near each other, with the lines around them. */
+function hunksOf(script: readonly Edit[]): string[] {
+  const hunks: string[] = [];
+  let [oldLine, youngLine] = [1, 1];
+  let at = 0;
+  while (at < script.length) {
+    const first = script.findIndex((edit, index) => index >= at && edit.sign !== ' ');
+    if (first < 0) break;
+    const start = Math.max(at, first - CONTEXT_LINES);
+    const end = endOfHunk(script, first);
+    oldLine += start - at;
+    youngLine += start - at;
+    const edits = script.slice(start, end);
+    const oldCount = edits.filter(({ sign }) => sign !== '+').length;
+    const youngCount = edits.filter(({ sign }) => sign !== '-').length;
+    const header = `@@ -${rangeOf(oldLine, oldCount)} +${rangeOf(youngLine, youngCount)} @@`;
+    hunks.push([header, ...edits.map(({ sign, text }) => sign + text)].join('\n'));
+    oldLine += oldCount;
+    youngLine += youngCount;
+    at = end;
+  }
+  return hunks;
+}
+
+/** After the last change that is followed by too many kept lines to go on. */
+function endOfHunk(script: readonly Edit[], first: number): number {
+  let lastChange = first;
+  for (let at = first; at < script.length && at - lastChange <= 2 * CONTEXT_LINES; at++) {
+    if (script[at]?.sign !== ' ') lastChange = at;
+  }
+  return Math.min(script.length, lastChange + CONTEXT_LINES + 1);
+}
+
+/** `diff` writes `5` for one line and names the line before an empty range. */
+function rangeOf(line: number, count: number): string {
+  if (count === 1) return `${line}`;
+  return count === 0 ? `${line - 1},0` : `${line},${count}`;
+}
