@@ -19,13 +19,12 @@ export interface PullRequest {
 }
 
 /**
- * Asks what a reference stands for now, without fetching it: the answer does not count as a pull at registries that
- * ration them. Undefined when the registry does not say. Faults: as `openImage`.
+ * Asks what a reference stands for now, and whether we may have it, without fetching it: the answer does not count as a
+ * pull at registries that ration them. Undefined when the registry does not say. Faults: as `openImage`.
  */
 export async function findDigest({ client, reference }: PullRequest, signal: AbortSignal): Promise<Digest | undefined> {
-  if (reference.digest !== undefined) return reference.digest;
   const answer = await ask(client, reference, { method: 'HEAD', name: manifestName(reference) }, signal);
-  return statedDigest(answer);
+  return reference.digest ?? statedDigest(answer);
 }
 
 /**

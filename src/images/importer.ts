@@ -1,0 +1,99 @@
+import { fault } from '../contract/errors.ts';
+import type { ArchiveImportRequest, ImageImportRequest } from '../contract/image.ts';
+import { RegistryClient, type RegistrySettings } from '../registry/client.ts';
+import { credentialLadder, type CredentialPlaces } from '../registry/credential-ladder.ts';
+import type { Digest } from '../registry/digest.ts';
+import { formatPlatform, hostPlatform, type Platform } from '../registry/platform.ts';
+import { findDigest, openImage } from '../registry/pull.ts';
+import { formatReference, parseReference } from '../registry/reference.ts';
+import type { Store } from '../store/store.ts';
+import { importImage, type ImportedImage } from './import.ts';
+import { openArchive } from './import-archive.ts';
+import { progressLines } from './import-progress.ts';
+
+export interface ImporterOptions {
+  readonly registries: RegistrySettings;
+  /** Where credentials are looked up when a request brings none. */
+  readonly credentials: Omit<CredentialPlaces, 'given'>;
+  /** Default: what this machine runs. */
+  readonly platform?: Platform;
+}
+
+/** What an import works on and reports to. */
+export interface ImporterContext {
+  /** Held by the caller until something refers to the layers. */
+  readonly store: Store;
+  /** One line for people. */
+  readonly progress: (line: string) => void;
+}
+
+const REMEMBERED_MAX = 1_000;
+
+/** Imports what requests name, with the settings of this installation. */
+export class Importer {
+  readonly #options: ImporterOptions;
+  /** Images by source digest, so that an unchanged one needs a single question to its registry. */
+  readonly #remembered = new Map<string, ImportedImage>();
+
+  constructor(options: ImporterOptions) {
+    this.#options = options;
+  }
+
+  /** Faults: REFERENCE_INVALID, those of `openImage` and `importImage`. */
+  async fromRegistry(
+    { url, credentials: given }: ImageImportRequest['registry'],
+    { store, progress }: ImporterContext,
+    signal: AbortSignal,
+  ): Promise<ImportedImage> {
+    const { registries, credentials: places, platform = hostPlatform() } = this.#options;
+    const reference = parseReference(url);
+    const credentials = credentialLadder({ ...places, ...(given === undefined ? {} : { given: defined(given) }) });
+    await using client = new RegistryClient(reference.registry, registries, credentials);
+    progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
+    const digest = await findDigest({ client, reference }, signal);
+    const unchanged = digest === undefined ? undefined : this.#recall(store, digest);
+    if (unchanged !== undefined) {
+      progress('unchanged since the last import');
+      return { ...unchanged, reference: formatReference(reference) };
+    }
+    const image = await openImage({ client, reference, platform }, signal);
+    const imported = await importImage(store, image, progressLines(progress), signal);
+    this.#remember(imported);
+    return imported;
+  }
+
+  /** Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
+  async fromArchive(
+    { file, name, reference }: ArchiveImportRequest,
+    { store, progress }: ImporterContext,
+    signal: AbortSignal,
+  ): Promise<ImportedImage> {
+    const { sha256, size } = store.files.get(file);
+    if (!(await store.files.isWhole(sha256))) throw fault('UPLOAD_NOT_FOUND', { file });
+    const shown = name ?? file;
+    progress(`reading ${shown}`);
+    const { platform = hostPlatform() } = this.#options;
+    const digest: Digest = `sha256:${sha256}`;
+    const source = { path: store.files.pathOf(sha256), bytes: size, digest, name: shown, reference, platform };
+    await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
+    return await importImage(store, image, progressLines(progress), signal);
+  }
+
+  /** The image of a source digest, if the store still has all of it. */
+  #recall({ layers: store }: Store, digest: Digest): ImportedImage | undefined {
+    const known = this.#remembered.get(digest);
+    return known?.layers.every((layer) => store.find(layer) !== undefined) === true ? known : undefined;
+  }
+
+  #remember(image: ImportedImage): void {
+    this.#remembered.delete(image.sourceDigest);
+    this.#remembered.set(image.sourceDigest, image);
+    const [oldest] = this.#remembered.keys();
+    if (this.#remembered.size > REMEMBERED_MAX && oldest !== undefined) this.#remembered.delete(oldest);
+  }
+}
+
+/** Without the members that are undefined. */
+function defined({ username, password }: { username?: string | undefined; password?: string | undefined }) {
+  return { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) };
+}
