@@ -19,5 +19,5 @@ export function maskEnv<Value extends string | null>(
 
 /** A URL without the user and password that somebody put into it. */
 export function maskUrl(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/@]*@/iu, '$1');
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/@]*@(?!sha\d+:)/iu, '$1');
 }

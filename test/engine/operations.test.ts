@@ -1,0 +1,326 @@
+import assert from 'node:assert/strict';
+import { cp } from 'node:fs/promises';
+import { test } from 'node:test';
+import { isFault } from '../../src/contract/errors.ts';
+import { FakeDriver } from '../../src/sandbox/fake/driver.ts';
+import { Store } from '../../src/store/store.ts';
+import { scratch } from '../store/bench.ts';
+import {
+  collectEvents,
+  finished,
+  followed,
+  openEngine,
+  resultOf,
+  run,
+  script,
+  seen,
+  startEngine,
+  stdoutOf,
+} from './bench.ts';
+
+/** A door that boots wait at until it is opened. */
+function gate(): {
+  readonly wait: (signal: AbortSignal) => Promise<void>;
+  readonly open: () => void;
+  readonly waiting: () => number;
+} {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let waiting = 0;
+  const wait = async (signal: AbortSignal): Promise<void> => {
+    waiting += 1;
+    await new Promise<void>((pass, stop) => {
+      signal.addEventListener('abort', () => stop(signal.reason as Error), { once: true });
+      void promise.then(pass);
+    });
+  };
+  return { wait, open: resolve, waiting: () => waiting };
+}
+
+test('a run is logged from init to completion, whatever it does', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const { uuid } = await engine.spawn(script(bench, 'echo out; echo err >&2', { env: { API_TOKEN: 'canary' } }));
+  const live = await followed(engine, uuid);
+  assert.deepEqual(
+    live.map(({ id, type, spid }) => [id, type, spid]),
+    [
+      [0, 'init', 0],
+      [1, 'spawn', 1],
+      [2, 'stdout', 1],
+      [3, 'stderr', 1],
+      [4, 'exit', 1],
+      [5, 'network', 0],
+      [6, 'shutdown', 0],
+      [7, 'completion', 0],
+    ],
+  );
+  assert.deepEqual(await collectEvents(engine.events(uuid, {})), live, 'replay equals following');
+  assert.deepEqual(await collectEvents(engine.events(uuid, { since: 3 })), live.slice(4));
+  assert.deepEqual(
+    (await collectEvents(engine.events(uuid, { spid: 1, follow: true }))).map(({ type }) => type),
+    ['spawn', 'stdout', 'stderr', 'exit'],
+  );
+  for (const { ts } of live) assert.match(ts, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/u);
+  const spawn = live.find((event) => event.type === 'spawn');
+  assert.deepEqual([spawn?.data.command, spawn?.data.args], ['/bin/sh', ['-c', 'echo out; echo err >&2']]);
+  assert.equal(spawn?.data.env?.['API_TOKEN'], '<MASKED>');
+  const completion = live.at(-1);
+  assert.ok(completion?.type === 'completion');
+  assert.deepEqual([completion.data.status, completion.data.error], ['SUCCESS', null]);
+});
+
+test('an operation can be cancelled in every state and makes no image', async () => {
+  const door = gate();
+  const changes = gate();
+  await using bench = await openEngine({
+    concurrency: 1,
+    hooks: {
+      beforeBoot: (spec, signal) => (spec.hostname === 'booting' ? door.wait(signal) : Promise.resolve()),
+      beforeChanges: changes.wait,
+    },
+  });
+  const { engine, store } = bench;
+  const ended = async (uuid: string): Promise<void> => {
+    const startedMs = performance.now();
+    await engine.cancelOperation(uuid);
+    const operation = await finished(engine, uuid);
+    assert.equal(operation.status, 'CANCELLED');
+    assert.equal(operation.error_code, 'OPERATION_CANCELLED');
+    assert.equal(operation.result_image_uuid, null);
+    assert.ok(performance.now() - startedMs < 2_000);
+    const last = (await followed(engine, uuid)).at(-1);
+    assert.ok(last?.type === 'completion' && last.data.status === 'CANCELLED');
+    await assert.rejects(engine.cancelOperation(uuid), (error) => isFault(error, 'OPERATION_FINISHED'));
+  };
+  const executing = await engine.spawn(script(bench, 'echo x > /x; echo ready; sleep 60'));
+  await seen(engine, executing.uuid, ({ type }) => type === 'stdout');
+  const pending = await engine.spawn(script(bench, 'true'));
+  assert.equal((await engine.getOperation(pending.uuid)).status, 'PENDING');
+  await ended(pending.uuid);
+  await ended(executing.uuid);
+  const booting = await engine.spawn(script(bench, 'true', { hostname: 'booting' }));
+  while (door.waiting() === 0) await new Promise(setImmediate);
+  assert.equal((await engine.getOperation(booting.uuid)).status, 'ASSIGNED');
+  await ended(booting.uuid);
+  const committing = await engine.spawn(script(bench, 'echo x > /x'));
+  while (changes.waiting() === 0) await new Promise(setImmediate);
+  await ended(committing.uuid);
+  assert.equal(store.images.count(), 1);
+  assert.equal(engine.activeCount, 0);
+  assert.equal(bench.driver.live, 0);
+  await assert.rejects(engine.cancelOperation('00000000-0000-4000-8000-000000000000'), { code: 'OPERATION_NOT_FOUND' });
+});
+
+test('a sandbox that does not go away does not hold up its cancellation', async () => {
+  const { promise: never } = Promise.withResolvers<void>();
+  const stuck = Promise.withResolvers<void>();
+  await using bench = await openEngine({
+    hooks: {
+      beforeBoot: async () => {
+        stuck.resolve();
+        await Promise.race([never, release.promise]);
+      },
+    },
+  });
+  const release = Promise.withResolvers<void>();
+  const { uuid } = await bench.engine.spawn(script(bench, 'true'));
+  await stuck.promise;
+  await bench.engine.cancelOperation(uuid);
+  const startedMs = performance.now();
+  assert.equal((await finished(bench.engine, uuid)).status, 'CANCELLED');
+  assert.ok(performance.now() - startedMs < 2_000);
+  release.resolve();
+});
+
+test('runs start in the order they were asked for, as many as there is room for', async () => {
+  const order: string[] = [];
+  let most = 0;
+  await using bench = await openEngine({
+    concurrency: 3,
+    hooks: {
+      beforeBoot: async (spec) => {
+        order.push(spec.hostname);
+        most = Math.max(most, bench.driver.live + 1);
+      },
+    },
+  });
+  const { engine } = bench;
+  const names = Array.from({ length: 200 }, (_, index) => `run-${index}`);
+  const started = await Promise.all(
+    names.map((hostname) => engine.spawn(script(bench, 'true', { hostname, disposable: true }))),
+  );
+  const stat = await engine.whoami();
+  assert.equal(
+    Object.values(stat.operations_stat).reduce((sum, count) => sum + count, 0),
+    200,
+  );
+  assert.ok((stat.operations_stat['PENDING'] ?? 0) >= 190, 'the queue can be seen');
+  await Promise.all(started.map(({ uuid }) => finished(engine, uuid)));
+  // Those that were let in together may overtake each other on the way to their boot.
+  for (const [at, name] of order.entries())
+    assert.ok(Math.abs(names.indexOf(name) - at) < 3, `${name} was number ${at}`);
+  assert.ok(most <= 3, String(most));
+  assert.deepEqual((await engine.whoami()).operations_stat, { SUCCESS: 200 });
+  assert.equal((await engine.listOperations({ limit: 1_000 })).length, 200);
+  assert.equal((await engine.listOperations({ status: 'FAILED' })).length, 0);
+});
+
+test('memory bounds what runs at once', async () => {
+  let most = 0;
+  await using bench = await openEngine({
+    hooks: {
+      beforeBoot: async () => {
+        most = Math.max(most, bench.driver.live + 1);
+      },
+    },
+  });
+  const big = { resources_limits: { memory_mib: 16_384, cpus: 1 } };
+  const runs = Array.from({ length: 6 }, () => run(bench.engine, script(bench, 'true', { ...big, disposable: true })));
+  for (const { status } of await Promise.all(runs)) assert.equal(status, 'SUCCESS');
+  const { totalmem } = await import('node:os');
+  assert.ok(most * 16_384 <= Math.max(16_384, totalmem() / 1024 ** 2), `${most} at once`);
+});
+
+test('50 branches of one image write the same path: 50 results, the parent untouched', async () => {
+  await using bench = await openEngine();
+  const { engine, base, store } = bench;
+  const before = await store.layers.file(base.layers[0]!);
+  const count = 50;
+  const runs = await Promise.all(
+    Array.from({ length: count }, (_, index) => run(engine, script(bench, `echo ${index} > /root/winner`))),
+  );
+  const contents = await Promise.all(
+    runs.map(async ({ result_image_uuid: image }) => {
+      const { body } = await engine.openFile(image!, '/root/winner');
+      return Buffer.concat(await Array.fromAsync(body)).toString();
+    }),
+  );
+  assert.deepEqual(
+    contents,
+    Array.from({ length: count }, (_, index) => `${index}\n`),
+  );
+  assert.equal(new Set(runs.map(({ result_image_uuid: image }) => image)).size, count);
+  await assert.rejects(engine.stat(base.uuid, '/root/winner'), { code: 'FILE_NOT_FOUND' });
+  assert.deepEqual(await store.layers.file(base.layers[0]!), before);
+  assert.equal((await engine.lineage(base.uuid)).children.length, count);
+  const { checks } = await engine.doctor({ verify: true });
+  assert.deepEqual(
+    checks.filter(({ status }) => status === 'failed'),
+    [],
+  );
+});
+
+test('the image of a run is fixed when it is accepted, wherever its tag moves', async () => {
+  await using bench = await openEngine({ concurrency: 1 });
+  const { engine, base } = bench;
+  const other = await run(engine, script(bench, 'echo x > /x'));
+  await engine.setTag(base.uuid, 'work');
+  const first = await engine.spawn(script(bench, 'sleep 60', { disposable: true }));
+  const queued = await engine.spawn(script(bench, 'true', { image: 'tag:work' }));
+  await engine.setTag(other.result_image_uuid!, 'work');
+  await engine.cancelOperation(first.uuid);
+  const operation = await finished(engine, queued.uuid);
+  assert.equal(operation.image_uuid, base.uuid);
+  assert.equal(operation.result_image_uuid, base.uuid);
+});
+
+test('an image in use cannot be deleted', async () => {
+  await using bench = await openEngine();
+  const { engine, base } = bench;
+  const { uuid } = await engine.spawn(script(bench, 'sleep 60', { disposable: true }));
+  await assert.rejects(
+    engine.deleteImage(base.uuid),
+    (error) => isFault(error, 'IMAGE_IN_USE') && error.message.includes(uuid),
+  );
+  await engine.cancelOperation(uuid);
+  await finished(engine, uuid);
+  assert.deepEqual(await engine.deleteImage(base.uuid), [base.uuid]);
+  assert.equal((await engine.getOperation(uuid)).image_uuid, base.uuid, 'the record of the run stays');
+});
+
+test('processes beside the main one have their own output and ends, and end with it', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const { uuid } = await engine.spawn(
+    script(bench, 'echo up; cat', { stdin: { value: '', close: false }, disposable: true }),
+  );
+  await assert.rejects(engine.getSubprocess(uuid, 2), { code: 'SUBPROCESS_NOT_FOUND' });
+  await seen(engine, uuid, ({ type }) => type === 'stdout');
+  const echo = await engine.exec(uuid, { command: 'echo marker', shell: true });
+  assert.equal(echo.spid, 2);
+  await seen(engine, uuid, ({ type, spid }) => type === 'exit' && spid === 2);
+  const done = await engine.getSubprocess(uuid, 2);
+  assert.deepEqual([done.stdout?.value, done.state?.exit_code], ['marker\n', 0]);
+  const cat = await engine.exec(uuid, { command: 'cat', stdin: { value: '', close: false } });
+  assert.equal((await engine.getSubprocess(uuid, cat.spid)).state?.exit_code, -1);
+  await engine.writeStdin(uuid, cat.spid, { value: 'first ', close: false });
+  await engine.writeStdin(uuid, cat.spid, { value: Buffer.from('second').toString('base64'), encoding: 'base64' });
+  await seen(engine, uuid, ({ type, spid }) => type === 'exit' && spid === cat.spid);
+  assert.equal((await engine.getSubprocess(uuid, cat.spid)).stdout?.value, 'first second');
+  const sleep = await engine.exec(uuid, { command: 'sleep 60', shell: true });
+  await engine.killSubprocess(uuid, sleep.spid, 'KILL');
+  await seen(engine, uuid, ({ type, spid }) => type === 'exit' && spid === sleep.spid);
+  assert.equal((await engine.getSubprocess(uuid, sleep.spid)).state?.signal, 9);
+  const left = await engine.exec(uuid, { command: 'sleep', args: ['60'] });
+  await engine.writeStdin(uuid, 1, { value: 'bye', close: true });
+  const operation = await finished(engine, uuid);
+  assert.equal(operation.status, 'SUCCESS');
+  assert.equal(stdoutOf(operation), 'up\nbye');
+  assert.equal((await engine.getSubprocess(uuid, left.spid)).state?.signal, 9);
+  const types = (await followed(engine, uuid)).map(({ type }) => type);
+  assert.ok(types.lastIndexOf('exit') < types.indexOf('shutdown'));
+  await assert.rejects(engine.exec(uuid, { command: 'true' }), { code: 'INSTANCE_NOT_RUNNING' });
+  await assert.rejects(engine.killSubprocess(uuid, 1), { code: 'INSTANCE_NOT_RUNNING' });
+});
+
+test('an instance that is not up yet says so', async () => {
+  const door = gate();
+  await using bench = await openEngine({ hooks: { beforeBoot: (_, signal) => door.wait(signal) } });
+  const { engine } = bench;
+  const { uuid } = await engine.spawn(script(bench, 'true', { disposable: true }));
+  await assert.rejects(engine.exec(uuid, { command: 'true' }), { code: 'INSTANCE_NOT_READY', httpStatus: 425 });
+  door.open();
+  await finished(engine, uuid);
+  await assert.rejects(engine.killSubprocess(uuid, 1, 'NONSENSE'), { code: 'ARGUMENT_INVALID' });
+});
+
+test('a killed engine leaves operations that the next one ends, and a whole store', async () => {
+  await using bench = await openEngine({ concurrency: 1 });
+  const { engine } = bench;
+  const executing = await engine.spawn(script(bench, 'echo partial; sleep 60'));
+  const pending = await engine.spawn(script(bench, 'true'));
+  await seen(engine, executing.uuid, ({ type }) => type === 'stdout');
+  // What is on disk at this instant is what a killed engine would have left.
+  await using left = await scratch();
+  await cp(bench.directory, left.path, { recursive: true });
+  await using store = await Store.open(left.path);
+  await using next = startEngine(store, new FakeDriver());
+  for (const { uuid } of [executing, pending]) {
+    const operation = await next.getOperation(uuid);
+    assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'ENGINE_STOPPED']);
+    const events = await collectEvents(next.events(uuid, { follow: true }));
+    assert.equal(events.at(-1)?.type, 'completion');
+  }
+  assert.equal(stdoutOf(await next.getOperation(executing.uuid)), 'partial\n', 'what it had put out is kept');
+  assert.equal((await run(next, script(bench, 'true'))).status, 'SUCCESS');
+});
+
+test('stop() lets runs finish within the grace, then says why it ended them', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const quick = await engine.spawn(script(bench, 'echo x > /x'));
+  const endless = await engine.spawn(script(bench, 'sleep 60'));
+  await seen(engine, endless.uuid, ({ type }) => type === 'spawn');
+  await engine.stop(300);
+  assert.equal((await engine.getOperation(quick.uuid)).status, 'SUCCESS');
+  const ended = await engine.getOperation(endless.uuid);
+  assert.deepEqual([ended.status, ended.error_code], ['FAILED', 'ENGINE_STOPPED']);
+  await assert.rejects(engine.spawn(script(bench, 'true')), { code: 'ENGINE_UNAVAILABLE' });
+  assert.equal(bench.driver.live, 0);
+});
+
+test('a process that is given up after its timeout does not hold the run', async () => {
+  await using bench = await openEngine();
+  const operation = await run(bench.engine, script(bench, "trap '' TERM; sleep 60", { timeout: 1, disposable: true }));
+  assert.equal(resultOf(operation).state?.timed_out, true);
+});
