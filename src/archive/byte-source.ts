@@ -10,6 +10,7 @@ export class ByteSource {
   readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #format: string;
   #chunk: Buffer = NOTHING;
+  #offset = 0;
 
   /** `format` is what the bytes should be, for messages. */
   constructor(stream: AsyncIterable<Uint8Array>, format: string) {
@@ -19,10 +20,10 @@ export class ByteSource {
 
   /** Exactly `bytes`, if the current chunk holds them; undefined says nothing about the stream. */
   takeNow(bytes: number): Buffer | undefined {
-    if (this.#chunk.length < bytes) return undefined;
-    const taken = this.#chunk.subarray(0, bytes);
-    this.#chunk = this.#chunk.subarray(bytes);
-    return taken;
+    const start = this.#offset;
+    if (this.#chunk.length - start < bytes) return undefined;
+    this.#offset = start + bytes;
+    return this.#chunk.subarray(start, this.#offset);
   }
 
   /** Exactly `bytes`, or undefined at the end of the stream; an end in between is LAYER_MALFORMED. */
@@ -43,12 +44,13 @@ export class ByteSource {
 
   /** At least one byte and at most `bytesMax`, or undefined at the end. */
   async takeSome(bytesMax: number = Infinity): Promise<Buffer | undefined> {
-    while (this.#chunk.length === 0) {
+    while (this.#offset === this.#chunk.length) {
       const next = await this.#chunks.next();
       if (next.done === true) return undefined;
       this.#chunk = Buffer.from(next.value.buffer, next.value.byteOffset, next.value.byteLength);
+      this.#offset = 0;
     }
-    return this.takeNow(Math.min(bytesMax, this.#chunk.length));
+    return this.takeNow(Math.min(bytesMax, this.#chunk.length - this.#offset));
   }
 
   async skip(bytes: number): Promise<void> {

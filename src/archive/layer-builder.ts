@@ -32,6 +32,8 @@ export interface LayerBuilderOptions {
   readonly lower?: Tree | undefined;
   /** Bound of the layer file; more is LAYER_LIMIT. */
   readonly bytesMax?: number | undefined;
+  /** Bound of the entries added; more is LAYER_LIMIT. */
+  readonly entriesMax?: number | undefined;
 }
 
 const CHARGE_PER_ENTRY_BYTES = 128;
@@ -49,15 +51,17 @@ export class LayerBuilder implements AsyncDisposable {
   readonly #lower: Tree | undefined;
   readonly #root: BuildDirectory;
   readonly #cursor: OverlayCursor;
+  readonly #entriesMax: number;
   #entries = 0;
   #contentBytes = 0;
   #metadataBytes = 0;
 
-  private constructor(writer: LayerWriter, lower: Tree | undefined, root: BuildDirectory) {
+  private constructor(writer: LayerWriter, root: BuildDirectory, options: LayerBuilderOptions) {
     this.#writer = writer;
-    this.#lower = lower;
+    this.#lower = options.lower;
     this.#root = root;
-    this.#cursor = new OverlayCursor(root, lower);
+    this.#cursor = new OverlayCursor(root, options.lower);
+    this.#entriesMax = options.entriesMax ?? limits.entriesPerLayerMax;
   }
 
   /** `target` is the path of the new file. */
@@ -67,7 +71,7 @@ export class LayerBuilder implements AsyncDisposable {
       lower === undefined
         ? new BuildDirectory(IMPLICIT_DIRECTORY, undefined)
         : new BuildDirectory(await metadataOf(lower, lower.root), lower.root);
-    return new LayerBuilder(await LayerWriter.create(target, options.bytesMax), lower, root);
+    return new LayerBuilder(await LayerWriter.create(target, options.bytesMax), root, options);
   }
 
   async add(path: ByteString, entry: LayerEntry): Promise<void> {
@@ -143,9 +147,7 @@ export class LayerBuilder implements AsyncDisposable {
   #charge(xattrs: Xattrs, nameBytes: number): void {
     this.#entries++;
     this.#metadataBytes += CHARGE_PER_ENTRY_BYTES + nameBytes + xattrAreaBytes(xattrs);
-    if (this.#entries > limits.entriesPerLayerMax) {
-      throw fault('LAYER_LIMIT', { what: 'entries', limit: limits.entriesPerLayerMax });
-    }
+    if (this.#entries > this.#entriesMax) throw fault('LAYER_LIMIT', { what: 'entries', limit: this.#entriesMax });
     if (this.#metadataBytes > limits.metadataBytesMax) {
       throw fault('LAYER_LIMIT', { what: 'bytes of metadata', limit: limits.metadataBytesMax });
     }

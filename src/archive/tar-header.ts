@@ -69,10 +69,20 @@ function text(block: Buffer, start: number, bytes: number): ByteString {
 function number(block: Buffer, start: number, bytes: number, what: string): number {
   const first = block[start] ?? 0;
   if ((first & 0x80) !== 0) return base256(block.subarray(start, start + bytes), what);
-  const digits = block.toString('latin1', start, start + bytes).replace(/^[ \0]+|[ \0].*$/gsu, '');
-  if (digits === '') return 0;
-  if (!/^[0-7]+$/u.test(digits)) throw malformed(`a header has a wrong ${what}`);
-  return Number.parseInt(digits, 8);
+  const end = start + bytes;
+  let at = start;
+  while (at < end && isFiller(block[at])) at++;
+  let value = 0;
+  for (; at < end && !isFiller(block[at]); at++) {
+    const digit = (block[at] ?? 0) - 0x30;
+    if (digit < 0 || digit > 7) throw malformed(`a header has a wrong ${what}`);
+    value = value * 8 + digit;
+  }
+  return value;
+}
+
+function isFiller(byte: number | undefined): boolean {
+  return byte === 0x20 || byte === 0;
 }
 
 function base256(field: Buffer, what: string): number {

@@ -151,7 +151,7 @@ export interface Inode {
 }
 
 /** Whether an inode fits the 32-byte form, which has no mtime of its own. */
-export function fitsCompact(inode: Omit<Inode, 'inodeBytes' | 'nid'>, epoch: Epoch): boolean {
+export function fitsCompact(inode: Omit<Inode, 'inodeBytes'>, epoch: Epoch): boolean {
   return (
     inode.mtimeSeconds === epoch.epochSeconds &&
     inode.mtimeNanoseconds === epoch.epochNanoseconds &&

@@ -23,7 +23,8 @@ export interface Placement {
   readonly parent: Placement | undefined;
   nlink: number;
   nid: number;
-  inode: Inode | undefined;
+  /** First block of a directory or long symlink in front of the inodes. */
+  block: number;
   /** Of a directory: its names with `.` and `..`, ascending. */
   names: readonly ByteString[];
   /** Of a directory: `packDirectory(names)`. */
@@ -52,21 +53,39 @@ export function planLayout(root: DirectoryNode, firstBlock: number): Layout {
   let end = SLOT_BYTES;
   let block = firstBlock;
   for (const placement of placements) {
-    const draft = draftInode(placement, block);
-    const inodeBytes = fitsCompact(draft, epoch) ? COMPACT_INODE_BYTES : EXTENDED_INODE_BYTES;
-    const inlineBytes = draft.layout === FLAT_INLINE ? draft.size % BLOCK_BYTES : 0;
-    const start = startOf(end, inodeBytes, inlineBytes === 0 ? 0 : draft.xattrBytes + inlineBytes);
+    placement.block = block;
+    const inode = inodeOf(placement, epoch);
+    const inlineBytes = inode.layout === FLAT_INLINE ? inode.size % BLOCK_BYTES : 0;
+    const start = startOf(end, inode.inodeBytes, inlineBytes === 0 ? 0 : inode.xattrBytes + inlineBytes);
     placement.nid = start / SLOT_BYTES;
-    placement.inode = { ...draft, nid: placement.nid, inodeBytes };
-    block += ownBlocks(placement, draft);
-    end = roundUp(start + inodeBytes + draft.xattrBytes + inlineBytes, SLOT_BYTES);
+    block += ownBlocks(placement, inode);
+    end = roundUp(start + inode.inodeBytes + inode.xattrBytes + inlineBytes, SLOT_BYTES);
   }
   return { placements, placementOf, epoch, directoryBlocks: block - firstBlock, metadataBytes: end };
 }
 
-/** The inode of a placement that `planLayout` has placed. */
-export function inodeOf(placement: Placement): Inode {
-  return defined(placement.inode, 'every placement has an inode after planning');
+/** The inode of a placement; made anew each time, because a million of them would not be small. */
+export function inodeOf(placement: Placement, epoch: Epoch): Inode {
+  const { node, nlink, nid } = placement;
+  const xattrBytes = xattrAreaBytes(node.xattrs);
+  const { size, inline, contentBlock } = contentOf(placement, xattrBytes);
+  const draft: Omit<Inode, 'inodeBytes'> = {
+    nid,
+    type: node.type,
+    mode: typeBits(node.type) | node.mode,
+    uid: node.uid,
+    gid: node.gid,
+    size,
+    mtimeSeconds: node.mtimeSeconds,
+    mtimeNanoseconds: node.mtimeNanoseconds,
+    nlink,
+    major: 'major' in node ? node.major : 0,
+    minor: 'minor' in node ? node.minor : 0,
+    layout: inline ? FLAT_INLINE : FLAT_PLAIN,
+    contentBlock,
+    xattrBytes,
+  };
+  return { ...draft, inodeBytes: fitsCompact(draft, epoch) ? COMPACT_INODE_BYTES : EXTENDED_INODE_BYTES };
 }
 
 /** Whether a tail fits behind the inode: all of it must lie in one block, or Linux refuses the inode. */
@@ -78,11 +97,13 @@ export function roundUp(value: number, unit: number): number {
   return Math.ceil(value / unit) * unit;
 }
 
+const NONE: readonly never[] = [];
+
 function collectPlacements(root: DirectoryNode): Pick<Layout, 'placements' | 'placementOf'> {
   const placements: Placement[] = [];
   const placementOf = new Map<LayerNode, Placement>();
   const place = (node: LayerNode, parent: Placement | undefined): Placement => {
-    const placement = { node, parent, nlink: 0, nid: 0, inode: undefined, names: [], blocks: [] };
+    const placement = { node, parent, nlink: 0, nid: 0, block: 0, names: NONE, blocks: NONE };
     placements.push(placement);
     placementOf.set(node, placement);
     return placement;
@@ -127,28 +148,7 @@ function mostFrequentTime(placements: readonly Placement[]): Epoch {
   return { epochSeconds: best.epochSeconds, epochNanoseconds: best.epochNanoseconds };
 }
 
-function draftInode(placement: Placement, nextBlock: number): Omit<Inode, 'nid' | 'inodeBytes'> {
-  const { node, nlink } = placement;
-  const xattrBytes = xattrAreaBytes(node.xattrs);
-  const { size, inline, contentBlock } = contentOf(placement, xattrBytes, nextBlock);
-  return {
-    type: node.type,
-    mode: typeBits(node.type) | node.mode,
-    uid: node.uid,
-    gid: node.gid,
-    size,
-    mtimeSeconds: node.mtimeSeconds,
-    mtimeNanoseconds: node.mtimeNanoseconds,
-    nlink,
-    major: 'major' in node ? node.major : 0,
-    minor: 'minor' in node ? node.minor : 0,
-    layout: inline ? FLAT_INLINE : FLAT_PLAIN,
-    contentBlock,
-    xattrBytes,
-  };
-}
-
-function contentOf(placement: Placement, xattrBytes: number, nextBlock: number) {
+function contentOf(placement: Placement, xattrBytes: number) {
   const { node, blocks } = placement;
   if (node.type === 'file') {
     const { size, block, tail } = node.content;
@@ -159,7 +159,7 @@ function contentOf(placement: Placement, xattrBytes: number, nextBlock: number) 
   const tail = node.type === 'symlink' ? node.target.length : (blocks.at(-1)?.bytes ?? 0);
   const size = node.type === 'symlink' ? tail : (blocks.length - 1) * BLOCK_BYTES + tail;
   const inline = tail < BLOCK_BYTES && fitsInline(xattrBytes, tail);
-  return { size, inline, contentBlock: inline && size < BLOCK_BYTES ? 0 : nextBlock };
+  return { size, inline, contentBlock: inline && size < BLOCK_BYTES ? 0 : placement.block };
 }
 
 /** Blocks in front of the inodes that belong to this one. */

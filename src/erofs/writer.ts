@@ -144,7 +144,7 @@ type Emit = (bytes: Uint8Array) => Promise<void>;
 async function emitDirectoryBlocks(layout: Layout, emit: Emit): Promise<void> {
   for (const placement of layout.placements) {
     const { node } = placement;
-    const { layout: form, size } = inodeOf(placement);
+    const { layout: form, size } = inodeOf(placement, layout.epoch);
     if (node.type === 'symlink' && form !== FLAT_INLINE) {
       const block = Buffer.alloc(BLOCK_BYTES);
       block.set(bytesOf(node.target));
@@ -165,7 +165,7 @@ async function emitInodes(layout: Layout, emit: Emit): Promise<void> {
   let scratch = Buffer.alloc(SCRATCH_BYTES);
   let base = 0;
   for (const placement of layout.placements) {
-    const inode = inodeOf(placement);
+    const inode = inodeOf(placement, layout.epoch);
     const start = inode.nid * SLOT_BYTES;
     const end = start + inode.inodeBytes + inode.xattrBytes + BLOCK_BYTES;
     if (end - base > scratch.length) {
@@ -180,7 +180,7 @@ async function emitInodes(layout: Layout, emit: Emit): Promise<void> {
 
 function encodePlacement(target: Buffer, at: number, placement: Placement, layout: Layout): void {
   const { node, blocks } = placement;
-  const inode = inodeOf(placement);
+  const inode = inodeOf(placement, layout.epoch);
   encodeInode(target, at, inode);
   if (inode.xattrBytes > 0) encodeXattrs(target, at + inode.inodeBytes, node.xattrs);
   if (inode.layout !== FLAT_INLINE) return;
