@@ -1,15 +1,16 @@
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/image.ts';
-import type { FileContent } from '../../contract/inspect.ts';
+import type { FileContent, ReadRange } from '../../contract/inspect.ts';
 import { limits } from '../../contract/limits.ts';
 import { formatListing } from '../../contract/listing.ts';
-import { byteRange } from '../byte-range.ts';
+import { byteRange, type ByteRange } from '../byte-range.ts';
 import { choice, flag, integer, present, requiredText, requiredTexts, text, texts } from '../params.ts';
 import { abandon, empty, json, plain, redirect, stream, type Reply } from '../reply.ts';
 import { route, type Route } from '../route.ts';
 import { imageOf } from './images.ts';
 
 const PATH = requiredText();
+const BYTES = integer(0, Number.MAX_SAFE_INTEGER);
 
 /** Redirects to the form with a trailing slash are relative, so that they hold under any path prefix. */
 function slashed(last: string, request: Request): Reply {
@@ -59,17 +60,22 @@ const LOOKUP: readonly Route[] = [
   }),
 ];
 
-/** The answer to a download: all of the file, or the part that a Range header names. */
-function fileReply(file: FileContent, range: { readonly start: number; readonly end: number } | undefined): Reply {
-  const headers = { 'Accept-Ranges': 'bytes', 'X-File-Size': String(file.size) };
-  const type = 'application/octet-stream';
-  if (range === undefined) return stream(file.body, type, { ...headers, 'Content-Length': String(file.size) });
-  const { start, end } = range;
-  const extent = {
-    'Content-Range': `bytes ${start}-${end - 1}/${file.size}`,
+/** Part of a file: from `offset`, at most `length` bytes. */
+function partReply(file: FileContent, offset: number): Reply {
+  const headers = { 'X-File-Size': String(file.size), 'X-File-Offset': String(offset) };
+  return stream(file.body, 'application/octet-stream', headers);
+}
+
+/** All of a file, or the range of it that a Range header names. */
+function fileReply(file: FileContent, range?: ByteRange): Reply {
+  const { start, end } = range ?? { start: 0, end: file.size };
+  const reply = stream(file.body, 'application/octet-stream', {
+    'Accept-Ranges': 'bytes',
+    'X-File-Size': String(file.size),
     'Content-Length': String(end - start),
-  };
-  return { ...stream(file.body, type, { ...headers, ...extent }), status: 206 };
+    ...(range && { 'Content-Range': `bytes ${start}-${end - 1}/${file.size}` }),
+  });
+  return range ? { ...reply, status: 206 } : reply;
 }
 
 const DOWNLOAD: readonly Route[] = [
@@ -77,21 +83,24 @@ const DOWNLOAD: readonly Route[] = [
     method: 'GET',
     path: '/inspect/{image_uuid}/download',
     operationId: 'inspectImageDownload',
-    summary: 'Bytes of a file; Range is understood',
+    summary: 'Bytes of a file; Range is understood, and so are `offset` and `length`',
     permissions: ['list'],
-    query: { path: PATH },
+    query: { path: PATH, offset: BYTES, length: BYTES },
     response: { status: 200, description: 'ok', mediaType: 'application/octet-stream' },
     handle: async (call) => {
       const { contree, query, signal, request } = call;
+      const { path, ...part } = query;
+      const open = (extent: ReadRange): Promise<FileContent> => contree.openFile(imageOf(call), path, extent, signal);
+      if (part.offset !== undefined || part.length !== undefined) {
+        return partReply(await open(present(part)), part.offset ?? 0);
+      }
       const asked = byteRange(request.headers.get('range'));
-      if (asked === undefined)
-        return fileReply(await contree.openFile(imageOf(call), query.path, {}, signal), undefined);
-      const probe = await contree.openFile(imageOf(call), query.path, { length: 0 }, signal);
+      if (asked === undefined) return fileReply(await open({}));
+      const probe = await open({ length: 0 });
       await abandon(probe.body);
       const range = asked(probe.size);
       if (range === undefined) return { status: 416, headers: { 'Content-Range': `bytes */${probe.size}` } };
-      const extent = { offset: range.start, length: range.end - range.start };
-      return fileReply(await contree.openFile(imageOf(call), query.path, extent, signal), range);
+      return fileReply(await open({ offset: range.start, length: range.end - range.start }), range);
     },
   }),
   route({

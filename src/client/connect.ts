@@ -1,0 +1,92 @@
+import { isFault } from '../contract/errors.ts';
+import { HttpContree } from './http-contree.ts';
+import { engineLeft, ensureEngine, isOlder, type LocalEngineOptions } from './local-engine.ts';
+import { Requester } from './requester.ts';
+import { ServerAdmin } from './server-admin.ts';
+import { Transport } from './transport.ts';
+
+export interface RemoteServer {
+  readonly url: string;
+  readonly token?: string;
+  /** The hosted service's project. */
+  readonly project?: string;
+  /** Where proxies are named. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface ConnectOptions {
+  /** Version of this program. */
+  readonly version: string;
+  /** `contree`, `contree-mcp`. */
+  readonly program: string;
+  readonly server: { readonly remote: RemoteServer } | { readonly local: LocalEngineOptions };
+  /** Tells the user what is worth knowing and no fault. */
+  readonly notice?: (text: string) => void;
+}
+
+/** A connection, with what is about the server itself beside what it serves. */
+export interface Connection extends AsyncDisposable {
+  readonly contree: HttpContree;
+  readonly admin: ServerAdmin;
+}
+
+/**
+ * Connects to a remote server, or to the engine of this machine, which is started when none runs and again whenever a
+ * later request finds it gone (engines leave when idle). An older engine without work is replaced by our version.
+ *
+ * Faults: ENGINE_UNAVAILABLE and what a new engine says; a remote server is first spoken to by the first request.
+ */
+export async function connect(options: ConnectOptions, signal?: AbortSignal): Promise<Connection> {
+  const { server, version, program } = options;
+  const agent = { 'User-Agent': `${program}/${version} node/${process.versions.node}` };
+  if ('remote' in server) {
+    const { url, token, project, env } = server.remote;
+    const headers = {
+      ...agent,
+      ...(token && { Authorization: `Bearer ${token}` }),
+      ...(project && { Project: project }),
+    };
+    const transport = new Transport({ url, headers }, env);
+    return connection(new Requester({ transport, checked: true }), transport);
+  }
+  const { local } = server;
+  const transport = new Transport({ url: 'http://localhost', socket: local.socket, headers: agent });
+  const revive = (again?: AbortSignal): Promise<void> => ensureEngine(local, again);
+  const opened = connection(new Requester({ transport, checked: false, revive }), transport);
+  try {
+    await replaceOlder(opened.admin, options, local, signal);
+    return opened;
+  } catch (error) {
+    await opened[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function connection(requester: Requester, transport: Transport): Connection {
+  const close = async (): Promise<void> => transport[Symbol.dispose]();
+  return {
+    contree: new HttpContree(requester, close),
+    admin: new ServerAdmin(requester),
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function replaceOlder(
+  admin: ServerAdmin,
+  { version, notice }: ConnectOptions,
+  local: LocalEngineOptions,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // When nobody listens, this first request starts the engine.
+  const engine = await admin.engine(signal);
+  if (!isOlder(engine, version)) return;
+  try {
+    await admin.stopEngine(true, signal);
+  } catch (error) {
+    if (!isFault(error, 'ENGINE_BUSY')) throw error;
+    notice?.(`the running engine is version ${engine.version} and busy; it is used as it is, and replaced once idle`);
+    return;
+  }
+  await engineLeft(local.socket, signal);
+  await ensureEngine(local, signal);
+}

@@ -1,0 +1,92 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { fault, faultFromReport } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+
+const LOG_BYTES_MAX = 8 * 1024 * 1024;
+const READY_BYTES_MAX = 64 * 1024;
+
+/** Descriptor on which a new engine says that it is ready, or why it cannot be. */
+export const READY_DESCRIPTOR = 3;
+
+export interface EngineCommand {
+  /** Program and arguments. */
+  readonly argv: readonly [string, ...string[]];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Takes what the engine writes. */
+  readonly log: string;
+}
+
+/**
+ * Starts an engine that outlives us, and resolves when it is ready. The engine writes one line of JSON to
+ * `READY_DESCRIPTOR`: `{"ready":true}`, or the fault that ends it.
+ *
+ * Faults: that of the engine, or ENGINE_UNAVAILABLE.
+ */
+export async function startEngineProcess({ argv, env, log }: EngineCommand, signal?: AbortSignal): Promise<void> {
+  rotate(log);
+  const output = openSync(log, 'a', 0o600);
+  const [program, ...parameters] = argv;
+  let child: ChildProcess;
+  try {
+    // Its own session, and the root as its folder: neither our terminal nor our directory is held by it.
+    child = spawn(program, parameters, { detached: true, cwd: '/', env, stdio: ['ignore', output, output, 'pipe'] });
+  } finally {
+    closeSync(output);
+  }
+  try {
+    const line = await firstLine(child, signal);
+    const report: unknown = line === '' ? undefined : JSON.parse(line);
+    if ((report as { ready?: boolean } | undefined)?.ready !== true) {
+      throw faultFromReport(report) ?? fault('ENGINE_UNAVAILABLE', { reason: lastWords(log) });
+    }
+  } catch (error) {
+    child.kill('SIGTERM');
+    throw error;
+  } finally {
+    (child.stdio[READY_DESCRIPTOR] as Readable).destroy();
+    child.unref();
+  }
+}
+
+async function firstLine(child: ChildProcess, signal: AbortSignal | undefined): Promise<string> {
+  const pipe = child.stdio[READY_DESCRIPTOR] as Readable;
+  const failed = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => failed.reject(fault('ENGINE_UNAVAILABLE', { reason: `it is not ready after ${limits.engineReadyMsMax} ms` })),
+    limits.engineReadyMsMax,
+  );
+  const abort = (): void => failed.reject(signal?.reason);
+  child.once('error', (error) =>
+    failed.reject(fault('ENGINE_UNAVAILABLE', { reason: error.message }, { cause: error })),
+  );
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([readLine(pipe), failed.promise]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** Up to the first line break, or to the end when the process ends without one. */
+async function readLine(pipe: Readable): Promise<string> {
+  let text = '';
+  for await (const chunk of pipe) {
+    text += String(chunk);
+    if (text.includes('\n') || text.length > READY_BYTES_MAX) break;
+  }
+  return text.split('\n')[0] ?? '';
+}
+
+/** What the engine wrote last, for the message of a fault. */
+function lastWords(log: string): string {
+  const lines = readFileSync(log, 'utf8').trim().split('\n');
+  const words = lines.findLast((line) => /error/iu.test(line)) ?? lines.at(-1) ?? '';
+  return words === '' ? 'it ended without a word' : `it ended; its log says: ${words.slice(0, 300)}`;
+}
+
+function rotate(log: string): void {
+  if (existsSync(log) && statSync(log).size > LOG_BYTES_MAX) renameSync(log, `${log}.1`);
+}

@@ -1,0 +1,152 @@
+import type { IncomingMessage } from 'node:http';
+import { createParser } from 'eventsource-parser';
+import { fault, isFault } from '../contract/errors.ts';
+import type { EventQuery, OperationEvent } from '../contract/event.ts';
+import { isFinished, type OperationResponse } from '../contract/operation.ts';
+import type { Requester } from './requester.ts';
+import { pause } from './retry.ts';
+
+const SILENCE_MS_MAX = 60_000;
+/** One event is at most a few hundred KB; the hosted service's clients allow 4 MiB. */
+const EVENT_CHARACTERS_MAX = 8 * 1024 * 1024;
+const RECONNECT_MS = 500;
+const POLL_MS = 1_000;
+
+/** What following needs of the client. */
+export interface EventSource {
+  readonly requester: Requester;
+  getOperation(operation: string, signal?: AbortSignal): Promise<OperationResponse>;
+}
+
+/**
+ * Follows or replays a log across broken connections (reference api.md §7): after every end that is not a `completion`
+ * the operation's status decides whether to reconnect after the last id or to stop. A server that keeps no log for
+ * this operation is polled, and the completion is made from its status.
+ */
+export async function* operationEvents(
+  source: EventSource,
+  operation: string,
+  query: EventQuery,
+  signal?: AbortSignal,
+): AsyncGenerator<OperationEvent> {
+  const log = new RemoteLog(source.requester, operation, query);
+  for (;;) {
+    const before = log.last;
+    let waitMs = RECONNECT_MS;
+    try {
+      yield* log.read(query.follow ?? false, signal);
+      if (log.completed || !query.follow) return;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!query.follow || !(isPassing(error) || isLogless(error))) throw error;
+      if (isLogless(error)) waitMs = POLL_MS;
+    }
+    const response = await source.getOperation(operation, signal);
+    if (isFinished(response.status)) {
+      yield* theRest(log, response, signal);
+      return;
+    }
+    await pause(log.last > before ? 0 : waitMs, signal);
+  }
+}
+
+/** The events that a finished operation still has, and a completion even where its log has none. */
+async function* theRest(
+  log: RemoteLog,
+  response: OperationResponse,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<OperationEvent> {
+  try {
+    yield* log.read(false, signal);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!isPassing(error) && !isLogless(error)) throw error;
+  }
+  if (!log.completed && (log.spid ?? 0) === 0) yield completionOf(response, log.last + 1);
+}
+
+function completionOf(response: OperationResponse, id: number): OperationEvent {
+  const { status, error, duration, result_image_uuid, image_size: image_size_bytes } = response;
+  const data = { error, result_image_uuid, image_size_bytes, duration_ms: Math.round(duration * 1000) };
+  const ended = status === 'SUCCESS' || status === 'CANCELLED' ? status : 'FAILED';
+  return { id, ts: new Date().toISOString(), spid: 0, type: 'completion', data: { ...data, status: ended } };
+}
+
+/** A drop, an interrupted stream, a server that is busy: worth another connection. */
+function isPassing(error: unknown): boolean {
+  return !isFault(error) || isFault(error, 'REMOTE_FAILED', 'ENGINE_UNAVAILABLE', 'INSTANCE_NOT_READY');
+}
+
+/** The route is not there for this operation, as for imports on the hosted service. */
+function isLogless(error: unknown): boolean {
+  return isFault(error, 'OPERATION_NOT_FOUND', 'ROUTE_NOT_FOUND', 'ARGUMENT_INVALID');
+}
+
+/** A log on a server, and how far it has been read. */
+class RemoteLog {
+  readonly #requester: Requester;
+  readonly #operation: string;
+  readonly spid: number | undefined;
+  /** Largest id seen. */
+  last: number;
+  completed = false;
+
+  constructor(requester: Requester, operation: string, { spid, since }: EventQuery) {
+    this.#requester = requester;
+    this.#operation = operation;
+    this.spid = spid;
+    this.last = since ?? -1;
+  }
+
+  /** What one connection brings beyond `last`. */
+  async *read(follow: boolean, signal: AbortSignal | undefined): AsyncGenerator<OperationEvent> {
+    const answer = await this.#open(follow, signal);
+    for await (const data of messages(answer)) {
+      const event = (await this.#requester.check('event', parse(data))) as OperationEvent;
+      if (event.id <= this.last) continue;
+      this.last = event.id;
+      this.completed = event.type === 'completion';
+      yield event;
+      if (this.completed) return;
+    }
+  }
+
+  #open(follow: boolean, signal: AbortSignal | undefined): Promise<IncomingMessage> {
+    const resume = this.last >= 0 ? { 'Last-Event-Id': String(this.last) } : {};
+    const request = {
+      method: 'GET',
+      path: `/operations/${encodeURIComponent(this.#operation)}/events`,
+      query: { follow, spid: this.spid, since: this.last },
+      headers: { Accept: 'text/event-stream', ...resume },
+    } as const;
+    return this.#requester.open(request, { kind: 'operation', operation: this.#operation }, signal);
+  }
+}
+
+/** Data of the server-sent events of an answer. */
+async function* messages(answer: IncomingMessage): AsyncGenerator<string> {
+  // Keepalives come four times as often; silence means that the peer is gone.
+  answer.setTimeout(SILENCE_MS_MAX, () => answer.destroy(new Error('the event stream went silent')));
+  const queue: { event?: string | undefined; data: string }[] = [];
+  const parser = createParser({
+    maxBufferSize: EVENT_CHARACTERS_MAX,
+    onEvent: (event) => queue.push(event),
+    onError: (error) => error.type === 'max-buffer-size-exceeded' && answer.destroy(error),
+  });
+  const decoder = new TextDecoder();
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    parser.feed(decoder.decode(chunk, { stream: true }));
+    for (const { event, data } of queue.splice(0)) {
+      if (event === 'sse_error') throw fault('REMOTE_FAILED', { status: 200, reason: data });
+      yield data;
+    }
+  }
+}
+
+function parse(data: string): unknown {
+  try {
+    return JSON.parse(data);
+  } catch (error) {
+    throw fault('REMOTE_FAILED', { status: 200, reason: 'an event that is not JSON' }, { cause: error });
+  }
+}

@@ -1,0 +1,85 @@
+import { mkdir } from 'node:fs/promises';
+import { connect as connectSocket } from 'node:net';
+import { dirname } from 'node:path';
+import { fault, isFault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { startEngineProcess, type EngineCommand } from './engine-process.ts';
+import { pause } from './retry.ts';
+import type { EngineStatus } from './server-admin.ts';
+
+/** How often starters look whether somebody else's engine answers yet. */
+const LOOK_MS = 20;
+/** A replaced engine may take this long to let go of the data directory. */
+const LEAVE_MS_MAX = 10_000;
+
+export interface LocalEngineOptions {
+  readonly socket: string;
+  readonly startLock: string;
+  readonly command: EngineCommand;
+}
+
+/** Whether somebody listens on the socket. */
+export function answers(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = connectSocket(socket);
+    const settle = (answer: boolean): void => {
+      connection.destroy();
+      resolve(answer);
+    };
+    connection.once('connect', () => settle(true)).once('error', () => settle(false));
+  });
+}
+
+/**
+ * Makes sure that an engine listens. Of any number of processes that find none, one starts it and the others wait for
+ * that one. Faults: ENGINE_UNAVAILABLE, STORE_LOCKED, or what the engine says.
+ */
+export async function ensureEngine(options: LocalEngineOptions, signal?: AbortSignal): Promise<void> {
+  const { socket, startLock } = options;
+  if (await answers(socket)) return;
+  const { tryLock } = await import('./start-lock.ts');
+  await mkdir(dirname(startLock), { recursive: true, mode: 0o700 });
+  const deadlineMs = performance.now() + limits.engineReadyMsMax;
+  while (performance.now() < deadlineMs) {
+    using lock = tryLock(startLock);
+    if (await answers(socket)) return;
+    if (lock !== undefined && (await start(options, performance.now() + LOOK_MS < deadlineMs, signal))) return;
+    await pause(LOOK_MS, signal);
+  }
+  throw fault('ENGINE_UNAVAILABLE', { reason: 'another process is starting it and does not finish' });
+}
+
+/** Whether the engine is ready; false when another one still leaves and it is worth trying again. */
+async function start(
+  { command }: LocalEngineOptions,
+  again: boolean,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  try {
+    await startEngineProcess(command, signal);
+    return true;
+  } catch (error) {
+    if (again && isFault(error, 'STORE_LOCKED')) return false;
+    throw error;
+  }
+}
+
+/** Waits until nobody listens any more. Faults: ENGINE_UNAVAILABLE. */
+export async function engineLeft(socket: string, signal?: AbortSignal): Promise<void> {
+  const deadlineMs = performance.now() + LEAVE_MS_MAX;
+  while (await answers(socket)) {
+    if (performance.now() > deadlineMs) throw fault('ENGINE_UNAVAILABLE', { reason: 'the old engine does not leave' });
+    await pause(LOOK_MS, signal);
+  }
+}
+
+/** Whether `version` is older than `other`; what is no version is older than everything. */
+export function isOlder({ version }: Pick<EngineStatus, 'version'>, other: string): boolean {
+  const [mine, theirs] = [numbers(version), numbers(other)];
+  const index = theirs.findIndex((number, position) => number !== (mine[position] ?? -1));
+  return index !== -1 && (mine[index] ?? -1) < (theirs[index] ?? 0);
+}
+
+function numbers(version: string): number[] {
+  return /^\d+(?:\.\d+)*/u.exec(version)?.[0].split('.').map(Number) ?? [];
+}

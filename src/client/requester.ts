@@ -1,0 +1,132 @@
+import type { IncomingMessage } from 'node:http';
+import { collect } from '../std/bytes.ts';
+import { fault, isFault, type ContreeError } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import type { parseAnswer } from './answers.ts';
+import { faultFromAnswer, type About } from './faults.ts';
+import { mayRetry, pause, retryDelayMs } from './retry.ts';
+import { ConnectError, type Outgoing, type Transport } from './transport.ts';
+
+/** Repetitions when no connection can be made: a server that restarts is back soon, a mistyped name never is. */
+const CONNECT_RETRIES = 3;
+const ERROR_BYTES_MAX = 64 * 1024;
+/** An answer in JSON is held in memory whole. */
+const JSON_BYTES_MAX = 4 * limits.jsonBodyBytesMax;
+
+export type AnswerName = Parameters<typeof parseAnswer>[0];
+
+export interface RequesterOptions {
+  readonly transport: Transport;
+  /** Makes sure that there is a server; asked when no connection could be made. */
+  readonly revive?: (signal?: AbortSignal) => Promise<void>;
+  /** For servers that we did not start: their answers are outside data and are checked. */
+  readonly checked: boolean;
+}
+
+/** Requests with retries (reference api.md §1.4), whose failures are faults. */
+export class Requester {
+  readonly #options: RequesterOptions;
+
+  constructor(options: RequesterOptions) {
+    this.#options = options;
+  }
+
+  /** The answer, as soon as it is known to be no error. Its body must be read or destroyed. */
+  async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<IncomingMessage> {
+    for (let attempt = 0; ; attempt += 1) {
+      const { answer, error, waitMs } = await this.#attempt(outgoing, { about, attempt }, signal);
+      if (answer !== undefined) return answer;
+      if (waitMs === undefined) throw error;
+      await pause(waitMs, signal);
+    }
+  }
+
+  async json<Value>(name: AnswerName, outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<Value> {
+    const answer = await this.open(outgoing, about, signal);
+    return (await this.check(name, await readJson(answer, signal))) as Value;
+  }
+
+  /** For answers without a body. */
+  async done(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<void> {
+    (await this.open(outgoing, about, signal)).resume();
+  }
+
+  /** The value, checked where it comes from a server that is not ours. */
+  async check(name: AnswerName, value: unknown): Promise<unknown> {
+    if (!this.#options.checked) return value;
+    // The schemas take longer to load than a request to the local engine takes, which does not need them.
+    const { parseAnswer } = await import('./answers.ts');
+    return parseAnswer(name, value);
+  }
+
+  async #attempt(
+    outgoing: Outgoing,
+    { about, attempt }: { readonly about: About; readonly attempt: number },
+    signal: AbortSignal | undefined,
+  ): Promise<{ answer?: IncomingMessage; error?: unknown; waitMs?: number | undefined }> {
+    const safe = outgoing.method === 'GET' || outgoing.method === 'HEAD';
+    let answer: IncomingMessage;
+    try {
+      answer = await this.#options.transport.send(outgoing, signal);
+    } catch (error) {
+      signal?.throwIfAborted();
+      return this.#unanswered(error, { attempt, safe }, signal);
+    }
+    const { statusCode: status = 0, headers } = answer;
+    if (status < 400) return { answer };
+    const error = await readFault(answer, about);
+    // A streamed body is gone once it was sent.
+    const again = outgoing.bytes === undefined && mayRetry(status, ownCode(error), safe);
+    return { error, waitMs: again ? retryDelayMs(attempt, headers['retry-after']) : undefined };
+  }
+
+  async #unanswered(
+    error: unknown,
+    { attempt, safe }: { readonly attempt: number; readonly safe: boolean },
+    signal: AbortSignal | undefined,
+  ): Promise<{ error: unknown; waitMs?: number | undefined }> {
+    const { revive } = this.#options;
+    const unseen = error instanceof ConnectError;
+    if (unseen && revive && attempt === 0) {
+      await revive(signal);
+      return { error, waitMs: 0 };
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    const fault_ = revive
+      ? fault('ENGINE_UNAVAILABLE', { reason }, { cause: error })
+      : fault('REMOTE_FAILED', { status: 0, reason }, { cause: error });
+    const again = (unseen || safe) && attempt < CONNECT_RETRIES;
+    return { error: fault_, waitMs: again ? retryDelayMs(attempt, undefined) : undefined };
+  }
+}
+
+/** The code that our own servers report; undefined for faults that only stand for a foreign status. */
+function ownCode(error: ContreeError): string | undefined {
+  return error.code === 'REMOTE_FAILED' ? undefined : error.code;
+}
+
+async function readFault(answer: IncomingMessage, about: About): Promise<ContreeError> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  try {
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      total += chunk.byteLength;
+      if (total > ERROR_BYTES_MAX) break;
+    }
+  } catch {
+    // What arrived of the explanation is still one.
+  }
+  return faultFromAnswer(answer.statusCode ?? 0, Buffer.concat(chunks).toString('utf8'), about);
+}
+
+async function readJson(answer: IncomingMessage, signal: AbortSignal | undefined): Promise<unknown> {
+  const status = answer.statusCode ?? 0;
+  try {
+    return JSON.parse((await collect(answer, JSON_BYTES_MAX)).toString('utf8'));
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (isFault(error)) throw error;
+    throw fault('REMOTE_FAILED', { status, reason: 'the answer is not the JSON it should be' }, { cause: error });
+  }
+}

@@ -1,0 +1,38 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { ERRORS, ERROR_CLASSES, type ErrorCode } from '../contract/errors.ts';
+
+/** Delays of the hosted service's own clients, milliseconds. */
+const DELAYS_MS = [100, 200, 500, 1_000, 2_000, 5_000];
+const RETRY_AFTER_MS_MAX = 60_000;
+
+/** Rejected before anything was done, so even a request that creates something may be sent again. */
+const UNTOUCHED: ReadonlySet<number> = new Set([425, 429]);
+const PASSING: ReadonlySet<number> = new Set([410, 500, 502, 503, 504]);
+
+/** Whether an answer may be different next time, and the request may be repeated to find out. */
+export function mayRetry(status: number, code: string | undefined, safe: boolean): boolean {
+  // Our own servers say whether it can help; a 500 of theirs is a bug and comes again.
+  if (code !== undefined && Object.hasOwn(ERRORS, code)) {
+    if (ERROR_CLASSES[ERRORS[code as ErrorCode].class].retry !== 'later') return false;
+  }
+  return UNTOUCHED.has(status) || (safe && PASSING.has(status));
+}
+
+/** How long to wait before attempt number `attempt` (from 0 for the first repetition); undefined when it was the last. */
+export function retryDelayMs(attempt: number, retryAfter: string | undefined): number | undefined {
+  const usual = DELAYS_MS[attempt];
+  if (usual === undefined) return undefined;
+  return Math.max(usual, Math.min(retryAfterMs(retryAfter), RETRY_AFTER_MS_MAX));
+}
+
+/** Seconds or an HTTP date. */
+function retryAfterMs(header: string | undefined): number {
+  if (header === undefined) return 0;
+  if (/^\d{1,9}$/u.test(header)) return Number(header) * 1000;
+  const at = Date.parse(header);
+  return Number.isNaN(at) ? 0 : Math.max(0, at - Date.now());
+}
+
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted());
+}

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { text } from 'node:stream/consumers';
+import type { ConTree } from '../../src/contract/contree.ts';
+import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
+import type { OperationEvent } from '../../src/contract/event.ts';
+import { connectTo } from '../support/client.ts';
+import { startServer } from '../support/http-server.ts';
+import { ScriptedContree } from '../support/scripted-contree.ts';
+
+interface Way extends AsyncDisposable {
+  readonly contree: ConTree;
+  readonly scripted: ScriptedContree;
+}
+
+async function direct(): Promise<Way> {
+  const scripted = new ScriptedContree();
+  return { contree: scripted, scripted, [Symbol.asyncDispose]: () => scripted[Symbol.asyncDispose]() };
+}
+
+function over(kind: 'unix' | 'tcp'): () => Promise<Way> {
+  return async () => {
+    await using cleanup = new AsyncDisposableStack();
+    const server = cleanup.use(await startServer({ kind }));
+    const { contree } = cleanup.use(await connectTo(server));
+    const owned = cleanup.move();
+    return { contree, scripted: server.contree, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  };
+}
+
+/** The same calls give the same results in the process, over the socket, and over TCP behind a path prefix. */
+const WAYS: Readonly<Record<string, () => Promise<Way>>> = { direct, socket: over('unix'), tcp: over('tcp') };
+
+function faults(code: ErrorCode) {
+  return (error: unknown): boolean => {
+    assert.ok(isFault(error, code), String(error));
+    return true;
+  };
+}
+
+async function all<Value>(source: AsyncIterable<Value>): Promise<Value[]> {
+  const values: Value[] = [];
+  for await (const value of source) values.push(value);
+  return values;
+}
+
+async function* bytes(...parts: string[]): AsyncGenerator<Uint8Array> {
+  for (const part of parts) yield Buffer.from(part);
+}
+
+const NOWHERE = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';
+
+for (const [name, open] of Object.entries(WAYS)) {
+  test(`${name}: images, tags, lineage, deletion`, async () => {
+    await using way = await open();
+    const { contree, scripted } = way;
+    const image = scripted.addImage({ '/etc/passwd': 'root\n' }, 'common/base:1');
+    assert.deepEqual(
+      (await contree.listImages({ tag: 'common/', limit: 5, tagged: true })).map(({ uuid }) => uuid),
+      [image],
+    );
+    assert.deepEqual(await contree.listImages({ tag: 'other', since: new Date(0) }), []);
+    assert.equal((await contree.getImage('tag:common/base:1')).uuid, image);
+    assert.equal((await contree.setTag('tag:common/base:1', 'two')).tag, 'two');
+    await contree.removeTag(image, 'two');
+    await assert.rejects(contree.removeTag(image, 'two'), faults('TAG_NOT_FOUND'));
+    await assert.rejects(contree.setTag(image, 'No Tag'), faults('TAG_INVALID'));
+    await assert.rejects(contree.getImage('tag:nobody'), faults('IMAGE_NOT_FOUND'));
+    await assert.rejects(contree.getImage(NOWHERE), faults('IMAGE_NOT_FOUND'));
+    const { uuid } = await contree.spawn({ command: 'touch', args: ['/new'], image });
+    await all(contree.events(uuid, { follow: true }));
+    const { result_image_uuid: child } = await contree.getOperation(uuid);
+    assert.ok(child);
+    const lineage = await contree.lineage(child);
+    assert.deepEqual([lineage.root, lineage.ancestors.map((node) => node.uuid)], [image, [image]]);
+    assert.deepEqual(
+      (await contree.diff(image, child, { patch: true })).entries.map(({ path }) => path),
+      ['/new'],
+    );
+    await assert.rejects(contree.deleteImage(image), faults('IMAGE_IN_USE'));
+    assert.deepEqual((await contree.deleteImage(image, { cascade: true })).toSorted(), [image, child].toSorted());
+  });
+
+  test(`${name}: inspection`, async () => {
+    await using way = await open();
+    const { contree, scripted } = way;
+    const image = scripted.addImage({ '/etc/passwd': 'root:x:0\n', '/a b/ü%2f#': 'odd' }, 'base');
+    assert.deepEqual(
+      (await contree.listDirectory('tag:base', '/etc')).files.map(({ path }) => path),
+      ['passwd'],
+    );
+    assert.equal((await contree.listDirectory(image, '/a b')).files[0]?.path, 'ü%2f#');
+    assert.equal((await contree.stat(image, '/etc/passwd')).size, 9);
+    await assert.rejects(contree.stat(image, '/etc/nope'), faults('FILE_NOT_FOUND'));
+    await assert.rejects(contree.listDirectory(image, '/etc/passwd'), faults('NOT_A_DIRECTORY'));
+    await assert.rejects(contree.openFile(image, '/etc'), faults('NOT_A_FILE'));
+    const read = async (offset?: number, length?: number): Promise<[number, string]> => {
+      const range = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) };
+      const file = await contree.openFile(image, '/etc/passwd', range);
+      return [file.size, await text(file.body)];
+    };
+    assert.deepEqual(await read(), [9, 'root:x:0\n']);
+    assert.deepEqual(await read(5, 3), [9, 'x:0']);
+    assert.deepEqual(await read(100), [9, '']);
+    assert.deepEqual(await read(0, 0), [9, '']);
+    assert.equal(await text(await contree.archive(image, '/etc')), 'tar of /etc');
+    assert.equal(await text(await contree.exportImage(image)), `layout of ${image}`);
+    const grep = await contree.grep(image, { patterns: ['root', 'other'], paths: ['/etc', '/a b'], maxTotal: 5 });
+    assert.deepEqual([grep.patterns, grep.matches.length], [['root', 'other'], 1]);
+  });
+
+  test(`${name}: files and directory states`, async () => {
+    await using way = await open();
+    const { contree } = way;
+    const uploaded = await contree.uploadFile(bytes('hel', 'lo'));
+    assert.equal(uploaded.size, 5);
+    assert.equal((await contree.getFile(uploaded.sha256)).uuid, uploaded.uuid);
+    assert.equal((await contree.getFile(uploaded.uuid)).sha256, uploaded.sha256);
+    assert.equal((await contree.listFiles({ limit: 10 })).length, 1);
+    await assert.rejects(contree.getFile('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
+    const entry = { path: '/a', mode: 0o644, sha256: uploaded.sha256 };
+    assert.equal((await contree.offerDirectoryState([entry])).state?.entries, 1);
+    assert.deepEqual(await contree.offerDirectoryState([{ ...entry, sha256: 'f'.repeat(64) }]), {
+      missing: ['f'.repeat(64)],
+    });
+    const { uuid } = await contree.importArchive({ file: uploaded.uuid, tag: 'mine' });
+    assert.equal((await contree.getOperation(uuid)).status, 'SUCCESS');
+  });
+
+  test(`${name}: runs, their events and their processes`, async () => {
+    await using way = await open();
+    const { contree, scripted } = way;
+    const image = scripted.addImage();
+    await assert.rejects(contree.spawn({ command: 'true', image: 'tag:nobody' }), faults('IMAGE_NOT_FOUND'));
+    const { uuid } = await contree.spawn({ command: 'cat', image, stdin: { value: 'a', close: false } });
+    const seen: OperationEvent[] = [];
+    for await (const event of contree.events(uuid, { follow: true })) {
+      seen.push(event);
+      if (event.type === 'stdout' && event.data.value === 'a')
+        await contree.writeStdin(uuid, 1, { value: 'b', close: true });
+    }
+    assert.deepEqual(
+      seen.map(({ id }) => id),
+      seen.map((_, index) => index),
+    );
+    assert.deepEqual(
+      seen.map(({ type }) => type),
+      ['spawn', 'stdout', 'stdout', 'exit', 'completion'],
+    );
+    assert.deepEqual(
+      (await all(contree.events(uuid, { since: 2 }))).map(({ id }) => id),
+      [3, 4],
+    );
+    assert.deepEqual(
+      (await all(contree.events(uuid, { follow: true, spid: 1 }))).map(({ type }) => type).at(-1),
+      'exit',
+    );
+    await assert.rejects(contree.cancelOperation(uuid), faults('OPERATION_FINISHED'));
+    await assert.rejects(contree.exec(uuid, { command: 'true' }), faults('INSTANCE_NOT_RUNNING'));
+    await assert.rejects(contree.getOperation(NOWHERE), faults('OPERATION_NOT_FOUND'));
+    await assert.rejects(all(contree.events(NOWHERE, { follow: true })), faults('OPERATION_NOT_FOUND'));
+    assert.equal((await contree.listOperations({ status: 'SUCCESS', kind: 'instance' })).length, 1);
+
+    const parent = await contree.spawn({ command: 'sleep', image });
+    await new Promise(setImmediate);
+    const { spid } = await contree.exec(parent.uuid, { command: 'bytes' });
+    const output: Buffer[] = [];
+    for await (const event of contree.events(parent.uuid, { follow: true, spid })) {
+      if (event.type === 'stdout')
+        output.push(Buffer.from(event.data.value, event.data.encoding === 'ascii' ? 'utf8' : 'base64'));
+      if (event.type === 'exit') break;
+    }
+    const everyByte = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    assert.deepEqual(Buffer.concat(output), everyByte);
+    assert.equal((await contree.getSubprocess(parent.uuid, spid)).state?.exit_code, 0);
+    await contree.resizeTerminal(parent.uuid, 1, { columns: 80, rows: 24 });
+    await contree.killSubprocess(parent.uuid, 1, 'TERM');
+    assert.equal((await all(contree.events(parent.uuid, { follow: true }))).at(-1)?.type, 'completion');
+    await assert.rejects(contree.getSubprocess(parent.uuid, 9), faults('SUBPROCESS_NOT_FOUND'));
+  });
+
+  test(`${name}: the rest, and an abort that ends only the waiting`, async () => {
+    await using way = await open();
+    const { contree, scripted } = way;
+    assert.equal((await contree.whoami()).limits['instance_max_timeout'], 3600);
+    assert.equal((await contree.gc({ dryRun: true, olderThanDays: 3 })).freed_bytes, 0);
+    assert.equal((await contree.doctor({ verify: true })).checks[0]?.status, 'ok');
+    const { uuid } = await contree.spawn({ command: 'sleep', image: scripted.addImage() });
+    const stop = new AbortController();
+    const waiting = all(contree.events(uuid, { follow: true }, stop.signal));
+    setTimeout(() => stop.abort(new Error('enough')), 20);
+    await assert.rejects(waiting, /enough/u);
+    assert.equal((await contree.getOperation(uuid)).status, 'EXECUTING');
+  });
+}
