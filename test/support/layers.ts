@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { buildLayer, type BuiltLayer } from '../../src/archive/build-layer.ts';
 import { Tree } from '../../src/archive/tree.ts';
 import type { LayerFile } from '../../src/contract/layer.ts';
+import { ReaderPool } from '../../src/erofs/reader-pool.ts';
 import { streamOf, type TarMember, tarOf } from './tar.ts';
 
 /** A folder for one test, gone with it. */
@@ -35,7 +36,8 @@ export class Scratch implements AsyncDisposable {
 /** Builds layers from hand-made archives, each on top of the ones before, bottom first; fsck.erofs must accept each. */
 export async function imageOf(scratch: Scratch, ...archives: (readonly TarMember[])[]): Promise<LayerFile[]> {
   const layers: LayerFile[] = [];
-  for (const members of archives) layers.push(await layerOf(scratch, tarOf(members), layers));
+  await using pool = new ReaderPool();
+  for (const members of archives) layers.push(await layerOf(scratch, tarOf(members), layers, pool));
   return layers;
 }
 
@@ -44,9 +46,10 @@ export async function layerOf(
   scratch: Scratch,
   tar: Uint8Array,
   below: readonly LayerFile[] = [],
+  pool?: ReaderPool,
 ): Promise<LayerFile & BuiltLayer> {
   const path = scratch.path();
-  await using lower = below.length === 0 ? undefined : await Tree.open(below);
+  await using lower = below.length === 0 ? undefined : await Tree.open(below, pool);
   const built = await buildLayer(streamOf(tar, 64 * 1024), path, { lower });
   await fsck(path);
   return { path, ...built };
