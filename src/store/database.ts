@@ -106,9 +106,19 @@ export class Database implements Disposable {
     }
   }
 
+  /** Pages of the file that hold nothing. */
+  unusedPages(): number {
+    return this.get<{ freelist_count: number }>('PRAGMA freelist_count')?.freelist_count ?? 0;
+  }
+
   /** Gives up to `pages` unused pages back to the file system. */
   vacuum(pages: number): void {
     this.#exec(`PRAGMA incremental_vacuum(${Math.trunc(pages)})`);
+  }
+
+  /** Writes the log back into the file, which shrinks only then, and makes it empty. */
+  truncateLog(): void {
+    this.#exec('PRAGMA wal_checkpoint(TRUNCATE)');
   }
 
   /** What SQLite finds wrong with its own file. */

@@ -3,6 +3,7 @@ import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import type { GcReport } from '../contract/contree.ts';
+import { isFault } from '../contract/errors.ts';
 import type { Database } from './database.ts';
 import { isMissing } from './disk.ts';
 import type { Holds } from './holds.ts';
@@ -43,7 +44,7 @@ interface Sweep {
 /** Key prefix of layers made from injected files: a cache that is worth keeping while it is used. */
 export const INJECTED = 'files:';
 const ORPHAN_AGE_MS = 3_600_000;
-const VACUUM_PAGES = 50_000;
+const VACUUM_PAGES = 256;
 
 /** Carries the result out of a transaction that is to leave no trace. */
 class DryRun extends Error {
@@ -71,8 +72,7 @@ export async function collectGarbage(place: GcPlace, request: GcRequest, signal?
     ];
     for (const digest of sweep.layers) await request.onRemove?.(join(place.layers, digest));
     for (const path of doomed) await rm(path, { force: true });
-    signal?.throwIfAborted();
-    place.database.vacuum(VACUUM_PAGES);
+    await shrink(place.database, signal);
   }
   return {
     images: sweep.images,
@@ -82,6 +82,20 @@ export async function collectGarbage(place: GcPlace, request: GcRequest, signal?
     freed_bytes: sweep.freedBytes,
     usage: sweep.usage,
   };
+}
+
+/** Gives unused pages of the database back. Best effort: on a disk that is full to the brim it may be too early. */
+async function shrink(database: Database, signal?: AbortSignal): Promise<void> {
+  try {
+    while (database.unusedPages() > 0) {
+      signal?.throwIfAborted();
+      database.vacuum(VACUUM_PAGES);
+      await new Promise(setImmediate);
+    }
+    database.truncateLog();
+  } catch (error) {
+    if (!isFault(error, 'DISK_FULL')) throw error;
+  }
 }
 
 function sweepRows(place: GcPlace, request: GcRequest): Sweep {
@@ -183,15 +197,21 @@ function moveAway({ tmp }: GcPlace, directory: string, names: readonly string[])
 /** Files that no row names and nobody is about to name. */
 async function orphans(place: GcPlace, table: 'layers' | 'files', request: GcRequest): Promise<string[]> {
   const column = table === 'layers' ? 'digest' : 'sha256';
+  const known = new Set(
+    place.database.all<{ name: string }>(`SELECT ${column} AS name FROM ${table}`).map(({ name }) => name),
+  );
   const bornBeforeMs = Date.now() - (request.orphanAgeMs ?? ORPHAN_AGE_MS);
-  const names = await readdir(place[table]);
   const old: string[] = [];
-  for (const name of names) {
+  for (const name of await readdir(place[table])) {
+    if (known.has(name)) continue;
     const stats = await stat(join(place[table], name)).catch(() => undefined);
     if (stats !== undefined && stats.ctimeMs <= bornBeforeMs) old.push(name);
   }
-  return old.filter(
-    (name) =>
-      !place.holds.isHeld(name) && place.database.get(`SELECT 1 FROM ${table} WHERE ${column} = ?`, name) === undefined,
-  );
+  // Asked again: somebody may have published it since.
+  return old.filter((name) => !place.holds.isHeld(name) && !exists(place.database, table, name));
+}
+
+function exists(database: Database, table: 'layers' | 'files', name: string): boolean {
+  const column = table === 'layers' ? 'digest' : 'sha256';
+  return database.get(`SELECT 1 FROM ${table} WHERE ${column} = ?`, name) !== undefined;
 }

@@ -106,14 +106,14 @@ export class Store implements AsyncDisposable {
   async gc(request: GcRequest, signal?: AbortSignal): Promise<GcReport> {
     const { tmp } = this;
     const [layers, files] = [join(this.directory, 'layers'), join(this.directory, 'files')];
-    this.events.flush();
-    const report = await collectGarbage(
-      { database: this.#database, holds: this.#holds, layers, files, tmp },
-      request,
-      signal,
-    );
-    await this.#reserve();
-    return report;
+    const place = { database: this.#database, holds: this.#holds, layers, files, tmp };
+    // Freeing space takes some; on a full disk that is what the reserve is for.
+    if (!request.dryRun) rmSync(this.#reservePath, { force: true });
+    try {
+      return await collectGarbage(place, request, signal);
+    } finally {
+      await this.#reserve();
+    }
   }
 
   /** What is wrong with the database file itself; empty when it is whole. */

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { tarOf, type Change } from './tar.ts';
 
 type Node =
-  | { readonly kind: 'file'; content: Buffer; readonly mode: number }
+  | { readonly kind: 'file'; readonly chunks: Buffer[]; readonly mode: number }
   | { readonly kind: 'directory'; readonly mode: number }
   | { readonly kind: 'symlink'; readonly target: string }
   | { readonly kind: 'whiteout' };
@@ -44,15 +44,15 @@ export class FakeFiles {
     if (this.#isDirectory(target)) throw new FileError(`${path}: Is a directory`);
     if (!this.#isDirectory(posix.dirname(target))) throw new FileError(`${path}: No such file or directory`);
     const known = this.#nodes.get(target);
-    const before = known?.kind === 'file' ? known.content : Buffer.alloc(0);
-    const after = append ? Buffer.concat([before, content]) : Buffer.from(content);
-    this.#charge(after.byteLength - before.byteLength);
-    this.#nodes.set(target, { kind: 'file', content: after, mode: 0o644 });
+    const before = known?.kind === 'file' ? known.chunks : [];
+    this.#charge(content.byteLength - (append ? 0 : sizeOf(before)));
+    if (append && known?.kind === 'file') known.chunks.push(Buffer.from(content));
+    else this.#nodes.set(target, { kind: 'file', chunks: [Buffer.from(content)], mode: 0o644 });
   }
 
   read(path: string): Buffer {
     const node = this.#nodes.get(this.#target(path));
-    if (node?.kind === 'file') return node.content;
+    if (node?.kind === 'file') return Buffer.concat(node.chunks);
     throw new FileError(`${path}: ${node?.kind === 'directory' ? 'Is a directory' : 'No such file or directory'}`);
   }
 
@@ -79,7 +79,7 @@ export class FakeFiles {
   remove(path: string): void {
     for (const [name, node] of this.#nodes) {
       if (name !== path && !name.startsWith(`${path}/`)) continue;
-      if (node.kind === 'file') this.#charge(-node.content.byteLength);
+      if (node.kind === 'file') this.#charge(-sizeOf(node.chunks));
       this.#nodes.delete(name);
     }
     this.#nodes.set(path, { kind: 'whiteout' });
@@ -89,7 +89,7 @@ export class FakeFiles {
   *changes(): Iterable<Uint8Array> {
     if (this.#nodes.size === 0) return;
     const sorted = [...this.#nodes].sort(([left], [right]) => (left < right ? -1 : 1));
-    const changes = sorted.map(([path, node]): Change => ({ path, ...node }));
+    const changes = sorted.map(([path, node]) => changeOf(path, node));
     yield* tarOf(changes, Math.floor(Date.now() / 1_000));
   }
 
@@ -107,4 +107,13 @@ export class FakeFiles {
     if (this.#bytes + bytes > this.#bytesMax) throw new FileError('No space left on device');
     this.#bytes += bytes;
   }
+}
+
+function sizeOf(chunks: readonly Buffer[]): number {
+  return chunks.reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
+function changeOf(path: string, node: Node): Change {
+  if (node.kind !== 'file') return { path, ...node };
+  return { path, kind: 'file', content: Buffer.concat(node.chunks), mode: node.mode };
 }

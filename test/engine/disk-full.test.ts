@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+/** What runs on the small disk; prints one JSON line. */
+const SCRIPT = `
+  import { readdirSync } from 'node:fs';
+  import { collectEvents, openEngine, once, run, script } from ${JSON.stringify(new URL('./bench.ts', import.meta.url).href)};
+  const bench = await openEngine();
+  const { engine, store } = bench;
+  const before = await run(engine, script(bench, 'echo kept > /kept'));
+  const big = await run(engine, script(bench, 'flood 30000000 > /big; echo said'));
+  const events = await collectEvents(engine.events(big.uuid, {}));
+  const upload = await engine.uploadFile((async function* () {
+    for (let at = 0; at < 300; at += 1) yield Buffer.alloc(100_000, at);
+  })()).catch(({ code }) => code);
+  const noisy = await Promise.all([1, 2, 3].map(() => run(engine, script(bench, 'flood 8000000', { disposable: true }))));
+  const full = await run(engine, script(bench, 'echo again > /again'));
+  await engine.gc({ olderThanDays: -1 });
+  const after = await run(engine, script(bench, 'echo again > /again; echo ok'));
+  const { checks } = await engine.doctor({ verify: true });
+  console.log(JSON.stringify({
+    before: before.status,
+    big: [big.status, big.error_code, big.result_image_uuid],
+    last: events.at(-1).type,
+    upload,
+    noisy: noisy.map(({ status, error_code }) => [status, error_code]),
+    noisyEnds: await Promise.all(noisy.map(async ({ uuid }) => (await collectEvents(engine.events(uuid, {}))).at(-1).type)),
+    full: [full.status, full.error_code],
+    after: [after.status, after.error_code ?? null],
+    tmp: readdirSync(store.tmp),
+    damaged: checks.filter(({ status }) => status === 'failed').length,
+    kept: (await engine.stat(before.result_image_uuid, '/kept')).size,
+  }));
+  await bench[Symbol.asyncDispose]();
+`;
+
+/** Runs the script with a file system of that size as its temporary directory, in a mount namespace of its own. */
+function onSmallDisk(mebibytes: number): { readonly output?: unknown; readonly unavailable?: string } {
+  const inside = `mount -t tmpfs -o size=${mebibytes}m tmpfs "$0" && exec "$@"`;
+  const program = [process.execPath, '--input-type=module-typescript', '-e', SCRIPT];
+  const namespace = process.getuid?.() === 0 ? ['-m'] : ['-r', '-m'];
+  const place = '/mnt';
+  const { status, stdout, stderr } = spawnSync('unshare', [...namespace, '/bin/sh', '-c', inside, place, ...program], {
+    env: { ...process.env, TMPDIR: place },
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  if (status === 0) return { output: JSON.parse(stdout) };
+  if (/unshare|mount/u.test(stderr)) return { unavailable: stderr.trim() };
+  throw new Error(`${stdout}${stderr}`);
+}
+
+test('a full disk fails what needs the space and nothing else', (context) => {
+  const { output, unavailable } = onSmallDisk(20);
+  if (unavailable !== undefined) {
+    context.skip(`no small file system can be mounted here: ${unavailable}`);
+    return;
+  }
+  const { noisy, ...rest } = output as { noisy: [string, string?][] };
+  assert.deepEqual(rest, {
+    before: 'SUCCESS',
+    big: ['FAILED', 'DISK_FULL', null],
+    last: 'completion',
+    upload: 'DISK_FULL',
+    noisyEnds: ['completion', 'completion', 'completion'],
+    full: ['FAILED', 'DISK_FULL'],
+    after: ['SUCCESS', null],
+    tmp: [],
+    damaged: 0,
+    kept: 5,
+  });
+  // Output that does not fit is dropped and marked and the run goes on, unless there is no room even for its state.
+  for (const [status, code] of noisy) assert.ok(status === 'SUCCESS' || code === 'DISK_FULL', `${status} ${code}`);
+});

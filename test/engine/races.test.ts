@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { isFault } from '../../src/contract/errors.ts';
+import { collectEvents, finished, once, openEngine, run, script, type EngineBench } from './bench.ts';
+
+/** Numbers that look random and are the same every time. */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+/** One of the things that clients do at the same time; whatever it returns has been accepted. */
+async function act({ engine, base }: EngineBench, dice: number, index: number): Promise<void> {
+  const tag = `tag-${index % 7}`;
+  const missing = (error: unknown): void => {
+    // Before acceptance a name may be unknown; that is an answer. After acceptance nothing may get lost.
+    if (!isFault(error, 'IMAGE_NOT_FOUND', 'IMAGE_IN_USE', 'UPLOAD_NOT_FOUND')) throw error;
+  };
+  if (dice < 0.4) {
+    const image = dice < 0.2 ? base.uuid : `tag:${tag}`;
+    const spawned = await engine
+      .spawn({ command: `echo ${index} > /f`, shell: true, image, disposable: dice < 0.1 })
+      .catch(missing);
+    if (spawned === undefined) return;
+    const operation = await finished(engine, spawned.uuid);
+    assert.equal(operation.status, 'SUCCESS', `${operation.error_code} ${operation.error}`);
+    if (operation.result_image_uuid !== null) await engine.setTag(operation.result_image_uuid, tag).catch(missing);
+  } else if (dice < 0.6) await engine.gc({ olderThanDays: 0, ...(dice < 0.45 && { maxBytes: 200_000 }) });
+  else if (dice < 0.75) {
+    await engine.deleteImage(`tag:${tag}`, { cascade: dice < 0.7 }).catch(missing);
+  } else if (dice < 0.85) {
+    const { uuid } = await engine.uploadFile(once(`content ${index % 10}`));
+    const request = { command: 'true', image: base.uuid, files: { '/upload': { uuid } }, disposable: true };
+    const spawned = await engine.spawn(request).catch(missing);
+    if (spawned !== undefined) assert.equal((await finished(engine, spawned.uuid)).status, 'SUCCESS');
+  } else if (dice < 0.95) await engine.listDirectory(`tag:${tag}`, '/').catch(missing);
+  else await engine.diff(base.uuid, `tag:${tag}`).catch(missing);
+}
+
+test('1,000 racing runs, tags, uploads, deletions and collections lose nothing that was accepted', async () => {
+  await using bench = await openEngine({ concurrency: 8 });
+  const { engine, store, base } = bench;
+  await engine.setTag(base.uuid, 'keep');
+  const random = seeded(7);
+  const waiting = Array.from({ length: 1_000 }, (_, index) => ({ dice: random(), index }));
+  const worker = async (): Promise<void> => {
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) await act(bench, next.dice, next.index);
+  };
+  await Promise.all(Array.from({ length: 24 }, worker));
+  assert.equal(engine.activeCount, 0);
+  assert.equal(bench.driver.live, 0);
+  const { checks } = await engine.doctor({ verify: true });
+  assert.deepEqual(
+    checks.filter(({ status }) => status === 'failed'),
+    [],
+  );
+  for (const { uuid } of await engine.listImages({ limit: 1_000 })) await engine.listDirectory(uuid, '/');
+  // Nothing leaks: when all but the base is gone, so is all it needed.
+  for (const { uuid } of await engine.listImages({ limit: 1_000 })) {
+    if (uuid !== base.uuid) await engine.deleteImage(uuid, { cascade: true }).catch(() => {});
+  }
+  await engine.gc({ olderThanDays: -1 });
+  assert.deepEqual(await readdir(join(bench.directory, 'layers')), base.layers);
+  assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
+  assert.deepEqual(await readdir(store.tmp), []);
+});
+
+test('a finished operation costs the engine no memory', async () => {
+  await using bench = await openEngine({ concurrency: 4 });
+  const rounds = async (count: number): Promise<number> => {
+    for (let at = 0; at < count; at += 10) {
+      await Promise.all(
+        Array.from({ length: 10 }, () => run(bench.engine, script(bench, 'flood 20000', { disposable: true }))),
+      );
+    }
+    globalThis.gc?.();
+    return process.memoryUsage().rss;
+  };
+  const before = await rounds(200);
+  const after = await rounds(1_000);
+  assert.ok(after < 250 * 1024 ** 2, `${Math.round(after / 1024 ** 2)} MiB with 1,200 finished operations`);
+  assert.ok(after - before < 60 * 1024 ** 2, `grew by ${Math.round((after - before) / 1024 ** 2)} MiB`);
+  const all = await bench.engine.listOperations({ limit: 1_000 });
+  assert.equal(all.length, 1_000);
+});
+
+test('200 followers of one log see all of it while it is written', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const { uuid } = await engine.spawn(
+    script(bench, 'flood 500000', { truncate_output_at: 1_000_000, disposable: true }),
+  );
+  const logs = await Promise.all(
+    Array.from({ length: 200 }, () => collectEvents(engine.events(uuid, { follow: true }))),
+  );
+  const bytes = logs.map((log) =>
+    log.reduce((sum, event) => sum + (event.type === 'stdout' ? event.data.value.length : 0), 0),
+  );
+  assert.deepEqual([...new Set(bytes)], [500_000]);
+});
