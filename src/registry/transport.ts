@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
+import { getCACertificates } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici';
 import { fault, isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
@@ -103,9 +104,8 @@ export class Transport implements AsyncDisposable {
     const proxy = proxyFor(url, this.#options.proxy ?? {});
     if (proxy === undefined) return this.#direct;
     await this.#options.guard.checkBehindProxy(url);
-    const { ca } = this.#options;
     const known = this.#proxies.get(proxy);
-    const agent = known ?? new ProxyAgent({ ...TIMEOUTS, uri: proxy, requestTls: ca === undefined ? {} : { ca } });
+    const agent = known ?? new ProxyAgent({ ...TIMEOUTS, uri: proxy, requestTls: trust(this.#options.ca) });
     this.#proxies.set(proxy, agent);
     return agent;
   }
@@ -113,9 +113,14 @@ export class Transport implements AsyncDisposable {
 
 const TIMEOUTS = { headersTimeout: limits.registryTimeoutMs, bodyTimeout: limits.registryTimeoutMs };
 
+/** TLS options that trust one more authority beside those of the system. */
+function trust(ca: string | undefined): { ca?: string[] } {
+  return ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] };
+}
+
 /** Sockets whose address is judged when they connect, except to hosts that the user vouched for. */
 function guardedConnector({ guard, ca }: TransportOptions): buildConnector.connector {
-  const common = { timeout: limits.registryConnectTimeoutMs, ...(ca === undefined ? {} : { ca }) };
+  const common = { timeout: limits.registryConnectTimeoutMs, ...trust(ca) };
   const open = buildConnector(common);
   const guarded = buildConnector({ ...common, lookup: guardedLookup });
   return (target, callback) => {

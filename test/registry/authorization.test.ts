@@ -209,6 +209,26 @@ test('no token service lives at an address of this machine or its network, nor b
   }
 });
 
+test('a name that resolves to this machine needs the settings, and naming an address can be forbidden', async () => {
+  await using registry = await withImage();
+  const byName = `localhost:${registry.port}/app:1`;
+  const strict = { privateByName: false };
+  for (const reference of [`${registry.host}/app:1`, byName]) {
+    await assert.rejects(
+      openReference(reference, { settings: strict }),
+      { code: 'REGISTRY_ADDRESS_DENIED' },
+      reference,
+    );
+  }
+  assert.deepEqual(registry.log, []);
+  await using listed = await openReference(byName, {
+    settings: { ...strict, allowed: [`localhost:${registry.port}`] },
+  });
+  assert.equal(listed.image.layers.length, 1);
+  await using insecure = await openReference(byName, { settings: { ...strict, insecure: ['localhost'] } });
+  assert.equal(insecure.image.layers.length, 1);
+});
+
 test('verifyCredentials tries them before they are kept', async () => {
   await using registry = await FakeRegistry.start();
   registry.on(/ \/token/u, (request, response) => {
