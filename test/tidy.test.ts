@@ -47,7 +47,6 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@hono/node-server': ['http'],
   'tar-stream': ['archive', 'transfer', 'cli', 'images'],
   ignore: ['transfer'],
-  picomatch: ['images'],
   re2js: ['images'],
   pino: ['main', 'engine', 'http'],
   commander: ['cli'],

@@ -1,5 +1,5 @@
 import { limits, type GrepMatch } from '../contract/index.ts';
-import type { GrepPattern } from './grep-pattern.ts';
+import { Text, type GrepPattern } from './grep-pattern.ts';
 
 const NEWLINE = 0x0a;
 const SUBMATCHES_MAX = 100;
@@ -61,20 +61,14 @@ export class FileSearcher {
   }
 
   push(segment: Buffer, isLast: boolean): void {
-    const quiet = this.#owed === 0 && !this.#mayHold(segment);
+    const whole = new Text(segment);
+    const quiet = this.#owed === 0 && this.#search.pattern.nextPlace(whole, 0) < 0;
     if (!quiet || !isLast) {
-      const text = this.#textOf(segment);
-      if (quiet && this.#search.before === 0) this.#number += countLines(text, 0, text.length);
-      else this.#searchText(text);
+      const bytes = this.#textOf(segment);
+      if (quiet && this.#search.before === 0) this.#number += countLines(bytes, 0, bytes.length);
+      else this.#searchText(bytes.length === segment.length ? whole : new Text(bytes));
     }
     this.#offset += segment.length;
-  }
-
-  /** A fast no: reads bytes only, or the text as a whole. */
-  #mayHold(segment: Buffer): boolean {
-    const { literals, mayMatch } = this.#search.pattern;
-    if (literals !== undefined) return literals.some((literal) => segment.includes(literal));
-    return mayMatch(segment.toString('utf8'));
   }
 
   /** The part before a zero byte; nothing at all of a file that has one early. */
@@ -86,10 +80,11 @@ export class FileSearcher {
     return segment.subarray(0, segment.lastIndexOf(NEWLINE, zero) + 1);
   }
 
-  #searchText(text: Buffer): void {
+  #searchText(searched: Text): void {
+    const text = searched.bytes;
     let reportedTo = 0;
     let counted = 0;
-    for (const line of candidateLines(text, this.#search.pattern.literals)) {
+    for (const line of candidateLines(searched, this.#search.pattern)) {
       if (this.#count >= this.#search.countMax) break;
       const submatches = this.#submatchesOf(text, line);
       if (submatches === undefined) continue;
@@ -174,29 +169,13 @@ export class FileSearcher {
   }
 }
 
-/** Lines that can match: those that hold a literal, or all. */
-function* candidateLines(text: Buffer, literals: readonly Buffer[] | undefined): Generator<Line> {
-  let at = 0;
-  // Per literal its next place, so that none is searched for twice.
-  const places = literals?.map((literal) => text.indexOf(literal));
-  while (at < text.length) {
-    if (places && literals) {
-      advance(text, at, literals, places);
-      const next = Math.min(...places.filter((place) => place >= 0));
-      if (next === Infinity) return;
-      at = next === 0 ? 0 : text.lastIndexOf(NEWLINE, next - 1) + 1;
-    }
-    const line = lineAt(text, at);
+/** Lines that can match. */
+function* candidateLines(text: Text, { nextPlace }: GrepPattern): Generator<Line> {
+  const { bytes } = text;
+  for (let place = nextPlace(text, 0); place >= 0;) {
+    const line = lineAt(bytes, place === 0 ? 0 : bytes.lastIndexOf(NEWLINE, place - 1) + 1);
     yield line;
-    at = line.end;
-  }
-}
-
-/** Moves the places of literals that lie before `at` to their next ones. */
-function advance(text: Buffer, at: number, literals: readonly Buffer[], places: number[]): void {
-  for (const [index, literal] of literals.entries()) {
-    const place = places[index] ?? -1;
-    if (place >= 0 && place < at) places[index] = text.indexOf(literal, at);
+    place = line.end < bytes.length ? nextPlace(text, line.end) : -1;
   }
 }
 
