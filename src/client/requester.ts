@@ -33,6 +33,8 @@ export class Requester {
 
   /** The answer, as soon as it is known to be no error. Its body must be read or destroyed. */
   async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<IncomingMessage> {
+    // A streamed body is gone once it was sent, so the engine must be there before.
+    if (outgoing.bytes !== undefined) await this.#options.revive?.(signal);
     for (let attempt = 0; ; attempt += 1) {
       const { answer, error, waitMs } = await this.#attempt(outgoing, { about, attempt }, signal);
       if (answer !== undefined) return answer;
@@ -70,12 +72,12 @@ export class Requester {
       answer = await this.#options.transport.send(outgoing, signal);
     } catch (error) {
       signal?.throwIfAborted();
-      return this.#unanswered(error, { attempt, safe }, signal);
+      const unanswered = await this.#unanswered(error, { attempt, safe }, signal);
+      return outgoing.bytes === undefined ? unanswered : { error: unanswered.error };
     }
     const { statusCode: status = 0, headers } = answer;
     if (status < 400) return { answer };
     const error = await readFault(answer, about);
-    // A streamed body is gone once it was sent.
     const again = outgoing.bytes === undefined && mayRetry(status, ownCode(error), safe);
     return { error, waitMs: again ? retryDelayMs(attempt, headers['retry-after']) : undefined };
   }
@@ -87,16 +89,17 @@ export class Requester {
   ): Promise<{ error: unknown; waitMs?: number | undefined }> {
     const { revive } = this.#options;
     const unseen = error instanceof ConnectError;
-    if (unseen && revive && attempt === 0) {
+    // Not only the first time: the engine may have been on its way out when we looked.
+    if (unseen && revive && attempt < CONNECT_RETRIES) {
       await revive(signal);
       return { error, waitMs: 0 };
     }
     const reason = error instanceof Error ? error.message : String(error);
-    const fault_ = revive
+    const unreachable = revive
       ? fault('ENGINE_UNAVAILABLE', { reason }, { cause: error })
       : fault('REMOTE_FAILED', { status: 0, reason }, { cause: error });
     const again = (unseen || safe) && attempt < CONNECT_RETRIES;
-    return { error: fault_, waitMs: again ? retryDelayMs(attempt, undefined) : undefined };
+    return { error: unreachable, waitMs: again ? retryDelayMs(attempt, undefined) : undefined };
   }
 }
 

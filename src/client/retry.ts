@@ -15,7 +15,8 @@ export function mayRetry(status: number, code: string | undefined, safe: boolean
   if (code !== undefined && Object.hasOwn(ERRORS, code)) {
     if (ERROR_CLASSES[ERRORS[code as ErrorCode].class].retry !== 'later') return false;
   }
-  return UNTOUCHED.has(status) || (safe && PASSING.has(status));
+  // An engine that is about to leave says so before it does anything.
+  return UNTOUCHED.has(status) || code === 'ENGINE_UNAVAILABLE' || (safe && PASSING.has(status));
 }
 
 /** How long to wait before attempt number `attempt` (from 0 for the first repetition); undefined when it was the last. */

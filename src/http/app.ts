@@ -81,6 +81,10 @@ const PAGES: Readonly<Record<string, (version: string) => Reply>> = {
   '/v1/openapi.yaml': (version) => plain(openApiYaml(version), 200, 'application/yaml'),
 };
 
+function stopping(): Error {
+  return fault('ENGINE_UNAVAILABLE', { reason: 'it is stopping' });
+}
+
 type AppContext = Context<{ Bindings: Connection }>;
 
 /** What every request goes through, whatever answers it. */
@@ -181,13 +185,15 @@ class Server {
     respond: (request: AppContext['req']) => Promise<Response>,
   ): Promise<Response> {
     const { raw, path } = context.req;
-    const { origin, log } = this.#options;
+    const { origin, log, closing } = this.#options;
     const startedMs = performance.now();
     const given = raw.headers.get('x-request-id') ?? '';
     const fields = { request_id: REQUEST_ID.test(given) ? given : randomUUID(), method: raw.method, path };
     let response: Response;
     try {
       if (origin) checkOrigin(raw, origin.names, origin.anyHost);
+      // Said before anything is done, so that the client may ask again, and finds or starts the next engine.
+      if (closing?.aborted) throw stopping();
       response = await respond(context.req);
     } catch (error) {
       response = await this.#refusal(error, raw, fields);
@@ -205,6 +211,8 @@ class Server {
   async #refusal(error: unknown, request: Request, fields: Readonly<Record<string, unknown>>): Promise<Response> {
     // Nobody reads the answer to a client that is gone; the work it waited for goes on.
     if (request.signal.aborted && !isFault(error)) return new Response(null, { status: 499 });
+    const { closing } = this.#options;
+    if (closing?.aborted && error === closing.reason) return this.#refusal(stopping(), request, fields);
     return toResponse(faultReply(toFault(error, this.#options.log, fields)), request);
   }
 }

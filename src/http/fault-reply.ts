@@ -6,11 +6,15 @@ import { json, type Reply } from './reply.ts';
 /** Seconds after which asking again may help. */
 const RETRY_AFTER: Readonly<Record<number, number>> = { 410: 3, 425: 1, 429: 2, 503: 5 };
 
+/** An engine that leaves is soon gone, and the next one soon there. */
+const LEAVING_SECONDS = 1;
+
 /** The one error shape: what clients of the hosted service read (`error`, `status`) and our own report. */
 export function faultReply(error: ContreeError): Reply {
   const { httpStatus: status, detail } = error;
   const headers: Record<string, string> = {};
-  const seconds = detail['retryAfterSeconds'] ?? RETRY_AFTER[status];
+  const usual = error.code === 'ENGINE_UNAVAILABLE' ? LEAVING_SECONDS : RETRY_AFTER[status];
+  const seconds = detail['retryAfterSeconds'] ?? usual;
   if (seconds !== undefined) headers['Retry-After'] = String(seconds);
   if (status === 401) headers['WWW-Authenticate'] = 'Bearer';
   return json({ error: error.message, status, ...error.toJSON() }, status, headers);

@@ -1,0 +1,73 @@
+import { closeSync, writeSync } from 'node:fs';
+import type { ConTree } from '../contract/contree.ts';
+import { isFault } from '../contract/errors.ts';
+import { serveEngine, type EngineServerOptions } from './engine-server.ts';
+import type { Log } from './log.ts';
+
+/** Runs under way may end within this time after the engine was asked to leave; then they are marked as failed. */
+const LEAVE_GRACE_MS = 5_000;
+
+/** An engine as this process owns it. */
+export interface OwnedEngine extends AsyncDisposable {
+  readonly contree: ConTree;
+  /** Accepts nothing more, and resolves when nothing runs any more or after the grace. */
+  readonly leave: (graceMs: number) => Promise<void>;
+}
+
+export interface EngineLifeOptions extends Omit<EngineServerOptions, 'contree' | 'onReady'> {
+  readonly open: (log: Log) => Promise<OwnedEngine>;
+  /** Where the starter waits for one line: `{"ready":true}` or the fault that ends us. */
+  readonly readyDescriptor?: number;
+  readonly onReady?: (addresses: readonly string[]) => void;
+}
+
+/**
+ * The life of an engine process: open, listen, say so, serve until asked to leave (SIGTERM, SIGINT, its API) or idle,
+ * let what runs end, close. A second signal does not wait for what runs.
+ */
+export async function liveAsEngine(options: EngineLifeOptions): Promise<void> {
+  const { log, open, readyDescriptor, onReady } = options;
+  const [leave, hurry] = [new AbortController(), new AbortController()];
+  const onSignal = (name: NodeJS.Signals): void => (leave.signal.aborted ? hurry : leave).abort(name);
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  const report = reporter(readyDescriptor);
+  try {
+    await using engine = await open(log);
+    const served: EngineServerOptions = {
+      ...options,
+      contree: engine.contree,
+      onReady: (addresses) => {
+        report({ ready: true });
+        log.info({ addresses, version: options.version }, 'ready');
+        onReady?.(addresses);
+      },
+    };
+    const why = await serveEngine(served, leave.signal);
+    log.info({ why }, 'leaving');
+    await Promise.race([engine.leave(LEAVE_GRACE_MS), aborted(hurry.signal)]);
+  } catch (error) {
+    report(isFault(error) ? error.toJSON() : { error: String(error) });
+    throw error;
+  } finally {
+    process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+  }
+}
+
+/** Writes one line to whoever started us, once. A starter that is gone does not matter. */
+function reporter(descriptor: number | undefined): (value: unknown) => void {
+  let open = descriptor !== undefined;
+  return (value) => {
+    if (!open || descriptor === undefined) return;
+    open = false;
+    try {
+      writeSync(descriptor, `${JSON.stringify(value)}\n`);
+      closeSync(descriptor);
+    } catch {
+      // Nobody waits any more.
+    }
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
