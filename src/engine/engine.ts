@@ -16,16 +16,9 @@ import { runCapacity, runCost, usualConcurrency } from './capacity.ts';
 import { operationEvents } from './event-view.ts';
 import { diagnose, runGc, whoAmI } from './health.ts';
 import { ImageTrees } from './image-trees.ts';
-import {
-  executeImport,
-  recordArchiveImport,
-  recordImport,
-  type Exporter,
-  type Importer,
-  type ImportWork,
-} from './import.ts';
+import { executeImport, recordArchiveImport, recordImport, type Importer, type ImportWork } from './import.ts';
 import { injectedEntries, Injector } from './inject.ts';
-import { Inspection, type Inspector } from './inspect.ts';
+import { Inspection } from './inspect.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
 import { processResult, responseOf, summaryOf } from './result.ts';
@@ -38,8 +31,6 @@ export interface EngineOptions {
   readonly store: Store;
   readonly driver: SandboxDriver;
   readonly importer: Importer;
-  readonly exporter: Exporter;
-  readonly inspector: Inspector;
   /** Version of the product, for doctor. */
   readonly version: string;
   /** Runs at the same time; 0 (default) leaves it to cores and memory. */
@@ -55,7 +46,6 @@ export class Engine implements ConTree {
   readonly #store: Store;
   readonly #driver: SandboxDriver;
   readonly #importer: Importer;
-  readonly #exporter: Exporter;
   readonly #version: string;
   readonly #capacity: Resources;
   readonly #runs: Admission;
@@ -71,12 +61,11 @@ export class Engine implements ConTree {
     this.#store = store;
     this.#driver = driver;
     this.#importer = options.importer;
-    this.#exporter = options.exporter;
     this.#version = options.version;
     this.#capacity = runCapacity(options.concurrency ?? 0);
     this.#runs = new Admission(this.#capacity);
     this.#trees = new ImageTrees(store, this.#readers);
-    this.#inspection = new Inspection(this.#trees, options.inspector);
+    this.#inspection = new Inspection(store, this.#trees);
     this.#place = { store, driver, readers: this.#readers, injector: new Injector(store, this.#readers) };
     this.#operations = new Operations(store, log);
     const lost = this.#operations.recover();
@@ -159,8 +148,7 @@ export class Engine implements ConTree {
   }
 
   async exportImage(image: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    const { uuid } = this.#store.images.resolve(image);
-    return this.#export(uuid, signal);
+    return this.#inspection.export(image, signal);
   }
 
   async listDirectory(image: string, path: string): Promise<Inspect.DirectoryList> {
@@ -304,11 +292,5 @@ export class Engine implements ConTree {
       release: this.#store.hold(),
     });
     return { uuid };
-  }
-
-  async *#export(image: string, signal?: AbortSignal): AsyncIterable<Uint8Array> {
-    using _hold = this.#store.hold();
-    const { uuid, layers, config } = this.#store.images.get(image);
-    yield* this.#exporter({ uuid, layers: await this.#store.layers.files(layers), config }, signal);
   }
 }

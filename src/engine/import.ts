@@ -1,7 +1,6 @@
 import { fault, isFault } from '../contract/errors.ts';
 import { SPID_INIT } from '../contract/event.ts';
 import type { ArchiveImportRequest, ImageConfig, ImageImportRequest } from '../contract/image.ts';
-import type { LayerFile } from '../contract/layer.ts';
 import { limits } from '../contract/limits.ts';
 import type { ImageImportMetadata } from '../contract/operation.ts';
 import type { Store } from '../store/store.ts';
@@ -31,12 +30,6 @@ export interface Importer {
   /** `request.file` is an upload that exists. */
   fromArchive(request: ArchiveImportRequest, context: ImportContext, signal: AbortSignal): Promise<Imported>;
 }
-
-/** Writes an image as an OCI layout in a tar stream. Implemented by `images/`. */
-export type Exporter = (
-  image: { readonly uuid: string; readonly layers: readonly LayerFile[]; readonly config: ImageConfig },
-  signal?: AbortSignal,
-) => AsyncIterable<Uint8Array>;
 
 /** What is kept of the request of an import: everything but the secret. */
 export function recordImport(request: ImageImportRequest): ImageImportMetadata {

@@ -9,24 +9,21 @@ import type {
   GrepResult,
   ReadRange,
 } from '../contract/inspect.ts';
+import { diff } from '../images/diff.ts';
+import { exportLayout } from '../images/export.ts';
+import { grep } from '../images/grep.ts';
 import * as view from '../images/view.ts';
+import type { Store } from '../store/store.ts';
 import type { ImageTrees } from './image-trees.ts';
-
-/** Inspections that read more than one place of an image. Implemented by `images/`. */
-export interface Inspector {
-  archive(tree: Tree, path: string, signal?: AbortSignal): AsyncIterable<Uint8Array>;
-  grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): Promise<GrepResult>;
-  diff(from: Tree, to: Tree, query?: DiffQuery, signal?: AbortSignal): Promise<DiffResult>;
-}
 
 /** Looking into images by name. No VM is started; trees are kept open for the next question. */
 export class Inspection {
+  readonly #store: Store;
   readonly #trees: ImageTrees;
-  readonly #inspector: Inspector;
 
-  constructor(trees: ImageTrees, inspector: Inspector) {
+  constructor(store: Store, trees: ImageTrees) {
+    this.#store = store;
     this.#trees = trees;
-    this.#inspector = inspector;
   }
 
   async listDirectory(image: string, path: string): Promise<DirectoryList> {
@@ -42,10 +39,7 @@ export class Inspection {
   async openFile(image: string, path: string, range?: ReadRange): Promise<FileContent> {
     await using lease = await this.#trees.open(image);
     const { size } = await view.openFile(lease.tree, path, range);
-    const { uuid } = lease;
-    const body = this.#streamed(uuid, async function* content(tree) {
-      yield* (await view.openFile(tree, path, range)).body;
-    });
+    const body = this.#streamed(lease.uuid, async (tree) => (await view.openFile(tree, path, range)).body);
     return { path, size, body };
   }
 
@@ -53,23 +47,46 @@ export class Inspection {
     await using lease = await this.#trees.open(image);
     // Only to fail here, before the answer begins.
     await view.resolve(lease.tree, path);
-    return this.#streamed(lease.uuid, (tree) => this.#inspector.archive(tree, path, signal));
+    return this.#streamed(lease.uuid, (tree) => view.archive(tree, path), signal);
   }
 
   async grep(image: string, query: GrepQuery, signal?: AbortSignal): Promise<GrepResult> {
     await using lease = await this.#trees.open(image);
-    return await this.#inspector.grep(lease.tree, query, signal);
+    return await grep(lease.tree, query, signal);
   }
 
   async diff(images: readonly [string, string], query?: DiffQuery, signal?: AbortSignal): Promise<DiffResult> {
     await using from = await this.#trees.open(images[0]);
     await using to = await this.#trees.open(images[1]);
-    return { ...(await this.#inspector.diff(from.tree, to.tree, query, signal)), from: from.uuid, to: to.uuid };
+    return await diff({ image: from.uuid, tree: from.tree }, { image: to.uuid, tree: to.tree }, query, signal);
+  }
+
+  async export(image: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    return this.#exported(this.#store.images.resolve(image).uuid, signal);
   }
 
   /** A stream that keeps its tree open while it is read, and nothing at all when nobody reads it. */
-  async *#streamed(image: string, content: (tree: Tree) => AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+  async *#streamed(
+    image: string,
+    open: (tree: Tree) => Promise<AsyncIterable<Uint8Array>>,
+    signal?: AbortSignal,
+  ): AsyncIterable<Uint8Array> {
     await using lease = await this.#trees.open(image);
-    yield* content(lease.tree);
+    for await (const chunk of await open(lease.tree)) {
+      signal?.throwIfAborted();
+      yield chunk;
+    }
+  }
+
+  async *#exported(image: string, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+    using _hold = this.#store.hold();
+    const { uuid, layers, config } = this.#store.images.get(image);
+    const { image: self, ancestors } = this.#store.images.lineage(uuid);
+    const lineage = [self, ...ancestors].toReversed().map((node) => ({
+      uuid: node.uuid,
+      createdAt: node.created_at,
+      command: node.parent_uuid === null ? null : node.command,
+    }));
+    yield* exportLayout({ uuid, config, lineage, layers: await this.#store.layers.files(layers) }, signal);
   }
 }

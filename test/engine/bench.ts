@@ -60,12 +60,6 @@ export function startEngine(store: Store, driver: FakeDriver, options: BenchOpti
     store,
     driver,
     importer: options.importer ?? NO_IMPORTER,
-    exporter: async function* nothing() {},
-    inspector: {
-      archive: async function* nothing() {},
-      grep: async () => ({ path: '/', patterns: [], matches: [], truncated: false }),
-      diff: async () => ({ from: '', to: '', entries: [], added: 0, removed: 0, modified: 0, truncated: false }),
-    },
     version: 'test',
     ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
   });

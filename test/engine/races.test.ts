@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
-import { collectEvents, finished, once, openEngine, run, script, type EngineBench } from './bench.ts';
+import { collectEvents, finished, once, openEngine, script, type EngineBench } from './bench.ts';
 
 /** Numbers that look random and are the same every time. */
 function seeded(seed: number): () => number {
@@ -68,25 +68,6 @@ test('1,000 racing runs, tags, uploads, deletions and collections lose nothing t
   assert.deepEqual(await readdir(join(bench.directory, 'layers')), base.layers);
   assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
   assert.deepEqual(await readdir(store.tmp), []);
-});
-
-test('a finished operation costs the engine no memory', async () => {
-  await using bench = await openEngine({ concurrency: 4 });
-  const rounds = async (count: number): Promise<number> => {
-    for (let at = 0; at < count; at += 10) {
-      await Promise.all(
-        Array.from({ length: 10 }, () => run(bench.engine, script(bench, 'flood 20000', { disposable: true }))),
-      );
-    }
-    globalThis.gc?.();
-    return process.memoryUsage().rss;
-  };
-  const before = await rounds(200);
-  const after = await rounds(1_000);
-  assert.ok(after < 250 * 1024 ** 2, `${Math.round(after / 1024 ** 2)} MiB with 1,200 finished operations`);
-  assert.ok(after - before < 60 * 1024 ** 2, `grew by ${Math.round((after - before) / 1024 ** 2)} MiB`);
-  const all = await bench.engine.listOperations({ limit: 1_000 });
-  assert.equal(all.length, 1_000);
 });
 
 test('200 followers of one log see all of it while it is written', async () => {

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { openEngine, run, script } from './bench.ts';
+
+const MiB = 1024 ** 2;
+
+/** Bytes that are in use once everything unused is collected. */
+function usedBytes(): number {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+test('a finished operation costs the engine no memory', async () => {
+  await using bench = await openEngine({ concurrency: 4 });
+  const rounds = async (count: number): Promise<number> => {
+    for (let at = 0; at < count; at += 10) {
+      const runs = Array.from({ length: 10 }, () => run(bench.engine, script(bench, 'flood 20000; echo > /x')));
+      for (const { status } of await Promise.all(runs)) assert.equal(status, 'SUCCESS');
+    }
+    return usedBytes();
+  };
+  const before = await rounds(100);
+  const grown = (await rounds(1_000)) - before;
+  const { rss } = process.memoryUsage();
+  assert.ok(grown < 8 * MiB, `1,000 operations cost ${(grown / MiB).toFixed(1)} MiB`);
+  assert.ok(rss < 250 * MiB, `${Math.round(rss / MiB)} MiB with 1,100 finished operations`);
+  assert.equal((await bench.engine.listOperations({ limit: 1_000 })).length, 1_000);
+});
+
+test('output that passes through costs no memory', async () => {
+  await using bench = await openEngine();
+  await run(bench.engine, script(bench, 'flood 10000000', { disposable: true }));
+  const before = process.memoryUsage().rss;
+  const operation = await run(bench.engine, script(bench, 'flood 1000000000', { disposable: true }));
+  assert.equal(operation.status, 'SUCCESS');
+  const grown = process.memoryUsage().rss - before;
+  assert.ok(grown < 80 * MiB, `1 GB of output cost ${Math.round(grown / MiB)} MiB`);
+});
