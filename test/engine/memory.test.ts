@@ -18,7 +18,9 @@ test('a finished operation costs the engine no memory', async () => {
   await using bench = await openEngine({ concurrency: 4 });
   const rounds = async (count: number): Promise<number> => {
     for (let at = 0; at < count; at += 10) {
-      const runs = Array.from({ length: 10 }, () => run(bench.engine, script(bench, 'flood 20000; echo > /x')));
+      const runs = Array.from({ length: 10 }, () =>
+        run(bench.engine, script(bench, 'flood 20000', { disposable: true })),
+      );
       for (const { status } of await Promise.all(runs)) assert.equal(status, 'SUCCESS');
     }
     return usedBytes();
