@@ -96,6 +96,8 @@ test('an exported image is the same to skopeo, umoci and our own import', async 
     config: Record<string, unknown>;
   };
   assert.deepEqual(inspected.config, config.config);
+  const asDocker = JSON.parse(await run('skopeo', 'inspect', `docker-archive:${archive}`)) as { Env: string[] };
+  assert.deepEqual(asDocker.Env, config.config.Env);
 
   const original = scratch.path();
   const source = `docker://${registry.host}/app:1`;
