@@ -6,12 +6,17 @@ import type { Tool } from '../tools/index.ts';
  */
 export function instructionsFor(tools: readonly Tool[]): string {
   const has = (name: string): boolean => tools.some((tool) => tool.name === name);
-  const parts = [SUMMARY, has('run') && WORKFLOW, COSTS, has('run') && BRANCHING, has('rsync') && FILES, LAST];
+  const work = has('run') && [LOOP, WORKFLOW, COSTS, BRANCHING];
+  const parts = [SUMMARY, ...(work || [READ_ONLY]), has('rsync') && FILES, LAST];
   return parts.filter((part) => typeof part === 'string').join('\n\n');
 }
 
-const SUMMARY = `ConTree runs commands as root in isolated microVMs on the user's own machine. Images are immutable: every run can save a new image, and going back is using an older UUID.
-Loop: CHECK list_images(tag_prefix="common/") for a prepared environment -> PREPARE once if there is none (import_image, run with disposable=false, set_tag) -> EXECUTE run on the tagged image. Look into images with the free tools list_files, read_file, grep, diff; never run("ls") or run("cat").`;
+const SUMMARY = `ConTree runs commands as root in isolated microVMs on the user's own machine. Images are immutable: every run can save a new image, and going back is using an older UUID.`;
+
+const LOOP = `Loop: CHECK list_images(tag_prefix="common/") for a prepared environment -> PREPARE once if there is none (import_image, run with disposable=false, set_tag) -> EXECUTE run on the tagged image. Look into images with the free tools list_files, read_file, grep, diff; never run("ls") or run("cat").`;
+
+/** Where nothing may be changed. */
+const READ_ONLY = `This server only looks: list_images finds images, list_files, read_file, grep and diff look into them, list_operations and get_operation show what was run. All of it is free.`;
 
 const WORKFLOW = `1. CHECK. list_images(tag_prefix="common/") and your project's prefix. Reuse what exists.
 2. PREPARE. import_image(registry_url="docker://python:3.11-slim"); run(command="pip install numpy pandas", image=UUID, disposable=false); set_tag(image_uuid=NEW_UUID, tag="common/python-ml/python:3.11-slim"). Tags are {scope}/{purpose}/{base}; scope is common or a project's name.
