@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fault } from '../contract/errors.ts';
+import { diskFault } from '../store/disk.ts';
 
 /** Bytes are written to disk in pieces of at least this size. */
 const WRITE_BYTES_MIN = 512 * 1024;
@@ -101,9 +101,4 @@ async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], start: 
       return done === chunk.byteLength ? [] : [chunk.subarray(done)];
     });
   }
-}
-
-function diskFault(error: unknown): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'ENOSPC' || code === 'EDQUOT' ? fault('DISK_FULL', {}, { cause: error }) : error;
 }

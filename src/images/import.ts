@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { buildLayer, type BuildOptions, type BuiltLayer } from '../archive/build-layer.ts';
 import { Tree } from '../archive/tree.ts';
-import { fault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import type { ImageConfig } from '../contract/image.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
 import { type Digest, finish } from '../registry/digest.ts';
@@ -11,7 +11,7 @@ import { LayerFeed } from './import-feed.ts';
 
 /** Where layers go: the part of the store that an import needs. */
 export interface ImportTarget {
-  readonly layers: Pick<LayerStore, 'findByChain' | 'files' | 'stage' | 'publish'>;
+  readonly layers: Pick<LayerStore, 'findByChain' | 'find' | 'files' | 'stage' | 'publish'>;
   /** Folder for temporary files, on the store's file system. */
   readonly tmp: string;
 }
@@ -51,7 +51,7 @@ export async function importImage(
   signal: AbortSignal,
 ): Promise<ImportedImage> {
   if (image.layers.length === 0) throw fault('LAYER_MALFORMED', { reason: 'the image has no layers' });
-  const found = findKnown(target, image.layers);
+  const found = await findKnown(target.layers, image.layers);
   const missing = image.layers.slice(found.layers.length);
   let progress: ImportProgress = {
     layersDone: found.layers.length,
@@ -79,16 +79,28 @@ interface Chain {
   readonly id: Digest | undefined;
 }
 
-/** The longest run of layers from the bottom that the store has. */
-function findKnown({ layers: store }: ImportTarget, layers: readonly OciLayer[]): Chain {
+/** The longest run of layers from the bottom that the store has whole; a damaged one is brought in again. */
+async function findKnown(store: ImportTarget['layers'], layers: readonly OciLayer[]): Promise<Chain> {
   let chain: Chain = { layers: [], id: undefined };
   for (const { diffId } of layers) {
     const id = diffId === undefined ? undefined : chainId(chain.id, diffId);
     const known = id === undefined ? undefined : store.findByChain(id);
-    if (known === undefined) break;
+    if (known === undefined || !(await isWhole(store, [known.digest]))) break;
     chain = { layers: [...chain.layers, known.digest], id };
   }
   return chain;
+}
+
+/** Whether the store has all these layers undamaged. */
+export async function isWhole(store: ImportTarget['layers'], digests: readonly string[]): Promise<boolean> {
+  if (digests.some((digest) => store.find(digest) === undefined)) return false;
+  try {
+    await store.files(digests);
+    return true;
+  } catch (error) {
+    if (isFault(error, 'STORE_CORRUPT')) return false;
+    throw error;
+  }
 }
 
 /** image-spec, config.md: names a layer together with everything below it. */

@@ -7,7 +7,7 @@ import { formatPlatform, hostPlatform, type Platform } from '../registry/platfor
 import { findDigest, openImage } from '../registry/pull.ts';
 import { formatReference, parseReference } from '../registry/reference.ts';
 import type { Store } from '../store/store.ts';
-import { importImage, type ImportedImage } from './import.ts';
+import { importImage, type ImportedImage, isWhole } from './import.ts';
 import { openArchive } from './import-archive.ts';
 import { progressLines } from './import-progress.ts';
 
@@ -51,7 +51,7 @@ export class Importer {
     await using client = new RegistryClient(reference.registry, registries, credentials);
     progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
     const digest = await findDigest({ client, reference }, signal);
-    const unchanged = digest === undefined ? undefined : this.#recall(store, digest);
+    const unchanged = digest === undefined ? undefined : await this.#recall(store, digest);
     if (unchanged !== undefined) {
       progress('unchanged since the last import');
       return { ...unchanged, reference: formatReference(reference) };
@@ -80,9 +80,9 @@ export class Importer {
   }
 
   /** The image of a source digest, if the store still has all of it. */
-  #recall({ layers: store }: Store, digest: Digest): ImportedImage | undefined {
+  async #recall({ layers }: Store, digest: Digest): Promise<ImportedImage | undefined> {
     const known = this.#remembered.get(digest);
-    return known?.layers.every((layer) => store.find(layer) !== undefined) === true ? known : undefined;
+    return known !== undefined && (await isWhole(layers, known.layers)) ? known : undefined;
   }
 
   #remember(image: ImportedImage): void {

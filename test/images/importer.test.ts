@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -49,6 +49,22 @@ test('an unchanged image costs one HEAD, from another tag as well', async () => 
   registry.on(/HEAD/u, status(403));
   const pinned = subject.fromRegistry({ url: `${registry.host}/app@${digest}` }, context, signal);
   await assert.rejects(pinned, { code: 'REGISTRY_DENIED' }, 'what is known is still asked for');
+});
+
+test('importing again heals a layer that was damaged on the disk', async () => {
+  await using registry = await FakeRegistry.start();
+  await using bench = await openStore();
+  registry.addImage(LAYERS, { tag: '1' });
+  const subject = importer();
+  const context = { store: bench.store, progress: silent };
+  const bring = () => subject.fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
+  const before = await bring();
+  const path = bench.store.layers.pathOf(before.layers[0] ?? '');
+  await chmod(path, 0o644);
+  await writeFile(path, Buffer.alloc(4096, 7));
+  const after = await bring();
+  assert.deepEqual(after.layers, before.layers);
+  assert.deepEqual(await bench.contents(after.layers), { a: 'a', b: 'b' });
 });
 
 test('a tag that has moved is imported anew', async () => {
