@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { createParser } from 'eventsource-parser';
 import { fault, isFault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
-import { isFinished, type OperationResponse } from '../contract/operation.ts';
+import type { OperationResponse } from '../contract/operation.ts';
+import { isFinished } from '../contract/status.ts';
 import type { Requester } from './requester.ts';
 import { pause } from './retry.ts';
 

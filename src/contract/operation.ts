@@ -1,16 +1,13 @@
 import { z } from 'zod';
 import { InstanceResult, InstanceSpawnRequest } from './run.ts';
+import { OPERATION_STATUSES } from './status.ts';
 
-export const OPERATION_STATUSES = ['PENDING', 'ASSIGNED', 'EXECUTING', 'SUCCESS', 'FAILED', 'CANCELLED'] as const;
+export { isFinished, OPERATION_STATUSES } from './status.ts';
 export const OperationStatus = z.enum(OPERATION_STATUSES);
 export type OperationStatus = z.infer<typeof OperationStatus>;
 
 export const OperationKind = z.enum(['image_import', 'instance']);
 export type OperationKind = z.infer<typeof OperationKind>;
-
-export function isFinished(status: OperationStatus): boolean {
-  return status === 'SUCCESS' || status === 'FAILED' || status === 'CANCELLED';
-}
 
 export const ImageImportMetadata = z.object({
   registry: z.object({
