@@ -1,0 +1,23 @@
+import { parseArgs } from 'node:util';
+import { benchImages } from './images.ts';
+import { benchRuns } from './runs.ts';
+import { benchServers } from './servers.ts';
+import { openPlace, type Place } from './support/place.ts';
+import { Report } from './support/report.ts';
+
+/** `npm run bench [-- runs images servers]`: the budgets of the design, measured beside the tools we compare with. */
+const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
+  runs: benchRuns,
+  images: benchImages,
+  servers: benchServers,
+};
+
+const { positionals } = parseArgs({ allowPositionals: true });
+const report = new Report();
+await using place = await openPlace();
+console.log(`Accelerator: ${place.accelerator}. Medians; ratios are measured side by side in this run.`);
+for (const [name, section] of Object.entries(SECTIONS)) {
+  if (positionals.length === 0 || positionals.includes(name)) await section(place, report);
+}
+const missed = report.missed();
+console.log(`\n${report.rows.length} figures, ${missed.length} budgets missed.`);

@@ -1,0 +1,54 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ROOT } from '../test/support/cli.ts';
+import { sampleOf } from './support/measure.ts';
+import type { Place } from './support/place.ts';
+import type { Report } from './support/report.ts';
+
+const INITIALIZE = {
+  jsonrpc: '2.0',
+  id: 1,
+  method: 'initialize',
+  params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'bench', version: '1' } },
+};
+
+/** Starts the stdio server, waits for its first reply and for it to settle; returns time and resident memory. */
+async function startMcp(dataDir: string): Promise<{ readonly replyMs: number; readonly memoryMib: number }> {
+  const startedMs = performance.now();
+  const server = spawn(process.execPath, [join(ROOT, 'bin/contree-mcp'), '--data-dir', dataDir], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  server.stdin.write(`${JSON.stringify(INITIALIZE)}\n`);
+  await once(server.stdout, 'data');
+  const replyMs = performance.now() - startedMs;
+  await delay(1_000);
+  const status = await readFile(`/proc/${server.pid}/status`, 'utf8');
+  server.stdin.end();
+  await once(server, 'exit');
+  return { replyMs, memoryMib: Number(/^VmRSS:\s+(\d+) kB/mu.exec(status)?.[1]) / 1024 };
+}
+
+/** Start and memory of the processes. */
+export async function benchServers(place: Place, report: Report): Promise<void> {
+  report.section('Processes');
+  const starts: { replyMs: number; memoryMib: number }[] = [];
+  for (let index = 0; index < 7; index += 1) starts.push(await startMcp(place.home.dataDir));
+  const reply = sampleOf(starts.map(({ replyMs }) => replyMs));
+  const memory = sampleOf(starts.map(({ memoryMib }) => memoryMib));
+  report.add({
+    what: 'stdio MCP server: start to first reply, p50',
+    value: reply.medianMs,
+    unit: 'ms',
+    budget: { atMost: 500 },
+  });
+  report.add({ what: 'stdio MCP server: idle memory', value: memory.medianMs, unit: 'MiB', budget: { atMost: 90 } });
+  report.add({
+    what: 'engine memory after this benchmark',
+    value: await place.engineMemoryMib(),
+    unit: 'MiB',
+    budget: { atMost: 200 },
+  });
+}
