@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { command } from '../../scripts/support/command.ts';
+import { cliHome, type CliHome, type CliResult } from '../support/cli.ts';
+import { cutAfter, FakeRegistry, status } from '../support/registry.ts';
+import { addBusybox } from '../support/small-image.ts';
+
+let home: CliHome;
+let registry: FakeRegistry;
+
+before(async () => {
+  registry = await FakeRegistry.start();
+  home = await cliHome();
+});
+
+after(async () => {
+  await home[Symbol.asyncDispose]();
+  await registry[Symbol.asyncDispose]();
+});
+
+function url(name: string): string {
+  return `docker://${registry.host}/team/app:${name}`;
+}
+
+/** The command failed with this code, said why, and said what to do next. */
+function refused(result: CliResult, exitCode: number, ...words: readonly RegExp[]): void {
+  assert.equal(result.code, exitCode, `${result.stdout}${result.stderr}`);
+  for (const word of words) assert.match(result.stderr, word);
+  assert.doesNotMatch(result.stderr, /\n\s+at .*\.[jt]s:/u, 'no stack for a user');
+}
+
+/** Nothing of a failed operation stays in the data directory. */
+async function assertNothingLeft(): Promise<void> {
+  assert.deepEqual(await readdir(join(home.dataDir, 'tmp')), []);
+}
+
+test('an unknown image or tag says how to find one', async () => {
+  refused(await home.run(['run', 'tag:no/such', '--', 'true']), 4, /tag:no\/such/u, /images/u);
+  refused(await home.run(['ls', '00000000-0000-4000-8000-000000000000', '/']), 4, /00000000-0000/u, /images/u);
+});
+
+test('a registry that is down, denies, lacks the image or limits the rate is told apart', async () => {
+  const down = await FakeRegistry.start();
+  const gone = `docker://${down.host}/team/app:1`;
+  await down[Symbol.asyncDispose]();
+  refused(await home.run(['import', gone]), 9, /does not answer/u);
+  registry.on(/manifests\/denied/u, status(401, { 'www-authenticate': 'Basic realm="x"' }));
+  refused(await home.run(['import', url('denied')]), 3, /refused access/u, /contree auth registry/u);
+  refused(await home.run(['import', url('missing')]), 4, /no image/u);
+  registry.on(/manifests\/limited/u, status(429, { 'retry-after': '1' }));
+  refused(await home.run(['import', url('limited')]), 9, /limits the rate/u);
+  await assertNothingLeft();
+});
+
+test('a wrong digest and a truncated blob make no image', async () => {
+  await addBusybox(registry, 'wrong');
+  registry.on(/GET .*blobs/u, (_, response) => void response.writeHead(200, { 'content-length': 5 }).end('bogus'), 20);
+  refused(await home.run(['import', url('wrong')]), 10, /digest|bytes/u);
+  registry.on(/GET .*blobs/u, cutAfter(registry, 10), 40);
+  const cut = await home.run(['import', url('wrong')]);
+  assert.notEqual(cut.code, 0);
+  assert.deepEqual(await home.json(['images']), { images: [] });
+  await assertNothingLeft();
+});
+
+test('a corrupt tar is refused', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'contree-corrupt-'));
+  try {
+    const file = join(folder, 'broken.tar');
+    await writeFile(file, Buffer.alloc(10_240, 'x'));
+    const result = await home.run(['import', file]);
+    assert.ok(result.code === 2 || result.code === 10, `${result.code} ${result.stderr}`);
+    assert.match(result.stderr, /archive|malformed/u);
+    await assertNothingLeft();
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('a command that is not in the image is a result: exit 127', async () => {
+  await using honest = await FakeRegistry.start();
+  await addBusybox(honest, 'ok');
+  await home.json(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox']);
+  const result = await home.run(['run', 'tag:busybox', '--', 'no-such-program', 'x']);
+  assert.equal(result.code, 127, result.stderr);
+  assert.match(result.stderr, /no-such-program/u);
+  assert.equal((await home.run(['run', 'tag:busybox', '--', 'sh', '-c', 'exit 3'])).code, 3);
+});
+
+test('an accelerator that does not work is not used, and the result says so', async () => {
+  const shown = await home.json<{ operations: readonly { uuid: string }[] }>(['ops', '--all']);
+  const uuid = shown.operations.at(0)?.uuid ?? '';
+  const { execution } = await home.json<{ execution: { accelerator: string } }>(['show', uuid]);
+  assert.match(execution.accelerator, /^(?:kvm|emulated)$/u);
+  const doctor = await home.run(['doctor']);
+  assert.match(doctor.stdout, new RegExp(execution.accelerator, 'u'));
+});
+
+test('without QEMU the answer names the package to install', async () => {
+  await using bare = await cliHome();
+  const tools = await mkdtemp(join(tmpdir(), 'contree-path-'));
+  try {
+    for (const tool of ['sh', 'env']) await command('ln', ['-s', `/usr/bin/${tool}`, join(tools, tool)]);
+    const env = { PATH: tools };
+    await using honest = await FakeRegistry.start();
+    await addBusybox(honest, 'ok');
+    await bare.json(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox'], { env });
+    refused(await bare.run(['run', 'tag:busybox', '--', 'true'], { env }), 9, /qemu/iu, /qemu-system-x86/u);
+    const doctor = await bare.run(['doctor'], { env });
+    assert.match(doctor.stdout, /qemu-system-x86/u);
+    await bare.run(['engine', 'stop'], { env });
+  } finally {
+    await rm(tools, { recursive: true, force: true });
+  }
+});
+
+test('a full disk fails what needs the space, and the store stays whole', async () => {
+  const mount = await mkdtemp(join(tmpdir(), 'contree-full-'));
+  await command('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', mount]);
+  try {
+    await using small = await cliHome(mount);
+    await using honest = await FakeRegistry.start();
+    await addBusybox(honest, 'ok');
+    await small.json(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox']);
+    const write = ['run', '--keep', 'tag:busybox', '--', 'dd', 'if=/dev/urandom', 'of=/big', 'bs=1M', 'count=40'];
+    const full = await small.run(write);
+    assert.equal(full.code, 6, `${full.code} ${full.stderr}`);
+    assert.match(full.stderr, /full/u);
+    assert.equal((await small.run(['cat', 'tag:busybox', '/etc/group'])).stdout, 'root:x:0:\n');
+    assert.equal((await small.run(['doctor', '--verify'])).code, 0);
+  } finally {
+    await command('umount', ['-l', mount]);
+    await rm(mount, { recursive: true, force: true });
+  }
+});

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { cliHome } from '../support/cli.ts';
+import { FakeRegistry } from '../support/registry.ts';
+import { addBusybox } from '../support/small-image.ts';
+
+const BRANCHES = 20;
+
+/** Name and content hash of every layer file. */
+async function layersOf(dataDir: string): Promise<Map<string, string>> {
+  const folder = join(dataDir, 'layers');
+  const hashes = (await readdir(folder)).map(async (name) => {
+    const hash = createHash('sha256').update(await readFile(join(folder, name)));
+    return [name, hash.digest('hex')] as const;
+  });
+  return new Map(await Promise.all(hashes));
+}
+
+test(
+  '20 parallel branches that write the same path give 20 results and leave the parent alone',
+  { timeout: 300_000 },
+  async () => {
+    await using registry = await FakeRegistry.start();
+    await addBusybox(registry, '1');
+    await using home = await cliHome();
+    const { image_uuid: parent } = await home.json<{ image_uuid: string }>([
+      'import',
+      `docker://${registry.host}/team/app:1`,
+    ]);
+    const before = await layersOf(home.dataDir);
+    for (const [name, hash] of before) assert.equal(name, hash, 'a layer is named by its content');
+
+    const branch = (index: number): Promise<{ image_uuid: string }> =>
+      home.json(['run', '--keep', parent, '--', 'sh', '-c', `echo branch ${index} > /root/result`]);
+    const results = await Promise.all(Array.from({ length: BRANCHES }, (_, index) => branch(index)));
+
+    const images = results.map(({ image_uuid: image }) => image);
+    assert.equal(new Set([...images, parent]).size, BRANCHES + 1);
+    for (const [index, image] of images.entries()) {
+      assert.equal((await home.run(['cat', image, '/root/result'])).stdout, `branch ${index}\n`);
+    }
+    assert.equal((await home.run(['cat', parent, '/root/result'])).code, 4, 'the parent has no such file');
+    const after = await layersOf(home.dataDir);
+    assert.deepEqual(
+      [...before],
+      [...after].filter(([name]) => before.has(name)),
+    );
+  },
+);

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, rm, writeFile, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { command } from '../../scripts/support/command.ts';
+import { debianImage } from '../../scripts/support/debian-image.ts';
+import { startRegistry } from '../../scripts/support/registry.ts';
+import { cliHome, ROOT } from '../support/cli.ts';
+
+const MANIFEST = join(ROOT, 'test/support/manifest.py');
+/** What the guest mounts for itself: not part of the image. */
+const GUEST_OWN = ['proc', 'sys', 'dev', 'etc/resolv.conf', 'etc/hosts', 'etc/hostname'];
+
+interface Entry {
+  readonly path: string;
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+function entriesOf(manifest: string): Map<string, Entry> {
+  const entries = manifest
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Entry);
+  return new Map(entries.map((entry) => [entry.path, entry]));
+}
+
+/** Differences in words, at most 20. */
+function differences(
+  ours: Map<string, Entry>,
+  theirs: Map<string, Entry>,
+  ignored: (entry: Entry, field: string) => boolean,
+): string[] {
+  const found: string[] = [];
+  for (const path of new Set([...ours.keys(), ...theirs.keys()])) {
+    const [left, right] = [ours.get(path), theirs.get(path)];
+    if (left === undefined || right === undefined) {
+      found.push(`${JSON.stringify(path)} is only in ${left === undefined ? 'theirs' : 'ours'}`);
+      continue;
+    }
+    for (const field of new Set([...Object.keys(left), ...Object.keys(right)])) {
+      const [a, b] = [JSON.stringify(left[field]), JSON.stringify(right[field])];
+      if (a !== b && !ignored(left, field)) found.push(`${JSON.stringify(path)} ${field}: ${a} and ${b}`);
+    }
+  }
+  return found.slice(0, 20);
+}
+
+/** A Debian image with a second layer of everything rare, as an OCI layout. */
+async function oddLayout(folder: string): Promise<string> {
+  const layout = join(folder, 'layout');
+  await cp((await debianImage()).layout, layout, { recursive: true });
+  await command('python3', [join(ROOT, 'test/support/odd_layer.py'), join(folder, 'odd.tar')]);
+  await command('umoci', ['raw', 'add-layer', '--image', `${layout}:debian`, join(folder, 'odd.tar')]);
+  return layout;
+}
+
+test(
+  'a whole Debian image is the same for umoci, for our reader and for the running guest',
+  { timeout: 600_000 },
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'contree-debian-'));
+    try {
+      const layout = await oddLayout(folder);
+      await command('umoci', ['unpack', '--image', `${layout}:debian`, join(folder, 'umoci')]);
+      const umoci = entriesOf(await command('python3', [MANIFEST, join(folder, 'umoci/rootfs'), ...GUEST_OWN]));
+      assert.ok(umoci.size > 10_000, `the image has ${umoci.size} entries`);
+      // umoci gives the parents of what a later layer brings the time of unpacking; overlayfs and we do not.
+      const umociTimes = (entry: Entry, field: string): boolean => field === 'mtime' && entry.type === 'directory';
+
+      await using registry = await startRegistry();
+      const reference = await registry.push(layout, 'debian', 'library/odd:latest');
+      await using home = await cliHome();
+      const imported = await home.json<{ image_uuid: string }>(['import', reference, '--tag', 'odd']);
+
+      const archive = join(folder, 'ours.tar');
+      const packed = await home.run(['archive', 'tag:odd', '/', '--output', archive]);
+      assert.equal(packed.code, 0, packed.stderr);
+      const ours = entriesOf(
+        await command('python3', [join(ROOT, 'test/support/tar_manifest.py'), archive, ...GUEST_OWN]),
+      );
+      // An archive has no member for its own root.
+      umoci.delete('.');
+      assert.deepEqual(differences(ours, umoci, umociTimes), [], 'our reader and umoci');
+
+      const script = await readFile(MANIFEST);
+      const guest = await home.run(
+        ['run', imported.image_uuid, '--stdin', '--timeout', '300', '--', 'python3', '-', '/', ...GUEST_OWN],
+        {
+          input: script,
+          timeoutMs: 400_000,
+        },
+      );
+      assert.equal(guest.code, 0, guest.stderr);
+      await writeFile(join(folder, 'guest.json'), guest.stdout);
+      assert.deepEqual(
+        differences(ours, entriesOf(guest.stdout), () => false),
+        [],
+        'our reader and the guest',
+      );
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+);
