@@ -30,6 +30,8 @@ export class BuildDirectory implements DirectoryNode {
   readonly type = 'directory';
   readonly children: Map<ByteString, BuildNode> = new Map();
   metadata: Metadata;
+  /** Whether an entry of the layer describes it; others are there only to hold something. */
+  described = false;
   #lower: TreeNode | undefined;
   #opaque = false;
 
@@ -68,6 +70,15 @@ export class BuildDirectory implements DirectoryNode {
     return new Map([...this.metadata.xattrs, [OVERLAY_OPAQUE, Buffer.from('y')]]);
   }
 
+  /** Whether the layer has nothing here but marks about what is below. */
+  get bare(): boolean {
+    if (this.described) return false;
+    for (const child of this.children.values()) {
+      if (child instanceof BuildDirectory ? !child.bare : !isWhiteout(child)) return false;
+    }
+    return true;
+  }
+
   /** Makes the directory opaque, if there is anything below. */
   hideLower(): void {
     if (this.#lower === undefined) return;
@@ -75,13 +86,13 @@ export class BuildDirectory implements DirectoryNode {
     this.#opaque = true;
   }
 
-  /** Forgets what is below, here and in every subdirectory; their marks have nothing left to hide and would show. */
+  /** Forgets what is below, here and in every subdirectory; marks with nothing left to hide would show in the guest. */
   #detach(): void {
     this.#lower = undefined;
     this.#opaque = false;
     for (const [name, child] of this.children) {
-      if (child instanceof BuildDirectory) child.#detach();
-      else if (isWhiteout(child)) this.children.delete(name);
+      if (child instanceof BuildDirectory ? child.bare : isWhiteout(child)) this.children.delete(name);
+      else if (child instanceof BuildDirectory) child.#detach();
     }
   }
 }

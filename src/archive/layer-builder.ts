@@ -120,17 +120,19 @@ export class LayerBuilder implements AsyncDisposable {
     if (hidden === undefined) return;
     const child = directory?.children.get(name);
     // What the layer itself has at the path stays; the whiteout is only about what is below.
-    if (child instanceof BuildDirectory) child.hideLower();
-    if (child !== undefined) return;
-    (await this.#cursor.enter(names)).children.set(name, WHITEOUT);
+    if (child instanceof BuildDirectory && !child.bare) child.hideLower();
+    else if (child === undefined || child instanceof BuildDirectory) {
+      (await this.#cursor.enter(names)).children.set(name, WHITEOUT);
+    }
   }
 
-  /** Hides everything the image has in the directory at `path`. */
+  /** Hides everything the image has in the directory at `path`. Nothing happens where it has no directory. */
   async opaque(path: ByteString): Promise<void> {
     this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
-    if (names.length === 0) await this.#hideLowerRoot();
-    else (await this.#cursor.enter(names)).hideLower();
+    const { directory, lower } = await this.#cursor.look(names);
+    if (directory === this.#root) await this.#hideLowerRoot();
+    else if (lower !== undefined) (await this.#cursor.enter(names)).hideLower();
   }
 
   /** Writes the layer. Nothing can be added after it. */
@@ -157,11 +159,13 @@ export class LayerBuilder implements AsyncDisposable {
     const child = parent.children.get(name);
     if (child instanceof BuildDirectory) {
       child.metadata = metadataFrom(metadata);
+      child.described = true;
       return;
     }
     const below = parent.lower === undefined ? undefined : await this.#lower?.find(parent.lower, name);
     const lower = below?.type === 'directory' ? below : undefined;
     const directory = new BuildDirectory(metadataFrom(metadata), lower);
+    directory.described = true;
     // What it replaces in this layer had hidden the directory below.
     if (child !== undefined) directory.hideLower();
     parent.children.set(name, directory);
@@ -202,8 +206,8 @@ export class LayerBuilder implements AsyncDisposable {
     if (lower === undefined || this.#lower === undefined) return;
     for (const { name } of await this.#lower.list(lower)) {
       const child = this.#root.children.get(name);
-      if (child instanceof BuildDirectory) child.hideLower();
-      if (child === undefined) this.#root.children.set(name, WHITEOUT);
+      if (child instanceof BuildDirectory && !child.bare) child.hideLower();
+      else if (child === undefined || child instanceof BuildDirectory) this.#root.children.set(name, WHITEOUT);
     }
   }
 }
