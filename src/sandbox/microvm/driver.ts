@@ -1,0 +1,134 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fault, isFault } from '../../contract/errors.ts';
+import { untilAborted } from './wait.ts';
+import type { BootSpec, DriverCheck, Instance, SandboxDriver } from '../driver.ts';
+import type { AcceleratorSetting } from './accelerator.ts';
+import { Identities } from './identity.ts';
+import { inspectHost } from './inspect.ts';
+import type { NetworkOptions } from './network/index.ts';
+import { Platform } from './platform.ts';
+import { type Restore, restore } from './restore.ts';
+
+export interface MicrovmOptions {
+  /** Folder of the driver's own: templates, and files that live as long as a run. */
+  readonly stateDir: string;
+  /** Folder with the guest kernel and agent. */
+  readonly guestDir: string;
+  readonly accelerator: AcceleratorSetting;
+  readonly log: (message: string) => void;
+  /** What of private networks guests may reach; who runs passt is the driver's decision. */
+  readonly network?: Omit<NetworkOptions, 'passt' | 'log'>;
+}
+
+/**
+ * Opens the driver that runs images in QEMU microVMs. Succeeds on hosts that lack something, too, so that images can be
+ * looked at there: `inspect` says what is missing, and `boot` rejects with it.
+ */
+export async function openMicrovmDriver(options: MicrovmOptions): Promise<SandboxDriver> {
+  const scratch = join(options.stateDir, 'tmp');
+  // What a killed engine left; its QEMUs died with it.
+  await rm(scratch, { recursive: true, force: true });
+  await mkdir(scratch, { recursive: true, mode: 0o700 });
+  await mkdir(join(options.stateDir, 'templates'), { recursive: true, mode: 0o700 });
+  return new MicrovmDriver(options, await Identities.open());
+}
+
+class MicrovmDriver implements SandboxDriver {
+  readonly name = 'microvm';
+  readonly #options: MicrovmOptions;
+  readonly #identities: Identities;
+  readonly #closing = new AbortController();
+  /** Boots under way and instances that were not disposed of. */
+  readonly #boots = new Set<Promise<unknown>>();
+  readonly #instances = new Set<AsyncDisposableStack>();
+  #platform: Promise<Platform> | undefined;
+
+  constructor(options: MicrovmOptions, identities: Identities) {
+    this.#options = options;
+    this.#identities = identities;
+  }
+
+  async warm(): Promise<void> {
+    await (await this.#ready()).warm();
+  }
+
+  async boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    signal.throwIfAborted();
+    const boot = this.#boot(spec, AbortSignal.any([signal, this.#closing.signal]));
+    this.#boots.add(boot);
+    try {
+      return await boot;
+    } finally {
+      this.#boots.delete(boot);
+    }
+  }
+
+  async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
+    const platform = untilAborted(this.#ready(), signal);
+    return inspectHost(platform);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(fault('GUEST_LOST', { reason: 'the driver was closed' }));
+    await Promise.allSettled(this.#boots);
+    await Promise.all([...this.#instances].map(async (resources) => resources.disposeAsync()));
+    const platform = await this.#platform?.catch(() => undefined);
+    await platform?.[Symbol.asyncDispose]();
+  }
+
+  async #ready(): Promise<Platform> {
+    this.#closing.signal.throwIfAborted();
+    this.#platform ??= this.#open();
+    return this.#platform;
+  }
+
+  async #open(): Promise<Platform> {
+    try {
+      return await Platform.open(this.#options, this.#identities, this.#closing.signal);
+    } catch (error) {
+      // What was missing may be there the next time.
+      this.#platform = undefined;
+      throw error;
+    }
+  }
+
+  async #boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    const platform = await untilAborted(this.#ready(), signal);
+    const machine = platform.machine(spec.cpus, spec.memoryMib);
+    const template = await untilAborted(platform.parts.templates.get(machine), signal);
+    try {
+      return await this.#restore(platform, { machine, template, spec }, signal);
+    } catch (error) {
+      if (signal.aborted || !isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT')) throw error;
+      // Memory that was saved must never be needed: what QEMU cannot continue is booted afresh.
+      this.#options.log(`a restore failed, the template is made anew: ${error.message}`);
+      await platform.parts.templates.discard(machine, template);
+      const anew = await untilAborted(platform.parts.templates.get(machine), signal);
+      return this.#restore(platform, { machine, template: anew, spec }, signal);
+    }
+  }
+
+  async #restore(
+    platform: Platform,
+    run: Pick<Restore, 'machine' | 'template' | 'spec'>,
+    signal: AbortSignal,
+  ): Promise<Instance> {
+    await using _use = run.template.use();
+    const resources = new AsyncDisposableStack();
+    try {
+      const { vm, passt } = resources.use(this.#identities.take());
+      const { log, network: reach = {} } = this.#options;
+      const network = { ...reach, log, ...(passt === undefined ? {} : { passt }) };
+      const instance = await restore(platform.parts, { ...run, identity: vm, network }, resources, signal);
+      this.#instances.add(resources);
+      resources.defer(() => {
+        this.#instances.delete(resources);
+      });
+      return instance;
+    } catch (error) {
+      await resources.disposeAsync();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { fault } from '../../contract/errors.ts';
+
+const GuestFile = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/u), bytes: z.int().positive() });
+const GuestManifest = z.object({
+  format: z.literal(1),
+  kernel: z.string(),
+  cmdline: z.string(),
+  files: z.object({ vmlinux: GuestFile, 'initramfs.cpio': GuestFile }),
+});
+
+/** The kernel and the initramfs with the agent, as `guest/build` leaves them (docs/guest-protocol.md §1). */
+export interface Guest {
+  readonly kernel: string;
+  readonly commandLine: string;
+  readonly vmlinuxPath: string;
+  readonly initramfsPath: string;
+  /** Of both files. */
+  readonly identity: string;
+}
+
+const REMEDY = 'build the guest with guest/build, or name its folder in the setting guest-dir';
+
+/** Rejects with DRIVER_UNAVAILABLE when the files are not there, or not those of the manifest. */
+export async function loadGuest(folder: string): Promise<Guest> {
+  try {
+    const manifest = GuestManifest.parse(JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')));
+    const { vmlinux, 'initramfs.cpio': initramfs } = manifest.files;
+    const [vmlinuxPath, initramfsPath] = [join(folder, 'vmlinux'), join(folder, 'initramfs.cpio')];
+    for (const [path, { bytes }] of [
+      [vmlinuxPath, vmlinux],
+      [initramfsPath, initramfs],
+    ] as const) {
+      const { size } = await stat(path);
+      if (size !== bytes) throw new Error(`a file has ${size} bytes, not ${bytes}`);
+    }
+    const identity = `${vmlinux.sha256} ${initramfs.sha256}`;
+    return { kernel: manifest.kernel, commandLine: manifest.cmdline, vmlinuxPath, initramfsPath, identity };
+  } catch (cause) {
+    throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest kernel and agent are missing', remedy: REMEDY }, { cause });
+  }
+}
+
+/** Compares the files with the manifest's digests: before a template is made of them, not for every run. */
+export async function verifyGuest(guest: Guest): Promise<void> {
+  const digests = await Promise.all([guest.vmlinuxPath, guest.initramfsPath].map(digestOf));
+  if (digests.join(' ') === guest.identity) return;
+  throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest kernel or agent is damaged', remedy: REMEDY });
+}
+
+async function digestOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}

@@ -1,0 +1,61 @@
+import { readFile } from 'node:fs/promises';
+
+/** A user and group of the host that own nothing else. */
+export interface Identity {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Above every range that systemd's "Users, Groups, UIDs and GIDs" assigns, and below 2³¹. A number per running microVM, so
+ * that none can signal, trace or exhaust the process limit of another.
+ */
+const FIRST_UID = 1_900_000_000;
+const COUNT = 4_096;
+/** passt is given an identity of its own, next to its microVM's. */
+const PASST_OFFSET = COUNT;
+const NOBODY = 65_534;
+
+export interface Taken extends Disposable {
+  readonly vm: Identity | undefined;
+  readonly passt: Identity | undefined;
+}
+
+/** Hands out identities. Only root can: anybody else runs everything as himself. */
+export class Identities {
+  readonly #first: number | undefined;
+  readonly #taken = new Set<number>();
+
+  private constructor(first: number | undefined) {
+    this.#first = first;
+  }
+
+  static async open(): Promise<Identities> {
+    if (process.getuid?.() !== 0) return new Identities(undefined);
+    const ranges = await Promise.all(['uid_map', 'gid_map'].map((map) => readFile(`/proc/self/${map}`, 'utf8')));
+    // Inside a container only some numbers exist.
+    return new Identities(ranges.every((text) => covers(text, FIRST_UID, 2 * COUNT)) ? FIRST_UID : NOBODY);
+  }
+
+  /** Identities for one microVM and its passt, until disposed of; undefined ones where no other can be taken on. */
+  take(): Taken {
+    if (this.#first === undefined) return { vm: undefined, passt: undefined, [Symbol.dispose]: () => {} };
+    let slot = 0;
+    while (this.#taken.has(slot)) slot += 1;
+    this.#taken.add(slot);
+    const release = (): void => {
+      this.#taken.delete(slot);
+    };
+    const uid = this.#first === NOBODY ? NOBODY : this.#first + (slot % COUNT);
+    const passtUid = this.#first === NOBODY ? NOBODY : uid + PASST_OFFSET;
+    return { vm: { uid, gid: uid }, passt: { uid: passtUid, gid: passtUid }, [Symbol.dispose]: release };
+  }
+}
+
+/** Whether an id map (`inside outside count` per line) has all of `count` numbers from `first` on. */
+export function covers(map: string, first: number, count: number): boolean {
+  return map.split('\n').some((line) => {
+    const [inside = 0, , length = 0] = line.trim().split(/\s+/u).map(Number);
+    return inside <= first && first + count <= inside + length;
+  });
+}
