@@ -14,6 +14,7 @@ import type { Store } from '../store/store.ts';
 import { Admission, type Resources } from './admission.ts';
 import { runCapacity, runCost, usualConcurrency } from './capacity.ts';
 import { operationEvents } from './event-view.ts';
+import { Compactor } from './compaction.ts';
 import { diagnose, runGc, whoAmI } from './health.ts';
 import { ImageTrees } from './image-trees.ts';
 import { executeImport, recordArchiveImport, recordImport, type Importer, type ImportWork } from './import.ts';
@@ -55,6 +56,7 @@ export class Engine implements ConTree {
   readonly #inspection: Inspection;
   readonly #place: RunPlace;
   readonly #operations: Operations;
+  readonly #compactor: Compactor;
 
   private constructor(options: EngineOptions) {
     const { store, driver, log = SILENT_LOG } = options;
@@ -66,7 +68,9 @@ export class Engine implements ConTree {
     this.#runs = new Admission(this.#capacity);
     this.#trees = new ImageTrees(store, this.#readers);
     this.#inspection = new Inspection(store, this.#trees);
-    this.#place = { store, driver, readers: this.#readers, injector: new Injector(store, this.#readers) };
+    this.#compactor = new Compactor(store, this.#readers, log);
+    const injector = new Injector(store, this.#readers);
+    this.#place = { store, driver, readers: this.#readers, injector, compactor: this.#compactor };
     this.#operations = new Operations(store, log);
     const lost = this.#operations.recover();
     if (lost > 0) log.warn({ operations: lost }, 'ended operations that a stopped engine left unfinished');
@@ -85,6 +89,11 @@ export class Engine implements ConTree {
     return this.#operations.activeCount;
   }
 
+  /** Waits for work in the background that nobody asked for. */
+  async settled(): Promise<void> {
+    await this.#compactor.settled();
+  }
+
   /** Accepts nothing more and waits for what runs; what is left after the grace ends FAILED with ENGINE_STOPPED. */
   async stop(graceMs: number): Promise<void> {
     await this.#operations.stop(graceMs);
@@ -92,6 +101,7 @@ export class Engine implements ConTree {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop(0);
+    await this.#compactor[Symbol.asyncDispose]();
     await this.#trees[Symbol.asyncDispose]();
     await this.#readers[Symbol.asyncDispose]();
   }
@@ -282,13 +292,14 @@ export class Engine implements ConTree {
     bring: ImportWork['bring'],
   ): { uuid: string } {
     if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+    const published = (image: string): void => this.#compactor.schedule(image);
     const timeoutSeconds = timeout ?? limits.importTimeoutSecondsDefault;
     const uuid = this.#operations.start({
       kind: 'image_import',
       request,
       admission: this.#imports,
       cost: { imports: 1 },
-      work: (context) => executeImport({ store: this.#store, tag, timeoutSeconds, bring }, context),
+      work: (context) => executeImport({ store: this.#store, tag, timeoutSeconds, bring, published }, context),
       release: this.#store.hold(),
     });
     return { uuid };

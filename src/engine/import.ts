@@ -56,6 +56,8 @@ export interface ImportWork {
   readonly tag: string | null | undefined;
   readonly timeoutSeconds: number;
   readonly bring: (context: ImportContext, signal: AbortSignal) => Promise<Imported>;
+  /** Told the image once it is visible. */
+  readonly published: (image: string) => void;
 }
 
 /** Imports; what is there already unchanged is found again, not made twice. */
@@ -80,5 +82,5 @@ export async function executeImport(work: ImportWork, context: OperationContext)
     if (tag) store.tags.set(tag, image.uuid);
     return { image: image.uuid, imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };
   };
-  return { publish, durable: true };
+  return { publish, durable: true, published: work.published };
 }

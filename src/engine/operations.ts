@@ -33,6 +33,8 @@ export interface WorkResult {
   readonly publish: () => { readonly image?: string; readonly tag?: string; readonly imageBytes?: number };
   /** Whether something is published that must survive a power cut. */
   readonly durable: boolean;
+  /** Told the image once it is visible. */
+  readonly published?: (image: string) => void;
 }
 
 export interface WorkOrder {
@@ -192,7 +194,7 @@ export class Operations {
 
   #succeed(active: ActiveOperation, result: WorkResult): void {
     assert(!active.ended, 'an operation that was not stopped has not ended');
-    this.#store.transaction(
+    const published = this.#store.transaction(
       () => {
         const { image, tag, imageBytes } = result.publish();
         this.#write(active.uuid, active.startedAtMs, {
@@ -202,10 +204,12 @@ export class Operations {
           ...(tag !== undefined && { resultTag: tag }),
           ...(imageBytes !== undefined && { imageBytes }),
         });
+        return image;
       },
       { durable: result.durable, essential: true },
     );
     active.ended = true;
+    if (published !== undefined) result.published?.(published);
   }
 
   #fail(active: ActiveOperation, error: unknown): void {

@@ -8,6 +8,7 @@ import type { StoredImage } from '../store/images.ts';
 import type { Layer } from '../store/layers.ts';
 import type { Store } from '../store/store.ts';
 import { commitChanges } from './commit.ts';
+import type { Compactor } from './compaction.ts';
 import { exitEvent, exitResources, exitState } from './exit-event.ts';
 import type { Injector } from './inject.ts';
 import { LiveInstance, type Ended } from './live-instance.ts';
@@ -23,6 +24,7 @@ export interface RunPlace {
   readonly driver: SandboxDriver;
   readonly readers: ReaderPool;
   readonly injector: Injector;
+  readonly compactor: Compactor;
 }
 
 /** One accepted run. The image was resolved when it was accepted: its tag may move meanwhile. */
@@ -58,23 +60,24 @@ class Execution {
 
   async execute(): Promise<WorkResult> {
     const { store } = this.#place;
-    const lower = await store.layers.files(this.#run.image.layers);
-    const injected = await this.#inject(lower);
+    const layers = await this.#place.compactor.mountable(this.#run.image.uuid, this.#context.signal);
+    const lower = await store.layers.files(layers);
+    const injected = await this.#inject(layers, lower);
     if (injected !== undefined) lower.push(await store.layers.file(injected.digest));
     this.#steps.mark('prepare');
     const { ended, committed } = await this.#inInstance(lower);
     const reason = ended.timedOut ? 'job_timeout' : 'job_complete';
     store.events.append(this.#context.uuid, SPID_INIT, 'shutdown', { stopped_at: new Date().toISOString(), reason });
     const added = [injected, committed].filter((layer) => layer !== undefined);
-    return this.#publication(added, ended.outcome.exitCode);
+    return this.#publication({ below: layers, added, exitCode: ended.outcome.exitCode });
   }
 
   /** The layer of injected files; undefined when there is none to add. */
-  async #inject(lower: readonly LayerFile[]): Promise<Layer | undefined> {
-    const { entries, image } = this.#run;
+  async #inject(layers: readonly string[], lower: readonly LayerFile[]): Promise<Layer | undefined> {
+    const { entries } = this.#run;
     if (entries.length === 0) return undefined;
     const layer = await this.#place.injector.layer(entries, lower, this.#context.signal);
-    return layer.digest === image.layers.at(-1) ? undefined : layer;
+    return layer.digest === layers.at(-1) ? undefined : layer;
   }
 
   /** From boot to teardown. */
@@ -163,15 +166,15 @@ class Execution {
   }
 
   /** Nothing is left to decide here: it only says what becomes visible. */
-  #publication(added: readonly Layer[], exitCode: number): WorkResult {
+  #publication({ below, added, exitCode }: Addition): WorkResult {
     const { image, plan, command } = this.#run;
-    const { images } = this.#place.store;
+    const { store, compactor } = this.#place;
     if (plan.disposable) return { publish: () => ({}), durable: false };
     const sameConfig = JSON.stringify(plan.config) === JSON.stringify(image.config);
     if (added.length === 0 && sameConfig) return { publish: () => ({ image: image.uuid }), durable: false };
     const layerBytes = added.reduce((sum, { bytes }) => sum + bytes, 0);
     const result = {
-      layers: [...image.layers, ...added.map(({ digest }) => digest)],
+      layers: [...below, ...added.map(({ digest }) => digest)],
       config: plan.config,
       parent: image.uuid,
       operation: this.#context.uuid,
@@ -179,8 +182,19 @@ class Execution {
       exitCode,
       layerBytes,
     };
-    return { publish: () => ({ image: images.create(result).uuid, imageBytes: layerBytes }), durable: true };
+    const publish = (): { image: string; imageBytes: number } => {
+      const { uuid } = store.images.create(result);
+      return { image: uuid, imageBytes: layerBytes };
+    };
+    return { publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
   }
+}
+
+/** What a run put on top of what. */
+interface Addition {
+  readonly below: readonly string[];
+  readonly added: readonly Layer[];
+  readonly exitCode: number;
 }
 
 /** Rejects when the guest goes away without being asked to. */

@@ -30,7 +30,7 @@ export interface NewImage {
   readonly layerBytes?: number;
 }
 
-/** An image as the store keeps it; never changed after it was made. */
+/** An image as the store keeps it. Never changed after it was made, but for layers that are merged: same content. */
 export interface StoredImage {
   readonly uuid: string;
   readonly parent: string | null;
@@ -83,14 +83,7 @@ export class ImageStore {
           contentOf(image.layers, config),
           Date.now(),
         );
-        for (const [position, layer] of image.layers.entries()) {
-          this.#database.run(
-            'INSERT INTO image_layers (image, position, layer) VALUES (?, ?, ?)',
-            uuid,
-            position,
-            layer,
-          );
-        }
+        this.#insertLayers(uuid, image.layers);
       },
       { durable: true },
     );
@@ -102,6 +95,26 @@ export class ImageStore {
     const row = this.#row(uuid);
     if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
     return this.#stored(row);
+  }
+
+  find(uuid: string): StoredImage | undefined {
+    const row = this.#row(uuid);
+    return row && this.#stored(row);
+  }
+
+  /**
+   * Gives the image other layers that show the same, unless it is gone or has been given others meanwhile. Whoever
+   * resolved it before goes on with the old ones, which stay as long as they are held.
+   */
+  replaceLayers(uuid: string, before: readonly string[], after: readonly string[]): void {
+    this.#database.transaction(
+      () => {
+        if (this.find(uuid)?.layers.join() !== before.join()) return;
+        this.#database.run('DELETE FROM image_layers WHERE image = ?', uuid);
+        this.#insertLayers(uuid, after);
+      },
+      { durable: true },
+    );
   }
 
   /** The image named by a UUID or `tag:NAME`. Resolve once and keep the UUID: a tag may move. */
@@ -212,6 +225,12 @@ export class ImageStore {
 
   count(): number {
     return this.#database.get<{ count: number }>('SELECT count(*) AS count FROM images')?.count ?? 0;
+  }
+
+  #insertLayers(uuid: string, layers: readonly string[]): void {
+    for (const [position, layer] of layers.entries()) {
+      this.#database.run('INSERT INTO image_layers (image, position, layer) VALUES (?, ?, ?)', uuid, position, layer);
+    }
   }
 
   #row(uuid: string): ImageRow | undefined {

@@ -109,7 +109,8 @@ export class LayerStore {
     const layer = { digest, bytes: facts.bytes, entries: facts.entries };
     if (!(await this.#isWhole(digest))) {
       const modified = await writing(() => this.#place(staged.path, layer));
-      this.#database.transaction(() => this.#record(layer, modified), { durable: true });
+      // Not durable by itself: what will refer to it is, and that comes later in the same log.
+      this.#record(layer, modified);
     }
     if (facts.source !== undefined) this.link(facts.source, digest);
     return layer;

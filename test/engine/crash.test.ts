@@ -150,7 +150,7 @@ test('a layer is on disk before its name is, and its name before its row', async
   await probe.close();
   const { sync } = handles;
   handles.sync = function traced(this: fs.promises.FileHandle): Promise<void> {
-    trace.push('sync');
+    trace.push(`sync, ${bench.store.layers.usage().count} rows`);
     return sync.call(this);
   };
   try {
@@ -163,5 +163,6 @@ test('a layer is on disk before its name is, and its name before its row', async
   } finally {
     handles.sync = sync;
   }
-  assert.deepEqual(trace.slice(0, 5), ['chmod', 'sync', 'rename', 'sync', 'exec']);
+  assert.deepEqual(trace.slice(0, 4), ['chmod', 'sync, 1 rows', 'rename', 'sync, 1 rows']);
+  assert.equal(bench.store.layers.usage().count, 2);
 });

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import { Tree } from '../archive/tree.ts';
+import { limits } from '../contract/limits.ts';
+import type { ReaderPool } from '../erofs/reader-pool.ts';
+import type { Layer } from '../store/layers.ts';
+import type { Store } from '../store/store.ts';
+import type { EngineLog } from './log.ts';
+import { mergeLayers } from './merge-layers.ts';
+
+/** An image of more layers is compacted in the background. */
+const LAYERS_WANTED = 16;
+/** At least so many layers are merged at once, so that a layer is copied seldom. */
+const MERGED_MIN = 8;
+
+/**
+ * Keeps long chains of layers short, so that an image at depth 200 starts and reads like one at depth 10: upper layers
+ * are merged into one, and the image is given that instead. Its UUID, lineage and content stay.
+ *
+ * Layers are merged from the top down as long as the next is not much larger than what is merged already. So a large
+ * bottom is left alone, and every byte is copied a logarithmic number of times over the life of a chain.
+ */
+export class Compactor implements AsyncDisposable {
+  readonly #store: Store;
+  readonly #readers: ReaderPool;
+  readonly #log: EngineLog;
+  readonly #stop = new AbortController();
+  /** One at a time: it is never urgent, and competes with runs for the disk. */
+  #queue: Promise<void> = Promise.resolve();
+  readonly #queued = new Set<string>();
+
+  constructor(store: Store, readers: ReaderPool, log: EngineLog) {
+    this.#store = store;
+    this.#readers = readers;
+    this.#log = log;
+  }
+
+  /** Compacts the image some time later, if it has too many layers. */
+  schedule(image: string): void {
+    if (this.#queued.has(image) || !this.#needs(image, LAYERS_WANTED)) return;
+    this.#queued.add(image);
+    this.#queue = this.#queue.then(async () => {
+      try {
+        await this.#compact(image, this.#stop.signal);
+      } catch (error) {
+        if (!this.#stop.signal.aborted) this.#log.warn({ image, err: error }, 'an image could not be compacted');
+      } finally {
+        this.#queued.delete(image);
+      }
+    });
+  }
+
+  /** Layers of the image that a guest can mount all at once; compacts now only if there are too many for that. */
+  async mountable(image: string, signal: AbortSignal): Promise<readonly string[]> {
+    if (this.#needs(image, limits.layersMountedMax)) await this.#compact(image, signal);
+    return this.#store.images.get(image).layers;
+  }
+
+  /** Waits for what is scheduled now. */
+  async settled(): Promise<void> {
+    await this.#queue;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Error('the engine stops'));
+    await this.#queue;
+  }
+
+  #needs(image: string, most: number): boolean {
+    return (this.#store.images.find(image)?.layers.length ?? 0) > most;
+  }
+
+  async #compact(image: string, signal: AbortSignal): Promise<void> {
+    using _hold = this.#store.hold();
+    const before = this.#store.images.find(image)?.layers;
+    if (before === undefined || before.length <= LAYERS_WANTED) return;
+    signal.throwIfAborted();
+    const from = mergeFrom(before.map((digest) => this.#store.layers.bytesOf([digest])));
+    const merged = await this.#merge(before.slice(0, from), before.slice(from), signal);
+    this.#store.images.replaceLayers(image, before, [...before.slice(0, from), merged.digest]);
+  }
+
+  async #merge(below: readonly string[], upper: readonly string[], signal: AbortSignal): Promise<Layer> {
+    const source = `merged:${createHash('sha256')
+      .update(`${below.join(' ')}\n${upper.join(' ')}`)
+      .digest('hex')}`;
+    const known = this.#store.layers.findBySource(source);
+    if (known !== undefined) return known;
+    const { layers } = this.#store;
+    const readers = this.#readers;
+    await using lower = below.length === 0 ? null : await Tree.open(await layers.files(below), readers);
+    await using staged = layers.stage();
+    const request = { layers: await layers.files(upper), lower: lower ?? undefined, readers, target: staged.path };
+    const summary = await mergeLayers(request, signal);
+    return await layers.publish(staged, { ...summary, source });
+  }
+}
+
+/** Position of the lowest layer to merge, given the sizes of all, bottom first. */
+export function mergeFrom(bytes: readonly number[]): number {
+  let from = bytes.length - MERGED_MIN;
+  let merged = bytes.slice(from).reduce((sum, size) => sum + size, 0);
+  // Going further down, past large layers too, until what is left is few enough.
+  while (from > 0 && ((bytes[from - 1] ?? 0) <= 2 * merged || from >= LAYERS_WANTED)) {
+    from -= 1;
+    merged += bytes[from] ?? 0;
+  }
+  return from;
+}

@@ -1,0 +1,131 @@
+import { LayerBuilder, type LayerEntry, type LayerSummary } from '../archive/layer-builder.ts';
+import { isWhiteout, OVERLAY_OPAQUE, type Tree } from '../archive/tree.ts';
+import type { LayerFile } from '../contract/layer.ts';
+import { limits } from '../contract/limits.ts';
+import type { Inode } from '../erofs/format.ts';
+import type { ReaderPool } from '../erofs/reader-pool.ts';
+import type { LayerReader } from '../erofs/reader.ts';
+import { assert, defined } from '../std/assert.ts';
+import type { ByteString } from '../std/bytes.ts';
+
+export interface MergeRequest {
+  /** Layers to become one, bottom first. */
+  readonly layers: readonly LayerFile[];
+  /** What they lie on; undefined when the first of them is the bottom. */
+  readonly lower: Tree | undefined;
+  readonly readers: ReaderPool;
+  /** Path of the new file. */
+  readonly target: string;
+}
+
+/** What one layer has under a path. */
+interface Part {
+  readonly reader: LayerReader;
+  readonly inode: Inode;
+}
+
+/** What shows of a name when only the layers to be merged are looked at. */
+interface Slot {
+  /** Topmost first; several only for directories. */
+  readonly parts: Part[];
+  /** Nothing below contributes any more. */
+  closed: boolean;
+  /** A directory of these layers that hides whatever lies below them. */
+  opaque: boolean;
+}
+
+/**
+ * Writes one layer that shows, on top of `lower`, what the given layers show together. Whiteouts and opaque marks stay as
+ * far as there is something below for them to hide. Faults: LAYER_LIMIT, LAYER_MALFORMED, DISK_FULL.
+ */
+export async function mergeLayers(request: MergeRequest, signal: AbortSignal): Promise<LayerSummary> {
+  const { layers, lower, readers, target } = request;
+  const acquired: LayerFile[] = [];
+  try {
+    const parts: Part[] = [];
+    for (const layer of layers) {
+      const reader = await readers.acquire(layer);
+      acquired.push(layer);
+      parts.unshift({ reader, inode: await reader.root() });
+    }
+    await using builder = await LayerBuilder.create(target, { lower });
+    await new Merge(builder, signal).directory('', parts);
+    return await builder.finish();
+  } finally {
+    for (const layer of acquired) await readers.release(layer);
+  }
+}
+
+class Merge {
+  readonly #builder: LayerBuilder;
+  readonly #signal: AbortSignal;
+  /** First path of every inode with several names. */
+  readonly #linked = new Map<string, ByteString>();
+
+  constructor(builder: LayerBuilder, signal: AbortSignal) {
+    this.#builder = builder;
+    this.#signal = signal;
+  }
+
+  async directory(path: ByteString, parts: readonly Part[]): Promise<void> {
+    this.#signal.throwIfAborted();
+    assert(path.length <= limits.pathBytesMax, 'published layers have no loops');
+    await this.#builder.add(path, await entryOf(defined(parts[0], 'a directory has a part')));
+    for (const [name, slot] of await slots(parts)) await this.#name(path === '' ? name : `${path}/${name}`, slot);
+  }
+
+  async #name(path: ByteString, { parts, opaque }: Slot): Promise<void> {
+    const top = defined(parts[0], 'a name has a part');
+    const { reader, inode } = top;
+    if (isWhiteout(inode)) return this.#builder.whiteout(path);
+    if (inode.type === 'directory') {
+      await this.directory(path, parts);
+      return opaque ? this.#builder.opaque(path) : undefined;
+    }
+    const key = `${reader.id}:${inode.nid}`;
+    const first = inode.nlink > 1 ? this.#linked.get(key) : undefined;
+    if (first !== undefined) return this.#builder.link(path, first);
+    this.#linked.set(key, path);
+    return this.#builder.add(path, await entryOf(top));
+  }
+}
+
+/** Every name in a directory, in byte order, with what the layers have under it. */
+async function slots(parts: readonly Part[]): Promise<[ByteString, Slot][]> {
+  const found = new Map<ByteString, Slot>();
+  for (const { reader, inode: parent } of parts) {
+    for (const { name, nid } of await reader.list(parent)) {
+      const slot = found.get(name) ?? { parts: [], closed: false, opaque: false };
+      found.set(name, slot);
+      if (!slot.closed) await addPart(slot, { reader, inode: await reader.inode(nid) });
+    }
+  }
+  return [...found].sort(([left], [right]) => (left < right ? -1 : 1));
+}
+
+async function addPart(slot: Slot, part: Part): Promise<void> {
+  if (part.inode.type !== 'directory') {
+    // Under a directory it is hidden itself, and it had hidden what is below.
+    slot.opaque = slot.parts.length > 0;
+    slot.closed = true;
+    if (slot.parts.length === 0) slot.parts.push(part);
+    return;
+  }
+  slot.parts.push(part);
+  if (part.inode.xattrBytes > 0 && (await part.reader.xattrs(part.inode)).has(OVERLAY_OPAQUE)) {
+    slot.opaque = true;
+    slot.closed = true;
+  }
+}
+
+/** As it is in its layer, without the overlay's own mark, which the builder sets anew where it is needed. */
+async function entryOf({ reader, inode }: Part): Promise<LayerEntry> {
+  const xattrs = new Map(await reader.xattrs(inode));
+  xattrs.delete(OVERLAY_OPAQUE);
+  const { uid, gid, mtimeSeconds, mtimeNanoseconds, type } = inode;
+  const metadata = { mode: inode.mode & 0o7777, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs };
+  if (type === 'file') return { ...metadata, type, size: inode.size, content: reader.stream(inode) };
+  if (type === 'symlink') return { ...metadata, type, target: await reader.readlink(inode) };
+  if (type === 'character' || type === 'block') return { ...metadata, type, major: inode.major, minor: inode.minor };
+  return { ...metadata, type };
+}
