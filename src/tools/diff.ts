@@ -11,8 +11,7 @@ const SIGNS = { added: '+', removed: '-', modified: 'M', metadata: 'm' } as cons
 export const diff = defineTool({
   name: 'diff',
   title: 'Compare two images',
-  description:
-    'Free: what changed between two images, such as before and after a run. patch=true adds diffs of small text files.',
+  description: 'Free: what changed between two images. patch=true adds diffs of small text files.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,

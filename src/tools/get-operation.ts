@@ -30,7 +30,7 @@ export const getOperation = defineTool({
   title: 'Show an operation',
   description:
     'Free. State and result of a run or import. With stream, pages through its whole output: offset in bytes, ' +
-    'negative from the end. Works while it runs.',
+    'negative from the end.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,

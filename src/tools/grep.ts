@@ -10,7 +10,7 @@ const LINE_CHARACTERS_MAX = 500;
 
 export const grep = defineTool({
   name: 'grep',
-  title: 'Search the files of an image',
+  title: 'Search files',
   description:
     'Free: searches an image without a VM, like ripgrep (no look-around; hidden files included, binary ones skipped). ' +
     'One call replaces many read_file calls.',

@@ -21,7 +21,7 @@ const Output = z.object({
 
 export const importImage = defineTool({
   name: 'import_image',
-  title: 'Import an image from a registry',
+  title: 'Import an image',
   description:
     'Costs as much as a VM (seconds to minutes). Makes an image from an OCI registry: docker://python:3.11-slim, ' +
     'docker://ghcr.io/owner/app:1 or a short name. Check list_images first. A tag that exists is returned unless force=true.',

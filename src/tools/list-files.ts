@@ -18,7 +18,7 @@ const Item = z.object({
 
 export const listFiles = defineTool({
   name: 'list_files',
-  title: 'List a directory of an image',
+  title: 'List a directory',
   description: 'Free and instant, without a VM; use it instead of run("ls").',
   cost: 'free',
   effect: 'reads',

@@ -13,7 +13,7 @@ const BINARY_BYTES_MAX = 2_048;
 
 export const readFile = defineTool({
   name: 'read_file',
-  title: 'Read a file of an image',
+  title: 'Read a file',
   description:
     'Free and instant, without a VM; use it instead of run("cat"). Page with offset and limit (bytes) or start_line and ' +
     'max_lines. To search use grep; for binary files download.',

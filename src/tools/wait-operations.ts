@@ -37,7 +37,7 @@ export const waitOperations = defineTool({
   openWorld: false,
   input: z.object({
     operation_ids: z.array(operationId).min(1).max(50),
-    timeout: z.int().min(1).max(limits.commandTimeoutSecondsMax).default(300).describe('seconds'),
+    timeout: z.int().min(1).max(limits.commandTimeoutSecondsMax).default(300),
     mode: z.enum(['all', 'any', 'any_success']).default('all'),
   }),
   output: Output,

@@ -5,7 +5,7 @@ import { defineTool } from './tool.ts';
 
 export const whoami = defineTool({
   name: 'whoami',
-  title: 'Show permissions, limits and costs',
+  title: 'Show limits and costs',
   description: 'Free. Permissions, limits, operations by status, and which tools cost a VM.',
   cost: 'free',
   effect: 'reads',

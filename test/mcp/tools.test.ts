@@ -77,6 +77,7 @@ for (const era of ERAS) {
     const names = tools.map(({ name }) => name);
     for (const name of [...ANNOUNCED, 'grep', 'diff', 'whoami']) assert.ok(names.includes(name), name);
     assert.equal(names.length, 20);
+    assert.ok(JSON.stringify(await mcp.client.listTools()).length <= 16 * 1024);
     for (const { name, title, annotations, inputSchema, outputSchema } of tools) {
       assert.ok(title, name);
       assert.deepEqual(Object.keys(annotations ?? {}).toSorted(), [

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
+import { fault } from '../../src/contract/index.ts';
 import { connectMcp, ERAS } from '../support/mcp-client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
@@ -162,8 +163,8 @@ test('wait_operations: an id that does not exist is told at once', async () => {
 test('run follows by asking where a server has no events', async () => {
   const contree = new ScriptedContree();
   const image = contree.addImage();
-  contree.events = async function* events() {
-    throw Object.assign(new Error('no events here'), { code: 'ROUTE_NOT_FOUND', detail: {}, class: 'missing' });
+  contree.events = () => {
+    throw fault('ROUTE_NOT_FOUND', { route: 'events' });
   };
   await using mcp = await connectMcp(contree);
   const { structured } = await mcp.call('run', { command: 'echo hi', image });
