@@ -12,6 +12,9 @@ import { printable, splitPath } from './path.ts';
 export const OVERLAY_OPAQUE = 'trusted.overlay.opaque';
 export const OVERLAY_PREFIX = 'trusted.overlay.';
 
+/** Directories that a tree remembers, some hundred bytes each; then it starts anew. */
+const REMEMBERED_MAX = 10_000;
+
 /** One layer's part in a file of the tree. */
 interface Source {
   readonly reader: LayerReader;
@@ -19,17 +22,43 @@ interface Source {
 }
 
 /** One file of an image. Valid as long as its Tree is open. */
-export interface TreeNode extends Pick<
-  Inode,
-  'type' | 'mode' | 'uid' | 'gid' | 'size' | 'mtimeSeconds' | 'mtimeNanoseconds' | 'nlink' | 'major' | 'minor'
-> {
+export class TreeNode {
+  readonly type: Inode['type'];
+  /** `st_mode` with type bits. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly mtimeSeconds: number;
+  readonly mtimeNanoseconds: number;
+  readonly nlink: number;
+  readonly major: number;
+  readonly minor: number;
+  /** Topmost first; only directories may have several. */
+  readonly sources: readonly Source[];
+
+  constructor(sources: readonly Source[]) {
+    const { inode } = defined(sources[0], 'a node has a source');
+    this.type = inode.type;
+    this.mode = inode.mode;
+    this.uid = inode.uid;
+    this.gid = inode.gid;
+    this.size = inode.size;
+    this.mtimeSeconds = inode.mtimeSeconds;
+    this.mtimeNanoseconds = inode.mtimeNanoseconds;
+    this.nlink = inode.nlink;
+    this.major = inode.major;
+    this.minor = inode.minor;
+    this.sources = sources;
+  }
+
   /**
    * Names the inode across all trees of one process that share layers: hard links have equal keys, and equal keys of
    * two trees mean equal content; for directories, the whole subtree.
    */
-  readonly key: string;
-  /** Topmost first; only directories may have several. */
-  readonly sources: readonly Source[];
+  get key(): string {
+    return this.sources.map(({ reader, inode }) => `${reader.id}:${inode.nid}`).join('/');
+  }
 }
 
 export interface TreeEntry {
@@ -57,6 +86,8 @@ export class Tree implements AsyncDisposable {
   readonly #pool: ReaderPool;
   readonly #ownsPool: boolean;
   readonly #layers: readonly LayerFile[];
+  #subdirectories = new WeakMap<TreeNode, Map<ByteString, TreeNode>>();
+  #remembered = 0;
 
   private constructor(root: TreeNode, pool: ReaderPool, ownsPool: boolean, layers: readonly LayerFile[]) {
     this.root = root;
@@ -77,7 +108,7 @@ export class Tree implements AsyncDisposable {
         sources.unshift({ reader, inode: await reader.root() });
       }
       if (sources.length === 0) throw fault('ARGUMENT_INVALID', { reason: 'an image has at least one layer' });
-      return new Tree(nodeOf(sources), readers, pool === undefined, opened);
+      return new Tree(new TreeNode(sources), readers, pool === undefined, opened);
     } catch (error) {
       for (const layer of opened) await readers.release(layer);
       if (pool === undefined) await readers[Symbol.asyncDispose]();
@@ -125,6 +156,14 @@ export class Tree implements AsyncDisposable {
 
   /** The child of that name, or undefined. Symlinks are not followed. */
   async find(directory: TreeNode, name: ByteString): Promise<TreeNode | undefined> {
+    const known = this.#subdirectories.get(directory)?.get(name);
+    if (known !== undefined) return known;
+    const node = await this.#lookUp(directory, name);
+    if (node?.type === 'directory') this.#remember(directory, name, node);
+    return node;
+  }
+
+  async #lookUp(directory: TreeNode, name: ByteString): Promise<TreeNode | undefined> {
     const found: Source[] = [];
     for (const { reader, inode: parent } of directory.sources) {
       const entry = await reader.find(parent, name);
@@ -132,7 +171,7 @@ export class Tree implements AsyncDisposable {
       const source = { reader, inode: await reader.inode(entry.nid) };
       if (!(await merge(found, source))) break;
     }
-    return found.length === 0 ? undefined : nodeOf(found);
+    return found.length === 0 ? undefined : new TreeNode(found);
   }
 
   /** All children, ascending in byte order. */
@@ -149,7 +188,7 @@ export class Tree implements AsyncDisposable {
     }
     const visible = [...merged].filter(([, { sources }]) => sources.length > 0);
     if (directory.sources.length > 1) visible.sort(([left], [right]) => (left < right ? -1 : 1));
-    return visible.map(([name, { sources }]) => ({ name, node: nodeOf(sources) }));
+    return visible.map(([name, { sources }]) => ({ name, node: new TreeNode(sources) }));
   }
 
   /** Every file from `start` (default: the root) down, itself first; parents before children, siblings in byte order. */
@@ -200,6 +239,16 @@ export class Tree implements AsyncDisposable {
     if (this.#ownsPool) await this.#pool[Symbol.asyncDispose]();
   }
 
+  /** Directories found once are found again without reading: at great depth, a lookup asks every layer. */
+  #remember(directory: TreeNode, name: ByteString, node: TreeNode): void {
+    if (++this.#remembered > REMEMBERED_MAX) {
+      this.#subdirectories = new WeakMap();
+      this.#remembered = 1;
+    }
+    const names = this.#subdirectories.get(directory) ?? new Map<ByteString, TreeNode>();
+    this.#subdirectories.set(directory, names.set(name, node));
+  }
+
   /** Children in descending order, ready to be popped. */
   async #children(path: ByteString, directory: TreeNode, seen: Set<string>): Promise<WalkEntry[]> {
     for (const { reader, inode } of directory.sources) {
@@ -236,14 +285,6 @@ async function merge(sources: Source[], source: Source): Promise<boolean> {
   if (inode.xattrBytes === 0) return true;
   const opaque = (await reader.xattrs(inode)).get(OVERLAY_OPAQUE);
   return opaque === undefined || Buffer.from(opaque).toString('latin1') !== 'y';
-}
-
-function nodeOf(sources: readonly Source[]): TreeNode {
-  const { inode } = defined(sources[0], 'a node has a source');
-  const { type, mode, uid, gid, size, mtimeSeconds, mtimeNanoseconds, nlink, major, minor } = inode;
-  const attributes = { type, mode, uid, gid, size, mtimeSeconds, mtimeNanoseconds, nlink, major, minor };
-  const key = sources.map(({ reader, inode: { nid } }) => `${reader.id}:${nid}`).join('/');
-  return { ...attributes, key, sources };
 }
 
 function top(node: TreeNode): Source {
