@@ -17,9 +17,7 @@ export const OPERATION_EVENT_TYPES = [
 export const OperationEventType = z.enum(OPERATION_EVENT_TYPES);
 export type OperationEventType = z.infer<typeof OperationEventType>;
 
-/** Process ids of the event log: 0 is the init daemon, 1 the main process, 2 and up are subprocesses. */
-export const SPID_INIT = 0;
-export const SPID_MAIN = 1;
+export { SPID_INIT, SPID_MAIN } from './spid.ts';
 
 export const EventDataInit = z.object({
   started_at: z.string(),
@@ -84,7 +82,7 @@ export const EventDataTruncated = z.object({
   /** Bytes that a reader of the log is shown: at most `truncate_output_at`. */
   bytes_emitted: z.int(),
   bytes_dropped: z.int(),
-  /** Addition: bytes the log holds, all of which `EventQuery.full` shows. */
+  /** Addition: bytes the log holds from the start. `EventQuery.full` shows them and, after this event, the last ones. */
   bytes_kept: z.int().optional(),
 });
 

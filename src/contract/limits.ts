@@ -14,6 +14,7 @@ export const limits = {
   stdinBytesMax: 8 * MiB,
   stdinChunkBytesMax: 1 * MiB,
   outputBytesKept: 8 * MiB,
+  outputTailBytes: 64 * KiB,
   outputBytesShownDefault: 1 * MiB,
   outputEventBytesMax: 64 * KiB,
   subprocessesMax: 64,

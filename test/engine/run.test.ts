@@ -141,20 +141,23 @@ test('truncate_output_at shows the first bytes and keeps the rest', async () => 
   });
 });
 
-test('output beyond the limit is counted, not kept', async () => {
+test('of output beyond the limit the end is kept, the rest is counted', async () => {
   await using bench = await openEngine();
   const bytes = 20 * 1024 * 1024;
-  const operation = await run(bench.engine, script(bench, `flood ${bytes}`, { disposable: true }));
+  const operation = await run(bench.engine, script(bench, `flood ${bytes}; echo the end`, { disposable: true }));
   const events = await collectEvents(bench.engine.events(operation.uuid, { full: true }));
-  const kept = events.reduce((sum, event) => sum + (event.type === 'stdout' ? event.data.value.length : 0), 0);
-  assert.equal(kept, 8 * 1024 * 1024);
-  const truncated = events.find(({ type }) => type === 'truncated');
-  assert.deepEqual(truncated?.data, {
+  const at = events.findIndex(({ type }) => type === 'truncated');
+  assert.deepEqual(events[at]?.data, {
     stream: 'stdout',
     bytes_emitted: 1024 * 1024,
-    bytes_dropped: bytes - 1024 * 1024,
+    bytes_dropped: bytes + 8 - 1024 * 1024,
     bytes_kept: 8 * 1024 * 1024,
   });
+  const text = (part: typeof events): string =>
+    part.map((event) => (event.type === 'stdout' ? event.data.value : '')).join('');
+  assert.equal(text(events.slice(0, at)), 'x'.repeat(8 * 1024 * 1024));
+  assert.equal(text(events.slice(at)), `${'x'.repeat(64 * 1024 - 8)}the end\n`);
+  assert.equal(resultOf(operation).stdout?.value, 'x'.repeat(1024 * 1024));
 });
 
 test('bytes that are no text come as base64', async () => {
