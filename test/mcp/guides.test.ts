@@ -31,9 +31,9 @@ function insideString(text: string, index: number): boolean {
 }
 
 /** `$image_uuid` in a guide is the field of that name in the last answer that had it. */
-function fill(value: unknown, answers: ReadonlyMap<string, unknown>): unknown {
+function fill(value: unknown, answers: ReadonlyMap<string, string>): unknown {
   if (typeof value === 'string')
-    return value.replaceAll(/\$([a-z_]+)/gu, (_, name: string) => String(answers.get(name) ?? `$${name}`));
+    return value.replaceAll(/\$([a-z_]+)/gu, (_, name: string) => answers.get(name) ?? `$${name}`);
   if (Array.isArray(value)) return value.map((item) => fill(item, answers));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, fill(item, answers)]));
@@ -64,7 +64,7 @@ for (const section of GUIDE_SECTIONS) {
     }
     await using mcp = await connectMcp(contree, 'modern', { localFiles: LOCAL });
     const { structured: earlier } = await mcp.call('run', { command: 'true', image: base, wait: false });
-    const answers = new Map<string, unknown>([
+    const answers = new Map<string, string>([
       ['image_uuid', base],
       ['operation_id', earlier.operation_id],
     ]);
@@ -78,7 +78,9 @@ for (const section of GUIDE_SECTIONS) {
       const answer = await mcp.call(name, given);
       assert.equal(answer.isError, false, `${line}\n${answer.text}`);
       assert.doesNotMatch(answer.text, /ignored argument/u, line);
-      for (const [field, value] of Object.entries(answer.structured as object)) answers.set(field, value);
+      for (const [field, value] of Object.entries(answer.structured as Record<string, unknown>)) {
+        if (typeof value === 'string') answers.set(field, value);
+      }
     }
   });
 }

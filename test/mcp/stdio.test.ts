@@ -60,7 +60,7 @@ test('every line of standard output is a protocol message, whatever comes in', a
   assert.equal(code, 0);
   const messages = lines.map((line) => JSON.parse(line) as { jsonrpc: string; id?: number; error?: { code: number } });
   assert.ok(messages.every(({ jsonrpc }) => jsonrpc === '2.0'));
-  assert.deepEqual(messages.map(({ id }) => id).toSorted(), [0, 1, 2]);
+  assert.deepEqual(messages.map(({ id }) => `${id}`).toSorted(), ['0', '1', '2']);
   assert.equal(messages.find(({ id }) => id === 2)?.error?.code, -32601);
 });
 
