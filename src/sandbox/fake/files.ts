@@ -4,8 +4,7 @@ import { tarOf, type Change } from './tar.ts';
 type Node =
   | { readonly kind: 'file'; readonly chunks: Buffer[]; readonly mode: number }
   | { readonly kind: 'directory'; readonly mode: number }
-  | { readonly kind: 'symlink'; readonly target: string }
-  | { readonly kind: 'whiteout' };
+  | { readonly kind: 'symlink'; readonly target: string };
 
 /** Directories every image is taken to have. */
 const PRESENT = new Set([
@@ -32,6 +31,8 @@ export class FileError extends Error {}
  */
 export class FakeFiles {
   readonly #nodes = new Map<string, Node>();
+  /** What was removed without having been written here: files of the image, as far as we know. */
+  readonly #hidden = new Set<string>();
   readonly #bytesMax: number;
   #bytes = 0;
 
@@ -59,7 +60,7 @@ export class FakeFiles {
   exists(path: string): boolean {
     const target = this.#target(path);
     const node = this.#nodes.get(target);
-    return node === undefined ? PRESENT.has(target) : node.kind !== 'whiteout';
+    return node !== undefined || PRESENT.has(target);
   }
 
   /** With its parents, as `mkdir -p`. */
@@ -75,22 +76,23 @@ export class FakeFiles {
     this.#nodes.set(path, { kind: 'symlink', target });
   }
 
-  /** Whatever is there and below. What the guest did not write may be the image's, so it is hidden by a whiteout. */
+  /** Whatever is there and below. */
   remove(path: string): void {
+    if (!this.#nodes.has(path)) this.#hidden.add(path);
     for (const [name, node] of this.#nodes) {
       if (name !== path && !name.startsWith(`${path}/`)) continue;
       if (node.kind === 'file') this.#charge(-sizeOf(node.chunks));
       this.#nodes.delete(name);
     }
-    this.#nodes.set(path, { kind: 'whiteout' });
   }
 
   /** The layer; empty when nothing was written. */
   *changes(): Iterable<Uint8Array> {
-    if (this.#nodes.size === 0) return;
-    const sorted = [...this.#nodes].sort(([left], [right]) => (left < right ? -1 : 1));
-    const changes = sorted.map(([path, node]) => changeOf(path, node));
-    yield* tarOf(changes, Math.floor(Date.now() / 1_000));
+    const whiteouts = [...this.#hidden].map((path): Change => ({ path, kind: 'whiteout' }));
+    const changes = [...whiteouts, ...[...this.#nodes].map(([path, node]) => changeOf(path, node))];
+    if (changes.length === 0) return;
+    const sorted = changes.sort((left, right) => (left.path < right.path ? -1 : 1));
+    yield* tarOf(sorted, Math.floor(Date.now() / 1_000));
   }
 
   #target(path: string): string {

@@ -9,6 +9,7 @@ import { expand, parseScript, type SimpleCommand } from './shell.ts';
 
 const SIGNALS: Readonly<Record<string, number>> = { HUP: 1, INT: 2, QUIT: 3, KILL: 9, TERM: 15 };
 const SHELLS = new Set(['sh', 'bash']);
+const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 
 type Write = (text: string | Uint8Array) => Promise<void>;
@@ -25,7 +26,9 @@ export class FakeGuest {
   readonly files: FakeFiles;
   readonly #spec: BootSpec;
   readonly #lost = Promise.withResolvers<Error>();
+  /** All there were: what they left in the background is ended with the guest. */
   readonly #processes = new Set<FakeProcess>();
+  #gone: Error | undefined;
   #nextPid = 2;
 
   constructor(spec: BootSpec) {
@@ -38,13 +41,10 @@ export class FakeGuest {
   }
 
   start(command: Command): FakeProcess {
-    const process: FakeProcess = new FakeProcess(this.#nextPid++, command, async (control) => {
-      try {
-        return await this.#main(command, control, () => process);
-      } finally {
-        this.#processes.delete(process);
-      }
-    });
+    if (this.#gone !== undefined) throw this.#gone;
+    const process: FakeProcess = new FakeProcess(this.#nextPid++, command, (control) =>
+      this.#main(command, control, () => process),
+    );
     this.#processes.add(process);
     return process;
   }
@@ -58,6 +58,7 @@ export class FakeGuest {
 
   crash(reason: string): void {
     const error = fault('GUEST_LOST', { reason });
+    this.#gone = error;
     for (const process of this.#processes) process.lose(error);
     this.#lost.resolve(error);
   }
@@ -153,6 +154,10 @@ export class FakeGuest {
     if (SHELLS.has(name))
       return this.#script(args[0] === '-c' ? (args[1] ?? '') : await text(scope.control.stdin), scope);
     const run = program.includes('/') && !/^\/(?:usr\/)?s?bin\//u.test(program) ? undefined : PROGRAMS[name];
+    if (run === undefined && program.includes('/') && this.files.exists(program)) {
+      await io.err(`sh: 1: ${program}: Permission denied\n`);
+      return NOT_EXECUTABLE;
+    }
     if (run === undefined) {
       await io.err(`sh: 1: ${program}: not found\n`);
       return NOT_FOUND;

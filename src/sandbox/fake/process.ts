@@ -118,6 +118,8 @@ export class FakeProcess implements Process {
   async #run(body: (control: ProcessControl) => Promise<number>): Promise<void> {
     const { signal } = this.#killed;
     let exitCode = -1;
+    // Not before whoever starts it knows it.
+    await Promise.resolve();
     try {
       exitCode = await body({
         stdin: this.#stdin,
