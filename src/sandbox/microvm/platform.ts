@@ -125,7 +125,7 @@ async function decide(
 async function paddingFile(folder: string): Promise<FileHandle> {
   await using file = await namelessFile(folder, 'r+', new Uint8Array());
   await file.truncate(LAYERS_DISK_BYTES);
-  return open(`/proc/self/fd/${file.fd}`, 'r');
+  return await open(`/proc/self/fd/${file.fd}`, 'r');
 }
 
 function usualMachine(accelerator: Accelerator): Machine {

@@ -52,6 +52,8 @@ export class Vmm implements AsyncDisposable {
   /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
   jailPid: number | undefined;
   readonly #child: ChildProcess;
+  /** Resolves when `jailPid` is known, or never will be. */
+  readonly #begun: Promise<void>;
   readonly #stderr = new Tail(WORDS_KEPT);
   readonly #console = new Tail(WORDS_KEPT);
   #failure: string | undefined;
@@ -77,7 +79,7 @@ export class Vmm implements AsyncDisposable {
       keep(defined(this.#child.stderr, 'stderr is a pipe'), this.#stderr),
     ];
     this.ended = this.#watch([this.qmp.closed, ...words]);
-    void this.#begin(cgroup);
+    this.#begun = this.#begin(cgroup);
   }
 
   /** Process id of the outer bubblewrap. */
@@ -123,13 +125,13 @@ export class Vmm implements AsyncDisposable {
 
   /** Ends everything in the jail at once and returns when it is gone. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#kill(this.jailPid ?? this.pid);
-    const late = setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2);
     const { promise: tooLate, resolve } = Promise.withResolvers<void>();
-    const stuck = setTimeout(resolve, KILL_MS_MAX);
+    const timers = [setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2), setTimeout(resolve, KILL_MS_MAX)];
+    // A bubblewrap that is killed while it sets its child up leaves it waiting for ever; some milliseconds later it does not.
+    await Promise.race([this.#begun, tooLate]);
+    this.#kill(this.jailPid ?? this.pid);
     await Promise.race([this.ended, tooLate]);
-    clearTimeout(late);
-    clearTimeout(stuck);
+    for (const timer of timers) clearTimeout(timer);
     for (const stream of this.#child.stdio) stream?.destroy();
   }
 

@@ -1,0 +1,355 @@
+import assert from 'node:assert/strict';
+import { Readable } from 'node:stream';
+import { describe, test } from 'node:test';
+import { TarReader } from '../../src/archive/tar-reader.ts';
+import { isFault } from '../../src/contract/errors.ts';
+import type { LayerFile } from '../../src/contract/layer.ts';
+import type { BootSpec, Command, Instance, Outcome, Process, SandboxDriver } from '../../src/sandbox/driver.ts';
+import { collect } from '../../src/std/bytes.ts';
+
+/** One opened driver and what a test needs to know of it. */
+export interface Bench extends AsyncDisposable {
+  readonly driver: SandboxDriver;
+  /** An image with a shell and the usual small programs. */
+  readonly layers: readonly LayerFile[];
+  /** A regular file of that image; undefined where a driver knows no files of images. */
+  readonly imageFile?: string;
+  /** A program that writes so many bytes of output. */
+  flood(bytes: number): readonly string[];
+  /** A program after which the guest is gone. */
+  readonly crash: readonly string[];
+  /** How many instances, processes and files of them the driver holds of the host right now. */
+  live(): Promise<number>;
+}
+
+const SIGTERM = 15;
+const SIGKILL = 9;
+const MIB = 1024 ** 2;
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+const soon = (): AbortSignal => AbortSignal.timeout(60_000);
+
+function bootSpec(bench: Bench, changes: Partial<BootSpec> = {}): BootSpec {
+  return {
+    layers: bench.layers,
+    cpus: 1,
+    memoryMib: 1_024,
+    diskBytes: 256 * MIB,
+    hostname: 'box',
+    network: { mode: 'none' },
+    ...changes,
+  };
+}
+
+function command(argv: readonly string[], changes: Partial<Command> = {}): Command {
+  return { argv, env: { PATH }, cwd: '/', uid: 0, gid: 0, stdin: false, ...changes };
+}
+
+function shell(script: string, changes: Partial<Command> = {}): Command {
+  return command(['sh', '-c', script], changes);
+}
+
+interface Finished {
+  readonly outcome: Outcome;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+async function finish(process: Process): Promise<Finished> {
+  const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
+  for await (const { stream, bytes } of process.output) chunks[stream].push(Buffer.from(bytes));
+  const [stdout, stderr] = [chunks.stdout, chunks.stderr].map((parts) => Buffer.concat(parts).toString('latin1'));
+  return { outcome: await process.outcome, stdout: stdout ?? '', stderr: stderr ?? '' };
+}
+
+async function run(instance: Instance, what: Command): Promise<Finished> {
+  return finish(await instance.start(what, soon()));
+}
+
+interface Change {
+  readonly type: string;
+  readonly content: string;
+}
+
+/** Members of the tar that `changes` yields, folders without their final slash; none when it yields nothing. */
+async function changesOf(instance: Instance): Promise<Map<string, Change>> {
+  const tar = await collect(instance.changes(soon()), 16 * MIB);
+  const found = new Map<string, Change>();
+  if (tar.byteLength === 0) return found;
+  const reader = new TarReader(Readable.from([tar]));
+  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+    const content = entry.type === 'file' ? await collect(reader.content(), MIB) : Buffer.alloc(0);
+    const path = entry.path.replace(/^\.?\//u, '').replace(/\/$/u, '');
+    found.set(path, { type: entry.type, content: content.toString('latin1') });
+  }
+  return found;
+}
+
+/**
+ * What every sandbox driver must do. A driver is finished when this passes; where one cannot, the exception stands here,
+ * with its reason.
+ */
+export function driverConformance(name: string, open: () => Promise<Bench>): void {
+  describe(`${name} driver`, { timeout: 600_000 }, () => {
+    describeCommands(open);
+    describeStreams(open);
+    describeChanges(open);
+    describeEnds(open);
+  });
+}
+
+/** A bench with one instance of the usual kind, both ended with the test. */
+async function booted(open: () => Promise<Bench>): Promise<{
+  readonly bench: Bench;
+  readonly instance: Instance;
+  [Symbol.asyncDispose](): Promise<void>;
+}> {
+  await using stack = new AsyncDisposableStack();
+  const bench = stack.use(await open());
+  const instance = stack.use(await bench.driver.boot(bootSpec(bench), soon()));
+  const resources = stack.move();
+  return { bench, instance, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
+function describeCommands(open: () => Promise<Bench>): void {
+  test('start() reports how a command ended as an outcome, never as an error', async () => {
+    await using box = await booted(open);
+    const ends = [
+      [command(['true']), 0],
+      [command(['false']), 1],
+      [shell('exit 42'), 42],
+      [shell('exit 255'), 255],
+    ] as const;
+    for (const [what, exitCode] of ends) {
+      const { outcome } = await run(box.instance, what);
+      assert.deepEqual([outcome.exitCode, outcome.signal], [exitCode, -1], what.argv.join(' '));
+    }
+  });
+
+  test('start() reports a program that is not there as 127, and one that cannot be executed as 126', async () => {
+    await using box = await booted(open);
+    const missing = await run(box.instance, command(['no-such-program']));
+    assert.equal(missing.outcome.exitCode, 127);
+    assert.match(missing.stderr, /no-such-program/u);
+    const setup = await run(box.instance, shell('touch /tmp/plain'));
+    assert.equal(setup.outcome.exitCode, 0);
+    const plain = await run(box.instance, command(['/tmp/plain']));
+    assert.equal(plain.outcome.exitCode, 126);
+  });
+
+  test('start() gives the command its directory, environment and identity, and nothing of ours', async () => {
+    await using box = await booted(open);
+    const where = await run(box.instance, command(['pwd'], { cwd: '/made/on/demand' }));
+    assert.equal(where.stdout, '/made/on/demand\n');
+    const env = await run(box.instance, command(['env'], { env: { PATH, GREETING: 'hello world' } }));
+    const names = env.stdout.split('\n').map((line) => line.split('=', 1)[0]);
+    assert.ok(env.stdout.includes('GREETING=hello world\n'));
+    assert.deepEqual(
+      names.filter((key) => key !== '' && !['PATH', 'GREETING', 'PWD'].includes(key ?? '')),
+      [],
+    );
+    const who = await run(box.instance, command(['id', '-u'], { uid: 1234, gid: 4321 }));
+    assert.equal(who.stdout, '1234\n');
+    const group = await run(box.instance, command(['id', '-g'], { uid: 1234, gid: 4321 }));
+    assert.equal(group.stdout, '4321\n');
+    const host = await run(box.instance, command(['hostname']));
+    assert.equal(host.stdout, 'box\n');
+  });
+
+  test('an instance runs several commands, one after the other and at the same time', async () => {
+    await using box = await booted(open);
+    const sleeper = await box.instance.start(command(['sleep', '100']), soon());
+    const words = await Promise.all(['a', 'b', 'c'].map((word) => run(box.instance, command(['echo', word]))));
+    assert.deepEqual(
+      words.map(({ stdout }) => stdout),
+      ['a\n', 'b\n', 'c\n'],
+    );
+    await sleeper.kill(SIGKILL);
+    const { outcome } = await finish(sleeper);
+    assert.deepEqual([outcome.exitCode, outcome.signal], [-1, SIGKILL]);
+  });
+}
+
+function describeStreams(open: () => Promise<Bench>): void {
+  test('output is byte-exact and knows its stream', async () => {
+    await using box = await booted(open);
+    const { stdout, stderr } = await run(box.instance, shell(String.raw`printf 'a\000\377\n\n'; echo oops >&2`));
+    assert.equal(stdout, 'a\0\xff\n\n');
+    assert.equal(stderr, 'oops\n');
+  });
+
+  test('output of any length arrives whole, also to a reader that is slow to begin', async () => {
+    await using box = await booted(open);
+    const bytes = 3 * MIB + 17;
+    const process = await box.instance.start(command(box.bench.flood(bytes)), soon());
+    // Something else goes through meanwhile: the waiting output holds up nobody.
+    assert.equal((await run(box.instance, command(['echo', 'through']))).stdout, 'through\n');
+    let total = 0;
+    for await (const chunk of process.output) total += chunk.bytes.byteLength;
+    assert.equal(total, bytes);
+    assert.equal((await process.outcome).exitCode, 0);
+  });
+
+  test('stdin is what was written, until it is closed; without stdin a command reads its end', async () => {
+    await using box = await booted(open);
+    const cat = await box.instance.start(command(['cat'], { stdin: true }), soon());
+    const reading = finish(cat);
+    await cat.write(Buffer.from('first\0'));
+    await cat.write(Buffer.alloc(200_000, 'x'));
+    await cat.closeStdin();
+    const { stdout, outcome } = await reading;
+    assert.equal(outcome.exitCode, 0);
+    assert.equal(stdout.length, 200_006);
+    assert.ok(stdout.startsWith('first\0xxx'));
+    const closed = await run(box.instance, command(['cat']));
+    assert.deepEqual([closed.stdout, closed.outcome.exitCode], ['', 0]);
+  });
+
+  test('writing to a command that has ended is ignored', async () => {
+    await using box = await booted(open);
+    const process = await box.instance.start(command(['true'], { stdin: true }), soon());
+    await finish(process);
+    await process.write(Buffer.from('too late'));
+    await process.closeStdin();
+    await process.kill(SIGTERM);
+  });
+
+  test('a child that keeps the pipe does not keep the output open', async () => {
+    await using box = await booted(open);
+    const { stdout, outcome } = await run(box.instance, shell('sleep 1000 & echo done'));
+    assert.equal(stdout, 'done\n');
+    assert.equal(outcome.exitCode, 0);
+  });
+
+  test('kill() reaches the whole process group, and says which signal ended the command', async () => {
+    await using box = await booted(open);
+    const process = await box.instance.start(shell('echo up; sleep 1000; echo never'), soon());
+    const chunks: string[] = [];
+    for await (const { bytes } of process.output) {
+      chunks.push(Buffer.from(bytes).toString());
+      await process.kill(SIGTERM);
+    }
+    assert.equal(chunks.join(''), 'up\n');
+    const { exitCode, signal } = await process.outcome;
+    assert.deepEqual([exitCode, signal], [-1, SIGTERM]);
+  });
+}
+
+function describeChanges(open: () => Promise<Bench>): void {
+  test('changes() yields nothing when nothing was changed', async () => {
+    await using box = await booted(open);
+    await run(box.instance, shell('echo only output; cat /proc/sys/kernel/random/boot_id'));
+    assert.deepEqual([...(await changesOf(box.instance)).keys()], []);
+  });
+
+  test('changes() has what was written, and ends what still runs', async () => {
+    await using box = await booted(open);
+    await box.instance.start(command(['sleep', '1000']), soon());
+    const script = 'mkdir -p /srv/a && echo one > /srv/a/f && ln -s f /srv/a/l && touch /srv/gone && rm /srv/gone';
+    assert.equal((await run(box.instance, shell(script))).outcome.exitCode, 0);
+    const changes = await changesOf(box.instance);
+    assert.deepEqual(changes.get('srv/a/f'), { type: 'file', content: 'one\n' });
+    assert.equal(changes.get('srv/a/l')?.type, 'symlink');
+    assert.equal(changes.get('srv/a')?.type, 'directory');
+    const others = [...changes.keys()].filter((path) => !['', '.', 'srv'].includes(path) && !path.startsWith('srv/a'));
+    assert.deepEqual(others, []);
+  });
+
+  test('changes() marks a removed file of the image as a whiteout', async (t) => {
+    await using box = await booted(open);
+    const { imageFile } = box.bench;
+    if (imageFile === undefined) {
+      t.skip('this driver knows no files of images');
+      return;
+    }
+    assert.equal((await run(box.instance, command(['rm', imageFile]))).outcome.exitCode, 0);
+    const whiteout = imageFile.slice(1).replace(/[^/]+$/u, (file) => `.wh.${file}`);
+    assert.deepEqual((await changesOf(box.instance)).get(whiteout), { type: 'file', content: '' });
+  });
+
+  test('instances of one image know nothing of each other', async () => {
+    await using bench = await open();
+    const instances = await Promise.all([1, 2].map(async () => bench.driver.boot(bootSpec(bench), soon())));
+    await using stack = new AsyncDisposableStack();
+    for (const instance of instances) stack.use(instance);
+    assert.notEqual(instances[0]?.facts.bootId, instances[1]?.facts.bootId);
+    const changes = await Promise.all(
+      instances.map(async (instance, index) => {
+        await run(instance, shell(`mkdir -p /srv && echo ${index} > /srv/same`));
+        return (await changesOf(instance)).get('srv/same')?.content;
+      }),
+    );
+    assert.deepEqual(changes, ['0\n', '1\n']);
+  });
+}
+
+function describeEnds(open: () => Promise<Bench>): void {
+  test('boot() with an aborted signal rejects with its reason and starts nothing', async () => {
+    await using bench = await open();
+    const reason = new Error('changed my mind');
+    await assert.rejects(bench.driver.boot(bootSpec(bench), AbortSignal.abort(reason)), reason);
+    assert.equal(await bench.live(), 0);
+  });
+
+  test('boot() that is aborted on its way leaves nothing', async () => {
+    await using bench = await open();
+    await bench.driver.warm();
+    for (const afterMs of [0, 10, 40]) {
+      const booting = bench.driver.boot(bootSpec(bench), AbortSignal.timeout(afterMs));
+      // A driver may be faster than the timer.
+      const instance = await booting.catch((error: unknown) => {
+        assert.equal((error as Error).name, 'TimeoutError');
+      });
+      await instance?.[Symbol.asyncDispose]();
+      assert.equal(await bench.live(), 0, `aborted after ${afterMs} ms`);
+    }
+  });
+
+  test('an instance may be disposed of twice, and of it nothing is left', async () => {
+    await using bench = await open();
+    const instance = await bench.driver.boot(bootSpec(bench), soon());
+    assert.ok((await bench.live()) > 0);
+    await Promise.all([instance[Symbol.asyncDispose](), instance[Symbol.asyncDispose]()]);
+    await instance[Symbol.asyncDispose]();
+    assert.equal(await bench.live(), 0);
+  });
+
+  test('disposing while a command runs ends it', async () => {
+    await using bench = await open();
+    const instance = await bench.driver.boot(bootSpec(bench), soon());
+    const process = await instance.start(command(['sleep', '1000']), soon());
+    const ended = process.outcome.then(
+      () => 'ended',
+      () => 'lost',
+    );
+    const startedMs = performance.now();
+    await instance[Symbol.asyncDispose]();
+    assert.ok(['ended', 'lost'].includes(await ended));
+    assert.ok(performance.now() - startedMs < 2_000, 'gone within two seconds');
+    assert.equal(await bench.live(), 0);
+  });
+
+  test('a guest that goes away is told by lost, and its commands reject with GUEST_LOST', async () => {
+    await using box = await booted(open);
+    const process = await box.instance.start(command(box.bench.crash), soon());
+    await assert.rejects(process.outcome, (error) => isFault(error, 'GUEST_LOST'));
+    const lost = await box.instance.lost;
+    assert.ok(isFault(lost, 'GUEST_LOST'), String(lost));
+    await assert.rejects(box.instance.start(command(['true']), soon()), (error) => isFault(error, 'GUEST_LOST'));
+  });
+
+  test('the driver takes its instances with it', async () => {
+    const bench = await open();
+    await bench.driver.boot(bootSpec(bench), soon());
+    await bench.driver[Symbol.asyncDispose]();
+    assert.equal(await bench.live(), 0);
+    await bench[Symbol.asyncDispose]();
+  });
+
+  test('inspect() tells what the host offers', async () => {
+    await using bench = await open();
+    const checks = await bench.driver.inspect(soon());
+    assert.ok(checks.length > 0);
+    for (const { name, status, detail } of checks) assert.ok(name !== '' && detail !== '' && status !== 'failed', name);
+  });
+}

@@ -1,0 +1,80 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { buildLayer } from '../../src/archive/build-layer.ts';
+import type { LayerFile } from '../../src/contract/layer.ts';
+import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
+import { ownerOf } from '../../src/sandbox/microvm/leftovers.ts';
+import type { SandboxDriver } from '../../src/sandbox/driver.ts';
+import { busyboxMembers } from './small-image.ts';
+import { tarOf } from './tar.ts';
+
+export const GUEST_DIR = resolve(import.meta.dirname, '../../guest/dist');
+
+/** A microVM driver with a state folder of its own, and a busybox image of one layer. */
+export interface MicrovmBench extends AsyncDisposable {
+  readonly driver: SandboxDriver;
+  readonly stateDir: string;
+  readonly layers: readonly LayerFile[];
+  readonly logged: readonly string[];
+  /** Processes and files that belong to the driver's running microVMs. */
+  live(): Promise<number>;
+}
+
+/** A folder for the templates and the image of one test file: making a template takes seconds, so its drivers share it. */
+export interface MicrovmFolder extends AsyncDisposable {
+  readonly stateDir: string;
+  readonly layers: readonly LayerFile[];
+  open(options?: Partial<MicrovmOptions>): Promise<MicrovmBench>;
+}
+
+export async function microvmFolder(): Promise<MicrovmFolder> {
+  const folder = await mkdtemp(join(tmpdir(), 'contree-vm-'));
+  const layers = [await busyboxLayer(join(folder, 'busybox.erofs'))];
+  const stateDir = join(folder, 'state');
+  return {
+    stateDir,
+    layers,
+    open: (options = {}) => openBench(stateDir, layers, options),
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+async function openBench(
+  stateDir: string,
+  layers: readonly LayerFile[],
+  options: Partial<MicrovmOptions>,
+): Promise<MicrovmBench> {
+  const logged: string[] = [];
+  const log = (message: string): void => {
+    logged.push(message);
+  };
+  const driver = await openMicrovmDriver({ stateDir, guestDir: GUEST_DIR, accelerator: 'auto', log, ...options });
+  return {
+    driver,
+    stateDir,
+    layers,
+    logged,
+    live: async () => (await jailPids(stateDir)).length + (await readdir(join(stateDir, 'tmp'))).length,
+    [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
+  };
+}
+
+export async function busyboxLayer(path: string): Promise<LayerFile> {
+  async function* tar(): AsyncGenerator<Uint8Array> {
+    yield tarOf(await busyboxMembers());
+  }
+  const { bytes } = await buildLayer(tar(), path);
+  return { path, bytes };
+}
+
+/** Processes of the host that are part of a jail of this state folder: bubblewraps, and what runs in them. */
+export async function jailPids(stateDir: string): Promise<number[]> {
+  const owner = ownerOf(stateDir);
+  const found: number[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+    if (commandLine.includes(`\0--hostname\0${owner}\0`)) found.push(Number(pid));
+  }
+  return found;
+}
