@@ -1,16 +1,13 @@
 import { fault, limits, type GrepMatch, type GrepQuery, type GrepResult } from '../contract/index.ts';
 import type { Tree, TreeNode } from '../archive/tree.ts';
 import { textFromPath } from '../std/path-text.ts';
+import { HEAD_BYTES, readHeads } from './bulk-reader.ts';
 import { globFilter, type GlobFilter } from './glob.ts';
 import { FileSearcher, type FileSearch } from './grep-file.ts';
 import { compilePatterns } from './grep-pattern.ts';
 import { LoopGuard } from './loop-guard.ts';
 import { resolve } from './view.ts';
 
-/** Files up to this size are read at once, larger ones in segments of it. */
-const SEGMENT_BYTES = 1024 * 1024;
-/** Reads in flight: what a disk and two cores keep busy. */
-const READS_AHEAD = 16;
 /** What one result may hold in text, whatever the lines are. */
 const RESULT_BYTES_MAX = 8 * 1024 * 1024;
 const CONTEXT_LINES_MAX = 1_000;
@@ -37,10 +34,10 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
   let total = 0;
   let bytes = 0;
   let truncated = false;
-  for await (const { path, node, head } of readAhead(tree, targetsOf(tree, starts, filter))) {
+  for await (const { target, head } of readHeads(tree, targetsOf(tree, starts, filter))) {
     signal?.throwIfAborted();
     const search = { pattern, countMax: Math.min(maxCount, maxTotal - total), ...context };
-    const searcher = await searchFile(tree, { path, node }, await head, search);
+    const searcher = await searchFile(tree, target, head, search);
     matches.push(...searcher.found);
     total += searcher.count;
     for (const { line_text: text } of searcher.found) bytes += text.length;
@@ -97,26 +94,6 @@ async function* targetsBelow(tree: Tree, start: Target, filter: GlobFilter): Asy
   }
 }
 
-type Headed = Target & { readonly head: Promise<Buffer> };
-
-/** The targets in order, with the beginnings of the next ones already being read. */
-async function* readAhead(tree: Tree, targets: AsyncIterable<Target>): AsyncGenerator<Headed> {
-  const queue: Headed[] = [];
-  try {
-    for await (const target of targets) {
-      const head = tree.read(target.node, 0, Math.min(target.node.size, SEGMENT_BYTES));
-      // Whoever takes it from the queue hears of a failure; until then it must not count as unheard.
-      head.catch(() => {});
-      queue.push({ ...target, head });
-      const next = queue.length >= READS_AHEAD ? queue.shift() : undefined;
-      if (next) yield next;
-    }
-    yield* queue.splice(0);
-  } finally {
-    await Promise.allSettled(queue.map(({ head }) => head));
-  }
-}
-
 async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, search: FileSearch): Promise<FileSearcher> {
   const searcher = new FileSearcher(path, search);
   if (node.size <= head.length) {
@@ -125,7 +102,7 @@ async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, sear
   }
   let carried: Buffer = Buffer.alloc(0);
   for (let offset = 0; offset < node.size && !searcher.finished;) {
-    const next = offset === 0 ? head : await tree.read(node, offset, SEGMENT_BYTES);
+    const next = offset === 0 ? head : await tree.read(node, offset, HEAD_BYTES);
     offset += next.length;
     const isLast = offset >= node.size;
     const bytes = carried.length === 0 ? next : Buffer.concat([carried, next]);
@@ -140,5 +117,5 @@ async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, sear
 function endOfLines(bytes: Buffer): number {
   const feed = bytes.lastIndexOf(0x0a);
   if (feed >= 0) return feed + 1;
-  return bytes.length > 4 * SEGMENT_BYTES ? bytes.length : 0;
+  return bytes.length > 4 * HEAD_BYTES ? bytes.length : 0;
 }
