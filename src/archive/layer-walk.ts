@@ -1,5 +1,5 @@
-import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
+import { damaged } from '../erofs/damage.ts';
 import type { Inode } from '../erofs/format.ts';
 import type { LayerReader } from '../erofs/reader.ts';
 import { defined } from '../std/assert.ts';
@@ -21,7 +21,7 @@ export async function* walkLayer(reader: LayerReader): AsyncGenerator<LayerWalkE
     const { path, inode } = entry;
     if (inode.type !== 'directory') continue;
     if (seen.has(inode.nid) || path.length > limits.pathBytesMax) {
-      throw fault('LAYER_MALFORMED', { reason: 'its directories form a loop' });
+      throw damaged('its directories form a loop');
     }
     seen.add(inode.nid);
     const prefix = path === '' ? '' : `${path}/`;

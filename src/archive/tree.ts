@@ -1,6 +1,7 @@
 import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { limits } from '../contract/limits.ts';
+import { damaged } from '../erofs/damage.ts';
 import type { Inode } from '../erofs/format.ts';
 import { NO_XATTRS, type Xattrs } from '../erofs/node.ts';
 import type { LayerReader } from '../erofs/reader.ts';
@@ -254,11 +255,11 @@ export class Tree implements AsyncDisposable {
     for (const { reader, inode } of directory.sources) {
       const key = `${reader.id}:${inode.nid}`;
       // A directory has one name; a second one is a loop or a bomb in a damaged layer.
-      if (seen.has(key)) throw fault('LAYER_MALFORMED', { reason: `directory ${inode.nid} has two names` });
+      if (seen.has(key)) throw damaged(`directory ${inode.nid} has two names`);
       seen.add(key);
     }
     const prefix = path === '' ? '' : `${path}/`;
-    if (prefix.length > limits.pathBytesMax) throw fault('LAYER_MALFORMED', { reason: 'a path is too long' });
+    if (prefix.length > limits.pathBytesMax) throw damaged('a path is too long');
     const entries = await this.list(directory);
     return entries.map(({ name, node }) => ({ path: prefix + name, node })).toReversed();
   }

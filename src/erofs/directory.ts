@@ -1,5 +1,5 @@
-import { fault } from '../contract/errors.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { damaged } from './damage.ts';
 import { BLOCK_BYTES, entryTypeOf, type InodeType, readUInt64, typeOfEntry } from './format.ts';
 
 /*
@@ -58,7 +58,7 @@ export class DirectoryBlock {
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
     const names = bytes.length >= ENTRY_BYTES ? bytes.readUInt16LE(8) : 0;
-    if (names < ENTRY_BYTES || names % ENTRY_BYTES !== 0 || names > bytes.length) throw malformed('first name');
+    if (names < ENTRY_BYTES || names % ENTRY_BYTES !== 0 || names > bytes.length) throw damagedBlock('first name');
     this.count = names / ENTRY_BYTES;
   }
 
@@ -75,14 +75,14 @@ export class DirectoryBlock {
     const start = this.#bytes.readUInt16LE(index * ENTRY_BYTES + 8);
     const last = index + 1 === this.count;
     let end = last ? this.#bytes.length : this.#bytes.readUInt16LE((index + 1) * ENTRY_BYTES + 8);
-    if (start < this.count * ENTRY_BYTES || end > this.#bytes.length || end < start) throw malformed('name offset');
+    if (start < this.count * ENTRY_BYTES || end > this.#bytes.length || end < start) throw damagedBlock('name offset');
     if (last) {
       const zero = this.#bytes.indexOf(0, start);
       if (zero !== -1) end = zero;
     }
-    if (end === start || end - start > NAME_BYTES_MAX) throw malformed('name length');
+    if (end === start || end - start > NAME_BYTES_MAX) throw damagedBlock('name length');
     const name = this.#bytes.toString('latin1', start, end);
-    if (name.includes('/') || name.includes('\0')) throw malformed('character in a name');
+    if (name.includes('/') || name.includes('\0')) throw damagedBlock('character in a name');
     return name;
   }
 
@@ -101,6 +101,6 @@ export class DirectoryBlock {
   }
 }
 
-function malformed(what: string): Error {
-  return fault('LAYER_MALFORMED', { reason: `a directory block has a wrong ${what}` });
+function damagedBlock(what: string): Error {
+  return damaged(`a directory block has a wrong ${what}`);
 }

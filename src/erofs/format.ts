@@ -1,4 +1,4 @@
-import { fault } from '../contract/errors.ts';
+import { damaged } from './damage.ts';
 
 /*
  * EROFS as we write it. Source: Linux fs/erofs/erofs_fs.h (the structures) and Linux 5.15 fs/erofs/*.c (what a kernel
@@ -66,7 +66,7 @@ export function entryTypeOf(type: InodeType): number {
 
 export function typeOfEntry(entry: number): InodeType {
   const type = typeByEntry.get(entry);
-  if (type === undefined) throw fault('LAYER_MALFORMED', { reason: `directory entry of type ${entry}` });
+  if (type === undefined) throw damaged(`directory entry of type ${entry}`);
   return type;
 }
 
@@ -103,16 +103,16 @@ export function encodeSuperblock(superblock: Superblock): Buffer {
 /** Parses block 0; refuses everything this module does not write. */
 export function decodeSuperblock(block: Buffer, fileBytes: number): Superblock {
   const at = SUPERBLOCK_OFFSET;
-  if (block.length < BLOCK_BYTES) throw malformed('shorter than one block');
-  if (block.readUInt32LE(at) !== SUPERBLOCK_MAGIC) throw malformed('no EROFS superblock');
-  if (block.readUInt32LE(at + 4) !== superblockChecksum(block)) throw malformed('wrong superblock checksum');
-  if (block.readUInt8(at + 12) !== Math.log2(BLOCK_BYTES)) throw malformed('blocks are not 4096 bytes');
+  if (block.length < BLOCK_BYTES) throw damaged('shorter than one block');
+  if (block.readUInt32LE(at) !== SUPERBLOCK_MAGIC) throw damaged('no EROFS superblock');
+  if (block.readUInt32LE(at + 4) !== superblockChecksum(block)) throw damaged('wrong superblock checksum');
+  if (block.readUInt8(at + 12) !== Math.log2(BLOCK_BYTES)) throw damaged('blocks are not 4096 bytes');
   // Any incompatible feature means compression, chunks or more devices, none of which a layer of ours has.
-  if (block.readUInt32LE(at + 80) !== 0) throw malformed('unknown incompatible features');
+  if (block.readUInt32LE(at + 80) !== 0) throw damaged('unknown incompatible features');
   const blocks = block.readUInt32LE(at + 36);
   const metaBlock = block.readUInt32LE(at + 40);
-  if (blocks * BLOCK_BYTES !== fileBytes) throw malformed(`${blocks} blocks in ${fileBytes} bytes`);
-  if (metaBlock === 0 || metaBlock >= blocks) throw malformed('metadata outside the file');
+  if (blocks * BLOCK_BYTES !== fileBytes) throw damaged(`${blocks} blocks in ${fileBytes} bytes`);
+  if (metaBlock === 0 || metaBlock >= blocks) throw damaged('metadata outside the file');
   return {
     rootNid: block.readUInt16LE(at + 14),
     inodes: readUInt64(block, at + 16),
@@ -200,10 +200,10 @@ export function decodeInode(source: Buffer, at: number, nid: number, epoch: Epoc
   const format = source.readUInt16LE(at);
   const extended = (format & 1) === 1;
   const layout = format >> 1;
-  if (layout !== FLAT_PLAIN && layout !== FLAT_INLINE) throw malformed(`inode ${nid} has layout ${layout}`);
+  if (layout !== FLAT_PLAIN && layout !== FLAT_INLINE) throw damaged(`inode ${nid} has layout ${layout}`);
   const mode = source.readUInt16LE(at + 4);
   const type = typeByMode.get(mode & 0o170000);
-  if (type === undefined) throw malformed(`inode ${nid} has mode ${mode.toString(8)}`);
+  if (type === undefined) throw damaged(`inode ${nid} has mode ${mode.toString(8)}`);
   const union = source.readUInt32LE(at + 16);
   const device = type === 'character' || type === 'block';
   const icount = source.readUInt16LE(at + 2);
@@ -229,7 +229,7 @@ export function decodeInode(source: Buffer, at: number, nid: number, epoch: Epoc
 /** A u64 that must fit a JavaScript number. */
 export function readUInt64(source: Buffer, at: number): number {
   const high = source.readUInt32LE(at + 4);
-  if (high >= 0x20_0000) throw malformed('a number above 2^53');
+  if (high >= 0x20_0000) throw damaged('a number above 2^53');
   return high * 2 ** 32 + source.readUInt32LE(at);
 }
 
@@ -239,10 +239,6 @@ function xattrCount(xattrBytes: number): number {
 
 function encodeDevice(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
-}
-
-function malformed(reason: string): Error {
-  return fault('LAYER_MALFORMED', { reason });
 }
 
 /** CRC-32C of the block behind the boot area, with the checksum field as zero and no final inversion, as Linux has it. */

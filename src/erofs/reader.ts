@@ -1,9 +1,9 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { WINDOW_BYTES, WindowCache } from './cache.ts';
+import { damaged } from './damage.ts';
 import { type Dirent, DirectoryBlock } from './directory.ts';
 import {
   BLOCK_BYTES,
@@ -27,7 +27,7 @@ let readersOpened = 0;
 
 /**
  * Reads one layer file. Its bytes are not trusted: whatever they hold, every method ends soon, takes memory only in
- * proportion to what it returns, and answers or throws LAYER_MALFORMED. Safe for any number of callers at once.
+ * proportion to what it returns, and answers or throws STORE_CORRUPT. Safe for any number of callers at once.
  */
 export class LayerReader implements AsyncDisposable {
   readonly #file: FileHandle;
@@ -48,7 +48,7 @@ export class LayerReader implements AsyncDisposable {
     const file = await openLayer(layer.path);
     try {
       const { size } = await file.stat();
-      if (size !== layer.bytes) throw malformed(`${size} bytes instead of ${layer.bytes}`);
+      if (size !== layer.bytes) throw damaged(`${size} bytes instead of ${layer.bytes}`);
       const block = Buffer.alloc(BLOCK_BYTES);
       const { bytesRead } = await file.read(block, 0, BLOCK_BYTES, 0);
       return new LayerReader(file, size, decodeSuperblock(block.subarray(0, bytesRead), size), cache);
@@ -65,7 +65,7 @@ export class LayerReader implements AsyncDisposable {
 
   async root(): Promise<Inode> {
     const root = await this.inode(this.#superblock.rootNid);
-    if (root.type !== 'directory') throw malformed('the root is not a directory');
+    if (root.type !== 'directory') throw damaged('the root is not a directory');
     return root;
   }
 
@@ -101,10 +101,10 @@ export class LayerReader implements AsyncDisposable {
     const count = this.#directoryBlocks(directory);
     for (let index = 0; index < count; index++) {
       const block = await this.#directoryBlock(directory, index);
-      if (entries.length + block.count > limits.entriesPerLayerMax + 2) throw malformed('a directory is too large');
+      if (entries.length + block.count > limits.entriesPerLayerMax + 2) throw damaged('a directory is too large');
       for (let at = 0; at < block.count; at++) {
         const entry = block.entry(at);
-        if (entry.name <= previous) throw malformed('directory entries are not in order');
+        if (entry.name <= previous) throw damaged('directory entries are not in order');
         previous = entry.name;
         if (entry.name !== '.' && entry.name !== '..') entries.push(entry);
       }
@@ -114,10 +114,10 @@ export class LayerReader implements AsyncDisposable {
 
   /** Target of a symlink. */
   async readlink(symlink: Inode): Promise<ByteString> {
-    if (symlink.type !== 'symlink') throw malformed(`inode ${symlink.nid} is no symlink`);
-    if (symlink.size === 0 || symlink.size > SYMLINK_BYTES_MAX) throw malformed('length of a symlink target');
+    if (symlink.type !== 'symlink') throw damaged(`inode ${symlink.nid} is no symlink`);
+    if (symlink.size === 0 || symlink.size > SYMLINK_BYTES_MAX) throw damaged('length of a symlink target');
     const target = (await this.#content(symlink, 0, symlink.size)).toString('latin1');
-    if (target.includes('\0')) throw malformed('a symlink target with a zero byte');
+    if (target.includes('\0')) throw damaged('a symlink target with a zero byte');
     return target;
   }
 
@@ -140,6 +140,11 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
+  /** Bytes of the layer file as they lie there, for who reads the contents of many files at once. */
+  async readRaw(position: number, length: number): Promise<Buffer> {
+    return this.#pread(position, length);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close();
   }
@@ -155,13 +160,13 @@ export class LayerReader implements AsyncDisposable {
     const contentEnd = inode.contentBlock * BLOCK_BYTES + inode.size - tail;
     const hasContent = inode.type === 'file' || inode.type === 'directory' || inode.type === 'symlink';
     if (inlineEnd > this.#bytes || (hasContent && inode.size > tail && contentEnd > this.#bytes)) {
-      throw malformed(`inode ${inode.nid} points outside the file`);
+      throw damaged(`inode ${inode.nid} points outside the file`);
     }
-    if (inode.mtimeNanoseconds >= 1e9) throw malformed(`inode ${inode.nid} has a wrong time`);
+    if (inode.mtimeNanoseconds >= 1e9) throw damaged(`inode ${inode.nid} has a wrong time`);
   }
 
   #directoryBlocks(directory: Inode): number {
-    if (directory.type !== 'directory') throw malformed(`inode ${directory.nid} is no directory`);
+    if (directory.type !== 'directory') throw damaged(`inode ${directory.nid} is no directory`);
     return Math.ceil(directory.size / BLOCK_BYTES);
   }
 
@@ -198,7 +203,7 @@ export class LayerReader implements AsyncDisposable {
     // What crosses into the next window is rare (our inodes and their tails lie in one block) and read on its own.
     if (offset + length > WINDOW_BYTES) return { window: await this.#pread(position, length), offset: 0 };
     const window = await this.#cache.get(`${this.id}:${index}`, () => this.#readWindow(index * WINDOW_BYTES));
-    if (offset + length > window.length) throw malformed('the file ends too early');
+    if (offset + length > window.length) throw damaged('the file ends too early');
     return { window, offset };
   }
 
@@ -207,12 +212,12 @@ export class LayerReader implements AsyncDisposable {
   }
 
   async #pread(position: number, length: number): Promise<Buffer> {
-    if (position < 0 || position + length > this.#bytes) throw malformed('a position outside the file');
+    if (position < 0 || position + length > this.#bytes) throw damaged('a position outside the file');
     const bytes = Buffer.allocUnsafeSlow(length);
     let done = 0;
     while (done < length) {
       const { bytesRead } = await this.#file.read(bytes, done, length - done, position + done);
-      if (bytesRead === 0) throw malformed('the file ends too early');
+      if (bytesRead === 0) throw damaged('the file ends too early');
       done += bytesRead;
     }
     return bytes;
@@ -224,10 +229,6 @@ async function openLayer(path: string): Promise<FileHandle> {
     return await open(path, 'r');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw fault('STORE_CORRUPT', { what: 'a layer', reason: 'its file is missing' }, { cause: error });
+    throw damaged('its file is missing');
   }
-}
-
-function malformed(reason: string): Error {
-  return fault('LAYER_MALFORMED', { reason });
 }

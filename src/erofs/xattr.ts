@@ -1,5 +1,6 @@
-import { fault } from '../contract/errors.ts';
+import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { damaged } from './damage.ts';
 import type { Xattrs } from './node.ts';
 
 /*
@@ -32,7 +33,7 @@ export function isStorable(name: ByteString): boolean {
 export function xattrAreaBytes(xattrs: Xattrs): number {
   if (xattrs.size === 0) return 0;
   let bytes = HEADER_BYTES;
-  for (const [name, value] of xattrs) bytes += entryBytes(splitOrThrow(name)[1].length, value.length);
+  for (const [name, value] of xattrs) bytes += entryBytes(storable(name)[1].length, value.length);
   return bytes;
 }
 
@@ -41,7 +42,7 @@ export function encodeXattrs(target: Buffer, at: number, xattrs: Xattrs): void {
   let position = at + HEADER_BYTES;
   for (const name of [...xattrs.keys()].sort()) {
     const value = xattrs.get(name) ?? new Uint8Array();
-    const [index, rest] = splitOrThrow(name);
+    const [index, rest] = storable(name);
     target.writeUInt8(rest.length, position);
     target.writeUInt8(index, position + 1);
     target.writeUInt16LE(value.length, position + 2);
@@ -55,15 +56,15 @@ export function encodeXattrs(target: Buffer, at: number, xattrs: Xattrs): void {
 export function decodeXattrs(area: Buffer): Xattrs {
   const xattrs = new Map<ByteString, Uint8Array>();
   if (area.length === 0) return xattrs;
-  if (area.length < HEADER_BYTES || area.readUInt8(4) !== 0) throw malformed('shared xattrs');
+  if (area.length < HEADER_BYTES || area.readUInt8(4) !== 0) throw damaged('shared xattrs');
   let position = HEADER_BYTES;
   while (position < area.length) {
-    if (position + ENTRY_BYTES > area.length) throw malformed('an xattr is cut off');
+    if (position + ENTRY_BYTES > area.length) throw damaged('an xattr is cut off');
     const nameBytes = area.readUInt8(position);
     const prefix = prefixOf(area.readUInt8(position + 1));
     const valueBytes = area.readUInt16LE(position + 2);
     const value = position + ENTRY_BYTES + nameBytes;
-    if (value + valueBytes > area.length) throw malformed('an xattr is cut off');
+    if (value + valueBytes > area.length) throw damaged('an xattr is cut off');
     xattrs.set(
       prefix + area.toString('latin1', position + ENTRY_BYTES, value),
       Uint8Array.prototype.slice.call(area, value, value + valueBytes),
@@ -87,18 +88,12 @@ function split(name: ByteString): readonly [index: number, rest: ByteString] | u
   return undefined;
 }
 
-function splitOrThrow(name: ByteString): readonly [index: number, rest: ByteString] {
-  const parts = split(name);
-  if (parts === undefined) throw malformed(`xattr ${JSON.stringify(name)}`);
-  return parts;
+function storable(name: ByteString): readonly [index: number, rest: ByteString] {
+  return defined(split(name), 'only storable xattrs get here');
 }
 
 function prefixOf(index: number): string {
   const found = PREFIXES.find(([, known]) => known === index);
-  if (found === undefined) throw malformed(`xattr prefix ${index}`);
+  if (found === undefined) throw damaged(`xattr prefix ${index}`);
   return found[0];
-}
-
-function malformed(reason: string): Error {
-  return fault('LAYER_MALFORMED', { reason });
 }

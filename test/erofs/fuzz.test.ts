@@ -49,7 +49,7 @@ async function fuzz(seeds: number, change: (random: Random, image: Buffer) => vo
       const files = await readAll(path, image.length);
       assert.ok(files <= 2_000, `seed ${seed}: ${files} files`);
     } catch (error) {
-      assert.ok(isFault(error, 'LAYER_MALFORMED'), `seed ${seed}: ${String(error)}`);
+      assert.ok(isFault(error, 'STORE_CORRUPT'), `seed ${seed}: ${String(error)}`);
       refused++;
     }
     assert.ok(performance.now() - startedMs < 2_000, `seed ${seed} is slow`);
@@ -109,7 +109,7 @@ test('sizes beyond the file and beyond all numbers are refused before anything i
       inode[0] = (inode[0] ?? 0) | 1;
       inode.writeUInt32LE(high, 12);
     });
-    await assert.rejects(walkAll(reader), { code: 'LAYER_MALFORMED' }, `size ${high} × 2^32`);
+    await assert.rejects(walkAll(reader), { code: 'STORE_CORRUPT' }, `size ${high} × 2^32`);
   }
 });
 
@@ -121,5 +121,5 @@ test('a directory that contains the root again is refused', async () => {
     // Entry 3 follows ".", ".." and "dev"; it is "e". The root has the first nid.
     entries.writeUInt32LE(1, 3 * 12);
   });
-  await assert.rejects(walkAll(reader), { code: 'LAYER_MALFORMED', message: /loop/u });
+  await assert.rejects(walkAll(reader), { code: 'STORE_CORRUPT', message: /loop/u });
 });
