@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto';
 import { LayerBuilder, type LayerEntry } from '../archive/layer-builder.ts';
 import { metadataOf } from '../archive/build-directory.ts';
 import { Tree, type TreeNode } from '../archive/tree.ts';
-import { isFault } from '../contract/errors.ts';
 import type { DirectoryStateEntry } from '../contract/file.ts';
-import { fault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { limits } from '../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../contract/run.ts';
@@ -67,13 +66,14 @@ export class Injector {
     signal: AbortSignal,
   ): Promise<Layer> {
     await using tree = await Tree.open(lower, this.#readers);
-    const source = await sourceKey(tree, entries);
+    const wanted = await withoutLinkedDirectories(tree, entries);
+    const source = await sourceKey(tree, wanted);
     const known = this.#store.layers.findBySource(source);
     if (known !== undefined) return known;
     // Branches of one run often start together; one of them builds, unless its own run is cancelled first.
     const running = this.#building.get(source);
-    const built = running?.catch(() => undefined) ?? this.#start(source, tree, entries, signal);
-    return (await built) ?? this.#build(source, tree, entries, signal);
+    const built = running?.catch(() => undefined) ?? this.#start(source, tree, wanted, signal);
+    return (await built) ?? this.#build(source, tree, wanted, signal);
   }
 
   #start(source: string, tree: Tree, entries: readonly DirectoryStateEntry[], signal: AbortSignal): Promise<Layer> {
@@ -119,6 +119,21 @@ export class Injector {
   }
 }
 
+/** A directory that the image has as a link to one is left as it is: putting `/bin` over `/bin` → `usr/bin` would lose a shell. */
+async function withoutLinkedDirectories(
+  tree: Tree,
+  entries: readonly DirectoryStateEntry[],
+): Promise<readonly DirectoryStateEntry[]> {
+  const kept: DirectoryStateEntry[] = [];
+  for (const entry of entries) {
+    const isDirectory = entry.sha256 === undefined && entry.symlink_to === undefined;
+    const below = isDirectory ? await nodeAt(tree, entry.path, false) : undefined;
+    const linked = below?.type === 'symlink' ? await nodeAt(tree, entry.path, true) : undefined;
+    if (linked?.type !== 'directory') kept.push(entry);
+  }
+  return kept;
+}
+
 /** Everything a layer of these entries on top of this tree depends on, in one name. */
 async function sourceKey(tree: Tree, entries: readonly DirectoryStateEntry[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(entries));
@@ -129,7 +144,7 @@ async function sourceKey(tree: Tree, entries: readonly DirectoryStateEntry[]): P
       const above = seen.get(parent);
       parent = `${parent}/${name}`;
       if (seen.has(parent)) continue;
-      const node = above === undefined ? undefined : await childAt(tree, parent);
+      const node = above === undefined ? undefined : await nodeAt(tree, parent, false);
       seen.set(parent, node);
       if (node !== undefined) hash.update(JSON.stringify([parent, ...(await traits(tree, node))]));
     }
@@ -137,10 +152,10 @@ async function sourceKey(tree: Tree, entries: readonly DirectoryStateEntry[]): P
   return `${INJECTED}${hash.digest('hex')}`;
 }
 
-/** What is at a path, symlinks on the way followed; undefined when nothing is, or nothing that leads on. */
-async function childAt(tree: Tree, path: string): Promise<TreeNode | undefined> {
+/** What is at a path; undefined when nothing is, or nothing that leads on. */
+async function nodeAt(tree: Tree, path: string, followLast: boolean): Promise<TreeNode | undefined> {
   try {
-    return await tree.resolve(pathFromText(path), { followLast: false });
+    return await tree.resolve(pathFromText(path), { followLast });
   } catch (error) {
     if (isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY', 'SYMLINK_LOOP')) return undefined;
     throw error;

@@ -12,6 +12,8 @@ import type { LiveInstance } from './live-instance.ts';
 
 /** A cancelled operation is CANCELLED after this time even if its sandbox takes longer to go. */
 const CANCEL_MS = 1_500;
+/** Longest wait for sandboxes to go when the engine stops. */
+const STOP_MS = 5_000;
 const RETRY_MS = 1_000;
 
 /** What a piece of work is given. */
@@ -150,9 +152,10 @@ export class Operations {
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     const all = Promise.allSettled([...this.#active.values()].map(({ done }) => done));
-    await Promise.race([all, new Promise((resolve) => setTimeout(resolve, graceMs).unref())]);
+    await Promise.race([all, after(graceMs)]);
     for (const active of this.#active.values()) this.#stop(active, fault('ENGINE_STOPPED', { operation: active.uuid }));
-    await all;
+    // A sandbox that does not go away is its driver's to end.
+    await Promise.race([all, after(STOP_MS)]);
   }
 
   async #drive(active: ActiveOperation, order: WorkOrder): Promise<void> {
@@ -184,6 +187,7 @@ export class Operations {
       active.instance = undefined;
       this.#active.delete(uuid);
       order.release[Symbol.dispose]();
+      this.#log.info({ operation: uuid, kind: order.kind, ms: Date.now() - active.startedAtMs }, 'an operation ended');
     }
   }
 
@@ -254,4 +258,10 @@ function failure(error: ContreeError): OperationEnd {
     error: error.message,
     errorCode: error.code,
   };
+}
+
+function after(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
 }

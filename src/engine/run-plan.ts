@@ -6,7 +6,7 @@ import type { Command, NetworkPolicy } from '../sandbox/driver.ts';
 import type { Launch } from './live-instance.ts';
 
 /** The hostname of the hosted service; scripts compare it. */
-const HOSTNAME = 'linuxkit';
+export const HOSTNAME_DEFAULT = 'linuxkit';
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 type Env = Readonly<Record<string, string>>;
@@ -51,7 +51,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
     cpus: bounds?.cpus ?? limits.guestCpusDefault,
     memoryMib: bounds?.memory_mib ?? limits.guestMemoryMibDefault,
     diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
-    hostname: request.hostname ?? HOSTNAME,
+    hostname: request.hostname ?? HOSTNAME_DEFAULT,
     network: networkOf(request),
     disposable: request.disposable ?? false,
     config: request.preserve_env === true ? { ...config, env: mergeEnv(config.env, changes) } : config,

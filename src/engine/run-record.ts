@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../contract/limits.ts';
 import { InstanceSpawnRequest } from '../contract/run.ts';
+import { HOSTNAME_DEFAULT } from './run-plan.ts';
 import { maskEnv } from './secrets.ts';
 
 /**
@@ -9,7 +10,6 @@ import { maskEnv } from './secrets.ts';
  */
 export const RunRecord = InstanceSpawnRequest.extend({
   env: z.record(z.string(), z.string().nullable()),
-  // A mode is shown as it was sent.
   stdin: z.object({ value: z.string(), encoding: z.enum(['ascii', 'base64']), close: z.boolean().optional() }),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
@@ -19,7 +19,7 @@ export function recordRun(request: InstanceSpawnRequest): RunRecord {
   return {
     ...request,
     disposable: request.disposable ?? false,
-    hostname: request.hostname ?? 'linuxkit',
+    hostname: request.hostname ?? HOSTNAME_DEFAULT,
     args: request.args ?? [],
     shell: request.shell ?? false,
     env: maskEnv(request.env ?? {}),

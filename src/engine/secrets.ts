@@ -17,7 +17,7 @@ export function maskEnv<Value extends string | null>(
   );
 }
 
-/** A URL without the user and password that somebody put into it. */
+/** A reference without the user and password that somebody put into it. What is before an `@digest` is its name. */
 export function maskUrl(url: string): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/@]*@(?!sha\d+:)/iu, '$1');
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@(?!sha\d+:[^/]*$)/iu, '$1');
 }

@@ -187,6 +187,11 @@ export function parseColumn<Schema extends z.ZodType>(schema: Schema, text: stri
   } catch (error) {
     throw fault('STORE_CORRUPT', { what, reason: 'it is not JSON' }, { cause: error });
   }
+  return parseValue(schema, value, what);
+}
+
+/** A value out of a column, checked. */
+export function parseValue<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.infer<Schema> {
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
     throw fault('STORE_CORRUPT', { what, reason: parsed.error.issues[0]?.message ?? 'unexpected shape' });

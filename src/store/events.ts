@@ -2,7 +2,7 @@ import { fault, isFault } from '../contract/errors.ts';
 import { EVENT_DATA, OperationEventType, type EventData } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
-import { parseColumn, type Database } from './database.ts';
+import { parseColumn, parseValue, type Database } from './database.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 type FactType = Exclude<OperationEventType, OutputStream>;
@@ -263,12 +263,12 @@ export class EventStore implements Disposable {
 
 function parse(operation: string, row: EventRow): StoredEvent {
   const { id, at: atMs, spid } = row;
-  const type = OperationEventType.parse(row.type);
+  const what = `event ${id} of operation ${operation}`;
+  const type = parseValue(OperationEventType, row.type, what);
   if (type === 'stdout' || type === 'stderr') {
     const bytes = defined(row.bytes, 'output has bytes');
     return { id, atMs, spid, type, offset: defined(row.offset, 'output has an offset'), bytes };
   }
-  const what = `event ${id} of operation ${operation}`;
   const data = parseColumn(EVENT_DATA[type], defined(row.data, 'a fact has data'), what);
   return { id, atMs, spid, type, data } as StoredEvent;
 }

@@ -85,7 +85,7 @@ export class FileStore {
    */
   async *open(id: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const row = this.#row(id);
-    if (row === undefined) throw fault('UPLOAD_NOT_FOUND', { file: id });
+    if (row === undefined || !(await this.isWhole(row.sha256))) throw fault('UPLOAD_NOT_FOUND', { file: id });
     const hash = createHash('sha256');
     try {
       const stream = createReadStream(this.pathOf(row.sha256), { highWaterMark: 256 * 1024, signal });

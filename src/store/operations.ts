@@ -11,7 +11,7 @@ import {
 } from '../contract/operation.ts';
 import { InstanceResultResources, InstanceResultState } from '../contract/run.ts';
 import { assert } from '../std/assert.ts';
-import { Conditions, parseColumn, type Database } from './database.ts';
+import { Conditions, parseColumn, parseValue, type Database } from './database.ts';
 
 /** What is kept of how an operation went, apart from its event log. */
 export const OperationOutcome = z.object({
@@ -186,11 +186,11 @@ export class OperationStore {
 }
 
 function stored(row: OperationRow): StoredOperation {
-  const status = OperationStatus.parse(row.status);
+  const status = parseValue(OperationStatus, row.status, `status of operation ${row.uuid}`);
   assert(isFinished(status) === (row.finished_at !== null), 'an end has a time');
   return {
     uuid: row.uuid,
-    kind: OperationKind.parse(row.kind),
+    kind: parseValue(OperationKind, row.kind, `kind of operation ${row.uuid}`),
     status,
     request: row.request,
     image: row.image,

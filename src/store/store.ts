@@ -1,10 +1,10 @@
-import { mkdir, rm, stat } from 'node:fs/promises';
-import { rmSync, writeFileSync } from 'node:fs';
+import { access, mkdir, rm, stat } from 'node:fs/promises';
+import { constants, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { GcReport } from '../contract/contree.ts';
-import { isFault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import { Database, type TransactionOptions } from './database.ts';
-import { emptyDirectory, writing } from './disk.ts';
+import { diskFault, emptyDirectory } from './disk.ts';
 import { EventStore } from './events.ts';
 import { FileStore } from './files.ts';
 import { collectGarbage, type GcRequest } from './gc.ts';
@@ -58,14 +58,11 @@ export class Store implements AsyncDisposable {
 
   /**
    * Opens or makes the data directory. Rejects with STORE_LOCKED while another process owns it, with
-   * STORE_VERSION_UNSUPPORTED when a newer version wrote it, with STORE_CORRUPT or DISK_FULL.
+   * STORE_VERSION_UNSUPPORTED when a newer version wrote it, with CONFIG_INVALID when the place cannot be written to,
+   * with STORE_CORRUPT or DISK_FULL.
    */
   static async open(directory: string): Promise<Store> {
-    await writing(async () => {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      for (const name of ['layers', 'files', 'tmp'])
-        await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
-    });
+    await makeDirectories(directory);
     const database = Database.open(join(directory, 'store.sqlite'), join(directory, 'lock'));
     try {
       await emptyDirectory(join(directory, 'tmp'));
@@ -155,5 +152,17 @@ export class Store implements AsyncDisposable {
     } catch {
       rmSync(this.#reservePath, { force: true });
     }
+  }
+}
+
+async function makeDirectories(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (const name of ['layers', 'files', 'tmp']) await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
+    await access(directory, constants.W_OK);
+  } catch (error) {
+    const known = diskFault(error);
+    if (isFault(known) || !(error instanceof Error)) throw known;
+    throw fault('CONFIG_INVALID', { setting: 'data-dir', reason: error.message }, { cause: error });
   }
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
 import { collectEvents, finished, followed, once, openEngine, resultOf, run, script, seen, stdoutOf } from './bench.ts';
@@ -179,6 +181,33 @@ test('files are put into the image, through its symlinks, with mode and owner', 
   const item = await engine.stat(child, '/usr/bin/tool');
   assert.deepEqual([item.mode, item.uid, item.gid, item.size], [0o100755, 7, 8, 20]);
   assert.equal((await engine.stat(child, '/bin')).symlink_to, 'usr/bin', 'the link is still there');
+});
+
+test('a directory that the image has as a link stays one, and what is in it goes where the link leads', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const { sha256 } = await engine.uploadFile(once('tool'));
+  const { state } = await engine.offerDirectoryState([
+    { path: '/bin', mode: 0o700 },
+    { path: '/bin/tool', sha256, mode: 0o755 },
+    { path: '/etc', mode: 0o711 },
+  ]);
+  const { result_image_uuid: child } = await run(engine, script(bench, 'true', { directory_states: [state!.id] }));
+  assert.equal((await engine.stat(child!, '/bin')).symlink_to, 'usr/bin');
+  assert.equal((await engine.stat(child!, '/usr/bin/tool')).size, 4);
+  assert.equal((await engine.stat(child!, '/etc')).mode, 0o40711);
+  assert.equal((await engine.stat(child!, '/etc/passwd')).is_regular, true);
+});
+
+test('an upload that was damaged on disk fails the run that needs it, by name', async () => {
+  await using bench = await openEngine();
+  const { engine, directory } = bench;
+  for (const content of ['shorter', 'a longer content than it was', 'same size!']) {
+    const { uuid, sha256 } = await engine.uploadFile(once('the content'.slice(0, 10)));
+    await writeFile(join(directory, 'files', sha256), content);
+    const operation = await run(engine, script(bench, 'true', { files: { '/x': { uuid } } }));
+    assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'UPLOAD_NOT_FOUND'], content);
+  }
 });
 
 test('a set of files becomes one layer that every run uses again', async () => {

@@ -67,4 +67,9 @@ test('maskUrl() takes user and password out and leaves the rest', () => {
   assert.equal(maskUrl('docker://host/a@sha256:abc'), 'docker://host/a@sha256:abc');
   assert.equal(maskUrl('python:3.11-slim'), 'python:3.11-slim');
   assert.equal(maskUrl('busybox@sha256:abc'), 'busybox@sha256:abc');
+  assert.equal(maskUrl('python:3@sha256:abc'), 'python:3@sha256:abc');
+  assert.equal(maskUrl('docker://python@sha512:abc'), 'docker://python@sha512:abc');
+  assert.equal(maskUrl('user:pw@host/a@sha256:abc'), 'host/a@sha256:abc');
+  assert.equal(maskUrl('user:p@w@host/a'), 'host/a', 'a password with an @ in it');
+  assert.equal(maskUrl('user:pw@sha256:5000/a'), 'sha256:5000/a', 'a host whose name looks like a digest');
 });

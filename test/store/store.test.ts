@@ -94,3 +94,10 @@ test('a transaction is all or nothing, events included', async () => {
     [[0, 'completion']],
   );
 });
+
+test('a place that cannot be a data directory is named as such', async () => {
+  await using place = await scratch();
+  const file = join(place.path, 'file');
+  await writeFile(file, '');
+  await assert.rejects(Store.open(join(file, 'data')), (error) => isFault(error, 'CONFIG_INVALID'));
+});
