@@ -1,5 +1,12 @@
 export { settingsDocument } from './docs.ts';
 export { engineFiles, type EngineFiles } from './engine-files.ts';
-export { engineArguments, readSettings, settingsOf, type Environment, type SettingSources } from './read.ts';
-export { SETTING_GROUPS, type Program, type Setting } from './setting.ts';
+export {
+  credentialFiles,
+  engineArguments,
+  readSettings,
+  settingsOf,
+  type Environment,
+  type SettingSources,
+} from './read.ts';
+export { SETTING_GROUPS, type Program, type Setting, type SettingGroup } from './setting.ts';
 export { SETTINGS, type SettingName, type Settings } from './settings.ts';

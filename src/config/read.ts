@@ -89,11 +89,21 @@ export function readSettings(sources: SettingSources): Settings {
 }
 
 function configHome(env: Environment): string {
-  return env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config');
+  return env['XDG_CONFIG_HOME'] || join(home(env), '.config');
+}
+
+function home(env: Environment): string {
+  return env['HOME'] || homedir();
+}
+
+/** Where registry credentials are kept: our own file, and Docker's. */
+export function credentialFiles(env: Environment): { readonly own: string; readonly docker: string } {
+  const docker = env['DOCKER_CONFIG'] || join(home(env), '.docker');
+  return { own: join(configHome(env), 'contree', 'registries.json'), docker: join(docker, 'config.json') };
 }
 
 function dataHome(env: Environment): string {
-  return env['XDG_DATA_HOME'] || join(env['HOME'] || homedir(), '.local', 'share');
+  return env['XDG_DATA_HOME'] || join(home(env), '.local', 'share');
 }
 
 /** Flags that give a background engine the engine settings of whoever starts it; values equal to the default are left out. */

@@ -11,7 +11,7 @@ export interface Setting<Value> {
   readonly flag: string;
   /** Environment variable; `contree-mcp` also reads it as `CONTREE_MCP_…`, which wins. */
   readonly env: string;
-  readonly default: Value;
+  readonly default: NoInfer<Value>;
   /** Text of the default where it is worked out at start. */
   readonly defaultText?: string;
   /** Name of the value in help; a setting without one is a switch. */

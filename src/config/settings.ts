@@ -133,6 +133,16 @@ export const SETTINGS = {
     group: 'engine',
     programs: BOTH,
   }),
+  registryCa: setting({
+    flag: 'registry-ca',
+    env: 'CONTREE_REGISTRY_CA',
+    default: '',
+    value: 'FILE',
+    parse: text,
+    doc: 'Certificate authorities (PEM) that registries may use besides those of the system.',
+    group: 'engine',
+    programs: BOTH,
+  }),
   networkAllow: setting({
     flag: 'network-allow',
     env: 'CONTREE_NETWORK_ALLOW',

@@ -1,0 +1,95 @@
+import { once } from 'node:events';
+import type { Settings } from '../config/index.ts';
+import type { Connection } from '../client/index.ts';
+import type { ConTree } from '../contract/contree.ts';
+import { isUuid } from '../contract/names.ts';
+import type { CliHost, Output } from './host.ts';
+import { openSession } from './session.ts';
+import { visible } from './text.ts';
+
+/** One invocation of a command: its settings, its connection, and how it speaks to the user. */
+export class Cli implements AsyncDisposable {
+  readonly host: CliHost;
+  readonly settings: Settings;
+  /** Whether standard output carries one JSON value instead of text. */
+  readonly json: boolean;
+  readonly #interrupt = new AbortController();
+  readonly #cleanup = new AsyncDisposableStack();
+  #onInterrupt: () => void = () => this.#interrupt.abort(new Error('interrupted'));
+  #connection: Promise<Connection> | undefined;
+
+  constructor(host: CliHost, settings: Settings, json: boolean) {
+    this.host = host;
+    this.settings = settings;
+    this.json = json;
+    this.#cleanup.use(host.onSignal('SIGINT', () => this.#onInterrupt()));
+  }
+
+  /** Aborts when the user presses Ctrl-C, unless a command has taken that over. */
+  get signal(): AbortSignal {
+    return this.#interrupt.signal;
+  }
+
+  get interrupted(): boolean {
+    return this.#interrupt.signal.aborted;
+  }
+
+  onInterrupt(callback: () => void): void {
+    this.#onInterrupt = callback;
+  }
+
+  /** Connects on first use; the connection is closed with the command. */
+  async connect(): Promise<Connection> {
+    this.#connection ??= this.#open();
+    return this.#connection;
+  }
+
+  async contree(): Promise<ConTree> {
+    return (await this.connect()).contree;
+  }
+
+  async #open(): Promise<Connection> {
+    const { env, version, self } = this.host;
+    const notice = (text: string): void => this.note(text);
+    const options = { program: 'contree', version, env, self, notice };
+    return this.#cleanup.use(await openSession(this.settings, options, this.signal));
+  }
+
+  /** Prints a result: the value as JSON when that was asked for, else its text. */
+  async print(value: unknown, text: string | (() => string)): Promise<void> {
+    const shown = this.json ? `${JSON.stringify(value)}\n` : typeof text === 'string' ? text : text();
+    await this.write(shown);
+  }
+
+  /** Bytes to standard output, at its reader's pace. */
+  async write(bytes: string | Uint8Array, to: Output = this.host.stdout): Promise<void> {
+    if (!to.write(bytes)) await once(to, 'drain', { signal: this.signal });
+  }
+
+  /** A line for a person who watches, never part of a result. */
+  note(line: string): void {
+    if (this.host.stderr.isTTY && !this.json) this.host.stderr.write(`${line}\n`);
+  }
+
+  /** A name as it may be shown: raw where a program reads it, harmless where a terminal does. */
+  name(text: string): string {
+    return this.host.stdout.isTTY ? visible(text) : text;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanup.disposeAsync();
+  }
+}
+
+/** An image as people name it: a UUID, `tag:NAME`, or just the tag. */
+export function imageReference(text: string): string {
+  return isUuid(text) || text.startsWith('tag:') ? text : `tag:${text}`;
+}
+
+/** `IMAGE:/PATH`, or the image and the path apart. */
+export function imagePath(text: string, path: string | undefined): { readonly image: string; readonly path: string } {
+  const [, image, inner] = /^(.+?):(\/.*)$/su.exec(text) ?? [];
+  if (path === undefined && image !== undefined && inner !== undefined)
+    return { image: imageReference(image), path: inner };
+  return { image: imageReference(text), path: path ?? '/' };
+}

@@ -1,0 +1,72 @@
+import { Option, type Command } from 'commander';
+import { readSettings, settingsOf, type Setting, type SettingGroup, type SettingName } from '../config/index.ts';
+import { Cli } from './cli.ts';
+import type { CliHost } from './host.ts';
+
+/** What the command line looks like as a whole. */
+export interface CommandLine {
+  /** Whether "--" says where arguments end that are ours. */
+  readonly separated: boolean;
+}
+
+/** Adds one command to the program. */
+export type Register = (program: Command, run: Runner, line: CommandLine) => void;
+
+/** What a command does; a number is the exit code, nothing is 0. */
+export type Handler<Options, Args extends readonly unknown[]> = (
+  cli: Cli,
+  options: Options,
+  args: Args,
+) => Promise<number | void>;
+
+/** Turns a handler into an action: settles the settings, runs it, keeps the exit code, closes what was opened. */
+export type Runner = <Options, Args extends readonly unknown[]>(
+  handler: Handler<Options, Args>,
+) => (...args: unknown[]) => Promise<void>;
+
+const GROUPS: Readonly<Record<SettingGroup, string>> = {
+  general: 'General settings:',
+  server: 'Server settings:',
+  engine: 'Engine settings:',
+  http: 'HTTP settings:',
+  mcp: 'MCP settings:',
+};
+
+/**
+ * The settings as options, so that they may stand anywhere on the line. Help shows those of `groups`: each where it
+ * belongs, instead of all of them everywhere.
+ */
+export function addSettings(command: Command, groups: readonly SettingGroup[]): void {
+  for (const [, row] of settingsOf('contree')) {
+    const option = new Option(`--${row.flag}${row.value === undefined ? '' : ` <${row.value}>`}`, describe(row));
+    command.addOption(option.helpGroup(GROUPS[row.group]).hideHelp(!groups.includes(row.group)));
+  }
+  const json = new Option('--json', 'print one JSON value instead of text');
+  command.addOption(json.hideHelp(!groups.includes('general')));
+}
+
+function describe(row: Setting<unknown>): string {
+  const usual = row.defaultText ?? String(row.default);
+  return usual === '' ? row.doc : `${row.doc} (default: ${usual})`;
+}
+
+/** Names of commander's option values, for example `dataDir`, are those of the settings table. */
+function settingFlags(options: Readonly<Record<string, unknown>>): Partial<Record<SettingName, string>> {
+  const given = settingsOf('contree')
+    .map(([name]) => [name, options[name]] as const)
+    .filter(([, value]) => typeof value === 'string' || value === true);
+  return Object.fromEntries(given.map(([name, value]) => [name, value === true ? '' : String(value)]));
+}
+
+/** Makes the runner of one invocation; `finish` hears the exit code. */
+export function runner(host: CliHost, finish: (exitCode: number) => void): Runner {
+  return (handler) =>
+    async (...received) => {
+      // commander hands over the arguments, their options, and the command.
+      const command = received.at(-1) as Command;
+      const options = command.optsWithGlobals<Record<string, unknown>>();
+      const settings = readSettings({ program: 'contree', flags: settingFlags(options), env: host.env });
+      await using cli = new Cli(host, settings, options['json'] === true);
+      finish((await handler(cli, options as never, received.slice(0, -2) as never)) ?? 0);
+    };
+}

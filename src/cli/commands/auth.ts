@@ -1,0 +1,86 @@
+import { text } from 'node:stream/consumers';
+import type { Command } from 'commander';
+import { credentialFiles } from '../../config/index.ts';
+import { fault } from '../../contract/errors.ts';
+import type { CredentialStore } from '../../registry/credential-store.ts';
+import type { Cli } from '../cli.ts';
+import type { Register, Runner } from '../command.ts';
+import { askLine, askSecret } from '../prompt.ts';
+import { table } from '../text.ts';
+
+export const auth: Register = (program, run) => {
+  const group = program
+    .command('auth')
+    .summary('accounts at registries')
+    .description('Accounts at registries, kept on this machine in a file that only you can read.');
+  registry(group, run);
+  list(group, run);
+  remove(group, run);
+};
+
+interface RegistryOptions {
+  readonly username?: string;
+  readonly passwordStdin?: boolean;
+  readonly check?: boolean;
+}
+
+function registry(group: Command, run: Runner): void {
+  group
+    .command('registry')
+    .description('Sign in to a registry. The secret is asked for without showing it, tried, and kept.')
+    .argument('<host>', 'for example docker.io, ghcr.io or registry.example.org:5000')
+    .option('-u, --username <NAME>', 'account; with some registries any name goes with a token')
+    .option('--password-stdin', 'read the password or token from standard input')
+    .option('--no-check', 'keep it without trying it')
+    .action(
+      run(async (cli, options: RegistryOptions, [host]: [string]) => {
+        const username = options.username ?? (options.passwordStdin ? '' : await askLine(cli, `account at ${host}: `));
+        const password = options.passwordStdin
+          ? (await text(cli.host.stdin)).replace(/\r?\n$/u, '')
+          : await askSecret(cli, 'password or token: ');
+        if (password === '') throw fault('ARGUMENT_INVALID', { reason: 'the password is empty' });
+        // Programs that never speak to a registry need not load its client.
+        const [{ verifyCredentials }, store] = await Promise.all([import('../../registry/sign-in.ts'), openStore(cli)]);
+        const { insecureRegistries: insecure, allowedRegistries: allowed } = cli.settings;
+        if (options.check !== false) {
+          const credentials = { ...(username && { username }), password };
+          await verifyCredentials(host, credentials, { insecure, allowed }, cli.signal);
+        }
+        await store.set(host, { username, password });
+        await cli.print({ registry: host, username }, `signed in to ${cli.name(host)}\n`);
+      }),
+    );
+}
+
+async function openStore(cli: Cli): Promise<CredentialStore> {
+  const { CredentialStore: Store } = await import('../../registry/credential-store.ts');
+  return new Store(credentialFiles(cli.host.env).own);
+}
+
+function list(group: Command, run: Runner): void {
+  group
+    .command('list')
+    .description('List the registries with a kept account. Never shows a secret.')
+    .action(
+      run(async (cli) => {
+        const accounts = await (await openStore(cli)).list();
+        await cli.print(accounts, () => {
+          const rows = accounts.map((one) => [cli.name(one.registry), cli.name(one.username) || '-']);
+          return table([['REGISTRY', 'ACCOUNT'], ...rows]);
+        });
+      }),
+    );
+}
+
+function remove(group: Command, run: Runner): void {
+  group
+    .command('remove')
+    .description('Forget the account at a registry.')
+    .argument('<host>')
+    .action(
+      run(async (cli, _options, [host]: [string]) => {
+        const removed = await (await openStore(cli)).remove(host);
+        await cli.print({ removed }, removed ? '' : `no account at ${cli.name(host)} was kept\n`);
+      }),
+    );
+}

@@ -1,0 +1,35 @@
+import type { Register } from '../command.ts';
+import { formatAge, table } from '../text.ts';
+import { collectPages } from '../pages.ts';
+
+interface Options {
+  readonly prefix?: string;
+  readonly tagged?: boolean;
+  readonly limit?: string;
+}
+
+export const images: Register = (program, run) => {
+  program
+    .command('images')
+    .summary('list images')
+    .description('List images, newest first.')
+    .option('-p, --prefix <TAG>', 'only tags that start so')
+    .option('-t, --tagged', 'only images with a tag')
+    .option('-n, --limit <COUNT>', 'how many', '100')
+    .action(
+      run(async (cli, { prefix, tagged, limit }: Options) => {
+        const contree = await cli.contree();
+        const query = { ...(prefix !== undefined && { tag: prefix }), ...(tagged && { tagged }) };
+        const found = await collectPages((page) => contree.listImages({ ...query, ...page }, cli.signal), limit);
+        await cli.print(found, () => {
+          if (found.length === 0) return 'no images; "contree import python:3.11-slim" brings one\n';
+          const rows = found.map((image) => [
+            cli.name((image.tags ?? [image.tag ?? '']).join(' ')) || '-',
+            image.uuid,
+            formatAge(image.created_at),
+          ]);
+          return table([['TAG', 'IMAGE', 'CREATED'], ...rows]);
+        });
+      }),
+    );
+};

@@ -1,0 +1,139 @@
+import { text as textOf } from 'node:stream/consumers';
+import type { ConTree } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import { isTag } from '../../contract/names.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import type { Cli } from '../cli.ts';
+import type { Register } from '../command.ts';
+import { findLocalArchive, type LocalArchive } from '../local-archive.ts';
+import { operationFault } from '../outcome.ts';
+import { wholeNumber } from '../pages.ts';
+import { ProgressLine } from '../progress.ts';
+import { formatBytes } from '../text.ts';
+
+interface Options {
+  /** False after `--no-tag`. */
+  readonly tag?: string | false;
+  readonly timeout?: string;
+  readonly username?: string;
+  readonly passwordStdin?: boolean;
+  readonly reference?: string;
+}
+
+export const importImage: Register = (program, run) => {
+  program
+    .command('import')
+    .summary('bring in an image from a registry or a file')
+    .description(
+      'Bring in an image: from a registry (python:3.11-slim, docker://ghcr.io/owner/image:tag), or from a local\n' +
+        'docker-save archive, OCI layout (tar or folder) or root filesystem tar.',
+    )
+    .argument('<source>', 'reference, or path of a local archive')
+    .option('-t, --tag <TAG>', 'name of the image; default: repository and tag of the reference')
+    .option('--no-tag', 'give it no name')
+    .option('--timeout <SECONDS>', 'give up after this long')
+    .option('-u, --username <NAME>', 'account at the registry, for this import only')
+    .option('--password-stdin', 'read its password from standard input')
+    .option('--reference <NAME>', 'which image of an archive that holds several')
+    .action(
+      run(async (cli, options: Options, [source]: [string]) => {
+        const contree = await cli.contree();
+        using progress = new ProgressLine(cli);
+        const archive = await localArchive(source);
+        const started = archive
+          ? await startArchive(cli, contree, { archive, options, progress })
+          : await startRegistry(cli, contree, source, options);
+        const operation = await followImport(cli, contree, started.uuid, progress);
+        if (operation.status !== 'SUCCESS') throw operationFault(operation);
+        await cli.print(operation, `${operation.result_image_uuid}\n`);
+        const tag = operation.result?.tag;
+        if (tag) cli.note(`tagged ${tag}`);
+      }),
+    );
+};
+
+/** What looks like a path must be there; anything else is a reference unless a file of that name exists. */
+async function localArchive(source: string): Promise<LocalArchive | undefined> {
+  if (source.includes('://')) return undefined;
+  const found = await findLocalArchive(source);
+  if (found === undefined && /^(?:\.{0,2}\/|~)|\.(?:tar|tgz|gz|zst)$/u.test(source)) {
+    throw fault('ARCHIVE_INVALID', { reason: `there is no ${source}` });
+  }
+  return found;
+}
+
+async function startRegistry(cli: Cli, contree: ConTree, url: string, options: Options): Promise<{ uuid: string }> {
+  const { username, timeout } = options;
+  const password = options.passwordStdin ? (await textOf(cli.host.stdin)).replace(/\r?\n$/u, '') : undefined;
+  const given = username !== undefined || password !== undefined;
+  const credentials = { ...(username !== undefined && { username }), ...(password !== undefined && { password }) };
+  const tag = options.tag === undefined ? usualTag(url) : options.tag || null;
+  const request = {
+    registry: { url, ...(given && { credentials }) },
+    tag,
+    ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
+  };
+  return contree.importImage(request, cli.signal);
+}
+
+/** `docker://docker.io/library/python:3.11-slim` is known as `python:3.11-slim`; null when that is no tag. */
+export function usualTag(reference: string): string | null {
+  const bare = reference.replace(/^\w+:\/\//u, '').replace(/@sha256:.*$/u, '');
+  const name = bare.replace(/^(?:docker\.io|index\.docker\.io)\//u, '').replace(/^library\//u, '');
+  const withoutHost =
+    /^[^/]*[.:][^/]*\//u.test(name) || name.startsWith('localhost/') ? name.replace(/^[^/]*\//u, '') : name;
+  const tag = withoutHost.toLowerCase();
+  return isTag(tag) ? tag : null;
+}
+
+interface ArchiveStart {
+  readonly archive: LocalArchive;
+  readonly options: Options;
+  readonly progress: ProgressLine;
+}
+
+async function startArchive(cli: Cli, contree: ConTree, start: ArchiveStart): Promise<{ uuid: string }> {
+  const { archive, options, progress } = start;
+  const { tag, reference, timeout } = options;
+  const { uuid: file } = await contree.uploadFile(counted(archive, progress), cli.signal);
+  const request = {
+    file,
+    name: archive.name,
+    tag: tag || null,
+    ...(reference !== undefined && { reference }),
+    ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
+  };
+  return contree.importArchive(request, cli.signal);
+}
+
+async function* counted({ bytes, open }: LocalArchive, progress: ProgressLine): AsyncGenerator<Uint8Array> {
+  let sent = 0;
+  for await (const chunk of open()) {
+    yield chunk;
+    sent += chunk.byteLength;
+    progress.show(`uploading ${formatBytes(sent)} of ${formatBytes(bytes)}`, sent, bytes);
+  }
+}
+
+/** Shows the lines in which an import tells how far it is. Ctrl-C cancels it. */
+async function followImport(
+  cli: Cli,
+  contree: ConTree,
+  uuid: string,
+  progress: ProgressLine,
+): Promise<OperationResponse> {
+  cli.onInterrupt(() => void contree.cancelOperation(uuid).catch(() => undefined));
+  progress.show('importing');
+  for await (const event of contree.events(uuid, { follow: true }, cli.signal)) {
+    if (event.type !== 'stdout') continue;
+    const line = streamBytes(event.data).toString().trim().split('\n').at(-1) ?? '';
+    const [, done, total] = /([\d.]+) of ([\d.]+) MB/u.exec(line) ?? [];
+    progress.show(line, numberIn(done), numberIn(total));
+  }
+  return contree.getOperation(uuid, cli.signal);
+}
+
+function numberIn(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Number(text);
+}

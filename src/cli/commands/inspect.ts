@@ -1,0 +1,147 @@
+import type { GrepQuery } from '../../contract/inspect.ts';
+import { formatListing } from '../../contract/listing.ts';
+import { imagePath, imageReference } from '../cli.ts';
+import type { Register } from '../command.ts';
+import { wholeNumber } from '../pages.ts';
+import { visible } from '../text.ts';
+
+export const ls: Register = (program, run) => {
+  program
+    .command('ls')
+    .summary('list a directory of an image')
+    .description('List a directory of an image, without starting anything.')
+    .argument('<image>', 'tag or UUID, or IMAGE:/PATH')
+    .argument('[path]')
+    .option('-l, --long', 'with mode, owner, size and time')
+    .action(
+      run(async (cli, { long }: { long?: boolean }, [image, path]: [string, string?]) => {
+        const at = imagePath(image, path);
+        const { files } = await (await cli.contree()).listDirectory(at.image, at.path, cli.signal);
+        await cli.print(files, () => {
+          if (long) return formatListing(files, (name) => cli.name(name));
+          return files.map((file) => `${cli.name(file.path)}${file.is_dir ? '/' : ''}\n`).join('');
+        });
+      }),
+    );
+};
+
+export const cat: Register = (program, run) => {
+  program
+    .command('cat')
+    .summary('print files of an image')
+    .description('Print files of an image, byte by byte.')
+    .argument('<image>', 'tag or UUID, or IMAGE:/PATH')
+    .argument('[path...]')
+    .action(
+      run(async (cli, _options, [image, paths]: [string, readonly string[]]) => {
+        const contree = await cli.contree();
+        const files = paths.length === 0 ? [imagePath(image, undefined)] : paths.map((path) => imagePath(image, path));
+        for (const file of files) {
+          const { body } = await contree.openFile(file.image, file.path, {}, cli.signal);
+          for await (const chunk of body) await cli.write(chunk);
+        }
+      }),
+    );
+};
+
+interface GrepOptions {
+  readonly ignoreCase?: boolean;
+  readonly smartCase?: boolean;
+  readonly glob?: readonly string[];
+  readonly maxCount?: string;
+  readonly before?: string;
+  readonly after?: string;
+  readonly context?: string;
+}
+
+/** No match is an answer, told by the exit code as grep has it. */
+const NO_MATCH = 1;
+
+export const grep: Register = (program, run) => {
+  program
+    .command('grep')
+    .summary('search the files of an image')
+    .description('Search the files of an image for a regular expression, without starting anything.')
+    .argument('<pattern>')
+    .argument('<image>', 'tag or UUID')
+    .argument('[path...]', 'default: the whole image')
+    .option('-i, --ignore-case')
+    .option('-S, --smart-case', 'ignore case unless the pattern has capitals')
+    .option('-g, --glob <GLOB...>', 'only files that match; ! negates')
+    .option('-m, --max-count <COUNT>', 'matches per file')
+    .option('-B, --before <LINES>', 'lines of context before a match')
+    .option('-A, --after <LINES>', 'lines of context after a match')
+    .option('-C, --context <LINES>', 'lines of context around a match')
+    .action(
+      run(async (cli, options: GrepOptions, [pattern, image, paths]: [string, string, readonly string[]]) => {
+        const query = grepQuery(pattern, paths, options);
+        const found = await (await cli.contree()).grep(imageReference(image), query, cli.signal);
+        await cli.print(found, () => {
+          const lines = found.matches.map(({ path, line_number, line_text, type }) => {
+            const mark = type === 'match' ? ':' : '-';
+            const text = line_text.replace(/\r?\n$/u, '');
+            return `${cli.name(path)}${mark}${line_number}${mark}${cli.host.stdout.isTTY ? visible(text) : text}\n`;
+          });
+          return lines.join('');
+        });
+        if (found.truncated) cli.note('the search was cut short; name paths or globs to narrow it');
+        return found.matches.length === 0 ? NO_MATCH : 0;
+      }),
+    );
+};
+
+function grepQuery(pattern: string, paths: readonly string[], options: GrepOptions): GrepQuery {
+  const { ignoreCase, smartCase, glob, maxCount, context } = options;
+  const before = options.before ?? context;
+  const after = options.after ?? context;
+  return {
+    patterns: [pattern],
+    ...(paths.length > 0 && { paths }),
+    ...(glob && { globs: glob }),
+    ...(maxCount !== undefined && { maxCount: wholeNumber(maxCount, '--max-count') }),
+    ...(before !== undefined && { before: wholeNumber(before, '--before', 0) }),
+    ...(after !== undefined && { after: wholeNumber(after, '--after', 0) }),
+    ...(ignoreCase && { case: 'insensitive' as const }),
+    ...(smartCase && { case: 'smart' as const }),
+  };
+}
+
+const CHANGES = { added: 'A', removed: 'D', modified: 'M', metadata: 'm' } as const;
+
+export const diff: Register = (program, run) => {
+  program
+    .command('diff')
+    .summary('what changed between two images')
+    .description('Show what changed from one image to another: A added, D removed, M content, m mode or owner.')
+    .argument('<from>', 'tag or UUID')
+    .argument('<to>', 'tag or UUID')
+    .argument('[path]', 'only below this path')
+    .option('-p, --patch', 'with the changed lines of small text files')
+    .action(
+      run(async (cli, { patch }: { patch?: boolean }, [from, to, path]: [string, string, string?]) => {
+        const query = { ...(path !== undefined && { path }), ...(patch && { patch }) };
+        const contree = await cli.contree();
+        const result = await contree.diff(imageReference(from), imageReference(to), query, cli.signal);
+        await cli.print(result, () =>
+          result.entries
+            .map(
+              (entry) =>
+                `${CHANGES[entry.change]} ${cli.name(entry.path)}\n${shownPatch(entry.patch, cli.host.stdout.isTTY)}`,
+            )
+            .join(''),
+        );
+        if (result.truncated) cli.note('there are more changes than shown; name a path to narrow it');
+      }),
+    );
+};
+
+/** Lines stay lines; what else could steer a terminal does not. */
+function shownPatch(patch: string | undefined, terminal: boolean | undefined): string {
+  if (patch === undefined) return '';
+  const text = patch.endsWith('\n') ? patch : `${patch}\n`;
+  if (!terminal) return text;
+  return text
+    .split('\n')
+    .map((line) => visible(line).replaceAll('\\t', '\t'))
+    .join('\n');
+}

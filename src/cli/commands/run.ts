@@ -1,0 +1,187 @@
+import { fault } from '../../contract/errors.ts';
+import type { InstanceSpawnRequest } from '../../contract/run.ts';
+import { imageReference, type Cli } from '../cli.ts';
+import type { Register } from '../command.ts';
+import { Attached } from '../attached.ts';
+import { injectedFiles } from '../injected-files.ts';
+import { operationFault } from '../outcome.ts';
+import { wholeNumber } from '../pages.ts';
+import { stdinOf, type GuestInput } from '../guest-input.ts';
+import { parseBytes } from '../text.ts';
+
+export interface RunOptions {
+  readonly shell?: boolean;
+  readonly disposable?: boolean;
+  readonly keep?: boolean;
+  readonly tag?: string;
+  readonly detach?: boolean;
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
+  readonly env?: readonly string[];
+  readonly preserveEnv?: boolean;
+  readonly workdir?: string;
+  readonly user?: string;
+  readonly hostname?: string;
+  readonly timeout?: string;
+  readonly network?: string;
+  readonly allow?: readonly string[];
+  readonly file?: readonly string[];
+  readonly state?: readonly string[];
+  readonly cpus?: string;
+  readonly memory?: string;
+  readonly disk?: string;
+}
+
+const collect = (value: string, earlier: readonly string[] = []): readonly string[] => [...earlier, value];
+
+export const run: Register = (program, runner, { separated }) => {
+  const command = program
+    .command('run')
+    .summary('run a command in a fresh microVM of an image')
+    .description(
+      'Run a command in a fresh microVM of an image. What it changes becomes a new image, unless --disposable.\n' +
+        'One argument with spaces is a shell line; several are a program and its arguments. Options may stand on\n' +
+        'both sides of the image when the command follows "--". The exit code is the command’s (124: timed out).',
+    )
+    .usage('[options] <image> [--] <command> [args...]')
+    .argument('<image>', 'tag or UUID')
+    .argument('[command...]')
+    .option('-s, --shell', 'the command is a shell line')
+    .option('-D, --disposable', 'discard what the command changes')
+    .option('-k, --keep', 'make an image of what it changes (default)')
+    .option('--tag <TAG>', 'name of the new image')
+    .option('-d, --detach', 'print the operation and return; "contree show" and "contree wait" find it')
+    .option('-i, --interactive', 'keep standard input open even from a terminal')
+    .option('-t, --tty', 'give the command a terminal; with -i for a shell')
+    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone takes its value from here', collect)
+    .option('--preserve-env', 'keep the variables in the new image')
+    .option('-w, --workdir <DIR>', 'where the command starts; made when missing')
+    .option('-u, --user <UID[:GID]>', 'as whom it runs', '0')
+    .option('--hostname <NAME>', 'name of the machine it sees')
+    .option('--timeout <SECONDS>', 'end it after this long (default: 60)')
+    .option('--network <MODE>', 'none, public or allowlist')
+    .option('--allow <HOST>', 'what --network allowlist may reach: domain, address or block', collect)
+    .option('-f, --file <LOCAL:PATH[:MODE]>', 'put a local file into the image first', collect)
+    .option('--state <ID>', 'put a directory state into the image first (see rsync)', collect)
+    .option('--cpus <COUNT>', 'virtual processors')
+    .option('--memory <SIZE>', 'memory, for example 2G')
+    .option('--disk <SIZE>', 'how much it may write, for example 10G');
+  // Behind the image everything is the command's, dashes and all, unless "--" says where the command begins.
+  command.passThroughOptions(!separated);
+  command.action(
+    runner(async (cli, options: RunOptions, [image, words]: [string, readonly string[]]) => {
+      const input = stdinOf(cli.host.stdin, options);
+      const request = await spawnRequest(cli, image, words, { options, input });
+      const contree = await cli.contree();
+      const { uuid } = await contree.spawn(request, cli.signal);
+      if (options.detach) return cli.print({ operation: uuid }, `${uuid}\n`);
+      await using attached = new Attached(cli, contree, uuid, { input, tty: request.tty !== undefined });
+      const { exitCode, image: result } = await attached.follow();
+      if (exitCode === undefined) {
+        const operation = await contree.getOperation(uuid, cli.signal);
+        if (attached.interrupted) return attached.interruptCode;
+        throw operationFault(operation);
+      }
+      if (result && options.tag !== undefined) await contree.setTag(result, options.tag, cli.signal);
+      if (cli.json) await cli.print(await contree.getOperation(uuid, cli.signal), '');
+      else if (result && !options.disposable) cli.note(`image ${result}${options.tag ? ` tagged ${options.tag}` : ''}`);
+      return attached.interrupted ? attached.interruptCode : exitCode;
+    }),
+  );
+};
+
+interface Given {
+  readonly options: RunOptions;
+  readonly input: GuestInput;
+}
+
+async function spawnRequest(
+  cli: Cli,
+  image: string,
+  words: readonly string[],
+  { options, input }: Given,
+): Promise<InstanceSpawnRequest> {
+  if (options.disposable && (options.keep || options.tag !== undefined)) {
+    throw fault('ARGUMENT_INVALID', { reason: '--disposable keeps no image; leave out --keep and --tag' });
+  }
+  const { columns = 80, rows = 24 } = cli.host.stdout;
+  const { workdir: cwd, hostname, timeout, state, file } = options;
+  return {
+    image: imageReference(image),
+    ...commandOf(words, options),
+    ...identity(options.user ?? '0'),
+    disposable: options.disposable ?? false,
+    env: environment(options.env ?? [], cli.host.env),
+    ...(options.preserveEnv && { preserve_env: true }),
+    ...(cwd !== undefined && { cwd }),
+    ...(hostname !== undefined && { hostname }),
+    ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
+    ...resources(options),
+    ...networking(options),
+    ...(state && { directory_states: [...state] }),
+    ...(file && { files: await injectedFiles(cli, file) }),
+    ...(input.kind !== 'none' && { stdin: input.first }),
+    ...(options.tty && { tty: { columns, rows } }),
+  };
+}
+
+/** Characters that only mean something to a shell. */
+const SHELL_CHARACTERS = /[\s|&;<>()$`"'*?{}~#!\\]/u;
+
+/** One word that a shell would have to read is a shell line; several words are a program and its arguments. */
+export function commandOf(
+  words: readonly string[],
+  { shell, tty }: Pick<RunOptions, 'shell' | 'tty'>,
+): Pick<InstanceSpawnRequest, 'command' | 'args' | 'shell'> {
+  const [program, ...args] = words;
+  if (program === undefined) {
+    if (tty) return { command: '/bin/sh' };
+    throw fault('ARGUMENT_INVALID', { reason: 'a command is needed after the image' });
+  }
+  if (shell || (args.length === 0 && SHELL_CHARACTERS.test(program))) return { command: words.join(' '), shell: true };
+  return { command: program, args };
+}
+
+function environment(
+  settings: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Record<string, string | null> {
+  const entries = settings.map((setting): [string, string | null] => {
+    const split = setting.indexOf('=');
+    if (split > 0) return [setting.slice(0, split), setting.slice(split + 1)];
+    if (split === 0 || setting === '') throw fault('ARGUMENT_INVALID', { reason: '--env takes NAME=VALUE or NAME' });
+    return [setting, env[setting] ?? null];
+  });
+  return Object.fromEntries(entries);
+}
+
+function identity(user: string): { uid: number; gid: number } {
+  const [, uid, gid] = /^(\d+)(?::(\d+))?$/u.exec(user) ?? [];
+  if (uid === undefined) throw fault('ARGUMENT_INVALID', { reason: '--user takes a number, or two as UID:GID' });
+  return { uid: Number(uid), gid: Number(gid ?? uid) };
+}
+
+function networking({ network, allow }: RunOptions): Pick<InstanceSpawnRequest, 'networking'> {
+  const mode = network ?? (allow ? 'allowlist' : undefined);
+  if (mode === undefined) return {};
+  if (mode !== 'none' && mode !== 'public' && mode !== 'allowlist') {
+    throw fault('ARGUMENT_INVALID', { reason: '--network takes none, public or allowlist' });
+  }
+  return { networking: { enabled: mode !== 'none', mode, ...(allow && { allow: [...allow] }) } };
+}
+
+function resources({ cpus, memory, disk }: RunOptions): Pick<InstanceSpawnRequest, 'resources_limits'> {
+  if (cpus === undefined && memory === undefined && disk === undefined) return {};
+  const size = (text: string, name: string): number => {
+    const bytes = parseBytes(text);
+    if (bytes === undefined) throw fault('ARGUMENT_INVALID', { reason: `${name} takes a size such as 2G or 512M` });
+    return bytes;
+  };
+  return {
+    resources_limits: {
+      ...(cpus !== undefined && { cpus: wholeNumber(cpus, '--cpus') }),
+      ...(memory !== undefined && { memory_mib: Math.floor(size(memory, '--memory') / 2 ** 20) }),
+      ...(disk !== undefined && { max_layer_bytes: size(disk, '--disk') }),
+    },
+  };
+}

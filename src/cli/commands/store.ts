@@ -1,0 +1,126 @@
+import { randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { rename, rm as removeFile } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { ERROR_CLASSES, fault } from '../../contract/errors.ts';
+import { imageReference } from '../cli.ts';
+import type { Register } from '../command.ts';
+import { wholeNumber } from '../pages.ts';
+import { formatBytes, parseBytes, table } from '../text.ts';
+
+interface GcOptions {
+  readonly olderThan?: string;
+  readonly maxSize?: string;
+  readonly dryRun?: boolean;
+}
+
+export const gc: Register = (program, run) => {
+  program
+    .command('gc')
+    .summary('free what nothing uses')
+    .description('Free what nothing uses, and say what still uses space.')
+    .option('--older-than <DAYS>', 'also uploads and event logs that were not used for so long')
+    .option('--max-size <SIZE>', 'also images without a tag, oldest first, until the store has this size')
+    .option('-n, --dry-run', 'only say what would be freed')
+    .action(
+      run(async (cli, options: GcOptions) => {
+        const maxBytes = options.maxSize === undefined ? undefined : parseBytes(options.maxSize);
+        if (options.maxSize !== undefined && maxBytes === undefined) {
+          throw fault('ARGUMENT_INVALID', { reason: '--max-size takes a size such as 20G' });
+        }
+        const { olderThan } = options;
+        const request = {
+          ...(olderThan !== undefined && { olderThanDays: wholeNumber(olderThan, '--older-than', 0) }),
+          ...(maxBytes !== undefined && { maxBytes }),
+          ...(options.dryRun && { dryRun: true }),
+        };
+        const report = await (await cli.contree()).gc(request, cli.signal);
+        await cli.print(report, () => {
+          const { images, layers, files, events, freed_bytes: bytes, usage } = report;
+          const what = `${images} images, ${layers} layers, ${files} files, ${events} events`;
+          const freed = `${options.dryRun ? 'would free' : 'freed'} ${formatBytes(bytes)}: ${what}\n`;
+          return (
+            freed +
+            table(
+              usage.map((entry) => [formatBytes(entry.bytes), cli.name(entry.what)]),
+              [0],
+            )
+          );
+        });
+      }),
+    );
+};
+
+const MARKS = { ok: '✔', warning: '!', failed: '✘' } as const;
+
+export const doctor: Register = (program, run) => {
+  program
+    .command('doctor')
+    .summary('what this host offers and lacks')
+    .description('Look at what runs need on this host, and say how to get what is missing.')
+    .option('--verify', 'also read the whole store and check every digest')
+    .action(
+      run(async (cli, options: { verify?: boolean }) => {
+        const report = await (await cli.contree()).doctor(options.verify ? { verify: true } : {}, cli.signal);
+        await cli.print(report, () => {
+          const lines = report.checks.flatMap(({ name, status, detail, remedy }) => [
+            `${MARKS[status]} ${name}: ${cli.name(detail)}\n`,
+            ...(remedy === undefined ? [] : [`    ${remedy}\n`]),
+          ]);
+          return `contree ${report.version}\n${lines.join('')}`;
+        });
+        return report.checks.some(({ status }) => status === 'failed') ? ERROR_CLASSES.unavailable.exit : 0;
+      }),
+    );
+};
+
+export const whoami: Register = (program, run) => {
+  program
+    .command('whoami')
+    .summary('permissions and limits')
+    .description('Show what the token may do and which limits hold.')
+    .action(
+      run(async (cli) => {
+        const me = await (await cli.contree()).whoami(cli.signal);
+        await cli.print(me, () => {
+          const may = Object.entries(me.permissions).filter(([, granted]) => granted);
+          const limits = Object.entries(me.limits).map(([name, value]) => [name, String(value)]);
+          return `may: ${may.map(([name]) => name).join(', ')}\n${table(limits)}`;
+        });
+      }),
+    );
+};
+
+export const exportImage: Register = (program, run) => {
+  program
+    .command('export')
+    .summary('write an image as an OCI layout')
+    .description('Write an image as an OCI layout in a tar, which any container tool reads.')
+    .argument('<image>', 'tag or UUID')
+    .option('-o, --output <FILE>', 'where to; default standard output')
+    .action(
+      run(async (cli, { output }: { output?: string }, [image]: [string]) => {
+        if (output === undefined && cli.host.stdout.isTTY) {
+          throw fault('ARGUMENT_INVALID', { reason: 'a tar does not belong on a terminal; give --output FILE' });
+        }
+        const body = await (await cli.contree()).exportImage(imageReference(image), cli.signal);
+        if (output === undefined) for await (const chunk of body) await cli.write(chunk);
+        else await writeWhole(output, body, cli.signal);
+      }),
+    );
+};
+
+/** A file that is whole or not there. */
+async function writeWhole(path: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  const temporary = `${path}.${randomUUID().slice(0, 8)}.part`;
+  try {
+    await pipeline(body, createWriteStream(temporary, { flags: 'wx' }), { signal });
+    await rename(temporary, path);
+  } catch (error) {
+    await removeFile(temporary, { force: true });
+    if (error instanceof Error && 'syscall' in error) {
+      throw fault('ARGUMENT_INVALID', { reason: `cannot write ${path}: ${error.message}` }, { cause: error });
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+import { fault } from '../../contract/errors.ts';
+import type { Register, Runner } from '../command.ts';
+import { formatAge, table } from '../text.ts';
+
+export const token: Register = (program, run) => {
+  const group = program
+    .command('token')
+    .summary('tokens for clients that come over TCP')
+    .description('Tokens for clients that come over TCP. Only their hashes are kept.');
+  create(group, run);
+  list(group, run);
+  revoke(group, run);
+};
+
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
+
+/** `90d`, `12h`: seconds. */
+function seconds(text: string): number {
+  const [, amount, unit = ''] = /^(\d{1,9})([smhdw])$/u.exec(text) ?? [];
+  if (amount === undefined) throw fault('ARGUMENT_INVALID', { reason: '--expires takes a time such as 90d or 12h' });
+  return Number(amount) * (UNIT_SECONDS[unit] ?? 1);
+}
+
+interface CreateOptions {
+  readonly name?: string;
+  readonly expires?: string;
+  readonly permission?: readonly string[];
+}
+
+function create(group: Command, run: Runner): void {
+  group
+    .command('create')
+    .description('Make a token and print it. It is shown this once.')
+    .option('-n, --name <NAME>', 'who or what it is for')
+    .option('-e, --expires <TIME>', 'for how long it is good, for example 90d; default for ever')
+    .option(
+      '-p, --permission <NAME...>',
+      'what it allows: list, spawn, spawn_disposable, import, cancel, set_image_tag, upload, delete, admin; default all but admin',
+    )
+    .action(
+      run(async (cli, { name, expires, permission }: CreateOptions) => {
+        const request = {
+          ...(name !== undefined && { name }),
+          ...(expires !== undefined && { expires_in: seconds(expires) }),
+          ...(permission && { permissions: permission }),
+        };
+        const made = await (await cli.connect()).admin.createToken(request, cli.signal);
+        await cli.print(made, `${made.token}\n`);
+      }),
+    );
+}
+
+function list(group: Command, run: Runner): void {
+  group
+    .command('list')
+    .description('List the tokens, without their secrets.')
+    .action(
+      run(async (cli) => {
+        const tokens = await (await cli.connect()).admin.listTokens(cli.signal);
+        await cli.print(tokens, () => {
+          const rows = tokens.map((one) => [
+            one.uuid,
+            cli.name(one.name) || '-',
+            formatAge(one.created_at),
+            one.expires_at === null ? 'never' : new Date(one.expires_at * 1000).toISOString().slice(0, 16),
+            one.permissions.join(' '),
+          ]);
+          return table([['TOKEN', 'NAME', 'CREATED', 'EXPIRES', 'PERMISSIONS'], ...rows]);
+        });
+      }),
+    );
+}
+
+function revoke(group: Command, run: Runner): void {
+  group
+    .command('revoke')
+    .description('Revoke tokens; they are refused from now on.')
+    .argument('<token...>', 'UUIDs from "contree token list"')
+    .action(
+      run(async (cli, _options, [uuids]: [readonly string[]]) => {
+        const { admin } = await cli.connect();
+        for (const uuid of uuids) await admin.revokeToken(uuid, cli.signal);
+        await cli.print({ revoked: uuids }, '');
+      }),
+    );
+}

@@ -1,0 +1,30 @@
+import { isFault, type ContreeError } from '../contract/errors.ts';
+import type { CliHost } from './host.ts';
+import { visible } from './text.ts';
+
+export const EXIT = { usage: 2, interrupted: 130, terminated: 143, bug: 70 } as const;
+
+/** Says what went wrong, in one shape: message and hint for people, the report with `--json`. Returns the exit code. */
+export function tellFailure(host: CliHost, error: unknown, json: boolean): number {
+  if (isInterrupt(error)) return EXIT.interrupted;
+  const fault = faultIn(error);
+  if (fault === undefined) {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    host.stderr.write(`error: this is a bug in contree\n${text}\n`);
+    return EXIT.bug;
+  }
+  if (json) host.stdout.write(`${JSON.stringify({ error: fault.toJSON() })}\n`);
+  else host.stderr.write(`error: ${visible(fault.message)}\n${fault.hint}\n`);
+  return fault.exitCode;
+}
+
+export function isInterrupt(error: unknown): boolean {
+  return error instanceof Error && error.message === 'interrupted';
+}
+
+/** Cleaning up after a fault may fail too; the fault is what the user needs to hear. */
+function faultIn(error: unknown): ContreeError | undefined {
+  if (isFault(error)) return error;
+  if (error instanceof SuppressedError) return faultIn(error.suppressed) ?? faultIn(error.error);
+  return undefined;
+}

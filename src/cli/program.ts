@@ -1,0 +1,72 @@
+import { Command, CommanderError } from 'commander';
+import type { SettingGroup } from '../config/index.ts';
+import { addSettings, runner, type Register } from './command.ts';
+import { auth } from './commands/auth.ts';
+import { engine, serve } from './commands/engine.ts';
+import { images } from './commands/images.ts';
+import { importImage } from './commands/import.ts';
+import { cat, diff, grep, ls } from './commands/inspect.ts';
+import { cancel, ops, show, wait } from './commands/operations.ts';
+import { run } from './commands/run.ts';
+import { doctor, exportImage, gc, whoami } from './commands/store.ts';
+import { rm, tag } from './commands/tags.ts';
+import { token } from './commands/token.ts';
+import { tree } from './commands/tree.ts';
+import { upload } from './commands/upload.ts';
+import { EXIT, tellFailure } from './failure.ts';
+import type { CliHost } from './host.ts';
+
+/** Commands in the order of the help, by what they are for. */
+const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
+  ['Images:', [importImage, images, tag, tree, rm, exportImage]],
+  ['Runs:', [run, ops, show, wait, cancel]],
+  ['Looking into images (no run needed):', [ls, cat, grep, diff]],
+  ['Files:', [upload]],
+  ['This installation:', [doctor, gc, engine, serve, token, auth, whoami]],
+];
+
+/** Runs one command line (without program names) and returns its exit code. Writes to the host's streams only. */
+export async function runCli(host: CliHost, argv: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const program = buildProgram(host, argv, (code) => (exitCode = code));
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    // Help and version are exceptions to commander, and no failures.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
+    return tellFailure(host, error, argv.includes('--json'));
+  }
+}
+
+function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode: number) => void): Command {
+  const program = new Command('contree')
+    .description('Run commands as root in microVMs of your own; every run can become an image.')
+    .version(host.version, '-V, --version')
+    .helpCommand(false)
+    .showHelpAfterError('Run "contree --help" or "contree <command> --help" for how it is used.')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void host.stdout.write(text),
+      writeErr: (text) => void host.stderr.write(text),
+      getOutHelpWidth: () => host.stdout.columns ?? 100,
+      getErrHelpWidth: () => host.stderr.columns ?? 100,
+    });
+  program.enablePositionalOptions();
+  addSettings(program, ['general', 'server']);
+  program.addHelpText('after', '\nSettings of the engine and of the HTTP server: contree serve --help');
+  for (const [group, registers] of COMMANDS) {
+    program.commandsGroup(group);
+    for (const register of registers) register(program, runner(host, finish), { separated: argv.includes('--') });
+  }
+  for (const command of program.commands) finishCommand(command);
+  return program;
+}
+
+/** Commands that are about settings which others only pass on. */
+const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serve: ['engine', 'http'] };
+
+function finishCommand(command: Command): void {
+  addSettings(command.helpCommand(false), SHOWN_SETTINGS[command.name()] ?? []);
+  for (const child of command.commands) finishCommand(child);
+}

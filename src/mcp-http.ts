@@ -1,0 +1,63 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { engineFiles, type Settings } from './config/index.ts';
+import { fault } from './contract/errors.ts';
+import { Activity } from './http/activity.ts';
+import { createApp, type Mount } from './http/app.ts';
+import { ANYONE, type Authentication, type TokenVerifier } from './http/auth.ts';
+import { isLoopback } from './http/guard.ts';
+import { listen } from './http/listen.ts';
+import { openLog } from './http/log.ts';
+import { folderMount } from './http/static.ts';
+import { FileTokenStore } from './http/tokens.ts';
+import type { McpHost } from './main.ts';
+import { connectMcp, mcpOptions } from './mcp-main.ts';
+import { createMcpHttp } from './mcp/index.ts';
+
+/**
+ * `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is asked for
+ * unless one was given for this server; anywhere else one always is.
+ */
+export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
+  const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
+  await using contree = await connectMcp(host, settings);
+  await using mcp = createMcpHttp(async () => contree, { ...(await mcpOptions(host, settings)), allowedHosts: names });
+  const mounts: Mount[] = [{ path: '/mcp', open: false, fetch: mcp.fetch }];
+  const page = await folderMount(host.consoleDir);
+  if (page !== undefined) mounts.push(page);
+  const loopback = isLoopback(httpListen);
+  const activity = new Activity();
+  const app = createApp({
+    contree,
+    version: host.version,
+    log: openLog(settings.logLevel, 2),
+    authentication: authenticationOf(settings, loopback, host.env),
+    origin: { names, anyHost: !loopback && names.length === 0 },
+    mounts,
+    activity,
+    closing: signal,
+  });
+  const tls = cert === '' ? {} : { tls: { cert, key } };
+  await using listener = await listen(app, { kind: 'tcp', host: httpListen, port: httpPort, ...tls }, activity);
+  host.stderr.write(`MCP at ${listener.address}/mcp, API at ${listener.address}/v1\n`);
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+}
+
+function authenticationOf(settings: Settings, loopback: boolean, env: McpHost['env']): Authentication {
+  const { token, url, dataDir } = settings;
+  // With --url the token is ours for the server there; on loopback it says nothing about who may come here.
+  if (loopback && (token === '' || url !== '')) return { kind: 'fixed', principal: ANYONE };
+  if (token === '' && url !== '') {
+    throw fault('CONFIG_INVALID', { setting: '--token', reason: 'a server that others reach needs one' });
+  }
+  const kept = new FileTokenStore(engineFiles(dataDir, env).tokens);
+  return {
+    kind: 'token',
+    verifier: token === '' ? kept : { verify: async (given) => own(token, given) ?? kept.verify(given) },
+  };
+}
+
+/** The one token that was given on the command line or in the environment. */
+function own(token: string, given: string): Awaited<ReturnType<TokenVerifier['verify']>> {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(token), digest(given)) ? ANYONE : undefined;
+}
