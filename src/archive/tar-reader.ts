@@ -45,7 +45,8 @@ const NO_RECORDS: PaxRecords = new Map();
 
 /**
  * Reads a tar stream member by member: ustar, PAX (global and local), GNU long names and base-256 numbers. Names and
- * xattrs are bytes. The archive must be complete: an end mark, and only zeros behind it. Sparse members are refused.
+ * xattrs are bytes. Every member must be complete; behind the end mark are only zeros. The mark itself may be missing, as
+ * GNU tar and Go's archive/tar have it: some writers of layers leave it out. Sparse members are refused.
  *
  * The stream is hostile; all that is not well-formed is LAYER_MALFORMED, and every header is bounded before it is read.
  */
@@ -61,7 +62,7 @@ export class TarReader {
     this.#source = new ByteSource(stream, 'tar');
   }
 
-  /** The next member, or undefined after the end mark. Skips what was not read of the one before. */
+  /** The next member, or undefined after the last one. Skips what was not read of the one before. */
   async next(): Promise<TarEntry | undefined> {
     if (this.#ended) return undefined;
     await this.#skip();
@@ -93,8 +94,7 @@ export class TarReader {
 
   async #header(): Promise<TarHeader | undefined> {
     const block = this.#source.takeNow(TAR_BLOCK_BYTES) ?? (await this.#source.take(TAR_BLOCK_BYTES));
-    if (block === undefined) throw malformed('the archive ends without an end mark');
-    const header = parseHeader(block);
+    const header = block && parseHeader(block);
     if (header !== undefined) return header;
     this.#ended = true;
     for (let rest = await this.#source.takeSome(); rest !== undefined; rest = await this.#source.takeSome()) {

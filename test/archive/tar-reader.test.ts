@@ -240,12 +240,27 @@ test('global records that would move or rename every entry are refused', async (
   }
 });
 
-test('an archive that is cut off anywhere is refused', async () => {
+test('an archive that is cut off inside a member or the end mark is refused', async () => {
   const tar = tarOf([{ path: 'a', content: 'x'.repeat(600), pax: { uid: '1' } }]);
-  for (let length = 0; length < tar.length - 1024 + 512; length += 100) {
+  const complete = tar.length - 1024;
+  for (let length = 100; length < tar.length - 512; length += 100) {
+    if (length === complete) continue;
     await assert.rejects(readBytes(tar.subarray(0, length)), { code: 'LAYER_MALFORMED' }, `${length} bytes`);
   }
-  assert.equal((await readBytes(tar.subarray(0, tar.length - 512))).length, 1, 'one zero block ends an archive');
+  await assert.rejects(readBytes(tar.subarray(0, complete - 1)), { code: 'LAYER_MALFORMED' }, 'padding is missing');
+});
+
+test('the end mark may be short or missing behind a complete member', async () => {
+  const tar = tarOf([{ path: 'a', content: 'x'.repeat(600), pax: { uid: '1' } }, { path: 'b' }]);
+  for (const missing of [512, 1024]) {
+    const members = await readBytes(tar.subarray(0, tar.length - missing));
+    assert.deepEqual(
+      members.map(({ path }) => path),
+      ['a', 'b'],
+      `${missing} bytes`,
+    );
+  }
+  assert.deepEqual(await readBytes(Buffer.alloc(0)), [], 'no members at all');
 });
 
 test('data behind the end mark is refused, zeros are not', async () => {
