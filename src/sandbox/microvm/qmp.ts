@@ -29,6 +29,7 @@ export class Qmp {
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => this.#receive(text));
     stream.on('error', () => {});
+    stream.once('end', () => stream.destroy());
     stream.once('close', () => {
       resolve();
       this.#end();
