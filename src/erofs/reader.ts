@@ -140,9 +140,9 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
-  /** Bytes of the layer file as they lie there, for who reads the contents of many files at once. */
-  async readRaw(position: number, length: number): Promise<Buffer> {
-    return this.#pread(position, length);
+  /** Fills `bytes` from the layer file as it lies there, for who reads the contents of many files at once. */
+  async readRaw(position: number, bytes: Buffer): Promise<void> {
+    await this.#fill(bytes, position);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -214,13 +214,17 @@ export class LayerReader implements AsyncDisposable {
   async #pread(position: number, length: number): Promise<Buffer> {
     if (position < 0 || position + length > this.#bytes) throw damaged('a position outside the file');
     const bytes = Buffer.allocUnsafeSlow(length);
+    await this.#fill(bytes, position);
+    return bytes;
+  }
+
+  async #fill(bytes: Buffer, position: number): Promise<void> {
     let done = 0;
-    while (done < length) {
-      const { bytesRead } = await this.#file.read(bytes, done, length - done, position + done);
+    while (done < bytes.length) {
+      const { bytesRead } = await this.#file.read(bytes, done, bytes.length - done, position + done);
       if (bytesRead === 0) throw damaged('the file ends too early');
       done += bytesRead;
     }
-    return bytes;
   }
 }
 

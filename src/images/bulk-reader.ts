@@ -6,11 +6,13 @@ import { defined } from '../std/assert.ts';
 /** Files up to this size are read together with others; of a larger one only this much is. */
 export const HEAD_BYTES: number = 1024 * 1024;
 /** A batch ends with the file that brings it to one of these. */
-const BATCH_FILES = 512;
-const BATCH_BYTES = 8 * 1024 * 1024;
+const BATCH_FILES = 256;
+const BATCH_BYTES = 1024 * 1024;
 /** Reading over a gap of this size is cheaper than reading twice. */
 const GAP_BYTES = 64 * 1024;
-const RANGE_BYTES_MAX = 4 * 1024 * 1024;
+const RANGE_BYTES_MAX = 1024 * 1024;
+/** Holds the ranges of most batches; those that jump about in their layer get memory of their own. */
+const ARENA_BYTES = 3 * 1024 * 1024;
 
 /** A file on its way and, in the end, the beginning of its content. */
 export interface HeadedFile<Target extends { readonly node: TreeNode }> {
@@ -27,7 +29,8 @@ interface Place {
 }
 
 interface Range extends Place {
-  readonly bytes: Promise<Buffer>;
+  readonly bytes: Buffer;
+  readonly filled: Promise<void>;
 }
 
 /**
@@ -39,9 +42,12 @@ export async function* readHeads<Target extends { readonly node: TreeNode }>(
   targets: AsyncIterable<Target>,
 ): AsyncGenerator<HeadedFile<Target>> {
   const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES);
+  // One is searched while the other is being filled.
+  let [arena, spare] = [Buffer.allocUnsafeSlow(ARENA_BYTES), Buffer.allocUnsafeSlow(ARENA_BYTES)];
   let current: Batch<Target> | undefined;
   for await (const files of batches(targets)) {
-    const next = new Batch(files);
+    const next = new Batch(files, arena);
+    [arena, spare] = [spare, arena];
     if (current) yield* current.heads(tree, scratch);
     current = next;
   }
@@ -69,9 +75,10 @@ class Batch<Target extends { readonly node: TreeNode }> {
   readonly #targets: readonly Target[];
   readonly #ranges: readonly Range[];
 
-  constructor(targets: readonly Target[]) {
+  constructor(targets: readonly Target[], arena: Buffer) {
     this.#targets = targets;
-    this.#ranges = readRanges(targets.map(({ node }) => placeOf(node)).filter((place) => place !== undefined));
+    const places = targets.map(({ node }) => placeOf(node)).filter((place) => place !== undefined);
+    this.#ranges = readRanges(places, arena);
   }
 
   async *heads(tree: Tree, scratch: Buffer): AsyncGenerator<HeadedFile<Target>> {
@@ -88,8 +95,9 @@ class Batch<Target extends { readonly node: TreeNode }> {
     const range = this.#ranges.find(
       ({ reader, start, end }) => reader === place.reader && start <= place.start && place.end <= end,
     );
-    const { start, bytes } = defined(range, 'every place is in a range');
-    return (await bytes).copy(scratch, 0, place.start - start, place.end - start);
+    const { start, bytes, filled } = defined(range, 'every place is in a range');
+    await filled;
+    return bytes.copy(scratch, 0, place.start - start, place.end - start);
   }
 }
 
@@ -101,8 +109,8 @@ function placeOf({ size, sources }: TreeNode): Place | undefined {
   return length === 0 ? undefined : { reader, start, end: start + length };
 }
 
-/** Joins places that lie near each other and begins to read. */
-function readRanges(places: readonly Place[]): Range[] {
+/** Joins places that lie near each other and begins to read them into the arena. */
+function readRanges(places: readonly Place[], arena: Buffer): Range[] {
   const ordered = places.toSorted((a, b) => a.reader.id - b.reader.id || a.start - b.start);
   const joined: { reader: LayerReader; start: number; end: number }[] = [];
   for (const { reader, start, end } of ordered) {
@@ -111,10 +119,14 @@ function readRanges(places: readonly Place[]): Range[] {
     if (last && near) last.end = Math.max(last.end, end);
     else joined.push({ reader, start, end });
   }
+  let used = 0;
   return joined.map(({ reader, start, end }) => {
-    const bytes = reader.readRaw(start, end - start);
+    const length = end - start;
+    const bytes = used + length <= arena.length ? arena.subarray(used, used + length) : Buffer.allocUnsafeSlow(length);
+    used += length;
+    const filled = reader.readRaw(start, bytes);
     // Whoever copies from it hears of a failure; until then it must not count as unheard.
-    bytes.catch(() => {});
-    return { reader, start, end, bytes };
+    filled.catch(() => {});
+    return { reader, start, end, bytes, filled };
   });
 }
