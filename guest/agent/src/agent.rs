@@ -3,7 +3,7 @@
 use crate::boot::Machine;
 use crate::changes;
 use crate::channel::Channel;
-use crate::message::{self, flag, kind, Command, Ending, FaultCode, Request, STDIN_WINDOW};
+use crate::message::{self, flag, kind, Command, Ending, FaultCode, Request};
 use crate::network;
 use crate::oom;
 use crate::process::{self, Output, Process, Stdin};
@@ -159,7 +159,11 @@ impl Agent {
         match request {
             Request::Setup(setup) => return self.set_up(&setup),
             Request::StartPart(part) => self.partial.extend_from_slice(&part),
-            Request::Start(command) => return self.start(id, &command),
+            Request::Start(last) => {
+                self.partial.extend_from_slice(&last);
+                let command = message::decode_command(&std::mem::take(&mut self.partial))?;
+                return self.start(id, &command);
+            }
             Request::Changes => self.send_changes(),
             Request::Count => {
                 let counters = network::counters().unwrap_or_default();
@@ -205,11 +209,11 @@ impl Agent {
         if self.ready.is_none() {
             return Err(Malformed("START before SETUP"));
         }
-        if id == 0 || self.find(id).is_some() {
+        if id == 0 || self.processes.iter().any(|process| process.id == id) {
             return Err(Malformed("START with a number that is in use"));
         }
         let namespaces = &self.machine.namespaces;
-        match process::spawn(id, command, &namespaces.pidfd, namespaces.init) {
+        match process::spawn(id, command, &namespaces.pidfd, &namespaces.terminals) {
             Err(error) => self.refuse(id, &format!("cannot start a process: {error}\n"), 126),
             Ok(spawned) => {
                 self.channel.frame(kind::STARTED, id).u32(spawned.visible_pid).finish();
@@ -237,12 +241,17 @@ impl Agent {
     }
 
     fn take_stdin(&mut self, id: u16, bytes: &[u8]) {
-        match self.find(id).and_then(|process| process.stdin.as_mut()).filter(|stdin| !stdin.closing) {
-            Some(stdin) if stdin.queue.len() + bytes.len() <= STDIN_WINDOW as usize => {
+        // A process that is no more is not spoken of: these bytes crossed its end on the way.
+        let process = match self.find(id) {
+            Some(process) => process,
+            None => return,
+        };
+        match process.stdin.as_mut().filter(|stdin| !stdin.closing) {
+            Some(stdin) => {
                 stdin.queue.extend(bytes);
                 self.feed(id);
             }
-            _ => self.credit_stdin(id, bytes.len()),
+            None => self.credit_stdin(id, bytes.len()),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::sys;
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::os::raw::c_int;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{symlink, PermissionsExt};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::thread::sleep;
@@ -14,22 +14,31 @@ use std::time::Duration;
 pub const DISK: &str = "/disk";
 pub const UPPER: &str = "/disk/upper";
 pub const WORK: &str = "/disk/work";
-/// Bottom of every overlay: the mount points that an image may lack.
-pub const SKELETON: &str = "/skeleton";
-/// What is moved into the image's root at setup: `dev`, `proc`, `sys`, already mounted.
-pub const STAGE: &str = "/stage";
 /// A folder for each mounted layer.
 pub const LAYERS: &str = "/layers";
 pub const LAYERS_MAX: usize = 64;
 
-/// What the later phases need of the booted machine.
+// These exist only in the user's mount namespace, before its root becomes the image's.
+
+/// Bottom of every overlay: the mount points that an image may lack.
+pub const SKELETON: &str = "/skeleton";
+/// What becomes part of the image's root at setup: `dev`, `proc`, `sys`, already mounted; files of `etc`.
+pub const STAGE: &str = "/stage";
+/// Where the overlay is mounted.
+pub const ROOT: &str = "/root";
+
+/// What the later phases need of the booted machine. What can be opened now is: a restored run pays for every path walked.
 pub struct Machine {
     /// Kernel messages, from here on.
     pub kernel_log: OwnedFd,
+    pub random: OwnedFd,
+    /// Not to be read before the run's entropy is in: the kernel makes the id up at its first read.
+    pub boot_id: OwnedFd,
+    /// Takes the number of blocks of the run's disk that nobody may use.
+    pub reserve: OwnedFd,
     pub namespaces: Namespaces,
     /// Name below /dev of the read-only disk with the layers, for example `vda`.
     pub layers_disk: String,
-    pub disk: String,
 }
 
 /// Where the user's processes live, kept alive by a process of ours that is their pid 1.
@@ -37,6 +46,19 @@ pub struct Namespaces {
     pub init: c_int,
     /// Refers to the namespaces of `init`.
     pub pidfd: OwnedFd,
+    /// The agent's own mount namespace.
+    pub home: OwnedFd,
+    /// The user's /dev/pts.
+    pub terminals: OwnedFd,
+    pub files: Vec<StagedFile>,
+}
+
+/// A file the run sees in /etc although no image has it: on a mount of its own, so no change to it is ever committed.
+pub struct StagedFile {
+    pub name: &'static str,
+    pub content: OwnedFd,
+    /// Its mount, attached nowhere yet.
+    pub tree: OwnedFd,
 }
 
 /// Readies the machine and opens the channel.
@@ -49,19 +71,19 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
     let disk = disk_with_serial("disk")?;
     fs::create_dir_all(DISK)?;
     sys::mount_fs(&format!("/dev/{disk}"), DISK, "ext4", sys::MS_NOATIME, "noinit_itable,nobarrier")?;
-    for path in [UPPER, WORK, LAYERS] {
+    for path in [UPPER, WORK] {
         fs::create_dir_all(path)?;
     }
-    for number in 1..=LAYERS_MAX {
-        fs::create_dir(format!("{LAYERS}/{number}"))?;
-    }
-    make_skeleton()?;
+    make_layer_folders()?;
     let namespaces = Namespaces::create()?;
     let kernel_log = sys::open_path("/dev/kmsg", sys::O_RDONLY | sys::O_NONBLOCK)?;
     skip_log(kernel_log.as_raw_fd());
+    let random = sys::open_path("/dev/urandom", sys::O_RDWR)?;
+    let boot_id = sys::open_path("/proc/sys/kernel/random/boot_id", sys::O_RDONLY)?;
+    let reserve = sys::open_path(&format!("/sys/fs/ext4/{disk}/reserved_clusters"), sys::O_RDWR)?;
     let port = open_port()?;
     sys::sync_disks();
-    Ok((Machine { kernel_log, namespaces, layers_disk, disk }, port))
+    Ok((Machine { kernel_log, random, boot_id, reserve, namespaces, layers_disk }, port))
 }
 
 fn mount_own() -> Result<()> {
@@ -145,11 +167,15 @@ fn open_port() -> Result<OwnedFd> {
     })
 }
 
+fn make_layer_folders() -> Result<()> {
+    fs::create_dir(LAYERS)?;
+    (1..=LAYERS_MAX).try_for_each(|number| fs::create_dir(format!("{LAYERS}/{number}")))
+}
+
 fn make_skeleton() -> Result<()> {
     for path in ["dev", "proc", "sys", "etc", "tmp"] {
         fs::create_dir_all(format!("{SKELETON}/{path}"))?;
     }
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(format!("{SKELETON}/tmp"), fs::Permissions::from_mode(0o1777))?;
     for name in ["hosts", "hostname", "resolv.conf"] {
         fs::write(format!("{SKELETON}/etc/{name}"), "")?;
@@ -167,8 +193,7 @@ impl Namespaces {
     /// Starts the pid 1 of the user's processes and enters its PID namespace for all children to come.
     fn create() -> Result<Namespaces> {
         let (ready, done) = sys::pipe()?;
-        let kinds = sys::CLONE_NEWPID | sys::CLONE_NEWNS | sys::CLONE_NEWUTS | sys::CLONE_NEWIPC;
-        let init = sys::fork_into(kinds)?;
+        let init = sys::fork_into(sys::CLONE_NEWPID | sys::CLONE_NEWNS)?;
         if init == 0 {
             drop(ready);
             let reason = stage().err().map(|error| error.to_string()).unwrap_or_default();
@@ -183,13 +208,43 @@ impl Namespaces {
             return Err(Error::new(ErrorKind::Other, String::from_utf8_lossy(&reason[..length]).into_owned()));
         }
         let pidfd = sys::open_pidfd(init)?;
-        sys::enter(&pidfd, sys::CLONE_NEWPID)?;
-        Ok(Namespaces { init, pidfd })
+        let home = sys::open_path("/proc/self/ns/mnt", sys::O_RDONLY)?;
+        sys::enter(&pidfd, sys::CLONE_NEWPID | sys::CLONE_NEWNS)?;
+        let terminals = sys::open_path(&format!("{STAGE}/dev/pts"), sys::O_RDONLY | sys::O_DIRECTORY)?;
+        let files = ["hosts", "hostname", "resolv.conf"].into_iter().map(stage_file).collect::<Result<_>>()?;
+        sys::enter(&home, sys::CLONE_NEWNS)?;
+        Ok(Namespaces { init, pidfd, home, terminals, files })
     }
 }
 
-/// Mounts what must be mounted from inside the new namespaces, long before the image is known.
+fn stage_file(name: &'static str) -> Result<StagedFile> {
+    let path = format!("{STAGE}/etc/{name}");
+    fs::write(&path, "")?;
+    Ok(StagedFile { name, content: sys::open_path(&path, sys::O_RDWR)?, tree: sys::open_tree(&path)? })
+}
+
+/// Prepares the new mount namespace, long before the image is known: a root of its own, and in it everything that must be
+/// mounted from inside the new namespaces.
 fn stage() -> Result<()> {
+    // Not the initramfs: a root that can be pivoted away from later.
+    const CELL: &str = "/cell";
+    fs::create_dir(CELL)?;
+    sys::mount_fs("tmpfs", CELL, "tmpfs", 0, "mode=755")?;
+    fs::create_dir(format!("{CELL}{DISK}"))?;
+    sys::mount_fs(DISK, &format!("{CELL}{DISK}"), "", sys::MS_BIND, "")?;
+    fs::write("/proc/self/oom_score_adj", "-1000")?;
+    sys::change_directory(CELL)?;
+    sys::mount_fs(".", "/", "", sys::MS_MOVE, "")?;
+    sys::change_root(".")?;
+    make_layer_folders()?;
+    make_skeleton()?;
+    fs::create_dir(ROOT)?;
+    fs::create_dir_all(format!("{STAGE}/etc"))?;
+    symlink("stage/dev", "/dev")?;
+    mount_stage()
+}
+
+fn mount_stage() -> Result<()> {
     let quiet = sys::MS_NOSUID | sys::MS_NOEXEC | sys::MS_NODEV;
     let mounts = [
         ("proc", "proc", quiet, ""),
@@ -216,7 +271,6 @@ fn stage() -> Result<()> {
 /// The life of the namespaces' pid 1: it exists. Orphans are given to it, and as it ignores SIGCHLD the kernel buries them
 /// itself. It ends when the agent kills it, and everything in the namespaces with it.
 fn reap_for_ever() -> ! {
-    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
     sys::ignore_children();
     loop {
         sys::pause_here();

@@ -21,7 +21,7 @@ fn main() {
     if let Err(error) = run() {
         // The kernel log reaches the console, when there is one.
         if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-            let _ = write!(log, "<0>contree-agent: {error}");
+            let _ = log.write_all(format!("<0>contree-agent: {error}").as_bytes());
         }
     }
     sys::power_off();

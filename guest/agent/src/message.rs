@@ -4,7 +4,6 @@ use crate::sys::Usage;
 use crate::wire::{Malformed, Parsed, Reader, Writer};
 
 pub const OUTPUT_WINDOW: u32 = 256 * 1024;
-pub const STDIN_WINDOW: u32 = 64 * 1024;
 pub const CHANGES_WINDOW: u32 = 1024 * 1024;
 
 /// The least a frame of data costs, however short: what it takes to hold one.
@@ -103,8 +102,9 @@ pub struct Command {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     Setup(Setup),
-    Start(Command),
-    /// More of the payload of the START that follows.
+    /// Payload of a command, or its last part; `decode_command` reads it.
+    Start(Vec<u8>),
+    /// An earlier part of it.
     StartPart(Vec<u8>),
     Stdin(Vec<u8>),
     StdinClose,
@@ -119,7 +119,7 @@ pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
     let mut reader = Reader::new(payload);
     let request = match kind {
         kind::SETUP => Request::Setup(decode_setup(&mut reader)?),
-        kind::START => Request::Start(decode_command(&mut reader)?),
+        kind::START => Request::Start(reader.take(payload.len())?.to_vec()),
         kind::START_PART => Request::StartPart(reader.take(payload.len())?.to_vec()),
         kind::STDIN => Request::Stdin(reader.take(payload.len())?.to_vec()),
         kind::STDIN_CLOSE => Request::StdinClose,
@@ -171,11 +171,13 @@ fn decode_address(reader: &mut Reader, length: usize) -> Parsed<Option<Address>>
     Ok(Some(Address { address, prefix, gateway }))
 }
 
-fn decode_command(reader: &mut Reader) -> Parsed<Command> {
+pub fn decode_command(payload: &[u8]) -> Parsed<Command> {
+    let mut reader = Reader::new(payload);
     let argv = reader.list(|reader| reader.text())?;
     let env = reader.list(|reader| reader.text())?;
     let (cwd, uid, gid) = (reader.text()?, reader.u32()?, reader.u32()?);
     let (flags, columns, rows) = (reader.u8()?, reader.u16()?, reader.u16()?);
+    reader.end()?;
     if argv.is_empty() {
         return Err(Malformed("a command without a program"));
     }

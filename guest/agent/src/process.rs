@@ -87,8 +87,8 @@ struct Outcome {
     errno: i32,
 }
 
-pub fn spawn(id: u16, command: &Command, namespaces: &OwnedFd, init: c_int) -> Result<Spawned> {
-    let stdio = if command.terminal.is_some() { terminal(command, init)? } else { pipes(command)? };
+pub fn spawn(id: u16, command: &Command, namespaces: &OwnedFd, terminals: &OwnedFd) -> Result<Spawned> {
+    let stdio = if command.terminal.is_some() { terminal(command, terminals)? } else { pipes(command)? };
     let argv: Vec<CString> = command.argv.iter().map(|text| c(text)).collect::<Result<_>>()?;
     let env: Vec<CString> = command.env.iter().map(|text| c(text)).collect::<Result<_>>()?;
     let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
@@ -179,10 +179,10 @@ fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// A pseudo-terminal of the user's own /dev/pts, so that `tty` and `who` make sense inside.
-fn terminal(command: &Command, init: c_int) -> Result<Stdio> {
+fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     const TTY_GROUP: u32 = 5;
-    let path = format!("/proc/{init}/root/dev/pts/ptmx");
-    let master = sys::open_path(&path, sys::O_RDWR | sys::O_NOCTTY | sys::O_NONBLOCK)?;
+    let flags = sys::O_RDWR | sys::O_NOCTTY | sys::O_NONBLOCK;
+    let master = sys::open_at(terminals.as_raw_fd(), &*c(b"ptmx")?, flags)?;
     sys::control(&master, TIOCSPTLCK, &mut 0i32)?;
     let flags = (sys::O_RDWR | sys::O_NOCTTY | sys::O_CLOEXEC) as c_ulong;
     let peer = sys::control_number(&master, TIOCGPTPEER, flags)?;
@@ -237,8 +237,7 @@ fn become_program(plan: &mut Plan) -> Step<()> {
     unsafe {
         plan.outcome.visible_pid = sys::getpid();
         sys::setsid();
-        let kinds = sys::CLONE_NEWNS | sys::CLONE_NEWUTS | sys::CLONE_NEWIPC;
-        at("namespaces", verdict(sys::enter_raw(plan.namespaces, kinds)))?;
+        at("namespaces", verdict(sys::enter_raw(plan.namespaces, sys::CLONE_NEWNS)))?;
         for (target, fd) in plan.stdio.iter().enumerate() {
             at("stdio", verdict(sys::dup2(*fd, target as c_int)))?;
         }

@@ -1,6 +1,6 @@
 //! Phase 2: makes a restored template into this run's machine.
 
-use crate::boot::{Machine, LAYERS, LAYERS_MAX, SKELETON, STAGE, UPPER, WORK};
+use crate::boot::{Machine, StagedFile, LAYERS, LAYERS_MAX, ROOT, SKELETON, STAGE, UPPER, WORK};
 use crate::message::{Extent, Setup};
 use crate::network;
 use crate::sys::{self, c, told};
@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::os::raw::{c_int, c_ulong, c_void};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::io::OwnedFd;
+use std::os::unix::io::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 /// What is known once the machine is ready.
@@ -37,21 +37,18 @@ pub fn set_up(machine: &Machine, setup: &Setup) -> Result<Ready> {
     let mut steps = Steps { started: Instant::now(), taken: Vec::new() };
     told("clock", sys::set_clock(setup.clock_ns))?;
     steps.started = Instant::now();
-    told("entropy", stir(&setup.entropy))?;
-    // First read after the restore: the kernel makes it up now, from the entropy above.
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_string();
-    steps.done("entropy");
-    told("disk", cap_disk(&machine.disk, setup.disk_bytes))?;
-    steps.done("disk");
+    told("entropy", stir(&machine.random, &setup.entropy))?;
+    let boot_id = told("boot id", read_boot_id(machine))?;
+    told("hostname", sys::set_host_name(&setup.hostname))?;
+    steps.done("identity");
+    told("disk", cap_disk(machine, setup.disk_bytes))?;
     add_partitions(&machine.layers_disk, &setup.layers)?;
-    steps.done("partitions");
+    steps.done("disks");
 
-    let home = sys::open_path("/proc/self/ns/mnt", sys::O_RDONLY)?;
-    let home_names = sys::open_path("/proc/self/ns/uts", sys::O_RDONLY)?;
-    told("namespaces", sys::enter(&machine.namespaces.pidfd, sys::CLONE_NEWNS | sys::CLONE_NEWUTS))?;
+    let namespaces = &machine.namespaces;
+    told("namespaces", sys::enter(&namespaces.pidfd, sys::CLONE_NEWNS))?;
     let result = build_root(machine, setup, &mut steps);
-    sys::enter(&home_names, sys::CLONE_NEWUTS)?;
-    sys::enter(&home, sys::CLONE_NEWNS)?;
+    told("namespaces", sys::enter(&namespaces.home, sys::CLONE_NEWNS))?;
     let placeholders = result?;
     if let Some(settings) = &setup.network {
         network::configure(settings)?;
@@ -61,7 +58,7 @@ pub fn set_up(machine: &Machine, setup: &Setup) -> Result<Ready> {
 }
 
 /// Credits the host's entropy to the pool and reseeds at once: two runs of one template must not share a random byte.
-fn stir(entropy: &[u8]) -> Result<()> {
+fn stir(random: &OwnedFd, entropy: &[u8]) -> Result<()> {
     const RND_ADD_ENTROPY: c_ulong = 0x4008_5203;
     const RND_RESEED_CRNG: c_ulong = 0x5207;
     let bits = (entropy.len() * 8) as i32;
@@ -69,17 +66,22 @@ fn stir(entropy: &[u8]) -> Result<()> {
     pool.extend_from_slice(&bits.to_ne_bytes());
     pool.extend_from_slice(&(entropy.len() as i32).to_ne_bytes());
     pool.extend_from_slice(entropy);
-    let random = sys::open_path("/dev/urandom", sys::O_RDWR)?;
-    sys::control(&random, RND_ADD_ENTROPY, &mut pool[0])?;
-    sys::control_number(&random, RND_RESEED_CRNG, 0).map(|_| ())
+    sys::control(random, RND_ADD_ENTROPY, &mut pool[0])?;
+    sys::control_number(random, RND_RESEED_CRNG, 0).map(|_| ())
+}
+
+fn read_boot_id(machine: &Machine) -> Result<String> {
+    let mut text = [0u8; 64];
+    let length = sys::read_fd(machine.boot_id.as_raw_fd(), &mut text)?;
+    Ok(String::from_utf8_lossy(&text[..length]).trim_end().to_string())
 }
 
 /// Leaves `bytes` of the disk to the run. The rest becomes the filesystem's reserve, which not even root may touch.
-fn cap_disk(disk: &str, bytes: u64) -> Result<()> {
+fn cap_disk(machine: &Machine, bytes: u64) -> Result<()> {
     let space = sys::stat_fs(crate::boot::DISK)?;
     let wanted = bytes / space.block_size as u64;
     let reserve = space.blocks_free.saturating_sub(wanted);
-    fs::write(format!("/sys/fs/ext4/{disk}/reserved_clusters"), reserve.to_string())
+    sys::write_fd(machine.reserve.as_raw_fd(), reserve.to_string().as_bytes()).map(|_| ())
 }
 
 /// `struct blkpg_partition` and the `struct blkpg_ioctl_arg` that points to it.
@@ -134,32 +136,26 @@ pub fn lower_dirs(count: usize) -> String {
 
 /// Puts the image together and makes it the root of the user's mount namespace. Returns the placeholders it had to create.
 fn build_root(machine: &Machine, setup: &Setup, steps: &mut Steps) -> Result<Vec<String>> {
-    const ROOT: &str = "/root";
-    sys::change_directory("/")?;
-    mount_layers(&machine.layers_disk, setup.layers.len())?;
+    let count = setup.layers.len();
+    mount_layers(&machine.layers_disk, count)?;
     steps.done("layers");
-    told("root directory", adopt_root_metadata(setup.layers.len()))?;
+    told("root directory", adopt_root_metadata(count))?;
     // Plain files in the upper directory, so that it can be told as an OCI layer; and nobody needs it after a crash.
-    let lower = lower_dirs(setup.layers.len());
     let options = format!(
-        "lowerdir={lower},upperdir={UPPER},workdir={WORK},redirect_dir=off,metacopy=off,index=off,xino=auto,volatile"
+        "lowerdir={},upperdir={UPPER},workdir={WORK},redirect_dir=off,metacopy=off,index=off,xino=auto,volatile",
+        lower_dirs(count)
     );
-    fs::create_dir_all(ROOT)?;
     sys::mount_fs("overlay", ROOT, "overlay", 0, &options)?;
     steps.done("overlay");
     for name in ["dev", "proc", "sys"] {
         let (from, to) = (format!("{STAGE}/{name}"), format!("{ROOT}/{name}"));
         sys::mount_fs(&from, &to, "", sys::MS_MOVE, "")?;
     }
-    let hostname = String::from_utf8_lossy(&setup.hostname).into_owned();
-    told("hostname", sys::set_host_name(&hostname))?;
-    let files = stage_files(&hostname, setup)?;
-    sys::change_directory(ROOT)?;
-    sys::mount_fs(".", "/", "", sys::MS_MOVE, "")?;
-    sys::change_root(".")?;
+    told("root", sys::pivot_root(ROOT))?;
     let mut placeholders = Vec::new();
-    for (name, tree) in files {
-        told(name, attach_file(&tree, name, &mut placeholders))?;
+    for file in &machine.namespaces.files {
+        sys::write_fd(file.content.as_raw_fd(), content_of(file.name, setup).as_bytes())?;
+        told(file.name, attach_file(file, &mut placeholders))?;
     }
     steps.done("root");
     Ok(placeholders)
@@ -173,32 +169,26 @@ fn adopt_root_metadata(count: usize) -> Result<()> {
     sys::set_mtime(&c(UPPER.as_bytes())?, top.mtime(), top.mtime_nsec())
 }
 
-/// Files the run sees in /etc although no image has them: each on its own mount, so no change to them is ever committed.
-fn stage_files(hostname: &str, setup: &Setup) -> Result<Vec<(&'static str, OwnedFd)>> {
-    const STAGED: &str = "/stage/etc";
-    fs::create_dir_all(STAGED)?;
-    sys::mount_fs("tmpfs", STAGED, "tmpfs", sys::MS_NOSUID | sys::MS_NODEV, "mode=755")?;
-    let nameservers = setup.network.iter().flat_map(|network| &network.nameservers);
-    let resolv: String = nameservers.map(|server| format!("nameserver {}\n", String::from_utf8_lossy(server))).collect();
-    let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
-    let files = [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolv)];
-    let mut trees = Vec::with_capacity(files.len());
-    for (name, content) in files {
-        let path = format!("{STAGED}/{name}");
-        fs::write(&path, content)?;
-        trees.push((name, sys::open_tree(&path)?));
+fn content_of(name: &str, setup: &Setup) -> String {
+    let hostname = String::from_utf8_lossy(&setup.hostname);
+    match name {
+        "hostname" => format!("{hostname}\n"),
+        "hosts" => format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n"),
+        _ => {
+            let servers = setup.network.iter().flat_map(|network| &network.nameservers);
+            servers.map(|server| format!("nameserver {}\n", String::from_utf8_lossy(server))).collect()
+        }
     }
-    Ok(trees)
 }
 
-/// Shows a staged file at /etc/`name` of the image, which is our root now. The image's own may be a symbolic link to nowhere
+/// Shows a staged file in /etc of the image, which is our root now. The image's own may be a symbolic link to nowhere
 /// (systemd's resolv.conf); then its target is created, and remembered.
-fn attach_file(tree: &OwnedFd, name: &str, placeholders: &mut Vec<String>) -> Result<()> {
-    let path = format!("/etc/{name}");
-    match sys::attach(tree, &path) {
+fn attach_file(file: &StagedFile, placeholders: &mut Vec<String>) -> Result<()> {
+    let path = format!("/etc/{}", file.name);
+    match sys::attach(&file.tree, &path) {
         Err(error) if error.raw_os_error() == Some(sys::ENOENT) => {
             if create_target(&path, placeholders).is_ok() {
-                let _ = sys::attach(tree, &path);
+                let _ = sys::attach(&file.tree, &path);
             }
             Ok(())
         }

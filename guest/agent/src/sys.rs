@@ -24,13 +24,12 @@ pub const MS_NOSUID: c_ulong = 2;
 pub const MS_NODEV: c_ulong = 4;
 pub const MS_NOEXEC: c_ulong = 8;
 pub const MS_NOATIME: c_ulong = 1024;
+pub const MS_BIND: c_ulong = 4096;
 pub const MS_MOVE: c_ulong = 8192;
 
 pub const CLONE_VM: c_int = 0x100;
 pub const CLONE_VFORK: c_int = 0x4000;
 pub const CLONE_NEWNS: c_int = 0x20000;
-pub const CLONE_NEWUTS: c_int = 0x4000000;
-pub const CLONE_NEWIPC: c_int = 0x8000000;
 pub const CLONE_NEWPID: c_int = 0x20000000;
 
 pub const SIGKILL: c_int = 9;
@@ -66,11 +65,13 @@ pub const RLIMIT_MEMLOCK: c_int = 8;
 mod number {
     pub const FINIT_MODULE: i64 = 313;
     pub const CLONE: i64 = 56;
+    pub const PIVOT_ROOT: i64 = 155;
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
     pub const FINIT_MODULE: i64 = 273;
     pub const CLONE: i64 = 220;
+    pub const PIVOT_ROOT: i64 = 41;
 }
 const OPEN_TREE: c_long = 428;
 const MOVE_MOUNT: c_long = 429;
@@ -308,6 +309,20 @@ pub fn attach(tree: &OwnedFd, path: &str) -> Result<()> {
     check(unsafe { syscall(MOVE_MOUNT, tree.as_raw_fd(), from.as_ptr(), AT_FDCWD, to.as_ptr(), flags) } as c_int).map(|_| ())
 }
 
+/// Makes the mount at `path` the root of this mount namespace and of every process whose root was the old one, which is
+/// gone afterwards.
+pub fn pivot_root(path: &str) -> Result<()> {
+    extern "C" {
+        fn umount2(target: *const c_char, flags: c_int) -> c_int;
+    }
+    const MNT_DETACH: c_int = 2;
+    change_directory(path)?;
+    let here = c(b".")?;
+    // Both on the same spot: the old root ends up on top of the new one, where it can be taken away.
+    check(unsafe { syscall(number::PIVOT_ROOT as c_long, here.as_ptr(), here.as_ptr()) } as c_int)?;
+    check(unsafe { umount2(here.as_ptr(), MNT_DETACH) }).map(|_| ())
+}
+
 pub fn change_root(path: &str) -> Result<()> {
     extern "C" {
         fn chroot(path: *const c_char) -> c_int;
@@ -379,7 +394,7 @@ pub fn open_pidfd(pid: c_int) -> Result<OwnedFd> {
     own(unsafe { syscall(PIDFD_OPEN, pid, 0) } as c_int)
 }
 
-pub fn set_host_name(name: &str) -> Result<()> {
+pub fn set_host_name(name: &[u8]) -> Result<()> {
     check(unsafe { sethostname(name.as_ptr().cast(), name.len()) }).map(|_| ())
 }
 
