@@ -1,4 +1,5 @@
-import { fault, limits } from '../contract/index.ts';
+import { limits } from '../contract/index.ts';
+import { damaged } from '../erofs/damage.ts';
 import type { TreeNode } from '../archive/tree.ts';
 
 /**
@@ -8,12 +9,12 @@ import type { TreeNode } from '../archive/tree.ts';
 export class LoopGuard {
   readonly #seen = new Set<string>();
 
-  /** Called once for every directory, before its entries are. Faults: LAYER_MALFORMED. */
+  /** Called once for every directory, before its entries are. Faults: STORE_CORRUPT. */
   enter(directory: TreeNode, path: string): void {
-    if (path.length > limits.pathBytesMax) throw fault('LAYER_MALFORMED', { reason: 'a path is too long' });
+    if (path.length > limits.pathBytesMax) throw damaged('a path is too long');
     for (const { reader, inode } of directory.sources) {
       const key = `${reader.id}:${inode.nid}`;
-      if (this.#seen.has(key)) throw fault('LAYER_MALFORMED', { reason: `directory ${inode.nid} has two names` });
+      if (this.#seen.has(key)) throw damaged(`directory ${inode.nid} has two names`);
       this.#seen.add(key);
     }
   }
