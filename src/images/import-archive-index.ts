@@ -146,7 +146,8 @@ class HeaderStream implements AsyncIterable<Uint8Array> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     while (this.#position < this.#end) {
-      const chunk = this.#skip > 0 ? ZEROS.subarray(0, this.#skip) : await this.#block();
+      const chunk =
+        this.#skip > 0 ? ZEROS.subarray(0, Math.min(this.#skip, this.#end - this.#position)) : await this.#block();
       this.#skip -= Math.min(this.#skip, chunk.length);
       this.#position += chunk.length;
       yield chunk;
