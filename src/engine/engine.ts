@@ -209,7 +209,8 @@ export class Engine implements ConTree {
       // Resolved and looked up once, now: what is accepted can no longer be "not found".
       const image = this.#store.images.resolve(request.image);
       const plan = planRun(request, image.config);
-      const entries = injectedEntries(this.#store, request);
+      const entries = (): DirectoryStateEntry[] => injectedEntries(this.#store, request);
+      entries();
       const command = [request.command, ...(request.args ?? [])].join(' ');
       const uuid = this.#operations.start({
         kind: 'instance',

@@ -31,8 +31,8 @@ export interface RunPlace {
 export interface Run {
   readonly image: StoredImage;
   readonly plan: RunPlan;
-  /** Files to put into the image first. */
-  readonly entries: readonly DirectoryStateEntry[];
+  /** Files to put into the image first. Looked up when they are needed: a long queue must not hold long lists. */
+  readonly entries: () => readonly DirectoryStateEntry[];
   /** The command as lineage tells it. */
   readonly command: string;
 }
@@ -74,7 +74,7 @@ class Execution {
 
   /** The layer of injected files; undefined when there is none to add. */
   async #inject(layers: readonly string[], lower: readonly LayerFile[]): Promise<Layer | undefined> {
-    const { entries } = this.#run;
+    const entries = this.#run.entries();
     if (entries.length === 0) return undefined;
     const layer = await this.#place.injector.layer(entries, lower, this.#context.signal);
     return layer.digest === layers.at(-1) ? undefined : layer;
