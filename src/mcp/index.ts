@@ -1,4 +1,3 @@
 export { createMcpHttp, type McpHttp, type McpHttpOptions } from './http.ts';
-export { instructionsFor } from './instructions.ts';
 export type { Connect, McpOptions } from './options.ts';
 export { serveMcpStdio } from './stdio.ts';
