@@ -5,7 +5,7 @@ import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Layer } from '../store/layers.ts';
 import type { Store } from '../store/store.ts';
 import type { EngineLog } from './log.ts';
-import { mergeLayers } from './merge-layers.ts';
+import { mergeLayers } from '../archive/merge-layers.ts';
 
 /** An image of more layers is compacted in the background. */
 const LAYERS_WANTED = 16;

@@ -7,7 +7,7 @@ import { LayerBuilder } from '../../src/archive/layer-builder.ts';
 import { Tree } from '../../src/archive/tree.ts';
 import type { LayerFile } from '../../src/contract/layer.ts';
 import { mergeFrom } from '../../src/engine/compaction.ts';
-import { mergeLayers } from '../../src/engine/merge-layers.ts';
+import { mergeLayers } from '../../src/archive/merge-layers.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { once, openEngine, run, script } from './bench.ts';

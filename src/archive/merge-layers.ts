@@ -1,12 +1,16 @@
-import { LayerBuilder, type LayerEntry, type LayerSummary } from '../archive/layer-builder.ts';
-import { isWhiteout, OVERLAY_OPAQUE, type Tree } from '../archive/tree.ts';
+import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { limits } from '../contract/limits.ts';
 import type { Inode } from '../erofs/format.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { LayerReader } from '../erofs/reader.ts';
-import { assert, defined } from '../std/assert.ts';
+import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { LayerBuilder, type LayerEntry, type LayerSummary } from './layer-builder.ts';
+import { isWhiteout, OVERLAY_OPAQUE, type Tree } from './tree.ts';
+
+/** Names merged before others get their turn: metadata comes from memory, so nothing else would make it wait. */
+const NAMES_PER_TURN = 64;
 
 export interface MergeRequest {
   /** Layers to become one, bottom first. */
@@ -36,7 +40,9 @@ interface Slot {
 
 /**
  * Writes one layer that shows, on top of `lower`, what the given layers show together. Whiteouts and opaque marks stay as
- * far as there is something below for them to hide. Faults: LAYER_LIMIT, LAYER_MALFORMED, DISK_FULL.
+ * far as there is something below for them to hide. Only the link count of a file may differ: it counts the names that
+ * are still to be seen. Faults: LAYER_LIMIT, LAYER_MALFORMED, STORE_CORRUPT, DISK_FULL; on any, nothing is left at
+ * `target`.
  */
 export async function mergeLayers(request: MergeRequest, signal: AbortSignal): Promise<LayerSummary> {
   const { layers, lower, readers, target } = request;
@@ -48,7 +54,8 @@ export async function mergeLayers(request: MergeRequest, signal: AbortSignal): P
       acquired.push(layer);
       parts.unshift({ reader, inode: await reader.root() });
     }
-    await using builder = await LayerBuilder.create(target, { lower });
+    // Each layer kept to the bound of entries when it was made; together they may have more.
+    await using builder = await LayerBuilder.create(target, { lower, entriesMax: Infinity });
     await new Merge(builder, signal).directory('', parts);
     return await builder.finish();
   } finally {
@@ -61,6 +68,7 @@ class Merge {
   readonly #signal: AbortSignal;
   /** First path of every inode with several names. */
   readonly #linked = new Map<string, ByteString>();
+  #names = 0;
 
   constructor(builder: LayerBuilder, signal: AbortSignal) {
     this.#builder = builder;
@@ -68,13 +76,14 @@ class Merge {
   }
 
   async directory(path: ByteString, parts: readonly Part[]): Promise<void> {
-    this.#signal.throwIfAborted();
-    assert(path.length <= limits.pathBytesMax, 'published layers have no loops');
-    await this.#builder.add(path, await entryOf(defined(parts[0], 'a directory has a part')));
+    if (path.length > limits.pathBytesMax) throw fault('LAYER_MALFORMED', { reason: 'a path is too long' });
+    await this.#builder.add(path, await this.#entry(defined(parts[0], 'a directory has a part')));
     for (const [name, slot] of await slots(parts)) await this.#name(path === '' ? name : `${path}/${name}`, slot);
   }
 
   async #name(path: ByteString, { parts, opaque }: Slot): Promise<void> {
+    if (++this.#names % NAMES_PER_TURN === 0) await new Promise(setImmediate);
+    this.#signal.throwIfAborted();
     const top = defined(parts[0], 'a name has a part');
     const { reader, inode } = top;
     if (isWhiteout(inode)) return this.#builder.whiteout(path);
@@ -82,11 +91,27 @@ class Merge {
       await this.directory(path, parts);
       return opaque ? this.#builder.opaque(path) : undefined;
     }
-    const key = `${reader.id}:${inode.nid}`;
-    const first = inode.nlink > 1 ? this.#linked.get(key) : undefined;
-    if (first !== undefined) return this.#builder.link(path, first);
-    this.#linked.set(key, path);
-    return this.#builder.add(path, await entryOf(top));
+    if (inode.nlink > 1) {
+      const key = `${reader.id}:${inode.nid}`;
+      const first = this.#linked.get(key);
+      if (first !== undefined) return this.#builder.link(path, first);
+      this.#linked.set(key, path);
+    }
+    return this.#builder.add(path, await this.#entry(top));
+  }
+
+  /** As it is in its layer, without the overlay's own mark, which the builder sets anew where it is needed. */
+  async #entry({ reader, inode }: Part): Promise<LayerEntry> {
+    const xattrs = new Map(await reader.xattrs(inode));
+    xattrs.delete(OVERLAY_OPAQUE);
+    const { uid, gid, mtimeSeconds, mtimeNanoseconds, type } = inode;
+    const metadata = { mode: inode.mode & 0o7777, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs };
+    if (type === 'file') {
+      return { ...metadata, type, size: inode.size, content: abortable(reader.stream(inode), this.#signal) };
+    }
+    if (type === 'symlink') return { ...metadata, type, target: await reader.readlink(inode) };
+    if (type === 'character' || type === 'block') return { ...metadata, type, major: inode.major, minor: inode.minor };
+    return { ...metadata, type };
   }
 }
 
@@ -118,14 +143,9 @@ async function addPart(slot: Slot, part: Part): Promise<void> {
   }
 }
 
-/** As it is in its layer, without the overlay's own mark, which the builder sets anew where it is needed. */
-async function entryOf({ reader, inode }: Part): Promise<LayerEntry> {
-  const xattrs = new Map(await reader.xattrs(inode));
-  xattrs.delete(OVERLAY_OPAQUE);
-  const { uid, gid, mtimeSeconds, mtimeNanoseconds, type } = inode;
-  const metadata = { mode: inode.mode & 0o7777, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs };
-  if (type === 'file') return { ...metadata, type, size: inode.size, content: reader.stream(inode) };
-  if (type === 'symlink') return { ...metadata, type, target: await reader.readlink(inode) };
-  if (type === 'character' || type === 'block') return { ...metadata, type, major: inode.major, minor: inode.minor };
-  return { ...metadata, type };
+async function* abortable(content: AsyncIterable<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  for await (const chunk of content) {
+    signal.throwIfAborted();
+    yield chunk;
+  }
 }
