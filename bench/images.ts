@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command } from '../scripts/support/command.ts';
-import { cliHome } from '../test/support/cli.ts';
+import { cliHome } from '../test/support/home.ts';
 import { sample, samplePair } from './support/measure.ts';
 import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ROOT } from '../test/support/cli.ts';
+import { ROOT } from '../test/support/home.ts';
 import { sampleOf } from './support/measure.ts';
 import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';

@@ -2,10 +2,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { debianImage } from '../../scripts/support/debian-image.ts';
 import { startRegistry, type LoopbackRegistry } from '../../scripts/support/registry.ts';
-import { connect, type HttpContree } from '../../src/client/index.ts';
-import { engineFiles } from '../../src/config/index.ts';
+import type { HttpContree } from '../../src/client/index.ts';
 import { defined } from '../../src/std/assert.ts';
-import { cliHome, type CliHome } from '../../test/support/cli.ts';
+import { cliHome, type CliHome } from '../../test/support/home.ts';
 import type { OperationResponse } from '../../src/contract/index.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 
@@ -37,15 +36,8 @@ export async function openPlace(): Promise<Place> {
   const registry = stack.use(await startRegistry());
   const reference = await registry.push(layout, 'debian', 'library/debian:12');
   const home = stack.use(await cliHome());
-  const { image_uuid: image } = await home.json<{ image_uuid: string }>(['import', reference]);
-  const { socket, startLock, log } = engineFiles(home.dataDir, process.env);
-  const command = { argv: ['false'] as const, env: {}, log };
-  const connection = await connect({
-    version: '0.0.0',
-    program: 'bench',
-    server: { local: { socket, startLock, command } },
-  });
-  const contree = stack.use(connection.contree);
+  const { result_image_uuid: image } = await home.json<{ result_image_uuid: string }>(['import', reference]);
+  const contree = stack.use(await home.connect());
   const finished = async (uuid: string): Promise<OperationResponse> => {
     for await (const event of contree.events(uuid, { follow: true })) void event;
     return contree.getOperation(uuid);

@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { command } from '../../scripts/support/command.ts';
-import { cliHome, type CliHome, type CliResult } from '../support/cli.ts';
+import { cliHome, execute, ROOT, type CliHome, type CliResult } from '../support/home.ts';
 import { cutAfter, FakeRegistry, status } from '../support/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
+
+const CONTREE = join(ROOT, 'bin/contree');
 
 let home: CliHome;
 let registry: FakeRegistry;
@@ -62,7 +64,7 @@ test('a wrong digest and a truncated blob make no image', async () => {
   registry.on(/GET .*blobs/u, cutAfter(registry, 10), 40);
   const cut = await home.run(['import', url('wrong')]);
   assert.notEqual(cut.code, 0);
-  assert.deepEqual(await home.json(['images']), { images: [] });
+  assert.deepEqual(await home.json(['images']), []);
   await assertNothingLeft();
 });
 
@@ -91,8 +93,8 @@ test('a command that is not in the image is a result: exit 127', async () => {
 });
 
 test('an accelerator that does not work is not used, and the result says so', async () => {
-  const shown = await home.json<{ operations: readonly { uuid: string }[] }>(['ops', '--all']);
-  const uuid = shown.operations.at(0)?.uuid ?? '';
+  const [newest] = await home.json<readonly { uuid: string }[]>(['ops', '--kind', 'instance']);
+  const uuid = newest?.uuid ?? '';
   const { execution } = await home.json<{ execution: { accelerator: string } }>(['show', uuid]);
   assert.match(execution.accelerator, /^(?:kvm|emulated)$/u);
   const doctor = await home.run(['doctor']);
@@ -101,31 +103,34 @@ test('an accelerator that does not work is not used, and the result says so', as
 
 test('without QEMU the answer names the package to install', async () => {
   await using bare = await cliHome();
-  const tools = await mkdtemp(join(tmpdir(), 'contree-path-'));
-  try {
-    for (const tool of ['sh', 'env']) await command('ln', ['-s', `/usr/bin/${tool}`, join(tools, tool)]);
-    const env = { PATH: tools };
-    await using honest = await FakeRegistry.start();
-    await addBusybox(honest, 'ok');
-    await bare.json(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox'], { env });
-    refused(await bare.run(['run', 'tag:busybox', '--', 'true'], { env }), 9, /qemu/iu, /qemu-system-x86/u);
-    const doctor = await bare.run(['doctor'], { env });
-    assert.match(doctor.stdout, /qemu-system-x86/u);
-    await bare.run(['engine', 'stop'], { env });
-  } finally {
-    await rm(tools, { recursive: true, force: true });
-  }
+  await using honest = await FakeRegistry.start();
+  await addBusybox(honest, 'ok');
+  // A mount namespace in which the program is not there; the engine that is started inside lives in it, too.
+  const qemu = (await command('sh', ['-c', 'command -v qemu-system-x86_64'])).trim();
+  const hidden = `mount --bind /dev/null ${qemu} && exec "$@"`;
+  const inside = (args: readonly string[]): Promise<CliResult> =>
+    execute('unshare', ['--mount', 'sh', '-c', hidden, 'sh', process.execPath, CONTREE, ...args], {
+      env: { CONTREE_DATA_DIR: bare.dataDir, CONTREE_CONFIG: '/dev/null' },
+    });
+  assert.equal((await inside(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox'])).code, 0);
+  refused(await inside(['run', 'tag:busybox', '--', 'true']), 9, /qemu/iu, /qemu-system-x86/u);
+  assert.equal(
+    (await inside(['cat', 'tag:busybox', '/etc/group'])).stdout,
+    'root:x:0:\n',
+    'images can be read all the same',
+  );
+  assert.match((await inside(['doctor'])).stdout, /qemu-system-x86/u);
 });
 
 test('a full disk fails what needs the space, and the store stays whole', async () => {
   const mount = await mkdtemp(join(tmpdir(), 'contree-full-'));
-  await command('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', mount]);
+  await command('mount', ['-t', 'tmpfs', '-o', 'size=600m', 'tmpfs', mount]);
   try {
     await using small = await cliHome(mount);
     await using honest = await FakeRegistry.start();
     await addBusybox(honest, 'ok');
     await small.json(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox']);
-    const write = ['run', '--keep', 'tag:busybox', '--', 'dd', 'if=/dev/urandom', 'of=/big', 'bs=1M', 'count=40'];
+    const write = ['run', '--keep', 'tag:busybox', '--', 'dd', 'if=/dev/urandom', 'of=/big', 'bs=1M', 'count=700'];
     const full = await small.run(write);
     assert.equal(full.code, 6, `${full.code} ${full.stderr}`);
     assert.match(full.stderr, /full/u);

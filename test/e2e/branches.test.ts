@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { cliHome } from '../support/cli.ts';
+import { cliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
@@ -26,18 +26,18 @@ test(
     await using registry = await FakeRegistry.start();
     await addBusybox(registry, '1');
     await using home = await cliHome();
-    const { image_uuid: parent } = await home.json<{ image_uuid: string }>([
+    const { result_image_uuid: parent } = await home.json<{ result_image_uuid: string }>([
       'import',
       `docker://${registry.host}/team/app:1`,
     ]);
     const before = await layersOf(home.dataDir);
     for (const [name, hash] of before) assert.equal(name, hash, 'a layer is named by its content');
 
-    const branch = (index: number): Promise<{ image_uuid: string }> =>
+    const branch = (index: number): Promise<{ result_image_uuid: string }> =>
       home.json(['run', '--keep', parent, '--', 'sh', '-c', `echo branch ${index} > /root/result`]);
     const results = await Promise.all(Array.from({ length: BRANCHES }, (_, index) => branch(index)));
 
-    const images = results.map(({ image_uuid: image }) => image);
+    const images = results.map(({ result_image_uuid: image }) => image);
     assert.equal(new Set([...images, parent]).size, BRANCHES + 1);
     for (const [index, image] of images.entries()) {
       assert.equal((await home.run(['cat', image, '/root/result'])).stdout, `branch ${index}\n`);

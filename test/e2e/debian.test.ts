@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
+import { createWriteStream } from 'node:fs';
 import { cp, mkdtemp, rm, writeFile, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
 import { command } from '../../scripts/support/command.ts';
 import { debianImage } from '../../scripts/support/debian-image.ts';
 import { startRegistry } from '../../scripts/support/registry.ts';
-import { cliHome, ROOT } from '../support/cli.ts';
+import { cliHome, ROOT } from '../support/home.ts';
 
 const MANIFEST = join(ROOT, 'test/support/manifest.py');
 /** What the guest mounts for itself: not part of the image. */
@@ -72,11 +74,11 @@ test(
       await using registry = await startRegistry();
       const reference = await registry.push(layout, 'debian', 'library/odd:latest');
       await using home = await cliHome();
-      const imported = await home.json<{ image_uuid: string }>(['import', reference, '--tag', 'odd']);
+      await home.json(['import', reference, '--tag', 'odd']);
+      await using contree = await home.connect();
 
       const archive = join(folder, 'ours.tar');
-      const packed = await home.run(['archive', 'tag:odd', '/', '--output', archive]);
-      assert.equal(packed.code, 0, packed.stderr);
+      await pipeline(await contree.archive('tag:odd', '/'), createWriteStream(archive));
       const ours = entriesOf(
         await command('python3', [join(ROOT, 'test/support/tar_manifest.py'), archive, ...GUEST_OWN]),
       );
@@ -86,7 +88,7 @@ test(
 
       const script = await readFile(MANIFEST);
       const guest = await home.run(
-        ['run', imported.image_uuid, '--stdin', '--timeout', '300', '--', 'python3', '-', '/', ...GUEST_OWN],
+        ['run', '--disposable', '--timeout', '300', 'tag:odd', '--', 'python3', '-', '/', ...GUEST_OWN],
         {
           input: script,
           timeoutMs: 400_000,
