@@ -47,7 +47,7 @@ export class Attached implements AsyncDisposable {
   async follow(): Promise<Ended> {
     const { stdout, stderr } = this.#cli.host;
     let exitCode: number | undefined;
-    for await (const event of this.#contree.events(this.#operation, { follow: true })) {
+    for await (const event of this.#contree.events(this.#operation, { follow: true, full: true })) {
       const ours = event.spid === SPID_MAIN && !this.#cli.json;
       if (event.type === 'stdout' && ours) await this.#cli.write(streamBytes(event.data), stdout);
       if (event.type === 'stderr' && ours) await this.#cli.write(streamBytes(event.data), stderr);

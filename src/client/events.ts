@@ -88,14 +88,16 @@ class RemoteLog {
   readonly #requester: Requester;
   readonly #operation: string;
   readonly spid: number | undefined;
+  readonly #full: boolean | undefined;
   /** Largest id seen. */
   last: number;
   completed = false;
 
-  constructor(requester: Requester, operation: string, { spid, since }: EventQuery) {
+  constructor(requester: Requester, operation: string, { spid, since, full }: EventQuery) {
     this.#requester = requester;
     this.#operation = operation;
     this.spid = spid;
+    this.#full = full;
     this.last = since ?? -1;
   }
 
@@ -117,7 +119,7 @@ class RemoteLog {
     const request = {
       method: 'GET',
       path: `/operations/${encodeURIComponent(this.#operation)}/events`,
-      query: { follow, spid: this.spid, since: this.last },
+      query: { follow, spid: this.spid, since: this.last, full: this.#full },
       headers: { Accept: 'text/event-stream', ...resume },
     } as const;
     return this.#requester.open(request, { kind: 'operation', operation: this.#operation }, signal);

@@ -81,16 +81,35 @@ export async function readOutput(
   range: { readonly stream: StreamName; readonly offset: number; readonly length: number },
   signal: AbortSignal,
 ): Promise<OutputRange> {
-  const chunks: Buffer[] = [];
+  const [head, tail]: [Buffer[], Buffer[]] = [[], []];
   let totalBytes = 0;
-  for await (const event of contree.events(operation, { spid: SPID_MAIN }, signal)) {
+  let cut = false;
+  for await (const event of contree.events(operation, { spid: SPID_MAIN, full: true }, signal)) {
+    if (event.type === 'truncated' && event.data.stream === range.stream) {
+      totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
+      cut = totalBytes > (event.data.bytes_kept ?? event.data.bytes_emitted);
+    }
     if (event.type !== range.stream) continue;
     const bytes = streamBytes(event.data);
-    totalBytes += bytes.length;
+    if (!cut) totalBytes += bytes.length;
     // The engine keeps no more than this; a server that sends more must not fill our memory.
-    if (totalBytes <= limits.outputBytesKept) chunks.push(bytes);
+    if (cut || totalBytes <= limits.outputBytesKept) (cut ? tail : head).push(bytes);
   }
-  const all = Buffer.concat(chunks);
-  const start = range.offset < 0 ? Math.max(0, all.length + range.offset) : Math.min(range.offset, all.length);
-  return { bytes: all.subarray(start, start + range.length), totalBytes };
+  return { bytes: cutOut(Buffer.concat(head), Buffer.concat(tail), totalBytes, range), totalBytes };
+}
+
+/** A range of a stream of which the first and the last bytes were kept. */
+function cutOut(
+  first: Buffer,
+  last: Buffer,
+  totalBytes: number,
+  { offset, length }: { readonly offset: number; readonly length: number },
+): Buffer {
+  const lastAt = totalBytes - last.length;
+  if (last.length > 0 && (offset < 0 || offset >= lastAt)) {
+    const start = offset < 0 ? Math.max(0, last.length + offset) : offset - lastAt;
+    return last.subarray(start, start + length);
+  }
+  const start = offset < 0 ? Math.max(0, first.length + offset) : offset;
+  return first.subarray(start, start + length);
 }

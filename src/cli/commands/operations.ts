@@ -85,7 +85,7 @@ export const show: Register = (program, run) => {
 
 async function replay(cli: Cli, contree: ConTree, uuid: string, follow: boolean): Promise<void> {
   const { stdout, stderr } = cli.host;
-  for await (const event of contree.events(uuid, { follow, spid: SPID_MAIN }, cli.signal)) {
+  for await (const event of contree.events(uuid, { follow, spid: SPID_MAIN, full: true }, cli.signal)) {
     if (event.type === 'stdout') await cli.write(streamBytes(event.data), stdout);
     if (event.type === 'stderr') await cli.write(streamBytes(event.data), stderr);
   }

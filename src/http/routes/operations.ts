@@ -83,7 +83,7 @@ const OPERATIONS: readonly Route[] = [
     operationId: 'getOperationEvents',
     summary: "The operation's log as server-sent events; `follow` keeps streaming until its `completion`",
     permissions: ['list'],
-    query: { follow: flag(), spid: SPID, since: EVENT_ID },
+    query: { follow: flag(), spid: SPID, since: EVENT_ID, full: flag() },
     response: { status: 200, description: 'ok', schema: 'OperationEventStream', mediaType: 'text/event-stream' },
     handle: async (call) => {
       const { contree, request, closing } = call;
