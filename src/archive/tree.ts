@@ -8,6 +8,7 @@ import type { LayerReader } from '../erofs/reader.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
 import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { Pace } from '../std/pace.ts';
 import { printable, splitPath } from './path.ts';
 
 export const OVERLAY_OPAQUE = 'trusted.overlay.opaque';
@@ -89,6 +90,8 @@ export class Tree implements AsyncDisposable {
   readonly #layers: readonly LayerFile[];
   #subdirectories = new WeakMap<TreeNode, Map<ByteString, TreeNode>>();
   #remembered = 0;
+  /** What is cached is read without waiting; whoever reads a whole image still lets others in. */
+  readonly #pace = new Pace();
 
   private constructor(root: TreeNode, pool: ReaderPool, ownsPool: boolean, layers: readonly LayerFile[]) {
     this.root = root;
@@ -180,6 +183,7 @@ export class Tree implements AsyncDisposable {
     const merged = new Map<ByteString, { readonly sources: Source[]; closed: boolean }>();
     for (const { reader, inode: parent } of directory.sources) {
       for (const entry of await reader.list(parent)) {
+        if (this.#pace.due()) await this.#pace.rest();
         const known = merged.get(entry.name);
         if (known?.closed === true) continue;
         const slot = known ?? { sources: [], closed: false };

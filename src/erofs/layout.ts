@@ -1,5 +1,6 @@
 import { assert, defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { Pace } from '../std/pace.ts';
 import { packDirectory } from './directory.ts';
 import {
   BLOCK_BYTES,
@@ -46,13 +47,15 @@ export interface Layout {
  * Gives every inode its place: the root first (its number has 16 bits), then directory by directory, so that what is
  * listed together lies together. `firstBlock` is where directory blocks begin.
  */
-export function planLayout(root: DirectoryNode, firstBlock: number): Layout {
-  const { placements, placementOf } = collectPlacements(root);
+export async function planLayout(root: DirectoryNode, firstBlock: number): Promise<Layout> {
+  const pace = new Pace();
+  const { placements, placementOf } = await collectPlacements(root, pace);
   const epoch = mostFrequentTime(placements);
   // Slot 0 stays empty: inode number 0 means "no entry" to readers of directories.
   let end = SLOT_BYTES;
   let block = firstBlock;
   for (const placement of placements) {
+    if (pace.due()) await pace.rest();
     placement.block = block;
     const inode = inodeOf(placement, epoch);
     const inlineBytes = inode.layout === FLAT_INLINE ? inode.size % BLOCK_BYTES : 0;
@@ -99,7 +102,7 @@ export function roundUp(value: number, unit: number): number {
 
 const NONE: readonly never[] = [];
 
-function collectPlacements(root: DirectoryNode): Pick<Layout, 'placements' | 'placementOf'> {
+async function collectPlacements(root: DirectoryNode, pace: Pace): Promise<Pick<Layout, 'placements' | 'placementOf'>> {
   const placements: Placement[] = [];
   const placementOf = new Map<LayerNode, Placement>();
   const place = (node: LayerNode, parent: Placement | undefined): Placement => {
@@ -117,6 +120,7 @@ function collectPlacements(root: DirectoryNode): Pick<Layout, 'placements' | 'pl
     directory.nlink += 2;
     const subdirectories: Placement[] = [];
     for (const name of directory.names) {
+      if (pace.due()) await pace.rest();
       const node = children.get(name);
       if (node === undefined) continue;
       const known = placementOf.get(node);

@@ -2,6 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { LayerFile } from '../contract/layer.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { Pace } from '../std/pace.ts';
 import { WINDOW_BYTES, WindowCache } from './cache.ts';
 import { damaged } from './damage.ts';
 import { type Dirent, DirectoryBlock } from './directory.ts';
@@ -36,6 +37,7 @@ export class LayerReader implements AsyncDisposable {
   readonly id: number = readersOpened++;
   readonly #bytes: number;
   readonly #superblock: Superblock;
+  readonly #pace = new Pace();
 
   private constructor(file: FileHandle, bytes: number, superblock: Superblock, cache: WindowCache) {
     this.#file = file;
@@ -103,6 +105,7 @@ export class LayerReader implements AsyncDisposable {
       const block = await this.#directoryBlock(directory, index);
       if (entries.length + block.count > limits.entriesPerLayerMax + 2) throw damaged('a directory is too large');
       for (let at = 0; at < block.count; at++) {
+        if (this.#pace.due()) await this.#pace.rest();
         const entry = block.entry(at);
         if (entry.name <= previous) throw damaged('directory entries are not in order');
         previous = entry.name;

@@ -4,6 +4,7 @@ import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import { bytesOf } from '../std/bytes.ts';
+import { Pace } from '../std/pace.ts';
 import { encodeDirectoryBlock } from './directory.ts';
 import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } from './format.ts';
 import { fitsInline, inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
@@ -79,7 +80,7 @@ export class LayerWriter implements AsyncDisposable {
   async finish(root: DirectoryNode): Promise<LayerDigest> {
     assert(!this.#finished, 'a layer is finished once');
     const firstBlock = this.#output.position / BLOCK_BYTES;
-    const layout = planLayout(root, firstBlock);
+    const layout = await planLayout(root, firstBlock);
     const hash = createHash('sha256');
     const emit = async (bytes: Uint8Array) => {
       hash.update(bytes);
@@ -164,7 +165,9 @@ async function emitDirectoryBlocks(layout: Layout, emit: Emit): Promise<void> {
 async function emitInodes(layout: Layout, emit: Emit): Promise<void> {
   let scratch = Buffer.alloc(SCRATCH_BYTES);
   let base = 0;
+  const pace = new Pace();
   for (const placement of layout.placements) {
+    if (pace.due()) await pace.rest();
     const inode = inodeOf(placement, layout.epoch);
     const start = inode.nid * SLOT_BYTES;
     const end = start + inode.inodeBytes + inode.xattrBytes + BLOCK_BYTES;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { access, readFile, stat } from 'node:fs/promises';
 import { test } from 'node:test';
+import { decodeInode, encodeInode, fitsCompact, FLAT_INLINE, type Inode } from '../../src/erofs/format.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import type { Content, LayerNode, Metadata } from '../../src/erofs/node.ts';
 import { diskFault } from '../../src/erofs/output.ts';
@@ -209,6 +210,39 @@ test('runs of zeros become holes of the host file', async () => {
   const { bytes } = await writer.finish(root);
   assert.ok(bytes > size);
   assert.ok((await stat(path)).blocks * 512 < 1024 * 1024, 'the host stores almost nothing');
+});
+
+test('an inode holds the largest numbers there are', () => {
+  const epoch = { epochSeconds: 0, epochNanoseconds: 0 };
+  const inode: Inode = {
+    nid: 2 ** 31,
+    type: 'file',
+    mode: 0o107777,
+    uid: 0xffff_ffff,
+    gid: 0xffff_fffe,
+    size: 2 ** 52 + 4095,
+    mtimeSeconds: -(2 ** 40),
+    mtimeNanoseconds: 999_999_999,
+    nlink: 1_000_000,
+    major: 0,
+    minor: 0,
+    layout: FLAT_INLINE,
+    contentBlock: 0xffff_fffe,
+    inodeBytes: 64,
+    xattrBytes: 12 + 4 * 16_000,
+  };
+  const bytes = Buffer.alloc(100);
+  encodeInode(bytes, 20, inode);
+  assert.deepEqual(decodeInode(bytes, 20, inode.nid, epoch), inode);
+  const compact: Inode = { ...inode, uid: 0xffff, gid: 0, size: 0xffff_ffff, nlink: 0xffff, inodeBytes: 32 };
+  const short = { epochSeconds: compact.mtimeSeconds, epochNanoseconds: compact.mtimeNanoseconds };
+  assert.equal(fitsCompact(compact, short), true);
+  assert.equal(fitsCompact(compact, epoch), false);
+  assert.equal(fitsCompact({ ...compact, size: 2 ** 32 }, short), false);
+  bytes.fill(0);
+  encodeInode(bytes, 32, compact);
+  assert.deepEqual(decodeInode(bytes, 32, inode.nid, short), compact);
+  assert.ok(bytes.subarray(64).equals(Buffer.alloc(36)), 'nothing is written behind a compact inode');
 });
 
 test('a writer that is disposed before its end leaves no file', async () => {
