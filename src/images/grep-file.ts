@@ -148,6 +148,8 @@ export class FileSearcher {
 
   /** What of the line matches, in bytes from its start; undefined when nothing does. */
   #submatchesOf(text: Buffer, { start, end }: Line): GrepMatch['submatches'] | undefined {
+    const { literal } = this.#search.pattern;
+    if (literal !== undefined) return placesOf(text, literal, { start, end });
     const feed = text[end - 1] === NEWLINE ? 1 : 0;
     const line = text.toString('utf8', start, Math.min(end - feed, start + LINE_BYTES_SEARCHED));
     const matcher = this.#search.pattern.expression.matcher(line);
@@ -167,6 +169,21 @@ export class FileSearcher {
     } while (submatches.length < SUBMATCHES_MAX && matcher.find());
     return submatches;
   }
+}
+
+/** Where a text stands in a line; undefined when nowhere. */
+function placesOf(bytes: Buffer, literal: Buffer, { start, end }: Line): GrepMatch['submatches'] | undefined {
+  const text = literal.toString('utf8');
+  const submatches: GrepMatch['submatches'] = [];
+  let place = bytes.indexOf(literal, start);
+  if (place < 0 || place >= end) return undefined;
+  while (place >= 0 && place < end && submatches.length < SUBMATCHES_MAX) {
+    const from = place - start;
+    if (from + literal.length > LINE_BYTES_SHOWN) break;
+    submatches.push({ text, start: from, end: from + literal.length });
+    place = bytes.indexOf(literal, place + literal.length);
+  }
+  return submatches;
 }
 
 /** Lines that can match. */

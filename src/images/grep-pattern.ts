@@ -6,6 +6,8 @@ const PATTERN_CHARACTERS_MAX = 64 * 1024;
 const PATTERNS_MAX = 100;
 /** Up to so many texts are searched for one by one, which is the fastest there is. */
 const LITERALS_MAX = 3;
+/** No character that means something else in an expression. */
+const PLAIN = /^[\p{L}\p{N} _\-:;,'"=<>@#%&~!/`]+$/u;
 /** Characters beyond ASCII that fold to an ASCII letter, as bytes: K (Kelvin sign) and ſ (long s). */
 const FOLDING = ['\u212a', '\u017f'].map((character) => Buffer.from(character));
 
@@ -17,6 +19,8 @@ export interface GrepPattern {
    * in one direction only: what it passes over does not match.
    */
   readonly nextPlace: (text: Text, from: number) => number;
+  /** The text itself, when the pattern is nothing but that: then where it is found it matches. */
+  readonly literal?: Buffer;
 }
 
 /** A stretch of a file, in the forms in which it may be searched; each is made once, when it is first wanted. */
@@ -64,7 +68,12 @@ export function compilePatterns(patterns: readonly string[], letters: GrepQuery[
   const joined = patterns.length === 1 ? (patterns[0] ?? '') : patterns.map((pattern) => `(?:${pattern})`).join('|');
   const expression = compile(joined, flags, joined);
   const runs = requiredRuns(patterns);
-  return { expression, nextPlace: runs ? placeByRuns(runs, insensitive) : placeByExpression(expression, patterns) };
+  const literal = !insensitive && patterns.length === 1 && PLAIN.test(joined) ? Buffer.from(joined) : undefined;
+  return {
+    ...(literal && { literal }),
+    expression,
+    nextPlace: runs ? placeByRuns(runs, insensitive) : placeByExpression(expression, patterns),
+  };
 }
 
 function placeByRuns(runs: readonly RequiredRun[], insensitive: boolean): GrepPattern['nextPlace'] {
