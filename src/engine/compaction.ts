@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Tree } from '../archive/tree.ts';
+import { isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Layer } from '../store/layers.ts';
@@ -7,14 +8,17 @@ import type { Store } from '../store/store.ts';
 import type { EngineLog } from './log.ts';
 import { mergeLayers } from '../archive/merge-layers.ts';
 
-/** An image of more layers is compacted in the background. */
+/** An image of more layers is compacted in the background (decision 0007 has the figures). */
 const LAYERS_WANTED = 16;
+/** More are merged before a run. One mount is left for injected files. */
+const LAYERS_BELOW_RUN_MAX = limits.layersMountedMax - 1;
 /** At least so many layers are merged at once, so that a layer is copied seldom. */
 const MERGED_MIN = 8;
 
 /**
  * Keeps long chains of layers short, so that an image at depth 200 starts and reads like one at depth 10: upper layers
- * are merged into one, and the image is given that instead. Its UUID, lineage and content stay.
+ * are merged into one, and every image that lies on exactly these layers is given that instead. UUIDs, lineage and content
+ * stay; the layers stay until gc finds that no image has them.
  *
  * Layers are merged from the top down as long as the next is not much larger than what is merged already. So a large
  * bottom is left alone, and every byte is copied a logarithmic number of times over the life of a chain.
@@ -24,9 +28,11 @@ export class Compactor implements AsyncDisposable {
   readonly #readers: ReaderPool;
   readonly #log: EngineLog;
   readonly #stop = new AbortController();
-  /** One at a time: it is never urgent, and competes with runs for the disk. */
+  /** In the background one at a time: it is never urgent, and competes with runs for the disk. */
   #queue: Promise<void> = Promise.resolve();
   readonly #queued = new Set<string>();
+  /** What is being compacted now, so that all who need it wait for the same work. */
+  readonly #running = new Map<string, Promise<void>>();
 
   constructor(store: Store, readers: ReaderPool, log: EngineLog) {
     this.#store = store;
@@ -36,11 +42,11 @@ export class Compactor implements AsyncDisposable {
 
   /** Compacts the image some time later, if it has too many layers. */
   schedule(image: string): void {
-    if (this.#queued.has(image) || !this.#needs(image, LAYERS_WANTED)) return;
+    if (this.#queued.has(image) || this.#stop.signal.aborted || !this.#needs(image, LAYERS_WANTED)) return;
     this.#queued.add(image);
     this.#queue = this.#queue.then(async () => {
       try {
-        await this.#compact(image, this.#stop.signal);
+        await this.#once(image);
       } catch (error) {
         if (!this.#stop.signal.aborted) this.#log.warn({ image, err: error }, 'an image could not be compacted');
       } finally {
@@ -49,9 +55,22 @@ export class Compactor implements AsyncDisposable {
     });
   }
 
-  /** Layers of the image that a guest can mount all at once; compacts now only if there are too many for that. */
+  /**
+   * Layers of the image for a guest to mount all at once; compacts now if there are too many for that, else later. What
+   * cannot be merged within the bounds of a layer is left to the guest as it is. Hold the store.
+   */
   async mountable(image: string, signal: AbortSignal): Promise<readonly string[]> {
-    if (this.#needs(image, limits.layersMountedMax)) await this.#compact(image, signal);
+    if (this.#needs(image, LAYERS_BELOW_RUN_MAX)) {
+      try {
+        await unlessAborted(this.#once(image), signal);
+      } catch (error) {
+        if (!isFault(error, 'LAYER_LIMIT', 'LAYER_MALFORMED')) throw error;
+        this.#log.warn({ image, err: error }, 'an image could not be compacted');
+      }
+    } else {
+      // A stopped engine may have left it.
+      this.schedule(image);
+    }
     return this.#store.images.get(image).layers;
   }
 
@@ -63,20 +82,29 @@ export class Compactor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort(new Error('the engine stops'));
     await this.#queue;
+    await Promise.allSettled(this.#running.values());
   }
 
   #needs(image: string, most: number): boolean {
     return (this.#store.images.find(image)?.layers.length ?? 0) > most;
   }
 
-  async #compact(image: string, signal: AbortSignal): Promise<void> {
+  async #once(image: string): Promise<void> {
+    const running = this.#running.get(image) ?? this.#compact(image).finally(() => this.#running.delete(image));
+    this.#running.set(image, running);
+    await running;
+  }
+
+  async #compact(image: string): Promise<void> {
     using _hold = this.#store.hold();
+    const { signal } = this.#stop;
     const before = this.#store.images.find(image)?.layers;
     if (before === undefined || before.length <= LAYERS_WANTED) return;
     signal.throwIfAborted();
     const from = mergeFrom(before.map((digest) => this.#store.layers.bytesOf([digest])));
     const merged = await this.#merge(before.slice(0, from), before.slice(from), signal);
-    this.#store.images.replaceLayers(image, before, [...before.slice(0, from), merged.digest]);
+    // The new layer is on disk and held until the images have it; a crash before this leaves work for gc, no more.
+    this.#store.images.replaceLayers(before, [...before.slice(0, from), merged.digest]);
   }
 
   async #merge(below: readonly string[], upper: readonly string[], signal: AbortSignal): Promise<Layer> {
@@ -105,4 +133,17 @@ export function mergeFrom(bytes: readonly number[]): number {
     merged += bytes[from] ?? 0;
   }
   return from;
+}
+
+/** The work's result, or the signal's reason if that comes first; the work goes on for others. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(signal.reason as Error);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }

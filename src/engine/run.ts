@@ -69,7 +69,7 @@ class Execution {
     const reason = ended.timedOut ? 'job_timeout' : 'job_complete';
     store.events.append(this.#context.uuid, SPID_INIT, 'shutdown', { stopped_at: new Date().toISOString(), reason });
     const added = [injected, committed].filter((layer) => layer !== undefined);
-    return this.#publication({ below: layers, added, exitCode: ended.outcome.exitCode });
+    return this.#publication({ added, exitCode: ended.outcome.exitCode });
   }
 
   /** The layer of injected files; undefined when there is none to add. */
@@ -166,7 +166,7 @@ class Execution {
   }
 
   /** Nothing is left to decide here: it only says what becomes visible. */
-  #publication({ below, added, exitCode }: Addition): WorkResult {
+  #publication({ added, exitCode }: Addition): WorkResult {
     const { image, plan, command } = this.#run;
     const { store, compactor } = this.#place;
     if (plan.disposable) return { publish: () => ({}), durable: false };
@@ -174,7 +174,6 @@ class Execution {
     if (added.length === 0 && sameConfig) return { publish: () => ({ image: image.uuid }), durable: false };
     const layerBytes = added.reduce((sum, { bytes }) => sum + bytes, 0);
     const result = {
-      layers: [...below, ...added.map(({ digest }) => digest)],
       config: plan.config,
       parent: image.uuid,
       operation: this.#context.uuid,
@@ -183,16 +182,17 @@ class Execution {
       layerBytes,
     };
     const publish = (): { image: string; imageBytes: number } => {
-      const { uuid } = store.images.create(result);
+      // The layers the image has now: they may have been merged while it ran, which shows the same.
+      const layers = [...store.images.get(image.uuid).layers, ...added.map(({ digest }) => digest)];
+      const { uuid } = store.images.create({ ...result, layers });
       return { image: uuid, imageBytes: layerBytes };
     };
     return { publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
   }
 }
 
-/** What a run put on top of what. */
+/** What a run put on top of its image. */
 interface Addition {
-  readonly below: readonly string[];
   readonly added: readonly Layer[];
   readonly exitCode: number;
 }

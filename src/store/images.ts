@@ -103,15 +103,25 @@ export class ImageStore {
   }
 
   /**
-   * Gives the image other layers that show the same, unless it is gone or has been given others meanwhile. Whoever
-   * resolved it before goes on with the old ones, which stay as long as they are held.
+   * Gives every image that lies on exactly the layers `before`, or has more on top of them, `after` in their place,
+   * which shows the same. Whoever resolved one of them before goes on with the old layers, which stay as long as they are
+   * held.
    */
-  replaceLayers(uuid: string, before: readonly string[], after: readonly string[]): void {
+  replaceLayers(before: readonly string[], after: readonly string[]): void {
+    const top = before.length - 1;
     this.#database.transaction(
       () => {
-        if (this.find(uuid)?.layers.join() !== before.join()) return;
-        this.#database.run('DELETE FROM image_layers WHERE image = ?', uuid);
-        this.#insertLayers(uuid, after);
+        const candidates = this.#database.all<{ image: string }>(
+          'SELECT image FROM image_layers WHERE layer = ? AND position = ?',
+          defined(before[top], 'an image has layers'),
+          top,
+        );
+        for (const { image } of candidates) {
+          const layers = this.#layersOf(image);
+          if (before.some((digest, position) => digest !== layers[position])) continue;
+          this.#database.run('DELETE FROM image_layers WHERE image = ?', image);
+          this.#insertLayers(image, [...after, ...layers.slice(before.length)]);
+        }
       },
       { durable: true },
     );
@@ -237,10 +247,13 @@ export class ImageStore {
     return this.#database.get<ImageRow>('SELECT * FROM images WHERE uuid = ?', uuid);
   }
 
+  #layersOf(uuid: string): string[] {
+    const sql = 'SELECT layer FROM image_layers WHERE image = ? ORDER BY position';
+    return this.#database.all<{ layer: string }>(sql, uuid).map(({ layer }) => layer);
+  }
+
   #stored(row: ImageRow): StoredImage {
-    const layers = this.#database
-      .all<{ layer: string }>('SELECT layer FROM image_layers WHERE image = ? ORDER BY position', row.uuid)
-      .map(({ layer }) => layer);
+    const layers = this.#layersOf(row.uuid);
     for (const layer of layers) this.#holds.touch(layer);
     return {
       uuid: row.uuid,
