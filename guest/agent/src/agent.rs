@@ -56,8 +56,7 @@ impl Agent {
     /// Says HELLO and serves until the host is gone or breaks the protocol.
     pub fn serve(&mut self) -> Result<()> {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        let version = env!("CARGO_PKG_VERSION");
-        self.channel.frame(kind::HELLO, 0).bytes(kernel.trim_end().as_bytes()).bytes(version.as_bytes()).finish();
+        message::encode_hello(self.channel.out(), kernel.trim_end(), env!("CARGO_PKG_VERSION"));
         let (mut fds, mut sources) = (Vec::new(), Vec::new());
         loop {
             self.channel.flush()?;

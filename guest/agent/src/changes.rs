@@ -2,7 +2,7 @@
 
 use crate::boot::{Machine, LAYERS, UPPER};
 use crate::channel::Channel;
-use crate::message::{self, flag, kind, Request, CHANGES_WINDOW};
+use crate::message::{self, kind, Request, CHANGES_WINDOW};
 use crate::setup;
 use crate::sys::{self, c, Statx};
 use crate::tar::{self, Entry, Kind};
@@ -45,8 +45,7 @@ pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: 
     }
     let entries = walk.entries;
     let bytes = walk.sink.finish()?;
-    let flags = if setup::disk_full() { flag::DISK_FULL } else { 0 };
-    channel.frame(kind::CHANGES_END, 0).u64(bytes).u64(entries).u8(flags).finish();
+    message::encode_changes_end(channel.out(), bytes, entries, setup::disk_full());
     channel.flush_all()
 }
 

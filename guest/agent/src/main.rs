@@ -5,6 +5,8 @@ mod agent;
 mod boot;
 mod changes;
 mod channel;
+#[cfg(test)]
+mod golden;
 mod message;
 mod network;
 mod oom;

@@ -230,6 +230,15 @@ pub fn encode_counters(out: &mut Vec<u8>, interfaces: &[Counters]) {
     writer.finish();
 }
 
+pub fn encode_hello(out: &mut Vec<u8>, kernel: &str, version: &str) {
+    Writer::new(out, kind::HELLO, 0).bytes(kernel.as_bytes()).bytes(version.as_bytes()).finish();
+}
+
+pub fn encode_changes_end(out: &mut Vec<u8>, bytes: u64, entries: u64, disk_full: bool) {
+    let flags = if disk_full { flag::DISK_FULL } else { 0 };
+    Writer::new(out, kind::CHANGES_END, 0).u64(bytes).u64(entries).u8(flags).finish();
+}
+
 pub fn encode_ready(out: &mut Vec<u8>, boot_id: &str, steps: &[(&str, u32)]) {
     let writer = Writer::new(out, kind::READY, 0).bytes(boot_id.as_bytes()).u32(steps.len() as u32);
     steps.iter().fold(writer, |writer, (name, us)| writer.bytes(name.as_bytes()).u32(*us)).finish();

@@ -1,0 +1,95 @@
+import { type Duplex, duplexPair } from 'node:stream';
+import { once } from 'node:events';
+import { Channel } from '../../../src/sandbox/channel/index.ts';
+import { FieldWriter } from '../../../src/sandbox/channel/field.ts';
+import { encodeFrame, type Frame, FrameDecoder } from '../../../src/sandbox/channel/frame.ts';
+import { TO_GUEST } from '../../../src/sandbox/channel/message.ts';
+import { golden } from './golden.ts';
+
+/** Kinds a test needs by name. */
+export const SAYS = {
+  started: 0x83,
+  stdout: 0x84,
+  stderr: 0x85,
+  outputEnd: 0x86,
+  exited: 0x87,
+  stdinCredit: 0x88,
+  changesData: 0x89,
+  changesEnd: 0x8a,
+  fault: 0x8c,
+} as const;
+
+const EMPTY = Buffer.alloc(0);
+
+export function fields(): FieldWriter {
+  return new FieldWriter();
+}
+
+/** Payload of EXITED for a process that simply returned. */
+export function exited(exitCode: number): Buffer {
+  const writer = fields().u32(exitCode).u32(0xffff_ffff).u8(0);
+  for (let number = 0; number < 10; number += 1) writer.u64(0);
+  return writer.payload();
+}
+
+/** The other end of a channel, in the hands of the test: it says what the test tells it to, true or not. */
+export class ScriptedGuest implements Disposable {
+  readonly channel: Channel;
+  readonly #stream: Duplex;
+  readonly #decoder = new FrameDecoder();
+  readonly #frames: Frame[] = [];
+  #arrived = Promise.withResolvers<void>();
+
+  constructor() {
+    const [host, guest] = duplexPair();
+    this.channel = new Channel(host);
+    this.#stream = guest;
+    // The host hangs up on a guest that breaks the protocol: that is what half of the tests are about.
+    guest.on('error', () => undefined);
+    guest.on('data', (chunk: Buffer) => {
+      this.#frames.push(...this.#decoder.push(chunk));
+      this.#arrived.resolve();
+      this.#arrived = Promise.withResolvers<void>();
+    });
+  }
+
+  /** The next frame the host sent. */
+  async receive(): Promise<Frame> {
+    while (this.#frames.length === 0) await this.#arrived.promise;
+    return this.#frames.shift()!;
+  }
+
+  /** The next frame, which must be of this kind. */
+  async expect(kind: keyof typeof TO_GUEST): Promise<Frame> {
+    const frame = await this.receive();
+    if (frame.kind !== TO_GUEST[kind]) throw new Error(`expected ${kind}, not a frame of kind ${frame.kind}`);
+    return frame;
+  }
+
+  get unread(): number {
+    return this.#frames.length;
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#stream.write(bytes);
+  }
+
+  say(kind: keyof typeof SAYS, process: number, payload: Uint8Array = EMPTY): void {
+    this.write(encodeFrame(SAYS[kind], process, payload));
+  }
+
+  sayGolden(name: string): void {
+    this.write(golden(name));
+  }
+
+  /** Like a machine whose power is cut. */
+  async cut(): Promise<void> {
+    this.#stream.destroy();
+    await once(this.#stream, 'close');
+  }
+
+  [Symbol.dispose](): void {
+    this.channel[Symbol.dispose]();
+    this.#stream.destroy();
+  }
+}
