@@ -106,10 +106,11 @@ export class Tree implements AsyncDisposable {
     const opened: LayerFile[] = [];
     try {
       const sources: Source[] = [];
-      for (const layer of layers) {
+      // The same layer again further down adds nothing: the upper one has all its names.
+      for (const layer of new Map(layers.toReversed().map((layer) => [layer.path, layer])).values()) {
         const reader = await readers.acquire(layer);
         opened.push(layer);
-        sources.unshift({ reader, inode: await reader.root() });
+        sources.push({ reader, inode: await reader.root() });
       }
       if (sources.length === 0) throw fault('ARGUMENT_INVALID', { reason: 'an image has at least one layer' });
       return new Tree(new TreeNode(sources), readers, pool === undefined, opened);

@@ -158,6 +158,19 @@ test('equal keys of two trees mean equal subtrees', async () => {
   assert.notEqual(lower.root.key, upper.root.key);
 });
 
+test('an image may have the same layer several times', async () => {
+  await using scratch = await Scratch.create();
+  const [base, upper] = await imageOf(
+    scratch,
+    [{ path: 'd/x' }, { path: 'y' }],
+    [{ path: 'd/.wh.x' }, { path: 'd/z' }],
+  );
+  await using tree = await Tree.open([base!, upper!, base!]);
+  const paths: string[] = [];
+  for await (const { path } of tree.walk()) paths.push(path);
+  assert.deepEqual(paths, ['', 'd', 'd/x', 'd/z', 'y']);
+});
+
 test('a pool keeps a bounded number of unused layers open and opens again what it closed', async () => {
   await using scratch = await Scratch.create();
   const layers = await imageOf(scratch, [{ path: 'a' }], [{ path: 'b' }], [{ path: 'c' }]);
