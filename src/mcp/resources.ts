@@ -8,6 +8,7 @@ import type { CompleteResourceTemplateCallback, ReadResourceResult, ServerContex
 import { isFault, isFinished, isUuid, limits, type ConTree } from '../contract/index.ts';
 import { collect } from '../std/bytes.ts';
 import {
+  cutOutput,
   failureText,
   GUIDE_SECTIONS,
   GUIDES,
@@ -15,7 +16,6 @@ import {
   isBinary,
   readOutput,
   summarize,
-  type StreamName,
 } from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
 import { mimeTypeOf } from './mime-types.ts';
@@ -215,12 +215,8 @@ async function readStream(
     );
   }
   const { status } = await contree.getOperation(id, signal);
-  const range: { stream: StreamName; offset: number; length: number } = {
-    stream,
-    offset: -RESOURCE_BYTES_MAX,
-    length: RESOURCE_BYTES_MAX,
-  };
-  const { bytes } = await readOutput(contree, id, range, signal);
+  const kept = await readOutput(contree, id, stream, signal);
+  const { bytes } = cutOutput(kept, -RESOURCE_BYTES_MAX, RESOURCE_BYTES_MAX);
   const text = !isBinary(bytes);
   return {
     mimeType: text ? 'text/plain' : 'application/octet-stream',

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits, OperationKind } from '../contract/index.ts';
 import { count, operationId } from './fields.ts';
 import { operationFields, operationText, summarize } from './operation.ts';
-import { isBinary, readOutput } from './output.ts';
+import { cutOutput, isBinary, readOutput } from './output.ts';
 import { aside } from './schema.ts';
 import { streamBytesMax } from './run.ts';
 import { grouped, lines } from './text.ts';
@@ -47,8 +47,8 @@ export const getOperation = defineTool({
     const outputBytesMax = stream === undefined ? limits.toolOutputBytesDefault : 0;
     const fields = await summarize(operation, { contree, outputBytesMax, signal });
     if (stream === undefined || kind !== 'instance') return { ...fields, kind, created_at };
-    const { bytes, totalBytes } = await readOutput(contree, operation_id, { stream, offset, length }, signal);
-    const start = offset < 0 ? Math.max(0, totalBytes + offset) : Math.min(offset, totalBytes);
+    const kept = await readOutput(contree, operation_id, stream, signal);
+    const { bytes, offset: start } = cutOutput(kept, offset, length);
     const end = start + bytes.length;
     const { stdout: _stdout, stderr: _stderr, truncated: _truncated, ...rest } = fields;
     return {
@@ -57,9 +57,9 @@ export const getOperation = defineTool({
       created_at,
       stream,
       content: isBinary(bytes) ? `[${grouped(bytes.length)} bytes of binary output]` : bytes.toString('utf8'),
-      size: totalBytes,
+      size: kept.totalBytes,
       offset: start,
-      ...(end < totalBytes && { next_offset: end }),
+      ...(end < kept.totalBytes && { next_offset: end }),
     };
   },
   text: (fields) =>

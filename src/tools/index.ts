@@ -26,7 +26,7 @@ export { failureText } from './failure.ts';
 export * from './guides/index.ts';
 export * from './local-files.ts';
 export { summarize } from './operation.ts';
-export { isBinary, readOutput, type StreamName } from './output.ts';
+export { cutOutput, isBinary, readOutput } from './output.ts';
 export { tokenPageOf } from './registry-hosts.ts';
 export { jsonSchemaOf } from './schema.ts';
 export * from './tool.ts';

@@ -2,7 +2,6 @@ import { constants } from 'node:os';
 import { z } from 'zod';
 import {
   isFinished,
-  limits,
   OperationStatus,
   streamBytes,
   type ConTree,
@@ -145,18 +144,14 @@ async function shownStream(
   { contree, outputBytesMax, signal }: SummaryOptions,
 ): Promise<(Shown & { totalBytes: number }) | undefined> {
   if (stream === undefined) return undefined;
-  // A stream cut by the engine is read from the log, which keeps all of it up to `limits.outputBytesKept`.
-  const range = { stream: name, offset: 0, length: limits.outputBytesKept };
-  const { bytes, totalBytes } = stream.truncated
-    ? await readOutput(contree, uuid, range, signal)
-    : wholeStream(streamBytes(stream));
+  const shown = streamBytes(stream);
+  // A stream that the engine cut is read from the log, which keeps more of it; unless the log was removed since.
+  const log = stream.truncated ? await readOutput(contree, uuid, name, signal) : undefined;
+  const known = log !== undefined && log.first.length >= shown.length;
+  const kept = known ? log : { first: shown, last: Buffer.alloc(0), totalBytes: shown.length };
   const offset = Math.floor(outputBytesMax / 4);
   const rest = `get_operation(operation_id="${uuid}", stream="${name}", offset=${offset}) shows more`;
-  return { ...showOutput(bytes, outputBytesMax, totalBytes, rest), totalBytes };
-}
-
-function wholeStream(bytes: Buffer): { bytes: Buffer; totalBytes: number } {
-  return { bytes, totalBytes: bytes.length };
+  return { ...showOutput(kept, outputBytesMax, rest), totalBytes: kept.totalBytes };
 }
 
 /** What the end of a run suggests to do next. */

@@ -13,26 +13,23 @@ export interface Shown {
  * Output for a model: whole when it fits into `bytesMax`, otherwise the first quarter and the last three quarters of
  * that (errors stand at the end), cut at line ends. `rest` says how to get what is missing.
  */
-export function showOutput(bytes: Buffer, bytesMax: number, totalBytes: number, rest: string): Shown {
-  if (isBinary(bytes)) {
-    const text = bytes.length === 0 ? '' : `[${grouped(totalBytes)} bytes of binary output; ${rest}]`;
-    return { text, truncated: bytes.length > 0 };
-  }
-  if (bytes.length <= bytesMax) {
-    if (totalBytes <= bytes.length) return { text: bytes.toString('utf8'), truncated: false };
-    const missing = `[… ${grouped(totalBytes - bytes.length)} bytes omitted; ${rest}]`;
-    return { text: `${bytes.toString('utf8')}\n${missing}`, truncated: true };
-  }
-  const head = headOf(bytes, Math.floor(bytesMax / 4));
-  const tail = tailOf(bytes, bytesMax - Math.floor(bytesMax / 4));
+export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: number, rest: string): Shown {
+  if (isBinary(first)) return { text: `[${grouped(totalBytes)} bytes of binary output; ${rest}]`, truncated: true };
+  const whole = totalBytes <= first.length;
+  if (whole && first.length <= bytesMax) return { text: first.toString('utf8'), truncated: false };
+  const headBytes = Math.floor(bytesMax / 4);
+  const head = headOf(first, headBytes);
+  const tail = tailOf(whole || last.length === 0 ? first.subarray(head.length) : last, bytesMax - headBytes);
   const omitted = totalBytes - head.length - tail.length;
   const marker = `[… ${grouped(omitted)} bytes omitted; ${rest}]`;
-  return { text: [head.toString('utf8'), marker, tail.toString('utf8')].join('\n'), truncated: true };
+  const parts = [head.toString('utf8'), marker, tail.toString('utf8')];
+  return { text: parts.filter((part) => part !== '').join('\n'), truncated: true };
 }
 
 /** Up to `bytesMax` from the start, without the line that is cut, unless it is the only one. */
 function headOf(bytes: Buffer, bytesMax: number): Buffer {
   if (bytesMax <= 0) return bytes.subarray(0, 0);
+  if (bytes.length <= bytesMax) return bytes;
   const cut = bytes.subarray(0, bytesMax);
   const end = cut.lastIndexOf(0x0a);
   return end > 0 ? cut.subarray(0, end) : cut.subarray(0, characterStart(bytes, cut.length));
@@ -41,8 +38,9 @@ function headOf(bytes: Buffer, bytesMax: number): Buffer {
 /** Up to `bytesMax` from the end, without the line that is cut, unless it is the only one. */
 function tailOf(bytes: Buffer, bytesMax: number): Buffer {
   if (bytesMax <= 0) return bytes.subarray(0, 0);
-  const start = Math.max(0, bytes.length - bytesMax);
-  const line = bytes.indexOf(0x0a, Math.max(0, start - 1));
+  if (bytes.length <= bytesMax) return bytes;
+  const start = bytes.length - bytesMax;
+  const line = bytes.indexOf(0x0a, start - 1);
   if (line >= 0 && line + 1 < bytes.length) return bytes.subarray(line + 1);
   let first = start;
   while (first < bytes.length && isContinuation(bytes[first])) first += 1;
@@ -68,48 +66,50 @@ export function isBinary(bytes: Uint8Array): boolean {
   return replaced > 3 + text.length / 10;
 }
 
-/** A range of a stream of the main process, read from the operation's log, and the stream's length so far. */
-export interface OutputRange {
-  readonly bytes: Buffer;
+/** What is kept of a stream of the main process: its first bytes and, where some were dropped after those, its last. */
+export interface KeptOutput {
+  readonly first: Buffer;
+  readonly last: Buffer;
+  /** Length of the whole stream so far. */
   readonly totalBytes: number;
 }
 
-/** Reads `length` bytes from `offset` of what a run has written so far; a negative offset counts from the end. */
+/** Reads what a run has written so far from the log of its operation. */
 export async function readOutput(
   contree: ConTree,
   operation: string,
-  range: { readonly stream: StreamName; readonly offset: number; readonly length: number },
+  stream: StreamName,
   signal: AbortSignal,
-): Promise<OutputRange> {
-  const [head, tail]: [Buffer[], Buffer[]] = [[], []];
-  let totalBytes = 0;
-  let cut = false;
+): Promise<KeptOutput> {
+  const parts = { first: [] as Buffer[], last: [] as Buffer[] };
+  let [part, bytesLeft, totalBytes]: ['first' | 'last', number, number] = ['first', limits.outputBytesKept, 0];
   for await (const event of contree.events(operation, { spid: SPID_MAIN, full: true }, signal)) {
-    if (event.type === 'truncated' && event.data.stream === range.stream) {
+    if (event.type === 'truncated' && event.data.stream === stream) {
       totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
-      cut = totalBytes > (event.data.bytes_kept ?? event.data.bytes_emitted);
+      [part, bytesLeft] = ['last', limits.outputBytesKept];
     }
-    if (event.type !== range.stream) continue;
+    if (event.type !== stream) continue;
     const bytes = streamBytes(event.data);
-    if (!cut) totalBytes += bytes.length;
+    if (part === 'first') totalBytes += bytes.length;
     // The engine keeps no more than this; a server that sends more must not fill our memory.
-    if (cut || totalBytes <= limits.outputBytesKept) (cut ? tail : head).push(bytes);
+    parts[part].push(bytes.subarray(0, bytesLeft));
+    bytesLeft = Math.max(0, bytesLeft - bytes.length);
   }
-  return { bytes: cutOut(Buffer.concat(head), Buffer.concat(tail), totalBytes, range), totalBytes };
+  return { first: Buffer.concat(parts.first), last: Buffer.concat(parts.last), totalBytes };
 }
 
-/** A range of a stream of which the first and the last bytes were kept. */
-function cutOut(
-  first: Buffer,
-  last: Buffer,
-  totalBytes: number,
-  { offset, length }: { readonly offset: number; readonly length: number },
-): Buffer {
+/**
+ * Up to `length` bytes of what was kept from `offset` on, or, where nothing of that was kept, from the next byte that was;
+ * `offset` of the result says from where. A negative offset counts from the end of the stream.
+ */
+export function cutOutput(
+  { first, last, totalBytes }: KeptOutput,
+  offset: number,
+  length: number,
+): { readonly bytes: Buffer; readonly offset: number } {
   const lastAt = totalBytes - last.length;
-  if (last.length > 0 && (offset < 0 || offset >= lastAt)) {
-    const start = offset < 0 ? Math.max(0, last.length + offset) : offset - lastAt;
-    return last.subarray(start, start + length);
-  }
-  const start = offset < 0 ? Math.max(0, first.length + offset) : offset;
-  return first.subarray(start, start + length);
+  const from = offset < 0 ? Math.max(0, totalBytes + offset) : Math.min(offset, totalBytes);
+  if (from < first.length) return { bytes: first.subarray(from, from + length), offset: from };
+  const start = Math.max(from, lastAt);
+  return { bytes: last.subarray(start - lastAt, start - lastAt + length), offset: start };
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isBinary, showOutput } from '../../src/tools/output.ts';
+import { cutOutput, isBinary, showOutput } from '../../src/tools/output.ts';
 import { Random } from '../support/random.ts';
 
 const show = (text: string | Buffer, bytesMax: number, total?: number): { text: string; truncated: boolean } => {
   const bytes = Buffer.from(text as string);
-  return showOutput(bytes, bytesMax, total ?? bytes.length, 'REST');
+  return showOutput({ first: bytes, last: Buffer.alloc(0), totalBytes: total ?? bytes.length }, bytesMax, 'REST');
 };
 
 test('output that fits is shown as it is', () => {
@@ -59,4 +59,31 @@ test('binary output is named, not shown', () => {
   assert.ok(isBinary(Buffer.from(Array.from({ length: 256 }, (_, byte) => 255 - byte).filter((byte) => byte > 127))));
   assert.ok(!isBinary(Buffer.from('naïve café — ✓ 日本語')));
   assert.ok(!isBinary(Buffer.from('mostly text \xff with one odd byte', 'latin1')));
+});
+
+test('of output whose middle was dropped the real end is shown', () => {
+  const kept = {
+    first: Buffer.from('first line\n'.repeat(100)),
+    last: Buffer.from('x\nthe error\n'),
+    totalBytes: 9_999,
+  };
+  const { text, truncated } = showOutput(kept, 100, 'REST');
+  assert.ok(truncated);
+  assert.match(text, /^first line\nfirst line\n\[… 9,966 bytes omitted; REST\]\nx\nthe error\n$/u);
+});
+
+test('paging goes on behind a gap, and always advances', () => {
+  const kept = { first: Buffer.from('0123456789'), last: Buffer.from('WXYZ'), totalBytes: 100 };
+  const cut = (offset: number, length: number): [string, number] => {
+    const part = cutOutput(kept, offset, length);
+    return [part.bytes.toString(), part.offset];
+  };
+  assert.deepEqual(cut(0, 4), ['0123', 0]);
+  assert.deepEqual(cut(8, 4), ['89', 8]);
+  assert.deepEqual(cut(10, 3), ['WXY', 96]);
+  assert.deepEqual(cut(99, 9), ['Z', 99]);
+  assert.deepEqual(cut(200, 9), ['', 100]);
+  assert.deepEqual(cut(-2, 9), ['YZ', 98]);
+  assert.deepEqual(cut(-50, 9), ['WXYZ', 96]);
+  assert.deepEqual(cut(-1_000, 2), ['01', 0]);
 });
