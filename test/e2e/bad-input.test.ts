@@ -130,7 +130,7 @@ test('a full disk fails what needs the space, and the store stays whole', async 
     await using honest = await FakeRegistry.start();
     await addBusybox(honest, 'ok');
     await small.json(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox']);
-    const write = ['run', '--keep', 'tag:busybox', '--', 'dd', 'if=/dev/urandom', 'of=/big', 'bs=1M', 'count=700'];
+    const write = ['run', '--keep', 'tag:busybox', '--', 'dd', 'if=/dev/zero', 'of=/big', 'bs=1M', 'count=700'];
     const full = await small.run(write);
     assert.equal(full.code, 6, `${full.code} ${full.stderr}`);
     assert.match(full.stderr, /full/u);
