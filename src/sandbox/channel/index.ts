@@ -1,10 +1,2 @@
 export { Channel } from './channel.ts';
-export type {
-  GuestAddress,
-  GuestHello,
-  GuestNetwork,
-  GuestReady,
-  GuestSetup,
-  InterfaceCounters,
-  LayerExtent,
-} from './message.ts';
+export type { GuestAddress, GuestNetwork, GuestReady, GuestSetup, LayerExtent } from './message.ts';
