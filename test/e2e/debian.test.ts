@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createWriteStream } from 'node:fs';
-import { cp, mkdtemp, rm, writeFile, readFile } from 'node:fs/promises';
+import { cp, mkdtemp, rm, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -95,12 +95,10 @@ test(
         },
       );
       assert.equal(guest.code, 0, guest.stderr);
-      await writeFile(join(folder, 'guest.json'), guest.stdout);
-      assert.deepEqual(
-        differences(ours, entriesOf(guest.stdout), () => false),
-        [],
-        'our reader and the guest',
-      );
+      const seen = entriesOf(guest.stdout);
+      seen.delete('.');
+      const differing = differences(ours, seen, () => false);
+      assert.deepEqual(differing, [], 'our reader and the guest');
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
