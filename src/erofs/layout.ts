@@ -64,7 +64,9 @@ export async function planLayout(root: DirectoryNode, firstBlock: number): Promi
     block += ownBlocks(placement, inode);
     end = roundUp(start + inode.inodeBytes + inode.xattrBytes + inlineBytes, SLOT_BYTES);
   }
-  return { placements, placementOf, epoch, directoryBlocks: block - firstBlock, metadataBytes: end };
+  // fsck.erofs looks for xattrs behind every inode, also where it has none: the last must not end with the file.
+  const metadataBytes = end % BLOCK_BYTES === 0 ? end + SLOT_BYTES : end;
+  return { placements, placementOf, epoch, directoryBlocks: block - firstBlock, metadataBytes };
 }
 
 /** The inode of a placement; made anew each time, because a million of them would not be small. */

@@ -275,3 +275,19 @@ test('a reader refuses a file that is missing, cut off, or not a layer', async (
   await assert.rejects(LayerReader.open({ path: scratch.path(), bytes: 8192 }), { code: 'STORE_CORRUPT' });
   await assert.rejects(LayerReader.open({ path: import.meta.filename, bytes: 8192 }), { code: 'STORE_CORRUPT' });
 });
+
+test('metadata may end anywhere in a block, also with it', async () => {
+  await using scratch = await Scratch.create();
+  const ends = new Set<number>();
+  for (let count = 100; count < 164; count += 1) {
+    // Owners beyond 16 bits make the inodes twice as large, so that they end with a block for one of the counts.
+    const fifos = Array.from({ length: count }, (_, index): [ByteString, LayerNode] => [
+      `${index}`.padStart(3, '0'),
+      { type: 'fifo', ...META, uid: 70_000, mtimeSeconds: index },
+    ]);
+    await using reader = await written(scratch, async () => fifos);
+    const last = await get(reader, `${count - 1}`.padStart(3, '0'));
+    ends.add((last.nid * 32 + last.inodeBytes) % 4096);
+  }
+  assert.ok(ends.has(0));
+});
