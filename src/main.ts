@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import type { CliHost, EngineLife } from './cli/host.ts';
 import type { Program, Settings } from './config/index.ts';
 import type { TcpOptions } from './http/engine-server.ts';
@@ -25,6 +26,8 @@ export async function main(program: Program, argv: readonly string[] = process.a
     process.exitCode = await runCli(cliHost(), argv);
     return;
   }
+  // An MCP server lives as long as its agent and allocates little: V8's young generation need not grow to 16 MB.
+  setFlagsFromString('--semi-space-growth-factor=1');
   const { runMcp } = await import('./mcp-main.ts');
   process.exitCode = await runMcp(mcpHost(), argv);
 }

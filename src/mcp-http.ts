@@ -20,7 +20,7 @@ import { createMcpHttp } from './mcp/index.ts';
 export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
   await using contree = await connectMcp(host, settings);
-  await using mcp = createMcpHttp(async () => contree, { ...(await mcpOptions(host, settings)), allowedHosts: names });
+  await using mcp = createMcpHttp(async () => contree, { ...mcpOptions(host, settings), allowedHosts: names });
   const mounts: Mount[] = [{ path: '/mcp', open: false, fetch: mcp.fetch }];
   const page = await folderMount(host.consoleDir);
   if (page !== undefined) mounts.push(page);

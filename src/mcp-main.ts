@@ -1,10 +1,10 @@
 import { parseArgs } from 'node:util';
-import { openSession } from './cli/session.ts';
 import { readSettings, settingsOf, type SettingName, type Settings } from './config/index.ts';
 import { fault, isFault } from './contract/errors.ts';
 import type { ConTree } from './contract/contree.ts';
 import type { McpHost } from './main.ts';
 import type { McpOptions } from './mcp/index.ts';
+import type { Accounts } from './tools/index.ts';
 
 /** Runs `contree-mcp` and returns its exit code. Standard output belongs to the protocol in mode stdio. */
 export async function runMcp(host: McpHost, argv: readonly string[]): Promise<number> {
@@ -28,7 +28,7 @@ export async function runMcp(host: McpHost, argv: readonly string[]): Promise<nu
 
 async function serveStdio(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { serveMcpStdio } = await import('./mcp/index.ts');
-  await serveMcpStdio(() => connectMcp(host, settings), await mcpOptions(host, settings), signal);
+  await serveMcpStdio(() => connectMcp(host, settings), mcpOptions(host, settings), signal);
   // The client is gone: whatever still hangs must not keep this process.
   process.exit(0);
 }
@@ -36,20 +36,30 @@ async function serveStdio(host: McpHost, settings: Settings, signal: AbortSignal
 export async function connectMcp(host: McpHost, settings: Settings): Promise<ConTree> {
   const { version, env, self, stderr } = host;
   const notice = (text: string): void => void stderr.write(`${text}\n`);
+  // Loaded when the first call needs the engine: a server that nobody uses stays small.
+  const { openSession } = await import('./cli/session.ts');
   return (await openSession(settings, { program: 'contree-mcp', version, env, self, notice })).contree;
 }
 
 /** What the settings mean for the MCP server. */
-export async function mcpOptions(host: McpHost, settings: Settings): Promise<McpOptions> {
+export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
   const { readOnly, tools, allowTokenArg: allowTokenArgument } = settings;
-  const accounts = settings.url === '' ? await import('./registry-accounts.ts') : undefined;
   return {
     version: host.version,
     readOnly,
     allowTokenArgument,
     log: (line) => void host.stderr.write(`${line}\n`),
     ...(tools.length > 0 && { tools }),
-    ...(accounts && { accounts: accounts.registryAccounts(settings, host.env) }),
+    ...(settings.url === '' && { accounts: accountsOf(settings, host.env) }),
+  };
+}
+
+/** The user's registry accounts; what they need is loaded on first use, which few sessions ever make. */
+function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
+  const load = async (): Promise<Accounts> => (await import('./registry-accounts.ts')).registryAccounts(settings, env);
+  return {
+    find: async (registry, signal) => await (await load()).find(registry, signal),
+    signIn: async (registry, credentials, signal) => await (await load()).signIn(registry, credentials, signal),
   };
 }
 
