@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { ERROR_CLASSES, ERRORS } from '../src/contract/errors.ts';
 import { limits } from '../src/contract/limits.ts';
+import { settingsDocument } from '../src/config/docs.ts';
+import { jsonSchemaOf, TOOLS } from '../src/tools/index.ts';
 
 /**
  * Writes the reference pages that come from tables in the source. With `--check` it writes nothing and fails when a
@@ -57,7 +59,57 @@ function limitsPage(): string {
   return ['# Limits', '', GENERATED, '', intro, '', '| limit | value |', '|---|--:|', ...rows, ''].join('\n');
 }
 
+interface Property {
+  readonly type?: string | readonly string[];
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+}
+
+interface InputSchema {
+  readonly properties?: Readonly<Record<string, Property>>;
+  readonly required?: readonly string[];
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+
+function toolSection(tool: (typeof TOOLS)[number]): string {
+  const schema = jsonSchemaOf(tool.input, 'input') as InputSchema;
+  const rows = Object.entries(schema.properties ?? {}).map(([name, property]) => {
+    const kind = property.enum?.map(String).join(', ') ?? String(property.type ?? 'any');
+    const value = schema.required?.includes(name)
+      ? 'required'
+      : property.default === undefined
+        ? ''
+        : `\`${JSON.stringify(property.default)}\``;
+    return `| \`${name}\` | ${cell(kind)} | ${cell(value)} | ${cell(property.description ?? '')} |`;
+  });
+  const facts = `${tool.title}. Cost: ${tool.cost === 'vm' ? 'starts a microVM or downloads' : 'free'}. It ${tool.effect}.`;
+  const table = ['| argument | type | default | meaning |', '|---|---|---|---|', ...rows];
+  return [
+    `## ${tool.name}`,
+    '',
+    facts,
+    '',
+    tool.description,
+    '',
+    ...(rows.length > 0 ? table : ['No arguments.']),
+    '',
+  ].join('\n');
+}
+
+function toolsPage(): string {
+  const intro = `The ${TOOLS.length} tools of the MCP server, as clients see them.`;
+  return ['# MCP tools', '', GENERATED, '', intro, '', ...TOOLS.map(toolSection)].join('\n');
+}
+
+function settingsPage(): string {
+  return settingsDocument().replace('\n', `\n\n${GENERATED}\n`);
+}
+
 const PAGES: readonly Page[] = [
+  { path: 'docs/settings.md', text: settingsPage },
+  { path: 'docs/tools.md', text: toolsPage },
   { path: 'docs/errors.md', text: errorsPage },
   { path: 'docs/limits.md', text: limitsPage },
 ];
