@@ -42,7 +42,6 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
     'images',
   ],
   '@modelcontextprotocol/server': ['mcp'],
-  '@modelcontextprotocol/node': ['mcp'],
   hono: ['http'],
   '@hono/node-server': ['http'],
   'tar-stream': ['archive', 'transfer', 'cli', 'images'],

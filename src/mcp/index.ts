@@ -1,3 +1,3 @@
-export { createMcpHttp, type McpHttp, type McpHttpOptions } from './http.ts';
-export type { Connect, McpOptions } from './options.ts';
+export { createMcpHttp } from './http.ts';
+export type { McpOptions } from './options.ts';
 export { serveMcpStdio } from './stdio.ts';
