@@ -1,5 +1,4 @@
-export { settingsDocument } from './docs.ts';
-export { engineFiles, type EngineFiles } from './engine-files.ts';
+export { engineFiles } from './engine-files.ts';
 export {
   credentialFiles,
   engineArguments,
@@ -8,5 +7,5 @@ export {
   type Environment,
   type SettingSources,
 } from './read.ts';
-export { SETTING_GROUPS, type Program, type Setting, type SettingGroup } from './setting.ts';
+export { type Program, type Setting, type SettingGroup } from './setting.ts';
 export { SETTINGS, type SettingName, type Settings } from './settings.ts';
