@@ -131,7 +131,8 @@ class Chain {
       mtimeNanoseconds: random.below(1_000_000_000),
       xattrs,
     };
-    if (type === 'symlink') return { ...metadata, type, target: random.pick([this.#known(), `/${this.#known()}`, '..']) };
+    if (type === 'symlink')
+      return { ...metadata, type, target: random.pick([this.#known(), `/${this.#known()}`, '..']) };
     if (type === 'character' || type === 'block') return { ...metadata, type, major: 1 + random.below(300), minor: 3 };
     if (type !== 'file') return { ...metadata, type };
     const content = Buffer.alloc(random.pick([0, 10, 4_096, 5_000, 20_000]), 65 + random.below(26));
@@ -153,7 +154,7 @@ class Chain {
 }
 
 test('wherever a chain is cut and merged, it shows what it showed', async () => {
-  for (let seed = 1; seed <= 25; seed += 1) {
+  for (let seed = 1; seed <= 12; seed += 1) {
     await using scratch = await Scratch.create();
     await using pool = new ReaderPool();
     const chain = new Chain(seed);
@@ -166,13 +167,14 @@ test('wherever a chain is cut and merged, it shows what it showed', async () => 
       const top = merged[from];
       assert.ok(top !== undefined);
       // No mark is left with nothing to hide: it would be seen in a guest.
-      if (from === 0) for (const name of await rawNames(top)) assert.doesNotMatch(name, /^-|!$/u);
+      const marks = (await rawNames(top)).filter((name) => /^-|!$/u.test(name));
+      if (from === 0) assert.deepEqual(marks, []);
     }
   }
 });
 
 test('at depth 200, merged again and again, a chain shows what its 200 layers show', async () => {
-  for (const seed of [1, 2, 3]) {
+  for (const seed of [1, 2]) {
     await using scratch = await Scratch.create();
     await using pool = new ReaderPool();
     const chain = new Chain(seed);
@@ -191,7 +193,11 @@ test('at depth 200, merged again and again, a chain shows what its 200 layers sh
         assert.deepEqual(await describe(compact, pool), expected, `seed ${seed}, depth ${depth}`);
       }
     }
-    assert.deepEqual(await describe(await merge(scratch, all, 0, pool), pool), await describe(all, pool), 'all at once');
+    assert.deepEqual(
+      await describe(await merge(scratch, all, 0, pool), pool),
+      await describe(all, pool),
+      'all at once',
+    );
   }
 });
 
@@ -208,14 +214,7 @@ test('marks stay as far as there is something below for them to hide', async () 
   );
   const [, onBase] = await merge(scratch, layers, 1, pool);
   assert.ok(onBase !== undefined);
-  assert.deepEqual(await rawNames(onBase), [
-    'base',
-    'base/dir!',
-    'base/dir/new',
-    '-base/old',
-    'both!',
-    'both/again',
-  ]);
+  assert.deepEqual(await rawNames(onBase), ['base', 'base/dir!', 'base/dir/new', '-base/old', 'both!', 'both/again']);
   const [alone] = await merge(scratch, layers, 0, pool);
   assert.ok(alone !== undefined);
   assert.deepEqual(await rawNames(alone), ['base', 'base/dir', 'base/dir/new', 'both', 'both/again']);

@@ -1,123 +1,57 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LayerBuilder } from '../../src/archive/layer-builder.ts';
-import { Tree } from '../../src/archive/tree.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
+import { limits } from '../../src/contract/limits.ts';
 import { mergeFrom } from '../../src/engine/compaction.ts';
-import { mergeLayers } from '../../src/archive/merge-layers.ts';
-import { ReaderPool } from '../../src/erofs/reader-pool.ts';
+import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { collect } from '../../src/std/bytes.ts';
-import { once, openEngine, run, script } from './bench.ts';
+import type { StoredImage } from '../../src/store/images.ts';
+import { type EngineBench, once, openEngine, run, script, startEngine } from './bench.ts';
 
-/** Numbers that look random and are the same every time. */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
+const METADATA = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
+/** Layers made for one chain; deeper ones have them again and again. */
+const DISTINCT = 40;
+
+/**
+ * An image of the base and `depth` layers, as no compaction left it: layer n writes n into one of ten files and removes
+ * another.
+ */
+async function deepImage({ store, base }: EngineBench, depth: number): Promise<StoredImage> {
+  const layers: string[] = [];
+  for (let index = 0; index < Math.min(depth, DISTINCT); index += 1) {
+    await using staged = store.layers.stage();
+    await using builder = await LayerBuilder.create(staged.path);
+    const content = Buffer.from(`${index} `);
+    await builder.add(`root/f${index % 10}`, {
+      ...METADATA,
+      type: 'file',
+      size: content.length,
+      content: once(content),
+    });
+    await builder.add(`root/f${(index + 5) % 10}`, { ...METADATA, type: 'character', major: 0, minor: 0 });
+    layers.push((await store.layers.publish(staged, await builder.finish())).digest);
+  }
+  const all = Array.from({ length: depth }, (_, index) => layers[index % DISTINCT] ?? '');
+  return store.images.create({
+    layers: [...base.layers, ...all],
+    config: EMPTY_IMAGE_CONFIG,
+    parent: base.uuid,
+    layerBytes: 0,
+  });
 }
 
-/** Every path of an image with all that can be seen of it; hard links by the first path of their inode. */
-async function describe(layers: readonly LayerFile[]): Promise<string[]> {
-  await using tree = await Tree.open(layers);
-  const first = new Map<string, string>();
-  const lines: string[] = [];
-  for await (const { path, node } of tree.walk()) {
-    const { type, mode, uid, gid, mtimeSeconds, mtimeNanoseconds, major, minor } = node;
-    const xattrs = [...(await tree.xattrs(node))].map(
-      ([name, value]) => `${name}=${Buffer.from(value).toString('hex')}`,
-    );
-    const content = type === 'file' ? (await collect(tree.stream(node), 100_000)).toString('latin1') : '';
-    const target = type === 'symlink' ? await tree.readlink(node) : '';
-    if (type !== 'directory' && !first.has(node.key)) first.set(node.key, path);
-    const link = first.get(node.key) ?? '';
-    lines.push(
-      JSON.stringify({
-        path,
-        type,
-        mode,
-        uid,
-        gid,
-        mtimeSeconds,
-        mtimeNanoseconds,
-        major,
-        minor,
-        xattrs,
-        content,
-        target,
-        link,
-      }),
-    );
+/** Name and content of every file in `/root`, read without a guest. */
+async function rootOf({ engine }: EngineBench, image: string): Promise<Record<string, string>> {
+  const content: Record<string, string> = {};
+  for (const { path } of (await engine.listDirectory(image, '/root')).files) {
+    const { body } = await engine.openFile(image, `/root/${path}`);
+    content[path] = (await collect(body, 1_000)).toString();
   }
-  return lines;
+  return content;
 }
-
-const NAMES = ['a', 'b', 'c'];
-
-/** A few random changes on top of what is below: files, directories, links, whiteouts, opaque directories. */
-async function randomLayer(
-  path: string,
-  below: readonly LayerFile[],
-  random: (below: number) => number,
-): Promise<LayerFile> {
-  await using lower = below.length === 0 ? null : await Tree.open(below);
-  await using builder = await LayerBuilder.create(path, { lower: lower ?? undefined });
-  const place = (): string => Array.from({ length: 1 + random(3) }, () => NAMES[random(NAMES.length)]!).join('/');
-  for (let count = 1 + random(8); count > 0; count -= 1) {
-    const metadata = {
-      mode: 0o600 + random(64),
-      uid: random(3),
-      gid: random(3),
-      mtimeSeconds: 1_700_000_000 + random(1_000),
-      mtimeNanoseconds: random(1_000),
-      xattrs: new Map(random(4) === 0 ? [['user.x', Buffer.from([random(256)])]] : []),
-    };
-    const content = Buffer.alloc(random(3) * 3_000 + random(10), 65 + random(26));
-    const target = place();
-    const act = [
-      () => builder.add(target, { ...metadata, type: 'file', size: content.length, content: once(content) }),
-      () => builder.add(target, { ...metadata, type: 'directory' }),
-      () => builder.add(target, { ...metadata, type: 'symlink', target: place() }),
-      () => builder.add(target, { ...metadata, type: 'character', major: 1, minor: 3 }),
-      () => builder.whiteout(target),
-      () => builder.opaque(target),
-      () => builder.link(target, place()),
-    ][random(7)]!;
-    // Paths that run through files or loops are refused; the layer then goes without that change.
-    await act().catch(() => {});
-  }
-  const { bytes } = await builder.finish();
-  return { path, bytes };
-}
-
-test('a merged layer shows what its layers showed, on whatever they lie', async () => {
-  const directory = await mkdtemp(join(tmpdir(), 'contree-merge-'));
-  await using readers = new ReaderPool();
-  try {
-    for (let seed = 1; seed <= 60; seed += 1) {
-      const random = seeded(seed);
-      const layers: LayerFile[] = [];
-      for (let depth = 0; depth < 6; depth += 1) {
-        layers.push(await randomLayer(join(directory, `${seed}-${depth}`), layers, random));
-      }
-      const expected = await describe(layers);
-      for (const from of [0, 1, 3]) {
-        const target = join(directory, `${seed}-merged-${from}`);
-        await using lower = from === 0 ? null : await Tree.open(layers.slice(0, from), readers);
-        const request = { layers: layers.slice(from), lower: lower ?? undefined, readers, target };
-        const { bytes } = await mergeLayers(request, AbortSignal.timeout(10_000));
-        const merged = [...layers.slice(0, from), { path: target, bytes }];
-        assert.deepEqual(await describe(merged), expected, `seed ${seed}, merged from ${from}`);
-      }
-    }
-  } finally {
-    await rm(directory, { recursive: true });
-  }
-});
 
 test('mergeFrom() leaves large bottoms alone and always gets below the bound', () => {
   const small = Array.from({ length: 16 }, () => 10);
@@ -176,4 +110,118 @@ test('at depth 200 an image has few layers, and all of its lineage and content',
     checks.filter(({ status }) => status === 'failed'),
     [],
   );
+});
+
+for (const depth of [limits.layersMountedMax, 200, 1_000]) {
+  test(`an image of ${depth} layers that nobody compacted is compacted before it runs`, async () => {
+    const mounted: number[] = [];
+    await using bench = await openEngine({
+      hooks: {
+        beforeBoot: async ({ layers }) => {
+          mounted.push(layers.length);
+        },
+      },
+    });
+    const { engine, store } = bench;
+    const { uuid } = await deepImage(bench, depth);
+    const before = await rootOf(bench, uuid);
+    assert.equal(Object.keys(before).length, 5);
+    const { uuid: injected } = await engine.uploadFile(once('new'));
+    const files = { '/root/injected': { uuid: injected, uid: 0, gid: 0, mode: '0644' } };
+    const operation = await run(engine, script(bench, 'echo x > /root/x', { image: uuid, files }));
+    assert.equal(operation.status, 'SUCCESS');
+    assert.ok(
+      Math.max(...mounted) <= limits.layersMountedMax,
+      `${mounted.join()} layers mounted, the injected one too`,
+    );
+    assert.deepEqual(await rootOf(bench, uuid), before);
+    const child = operation.result_image_uuid ?? '';
+    assert.deepEqual(await rootOf(bench, child), { ...before, injected: 'new', x: 'x\n' });
+    assert.deepEqual(
+      (await engine.lineage(child)).ancestors.map((node) => node.uuid),
+      [uuid, bench.base.uuid],
+    );
+    assert.ok(store.images.get(child).layers.length < limits.layersMountedMax);
+  });
+}
+
+test('branches of one deep image wait for one merge and share its layer', async () => {
+  await using bench = await openEngine();
+  const { engine, store } = bench;
+  const deep = await deepImage(bench, 60);
+  const made = store.layers.usage().count;
+  const branch = (name: string): Promise<string> =>
+    run(engine, script(bench, `echo ${name} > /root/${name}`, { image: deep.uuid })).then(
+      ({ result_image_uuid: uuid }) => uuid ?? '',
+    );
+  const children = await Promise.all(['a', 'b', 'c', 'd'].map(branch));
+  const { layers } = store.images.get(deep.uuid);
+  for (const child of children) assert.deepEqual(store.images.get(child).layers.slice(0, -1), layers);
+  assert.equal(store.layers.usage().count, made + 1 + children.length);
+});
+
+test('a child made while its image was compacted gets the merged layers, and so do those made before', async () => {
+  let booted: () => void = () => undefined;
+  const running = new Promise<void>((resolve) => {
+    booted = resolve;
+  });
+  const { promise: compacted, resolve: finish } = Promise.withResolvers<void>();
+  await using bench = await openEngine({
+    hooks: {
+      beforeBoot: async () => {
+        booted();
+        await compacted;
+      },
+    },
+  });
+  const { engine, store } = bench;
+  // Few enough for a run as they are, too many for the background.
+  const deep = await deepImage(bench, 18);
+  const sibling = store.images.create({ layers: deep.layers, config: EMPTY_IMAGE_CONFIG, parent: deep.uuid });
+  const operation = run(engine, script(bench, 'echo x > /root/x', { image: deep.uuid }));
+  await running;
+  await engine.settled();
+  const { layers } = store.images.get(deep.uuid);
+  assert.ok(layers.length < deep.layers.length, 'the run itself had it compacted in the background');
+  assert.deepEqual(store.images.get(sibling.uuid).layers, layers);
+  finish();
+  const child = (await operation).result_image_uuid ?? '';
+  assert.deepEqual(store.images.get(child).layers.slice(0, -1), layers);
+  assert.deepEqual(await rootOf(bench, child), { ...(await rootOf(bench, deep.uuid)), x: 'x\n' });
+});
+
+test('what is deleted or collected while it is compacted stays gone, the rest whole', async () => {
+  await using bench = await openEngine();
+  const { engine, store } = bench;
+  const [doomed, kept] = [await deepImage(bench, 18), await deepImage(bench, 20)];
+  const before = await rootOf(bench, kept.uuid);
+  const running = ['true', 'true'].map((command, index) =>
+    run(engine, script(bench, command, { image: [doomed, kept][index]!.uuid, disposable: true })),
+  );
+  await Promise.all(running);
+  await engine.deleteImage(doomed.uuid);
+  await engine.gc({ olderThanDays: 0 });
+  await engine.settled();
+  await engine.gc({ olderThanDays: 0 });
+  assert.equal(store.images.find(doomed.uuid), undefined);
+  assert.deepEqual(await rootOf(bench, kept.uuid), before);
+  const { layers } = store.images.get(kept.uuid);
+  assert.ok(layers.length <= 16);
+  const used = new Set([...layers, ...bench.base.layers]);
+  assert.deepEqual((await readdir(join(bench.directory, 'layers'))).sort(), [...used].sort(), 'old layers are gone');
+});
+
+test('an engine that stops in the middle leaves the image as it was, and the next one compacts it', async () => {
+  await using bench = await openEngine();
+  const { store, driver } = bench;
+  const deep = await deepImage(bench, 20);
+  const first = startEngine(store, driver);
+  await run(first, script(bench, 'true', { image: deep.uuid, disposable: true }));
+  await first[Symbol.asyncDispose]();
+  assert.deepEqual(await readdir(join(bench.directory, 'tmp')), []);
+  const now = store.images.get(deep.uuid).layers.length;
+  assert.ok(now === deep.layers.length || now <= 16, 'all or nothing');
+  await run(bench.engine, script(bench, 'true', { image: deep.uuid, disposable: true }));
+  await bench.engine.settled();
+  assert.ok(store.images.get(deep.uuid).layers.length <= 16);
 });

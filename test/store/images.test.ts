@@ -134,3 +134,19 @@ test('an image needs layers that exist', async () => {
   assert.throws(() => bench.store.images.create({ layers: [missing], config: EMPTY_IMAGE_CONFIG }), /FOREIGN KEY/u);
   assert.equal(bench.store.images.count(), 0);
 });
+
+test('replaceLayers() reaches all images on the same layers, and no others', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const parent = await addImage(store, await addImage(store));
+  const [bottom = '', top = ''] = parent.layers;
+  const child = await addImage(store, parent);
+  const elsewhere = store.images.create({ layers: [top, bottom, top], config: EMPTY_IMAGE_CONFIG });
+  const { digest: merged } = await addLayer(store);
+  store.images.replaceLayers(parent.layers, [merged]);
+  assert.deepEqual(store.images.get(parent.uuid).layers, [merged]);
+  assert.deepEqual(store.images.get(child.uuid).layers, [merged, child.layers[2]]);
+  assert.deepEqual(store.images.get(parent.parent ?? '').layers, [bottom]);
+  assert.deepEqual(store.images.get(elsewhere.uuid).layers, [top, bottom, top]);
+  assert.equal(store.images.findRoot([top, bottom, top], EMPTY_IMAGE_CONFIG)?.uuid, elsewhere.uuid);
+});
