@@ -18,7 +18,8 @@ import { Compactor } from './compaction.ts';
 import { diagnose, runGc, whoAmI } from './health.ts';
 import { ImageTrees } from './image-trees.ts';
 import { executeImport, recordArchiveImport, recordImport, type Importer, type ImportWork } from './import.ts';
-import { injectedEntries, Injector } from './inject.ts';
+import { Injector } from './inject.ts';
+import { injectedSet } from './injected-set.ts';
 import { Inspection } from './inspect.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
@@ -209,8 +210,7 @@ export class Engine implements ConTree {
       // Resolved and looked up once, now: what is accepted can no longer be "not found".
       const image = this.#store.images.resolve(request.image);
       const plan = planRun(request, image.config);
-      const entries = (): DirectoryStateEntry[] => injectedEntries(this.#store, request);
-      entries();
+      const injected = injectedSet(this.#store, request);
       const command = [request.command, ...(request.args ?? [])].join(' ');
       const uuid = this.#operations.start({
         kind: 'instance',
@@ -218,7 +218,7 @@ export class Engine implements ConTree {
         image: image.uuid,
         admission: this.#runs,
         cost: runCost(plan.cpus, plan.memoryMib),
-        work: (context) => executeRun(this.#place, { image, plan, entries, command }, context),
+        work: (context) => executeRun(this.#place, { image, plan, injected, command }, context),
         release: hold,
       });
       return { uuid };

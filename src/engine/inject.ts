@@ -1,46 +1,28 @@
 import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
 import { LayerBuilder, type LayerEntry } from '../archive/layer-builder.ts';
 import { metadataOf } from '../archive/build-directory.ts';
 import { Tree, type TreeNode } from '../archive/tree.ts';
 import type { DirectoryStateEntry } from '../contract/file.ts';
-import { fault, isFault } from '../contract/errors.ts';
+import { isFault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
-import { limits } from '../contract/limits.ts';
-import type { InstanceSpawnRequest } from '../contract/run.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import { NO_XATTRS } from '../erofs/node.ts';
 import { pathFromText } from '../std/path-text.ts';
 import { INJECTED } from '../store/gc.ts';
 import type { Layer } from '../store/layers.ts';
-import { pathProblem } from '../store/states.ts';
 import type { Store } from '../store/store.ts';
+import type { InjectedSet } from './injected-set.ts';
 
-/** Octal as clients write it: `0644`, `644`, `0o644`, `0o100644`; or a number. Type bits are dropped. */
-export function parseMode(mode: string | number | undefined): number {
-  if (mode === undefined) return 0o644;
-  return (typeof mode === 'number' ? mode : Number.parseInt(mode.replace(/^0o/u, ''), 8)) & 0o7777;
-}
+/** Sets whose paths are remembered: a set that is injected again need not be looked at again. */
+const OUTLINES_MAX = 64;
 
-/**
- * What a run wants put into its image, ordered by path: its directory states, each over the ones before, then its
- * files. Rejects with PATH_INVALID, UPLOAD_NOT_FOUND or DIRECTORY_STATE_NOT_FOUND.
- */
-export function injectedEntries(store: Store, request: InstanceSpawnRequest): DirectoryStateEntry[] {
-  const byPath = new Map<string, DirectoryStateEntry>();
-  for (const id of request.directory_states ?? []) {
-    for (const entry of store.states.get(id).entries) byPath.set(entry.path, entry);
-  }
-  const files = Object.entries(request.files ?? {});
-  if (files.length > limits.filesPerRunMax) {
-    throw fault('LAYER_LIMIT', { what: 'files in one run', limit: limits.filesPerRunMax });
-  }
-  for (const [path, spec] of files) {
-    const reason = pathProblem(path);
-    if (reason !== undefined) throw fault('PATH_INVALID', { path, reason });
-    const { sha256 } = store.files.get(spec.uuid);
-    byPath.set(path, { path, sha256, mode: parseMode(spec.mode), uid: spec.uid ?? 0, gid: spec.gid ?? 0 });
-  }
-  return [...byPath.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
+/** Where the entries of a set lie. */
+interface Outline {
+  /** Every directory that is above an entry, shortest first. */
+  readonly parents: readonly string[];
+  /** Entries that are directories themselves. */
+  readonly directories: readonly string[];
 }
 
 /**
@@ -53,45 +35,48 @@ export class Injector {
   readonly #store: Store;
   readonly #readers: ReaderPool;
   readonly #building = new Map<string, Promise<Layer>>();
+  /** By set; least recently used first. */
+  readonly #outlines = new Map<string, Outline>();
 
   constructor(store: Store, readers: ReaderPool) {
     this.#store = store;
     this.#readers = readers;
   }
 
-  /** The layer that puts the entries on top of an image. Hold the store meanwhile. */
-  async layer(
-    entries: readonly DirectoryStateEntry[],
-    lower: readonly LayerFile[],
-    signal: AbortSignal,
-  ): Promise<Layer> {
+  /** The layer that puts the set on top of an image. Hold the store meanwhile. */
+  async layer(set: InjectedSet, lower: readonly LayerFile[], signal: AbortSignal): Promise<Layer> {
     await using tree = await Tree.open(lower, this.#readers);
-    const wanted = await withoutLinkedDirectories(tree, entries);
-    const source = await sourceKey(tree, wanted);
+    const source = await sourceKey(tree, set.id, this.#outline(set));
     const known = this.#store.layers.findBySource(source);
     if (known !== undefined) return known;
     // Branches of one run often start together; one of them builds, unless its own run is cancelled first.
     const running = this.#building.get(source);
-    const built = running?.catch(() => undefined) ?? this.#start(source, tree, wanted, signal);
-    return (await built) ?? this.#build(source, tree, wanted, signal);
+    const build = { source, lower: tree, set };
+    const built = running?.catch(() => undefined) ?? this.#start(build, signal);
+    return (await built) ?? this.#build(build, signal);
   }
 
-  #start(source: string, tree: Tree, entries: readonly DirectoryStateEntry[], signal: AbortSignal): Promise<Layer> {
-    const building = this.#build(source, tree, entries, signal).finally(() => this.#building.delete(source));
-    this.#building.set(source, building);
+  #outline(set: InjectedSet): Outline {
+    const outline = this.#outlines.get(set.id) ?? outlineOf(set.entries());
+    this.#outlines.delete(set.id);
+    this.#outlines.set(set.id, outline);
+    const [oldest] = this.#outlines.keys();
+    if (this.#outlines.size > OUTLINES_MAX && oldest !== undefined) this.#outlines.delete(oldest);
+    return outline;
+  }
+
+  #start(build: Build, signal: AbortSignal): Promise<Layer> {
+    const building = this.#build(build, signal).finally(() => this.#building.delete(build.source));
+    this.#building.set(build.source, building);
     return building;
   }
 
-  async #build(
-    source: string,
-    lower: Tree,
-    entries: readonly DirectoryStateEntry[],
-    signal: AbortSignal,
-  ): Promise<Layer> {
+  async #build({ source, lower, set }: Build, signal: AbortSignal): Promise<Layer> {
     await using staged = this.#store.layers.stage();
     await using builder = await LayerBuilder.create(staged.path, { lower });
-    for (const entry of entries) {
+    for (const entry of set.entries()) {
       signal.throwIfAborted();
+      if (await isLinkedDirectory(lower, entry)) continue;
       await builder.add(pathFromText(entry.path), this.#layerEntry(entry, signal));
     }
     const summary = await builder.finish();
@@ -119,35 +104,48 @@ export class Injector {
   }
 }
 
-/** A directory that the image has as a link to one is left as it is: putting `/bin` over `/bin` → `usr/bin` would lose a shell. */
-async function withoutLinkedDirectories(
-  tree: Tree,
-  entries: readonly DirectoryStateEntry[],
-): Promise<readonly DirectoryStateEntry[]> {
-  const kept: DirectoryStateEntry[] = [];
-  for (const entry of entries) {
-    const isDirectory = entry.sha256 === undefined && entry.symlink_to === undefined;
-    const below = isDirectory ? await nodeAt(tree, entry.path, false) : undefined;
-    const linked = below?.type === 'symlink' ? await nodeAt(tree, entry.path, true) : undefined;
-    if (linked?.type !== 'directory') kept.push(entry);
-  }
-  return kept;
+/** A layer to be built. */
+interface Build {
+  readonly source: string;
+  readonly lower: Tree;
+  readonly set: InjectedSet;
 }
 
-/** Everything a layer of these entries on top of this tree depends on, in one name. */
-async function sourceKey(tree: Tree, entries: readonly DirectoryStateEntry[]): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(entries));
-  const seen = new Map<string, TreeNode | undefined>([['', tree.root]]);
+function isDirectory(entry: DirectoryStateEntry): boolean {
+  return entry.sha256 === undefined && entry.symlink_to === undefined;
+}
+
+/** A directory that the image has as a link to one is left as it is: `/bin` put over `/bin` → `usr/bin` would hide every program. */
+async function isLinkedDirectory(tree: Tree, entry: DirectoryStateEntry): Promise<boolean> {
+  return isDirectory(entry) && (await linksToDirectory(tree, entry.path));
+}
+
+async function linksToDirectory(tree: Tree, path: string): Promise<boolean> {
+  const below = await nodeAt(tree, path, false);
+  return below?.type === 'symlink' && (await nodeAt(tree, path, true))?.type === 'directory';
+}
+
+function outlineOf(entries: readonly DirectoryStateEntry[]): Outline {
+  const parents = new Set<string>();
   for (const { path } of entries) {
-    let parent = '';
-    for (const name of path.split('/').slice(1, -1)) {
-      const above = seen.get(parent);
-      parent = `${parent}/${name}`;
-      if (seen.has(parent)) continue;
-      const node = above === undefined ? undefined : await nodeAt(tree, parent, false);
-      seen.set(parent, node);
-      if (node !== undefined) hash.update(JSON.stringify([parent, ...(await traits(tree, node))]));
-    }
+    for (let at = path.indexOf('/', 1); at !== -1; at = path.indexOf('/', at + 1)) parents.add(path.slice(0, at));
+  }
+  const directories = entries.filter(isDirectory).map(({ path }) => path);
+  return { parents: [...parents].sort(), directories };
+}
+
+/** Everything the layer of a set on top of this tree depends on, in one name. */
+async function sourceKey(tree: Tree, set: string, { parents, directories }: Outline): Promise<string> {
+  const hash = createHash('sha256').update(set);
+  const missing = new Set<string>();
+  for (const path of parents) {
+    // Below what is not there nothing is.
+    const node = missing.has(posix.dirname(path)) ? undefined : await nodeAt(tree, path, false);
+    if (node === undefined) missing.add(path);
+    else hash.update(JSON.stringify([path, ...(await traits(tree, node))]));
+  }
+  for (const path of directories) {
+    if (!missing.has(posix.dirname(path)) && (await linksToDirectory(tree, path))) hash.update(JSON.stringify([path]));
   }
   return `${INJECTED}${hash.digest('hex')}`;
 }

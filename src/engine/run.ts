@@ -1,6 +1,5 @@
 import { isFault } from '../contract/errors.ts';
 import { SPID_INIT } from '../contract/event.ts';
-import type { DirectoryStateEntry } from '../contract/file.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Instance, SandboxDriver } from '../sandbox/driver.ts';
@@ -11,6 +10,7 @@ import { commitChanges } from './commit.ts';
 import type { Compactor } from './compaction.ts';
 import { exitEvent, exitResources, exitState } from './exit-event.ts';
 import type { Injector } from './inject.ts';
+import type { InjectedSet } from './injected-set.ts';
 import { LiveInstance, type Ended } from './live-instance.ts';
 import type { OperationContext, WorkResult } from './operations.ts';
 import type { RunPlan } from './run-plan.ts';
@@ -31,8 +31,8 @@ export interface RunPlace {
 export interface Run {
   readonly image: StoredImage;
   readonly plan: RunPlan;
-  /** Files to put into the image first. Looked up when they are needed: a long queue must not hold long lists. */
-  readonly entries: () => readonly DirectoryStateEntry[];
+  /** Files to put into the image first. */
+  readonly injected: InjectedSet | undefined;
   /** The command as lineage tells it. */
   readonly command: string;
 }
@@ -74,9 +74,9 @@ class Execution {
 
   /** The layer of injected files; undefined when there is none to add. */
   async #inject(layers: readonly string[], lower: readonly LayerFile[]): Promise<Layer | undefined> {
-    const entries = this.#run.entries();
-    if (entries.length === 0) return undefined;
-    const layer = await this.#place.injector.layer(entries, lower, this.#context.signal);
+    const { injected } = this.#run;
+    if (injected === undefined) return undefined;
+    const layer = await this.#place.injector.layer(injected, lower, this.#context.signal);
     return layer.digest === layers.at(-1) ? undefined : layer;
   }
 

@@ -43,6 +43,12 @@ export class StateStore {
     return { state: this.#create(id, sorted, content), missing: [] };
   }
 
+  /** Rejects with DIRECTORY_STATE_NOT_FOUND when there is no such state; from then on it is held. */
+  ensure(id: string): void {
+    if (this.#row(id) === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
+    this.#holds.touch(id);
+  }
+
   /** A state and its entries, ordered by path. Rejects with DIRECTORY_STATE_NOT_FOUND. */
   get(id: string): { readonly state: DirectoryState; readonly entries: readonly DirectoryStateEntry[] } {
     const row = this.#row(id);
