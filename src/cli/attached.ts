@@ -3,14 +3,20 @@ import { isFault } from '../contract/errors.ts';
 import { SPID_MAIN } from '../contract/spid.ts';
 import { streamBytes } from '../contract/stream.ts';
 import type { Cli } from './cli.ts';
-import { EXIT } from './failure.ts';
 import { forwardInput, type GuestInput } from './guest-input.ts';
+import type { Interrupts } from './interrupts.ts';
 import { exitCodeOf } from './outcome.ts';
 
 export interface Ended {
   /** Undefined when the command never ran to an end. */
   readonly exitCode: number | undefined;
   readonly image: string | null;
+}
+
+export interface AttachOptions {
+  readonly input: GuestInput;
+  readonly tty: boolean;
+  readonly interrupts: Interrupts;
 }
 
 /** Our terminal or pipes, connected to the main process of an operation for as long as it runs. */
@@ -20,27 +26,14 @@ export class Attached implements AsyncDisposable {
   readonly #operation: string;
   readonly #stop = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
-  #interrupts = 0;
-  /** What a shell would report for the signal that ended us. */
-  interruptCode: number = EXIT.interrupted;
 
-  constructor(
-    cli: Cli,
-    contree: ConTree,
-    operation: string,
-    { input, tty }: { readonly input: GuestInput; readonly tty: boolean },
-  ) {
+  constructor(cli: Cli, contree: ConTree, operation: string, { input, tty, interrupts }: AttachOptions) {
     this.#cli = cli;
     this.#contree = contree;
     this.#operation = operation;
-    cli.onInterrupt(() => this.#interrupt('INT'));
-    this.#cleanup.use(cli.host.onSignal('SIGTERM', () => this.#interrupt('TERM')));
+    interrupts.actOn((name, count) => this.#interrupt(name, count));
     if (tty) this.#attachTerminal();
     if (input.kind === 'forward') this.#forward();
-  }
-
-  get interrupted(): boolean {
-    return this.#interrupts > 0;
   }
 
   /** Copies the output as it comes, until the operation has ended. */
@@ -66,11 +59,9 @@ export class Attached implements AsyncDisposable {
   }
 
   /** The first Ctrl-C is the command's; the second one ends the operation. */
-  #interrupt(name: 'INT' | 'TERM'): void {
-    this.#interrupts += 1;
-    this.interruptCode = name === 'INT' ? EXIT.interrupted : EXIT.terminated;
+  #interrupt(name: 'INT' | 'TERM', count: number): void {
     const ask =
-      this.#interrupts === 1
+      count === 1
         ? this.#contree.killSubprocess(this.#operation, SPID_MAIN, name)
         : this.#contree.cancelOperation(this.#operation);
     // A command that has not begun cannot be signalled; a second Ctrl-C cancels it where it waits.

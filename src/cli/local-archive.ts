@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
-import { pack, type Pack } from 'tar-stream';
+import type { Pack } from 'tar-stream';
 import { fault } from '../contract/errors.ts';
 
 /** Something on this machine that can be imported. */
@@ -41,10 +41,11 @@ async function layoutFiles(folder: string): Promise<LayoutFile[]> {
   return Promise.all(names.toSorted().map(async (path) => ({ path, size: (await stat(path)).size })));
 }
 
-function packFiles(folder: string, files: readonly LayoutFile[]): AsyncIterable<Uint8Array> {
+async function* packFiles(folder: string, files: readonly LayoutFile[]): AsyncGenerator<Uint8Array> {
+  const { pack } = await import('tar-stream');
   const packed = pack();
   void writeFiles(packed, folder, files).catch((error: unknown) => packed.destroy(error as Error));
-  return packed as unknown as AsyncIterable<Uint8Array>;
+  yield* packed as unknown as AsyncIterable<Uint8Array>;
 }
 
 async function writeFiles(packed: Pack, folder: string, files: readonly LayoutFile[]): Promise<void> {

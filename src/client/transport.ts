@@ -1,5 +1,4 @@
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { pipeline } from 'node:stream';
 
 /** Where a server is: below a URL with an optional path prefix, or behind a unix socket. */
@@ -43,6 +42,11 @@ const NOT_CONNECTED = new Set([
   'EACCES',
 ]);
 
+/** Loaded for remote servers only: a command that speaks to its own engine has no use for TLS. */
+function https() {
+  return process.getBuiltinModule('node:https');
+}
+
 /**
  * HTTP/1.1 with keep-alive on Node's own client. (`undici` does the same, and costs a command 60 ms of loading.)
  * Proxies are taken from the environment for https only: a local server is never behind one.
@@ -56,7 +60,7 @@ export class Transport implements Disposable {
     this.#target = target;
     this.#secure = target.url.startsWith('https:');
     const keep = { keepAlive: true, maxFreeSockets: 16 };
-    this.#agent = this.#secure ? new HttpsAgent({ ...keep, proxyEnv: env }) : new HttpAgent(keep);
+    this.#agent = this.#secure ? new (https().Agent)({ ...keep, proxyEnv: env }) : new HttpAgent(keep);
   }
 
   /** Resolves with the headers of the answer, whatever its status. Rejects with ConnectError or what broke. */
@@ -95,7 +99,7 @@ export class Transport implements Disposable {
         : { socketPath: socket }),
       ...(signal && { signal }),
     };
-    return this.#secure ? httpsRequest(options) : httpRequest(options);
+    return this.#secure ? https().request(options) : httpRequest(options);
   }
 }
 

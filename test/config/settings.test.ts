@@ -3,14 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import {
-  engineArguments,
-  engineFiles,
-  readSettings,
-  settingsDocument,
-  SETTINGS,
-  type SettingSources,
-} from '../../src/config/index.ts';
+import { engineArguments, engineFiles, readSettings, SETTINGS, type SettingSources } from '../../src/config/index.ts';
+import { settingsDocument } from '../../src/config/docs.ts';
 import { isFault } from '../../src/contract/errors.ts';
 
 function read(sources: Partial<SettingSources>) {

@@ -4,6 +4,7 @@ import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { Attached } from '../attached.ts';
 import { injectedFiles } from '../injected-files.ts';
+import { Interrupts } from '../interrupts.ts';
 import { operationFault } from '../outcome.ts';
 import { wholeNumber } from '../pages.ts';
 import { stdinOf, type GuestInput } from '../guest-input.ts';
@@ -73,19 +74,20 @@ export const run: Register = (program, runner, { separated }) => {
       const input = stdinOf(cli.host.stdin, options);
       const request = await spawnRequest(cli, image, words, { options, input });
       const contree = await cli.contree();
-      const { uuid } = await contree.spawn(request, cli.signal);
+      using interrupts = new Interrupts(cli);
+      const { uuid } = await contree.spawn(request, interrupts.impatient);
       if (options.detach) return cli.print({ operation: uuid }, `${uuid}\n`);
-      await using attached = new Attached(cli, contree, uuid, { input, tty: request.tty !== undefined });
+      const tty = request.tty !== undefined;
+      await using attached = new Attached(cli, contree, uuid, { input, tty, interrupts });
       const { exitCode, image: result } = await attached.follow();
       if (exitCode === undefined) {
-        const operation = await contree.getOperation(uuid, cli.signal);
-        if (attached.interrupted) return attached.interruptCode;
-        throw operationFault(operation);
+        if (interrupts.exitCode !== undefined) return interrupts.exitCode;
+        throw operationFault(await contree.getOperation(uuid));
       }
-      if (result && options.tag !== undefined) await contree.setTag(result, options.tag, cli.signal);
-      if (cli.json) await cli.print(await contree.getOperation(uuid, cli.signal), '');
+      if (result && options.tag !== undefined) await contree.setTag(result, options.tag);
+      if (cli.json) await cli.print(await contree.getOperation(uuid), '');
       else if (result && !options.disposable) cli.note(`image ${result}${options.tag ? ` tagged ${options.tag}` : ''}`);
-      return attached.interrupted ? attached.interruptCode : exitCode;
+      return interrupts.exitCode ?? exitCode;
     }),
   );
 };

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+
+/** The launchers alone, as in a package without the `node` dependency; its main.js prints what it was given. */
+function published() {
+  const folder = mkdtempSync(join(tmpdir(), 'contree-launch-'));
+  cpSync(join(ROOT, 'bin'), join(folder, 'bin'), { recursive: true });
+  return { folder, [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
+}
+
+/** Makes launch.js believe that it runs in another Node. */
+function pretend(folder: string, node: string): readonly string[] {
+  const preload = join(folder, 'pretend.cjs');
+  writeFileSync(preload, `Object.defineProperty(process.versions, 'node', { value: '${node}' });`);
+  return ['--require', preload];
+}
+
+test('both commands answer from a clone', () => {
+  for (const program of ['contree', 'contree-mcp']) {
+    const { status, stdout } = spawnSync(process.execPath, [join(ROOT, 'bin', program), '--version'], {
+      encoding: 'utf8',
+    });
+    assert.deepEqual([status, stdout], [0, `${version}\n`], program);
+  }
+});
+
+test('an older Node hands over to the one that the package brings: arguments, streams and exit code', () => {
+  using place = published();
+  const old = pretend(place.folder, '18.20.0');
+  const program = join(ROOT, 'bin/contree');
+  // The one it brings must be another file than the one that runs, as it is on a machine with an old Node.
+  const copy = join(place.folder, 'node');
+  cpSync(process.execPath, copy);
+  const told = spawnSync(copy, [...old, program, '--version'], { encoding: 'utf8' });
+  assert.deepEqual([told.status, told.stdout], [0, `${version}\n`]);
+  assert.equal(spawnSync(copy, [...old, program, '--nope'], { encoding: 'utf8' }).status, 2);
+});
+
+test('an older Node and none to hand over to: one line that says what is needed', () => {
+  using place = published();
+  const program = join(place.folder, 'bin/contree-mcp');
+  const { status, stderr, stdout } = spawnSync(process.execPath, [...pretend(place.folder, '20.1.0'), program], {
+    encoding: 'utf8',
+  });
+  assert.deepEqual([status, stdout], [1, '']);
+  assert.match(stderr, /^contree-mcp needs Node 24 or newer, this is v\d+.*\n$/u);
+});
+
+test(
+  'the system’s own Node, however old, can read the launchers',
+  { skip: !existsSync('/usr/bin/node') && 'there is no /usr/bin/node' },
+  () => {
+    const { status, stdout } = spawnSync('/usr/bin/node', [join(ROOT, 'bin/contree'), '--version'], {
+      encoding: 'utf8',
+    });
+    assert.deepEqual([status, stdout], [0, `${version}\n`]);
+  },
+);
+
+test('the published package runs its dist', () => {
+  using place = published();
+  cpSync(join(ROOT, 'package.json'), join(place.folder, 'package.json'));
+  const main = join(place.folder, 'dist');
+  cpSync(join(ROOT, 'bin'), main, { recursive: true });
+  rmSync(join(main, 'package.json'));
+  writeFileSync(
+    join(main, 'main.js'),
+    'export const main = (program) => console.log(program, ...process.argv.slice(2));',
+  );
+  const { stdout } = spawnSync(process.execPath, [join(place.folder, 'bin/contree'), 'a', 'b'], { encoding: 'utf8' });
+  assert.equal(stdout, 'contree a b\n');
+});
+
+test('a reader that leaves early is no error', async () => {
+  const child = spawn(process.execPath, [join(ROOT, 'bin/contree'), '--help']);
+  child.stdout.destroy();
+  let stderr = '';
+  child.stderr.on('data', (chunk) => (stderr += String(chunk)));
+  const [code] = (await once(child, 'close')) as [number];
+  assert.deepEqual([code, stderr], [0, '']);
+});

@@ -1,0 +1,267 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { commandOf } from '../../src/cli/commands/run.ts';
+import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
+import { collectChild, openCli, type CliBench } from '../support/cli-bench.ts';
+import { PROGRAMS } from '../support/scripted-process.ts';
+import type { ScriptedContree } from '../support/scripted-contree.ts';
+
+async function bench(): Promise<CliBench & { image: string }> {
+  const cli = await openCli();
+  return Object.assign(cli, { image: cli.contree.addImage({}, 'base') });
+}
+
+/** Waits until the command has reached the engine and runs. */
+async function running(contree: ScriptedContree): Promise<string> {
+  for (;;) {
+    const [operation] = await contree.listOperations({ status: 'EXECUTING' });
+    const events = operation && (await Array.fromAsync(contree.events(operation.uuid, {})));
+    if (operation && events?.some(({ type }) => type === 'spawn')) return operation.uuid;
+    await delay(5);
+  }
+}
+
+test('the exit code is the command’s, and its output comes byte by byte', async () => {
+  await using cli = await bench();
+  const { code, bytes } = await cli.spawn(['run', 'base', '--', 'bytes']);
+  assert.deepEqual([code, bytes.byteLength], [0, 256]);
+  assert.deepEqual(bytes, Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)));
+  const warned = await cli.spawn(['run', 'tag:base', '--', 'warn', 'careful']);
+  assert.deepEqual([warned.code, warned.stdout, warned.stderr], [0, '', 'careful\n']);
+  for (const expected of [0, 1, 7, 255]) {
+    assert.equal((await cli.run(['run', cli.image, '--', 'exit', String(expected)])).code, expected);
+  }
+  const absent = await cli.run(['run', 'base', 'nonsense']);
+  assert.deepEqual([absent.code, absent.stderr], [127, 'nonsense: not found\n']);
+});
+
+test('standard input is forwarded from a pipe and from a file, whole and to its end', async () => {
+  await using cli = await bench();
+  const input = Buffer.alloc(3_000_000, 'contree\u00e9');
+  const piped = await cli.spawn(['run', 'base', '--', 'cat'], { input });
+  assert.equal(piped.code, 0);
+  assert.ok(piped.bytes.equals(input));
+  assert.equal((await cli.spawn(['run', 'base', '--', 'cat'], { input: '' })).stdout, '');
+  const child = cli.start(['run', 'base', '--', 'true']);
+  assert.equal((await collectChild(child)).code, 0, 'input that never ends does not hold the command');
+});
+
+test('what is not input is not forwarded: /dev/null, a terminal without -i, --detach', async () => {
+  await using cli = await bench();
+  const args = [
+    new URL('../../bin/contree', import.meta.url).pathname,
+    '--data-dir',
+    cli.folder,
+    'run',
+    'base',
+    'true',
+  ];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'ignore'] });
+  await new Promise((resolve) => child.once('exit', resolve));
+  await cli.run(['run', '--detach', 'base', 'true'], { input: 'x' });
+  assert.deepEqual(
+    cli.contree.spawned.map(({ stdin }) => stdin),
+    [undefined, undefined],
+  );
+});
+
+test('Ctrl-C is the command’s first, and ends the operation the second time', async () => {
+  await using cli = await bench();
+  const polite = cli.start(['run', 'base', '--', 'sleep']);
+  const ended = collectChild(polite);
+  await running(cli.contree);
+  polite.kill('SIGINT');
+  assert.equal((await ended).code, 130);
+  assert.deepEqual(cli.contree.signalsSent, ['INT']);
+
+  const cancelled = Promise.withResolvers<string>();
+  cli.contree.programs['stubborn'] = () => new Promise(() => undefined);
+  cli.contree.cancelOperation = async (uuid) => cancelled.resolve(uuid);
+  const stubborn = cli.start(['run', 'base', '--', 'stubborn']);
+  const gone = collectChild(stubborn);
+  const operation = await running(cli.contree);
+  stubborn.kill('SIGINT');
+  while (cli.contree.signalsSent.length < 2) await delay(5);
+  stubborn.kill('SIGINT');
+  assert.equal(await cancelled.promise, operation);
+  stubborn.kill('SIGKILL');
+  await gone;
+});
+
+test('SIGTERM is passed on', async () => {
+  await using cli = await bench();
+  const child = cli.start(['run', 'base', '--', 'sleep']);
+  const ended = collectChild(child);
+  await running(cli.contree);
+  child.kill('SIGTERM');
+  assert.equal((await ended).code, 143);
+  assert.deepEqual(cli.contree.signalsSent, ['TERM']);
+});
+
+test('every option reaches the engine', async () => {
+  await using cli = await bench();
+  const local = join(cli.folder, 'script.sh');
+  writeFileSync(local, '#!/bin/sh\n', { mode: 0o755 });
+  const options = [
+    '--disposable',
+    '-e',
+    'A=1',
+    '-e',
+    'HOME_OF=',
+    '--env',
+    'FROM_HERE',
+    '-e',
+    'ABSENT',
+    '--preserve-env',
+    '-w',
+    '/srv',
+    '-u',
+    '1000:50',
+    '--hostname',
+    'box',
+    '--timeout',
+    '9',
+    '--cpus',
+    '2',
+    '--memory',
+    '2G',
+    '--disk',
+    '10g',
+    '--network',
+    'allowlist',
+    '--allow',
+    'pypi.org',
+    '--allow',
+    '10.0.0.1',
+    '--file',
+    `${local}:/usr/bin/script`,
+    '--file',
+    `${local}:/plain:0600`,
+    '--state',
+    'state-1',
+  ];
+  const { code, stderr } = await cli.run(['run', ...options, 'base', '--', 'true', '-x', '--y'], {
+    env: { FROM_HERE: 'yes' },
+  });
+  assert.equal(code, 0, stderr);
+  const [request = assert.fail()] = cli.contree.spawned;
+  const { files = {}, stdin: _stdin, ...rest } = request;
+  assert.deepEqual(rest, {
+    image: 'tag:base',
+    command: 'true',
+    args: ['-x', '--y'],
+    uid: 1000,
+    gid: 50,
+    disposable: true,
+    env: { A: '1', HOME_OF: '', FROM_HERE: 'yes', ABSENT: null },
+    preserve_env: true,
+    cwd: '/srv',
+    hostname: 'box',
+    timeout: 9,
+    resources_limits: { cpus: 2, memory_mib: 2048, max_layer_bytes: 10 * 2 ** 30 },
+    networking: { enabled: true, mode: 'allowlist', allow: ['pypi.org', '10.0.0.1'] },
+    directory_states: ['state-1'],
+  } satisfies InstanceSpawnRequest);
+  assert.deepEqual(
+    Object.entries(files).map(([path, { mode }]) => [path, mode]),
+    [
+      ['/usr/bin/script', '0755'],
+      ['/plain', '0600'],
+    ],
+  );
+});
+
+test('options may stand behind the image when "--" says where the command begins; else they are the command’s', async () => {
+  await using cli = await bench();
+  await cli.run(['run', 'base', '--disposable', '--json', '--', 'echo', '--keep']);
+  await cli.run(['run', 'base', 'echo', '--disposable', '-x']);
+  assert.deepEqual(
+    cli.contree.spawned.map(({ disposable, args }) => [disposable, args]),
+    [
+      [true, ['--keep']],
+      [false, ['--disposable', '-x']],
+    ],
+  );
+});
+
+test('commandOf: one word that only a shell understands is a shell line', () => {
+  assert.deepEqual(commandOf(['ls'], {}), { command: 'ls', args: [] });
+  assert.deepEqual(commandOf(['echo a | wc'], {}), { command: 'echo a | wc', shell: true });
+  assert.deepEqual(commandOf(['echo', 'a | wc'], {}), { command: 'echo', args: ['a | wc'] });
+  assert.deepEqual(commandOf(['echo', '$HOME'], { shell: true }), { command: 'echo $HOME', shell: true });
+  assert.deepEqual(commandOf([], { tty: true }), { command: '/bin/sh' });
+  assert.throws(() => commandOf([], {}), /a command is needed/u);
+});
+
+test('--tag names the new image, and --json tells all of it', async () => {
+  await using cli = await bench();
+  const { stdout, stderr } = await cli.run(['run', '--tag', 'made', 'base', '--', 'touch', '/new'], { terminal: true });
+  const image = (await cli.contree.getImage('tag:made')).uuid;
+  assert.deepEqual([stdout, stderr], ['', `image ${image} tagged made\n`]);
+  const told = await cli.run(['run', '--json', 'base', '--', 'echo', 'hi']);
+  const operation = JSON.parse(told.stdout) as { status: string; metadata: { result: { stdout: { value: string } } } };
+  assert.deepEqual([operation.status, operation.metadata.result.stdout.value], ['SUCCESS', 'hi\n']);
+});
+
+test('what cannot be is refused before anything runs', async () => {
+  await using cli = await bench();
+  const mistakes: readonly (readonly [readonly string[], RegExp])[] = [
+    [['base'], /a command is needed/u],
+    [['--disposable', '--tag', 'x', 'base', 'true'], /keeps no image/u],
+    [['--user', 'root', 'base', 'true'], /--user takes a number/u],
+    [['--memory', 'lots', 'base', 'true'], /--memory takes a size/u],
+    [['--network', 'vpn', 'base', 'true'], /none, public or allowlist/u],
+    [['--env', '=x', 'base', 'true'], /NAME=VALUE/u],
+    [['--file', 'nowhere', 'base', 'true'], /LOCAL:\/PATH/u],
+    [['--file', '/nowhere:/x', 'base', 'true'], /\/nowhere is no file/u],
+    [['--timeout', '-1', 'base', 'true'], /whole number/u],
+  ];
+  for (const [args, message] of mistakes) {
+    const { code, stderr } = await cli.run(['run', ...args]);
+    assert.equal(code, 2, args.join(' '));
+    assert.match(stderr, message);
+  }
+  assert.equal((await cli.run(['run', 'nobody', 'true'])).code, 4);
+  assert.equal(cli.contree.spawned.length, 0);
+});
+
+test('an operation that fails ends with the exit code of its fault', async () => {
+  await using cli = await bench();
+  const { uuid } = await cli.contree.importImage({ registry: { url: 'missing' } });
+  cli.contree.spawn = async () => ({ uuid });
+  const { getOperation } = cli.contree;
+  cli.contree.getOperation = async (id) => ({ ...(await getOperation.call(cli.contree, id)), error_code: 'DISK_FULL' });
+  const { code, stderr } = await cli.run(['run', 'base', 'true']);
+  assert.equal(code, 6);
+  assert.match(stderr, /^error: .+\nFree space with/u);
+});
+
+test('with -it the command gets a terminal of our size, in raw mode, and our keys', async () => {
+  await using cli = await bench();
+  const program = new URL('../../bin/contree', import.meta.url).pathname;
+  const line = `stty cols 90 rows 33; ${process.execPath} ${program} --data-dir ${cli.folder} run -it base -- greet; stty -a`;
+  cli.contree.programs['greet'] = (context) => {
+    context.out('ready\r\n');
+    return PROGRAMS['cat']!(context);
+  };
+  const child = spawn('script', ['-qefc', line, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  let screen = '';
+  child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  // What the command says is shown once we are connected to it, and so in raw mode.
+  while (!screen.includes('ready')) await delay(5);
+  const operation = await running(cli.contree);
+  assert.deepEqual(cli.contree.spawned[0]?.tty, { columns: 90, rows: 33 });
+  // In raw mode Ctrl-C is a byte like any other, and nothing is echoed on this side.
+  child.stdin.write('key\u0003');
+  while (!screen.includes('key\u0003')) await delay(5);
+  assert.deepEqual(cli.contree.signalsSent, []);
+  await cli.contree.killSubprocess(operation, 1, 'HUP');
+  await ended;
+  assert.match(screen, / icanon /u, 'the terminal is as it was');
+  assert.match(screen, / echo /u);
+});

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { connect } from '../../src/client/index.ts';
+import { isFault } from '../../src/contract/errors.ts';
+
+const PROGRAM = new URL('../../bin/contree', import.meta.url).pathname;
+
+interface Place extends AsyncDisposable {
+  readonly folder: string;
+  start(...args: string[]): ChildProcess;
+  run(...args: string[]): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }>;
+}
+
+async function place(): Promise<Place> {
+  const folder = await mkdtemp(join(tmpdir(), 'contree-serve-'));
+  const children: ChildProcess[] = [];
+  const start = (...args: string[]): ChildProcess => {
+    const env = { ...process.env, HOME: folder };
+    const child = spawn(process.execPath, [PROGRAM, '--data-dir', join(folder, 'data'), ...args], { env });
+    children.push(child);
+    return child;
+  };
+  return {
+    folder,
+    start,
+    run: async (...args) => {
+      const child = start(...args);
+      const [stdout, stderr] = await Promise.all([Array.fromAsync(child.stdout!), Array.fromAsync(child.stderr!)]);
+      return {
+        code: child.exitCode ?? (await once(child, 'exit'))[0],
+        stdout: stdout.join(''),
+        stderr: stderr.join(''),
+      };
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const child of children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)) {
+        child.kill('SIGTERM');
+        await once(child, 'exit');
+      }
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The TCP address that a server says it listens on. */
+async function addressOf(server: ChildProcess): Promise<string> {
+  for await (const line of createInterface({ input: server.stdout! })) {
+    const [, address] = /^listening on (https?:.*)$/u.exec(line) ?? [];
+    if (address !== undefined) return address;
+  }
+  throw new Error('the server ended');
+}
+
+test('serve asks TCP clients for a token, which its owner makes; SIGTERM ends it', async () => {
+  await using here = await place();
+  const server = here.start('serve', '--http-port', '0');
+  const address = await addressOf(server);
+  assert.match(address, /^http:\/\/127\.0\.0\.1:\d+$/u);
+  const { stdout: token } = await here.run('token', 'create', '--expires', '1h');
+  assert.equal((await fetch(`${address}/v1/images`)).status, 401);
+  assert.equal((await fetch(`${address}/healthz`)).status, 200);
+  const remote = { url: address, token: token.trim(), env: {} };
+  await using connection = await connect({ version: '1', program: 'test', server: { remote } });
+  assert.deepEqual(await connection.contree.listImages({}), []);
+  await assert.rejects(connection.admin.stopEngine(true), (error: unknown) => isFault(error, 'PERMISSION_MISSING'));
+  const byUrl = await here.run('--url', address, '--token', token.trim(), 'images', '--json');
+  assert.deepEqual([byUrl.code, byUrl.stdout], [0, '[]\n']);
+  server.kill('SIGTERM');
+  await once(server, 'exit');
+  assert.equal(server.exitCode, 0);
+});
+
+test('serve without tokens is for loopback only', async () => {
+  await using here = await place();
+  const refused = await here.run('serve', '--auth', 'none', '--http-listen', '0.0.0.0');
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /loopback only/u);
+  const address = await addressOf(here.start('serve', '--auth', 'none', '--http-port', '0'));
+  assert.equal((await fetch(`${address}/v1/images`)).status, 200);
+  const foreign = await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } });
+  assert.equal(foreign.status, 403);
+});
