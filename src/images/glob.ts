@@ -13,7 +13,7 @@ export interface GlobFilter {
 interface Rule {
   readonly negated: boolean;
   readonly directoriesOnly: boolean;
-  readonly pattern: RE2JS;
+  readonly matches: (path: string) => boolean;
 }
 
 /**
@@ -26,9 +26,7 @@ export function globFilter(globs: readonly string[]): GlobFilter {
   const rules = globs.map(parseRule).toReversed();
   const hasWhitelist = rules.some(({ negated }) => !negated);
   const decide = (path: string, isDirectory: boolean): boolean | undefined => {
-    const rule = rules.find(
-      ({ directoriesOnly, pattern }) => (isDirectory || !directoriesOnly) && pattern.testExact(path),
-    );
+    const rule = rules.find(({ directoriesOnly, matches }) => (isDirectory || !directoriesOnly) && matches(path));
     return rule === undefined ? undefined : !rule.negated;
   };
   return {
@@ -45,14 +43,14 @@ function parseRule(glob: string): Rule {
   const directoriesOnly = bare.endsWith('/');
   const body = directoriesOnly ? bare.slice(0, -1) : bare;
   if (body === '') throw invalid(glob, 'matches nothing');
+  // The globs that are used most, `*.py`, need no expression.
+  const suffix = /^\*([^*?[\]{}\\/]+)$/u.exec(body)?.[1];
+  if (suffix !== undefined) return { negated, directoriesOnly, matches: (path) => path.endsWith(suffix) };
   const anchored = body.includes('/');
   const expression = expressionOf(glob, anchored ? body.replace(/^\//u, '') : body);
   try {
-    return {
-      negated,
-      directoriesOnly,
-      pattern: RE2JS.compile(anchored ? expression : `(?:.*/)?${expression}`, RE2JS.DOTALL),
-    };
+    const pattern = RE2JS.compile(anchored ? expression : `(?:.*/)?${expression}`, RE2JS.DOTALL);
+    return { negated, directoriesOnly, matches: (path) => pattern.testExact(path) };
   } catch (error) {
     throw invalid(glob, error instanceof Error ? error.message : 'not a glob');
   }

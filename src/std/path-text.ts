@@ -3,12 +3,16 @@ import { bytesOf, type ByteString, textOf, toByteString } from './bytes.ts';
 /** In a shown name: a byte that is not UTF-8, or a backslash that would otherwise read as one of these. */
 const ESCAPE = /\\x(5c|[89a-f][0-9a-f])/gu;
 
+/** Most names are ASCII without a backslash: their bytes are their text. */
+const PLAIN = /^[\u0001-\u005b\u005d-\u007f]*$/u;
+
 /**
  * A file name or path as text, for wires and people. UTF-8 is shown as it is. What is not becomes `\x80` … `\xff` per
  * byte; a backslash that happens to stand before such letters becomes `\x5c`. So every name has one text, and
  * `pathFromText` gets the name back.
  */
 export function textFromPath(path: ByteString): string {
+  if (PLAIN.test(path)) return path;
   const text = textOf(path);
   const guarded = (part: string): string => part.replaceAll(ESCAPE, (_, hex: string) => `\\x5cx${hex}`);
   if (text !== undefined) return guarded(text);
