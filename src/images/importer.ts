@@ -27,13 +27,9 @@ export interface ImporterContext {
   readonly progress: (line: string) => void;
 }
 
-const REMEMBERED_MAX = 1_000;
-
 /** Imports what requests name, with the settings of this installation. */
 export class Importer {
   readonly #options: ImporterOptions;
-  /** Images by source digest, so that an unchanged one needs a single question to its registry. */
-  readonly #remembered = new Map<string, ImportedImage>();
 
   constructor(options: ImporterOptions) {
     this.#options = options;
@@ -51,14 +47,14 @@ export class Importer {
     await using client = new RegistryClient(reference.registry, registries, credentials);
     progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
     const digest = await findDigest({ client, reference }, signal);
-    const unchanged = digest === undefined ? undefined : await this.#recall(store, digest);
+    const unchanged = digest === undefined ? undefined : await recall(store, digest, platform);
     if (unchanged !== undefined) {
       progress('unchanged since the last import');
       return { ...unchanged, reference: formatReference(reference) };
     }
     const image = await openImage({ client, reference, platform }, signal);
     const imported = await importImage(store, image, progressLines(progress), signal);
-    this.#remember(imported);
+    store.imports.remember(sourceOf(imported.sourceDigest, platform), imported);
     return imported;
   }
 
@@ -78,19 +74,26 @@ export class Importer {
     await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
     return await importImage(store, image, progressLines(progress), signal);
   }
+}
 
-  /** The image of a source digest, if the store still has all of it. */
-  async #recall({ layers }: Store, digest: Digest): Promise<ImportedImage | undefined> {
-    const known = this.#remembered.get(digest);
-    return known !== undefined && (await isWhole(layers, known.layers)) ? known : undefined;
-  }
+/**
+ * What a source became before, so that an unchanged one needs a single question to its registry. Undefined unless the
+ * store still has all of it, merged or not.
+ */
+async function recall(
+  store: Store,
+  digest: Digest,
+  platform: Platform,
+): Promise<Omit<ImportedImage, 'reference'> | undefined> {
+  const known = store.imports.find(sourceOf(digest, platform));
+  if (known === undefined) return undefined;
+  const image = store.images.findRoot(known.layers, known.config);
+  return (await isWhole(store.layers, image?.layers ?? known.layers)) ? { ...known, sourceDigest: digest } : undefined;
+}
 
-  #remember(image: ImportedImage): void {
-    this.#remembered.delete(image.sourceDigest);
-    this.#remembered.set(image.sourceDigest, image);
-    const [oldest] = this.#remembered.keys();
-    if (this.#remembered.size > REMEMBERED_MAX && oldest !== undefined) this.#remembered.delete(oldest);
-  }
+/** The same digest, of an index, is another image on another platform. */
+function sourceOf(digest: Digest, platform: Platform): string {
+  return `${digest} ${formatPlatform(platform)}`;
 }
 
 /** Without the members that are undefined. */

@@ -111,4 +111,12 @@ export const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (operation, id)
   ) STRICT;
   `,
+  `
+  CREATE TABLE imports (
+    source TEXT PRIMARY KEY,
+    layers TEXT NOT NULL,
+    config TEXT NOT NULL,
+    used_at INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -10,6 +10,7 @@ import { FileStore } from './files.ts';
 import { collectGarbage, type GcRequest } from './gc.ts';
 import { Holds } from './holds.ts';
 import { ImageStore } from './images.ts';
+import { ImportStore } from './imports.ts';
 import { LayerStore } from './layers.ts';
 import { OperationStore } from './operations.ts';
 import { StateStore } from './states.ts';
@@ -36,6 +37,7 @@ export class Store implements AsyncDisposable {
   readonly layers: LayerStore;
   readonly images: ImageStore;
   readonly tags: TagStore;
+  readonly imports: ImportStore;
   readonly files: FileStore;
   readonly states: StateStore;
   readonly operations: OperationStore;
@@ -48,6 +50,7 @@ export class Store implements AsyncDisposable {
     this.directory = directory;
     this.#database = database;
     this.tags = new TagStore(database);
+    this.imports = new ImportStore(database);
     this.layers = new LayerStore(database, this.#holds, { layers, tmp });
     this.images = new ImageStore(database, this.#holds, this.tags);
     this.files = new FileStore(database, this.#holds, { files, tmp });

@@ -46,6 +46,11 @@ test('an unchanged image costs one HEAD, from another tag as well', async () => 
   assert.deepEqual((await bring('2')).layers, first.layers);
   assert.deepEqual(registry.log, ['HEAD /v2/app/manifests/1', 'HEAD /v2/app/manifests/2']);
 
+  registry.seen.length = 0;
+  // As after a restart of the engine: the store remembers.
+  assert.deepEqual(await importer().fromRegistry({ url: `${registry.host}/app:1` }, context, signal), first);
+  assert.deepEqual(registry.log, ['HEAD /v2/app/manifests/1']);
+
   registry.on(/HEAD/u, status(403));
   const pinned = subject.fromRegistry({ url: `${registry.host}/app@${digest}` }, context, signal);
   await assert.rejects(pinned, { code: 'REGISTRY_DENIED' }, 'what is known is still asked for');
@@ -65,6 +70,25 @@ test('importing again heals a layer that was damaged on the disk', async () => {
   const after = await bring();
   assert.deepEqual(after.layers, before.layers);
   assert.deepEqual(await bench.contents(after.layers), { a: 'a', b: 'b' });
+});
+
+test('an image whose layers were merged is unchanged as long as it is whole', async () => {
+  await using registry = await FakeRegistry.start();
+  await using bench = await openStore();
+  const { store } = bench;
+  registry.addImage(LAYERS, { tag: '1' });
+  const context = { store, progress: silent };
+  const bring = () => importer().fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
+  const first = await bring();
+  const { uuid } = store.images.create({ layers: first.layers, config: first.config });
+  store.images.replaceLayers(first.layers, first.layers.slice(0, 1));
+  await store.gc({ unusedSinceMs: Date.now(), dryRun: false, usedBy: () => undefined });
+  registry.seen.length = 0;
+  const again = await bring();
+  assert.deepEqual(registry.log, ['HEAD /v2/app/manifests/1']);
+  assert.equal(store.images.findRoot(again.layers, again.config)?.uuid, uuid);
+  store.images.delete(uuid, false, () => undefined);
+  assert.deepEqual(await bench.contents((await bring()).layers), { a: 'a', b: 'b' }, 'gone: imported anew');
 });
 
 test('a tag that has moved is imported anew', async () => {

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { ImageConfig } from '../contract/image.ts';
+import { parseColumn, type Database } from './database.ts';
+
+/** Imports remembered; the one used longest ago goes first. */
+const REMEMBERED_MAX = 1_000;
+
+/** What an import made of a source. */
+export interface RememberedImport {
+  /** Digests of the layers, bottom first. The store may have merged or collected them since. */
+  readonly layers: readonly string[];
+  readonly config: ImageConfig;
+}
+
+interface ImportRow {
+  readonly layers: string;
+  readonly config: string;
+}
+
+const Layers = z.array(z.string().regex(/^[0-9a-f]{64}$/u));
+
+/** What sources became when they were imported, so that an unchanged one need not be fetched again. */
+export class ImportStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** `source` is the maker's own name for what does not change, such as a digest with a platform. */
+  find(source: string): RememberedImport | undefined {
+    const row = this.#database.get<ImportRow>('SELECT layers, config FROM imports WHERE source = ?', source);
+    if (row === undefined) return undefined;
+    this.#database.run('UPDATE imports SET used_at = ? WHERE source = ?', Date.now(), source);
+    const what = `import of ${source}`;
+    return { layers: parseColumn(Layers, row.layers, what), config: parseColumn(ImageConfig, row.config, what) };
+  }
+
+  remember(source: string, { layers, config }: RememberedImport): void {
+    this.#database.transaction(() => {
+      this.#database.run(
+        `INSERT INTO imports (source, layers, config, used_at) VALUES (?, ?, ?, ?)
+         ON CONFLICT (source) DO UPDATE SET layers = excluded.layers, config = excluded.config, used_at = excluded.used_at`,
+        source,
+        JSON.stringify(layers),
+        JSON.stringify(config),
+        Date.now(),
+      );
+      this.#database.run(
+        'DELETE FROM imports WHERE source IN (SELECT source FROM imports ORDER BY used_at DESC, source LIMIT -1 OFFSET ?)',
+        REMEMBERED_MAX,
+      );
+    });
+  }
+}
