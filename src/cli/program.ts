@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import type { SettingGroup } from '../config/index.ts';
 import { addSettings, runner, type Register } from './command.ts';
 import { auth } from './commands/auth.ts';
+import { cp } from './commands/cp.ts';
 import { engine, serve } from './commands/engine.ts';
 import { images } from './commands/images.ts';
 import { importImage } from './commands/import.ts';
@@ -21,7 +22,7 @@ const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
   ['Images:', [importImage, images, tag, tree, rm, exportImage]],
   ['Runs:', [run, ops, show, wait, cancel]],
   ['Looking into images (no run needed):', [ls, cat, grep, diff]],
-  ['Files:', [upload]],
+  ['Files:', [cp, upload]],
   ['This installation:', [doctor, gc, engine, serve, token, auth, whoami]],
 ];
 

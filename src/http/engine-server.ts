@@ -3,7 +3,7 @@ import type { ConTree } from '../contract/contree.ts';
 import { Activity } from './activity.ts';
 import { createApp, type AppOptions, type Mount } from './app.ts';
 import { OWNER, type Authentication } from './auth.ts';
-import { listen, type Listener, type TlsFiles, type Where } from './listen.ts';
+import { listen, type Listener, type Where } from './listen.ts';
 import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import { isBusy } from './routes/engine.ts';
@@ -34,8 +34,6 @@ export interface EngineServerOptions {
   /** Called once with the addresses when clients are welcome. */
   readonly onReady: (addresses: readonly string[]) => void;
 }
-
-export type { TlsFiles };
 
 /**
  * Serves an engine until it is asked to stop (`signal`, its own API) or has been idle for long. Resolves when the

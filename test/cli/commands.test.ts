@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { usualTag } from '../../src/cli/commands/import.ts';
@@ -254,4 +254,25 @@ test('a bug shows itself as one', async () => {
   const { code, stderr } = await cli.run(['images']);
   assert.equal(code, 70);
   assert.match(stderr, /^error: internal error \(incident /u);
+});
+
+test('cp copies a file out as a whole, a folder as a tar, and replaces what had the name', async () => {
+  await using cli = await openCli();
+  cli.contree.addImage({ '/etc/passwd': 'root:x:0\n' }, 'base');
+  const target = join(cli.folder, 'out');
+  mkdirSync(target);
+  assert.equal((await cli.run(['cp', 'base:/etc/passwd', target])).code, 0);
+  assert.equal(readFileSync(join(target, 'passwd'), 'utf8'), 'root:x:0\n');
+  const victim = join(cli.folder, 'victim');
+  writeFileSync(victim, 'mine');
+  symlinkSync(victim, join(target, 'link'));
+  assert.equal((await cli.run(['cp', 'base:/etc/passwd', join(target, 'link')])).code, 0);
+  assert.deepEqual([readFileSync(victim, 'utf8'), readFileSync(join(target, 'link'), 'utf8')], ['mine', 'root:x:0\n']);
+  assert.equal((await cli.run(['cp', 'base:/etc', target])).code, 0);
+  assert.equal(readFileSync(join(target, 'etc.tar'), 'utf8'), 'tar of /etc');
+  assert.equal((await cli.run(['cp', 'base:/etc/passwd', '-'])).stdout, 'root:x:0\n');
+  assert.equal((await cli.run(['cp', 'base:/nope', target])).code, 4);
+  assert.equal((await cli.run(['cp', 'base', target])).code, 2);
+  assert.equal((await cli.run(['cp', 'base:/etc/passwd', join(target, 'no/where')])).code, 2);
+  assert.deepEqual(readdirSync(target).toSorted(), ['etc.tar', 'link', 'passwd']);
 });

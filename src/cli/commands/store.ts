@@ -1,11 +1,8 @@
-import { randomUUID } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { rename, rm as removeFile } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { ERROR_CLASSES, fault } from '../../contract/errors.ts';
 import { imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
+import { writeWholeFile } from '../whole-file.ts';
 import { formatBytes, parseBytes, table } from '../text.ts';
 
 interface GcOptions {
@@ -105,22 +102,7 @@ export const exportImage: Register = (program, run) => {
         }
         const body = await (await cli.contree()).exportImage(imageReference(image), cli.signal);
         if (output === undefined) for await (const chunk of body) await cli.write(chunk);
-        else await writeWhole(output, body, cli.signal);
+        else await writeWholeFile(output, body, cli.signal);
       }),
     );
 };
-
-/** A file that is whole or not there. */
-async function writeWhole(path: string, body: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
-  const temporary = `${path}.${randomUUID().slice(0, 8)}.part`;
-  try {
-    await pipeline(body, createWriteStream(temporary, { flags: 'wx' }), { signal });
-    await rename(temporary, path);
-  } catch (error) {
-    await removeFile(temporary, { force: true });
-    if (error instanceof Error && 'syscall' in error) {
-      throw fault('ARGUMENT_INVALID', { reason: `cannot write ${path}: ${error.message}` }, { cause: error });
-    }
-    throw error;
-  }
-}

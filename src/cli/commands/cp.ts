@@ -1,0 +1,44 @@
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fault } from '../../contract/errors.ts';
+import { imagePath } from '../cli.ts';
+import type { Register } from '../command.ts';
+import { writeWholeFile } from '../whole-file.ts';
+
+const EXECUTABLE = 0o111;
+
+export const cp: Register = (program, run) => {
+  program
+    .command('cp')
+    .summary('copy a file or a folder out of an image')
+    .description('Copy a file out of an image. A folder comes as a tar. "-" is standard output.')
+    .argument('<source>', 'IMAGE:/PATH')
+    .argument('[destination]', 'file, or folder to put it into', '.')
+    .action(
+      run(async (cli, _options, [source, destination]: [string, string]) => {
+        if (!/:\//u.test(source)) throw fault('ARGUMENT_INVALID', { reason: 'the source is written IMAGE:/PATH' });
+        const { image, path } = imagePath(source, undefined);
+        const contree = await cli.contree();
+        const item = await contree.stat(image, path, cli.signal);
+        const name = basename(path) || 'root';
+        if (item.is_dir) {
+          const archive = await contree.archive(image, path, cli.signal);
+          await deliver(archive, `${name}.tar`, 0o666);
+          return;
+        }
+        // A link's own mode says nothing about what it leads to.
+        const executable = item.is_regular && (item.mode & EXECUTABLE) !== 0;
+        await deliver((await contree.openFile(image, path, {}, cli.signal)).body, name, executable ? 0o777 : 0o666);
+
+        async function deliver(body: AsyncIterable<Uint8Array>, usual: string, mode: number): Promise<void> {
+          if (destination === '-') for await (const chunk of body) await cli.write(chunk);
+          else await writeWholeFile(await targetOf(destination, usual), body, cli.signal, mode);
+        }
+      }),
+    );
+};
+
+async function targetOf(destination: string, name: string): Promise<string> {
+  const info = await stat(destination).catch(() => undefined);
+  return info?.isDirectory() ? join(destination, name) : destination;
+}
