@@ -20,7 +20,7 @@ interface Slot {
 export class ImageTrees implements AsyncDisposable {
   readonly #store: Store;
   readonly #readers: ReaderPool;
-  /** By image; least recently used first. */
+  /** By layers, since an image is given others when they are merged; least recently used first. */
   readonly #slots = new Map<string, Slot>();
 
   constructor(store: Store, readers: ReaderPool) {
@@ -31,14 +31,15 @@ export class ImageTrees implements AsyncDisposable {
   /** Rejects with IMAGE_NOT_FOUND, or STORE_CORRUPT when a layer is damaged. */
   async open(image: string): Promise<TreeLease> {
     const { uuid, layers } = this.#store.images.resolve(image);
-    const slot = this.#slots.get(uuid) ?? { tree: this.#load(layers), users: 0 };
-    this.#slots.delete(uuid);
-    this.#slots.set(uuid, slot);
+    const key = layers.join();
+    const slot = this.#slots.get(key) ?? { tree: this.#load(layers), users: 0 };
+    this.#slots.delete(key);
+    this.#slots.set(key, slot);
     slot.users += 1;
     try {
-      return { uuid, tree: await slot.tree, [Symbol.asyncDispose]: () => this.#release(uuid, slot) };
+      return { uuid, tree: await slot.tree, [Symbol.asyncDispose]: () => this.#release(key, slot) };
     } catch (error) {
-      if (this.#slots.get(uuid) === slot) this.#slots.delete(uuid);
+      if (this.#slots.get(key) === slot) this.#slots.delete(key);
       throw error;
     }
   }
@@ -46,8 +47,8 @@ export class ImageTrees implements AsyncDisposable {
   /** Closes what nobody uses, so that deleted layers give back their space. */
   async closeIdle(keep = 0): Promise<void> {
     const idle = [...this.#slots].filter(([, { users }]) => users === 0);
-    for (const [uuid, slot] of idle.slice(0, Math.max(0, idle.length - keep))) {
-      this.#slots.delete(uuid);
+    for (const [key, slot] of idle.slice(0, Math.max(0, idle.length - keep))) {
+      this.#slots.delete(key);
       await close(slot);
     }
   }
@@ -63,9 +64,9 @@ export class ImageTrees implements AsyncDisposable {
     return await Tree.open(await this.#store.layers.files(layers), this.#readers);
   }
 
-  async #release(uuid: string, slot: Slot): Promise<void> {
+  async #release(key: string, slot: Slot): Promise<void> {
     slot.users -= 1;
-    if (this.#slots.get(uuid) === slot) await this.closeIdle(IDLE_MAX);
+    if (this.#slots.get(key) === slot) await this.closeIdle(IDLE_MAX);
   }
 }
 

@@ -77,8 +77,11 @@ export async function executeImport(work: ImportWork, context: OperationContext)
   });
   const publish = (): { image: string; tag?: string; imageBytes: number } => {
     const { layers, config } = imported;
-    const image =
-      store.images.findRoot(layers, config) ?? store.images.create({ layers, config, operation: context.uuid });
+    const known = store.images.findRoot(layers, config);
+    // Layers merged since the last import and damaged then: those they were made of are here again.
+    const damaged = known?.layers.some((digest) => store.layers.find(digest) === undefined) ?? false;
+    if (known !== undefined && damaged) store.images.replaceLayers(known.layers, layers);
+    const image = known ?? store.images.create({ layers, config, operation: context.uuid });
     if (tag) store.tags.set(tag, image.uuid);
     return { image: image.uuid, imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };
   };

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { fault } from '../../src/contract/errors.ts';
@@ -57,6 +57,23 @@ test('importing the same again succeeds with the same image', async () => {
   assert.equal(second.result_image_uuid, first.result_image_uuid);
   assert.equal(store.images.count(), 2);
   assert.equal(store.tags.find('again'), first.result_image_uuid ?? '');
+});
+
+test('importing again heals an image whose merged layer was damaged', async () => {
+  await using bench = await openEngine({ importer: importer() });
+  const { engine, store } = bench;
+  const first = await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
+  const image = first.result_image_uuid ?? '';
+  const { layers } = store.images.get(image);
+  const merged = await addLayer(store);
+  store.images.replaceLayers(layers, [merged.digest]);
+  await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
+  assert.deepEqual(store.images.get(image).layers, [merged.digest], 'nothing to heal');
+  await rm(store.layers.pathOf(merged.digest));
+  await assert.rejects(store.layers.file(merged.digest), { code: 'STORE_CORRUPT' });
+  const second = await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
+  assert.equal(second.result_image_uuid, image);
+  assert.deepEqual(store.images.get(image).layers, layers);
 });
 
 test('an import that fails says why and leaves nothing to see', async () => {
