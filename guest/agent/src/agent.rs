@@ -32,6 +32,8 @@ pub struct Agent {
     /// START payload that arrived in parts.
     partial: Vec<u8>,
     host_gone: Option<Instant>,
+    /// The pid 1 of the user's processes is dead: someone called `halt` or `reboot`, and nothing can be started any more.
+    halted: bool,
 }
 
 /// What a descriptor we wait for belongs to.
@@ -50,7 +52,7 @@ fn malformed(Malformed(rule): Malformed) -> Error {
 impl Agent {
     pub fn new(machine: Machine, children: OwnedFd, port: OwnedFd) -> Self {
         let channel = Channel::new(port);
-        Agent { machine, channel, children, ready: None, layers: 0, processes: Vec::new(), partial: Vec::new(), host_gone: None }
+        Agent { machine, channel, children, ready: None, layers: 0, processes: Vec::new(), partial: Vec::new(), host_gone: None, halted: false }
     }
 
     /// Says HELLO and serves until the host is gone or breaks the protocol.
@@ -133,10 +135,6 @@ impl Agent {
     }
 
     fn receive(&mut self, events: i16) -> Result<()> {
-        if events & sys::POLLIN == 0 && events & sys::POLLHUP != 0 {
-            self.host_gone = Some(Instant::now());
-            return Ok(());
-        }
         while self.channel.receive()? {
             loop {
                 let next = self.channel.next(|header, payload| {
@@ -150,6 +148,9 @@ impl Agent {
                     }
                 }
             }
+        }
+        if events & sys::POLLHUP != 0 {
+            self.host_gone = Some(Instant::now());
         }
         Ok(())
     }
@@ -210,6 +211,10 @@ impl Agent {
         }
         if id == 0 || self.processes.iter().any(|process| process.id == id) {
             return Err(Malformed("START with a number that is in use"));
+        }
+        if self.halted {
+            self.refuse(id, "the system was halted\n", 126);
+            return Ok(());
         }
         let namespaces = &self.machine.namespaces;
         match process::spawn(id, command, &namespaces.pidfd, &namespaces.terminals) {
@@ -331,6 +336,7 @@ impl Agent {
         while sys::read_fd(self.children.as_raw_fd(), &mut record).is_ok() {}
         oom::mark_victims(&self.machine.kernel_log, &mut self.processes);
         while let Some((pid, status, usage)) = sys::reap() {
+            self.halted |= pid == self.machine.namespaces.init;
             if let Some(process) = self.processes.iter_mut().find(|process| process.pid == pid) {
                 let ending = end(process, status, usage);
                 message::encode_ending(self.channel.out(), process.id, &ending);

@@ -36,6 +36,8 @@ pub struct Machine {
     pub boot_id: OwnedFd,
     /// Takes the number of blocks of the run's disk that nobody may use.
     pub reserve: OwnedFd,
+    /// How many errors the filesystem of the run's disk has met.
+    pub disk_errors: OwnedFd,
     pub namespaces: Namespaces,
     /// Name below /dev of the read-only disk with the layers, for example `vda`.
     pub layers_disk: String,
@@ -65,8 +67,9 @@ pub struct StagedFile {
 pub fn boot() -> Result<(Machine, OwnedFd)> {
     sys::own_directories()?;
     mount_own()?;
-    load_modules()?;
+    // Before the network driver: an interface takes the defaults of the moment it appears.
     tune();
+    load_modules()?;
     let layers_disk = disk_with_serial("layers")?;
     let disk = disk_with_serial("disk")?;
     fs::create_dir_all(DISK)?;
@@ -81,9 +84,10 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
     let random = sys::open_path("/dev/urandom", sys::O_RDWR)?;
     let boot_id = sys::open_path("/proc/sys/kernel/random/boot_id", sys::O_RDONLY)?;
     let reserve = sys::open_path(&format!("/sys/fs/ext4/{disk}/reserved_clusters"), sys::O_RDWR)?;
+    let disk_errors = sys::open_path(&format!("/sys/fs/ext4/{disk}/errors_count"), sys::O_RDONLY)?;
     let port = open_port()?;
     sys::sync_disks();
-    Ok((Machine { kernel_log, random, boot_id, reserve, namespaces, layers_disk }, port))
+    Ok((Machine { kernel_log, random, boot_id, reserve, disk_errors, namespaces, layers_disk }, port))
 }
 
 fn mount_own() -> Result<()> {

@@ -43,6 +43,9 @@ pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: 
     if walk.entries > 0 {
         tar::append_end(walk.sink.room()?);
     }
+    if setup::read_line(&machine.disk_errors)? != "0" {
+        return Err(Error::new(ErrorKind::InvalidData, "the run damaged its own disk"));
+    }
     let entries = walk.entries;
     let bytes = walk.sink.finish()?;
     message::encode_changes_end(channel.out(), bytes, entries, setup::disk_full());

@@ -20,6 +20,7 @@ const SIOCSIFMTU: c_ulong = 0x8922;
 const SIOCSIFHWADDR: c_ulong = 0x8924;
 
 const IFF_UP: u16 = 1;
+const IFF_MULTICAST: u16 = 0x1000;
 const RTF_UP: u16 = 1;
 const RTF_GATEWAY: u16 = 2;
 
@@ -99,7 +100,7 @@ pub fn configure(network: &Network) -> Result<()> {
         let mask = u32::MAX.checked_shl(32 - u32::from(ip4.prefix)).unwrap_or(0);
         set("netmask", SIOCSIFNETMASK, &socket_address(&mask.to_be_bytes()))?;
     }
-    set("up", SIOCSIFFLAGS, &IFF_UP.to_ne_bytes())?;
+    set("up", SIOCSIFFLAGS, &(IFF_UP | IFF_MULTICAST).to_ne_bytes())?;
     if let Some(ip4) = &network.ip4 {
         told("route", add_route4(&socket, &ip4.gateway))?;
     }

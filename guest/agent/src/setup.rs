@@ -38,7 +38,7 @@ pub fn set_up(machine: &Machine, setup: &Setup) -> Result<Ready> {
     told("clock", sys::set_clock(setup.clock_ns))?;
     steps.started = Instant::now();
     told("entropy", stir(&machine.random, &setup.entropy))?;
-    let boot_id = told("boot id", read_boot_id(machine))?;
+    let boot_id = told("boot id", read_line(&machine.boot_id))?;
     told("hostname", sys::set_host_name(&setup.hostname))?;
     steps.done("identity");
     told("disk", cap_disk(machine, setup.disk_bytes))?;
@@ -70,9 +70,10 @@ fn stir(random: &OwnedFd, entropy: &[u8]) -> Result<()> {
     sys::control_number(random, RND_RESEED_CRNG, 0).map(|_| ())
 }
 
-fn read_boot_id(machine: &Machine) -> Result<String> {
+/// A line of /proc or /sys, from a descriptor that was opened for one read.
+pub fn read_line(fd: &OwnedFd) -> Result<String> {
     let mut text = [0u8; 64];
-    let length = sys::read_fd(machine.boot_id.as_raw_fd(), &mut text)?;
+    let length = sys::read_fd(fd.as_raw_fd(), &mut text)?;
     Ok(String::from_utf8_lossy(&text[..length]).trim_end().to_string())
 }
 
