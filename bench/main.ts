@@ -1,15 +1,17 @@
 import { parseArgs } from 'node:util';
+import { benchDepth } from './depth.ts';
 import { benchImages } from './images.ts';
 import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
 import { openPlace, type Place } from './support/place.ts';
 import { Report } from './support/report.ts';
 
-/** `npm run bench [-- runs images servers]`: the budgets of the design, measured beside the tools we compare with. */
+/** `npm run bench [-- runs images servers depth]`: the budgets of the design, measured beside the tools we compare with. */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   images: benchImages,
   servers: benchServers,
+  depth: benchDepth,
 };
 
 const { positionals } = parseArgs({ allowPositionals: true });

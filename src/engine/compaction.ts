@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts';
 import type { EngineLog } from './log.ts';
 import { mergeLayers } from '../archive/merge-layers.ts';
 
-/** An image of more layers is compacted in the background (decision 0007 has the figures). */
+/** An image of more layers is compacted in the background (decision 0005 has the figures). */
 const LAYERS_WANTED = 16;
 /** More are merged before a run. One mount is left for injected files. */
 const LAYERS_BELOW_RUN_MAX = limits.layersMountedMax - 1;
