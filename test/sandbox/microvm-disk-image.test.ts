@@ -44,6 +44,6 @@ test('emptyQcow2() is a version 3 image of that size, names no backing file, and
 });
 
 test('qcow2BytesMax() leaves room for tables and half-used clusters, and is a bound all the same', () => {
-  assert.ok(qcow2BytesMax(GIB) > GIB + 128 * MIB);
+  assert.ok(qcow2BytesMax(GIB) > GIB + 64 * MIB);
   assert.ok(qcow2BytesMax(GIB) < 2 * GIB);
 });

@@ -5,7 +5,7 @@ import { buildLayer } from '../../src/archive/build-layer.ts';
 import type { LayerFile } from '../../src/contract/layer.ts';
 import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
 import { ownerOf } from '../../src/sandbox/microvm/leftovers.ts';
-import type { SandboxDriver } from '../../src/sandbox/driver.ts';
+import type { BootSpec, Instance, Outcome, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { busyboxMembers } from './small-image.ts';
 import { tarOf } from './tar.ts';
 
@@ -77,4 +77,37 @@ export async function jailPids(stateDir: string): Promise<number[]> {
     if (commandLine.includes(`\0--hostname\0${owner}\0`)) found.push(Number(pid));
   }
   return found;
+}
+
+/** Processes of those jails that are QEMU itself. */
+export async function qemuPids(stateDir: string): Promise<number[]> {
+  const children = await Promise.all((await jailPids(stateDir)).map(childrenOf));
+  const named = await Promise.all(
+    children.flat().map(async (pid) => [pid, await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')] as const),
+  );
+  return named.filter(([, name]) => name.startsWith('qemu-system')).map(([pid]) => pid);
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
+  return text.split(' ').filter(Boolean).map(Number);
+}
+
+/** A boot of the usual kind, to be changed where a test needs it otherwise. */
+export function bootSpec(layers: readonly LayerFile[], changes: Partial<BootSpec> = {}): BootSpec {
+  const usual = { cpus: 1, memoryMib: 1_024, diskBytes: 256 * 1024 ** 2, hostname: 'box' };
+  return { layers, ...usual, network: { mode: 'none' }, ...changes };
+}
+
+/** Runs a shell script as root and returns how it ended and what it said. */
+export async function runScript(
+  instance: Instance,
+  script: string,
+): Promise<{ readonly outcome: Outcome; readonly stdout: string; readonly stderr: string }> {
+  const env = { PATH: '/usr/bin:/usr/sbin:/bin:/sbin' };
+  const what = { argv: ['sh', '-c', script], env, cwd: '/', uid: 0, gid: 0, stdin: false };
+  const process = await instance.start(what, AbortSignal.timeout(60_000));
+  const text = { stdout: '', stderr: '' };
+  for await (const { stream, bytes } of process.output) text[stream] += Buffer.from(bytes).toString('latin1');
+  return { outcome: await process.outcome, ...text };
 }

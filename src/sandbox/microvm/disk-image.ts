@@ -56,6 +56,6 @@ export function emptyQcow2(bytes: number): Buffer {
 
 /** The most a qcow2 file can grow to while its guest keeps to `diskBytes`: clusters that are only partly used, and tables. */
 export function qcow2BytesMax(diskBytes: number): number {
-  const slack = 256 * 1024 ** 2;
+  const slack = 64 * 1024 ** 2;
   return slack + Math.ceil(diskBytes * 1.25);
 }

@@ -5,9 +5,12 @@ import type { Platform } from './platform.ts';
 
 /** What `doctor` tells of this host. Never rejects. */
 export async function inspectHost(opening: Promise<Platform>): Promise<DriverCheck[]> {
+  // Awaited first: it may reject before anything else here has come.
+  const [opened] = await Promise.allSettled([opening]);
   const network = await networkCheck();
   try {
-    const platform = await opening;
+    if (opened.status === 'rejected') throw opened.reason;
+    const platform = opened.value;
     return [
       qemuCheck(platform),
       guestCheck(platform),

@@ -10,7 +10,6 @@ export interface InstanceParts {
   readonly vmm: Vmm;
   readonly channel: Channel;
   readonly network: Network;
-  readonly diskBytes: number;
   /** Disposes of all of the above, and gives back what was taken for them. */
   readonly resources: AsyncDisposableStack;
 }
@@ -47,10 +46,9 @@ export class MicrovmInstance implements Instance {
 }
 
 /** The channel only knows that it was closed; QEMU may know more. */
-async function reasonOf(error: Error, { vmm, diskBytes }: InstanceParts): Promise<Error> {
+async function reasonOf(error: Error, { vmm }: InstanceParts): Promise<Error> {
   if (!isFault(error, 'GUEST_LOST')) return error;
   const ended = await endedSoon(vmm);
   if (ended === undefined) return error;
-  if (ended.fileTooLarge) return fault('LAYER_BYTES_EXCEEDED', { limit: diskBytes });
   return fault('GUEST_LOST', { reason: ended.reason }, { cause: error });
 }

@@ -149,6 +149,7 @@ export class Jail {
       ...this.#files.map((path) => ['--ro-bind', path, path]),
       ...devices.map((path) => ['--dev-bind', path, path]),
       ['--proc', '/proc'],
+      ['--remount-ro', '/'],
       info === undefined ? [] : ['--info-fd', String(info)],
       block === undefined ? [] : ['--block-fd', String(block)],
     ].flat();

@@ -69,7 +69,8 @@ export async function loadRam(
   try {
     const descriptor = await Promise.race([firstLine(child.stdout), exited]);
     const path = `/proc/${child.pid}/fd/${descriptor}`;
-    const sealed = await open(path, 'r');
+    await using stack = new AsyncDisposableStack();
+    const sealed = stack.use(await open(path, 'r'));
     {
       await using writable = await open(path, 'r+');
       await unpack(packed, writable, ram);
@@ -77,6 +78,7 @@ export async function loadRam(
     child.stdin.end('seal\n');
     await exited;
     await checkSealed(sealed);
+    stack.move();
     return sealed;
   } finally {
     child.kill('SIGKILL');

@@ -83,7 +83,7 @@ export async function restore(
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },
   };
-  return new MicrovmInstance(facts, { vmm, channel, network, diskBytes: spec.diskBytes, resources });
+  return new MicrovmInstance(facts, { vmm, channel, network, resources });
 }
 
 async function whenReady(

@@ -12,10 +12,21 @@ export class Tail {
     this.#kept = Buffer.from(joined.subarray(-this.#bytesMax));
   }
 
-  /** The last `count` lines with text, printable ASCII only: who wrote them may be hostile. */
+  /** The last `count` lines with text. */
   lastLines(count: number): string {
+    return this.#lines().slice(-count).join('; ');
+  }
+
+  /** The last line that has what is looked for, from there on. */
+  lastMatch(pattern: RegExp): string | undefined {
+    return this.#lines()
+      .map((line) => pattern.exec(line)?.[0])
+      .findLast((match) => match !== undefined);
+  }
+
+  /** Printable ASCII only: who wrote them may be hostile. */
+  #lines(): string[] {
     const lines = this.#kept.toString('latin1').split('\n');
-    const words = lines.map((line) => line.replaceAll(/[^ -~]/gu, '').trim()).filter((line) => line !== '');
-    return words.slice(-count).join('; ');
+    return lines.map((line) => line.replaceAll(/[^ -~]/gu, '').trim()).filter((line) => line !== '');
   }
 }

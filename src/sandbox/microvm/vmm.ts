@@ -14,7 +14,7 @@ export interface VmmSpec {
   readonly jail: Jail;
   readonly identity: Identity | undefined;
   readonly memoryMib: number;
-  /** The largest file QEMU may write. */
+  /** The largest file QEMU may write: a guest that would go beyond sees failed writes. */
   readonly fileBytesMax: number;
   readonly device?: HostDevice;
   readonly cgroup?: Cgroup;
@@ -29,13 +29,12 @@ export interface Ended {
   readonly reason: string;
   /** The guest stopped or restarted the machine; otherwise QEMU failed. */
   readonly byGuest: boolean;
-  /** It wrote beyond `fileBytesMax`, which no guest that keeps to its disk can cause. */
-  readonly fileTooLarge: boolean;
 }
 
 /** A killed process that has not ended by then is stuck in the kernel; nothing we do helps it. */
 const KILL_MS_MAX = 1_500;
-const WORDS_KEPT = 2_048;
+/** Enough for a kernel's last words with all its registers. */
+const WORDS_KEPT = 8_192;
 
 /**
  * One QEMU in its jail, and the host's ends of its sockets.
@@ -117,10 +116,11 @@ export class Vmm implements AsyncDisposable {
     const how = await promise;
     // QEMU's descriptors close after its memory is freed; then its last words are here, too.
     await Promise.all(drained);
-    const said = [this.#stderr.lastLines(2), this.#console.lastLines(4)].filter((text) => text !== '');
+    const guestSaid = this.#console.lastMatch(/Kernel panic.*/u) ?? this.#console.lastLines(3);
+    const said = [this.#stderr.lastLines(2), guestSaid].filter((text) => text !== '');
     const { shutdownReason } = this.qmp;
     const reason = [this.#failure ?? shutdownReason ?? `QEMU ended: ${how}`, ...said].join('; ');
-    return { reason, byGuest: shutdownReason !== undefined, fileTooLarge: how === 'SIGXFSZ' };
+    return { reason, byGuest: shutdownReason !== undefined };
   }
 
   /** Ends everything in the jail at once and returns when it is gone. */

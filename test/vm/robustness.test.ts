@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import { isFault } from '../../src/contract/errors.ts';
+import { qcow2BytesMax } from '../../src/sandbox/microvm/disk-image.ts';
+import { bootSpec, jailPids, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
+
+const folder = await microvmFolder();
+after(() => folder[Symbol.asyncDispose]());
+
+const MIB = 1024 ** 2;
+const soon = (): AbortSignal => AbortSignal.timeout(120_000);
+
+async function templateFolders(): Promise<string[]> {
+  const templates = join(folder.stateDir, 'templates');
+  return (await readdir(templates)).map((name) => join(templates, name));
+}
+
+async function digest(path: string): Promise<string> {
+  return createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+}
+
+/** Digests of what no run may change: the layer, and the template but for its disk, which is mostly a hole. */
+async function digests(): Promise<string[]> {
+  const templates = await templateFolders();
+  const files = templates.flatMap((template) => [join(template, 'ram'), join(template, 'state')]);
+  const paths = [folder.layers[0]!.path, ...files];
+  return Promise.all(paths.map(digest));
+}
+
+/** Waits until the condition holds; the deadline is the assertion. */
+async function eventually(what: string, holds: () => Promise<boolean>, msMax: number): Promise<void> {
+  const startedMs = performance.now();
+  while (!(await holds())) {
+    assert.ok(performance.now() - startedMs < msMax, `${what} within ${msMax} ms`);
+    await wait(20);
+  }
+}
+
+test('a guest that ends itself is told as lost, with the reason, and harms nobody', async () => {
+  await using bench = await folder.open();
+  const ends = { c: /panic/iu, b: /guest|reset|shutdown/iu, o: /guest|reset|shutdown/iu };
+  for (const [letter, reason] of Object.entries(ends)) {
+    await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+    const before = await digests();
+    await assert.rejects(runScript(instance, `echo ${letter} > /proc/sysrq-trigger; sleep 100`), (error) =>
+      isFault(error, 'GUEST_LOST'),
+    );
+    const lost = await instance.lost;
+    assert.ok(isFault(lost, 'GUEST_LOST'));
+    assert.match(lost.message, reason, `sysrq ${letter}`);
+    assert.deepEqual(await digests(), before);
+  }
+  assert.equal(await bench.live(), 0);
+});
+
+test('a guest that writes to its disks harms only itself', async () => {
+  await using bench = await folder.open();
+  await bench.driver.warm();
+  const before = await digests();
+  {
+    await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+    const script = 'for disk in /dev/vd?; do dd if=/dev/zero of=$disk bs=1M count=8 conv=fsync; done; echo over';
+    await runScript(instance, script).catch((error: unknown) => assert.ok(isFault(error)));
+  }
+  assert.deepEqual(await digests(), before);
+  await using next = await bench.driver.boot(bootSpec(bench.layers), soon());
+  assert.equal((await runScript(next, 'echo fine')).stdout, 'fine\n');
+});
+
+test('what a run writes is capped: by the guest for the honest, by the host for all', async () => {
+  await using bench = await folder.open();
+  const diskBytes = 32 * MIB;
+  {
+    await using honest = await bench.driver.boot(bootSpec(bench.layers, { diskBytes }), soon());
+    const { stderr, outcome } = await runScript(honest, 'dd if=/dev/zero of=/root/big bs=1M count=100');
+    assert.match(stderr, /No space left/u);
+    assert.equal(outcome.diskFull, true);
+    assert.equal((await runScript(honest, 'echo alive')).stdout, 'alive\n');
+  }
+  await using hostile = await bench.driver.boot(bootSpec(bench.layers, { diskBytes }), soon());
+  const { stderr } = await runScript(hostile, 'dd if=/dev/zero of=/dev/vdb bs=1M count=200 oflag=direct');
+  assert.match(stderr, /Input\/output error/u);
+  const [pid] = await qemuPids(folder.stateDir);
+  const sizes = await Promise.all(
+    (await readdir(`/proc/${pid}/fd`)).map(async (fd) => nameless(`/proc/${pid}/fd/${fd}`)),
+  );
+  assert.ok(Math.max(...sizes) > 64 * MIB, 'the disk was found');
+  assert.ok(Math.max(...sizes) <= qcow2BytesMax(diskBytes));
+});
+
+/** Space on the host of an open file without a name; the padding has none, and the memory is not of this kind. */
+async function nameless(descriptor: string): Promise<number> {
+  const target = await readlink(descriptor);
+  if (!target.startsWith(folder.stateDir) || !target.endsWith(' (deleted)')) return 0;
+  return (await stat(descriptor)).blocks * 512;
+}
+
+test('runs of one template differ where they must, and know the time', async () => {
+  await using bench = await folder.open();
+  const seen = [];
+  for (let index = 0; index < 2; index += 1) {
+    await using instance = await bench.driver.boot(bootSpec(bench.layers, { hostname: `box${index}` }), soon());
+    const facts = 'cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | xxd -p';
+    const { stdout } = await runScript(instance, `${facts}; hostname`);
+    const clock = Number((await runScript(instance, 'date +%s')).stdout);
+    assert.ok(Math.abs(clock - Date.now() / 1_000) < 2, 'the clock is right');
+    seen.push(...stdout.trim().split('\n'));
+  }
+  assert.equal(seen.length, 8);
+  assert.equal(new Set(seen).size, 8);
+});
+
+test('a machine has the processors and the memory that were asked for', async () => {
+  await using bench = await folder.open();
+  await using instance = await bench.driver.boot(bootSpec(bench.layers, { cpus: 2, memoryMib: 320 }), soon());
+  const { stdout } = await runScript(instance, 'nproc; free -m | head -2 | tail -1');
+  const [processors, memory = ''] = stdout.split('\n');
+  assert.equal(processors, '2');
+  const mib = Number(memory.trim().split(/\s+/u)[1]);
+  assert.ok(mib > 230 && mib <= 320, memory);
+});
+
+test('an image of many layers is one disk', async () => {
+  await using bench = await folder.open();
+  const layers = Array.from({ length: 24 }, () => bench.layers[0]!);
+  await using instance = await bench.driver.boot(bootSpec(layers), soon());
+  assert.equal((await runScript(instance, 'echo stacked')).stdout, 'stacked\n');
+});
+
+test('a layer that is none fails its own boot, not the template', async () => {
+  await using bench = await folder.open();
+  await bench.driver.warm();
+  const path = join(folder.stateDir, 'garbage');
+  await writeFile(path, Buffer.alloc(MIB, 'garbage'));
+  const boot = bench.driver.boot(bootSpec([{ path, bytes: MIB }]), soon());
+  await assert.rejects(boot, (error) => isFault(error, 'GUEST_LOST') && /gave up/u.test(error.message));
+  assert.deepEqual(
+    bench.logged.filter((line) => line.includes('anew')),
+    [],
+  );
+  assert.equal(await bench.live(), 0);
+});
+
+test('a damaged template is made anew', async () => {
+  for (const file of ['state', 'ram']) {
+    for (const template of await templateFolders()) await truncate(join(template, file), 1_000);
+    await using bench = await folder.open();
+    await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+    assert.equal((await runScript(instance, 'echo anew')).stdout, 'anew\n');
+    assert.ok(bench.logged.some((line) => line.startsWith('made a template')));
+  }
+});
+
+test('opening the driver removes what an earlier one left, and templates that nobody can use any more', async () => {
+  const left = join(folder.stateDir, 'tmp', 'left');
+  const stale = join(folder.stateDir, 'templates', '0123456789abcdef');
+  await mkdir(left, { recursive: true });
+  await mkdir(stale, { recursive: true });
+  await using bench = await folder.open();
+  await bench.driver.warm();
+  assert.deepEqual(await readdir(join(folder.stateDir, 'tmp')), []);
+  assert.ok(!(await readdir(join(folder.stateDir, 'templates'))).includes('0123456789abcdef'));
+});
+
+test('an engine that is killed takes its microVMs with it, at whatever moment', async () => {
+  const [layer] = folder.layers;
+  const holder = join(import.meta.dirname, '../support/microvm-holder.ts');
+  // The moments are spread over a boot, from before QEMU starts to after the guest is ready.
+  for (const afterMs of [0, 5, 20, 60, 200]) {
+    const args = [holder, folder.stateDir, layer!.path, String(layer!.bytes)];
+    const engine = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(engine.stdout, 'data');
+    await wait(afterMs);
+    engine.kill('SIGKILL');
+    await once(engine, 'exit');
+    const left = async (): Promise<boolean> => (await jailPids(folder.stateDir)).length === 0;
+    // In one moment of a start bubblewrap is not bound to its parent yet: then the next driver ends it.
+    await Promise.race([eventually('everything ended', left, 2_000).catch(() => {}), wait(2_000)]);
+    await using bench = await folder.open();
+    await bench.driver.warm();
+    assert.equal(await bench.live(), 0, `killed after ${afterMs} ms`);
+  }
+});
+
+test('a host without guest, or without KVM where it is demanded, is told what to do', async () => {
+  const empty = await mkdtemp(join(tmpdir(), 'contree-empty-'));
+  for (const options of [{ guestDir: empty }, { accelerator: 'kvm' as const }]) {
+    await using bench = await folder.open(options);
+    const checks = await bench.driver.inspect(soon());
+    const microvm = checks.find(({ name }) => name === 'microVM');
+    // A host with KVM has nothing to complain about.
+    if (microvm === undefined) continue;
+    assert.equal(microvm.status, 'failed');
+    await assert.rejects(bench.driver.boot(bootSpec(bench.layers), soon()), (error) =>
+      isFault(error, 'DRIVER_UNAVAILABLE'),
+    );
+  }
+  await rm(empty, { recursive: true });
+});
