@@ -5,6 +5,7 @@ import { auth } from './commands/auth.ts';
 import { cp } from './commands/cp.ts';
 import { engine, serve } from './commands/engine.ts';
 import { images } from './commands/images.ts';
+import { install } from './commands/install.ts';
 import { importImage } from './commands/import.ts';
 import { cat, diff, grep, ls } from './commands/inspect.ts';
 import { cancel, ops, show, wait } from './commands/operations.ts';
@@ -23,7 +24,7 @@ const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
   ['Runs:', [run, ops, show, wait, cancel]],
   ['Looking into images (no run needed):', [ls, cat, grep, diff]],
   ['Files:', [cp, upload]],
-  ['This installation:', [doctor, gc, engine, serve, token, auth, whoami]],
+  ['This installation:', [doctor, gc, engine, serve, token, auth, whoami, install]],
 ];
 
 /** Runs one command line (without program names) and returns its exit code. Writes to the host's streams only. */
