@@ -65,7 +65,7 @@ export class Importer {
     signal: AbortSignal,
   ): Promise<ImportedImage> {
     const { sha256, size } = store.files.get(file);
-    if (!(await store.files.isWhole(sha256))) throw fault('UPLOAD_NOT_FOUND', { file });
+    if (!store.files.isWhole(sha256)) throw fault('UPLOAD_NOT_FOUND', { file });
     const shown = name ?? file;
     progress(`reading ${shown}`);
     const { platform = hostPlatform() } = this.#options;

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { createReadStream, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { File, FileQuery, FileResponse } from '../contract/file.ts';
@@ -8,8 +8,19 @@ import { isUuid } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
 import { defined } from '../std/assert.ts';
 import { Conditions, timestamp, type Database } from './database.ts';
-import { isMissing, writing } from './disk.ts';
+import { diskFault, isMissing, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
+
+/** Files up to this size are read and written in one step. */
+const SMALL_BYTES = 128 * 1024;
+const CHUNK_BYTES = 256 * 1024;
+
+/** A file as directory states refer to it. */
+export interface StoredFile {
+  /** Number in the database. */
+  readonly id: number;
+  readonly size: number;
+}
 
 interface FileRow {
   readonly id: number;
@@ -32,6 +43,8 @@ export class FileStore {
   readonly #holds: Holds;
   readonly #directory: string;
   readonly #tmp: string;
+  readonly #unrecorded: { readonly sha256: string; readonly size: number }[] = [];
+  #recording: Promise<void> | undefined;
 
   constructor(database: Database, holds: Holds, directories: { readonly files: string; readonly tmp: string }) {
     this.#database = database;
@@ -42,14 +55,15 @@ export class FileStore {
 
   /** Stores a body; the same content twice is one file. Rejects with FILE_TOO_LARGE or DISK_FULL and keeps nothing. */
   async write(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse> {
-    const path = join(this.#tmp, `upload-${randomUUID()}`);
+    const iterator = body[Symbol.asyncIterator]();
     try {
-      const { sha256, size } = await writing(() => receive(body, path, signal));
-      this.#holds.touch(sha256);
-      await rename(path, this.pathOf(sha256));
-      return this.#record(sha256, size);
+      const { head, ended } = await readHead(iterator, signal);
+      const path = join(this.#tmp, `upload-${randomUUID()}`);
+      return ended
+        ? await this.#writeSmall(head, path)
+        : await this.#writeLarge(followed(head, iterator), path, signal);
     } finally {
-      await rm(path, { force: true });
+      await iterator.return?.();
     }
   }
 
@@ -85,13 +99,12 @@ export class FileStore {
    */
   async *open(id: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const row = this.#row(id);
-    if (row === undefined || !(await this.isWhole(row.sha256))) throw fault('UPLOAD_NOT_FOUND', { file: id });
+    if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
     const hash = createHash('sha256');
     try {
-      const stream = createReadStream(this.pathOf(row.sha256), { highWaterMark: 256 * 1024, signal });
-      for await (const chunk of stream) {
-        hash.update(chunk as Uint8Array);
-        yield chunk as Uint8Array;
+      for await (const chunk of this.#read(row, signal)) {
+        hash.update(chunk);
+        yield chunk;
       }
     } catch (error) {
       if (!isMissing(error)) throw error;
@@ -102,13 +115,18 @@ export class FileStore {
   }
 
   /** Whether the file is there in its full length; one that is not is forgotten. */
-  async isWhole(sha256: string): Promise<boolean> {
+  isWhole(sha256: string): boolean {
+    return this.findWhole(sha256) !== undefined;
+  }
+
+  /** The file if it is there in its full length; one that is not is forgotten. */
+  findWhole(sha256: string): StoredFile | undefined {
     const row = this.#row(sha256);
-    if (row === undefined) return false;
-    const stats = await stat(this.pathOf(sha256)).catch(() => undefined);
-    if (stats?.size === row.size) return true;
-    this.forget(sha256);
-    return false;
+    if (row === undefined) return undefined;
+    const stats = statSync(this.pathOf(row.sha256), { throwIfNoEntry: false });
+    if (stats?.size === row.size) return { id: row.id, size: row.size };
+    this.forget(row.sha256);
+    return undefined;
   }
 
   /** Drops a file and the directory states that need it. */
@@ -129,6 +147,37 @@ export class FileStore {
     return { count, bytes };
   }
 
+  /** Thousands of small files go through here at once, where waiting for each step would cost more than the steps. */
+  async #writeSmall(bytes: Uint8Array, path: string): Promise<FileResponse> {
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    this.#holds.touch(sha256);
+    try {
+      writeFileSync(path, bytes, { mode: 0o600 });
+      renameSync(path, this.pathOf(sha256));
+    } catch (error) {
+      rmSync(path, { force: true });
+      throw diskFault(error);
+    }
+    return await this.#record(sha256, bytes.byteLength);
+  }
+
+  async #writeLarge(body: AsyncIterable<Uint8Array>, path: string, signal?: AbortSignal): Promise<FileResponse> {
+    try {
+      const { sha256, size } = await writing(() => receive(body, path, signal));
+      this.#holds.touch(sha256);
+      await rename(path, this.pathOf(sha256));
+      return await this.#record(sha256, size);
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async *#read({ sha256, size }: FileRow, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    signal.throwIfAborted();
+    if (size <= SMALL_BYTES) yield readFileSync(this.pathOf(sha256));
+    else yield* createReadStream(this.pathOf(sha256), { highWaterMark: CHUNK_BYTES, signal });
+  }
+
   #row(id: string): FileRow | undefined {
     const column = isUuid(id) ? 'uuid' : 'sha256';
     const row = this.#database.get<FileRow>(`SELECT * FROM files WHERE ${column} = ?`, id.toLowerCase());
@@ -136,25 +185,52 @@ export class FileStore {
     return row;
   }
 
-  #record(sha256: string, size: number): FileResponse {
-    const nowMs = Date.now();
-    this.#database.run(
-      `INSERT INTO files (sha256, uuid, size, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
-       ON CONFLICT (sha256) DO UPDATE SET updated_at = excluded.updated_at`,
-      sha256,
-      randomUUID(),
-      size,
-      nowMs,
-      nowMs,
-    );
+  /** Resolves once the file is known; what is written at the same time shares a transaction. */
+  async #record(sha256: string, size: number): Promise<FileResponse> {
+    this.#unrecorded.push({ sha256, size });
+    this.#recording ??= new Promise(setImmediate).then(() => this.#recordAll());
+    await this.#recording;
     const { uuid } = this.get(sha256);
     return { uuid, sha256, size };
+  }
+
+  #recordAll(): void {
+    this.#recording = undefined;
+    const files = this.#unrecorded.splice(0);
+    const nowMs = Date.now();
+    const sql = `INSERT INTO files (sha256, uuid, size, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
+      ON CONFLICT (sha256) DO UPDATE SET updated_at = excluded.updated_at`;
+    this.#database.transaction(() => {
+      for (const { sha256, size } of files) this.#database.run(sql, sha256, randomUUID(), size, nowMs, nowMs);
+    });
   }
 
   /** Where the content is, for readers that need it in another order; `isWhole` tells whether it can be there. */
   pathOf(sha256: string): string {
     return join(this.#directory, sha256);
   }
+}
+
+/** The start of a body; all of it when it is small. */
+async function readHead(
+  iterator: AsyncIterator<Uint8Array>,
+  signal?: AbortSignal,
+): Promise<{ readonly head: Buffer; readonly ended: boolean }> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  while (bytes <= SMALL_BYTES) {
+    signal?.throwIfAborted();
+    const next = await iterator.next();
+    if (next.done === true) return { head: Buffer.concat(chunks), ended: true };
+    chunks.push(next.value);
+    bytes += next.value.byteLength;
+  }
+  return { head: Buffer.concat(chunks), ended: false };
+}
+
+async function* followed(head: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
+  yield head;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
 async function receive(

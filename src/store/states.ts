@@ -5,7 +5,7 @@ import { fault } from '../contract/errors.ts';
 import { DirectoryStateEntry, type DirectoryState, type DirectoryStateOffer } from '../contract/file.ts';
 import { limits } from '../contract/limits.ts';
 import { parseColumn, timestamp, type Database } from './database.ts';
-import type { FileStore } from './files.ts';
+import type { FileStore, StoredFile } from './files.ts';
 import type { Holds } from './holds.ts';
 
 interface StateRow {
@@ -15,6 +15,17 @@ interface StateRow {
   readonly content: Uint8Array;
   readonly created_at: number;
 }
+
+interface NewState {
+  readonly id: string;
+  readonly entries: readonly DirectoryStateEntry[];
+  /** The entries as they are kept. */
+  readonly content: string;
+  readonly files: ReadonlyMap<string, StoredFile>;
+}
+
+/** Files looked up before others get their turn. */
+const FILES_PER_TURN = 1_000;
 
 const SHA256 = /^[0-9a-f]{64}$/u;
 
@@ -36,11 +47,17 @@ export class StateStore {
     const content = JSON.stringify(sorted);
     const id = idOf(content);
     if (this.#row(id) !== undefined) return { state: this.get(id).state, missing: [] };
-    const wanted = [...new Set(sorted.flatMap(({ sha256 }) => sha256 ?? []))];
-    const whole = await Promise.all(wanted.map((sha256) => this.#files.isWhole(sha256)));
-    const missing = wanted.filter((_, index) => whole[index] !== true);
+    const files = new Map<string, StoredFile>();
+    const missing: string[] = [];
+    for (const sha256 of new Set(sorted.flatMap((entry) => entry.sha256 ?? []))) {
+      const file = this.#files.findWhole(sha256);
+      if (file === undefined) missing.push(sha256);
+      else files.set(sha256, file);
+      // Each look takes microseconds; a hundred thousand of them must not hold up everybody else.
+      if ((files.size + missing.length) % FILES_PER_TURN === 0) await new Promise(setImmediate);
+    }
     if (missing.length > 0) return { missing };
-    return { state: this.#create(id, sorted, content), missing: [] };
+    return { state: this.#create({ id, entries: sorted, content, files }), missing: [] };
   }
 
   /** Rejects with DIRECTORY_STATE_NOT_FOUND when there is no such state; from then on it is held. */
@@ -64,17 +81,11 @@ export class StateStore {
     return this.#database.get<StateRow>('SELECT * FROM states WHERE id = ?', id);
   }
 
-  #create(id: string, entries: readonly DirectoryStateEntry[], content: string): DirectoryState {
+  #create({ id, entries, content, files }: NewState): DirectoryState {
     const nowMs = Date.now();
+    const bytes = entries.reduce((sum, { sha256 }) => sum + (files.get(sha256 ?? '')?.size ?? 0), 0);
+    const row = { id, entries: entries.length, bytes, created_at: nowMs };
     return this.#database.transaction(() => {
-      let bytes = 0;
-      const files = new Set<string>();
-      for (const { sha256 } of entries) {
-        if (sha256 === undefined) continue;
-        bytes += this.#files.get(sha256).size;
-        files.add(sha256);
-      }
-      const row = { id, entries: entries.length, bytes, created_at: nowMs };
       this.#database.run(
         `INSERT OR IGNORE INTO states (id, entries, bytes, content, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?)`,
         id,
@@ -84,13 +95,11 @@ export class StateStore {
         nowMs,
         nowMs,
       );
-      for (const sha256 of files) {
-        this.#database.run(
-          'INSERT OR IGNORE INTO state_files (state, file) SELECT ?, id FROM files WHERE sha256 = ?',
-          id,
-          sha256,
-        );
-      }
+      this.#database.run(
+        'INSERT OR IGNORE INTO state_files (state, file) SELECT ?, value FROM json_each(?)',
+        id,
+        JSON.stringify([...files.values()].map((file) => file.id)),
+      );
       return describe(row);
     });
   }

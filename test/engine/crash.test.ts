@@ -70,7 +70,7 @@ async function assertWhole(directory: string, after: string, deleted: readonly s
     if (operation.status === 'FAILED') assert.match(operation.error ?? '', /engine stopped/u, after);
   }
   const files = store.files.list({ limit: 1_000 });
-  for (const { sha256 } of files) assert.ok(await store.files.isWhole(sha256), after);
+  for (const { sha256 } of files) assert.ok(store.files.isWhole(sha256), after);
 }
 
 /** Everything that publishes or removes something. Returns the images it deleted. */
