@@ -6,11 +6,9 @@ import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { LayerReader } from '../erofs/reader.ts';
 import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { Pace } from '../std/pace.ts';
 import { LayerBuilder, type LayerEntry, type LayerSummary } from './layer-builder.ts';
 import { isWhiteout, OVERLAY_OPAQUE, type Tree } from './tree.ts';
-
-/** Names merged before others get their turn: metadata comes from memory, so nothing else would make it wait. */
-const NAMES_PER_TURN = 64;
 
 export interface MergeRequest {
   /** Layers to become one, bottom first. */
@@ -68,7 +66,8 @@ class Merge {
   readonly #signal: AbortSignal;
   /** First path of every inode with several names. */
   readonly #linked = new Map<string, ByteString>();
-  #names = 0;
+  /** Metadata comes from memory, so nothing else would make it wait. */
+  readonly #pace = new Pace();
 
   constructor(builder: LayerBuilder, signal: AbortSignal) {
     this.#builder = builder;
@@ -82,7 +81,7 @@ class Merge {
   }
 
   async #name(path: ByteString, { parts, opaque }: Slot): Promise<void> {
-    if (++this.#names % NAMES_PER_TURN === 0) await new Promise(setImmediate);
+    if (this.#pace.due()) await this.#pace.rest();
     this.#signal.throwIfAborted();
     const top = defined(parts[0], 'a name has a part');
     const { reader, inode } = top;
