@@ -24,7 +24,7 @@ export * from './accounts.ts';
 export * from './call.ts';
 export { failureText } from './failure.ts';
 export * from './guides/index.ts';
-export * from './local-files.ts';
+export * from '../transfer/local-files.ts';
 export { summarize } from './operation.ts';
 export { cutOutput, isBinary, readOutput } from './output.ts';
 export { tokenPageOf } from './registry-hosts.ts';

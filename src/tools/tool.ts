@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { ConTree } from '../contract/index.ts';
 import type { Accounts } from './accounts.ts';
-import type { LocalFiles } from './local-files.ts';
+import type { LocalFiles } from '../transfer/local-files.ts';
 
 /** What a call spends: a microVM (seconds of CPU), or nothing worth counting. */
 export type Cost = 'vm' | 'free';

@@ -1,5 +1,5 @@
 import { fault } from '../contract/index.ts';
-import type { LocalFiles, TransferOptions } from './local-files.ts';
+import type { LocalFiles, TransferOptions } from '../transfer/local-files.ts';
 import type { ToolCall } from './tool.ts';
 
 const PROGRESS_MS_MIN = 1_000;

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
 import { fault, isFault, limits, type ConTree, type File } from '../contract/index.ts';
-import type { UploadReport } from './local-files.ts';
+import type { UploadReport } from '../transfer/local-files.ts';
 import { aside } from './schema.ts';
 import { defineTool, type ToolCall } from './tool.ts';
 import { grouped } from './text.ts';
