@@ -81,6 +81,7 @@ function lz4Block(block: Buffer, out: Buffer, length: number): number {
   while (from < block.length) {
     const token = block.readUInt8(from++);
     const literals = extended(token >> 4);
+    if (from + literals > block.length || to + literals > out.length) throw new Error('the kernel is damaged (LZ4)');
     to += block.copy(out, to, from, from + literals);
     from += literals;
     if (from >= block.length) break;

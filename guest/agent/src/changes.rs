@@ -4,7 +4,7 @@ use crate::boot::{Machine, LAYERS, UPPER};
 use crate::channel::Channel;
 use crate::message::{self, kind, Request, CHANGES_WINDOW};
 use crate::setup;
-use crate::sys::{self, c, Statx};
+use crate::sys::{self, c, Statx, Subject};
 use crate::tar::{self, Entry, Kind};
 use crate::wire::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: 
         links: HashMap::new(),
         pending: Vec::new(),
         entries: 0,
-        buffer: vec![0; 32 * 1024],
+        buffer: vec![0; 64 * 1024],
     };
     let upper = sys::open_path(UPPER, sys::O_RDONLY | sys::O_DIRECTORY)?;
     let lower = sys::open_path(&base, sys::O_RDONLY | sys::O_DIRECTORY)?;
@@ -98,29 +98,26 @@ impl Node {
         sys::open_at(self.dir, &self.name, flags | sys::O_NOFOLLOW)
     }
 
-    /// A path for calls that know no directory descriptor.
-    fn path(&self) -> Result<CString> {
-        c(&[format!("/proc/self/fd/{}/", self.dir).as_bytes(), self.name.to_bytes()].concat())
+    /// For calls that know no directory descriptor.
+    fn subject(&self) -> Result<Subject> {
+        let path = [format!("/proc/self/fd/{}/", self.dir).as_bytes(), self.name.to_bytes()].concat();
+        Ok(Subject::At(c(&path)?))
     }
+}
 
-    fn xattr(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        sys::get_xattr(&*self.path()?, &*c(name.as_bytes())?)
-    }
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-    /// Extended attributes in order of name, without those the overlay keeps for itself.
-    fn xattrs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let path = self.path()?;
-        let mut names = [0u8; 65_536];
-        let length = sys::list_xattrs(&path, &mut names)?;
-        let mut found = Vec::new();
-        for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            if !name.starts_with(b"trusted.overlay.") {
-                found.push((name.to_vec(), sys::get_xattr(&path, &*c(name)?)?.unwrap_or_default()));
-            }
+/// Extended attributes in order of name, without those the overlay keeps for itself. `names` is room for their list.
+fn xattrs_of(subject: &Subject, names: &mut [u8]) -> Result<Xattrs> {
+    let length = sys::list_xattrs(subject, names)?;
+    let mut found = Vec::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if !name.starts_with(b"trusted.overlay.") {
+            found.push((name.to_vec(), sys::get_xattr(subject, &*c(name)?)?.unwrap_or_default()));
         }
-        found.sort();
-        Ok(found)
     }
+    found.sort();
+    Ok(found)
 }
 
 struct Walk<'a, 'b> {
@@ -131,13 +128,17 @@ struct Walk<'a, 'b> {
     /// Headers of folders that are sent once something below them is.
     pending: Vec<Vec<u8>>,
     entries: u64,
+    /// Room for a list of names: of a folder's entries, or of extended attributes.
     buffer: Vec<u8>,
 }
 
 impl Walk<'_, '_> {
     fn root(&mut self, upper: &OwnedFd, lower: &OwnedFd) -> Result<()> {
         let (node, below) = (Node::at(upper.as_raw_fd(), &*c(b".")?)?, Node::at(lower.as_raw_fd(), &*c(b".")?)?);
-        self.folder(&node, Some(&below), b"./", |walk| walk.children(upper, Some(lower), b""))
+        self.folder(&node, upper, Some(&below), b"./")?;
+        self.children(upper, Some(lower), b"")?;
+        self.pending.pop();
+        Ok(())
     }
 
     fn children(&mut self, upper: &OwnedFd, lower: Option<&OwnedFd>, path: &[u8]) -> Result<()> {
@@ -182,40 +183,39 @@ impl Walk<'_, '_> {
             return self.leaf(node, below, path);
         }
         let upper = node.open(sys::O_RDONLY | sys::O_DIRECTORY)?;
-        let below = below.filter(|below| below.is(S_IFDIR));
         let path = &[path, b"/"].concat();
-        if below.is_some() && node.xattr("trusted.overlay.opaque")?.map_or(false, |value| value == b"y") {
-            self.folder(node, None, path, |_| Ok(()))?;
-            self.empty_file(&[path, &b".wh..wh..opq"[..]].concat())?;
-            return self.children(&upper, None, path);
+        let mut below = below.filter(|below| below.is(S_IFDIR));
+        let opaque = &*c(b"trusted.overlay.opaque")?;
+        let hides = below.is_some() && sys::get_xattr(&Subject::Open(upper.as_raw_fd()), opaque)?.as_deref() == Some(b"y");
+        if hides {
+            below = None;
         }
         let lower = below.map(|below| below.open(sys::O_RDONLY | sys::O_DIRECTORY)).transpose()?;
-        self.folder(node, below, path, |walk| walk.children(&upper, lower.as_ref(), path))
+        self.folder(node, &upper, below, path)?;
+        if hides {
+            self.empty_file(&[path, &b".wh..wh..opq"[..]].concat())?;
+        }
+        self.children(&upper, lower.as_ref(), path)?;
+        self.pending.pop();
+        Ok(())
     }
 
-    /// Sends a folder's header before its contents: at once when the folder itself differs, else only if anything below does.
-    fn folder(
-        &mut self,
-        node: &Node,
-        below: Option<&Node>,
-        path: &[u8],
-        contents: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<()> {
-        let xattrs = node.xattrs()?;
+    /// Notes a folder's header, to be sent before its contents: at once when the folder itself differs, else only if anything
+    /// below does.
+    fn folder(&mut self, node: &Node, open: &OwnedFd, below: Option<&Node>, path: &[u8]) -> Result<()> {
+        let xattrs = xattrs_of(&Subject::Open(open.as_raw_fd()), &mut self.buffer)?;
         let mut header = Vec::new();
         tar::append_header(&mut header, &Entry { xattrs: &xattrs, ..entry(node, path, Kind::Directory) });
-        let depth = self.pending.len();
-        self.pending.push(header);
         let same = match below {
-            Some(below) => same_owner(node, below) && xattrs == below.xattrs()?,
+            Some(below) => same_owner(node, below) && xattrs == xattrs_of(&below.subject()?, &mut self.buffer)?,
             None => self.is_placeholder(path),
         };
-        if !same {
-            self.begin_entry()?;
+        self.pending.push(header);
+        if same {
+            Ok(())
+        } else {
+            self.begin_entry()
         }
-        contents(self)?;
-        self.pending.truncate(depth);
-        Ok(())
     }
 
     /// Sends the folders on the way that wait for a reason to be sent.
@@ -261,9 +261,12 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         let target = if node.is(S_IFLNK) { sys::read_link(node.dir, &node.name)? } else { Vec::new() };
-        let xattrs = node.xattrs()?;
+        let file = if node.is(S_IFREG) { Some(node.open(sys::O_RDONLY)?) } else { None };
+        let subject = file.as_ref().map_or_else(|| node.subject(), |file| Ok(Subject::Open(file.as_raw_fd())))?;
+        let xattrs = xattrs_of(&subject, &mut self.buffer)?;
         if let Some(below) = below {
-            if same_leaf(node, below, &target)? && xattrs == below.xattrs()? && same_content(node, below)? {
+            let same = same_leaf(node, below, &target)? && xattrs == xattrs_of(&below.subject()?, &mut self.buffer)?;
+            if same && same_content(node, below)? {
                 return Ok(());
             }
         }
@@ -285,10 +288,7 @@ impl Walk<'_, '_> {
             _ => Kind::Fifo,
         };
         tar::append_header(self.sink.room()?, &Entry { link: &target, xattrs: &xattrs, ..entry(node, path, kind) });
-        if kind == Kind::File && node.stat.size > 0 {
-            self.sink.put_file(&node.open(sys::O_RDONLY)?, node.stat.size)?;
-        }
-        Ok(())
+        file.map_or(Ok(()), |file| self.sink.put_file(&file, node.stat.size))
     }
 }
 

@@ -195,6 +195,8 @@ extern "C" {
     fn getdents64(fd: c_int, buffer: *mut c_void, length: usize) -> isize;
     fn readlinkat(dir: c_int, path: *const c_char, buffer: *mut c_char, length: usize) -> isize;
     fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, length: usize) -> isize;
+    fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, length: usize) -> isize;
+    fn flistxattr(fd: c_int, list: *mut c_char, length: usize) -> isize;
     fn llistxattr(path: *const c_char, list: *mut c_char, length: usize) -> isize;
     fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
     fn sync();
@@ -479,10 +481,21 @@ pub fn read_link(dir: RawFd, name: &CStr) -> Result<Vec<u8>> {
     Ok(target)
 }
 
-/// Value of an extended attribute of the thing at `path` itself; None when it has none of that name.
-pub fn get_xattr(path: &CStr, name: &CStr) -> Result<Option<Vec<u8>>> {
+/// Whose extended attributes are asked for: an open file's, or those of the thing at a path itself.
+pub enum Subject {
+    Open(RawFd),
+    At(CString),
+}
+
+/// Value of an extended attribute; None when there is none of that name.
+pub fn get_xattr(subject: &Subject, name: &CStr) -> Result<Option<Vec<u8>>> {
     let mut value = vec![0u8; 65_536];
-    match check_size(unsafe { lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) }) {
+    let (room, length) = (value.as_mut_ptr().cast(), value.len());
+    let result = match subject {
+        Subject::Open(fd) => unsafe { fgetxattr(*fd, name.as_ptr(), room, length) },
+        Subject::At(path) => unsafe { lgetxattr(path.as_ptr(), name.as_ptr(), room, length) },
+    };
+    match check_size(result) {
         Ok(length) => {
             value.truncate(length);
             Ok(Some(value))
@@ -493,8 +506,13 @@ pub fn get_xattr(path: &CStr, name: &CStr) -> Result<Option<Vec<u8>>> {
 }
 
 /// Names of the extended attributes, each ended by NUL, in the caller's buffer.
-pub fn list_xattrs(path: &CStr, names: &mut [u8]) -> Result<usize> {
-    match check_size(unsafe { llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) }) {
+pub fn list_xattrs(subject: &Subject, names: &mut [u8]) -> Result<usize> {
+    let (room, length) = (names.as_mut_ptr().cast(), names.len());
+    let result = match subject {
+        Subject::Open(fd) => unsafe { flistxattr(*fd, room, length) },
+        Subject::At(path) => unsafe { llistxattr(path.as_ptr(), room, length) },
+    };
+    match check_size(result) {
         Err(error) if error.raw_os_error() == Some(ENOTSUP) => Ok(0),
         other => other,
     }
