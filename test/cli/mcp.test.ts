@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
+import { openCli } from '../support/cli-bench.ts';
+
+const PROGRAM = new URL('../../bin/contree-mcp', import.meta.url).pathname;
+
+/** The address that the server announces. */
+async function started(child: ChildProcess): Promise<string> {
+  for await (const line of createInterface({ input: child.stderr! })) {
+    const [, address] = /^MCP at (https?:\S+)\/mcp/u.exec(line) ?? [];
+    if (address !== undefined) return address;
+  }
+  throw new Error('the server ended');
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  assert.equal(child.exitCode, 0);
+}
+
+test('contree-mcp serves an agent over its streams, on the engine of the data directory', async () => {
+  await using cli = await openCli();
+  cli.contree.addImage({}, 'common/base');
+  const client = new Client({ name: 'test', version: '0' });
+  const args = [PROGRAM, '--data-dir', cli.folder, '--tools', 'list_images,run'];
+  await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'ignore' }));
+  const { tools } = await client.listTools();
+  assert.deepEqual(tools.map(({ name }) => name).toSorted(), ['list_images', 'run']);
+  const answer = await client.callTool({ name: 'list_images', arguments: {} });
+  assert.match(JSON.stringify(answer.structuredContent), /common\/base/u);
+  await client.close();
+});
+
+test('--mode http: MCP and the API at one address, for this machine only', async () => {
+  await using cli = await openCli();
+  cli.contree.addImage({}, 'common/base');
+  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const address = await started(child);
+  const client = new Client({ name: 'test', version: '0' });
+  await client.connect(new StreamableHTTPClientTransport(new URL(`${address}/mcp`)));
+  const answer = await client.callTool({ name: 'list_images', arguments: {} });
+  assert.match(JSON.stringify(answer.structuredContent), /common\/base/u);
+  await client.close();
+  assert.equal(((await (await fetch(`${address}/v1/images`)).json()) as { images: [] }).images.length, 1);
+  assert.equal((await fetch(`${address}/v1/engine/stop`, { method: 'POST', body: '{}' })).status, 403);
+  assert.equal((await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } })).status, 403);
+  await end(child);
+});
+
+test('--mode http --token: nobody comes in without it', async () => {
+  await using cli = await openCli();
+  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+  const env = { ...process.env, CONTREE_MCP_TOKEN: 'sesame' };
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const address = await started(child);
+  const ask = async (path: string, token?: string): Promise<number> =>
+    (await fetch(`${address}${path}`, token === undefined ? {} : { headers: { Authorization: `Bearer ${token}` } }))
+      .status;
+  assert.deepEqual(
+    [await ask('/v1/images'), await ask('/v1/images', 'open'), await ask('/v1/images', 'sesame')],
+    [401, 403, 200],
+  );
+  assert.equal(await ask('/mcp'), 401);
+  await end(child);
+});
+
+test('a setting that makes no sense ends with 2 and one clear error, before anything starts', async () => {
+  await using cli = await openCli();
+  const mistakes: readonly (readonly [readonly string[], RegExp])[] = [
+    [['--mode', 'carrier-pigeon'], /--mode: expected stdio, http/u],
+    [['--nope'], /--nope/u],
+    [['extra'], /extra/u],
+    [['--mode', 'http', '--http-listen', '0.0.0.0', '--url', 'http://127.0.0.1:9'], /--token/u],
+  ];
+  for (const [args, message] of mistakes) {
+    const child = spawn(process.execPath, [PROGRAM, '--data-dir', cli.folder, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [stdout, stderr] = await Promise.all([Array.fromAsync(child.stdout), Array.fromAsync(child.stderr)]);
+    const code = child.exitCode ?? ((await once(child, 'exit')) as [number])[0];
+    assert.deepEqual([code, stdout.join('')], [2, ''], args.join(' '));
+    assert.match(stderr.join(''), message);
+    assert.doesNotMatch(stderr.join(''), / {4}at /u);
+  }
+});
