@@ -114,7 +114,7 @@ class Server {
     const request = context.req.raw;
     const { contree, log, tokens, engine, closing } = this.#options;
     const query = readQuery(route.query ?? {}, new URL(request.url).searchParams);
-    const body = route.body && (await readJson(request, route.body.schema, route.body.tolerated));
+    const body = route.body && (await readJson(request, route.body.schema, route.body));
     return {
       contree,
       log,

@@ -5,19 +5,24 @@ import { limits } from '../contract/limits.ts';
 /** Issues shown in one answer; the rest is repetition. */
 const ISSUES_SHOWN = 5;
 
+export interface ReadOptions {
+  /** Dotted fields that old clients send and that mean nothing. */
+  readonly tolerated?: readonly string[] | undefined;
+  readonly bytesMax?: number | undefined;
+}
+
 /**
  * Reads a JSON request body: bounded, parsed, validated. A field that the schema does not know is named in the fault,
- * because a misspelt option that is silently ignored costs its writer an hour. `tolerated` lists dotted paths that old
- * clients send and that mean nothing. Null for an optional field means absent.
+ * because a misspelt option that is silently ignored costs its writer an hour. Null for an optional field means absent.
  *
  * Faults: BODY_TOO_LARGE, ARGUMENT_INVALID.
  */
 export async function readJson<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
-  tolerated: readonly string[] = [],
+  { tolerated = [], bytesMax = limits.jsonBodyBytesMax }: ReadOptions = {},
 ): Promise<z.infer<Schema>> {
-  const value = parseJson(await readText(request));
+  const value = parseJson(await readText(request, bytesMax));
   const unknown: string[] = [];
   const known = withoutUnknown(schema, value, '', unknown);
   const strangers = unknown.filter((path) => !tolerated.includes(path));
@@ -30,8 +35,7 @@ export async function readJson<Schema extends z.ZodType>(
   return result.data;
 }
 
-async function readText(request: Request): Promise<string> {
-  const limit = limits.jsonBodyBytesMax;
+async function readText(request: Request, limit: number): Promise<string> {
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw fault('BODY_TOO_LARGE', { limit });
   const chunks: Uint8Array[] = [];
   let total = 0;

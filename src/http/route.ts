@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { ConTree } from '../contract/contree.ts';
 import type { Permission, Principal } from './auth.ts';
+import type { ReadOptions } from './body.ts';
 import type { Log } from './log.ts';
 import type { Params, QueryOf } from './params.ts';
 import type { Reply } from './reply.ts';
@@ -54,8 +55,8 @@ export interface Route<Set extends Params = Params, Body extends z.ZodType = z.Z
   /** One of these is needed; none means anyone who is let in. */
   readonly permissions: readonly Permission[];
   readonly query?: Set;
-  /** JSON body. `tolerated`: dotted fields that old clients send and that are ignored. */
-  readonly body?: { readonly schema: Body; readonly name?: string; readonly tolerated?: readonly string[] };
+  /** JSON body; `name` is that of its schema in the description. */
+  readonly body?: ReadOptions & { readonly schema: Body; readonly name?: string };
   /** Media type of a body that the route reads itself. */
   readonly rawBody?: string;
   readonly response: ResponseDoc;

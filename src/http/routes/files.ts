@@ -82,6 +82,9 @@ const LOOKUP: readonly Route[] = [
   }),
 ];
 
+/** Room for the most entries a directory state may have, at some 300 bytes each. */
+const STATE_BYTES_MAX = limits.directoryStateEntriesMax * 300;
+
 const UPLOAD: readonly Route[] = [
   route({
     method: 'POST',
@@ -103,7 +106,7 @@ const UPLOAD: readonly Route[] = [
     operationId: 'offerDirectoryState',
     summary: 'Make a set of uploaded files addressable, or learn which contents are missing',
     permissions: ['upload'],
-    body: { schema: DirectoryStateRequest },
+    body: { schema: DirectoryStateRequest, bytesMax: STATE_BYTES_MAX },
     response: { status: 200, description: 'ok', schema: 'DirectoryStateResponse' },
     handle: async ({ contree, body, signal }) => json(await contree.offerDirectoryState(body.entries, signal)),
   }),

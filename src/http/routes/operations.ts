@@ -96,7 +96,8 @@ const OPERATIONS: readonly Route[] = [
       const onError = (error: unknown): void => {
         if (!signal.aborted) toFault(error, call.log, { operation });
       };
-      return stream(await eventStream(events, onError), 'text/event-stream');
+      // Proxies such as nginx hold answers back unless they are told not to.
+      return stream(await eventStream(events, onError), 'text/event-stream', { 'X-Accel-Buffering': 'no' });
     },
   }),
 ];
