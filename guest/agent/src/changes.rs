@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
+use std::os::raw::c_int;
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 
 const S_IFMT: u16 = 0o170000;
@@ -24,10 +25,7 @@ const S_IFCHR: u16 = 0o020000;
 /// Ends every user process, then sends CHANGES_DATA as credit allows and CHANGES_END.
 pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: &mut Channel) -> Result<()> {
     let base = mount_base(&machine.layers_disk, layers)?;
-    // The namespaces' pid 1 takes every process in them along, and the last of them the overlay.
-    unsafe { sys::kill(machine.namespaces.init, sys::SIGKILL) };
-    while sys::reap().is_some() {}
-    let _ = sys::wait_end(machine.namespaces.init);
+    end_processes(machine.namespaces.init);
 
     let mut walk = Walk {
         sink: Sink::new(channel),
@@ -50,6 +48,18 @@ pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: 
     let bytes = walk.sink.finish()?;
     message::encode_changes_end(channel.out(), bytes, entries, setup::disk_full());
     channel.flush_all()
+}
+
+/// The namespaces' pid 1 takes every process in them along, and the last of them the overlay. It ends only after all others
+/// were buried, and those that we started are ours to bury.
+fn end_processes(init: c_int) {
+    unsafe { sys::kill(init, sys::SIGKILL) };
+    loop {
+        match sys::wait_end(-1) {
+            Ok(pid) if pid != init => {}
+            _ => return,
+        }
+    }
 }
 
 /// The image as it was before the run, mounted for comparison.

@@ -451,10 +451,10 @@ pub fn reap() -> Option<(c_int, c_int, Usage)> {
     }
 }
 
-/// Waits until this child (−1: any) ended.
-pub fn wait_end(pid: c_int) -> Result<()> {
+/// Waits until this child (−1: any) ended; its pid.
+pub fn wait_end(pid: c_int) -> Result<c_int> {
     let mut status = 0;
-    check(unsafe { waitpid(pid, &mut status, 0) }).map(|_| ())
+    check(unsafe { waitpid(pid, &mut status, 0) })
 }
 
 pub fn stat_at(dir: RawFd, name: &CStr) -> Result<Statx> {
