@@ -1,24 +1,29 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { goldenTools, TOOLS_FOLDER } from '../test/support/golden.ts';
+import { goldenSurfaces, SURFACES_FOLDER } from '../test/support/golden-surfaces.ts';
 
 /**
  * Rewrites the golden files from what the code says now and prints which of them changed. They hold what models and
  * other programs rely on, so a change is to be meant: read the difference before committing it.
  */
-mkdirSync(TOOLS_FOLDER, { recursive: true });
-const wanted = goldenTools();
-for (const name of readdirSync(TOOLS_FOLDER)) {
-  if (wanted.has(name)) continue;
-  rmSync(join(TOOLS_FOLDER, name));
-  console.log(`removed ${name}`);
-}
-for (const [name, text] of wanted) {
-  const path = join(TOOLS_FOLDER, name);
-  const before = existing(path);
-  if (before === text) continue;
-  writeFileSync(path, text);
-  console.log(`${before === undefined ? 'added' : 'changed'} ${name}`);
+bless(TOOLS_FOLDER, goldenTools());
+bless(SURFACES_FOLDER, await goldenSurfaces());
+
+function bless(folder: string, wanted: ReadonlyMap<string, string>): void {
+  mkdirSync(folder, { recursive: true });
+  for (const name of readdirSync(folder)) {
+    if (wanted.has(name)) continue;
+    rmSync(join(folder, name));
+    console.log(`removed ${name}`);
+  }
+  for (const [name, text] of wanted) {
+    const path = join(folder, name);
+    const before = existing(path);
+    if (before === text) continue;
+    writeFileSync(path, text);
+    console.log(`${before === undefined ? 'added' : 'changed'} ${name}`);
+  }
 }
 
 function existing(path: string): string | undefined {

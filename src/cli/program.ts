@@ -37,8 +37,14 @@ export async function runCli(host: CliHost, argv: readonly string[]): Promise<nu
   } catch (error) {
     // Help and version are exceptions to commander, and no failures.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
-    return tellFailure(host, error, argv.includes('--json'));
+    return tellFailure(host, error, ownWords(argv).includes('--json'));
   }
+}
+
+/** The line without what belongs to a guest's command. */
+function ownWords(argv: readonly string[]): readonly string[] {
+  const separator = argv.indexOf('--');
+  return separator === -1 ? argv : argv.slice(0, separator);
 }
 
 function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode: number) => void): Command {

@@ -7,7 +7,16 @@ import { SCHEMAS } from './schemas.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
-const TARGET = { target: 'openapi-3.0', io: 'input', unrepresentable: 'any' } as const;
+const TARGET = {
+  target: 'openapi-3.0',
+  io: 'input',
+  unrepresentable: 'any',
+  /** What every integer of JavaScript is bound by says nothing about ours. */
+  override: ({ jsonSchema }: { readonly jsonSchema: { minimum?: number; maximum?: number } }) => {
+    if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+    if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+  },
+} as const;
 
 function reference(name: string): Json {
   return { $ref: `#/components/schemas/${name}` };

@@ -21,19 +21,17 @@ export const cp: Register = (program, run) => {
         const contree = await cli.contree();
         const item = await contree.stat(image, path, cli.signal);
         const name = basename(path) || 'root';
-        if (item.is_dir) {
-          const archive = await contree.archive(image, path, cli.signal);
-          await deliver(archive, `${name}.tar`, 0o666);
+        const body = item.is_dir
+          ? await contree.archive(image, path, cli.signal)
+          : (await contree.openFile(image, path, {}, cli.signal)).body;
+        if (destination === '-') {
+          for await (const chunk of body) await cli.write(chunk);
           return;
         }
         // A link's own mode says nothing about what it leads to.
         const executable = item.is_regular && (item.mode & EXECUTABLE) !== 0;
-        await deliver((await contree.openFile(image, path, {}, cli.signal)).body, name, executable ? 0o777 : 0o666);
-
-        async function deliver(body: AsyncIterable<Uint8Array>, usual: string, mode: number): Promise<void> {
-          if (destination === '-') for await (const chunk of body) await cli.write(chunk);
-          else await writeWholeFile(await targetOf(destination, usual), body, cli.signal, mode);
-        }
+        const target = await targetOf(destination, item.is_dir ? `${name}.tar` : name);
+        await writeWholeFile(target, body, cli.signal, executable ? 0o777 : 0o666);
       }),
     );
 };

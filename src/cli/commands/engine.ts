@@ -81,7 +81,7 @@ export const serve: Register = (program, run) => {
     .command('serve')
     .summary('serve others over HTTP')
     .description(
-      'Be the engine of the data directory and serve it over TCP too: /v1 for clients, /metrics, /healthz. Clients need\n' +
+      'Be the engine of the data directory and serve it over TCP too: /v1 for clients, /metrics, /healthz. Clients need ' +
         'a token ("contree token create"); on loopback --auth none does without.',
     )
     .action(

@@ -26,7 +26,7 @@ export const importImage: Register = (program, run) => {
     .command('import')
     .summary('bring in an image from a registry or a file')
     .description(
-      'Bring in an image: from a registry (python:3.11-slim, docker://ghcr.io/owner/image:tag), or from a local\n' +
+      'Bring in an image: from a registry (python:3.11-slim, docker://ghcr.io/owner/image:tag), or from a local ' +
         'docker-save archive, OCI layout (tar or folder) or root filesystem tar.',
     )
     .argument('<source>', 'reference, or path of a local archive')

@@ -133,7 +133,7 @@ export const wait: Register = (program, run) => {
     .command('wait')
     .summary('wait until operations end')
     .description(
-      'Wait until operations end. Of one operation the exit code is that of its command; of several it is 0 when\n' +
+      'Wait until operations end. Of one operation the exit code is that of its command; of several it is 0 when ' +
         'all succeeded. Ctrl-C ends the waiting, not the operations.',
     )
     .argument('<operation...>', 'UUIDs')

@@ -40,8 +40,8 @@ export const run: Register = (program, runner, { separated }) => {
     .command('run')
     .summary('run a command in a fresh microVM of an image')
     .description(
-      'Run a command in a fresh microVM of an image. What it changes becomes a new image, unless --disposable.\n' +
-        'One argument with spaces is a shell line; several are a program and its arguments. Options may stand on\n' +
+      'Run a command in a fresh microVM of an image. What it changes becomes a new image, unless --disposable. ' +
+        'One argument with spaces is a shell line; several are a program and its arguments. Options may stand on ' +
         'both sides of the image when the command follows "--". The exit code is the command’s (124: timed out).',
     )
     .usage('[options] <image> [--] <command> [args...]')
