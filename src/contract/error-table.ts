@@ -232,6 +232,12 @@ export const ERRORS = {
     message: ({ limit }) => `the request is larger than ${limit} bytes`,
     hint: 'Send large contents as an uploaded file.',
   }),
+  SYNC_LIMIT: row<{ limit: number; largest: string }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ limit, largest }) => `the folder has more than ${limit} files and directories (most are in ${largest})`,
+    hint: 'Leave out what can be made again, for example exclude=["node_modules/", ".git/"], or sync a smaller folder.',
+  }),
   LAYER_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',
     http: 413,

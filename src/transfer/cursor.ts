@@ -1,0 +1,40 @@
+import type { ByteString } from '../std/bytes.ts';
+import { pathFromText } from '../std/path-text.ts';
+import type { Folder } from './folder.ts';
+import { OpenFile } from './open-file.ts';
+
+/** Opens files below a folder again, in the order in which a walk met them: neighbours share their open folders. */
+export class Cursor implements Disposable {
+  readonly #top: Folder;
+  readonly #open: { readonly name: ByteString; readonly folder: Folder }[] = [];
+
+  /** `top` stays the caller's. */
+  constructor(top: Folder) {
+    this.#top = top;
+  }
+
+  /** `path` is a text (std/path-text.ts). Throws what the system says, or NotRegular. */
+  file(path: string): OpenFile {
+    const folders = path.split('/').map(pathFromText);
+    const file = folders.pop() ?? '';
+    let common = 0;
+    while (common < folders.length && this.#open[common]?.name === folders[common]) common += 1;
+    this.#closeTo(common);
+    for (const name of folders.slice(common)) {
+      this.#open.push({ name, folder: this.#innermost().folder(name) });
+    }
+    return new OpenFile(this.#innermost().openToRead(file));
+  }
+
+  [Symbol.dispose](): void {
+    this.#closeTo(0);
+  }
+
+  #innermost(): Folder {
+    return this.#open.at(-1)?.folder ?? this.#top;
+  }
+
+  #closeTo(depth: number): void {
+    for (const { folder } of this.#open.splice(depth).toReversed()) folder[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,171 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { linkSync, renameSync, rmSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { posix } from 'node:path';
+import type { ConTree } from '../contract/contree.ts';
+import { fault, type ContreeError } from '../contract/errors.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { pathFromText, textFromPath } from '../std/path-text.ts';
+import { systemCode } from './folder.ts';
+import type { DownloadReport, DownloadRequest, TransferOptions } from './local-files.ts';
+import type { Place, Roots } from './roots.ts';
+
+/** Before the umask. */
+const PLAIN_MODE = 0o666;
+const EXECUTABLE_MODE = 0o777;
+
+/** What file systems without hard links answer. */
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota is used up',
+  ENAMETOOLONG: 'the name is too long',
+  EISDIR: 'it is a directory',
+};
+
+/** A file that is to appear in a folder. */
+export interface NewFile {
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Bytes that the body must have; undefined when nobody knows. */
+  readonly size?: number;
+  readonly executable: boolean;
+  readonly overwrite: boolean;
+}
+
+/** Copies a file of an image to where the request says. */
+export async function downloadFile(
+  contree: ConTree,
+  roots: Roots,
+  request: DownloadRequest,
+  { signal, onProgress }: TransferOptions,
+): Promise<DownloadReport> {
+  const { image, path, executable, overwrite } = request;
+  using place = destinationOf(roots, request);
+  // Before anything is fetched: the usual refusals cost nothing.
+  const replaced = whatIsThere(place, overwrite);
+  const { body, size } = await contree.openFile(image, path, {}, signal);
+  const file = { body: reported(body, size, onProgress), size, executable, overwrite };
+  const written = await writeFileInto(place, file, signal);
+  return { destination: place.path, ...written, overwritten: replaced };
+}
+
+/** Where a download goes: the path, or into it when it is a directory. */
+function destinationOf(roots: Roots, { destination, path }: DownloadRequest): Place {
+  const place = roots.place(destination);
+  const isFolder = place.name === '' || place.folder.find(place.name)?.isDirectory() === true;
+  if (!isFolder && !destination.endsWith('/')) return place;
+  place[Symbol.dispose]();
+  // Known in bytes here, which need not be UTF-8.
+  const name = pathFromText(posix.basename(path));
+  return openInside(roots.placeOfTarget(destination), name);
+}
+
+function openInside(above: Place, name: ByteString): Place {
+  if (above.name === '') return { ...above, name, path: posix.join(above.path, textFromPath(name)) };
+  using _above = above;
+  try {
+    const folder = above.folder.folder(above.name);
+    const path = posix.join(above.path, textFromPath(name));
+    return { folder, name, path, [Symbol.dispose]: () => folder[Symbol.dispose]() };
+  } catch (error) {
+    throw writeFault(error, above.path);
+  }
+}
+
+/**
+ * Writes a file under a name that it has only when it is whole. What had the name before is replaced, never written
+ * into or through. Set-user-id bits are never given; the rest of the mode is up to the user's umask.
+ * Faults: DESTINATION_EXISTS, ARGUMENT_INVALID when the place cannot be written, REMOTE_FAILED when the body is short.
+ */
+export async function writeFileInto(
+  place: Place,
+  file: NewFile,
+  signal: AbortSignal,
+): Promise<{ readonly size: number; readonly sha256: string }> {
+  const { folder, path } = place;
+  whatIsThere(place, file.overwrite);
+  // Not made from the name: that may be as long as names get.
+  const temporary = `.contree-${randomUUID()}.part`;
+  try {
+    const written = await writeTemporary(folder.at(temporary), file, signal);
+    signal.throwIfAborted();
+    publish(place, temporary, file.overwrite);
+    return written;
+  } catch (error) {
+    throw writeFault(error, path);
+  } finally {
+    rmSync(folder.at(temporary), { force: true });
+  }
+}
+
+/** Whether something is replaced. Rejects what must not be. */
+function whatIsThere({ folder, name, path }: Place, overwrite: boolean): boolean {
+  const info = name === '' ? undefined : folder.find(name);
+  if (name !== '' && info === undefined) return false;
+  if (info === undefined || info.isDirectory()) throw unwritable(path, 'it is a directory');
+  if (!overwrite) throw fault('DESTINATION_EXISTS', { path });
+  if (!info.isFile() && !info.isSymbolicLink()) throw unwritable(path, 'it is neither a file nor a symbolic link');
+  return true;
+}
+
+async function writeTemporary(
+  path: Buffer,
+  { body, size: expected, executable }: NewFile,
+  signal: AbortSignal,
+): Promise<{ readonly size: number; readonly sha256: string }> {
+  const hashing = createHash('sha256');
+  let size = 0;
+  await using file = await open(path, 'wx', executable ? EXECUTABLE_MODE : PLAIN_MODE);
+  for await (const chunk of body) {
+    signal.throwIfAborted();
+    hashing.update(chunk);
+    size += chunk.byteLength;
+    await file.writeFile(chunk);
+  }
+  if (expected !== undefined && size !== expected) {
+    throw fault('REMOTE_FAILED', { status: 200, reason: `${size} of ${expected} bytes arrived` });
+  }
+  // A name that appears before its content could, after a power cut, name an empty file.
+  await file.datasync();
+  return { size, sha256: hashing.digest('hex') };
+}
+
+function publish({ folder, name, path }: Place, temporary: ByteString, overwrite: boolean): void {
+  if (overwrite) return renameSync(folder.at(temporary), folder.at(name));
+  try {
+    // Unlike a rename, a link is never made over something that came in between.
+    linkSync(folder.at(temporary), folder.at(name));
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') throw fault('DESTINATION_EXISTS', { path }, { cause: error });
+    if (!NO_LINKS.has(systemCode(error) ?? '')) throw error;
+    if (folder.find(name) !== undefined) throw fault('DESTINATION_EXISTS', { path }, { cause: error });
+    renameSync(folder.at(temporary), folder.at(name));
+  }
+}
+
+async function* reported(
+  body: AsyncIterable<Uint8Array>,
+  total: number,
+  onProgress: TransferOptions['onProgress'],
+): AsyncGenerator<Uint8Array> {
+  let done = 0;
+  for await (const chunk of body) {
+    yield chunk;
+    done += chunk.byteLength;
+    onProgress?.({ done, total, what: 'downloading' });
+  }
+}
+
+function unwritable(path: string, reason: string, cause?: unknown): ContreeError {
+  return fault('ARGUMENT_INVALID', { reason: `cannot write ${JSON.stringify(path)}: ${reason}` }, { cause });
+}
+
+/** Errors of the system say our internal path, which helps nobody; faults stay as they are. */
+function writeFault(error: unknown, path: string): unknown {
+  const code = systemCode(error);
+  return code === undefined ? error : unwritable(path, REASONS[code] ?? code, error);
+}

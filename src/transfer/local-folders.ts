@@ -1,0 +1,85 @@
+import type { ConTree } from '../contract/contree.ts';
+import { fault } from '../contract/errors.ts';
+import { downloadFile } from './download.ts';
+import { systemCode, type Folder } from './folder.ts';
+import { HashCache } from './hash-cache.ts';
+import type {
+  DownloadReport,
+  DownloadRequest,
+  LocalFiles,
+  SyncReport,
+  SyncRequest,
+  TransferOptions,
+  UploadReport,
+} from './local-files.ts';
+import { NotRegular, OpenFile } from './open-file.ts';
+import { Roots, type Place } from './roots.ts';
+import { syncFolder } from './sync.ts';
+import { uploadLocalFile } from './upload.ts';
+
+export interface LocalFoldersOptions {
+  /** Absolute paths of the folders that may be read and written, with everything below. */
+  readonly roots: readonly string[];
+  /** Database in which digests of files are remembered; made when it is missing. */
+  readonly cache: string;
+}
+
+/** Transfers from and to folders of this machine (Linux: /proc/self/fd must be there). */
+export class LocalFolders implements LocalFiles {
+  readonly #roots: Roots;
+  readonly #cache: string;
+
+  constructor({ roots, cache }: LocalFoldersOptions) {
+    this.#roots = new Roots(roots);
+    this.#cache = cache;
+  }
+
+  /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID, PATTERN_INVALID, SYNC_LIMIT, and the engine's. */
+  async sync(contree: ConTree, request: SyncRequest, options: TransferOptions): Promise<SyncReport> {
+    using place = this.#roots.placeOfTarget(request.source);
+    using folder = sourceFolder(place, request.source);
+    using cache = HashCache.open(this.#cache);
+    return await syncFolder(contree, { folder, cache: cache.folder(place.path) }, request, options);
+  }
+
+  /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID when it is no readable file, and the engine's. */
+  async upload(contree: ConTree, path: string, options: TransferOptions): Promise<UploadReport> {
+    using place = this.#roots.placeOfTarget(path);
+    using file = sourceFile(place, path);
+    return await uploadLocalFile(contree, file, options);
+  }
+
+  /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, DESTINATION_EXISTS, ARGUMENT_INVALID, and the engine's. */
+  async download(contree: ConTree, request: DownloadRequest, options: TransferOptions): Promise<DownloadReport> {
+    return await downloadFile(contree, this.#roots, request, options);
+  }
+}
+
+function sourceFolder({ folder, name, path }: Place, given: string): Folder {
+  try {
+    return folder.folder(name === '' ? '.' : name);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOTDIR' && folder.find(name)?.isDirectory() !== true) {
+      throw fault('ARGUMENT_INVALID', {
+        reason: `${JSON.stringify(given)} is no directory; upload takes single files`,
+      });
+    }
+    throw code === undefined ? error : fault('FILE_NOT_FOUND', { path }, { cause: error });
+  }
+}
+
+function sourceFile({ folder, name, path }: Place, given: string): OpenFile {
+  try {
+    return new OpenFile(folder.openToRead(name === '' ? '.' : name));
+  } catch (error) {
+    if (error instanceof NotRegular) {
+      throw fault('ARGUMENT_INVALID', {
+        reason: `${JSON.stringify(given)} is no regular file; rsync takes directories`,
+      });
+    }
+    const code = systemCode(error);
+    if (code === 'EACCES') throw fault('ARGUMENT_INVALID', { reason: `${JSON.stringify(given)} is not readable` });
+    throw code === undefined ? error : fault('FILE_NOT_FOUND', { path }, { cause: error });
+  }
+}

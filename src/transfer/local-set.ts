@@ -1,0 +1,182 @@
+import { createHash, hash } from 'node:crypto';
+import { fault, type ContreeError } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { textFromPath } from '../std/path-text.ts';
+import type { Exclusion } from './exclusion.ts';
+import type { Folder } from './folder.ts';
+import type { CachedFolder, Known } from './hash-cache.ts';
+import { NotRegular, OpenFile, versionOf } from './open-file.ts';
+import { isSecretContent, SECRET_LOOK_BYTES } from './secrets.ts';
+import { LOOKS_SECRET, walk, type Found } from './walk.ts';
+
+/** A regular file of the set; its digest follows what was really read. */
+export interface LocalFile {
+  /** Relative to the source, as text. */
+  readonly path: string;
+  readonly mode: number;
+  readonly mtime: number;
+  sha256: string;
+  size: number;
+  /** It is not there any more. */
+  gone?: boolean;
+}
+
+/** A directory or a symlink of the set. */
+export interface LocalName {
+  readonly path: string;
+  readonly mode: number;
+  readonly target?: string;
+}
+
+/** Everything below a folder that is to be sent. */
+export interface LocalSet {
+  readonly files: readonly LocalFile[];
+  readonly others: readonly LocalName[];
+  /** What is left out or not whole, with the reason. */
+  readonly skipped: string[];
+}
+
+/** Attempts to read a file that is being written before what was read last is taken. */
+const ATTEMPTS = 3;
+/** A clock of a file system that counts whole seconds, and of one that counts ticks. */
+const COARSE_NS = 2_000_000_000n;
+const TICK_NS = 50_000_000n;
+const PERMISSIONS = 0o777n;
+const FOLDERS_SHOWN = 5;
+/** Leaves room for the destination. */
+const PATH_BYTES_MAX = limits.pathBytesMax / 2;
+/** A name of so few characters has few enough bytes. */
+const NAME_SAFE = limits.nameBytesMax / 4;
+
+export interface CollectOptions {
+  readonly exclusion: Exclusion;
+  readonly cache: CachedFolder;
+  readonly signal: AbortSignal;
+  readonly onFile?: (count: number) => void;
+}
+
+/**
+ * Walks a folder and digests its files, those that the cache does not know by reading them.
+ * Faults: SYNC_LIMIT, PATH_INVALID.
+ */
+export async function collectFolder(source: Folder, options: CollectOptions): Promise<LocalSet> {
+  const collector = new Collector(options);
+  const { exclusion, cache, signal } = options;
+  await walk(source, exclusion, collector, signal);
+  cache.save();
+  return collector;
+}
+
+class Collector implements LocalSet {
+  readonly files: LocalFile[] = [];
+  readonly others: LocalName[] = [];
+  readonly skipped: string[] = [];
+  readonly #options: CollectOptions;
+
+  constructor(options: CollectOptions) {
+    this.#options = options;
+  }
+
+  readonly skip = (path: string, why: string): void => {
+    this.skipped.push(`${path} (${why})`);
+  };
+
+  readonly visit = (found: Found): Promise<void> | void => {
+    const { path, kind, info } = found;
+    if (this.files.length + this.others.length >= limits.directoryStateEntriesMax) throw this.#tooMany();
+    const problem = pathProblem(path);
+    if (problem !== undefined) return this.skip(path, problem);
+    if (kind === 'file') return this.#visitFile(found);
+    const mode = kind === 'folder' ? Number(info.mode & PERMISSIONS) : 0o777;
+    const target = kind === 'link' ? textFromPath(found.folder.linkTarget(found.name)) : undefined;
+    this.others.push({ path, mode, ...(target !== undefined && { target }) });
+  };
+
+  #visitFile(found: Found): Promise<void> | void {
+    const known = this.#options.cache.get(found.path, versionOf(found.info));
+    if (known === undefined) return this.#read(found);
+    this.#add(found, known, Number(found.info.size));
+  }
+
+  async #read(found: Found): Promise<void> {
+    const { cache, signal } = this.#options;
+    for (let attempt = 1; ; attempt += 1) {
+      const startedNs = BigInt(Date.now()) * 1_000_000n;
+      using file = openFound(found);
+      if (file === undefined) return this.skip(found.path, 'replaced while it was read');
+      const { known, size } = await digest(found.path, file, signal);
+      const stable = file.isUnchanged() && BigInt(size) === file.info.size;
+      if (!stable && attempt < ATTEMPTS) continue;
+      if (!stable) this.skip(found.path, `is being written; its first ${size} bytes are sent`);
+      else if (isSettled(file, startedNs)) cache.set(found.path, versionOf(file.info), known);
+      return this.#add({ ...found, info: file.info }, known, size);
+    }
+  }
+
+  #add({ path, info, wanted }: Found, { sha256, secret }: Known, size: number): void {
+    if (secret && !wanted) return this.skip(path, LOOKS_SECRET);
+    const mtime = Number(info.mtimeNs / 1_000_000_000n);
+    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, sha256, size });
+    this.#options.onFile?.(this.files.length);
+  }
+
+  /** Names the folders that a user would exclude first. */
+  #tooMany(): ContreeError {
+    const counts = new Map<string, number>();
+    for (const { path } of [...this.files, ...this.others]) {
+      const folder = path.split('/').slice(0, -1).slice(0, 2).join('/');
+      counts.set(folder, (counts.get(folder) ?? 0) + 1);
+    }
+    const largest = [...counts].sort(([, left], [, right]) => right - left).slice(0, FOLDERS_SHOWN);
+    const shown = largest.map(([folder, count]) => `${folder === '' ? '.' : folder}/ ${count}`).join(', ');
+    return fault('SYNC_LIMIT', { limit: limits.directoryStateEntriesMax, largest: shown });
+  }
+}
+
+/** Undefined when it is no regular file any more. */
+function openFound({ folder, name }: Found): OpenFile | undefined {
+  try {
+    return new OpenFile(folder.openToRead(name));
+  } catch (error) {
+    if (error instanceof NotRegular) return undefined;
+    throw error;
+  }
+}
+
+async function digest(
+  path: string,
+  file: OpenFile,
+  signal: AbortSignal,
+): Promise<{ readonly known: Known; readonly size: number }> {
+  const small = file.small();
+  if (small !== undefined) {
+    const secret = isSecretContent(path, small.subarray(0, SECRET_LOOK_BYTES));
+    return { known: { sha256: hash('sha256', small, 'hex'), secret }, size: small.byteLength };
+  }
+  const hashing = createHash('sha256');
+  let size = 0;
+  let secret = false;
+  for await (const chunk of file.content(signal)) {
+    if (size === 0) secret = isSecretContent(path, chunk.subarray(0, SECRET_LOOK_BYTES));
+    hashing.update(chunk);
+    size += chunk.byteLength;
+  }
+  return { known: { sha256: hashing.digest('hex'), secret }, size };
+}
+
+/**
+ * Whether a write after this reading would show in the file's times. Not when the last write was a tick of the clock
+ * ago, for the next one may get the same time (git calls such files racy).
+ */
+function isSettled({ info }: OpenFile, startedNs: bigint): boolean {
+  const latest = info.mtimeNs > info.ctimeNs ? info.mtimeNs : info.ctimeNs;
+  const grain = info.ctimeNs % 1_000_000_000n === 0n ? COARSE_NS : TICK_NS;
+  return latest + grain < startedNs;
+}
+
+/** Why a path cannot be part of a directory state. Names that are not UTF-8 are longer in text than on the disk. */
+function pathProblem(path: string): string | undefined {
+  if (Buffer.byteLength(path) > PATH_BYTES_MAX) return 'its path is too long';
+  const long = path.split('/').some((name) => name.length > NAME_SAFE && Buffer.byteLength(name) > limits.nameBytesMax);
+  return long ? 'its name is too long' : undefined;
+}

@@ -1,0 +1,106 @@
+import { realpathSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
+import { fault, type ContreeError } from '../contract/errors.ts';
+import type { ByteString } from '../std/bytes.ts';
+import { Folder, namesOf, openBelow, systemCode } from './folder.ts';
+
+/** A name in an open folder. */
+export interface Place extends Disposable {
+  readonly folder: Folder;
+  /** Empty when the path is an allowed folder itself: then `folder` is what was asked for. */
+  readonly name: ByteString;
+  /** Where that is, for messages. */
+  readonly path: string;
+}
+
+/**
+ * The folders of this machine that transfers may touch. A path is resolved first, symlinks and all, and where that
+ * leads must be below an allowed folder; then it is walked name by name from that folder without following any
+ * symlink. So links inside the folders work, links out of them are refused, and so is whatever is swapped in between.
+ */
+export class Roots {
+  readonly #given: readonly string[];
+
+  /** Absolute paths. They may not exist yet. */
+  constructor(folders: readonly string[]) {
+    this.#given = folders.map((folder) => expand(folder));
+  }
+
+  /**
+   * Opens the folder that a path's last name is in; the name itself may be missing, and is not followed.
+   * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND when the folder does not exist, ARGUMENT_INVALID.
+   */
+  place(given: string): Place {
+    const path = expand(given);
+    this.#check(path, given);
+    return this.#open(join(this.#resolve(dirname(path), given), basename(path)), given);
+  }
+
+  /** As `place`, with a symlink at the end followed: what is opened is what the path leads to. */
+  placeOfTarget(given: string): Place {
+    const path = expand(given);
+    this.#check(path, given);
+    return this.#open(this.#resolve(path, given), given);
+  }
+
+  #check(path: string, given: string): void {
+    if (!isAbsolute(path)) throw fault('ARGUMENT_INVALID', { reason: `path ${JSON.stringify(given)} is not absolute` });
+    if (path.includes('\0')) throw fault('ARGUMENT_INVALID', { reason: 'the path contains a NUL byte' });
+  }
+
+  #open(real: string, given: string): Place {
+    const root = this.#rootOf(real);
+    if (root === undefined) throw this.#outside(given);
+    const names = namesOf(real.slice(root.length));
+    const name = names.pop() ?? '';
+    try {
+      using top = Folder.open(root);
+      const folder = openBelow(top, names);
+      return { folder, name, path: real, [Symbol.dispose]: () => folder[Symbol.dispose]() };
+    } catch (error) {
+      // It was there a moment ago, without symlinks: somebody changes it under our hands.
+      if (systemCode(error) !== undefined) throw this.#outside(given, error);
+      throw error;
+    }
+  }
+
+  /** The longest allowed folder that the real path is in; real as well. */
+  #rootOf(path: string): string | undefined {
+    const real = this.#given.flatMap((folder) => realpath(folder) ?? []);
+    return real.filter((root) => isBelow(path, root)).sort((left, right) => right.length - left.length)[0];
+  }
+
+  #resolve(path: string, given: string): string {
+    const real = realpath(path);
+    if (real !== undefined) return real;
+    // Whether something exists is told only of what may be touched.
+    let nearest = dirname(path);
+    while (realpath(nearest) === undefined) nearest = dirname(nearest);
+    if (this.#rootOf(realpath(nearest) ?? '/') === undefined) throw this.#outside(given);
+    throw fault('FILE_NOT_FOUND', { path: given, nearest });
+  }
+
+  #outside(path: string, cause?: unknown): ContreeError {
+    return fault('PATH_OUTSIDE_ROOT', { path, roots: this.#given.join(', ') }, { cause });
+  }
+}
+
+function expand(path: string): string {
+  const whole = path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;
+  const normal = normalize(whole);
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
+}
+
+function isBelow(path: string, root: string): boolean {
+  return path === root || path.startsWith(root === '/' ? '/' : `${root}/`);
+}
+
+/** Undefined when there is nothing, or nothing that we may know of. */
+function realpath(path: string): string | undefined {
+  try {
+    return realpathSync.native(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,70 @@
+/** A file whose content decides is looked at from its start up to here. */
+export const SECRET_LOOK_BYTES = 16 * 1024;
+
+/** Files that are there to show what the real one looks like. */
+const EXAMPLE = /\.(?:example|sample|template|dist|defaults?|tmpl)$/iu;
+
+/** Secret whatever they hold. Matched against the path below the source, with `/` before it. */
+const SECRET_PATHS: readonly RegExp[] = [
+  /\/\.env(?:\.[^/]*)?$/u,
+  /\/\.envrc$/u,
+  /\/id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?$/u,
+  /\/[^/]+\.(?:p12|pfx|jks|keystore|kdbx|ppk)$/iu,
+  /\/\.(?:git-credentials|pgpass|my\.cnf|htpasswd|vault-token|s3cfg|boto)$/u,
+  /\/\.(?:aws|oci)\/(?:credentials|config)$/u,
+  /\/\.aws\/(?:sso|cli)\/cache\/[^/]+$/u,
+  /\/\.azure\/[^/]*(?:token|profile|credential)[^/]*$/iu,
+  /\/(?:gcloud\/)?(?:application_default_credentials\.json|credentials\.db|access_tokens\.db)$/u,
+  /\/\.kube\/config$/u,
+  /\/\.config\/gh\/hosts\.yml$/u,
+];
+
+/** Directories that are left out as a whole. */
+const SECRET_FOLDERS = /\/\.(?:ssh|gnupg|password-store)$/u;
+
+/** Secret when they hold what is beside them. */
+const SECRET_CONTENTS: readonly (readonly [RegExp, RegExp])[] = [
+  [/\/\.(?:npmrc|yarnrc|yarnrc\.yml)$/u, /_authToken|_auth\s*=|_password|npmAuth(?:Token|Ident)/u],
+  [/\/[._]netrc$/u, /\bpassword\b/u],
+  [/\/(?:\.pypirc|pip\.conf|\.pip\/pip\.conf)$/u, /^\s*password\s*[=:]|:\/\/[^/\s:]+:[^/\s@]+@/mu],
+  [
+    /\/(?:\.docker\/config|\.dockerconfigjson|\.dockercfg)(?:\.json)?$/u,
+    /"(?:auth|identitytoken|password)"\s*:\s*"[^"]/u,
+  ],
+  [/\/\.cargo\/credentials(?:\.toml)?$/u, /\btoken\b/u],
+  [/\/\.gem\/credentials$/u, /_api_key/u],
+  [/\/\.git\/config$/u, /:\/\/[^/\s:]+:[^/\s@]+@|^\s*extraheader\s*=.*authorization/imu],
+  [/\.json$/u, /"private_key"\s*:\s*"-----BEGIN/u],
+  [/\.tfvars$/u, /(?:secret|password|token)\w*\s*=\s*"[^"]/iu],
+];
+
+/** In any file: no program needs a private key in its sources. */
+const PRIVATE_KEY = /^\s*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----/u;
+
+/** Whether a directory holds nothing but secrets. `path` is relative to the source. */
+export function isSecretFolder(path: string): boolean {
+  return SECRET_FOLDERS.test(`/${path}`);
+}
+
+/** Whether a file is a secret by its name alone. */
+export function isSecretName(path: string): boolean {
+  const below = `/${path}`;
+  return !EXAMPLE.test(below) && SECRET_PATHS.some((pattern) => pattern.test(below));
+}
+
+/** Whether a file is a secret by what it holds; `head` is its first `SECRET_LOOK_BYTES`. */
+export function isSecretContent(path: string, head: Uint8Array): boolean {
+  if (EXAMPLE.test(path)) return false;
+  const below = `/${path}`;
+  const patterns = SECRET_CONTENTS.filter(([name]) => name.test(below)).map(([, content]) => content);
+  // Most files are neither named so nor begin so, and need not be decoded.
+  if (patterns.length === 0 && !mayBeginKey(head)) return false;
+  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1');
+  return PRIVATE_KEY.test(text) || patterns.some((pattern) => pattern.test(text));
+}
+
+/** A dash, after white space perhaps. */
+function mayBeginKey(head: Uint8Array): boolean {
+  const first = head.find((byte) => byte > 0x20);
+  return first === 0x2d;
+}

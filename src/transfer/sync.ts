@@ -1,0 +1,96 @@
+import { posix } from 'node:path';
+import type { ConTree } from '../contract/contree.ts';
+import { fault } from '../contract/errors.ts';
+import type { DirectoryState, DirectoryStateEntry } from '../contract/file.ts';
+import type { Folder } from './folder.ts';
+import { Exclusion } from './exclusion.ts';
+import type { CachedFolder } from './hash-cache.ts';
+import type { SyncReport, SyncRequest, TransferOptions } from './local-files.ts';
+import { collectFolder, type LocalFile, type LocalSet } from './local-set.ts';
+import { sendFiles } from './send-files.ts';
+
+/** Offers before we give up: each time the engine may have lost a file, or a file changed as it was sent. */
+const OFFERS_MAX = 5;
+
+export interface SyncSource {
+  readonly folder: Folder;
+  readonly cache: CachedFolder;
+}
+
+/** Makes a directory state of a local folder and sends what the engine does not have. */
+export async function syncFolder(
+  contree: ConTree,
+  source: SyncSource,
+  request: Pick<SyncRequest, 'destination' | 'exclude'>,
+  { signal, onProgress }: TransferOptions,
+): Promise<SyncReport> {
+  const destination = normalDestination(request.destination);
+  const set = await collectFolder(source.folder, {
+    exclusion: new Exclusion(request.exclude),
+    cache: source.cache,
+    signal,
+    ...(onProgress && { onFile: (done: number) => onProgress({ done, what: 'looking at files' }) }),
+  });
+  const uploaded = new Set<LocalFile>();
+  const send = async (missing: readonly LocalFile[]): Promise<void> => {
+    const [before, total] = [set.files.length + uploaded.size, set.files.length + uploaded.size + missing.length];
+    const onFile = (done: number): void => onProgress?.({ done: before + done, total, what: 'uploading files' });
+    for (const file of await sendFiles(contree, source.folder, missing, { signal, onFile })) uploaded.add(file);
+  };
+  const state = await agree(contree, { set, destination, send }, signal);
+  const files = set.files.filter(({ gone }) => gone !== true);
+  return {
+    directoryState: state.id,
+    files: files.length,
+    uploaded: uploaded.size,
+    reused: files.length - uploaded.size,
+    bytes: files.reduce((sum, { size }) => sum + size, 0),
+    skipped: set.skipped,
+  };
+}
+
+interface Agreement {
+  readonly set: LocalSet;
+  readonly destination: string;
+  /** Sends contents that are missing; a file that turns out to be another one is updated. */
+  readonly send: (missing: readonly LocalFile[]) => Promise<void>;
+}
+
+async function agree(
+  contree: ConTree,
+  { set, destination, send }: Agreement,
+  signal: AbortSignal,
+): Promise<DirectoryState> {
+  let lost = '';
+  for (let offers = 0; offers < OFFERS_MAX; offers += 1) {
+    const { state, missing } = await contree.offerDirectoryState(entriesOf(set, destination), signal);
+    if (state !== undefined) return state;
+    const wanted = new Set(missing);
+    // One of the files that hold a content is enough; deleting makes the next one of its kind no candidate.
+    await send(set.files.filter(({ sha256, gone }) => gone !== true && wanted.delete(sha256)));
+    lost = missing[0] ?? '';
+  }
+  throw fault('UPLOAD_NOT_FOUND', { file: lost });
+}
+
+function entriesOf({ files, others }: LocalSet, destination: string): DirectoryStateEntry[] {
+  const prefix = destination === '/' ? '/' : `${destination}/`;
+  const entries: DirectoryStateEntry[] = others.map(({ path, mode, target }) => ({
+    path: prefix + path,
+    ...(target !== undefined && { symlink_to: target }),
+    mode,
+  }));
+  for (const { path, sha256, mode, mtime, gone } of files) {
+    if (gone !== true) entries.push({ path: prefix + path, sha256, mode, mtime });
+  }
+  return entries;
+}
+
+function normalDestination(destination: string): string {
+  if (!destination.startsWith('/')) throw fault('PATH_INVALID', { path: destination, reason: 'it is not absolute' });
+  if (destination.split('/').includes('..')) {
+    throw fault('PATH_INVALID', { path: destination, reason: 'it contains ".."' });
+  }
+  const normal = posix.normalize(destination);
+  return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
+}
