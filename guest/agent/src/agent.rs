@@ -32,8 +32,6 @@ pub struct Agent {
     /// START payload that arrived in parts.
     partial: Vec<u8>,
     host_gone: Option<Instant>,
-    /// The pid 1 of the user's processes is dead: someone called `halt` or `reboot`, and nothing can be started any more.
-    halted: bool,
 }
 
 /// What a descriptor we wait for belongs to.
@@ -52,7 +50,7 @@ fn malformed(Malformed(rule): Malformed) -> Error {
 impl Agent {
     pub fn new(machine: Machine, children: OwnedFd, port: OwnedFd) -> Self {
         let channel = Channel::new(port);
-        Agent { machine, channel, children, ready: None, layers: 0, processes: Vec::new(), partial: Vec::new(), host_gone: None, halted: false }
+        Agent { machine, channel, children, ready: None, layers: 0, processes: Vec::new(), partial: Vec::new(), host_gone: None }
     }
 
     /// Says HELLO and serves until the host is gone or breaks the protocol.
@@ -212,12 +210,12 @@ impl Agent {
         if id == 0 || self.processes.iter().any(|process| process.id == id) {
             return Err(Malformed("START with a number that is in use"));
         }
-        if self.halted {
-            self.refuse(id, "the system was halted\n", 126);
-            return Ok(());
-        }
         let namespaces = &self.machine.namespaces;
         match process::spawn(id, command, &namespaces.pidfd, &namespaces.terminals) {
+            // The kernel's word for a PID namespace whose pid 1 is dead, which is what `halt` and `reboot` come to.
+            Err(error) if error.raw_os_error() == Some(sys::ENOMEM) => {
+                self.refuse(id, "the system was halted, or has no memory left\n", 126);
+            }
             Err(error) => self.refuse(id, &format!("cannot start a process: {error}\n"), 126),
             Ok(spawned) => {
                 self.channel.frame(kind::STARTED, id).u32(spawned.visible_pid).finish();
@@ -336,7 +334,6 @@ impl Agent {
         while sys::read_fd(self.children.as_raw_fd(), &mut record).is_ok() {}
         oom::mark_victims(&self.machine.kernel_log, &mut self.processes);
         while let Some((pid, status, usage)) = sys::reap() {
-            self.halted |= pid == self.machine.namespaces.init;
             if let Some(process) = self.processes.iter_mut().find(|process| process.pid == pid) {
                 let ending = end(process, status, usage);
                 message::encode_ending(self.channel.out(), process.id, &ending);

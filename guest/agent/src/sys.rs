@@ -39,6 +39,7 @@ pub const ENOENT: i32 = 2;
 pub const EIO: i32 = 5;
 pub const EPIPE: i32 = 32;
 pub const ENOEXEC: i32 = 8;
+pub const ENOMEM: i32 = 12;
 pub const EACCES: i32 = 13;
 pub const ENOTDIR: i32 = 20;
 pub const ELOOP: i32 = 40;
