@@ -34,7 +34,7 @@ const HEADERS_MS_MAX = 30_000;
 const KEEP_ALIVE_MS = 60_000;
 const CLOSE_GRACE_MS = 1_000;
 
-/** Faults: CONFIG_INVALID when the address cannot be listened on. */
+/** Faults: CONFIG_INVALID when the address cannot be listened on or the certificate cannot be used. */
 export async function listen(app: App, where: Where, activity: Activity): Promise<Listener> {
   const server = await createServer(app, where.kind === 'unix' ? undefined : where.tls);
   server.headersTimeout = HEADERS_MS_MAX;
@@ -58,7 +58,12 @@ async function createServer(app: App, tls: TlsFiles | undefined): Promise<Server
   if (tls === undefined) return createAdaptorServer({ ...options, createServer: createHttpServer }) as Server;
   const [cert, key] = await Promise.all([pem(tls.cert, 'tls-cert'), pem(tls.key, 'tls-key')]);
   const serverOptions = { cert, key, minVersion: 'TLSv1.2' as const };
-  return createAdaptorServer({ ...options, createServer: createHttpsServer, serverOptions }) as Server;
+  try {
+    return createAdaptorServer({ ...options, createServer: createHttpsServer, serverOptions }) as Server;
+  } catch (error) {
+    const reason = 'the certificate or its key is damaged, or they do not belong together';
+    throw fault('CONFIG_INVALID', { setting: 'tls-cert', reason }, { cause: error });
+  }
 }
 
 async function pem(path: string, setting: string): Promise<Buffer> {
