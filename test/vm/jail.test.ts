@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { after, test } from 'node:test';
+import { surveyHost } from '../../src/sandbox/microvm/host.ts';
+import { Jail } from '../../src/sandbox/microvm/jail.ts';
+import { FD } from '../../src/sandbox/microvm/machine.ts';
+import { Vmm } from '../../src/sandbox/microvm/vmm.ts';
 import { bootSpec, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
 
 const folder = await microvmFolder();
@@ -134,4 +138,31 @@ test('the facts of an instance state the jail', async () => {
   assert.ok(parts.includes('seccomp') && parts.includes('mount namespace'));
   if (ROOT) assert.ok(parts.includes('own uid') && parts.includes('user namespace'));
   assert.ok(missing.every((part) => !parts.includes(part)));
+});
+
+test('where user namespaces are forbidden, root builds a jail without one, and QEMU is as far from root', async (t) => {
+  if (!ROOT) {
+    t.skip('only root can do without user namespaces');
+    return;
+  }
+  const identity = { uid: 1_900_004_095, gid: 1_900_004_095 };
+  const host = await surveyHost(soon());
+  const owner = 'contree-jail-test';
+  const jail = await Jail.open(host, { owner, identity, limited: false, kinds: ['privileged'] }, soon());
+  assert.ok(jail.facts.missing.includes('user namespace'));
+  const machine = ['-machine', 'none', '-nodefaults', '-display', 'none', '-sandbox', 'on,spawn=deny'];
+  const monitor = ['-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control'];
+  const limits = { memoryMib: 128, fileBytesMax: 0 };
+  await using vmm = new Vmm({ jail, identity, ...limits, arguments: [...machine, ...monitor], descriptors: new Map() });
+  await vmm.qmp.execute('query-version');
+  const [child] = (await readFile(`/proc/${vmm.jailPid}/task/${vmm.jailPid}/children`, 'utf8')).trim().split(' ');
+  const status = await statusOf(Number(child));
+  assert.deepEqual([...new Set(status['Uid']?.split('\t'))], [String(identity.uid)]);
+  assert.equal(status['NoNewPrivs'], '1');
+  assert.equal(status['Seccomp'], '2');
+  for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
+    assert.equal(Number(`0x${status[set]}`), 0, set);
+  for (const kind of ['mnt', 'pid', 'net', 'ipc', 'uts']) {
+    assert.notEqual(await readlink(`/proc/${child}/ns/${kind}`), await readlink(`/proc/self/ns/${kind}`), kind);
+  }
 });

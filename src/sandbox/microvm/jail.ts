@@ -1,4 +1,6 @@
 import { access } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { defined } from '../../std/assert.ts';
 import { fault, isFault } from '../../contract/errors.ts';
 import type { HostDevice } from './accelerator.ts';
 import { libraries, type Host } from './host.ts';
@@ -31,6 +33,8 @@ export interface JailOptions {
   readonly identity: Identity | undefined;
   /** Whether control groups limit what it takes. */
   readonly limited: boolean;
+  /** Kinds to try, strongest first. */
+  readonly kinds?: readonly JailKind[];
 }
 
 /** What differs from one jail to the next. */
@@ -77,24 +81,19 @@ export class Jail {
    * none holds: without a wall nothing is started.
    */
   static async open(host: Host, options: JailOptions, signal: AbortSignal): Promise<Jail> {
-    const { identity } = options;
-    const unprivileged = new Jail(host, options, {
-      kind: 'unprivileged',
-      extra: [],
-      facts: await factsOf('unprivileged', options),
-    });
-    const failure = await unprivileged.#probe(identity, signal);
-    if (failure === undefined) return unprivileged;
-    if (identity === undefined) throw failure;
-    const { setpriv } = host.tools;
-    const extra = [setpriv, ...(await libraries([setpriv], signal))];
-    const privileged = new Jail(host, options, {
-      kind: 'privileged',
-      extra,
-      facts: await factsOf('privileged', options),
-    });
-    if ((await privileged.#probe(identity, signal)) !== undefined) throw failure;
-    return privileged;
+    const { identity, kinds = ['unprivileged', 'privileged'] } = options;
+    let failure: Error | undefined;
+    for (const kind of kinds) {
+      // Without another identity to change to, root's help would leave QEMU with root's rights.
+      if (kind === 'privileged' && identity === undefined) continue;
+      const { setpriv } = host.tools;
+      const extra = kind === 'privileged' ? [setpriv, ...(await libraries([setpriv], signal))] : [];
+      const jail = new Jail(host, options, { kind, extra, facts: await factsOf(kind, options) });
+      const reason = await jail.#probe(identity, signal);
+      if (reason === undefined) return jail;
+      failure ??= reason;
+    }
+    throw defined(failure, 'a kind was tried');
   }
 
   /** Program and arguments that run QEMU with `qemuArguments` in the jail. */
@@ -146,6 +145,7 @@ export class Jail {
       ['--die-with-parent', '--new-session', '--clearenv'],
       ['--hostname', this.#owner],
       ['--chdir', '/'],
+      ...(this.kind === 'privileged' ? this.#openFolders() : []),
       ...this.#files.map((path) => ['--ro-bind', path, path]),
       ...devices.map((path) => ['--dev-bind', path, path]),
       ['--proc', '/proc'],
@@ -153,6 +153,13 @@ export class Jail {
       info === undefined ? [] : ['--info-fd', String(info)],
       block === undefined ? [] : ['--block-fd', String(block)],
     ].flat();
+  }
+
+  /** The folders above the files belong to root then, and are closed to others unless they are made beforehand. */
+  #openFolders(): string[][] {
+    const above = (path: string): string[] => (path === '/' ? [] : [...above(dirname(path)), path]);
+    const folders = new Set(this.#files.flatMap((path) => above(dirname(path))));
+    return [...folders].map((path) => ['--perms', '0755', '--dir', path]);
   }
 
   /** Why QEMU cannot be run in this jail; undefined when it can. */

@@ -52,7 +52,7 @@ function addPage(runs: number[], page: number): void {
 /**
  * Loads the memory into a file that nobody can ever write again: a memfd sealed with F_SEAL_WRITE. QEMU opens its RAM for
  * writing and maps it privately; the seal lets it, yet refuses every write to the file itself. So all
- * runs share one copy and none can poison it (docs/decisions/0010-template-ram.md).
+ * runs share one copy and none can poison it (docs/decisions/0010-microvm-start.md).
  *
  * Rejects with STORE_CORRUPT when the packed file is not what it was.
  */

@@ -1,5 +1,16 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { access, mkdir, open, readdir, readFile, rename, rm, utimes, type FileHandle } from 'node:fs/promises';
+import {
+  access,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  utimes,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
@@ -160,9 +171,7 @@ export class TemplateStore {
         state: stateSha256,
         ram: { ...ram, runs: [...ram.runs] },
       };
-      await using file = await open(join(folder, TEMPLATE_FILES.record), 'wx', 0o600);
-      await file.writeFile(JSON.stringify(record));
-      await file.sync();
+      await writeFile(join(folder, TEMPLATE_FILES.record), JSON.stringify(record), { flag: 'wx', mode: 0o600 });
       await rm(join(this.#folder, name.key), { recursive: true, force: true });
       await rename(folder, join(this.#folder, name.key));
     } catch (error) {
