@@ -1,10 +1,11 @@
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { readSettings, settingsOf, type SettingName, type Settings } from './config/index.ts';
+import { hashCacheFile, readSettings, settingsOf, type SettingName, type Settings } from './config/index.ts';
 import { fault, isFault } from './contract/errors.ts';
 import type { ConTree } from './contract/contree.ts';
 import type { McpHost } from './main.ts';
 import type { McpOptions } from './mcp/index.ts';
-import type { Accounts } from './tools/index.ts';
+import type { Accounts, LocalFiles } from './tools/index.ts';
 
 /** Runs `contree-mcp` and returns its exit code. Standard output belongs to the protocol in mode stdio. */
 export async function runMcp(host: McpHost, argv: readonly string[]): Promise<number> {
@@ -49,6 +50,7 @@ export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
     readOnly,
     allowTokenArgument,
     log: (line) => void host.stderr.write(`${line}\n`),
+    ...localFiles(host, settings),
     ...(tools.length > 0 && { tools }),
     ...(settings.url === '' && { accounts: accountsOf(settings, host.env) }),
   };
@@ -60,6 +62,26 @@ function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
   return {
     find: async (registry, signal) => await (await load()).find(registry, signal),
     signIn: async (registry, credentials, signal) => await (await load()).signIn(registry, credentials, signal),
+  };
+}
+
+/**
+ * The folders that rsync, upload and download may touch: those named, else where the agent works. A server that clients
+ * reach over HTTP would offer its own disk to them, so there only named ones.
+ */
+function localFiles({ cwd, env }: McpHost, { fsRoot, mode }: Settings): Pick<McpOptions, 'localFiles'> {
+  if (mode === 'http' && fsRoot.length === 0) return {};
+  const roots = fsRoot.length > 0 ? fsRoot.map((root) => resolve(cwd, root)) : [cwd];
+  const load = async (): Promise<LocalFiles> => {
+    const { LocalFolders } = await import('./transfer/local-folders.ts');
+    return new LocalFolders({ roots, cache: hashCacheFile(env) });
+  };
+  return {
+    localFiles: {
+      sync: async (...call) => await (await load()).sync(...call),
+      upload: async (...call) => await (await load()).upload(...call),
+      download: async (...call) => await (await load()).download(...call),
+    },
   };
 }
 

@@ -14,7 +14,7 @@ import { doctor, exportImage, gc, whoami } from './commands/store.ts';
 import { rm, tag } from './commands/tags.ts';
 import { token } from './commands/token.ts';
 import { tree } from './commands/tree.ts';
-import { upload } from './commands/upload.ts';
+import { rsync, upload } from './commands/transfer.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import type { CliHost } from './host.ts';
 
@@ -23,7 +23,7 @@ const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
   ['Images:', [importImage, images, tag, tree, rm, exportImage]],
   ['Runs:', [run, ops, show, wait, cancel]],
   ['Looking into images (no run needed):', [ls, cat, grep, diff]],
-  ['Files:', [cp, upload]],
+  ['Files:', [rsync, upload, cp]],
   ['This installation:', [doctor, gc, engine, serve, token, auth, whoami, install]],
 ];
 

@@ -2,6 +2,7 @@ export { engineFiles } from './engine-files.ts';
 export {
   credentialFiles,
   engineArguments,
+  hashCacheFile,
   readSettings,
   settingsOf,
   type Environment,

@@ -96,6 +96,11 @@ function home(env: Environment): string {
   return env['HOME'] || homedir();
 }
 
+/** Where digests of synced local files are remembered; losing it costs time only. */
+export function hashCacheFile(env: Environment): string {
+  return join(env['XDG_CACHE_HOME'] || join(home(env), '.cache'), 'contree', 'hashes.sqlite');
+}
+
 /** Where registry credentials are kept: our own file, and Docker's. */
 export function credentialFiles(env: Environment): { readonly own: string; readonly docker: string } {
   const docker = env['DOCKER_CONFIG'] || join(home(env), '.docker');

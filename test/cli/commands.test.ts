@@ -276,3 +276,35 @@ test('cp copies a file out as a whole, a folder as a tar, and replaces what had 
   assert.equal((await cli.run(['cp', 'base:/etc/passwd', join(target, 'no/where')])).code, 2);
   assert.deepEqual(readdirSync(target).toSorted(), ['etc.tar', 'link', 'passwd']);
 });
+
+test('rsync prints the state that a run takes, and leaves secrets out', async () => {
+  await using cli = await openCli();
+  const image = cli.contree.addImage();
+  const project = join(cli.folder, 'project');
+  mkdirSync(join(project, 'src'), { recursive: true });
+  writeFileSync(join(project, 'src', 'a.py'), 'print(1)\n');
+  writeFileSync(join(project, 'b.log'), 'noise');
+  writeFileSync(join(project, '.env'), 'TOKEN=1');
+  const offered: string[] = [];
+  const { offerDirectoryState } = cli.contree;
+  cli.contree.offerDirectoryState = async (entries) => {
+    offered.splice(0, Infinity, ...entries.map(({ path }) => path));
+    return offerDirectoryState.call(cli.contree, entries);
+  };
+  const env = { XDG_CACHE_HOME: join(cli.folder, 'cache') };
+  const synced = await cli.run(['rsync', project, '/work', '--exclude', '*.log'], { env });
+  assert.match(synced.stdout, /^[0-9a-f-]{36}\n$/u, synced.stderr);
+  assert.deepEqual(
+    offered.filter((path) => /\.\w+$/u.test(path)),
+    ['/work/src/a.py'],
+  );
+  const again = JSON.parse((await cli.run(['rsync', project, '/work', '-x', '*.log', '--json'], { env })).stdout) as {
+    uploaded: number;
+    files: number;
+    skipped: string[];
+  };
+  assert.deepEqual([again.files, again.uploaded], [1, 0]);
+  assert.match(again.skipped.join(), /\.env/u);
+  assert.equal((await cli.run(['run', '--state', synced.stdout.trim(), image, 'true'])).code, 0);
+  assert.equal((await cli.run(['rsync', join(cli.folder, 'nowhere'), '/work'], { env })).code, 4);
+});
