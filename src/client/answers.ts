@@ -76,6 +76,7 @@ const ANSWERS = {
   grep: GrepResult,
   diff: DiffResult,
   uploaded: FileResponse,
+  bulk: z.object({ files: list(FileResponse) }),
   file: File,
   files: z.object({ files: list(File) }),
   state: z.object({ state: DirectoryState.optional(), missing: list(z.string()) }),

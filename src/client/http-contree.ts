@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { frameFiles } from '../contract/bulk.ts';
 import type { ConTree, DoctorReport, GcOptions, GcReport, WhoAmIResponse } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
@@ -150,6 +151,12 @@ export class HttpContree implements ConTree {
   uploadFile(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse> {
     const request = { method: 'POST', path: '/files', bytes: body, timeoutMs: 0 } as const;
     return this.requester.json('uploaded', request, SERVER, signal);
+  }
+
+  async uploadFiles(files: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse[]> {
+    const request = { method: 'POST', path: '/files/bulk', bytes: frameFiles(files), timeoutMs: 0 } as const;
+    const about = { kind: 'addition', route: 'bulk uploads' } as const;
+    return (await this.requester.json<{ files: FileResponse[] }>('bulk', request, about, signal)).files;
   }
 
   getFile(id: string, signal?: AbortSignal): Promise<File> {

@@ -92,6 +92,11 @@ export interface ConTree extends AsyncDisposable {
   diff(from: string, to: string, query?: DiffQuery, signal?: AbortSignal): Promise<DiffResult>;
 
   uploadFile(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse>;
+  /**
+   * Uploads small files at once: each chunk of `files` is a whole file of at most `limits.bulkFileBytesMax`, and there
+   * are at most `limits.bulkFilesMax`. Answers in their order.
+   */
+  uploadFiles(files: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse[]>;
   /** By sha256 (hex) or uuid. */
   getFile(id: string, signal?: AbortSignal): Promise<File>;
   listFiles(query: FileQuery, signal?: AbortSignal): Promise<File[]>;

@@ -1,3 +1,4 @@
+export * from './bulk.ts';
 export * from './contree.ts';
 export * from './errors.ts';
 export * from './event.ts';

@@ -73,6 +73,8 @@ export const limits = {
   pageMax: 1_000,
   jsonBodyBytesMax: 16 * MiB,
   uploadBytesMax: 64 * GiB,
+  bulkFileBytesMax: 128 * KiB,
+  bulkFilesMax: 1_000,
   tagBytesMax: 256,
   grepMatchesDefault: 1_000,
   grepSecondsMax: 10,

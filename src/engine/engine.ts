@@ -191,6 +191,11 @@ export class Engine implements ConTree {
     return await this.#store.files.write(body, signal);
   }
 
+  async uploadFiles(files: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse[]> {
+    using _hold = this.#store.hold();
+    return await this.#store.files.writeMany(files, signal);
+  }
+
   async getFile(id: string): Promise<File> {
     return this.#store.files.get(id);
   }

@@ -58,6 +58,8 @@ const UUIDSchema = z.string().meta({ format: 'uuid' });
 export const TagRequest = z.object({ tag: z.string() });
 
 export const ImageListResponse = z.object({ images: z.array(Image) });
+/** Of a bulk upload, in the order of the files. */
+export const BulkUploadResponse = z.object({ files: z.array(FileResponse) });
 export const FilesListResponse = z.object({ files: z.array(File) });
 export const OperationStarted = z.object({ uuid: z.string() });
 export const InstanceSpawnResponse = InstanceSpawnRequest.extend({ uuid: z.string() });
@@ -128,6 +130,7 @@ export const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   ExecutionReport,
   FileResponse,
   File,
+  BulkUploadResponse,
   FilesListResponse,
   WhoAmIResponse,
   OperationEventType,

@@ -67,6 +67,21 @@ export class FileStore {
     }
   }
 
+  /** As `write` for many small files, each one chunk of at most `limits.bulkFileBytesMax`. Answers in their order. */
+  async writeMany(files: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse[]> {
+    const writing: Promise<FileResponse>[] = [];
+    try {
+      for await (const bytes of files) {
+        signal?.throwIfAborted();
+        // Written when this returns; what it still waits for is shared with its neighbours.
+        writing.push(this.#writeSmall(bytes, join(this.#tmp, `upload-${randomUUID()}`)));
+      }
+    } finally {
+      await Promise.allSettled(writing);
+    }
+    return await Promise.all(writing);
+  }
+
   /** By sha256 (hex) or uuid. */
   find(id: string): File | undefined {
     const row = this.#row(id);

@@ -117,6 +117,9 @@ for (const [name, open] of Object.entries(WAYS)) {
     assert.equal((await contree.getFile(uploaded.sha256)).uuid, uploaded.uuid);
     assert.equal((await contree.getFile(uploaded.uuid)).sha256, uploaded.sha256);
     assert.equal((await contree.listFiles({ limit: 10 })).length, 1);
+    const [first, empty, same] = await contree.uploadFiles(bytes('hello', '', 'hello'));
+    assert.deepEqual([first?.uuid, empty?.size, same?.uuid], [uploaded.uuid, 0, uploaded.uuid], 'in their order');
+    assert.deepEqual(await contree.uploadFiles(bytes()), []);
     await assert.rejects(contree.getFile('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
     const entry = { path: '/a', mode: 0o644, sha256: uploaded.sha256 };
     assert.equal((await contree.offerDirectoryState([entry])).state?.entries, 1);

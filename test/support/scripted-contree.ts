@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import type { ConTree, DoctorReport, GcReport, WhoAmIResponse } from '../../src/contract/contree.ts';
 import { fault } from '../../src/contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../../src/contract/event.ts';
@@ -81,6 +82,12 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     const file = known ?? { uuid: randomUUID(), sha256, size: bytes.byteLength, created_at: now, updated_at: now };
     this.#files.set(sha256, { file, bytes });
     return { uuid: file.uuid, sha256, size: file.size };
+  }
+
+  async uploadFiles(files: AsyncIterable<Uint8Array>): Promise<FileResponse[]> {
+    const uploaded: FileResponse[] = [];
+    for await (const bytes of files) uploaded.push(await this.uploadFile(Readable.from([bytes])));
+    return uploaded;
   }
 
   async getFile(id: string): Promise<File> {

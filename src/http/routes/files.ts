@@ -1,3 +1,4 @@
+import { unframeFiles } from '../../contract/bulk.ts';
 import { fault, isFault } from '../../contract/errors.ts';
 import type { File, FileResponse } from '../../contract/file.ts';
 import { limits } from '../../contract/limits.ts';
@@ -98,6 +99,19 @@ const UPLOAD: readonly Route[] = [
       const limit = limits.uploadBytesMax;
       if (Number(request.headers.get('content-length') ?? 0) > limit) throw fault('BODY_TOO_LARGE', { limit });
       return json(await contree.uploadFile(uploaded(request), signal), 201);
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/files/bulk',
+    operationId: 'uploadFiles',
+    summary: 'Upload many small files, before each its length in 4 bytes (big-endian); answers in their order',
+    permissions: ['upload'],
+    rawBody: 'application/octet-stream',
+    response: { status: 201, description: 'ok', schema: 'BulkUploadResponse' },
+    handle: async ({ contree, request, signal }) => {
+      const files = await contree.uploadFiles(unframeFiles(uploaded(request)), signal);
+      return json({ files }, 201);
     },
   }),
   route({
