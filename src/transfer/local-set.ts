@@ -17,6 +17,8 @@ export interface LocalFile {
   readonly mtime: number;
   sha256: string;
   size: number;
+  /** Whether it had to be read: the cache did not know it. */
+  readonly fresh: boolean;
   /** It is not there any more. */
   gone?: boolean;
 }
@@ -67,6 +69,8 @@ export async function collectFolder(source: Folder, options: CollectOptions): Pr
   return collector;
 }
 
+type Content = Known & Pick<LocalFile, 'size' | 'fresh'>;
+
 class Collector implements LocalSet {
   readonly files: LocalFile[] = [];
   readonly others: LocalName[] = [];
@@ -95,7 +99,7 @@ class Collector implements LocalSet {
   #visitFile(found: Found): Promise<void> | void {
     const known = this.#options.cache.get(found.path, versionOf(found.info));
     if (known === undefined) return this.#read(found);
-    this.#add(found, known, Number(found.info.size));
+    this.#add(found, { ...known, size: Number(found.info.size), fresh: false });
   }
 
   async #read(found: Found): Promise<void> {
@@ -109,14 +113,15 @@ class Collector implements LocalSet {
       if (!stable && attempt < ATTEMPTS) continue;
       if (!stable) this.skip(found.path, `is being written; its first ${size} bytes are sent`);
       else if (isSettled(file, startedNs)) cache.set(found.path, versionOf(file.info), known);
-      return this.#add({ ...found, info: file.info }, known, size);
+      return this.#add({ ...found, info: file.info }, { ...known, size, fresh: true });
     }
   }
 
-  #add({ path, info, wanted }: Found, { sha256, secret }: Known, size: number): void {
+  #add({ path, info, wanted }: Found, content: Content): void {
+    const { sha256, secret, size, fresh } = content;
     if (secret && !wanted) return this.skip(path, LOOKS_SECRET);
     const mtime = Number(info.mtimeNs / 1_000_000_000n);
-    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, sha256, size });
+    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, sha256, size, fresh });
     this.#options.onFile?.(this.files.length);
   }
 

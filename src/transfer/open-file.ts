@@ -1,8 +1,9 @@
+import { limits } from '../contract/limits.ts';
 import { closeSync, fstatSync, readSync, type BigIntStats } from 'node:fs';
 
 const CHUNK_BYTES = 256 * 1024;
 /** Files up to this size are read in one step. */
-const SMALL_BYTES = 128 * 1024;
+const SMALL_BYTES = limits.bulkFileBytesMax;
 
 /** The descriptor is no regular file (any more). */
 export class NotRegular extends Error {

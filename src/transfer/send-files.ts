@@ -1,11 +1,16 @@
 import type { ConTree } from '../contract/contree.ts';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
 import { Cursor } from './cursor.ts';
 import { systemCode, type Folder } from './folder.ts';
 import type { LocalFile } from './local-set.ts';
 import { NotRegular, type OpenFile } from './open-file.ts';
 
-/** Enough to keep both sides busy; more only queue. */
-const AT_ONCE = 8;
+/** Large files under way at the same time: enough to keep both sides busy. */
+const AT_ONCE = 4;
+/** Of one bulk upload; what is lost and sent again when it fails. */
+const BULK_FILES = 500;
+const BULK_BYTES = 8 * 1024 * 1024;
 
 export interface SendOptions {
   readonly signal: AbortSignal;
@@ -20,50 +25,107 @@ export async function sendFiles(
   contree: ConTree,
   folder: Folder,
   files: readonly LocalFile[],
-  { signal, onFile }: SendOptions,
-): Promise<LocalFile[]> {
-  const sent: LocalFile[] = [];
+  options: SendOptions,
+): Promise<readonly LocalFile[]> {
   using cursor = new Cursor(folder);
-  const failed = new AbortController();
-  const either = AbortSignal.any([signal, failed.signal]);
-  const left = files.values();
-  const work = async (): Promise<void> => {
-    for (const file of left) {
-      either.throwIfAborted();
-      using open = reopen(cursor, file);
-      if (open === undefined) continue;
-      const { sha256, size } = await contree.uploadFile(contentOf(open, either), either);
-      Object.assign(file, { sha256, size });
-      onFile(sent.push(file));
-    }
-  };
-  const workers = Array.from({ length: AT_ONCE }, async () => {
-    try {
-      await work();
-    } catch (error) {
-      failed.abort(error);
-      throw error;
-    }
-  });
-  // All have ended before the folders are closed; the first failure is what stopped the others.
-  const ended = await Promise.allSettled(workers);
-  if (ended.some(({ status }) => status === 'rejected')) throw either.reason;
-  return sent;
+  const sender = new Sender(contree, cursor, options);
+  const small = files.filter(({ size }) => size <= limits.bulkFileBytesMax);
+  for (const batch of batches(small)) await sender.sendBatch(batch);
+  await sender.sendEach(files.filter(({ size }) => size > limits.bulkFileBytesMax));
+  return sender.sent;
 }
 
-/** Undefined, and the file marked, when it cannot be read any more. */
-function reopen(cursor: Cursor, file: LocalFile): OpenFile | undefined {
-  try {
-    return cursor.file(file.path);
-  } catch (error) {
-    if (systemCode(error) === undefined && !(error instanceof NotRegular)) throw error;
-    file.gone = true;
-    return undefined;
+class Sender {
+  readonly sent: LocalFile[] = [];
+  readonly #contree: ConTree;
+  readonly #cursor: Cursor;
+  readonly #options: SendOptions;
+
+  constructor(contree: ConTree, cursor: Cursor, options: SendOptions) {
+    this.#contree = contree;
+    this.#cursor = cursor;
+    this.#options = options;
+  }
+
+  async sendBatch(batch: readonly LocalFile[]): Promise<void> {
+    const { signal } = this.#options;
+    const read: LocalFile[] = [];
+    const answers = await this.#contree.uploadFiles(this.#contents(batch, read), signal);
+    if (answers.length !== read.length) {
+      throw fault('REMOTE_FAILED', { status: 201, reason: `${answers.length} answers for ${read.length} files` });
+    }
+    for (const [index, file] of read.entries()) this.#keep(file, answers[index] ?? file);
+  }
+
+  /** Whole files one after the other; those that could be read are put into `read`. */
+  async *#contents(batch: readonly LocalFile[], read: LocalFile[]): AsyncGenerator<Uint8Array> {
+    for (const file of batch) {
+      this.#options.signal.throwIfAborted();
+      const content = this.#readSmall(file);
+      if (content === undefined) continue;
+      read.push(file);
+      yield content;
+    }
+  }
+
+  /** Undefined when it is gone, or has grown too large: then it is still missing, and goes by itself next time. */
+  #readSmall(file: LocalFile): Uint8Array | undefined {
+    using open = this.#open(file);
+    if (open === undefined) return undefined;
+    file.size = Number(open.info.size);
+    return file.size > limits.bulkFileBytesMax ? undefined : open.small();
+  }
+
+  async sendEach(files: readonly LocalFile[]): Promise<void> {
+    const failed = new AbortController();
+    const signal = AbortSignal.any([this.#options.signal, failed.signal]);
+    const left = files.values();
+    const workers = Array.from({ length: AT_ONCE }, async () => {
+      try {
+        for (const file of left) await this.#sendOne(file, signal);
+      } catch (error) {
+        failed.abort(error);
+        throw error;
+      }
+    });
+    // All have ended before the folders are closed; the first failure is what stopped the others.
+    const ended = await Promise.allSettled(workers);
+    if (ended.some(({ status }) => status === 'rejected')) throw signal.reason;
+  }
+
+  async #sendOne(file: LocalFile, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    using open = this.#open(file);
+    if (open !== undefined) this.#keep(file, await this.#contree.uploadFile(open.content(signal), signal));
+  }
+
+  #keep(file: LocalFile, { sha256, size }: { readonly sha256: string; readonly size: number }): void {
+    Object.assign(file, { sha256, size });
+    this.#options.onFile(this.sent.push(file));
+  }
+
+  /** Undefined, and the file marked, when it cannot be read any more. */
+  #open(file: LocalFile): OpenFile | undefined {
+    try {
+      return this.#cursor.file(file.path);
+    } catch (error) {
+      if (systemCode(error) === undefined && !(error instanceof NotRegular)) throw error;
+      file.gone = true;
+      return undefined;
+    }
   }
 }
 
-async function* contentOf(open: OpenFile, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const small = open.small();
-  if (small === undefined) yield* open.content(signal);
-  else if (small.byteLength > 0) yield small;
+function* batches(files: readonly LocalFile[]): Generator<readonly LocalFile[]> {
+  let batch: LocalFile[] = [];
+  let bytes = 0;
+  for (const file of files) {
+    if (batch.length === BULK_FILES || bytes + file.size > BULK_BYTES) {
+      yield batch;
+      [batch, bytes] = [[], 0];
+    }
+    batch.push(file);
+    bytes += file.size;
+  }
+  if (batch.length > 0) yield batch;
 }

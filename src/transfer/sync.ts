@@ -11,6 +11,8 @@ import { sendFiles } from './send-files.ts';
 
 /** Offers before we give up: each time the engine may have lost a file, or a file changed as it was sent. */
 const OFFERS_MAX = 5;
+const EARLY_FILES_MAX = 64;
+const EARLY_BYTES_MAX = 4 * 1024 * 1024;
 
 export interface SyncSource {
   readonly folder: Folder;
@@ -37,6 +39,8 @@ export async function syncFolder(
     const onFile = (done: number): void => onProgress?.({ done: before + done, total, what: 'uploading files' });
     for (const file of await sendFiles(contree, source.folder, missing, { signal, onFile })) uploaded.add(file);
   };
+  const early = editedFiles(set);
+  if (early.length > 0) await send(early);
   const state = await agree(contree, { set, destination, send }, signal);
   const files = set.files.filter(({ gone }) => gone !== true);
   return {
@@ -71,6 +75,16 @@ async function agree(
     lost = missing[0] ?? '';
   }
   throw fault('UPLOAD_NOT_FOUND', { file: lost });
+}
+
+/**
+ * After a few edits the files that had to be read are the ones that are missing: sending them first saves an offer.
+ * After many it is cheaper to ask.
+ */
+function editedFiles({ files }: LocalSet): readonly LocalFile[] {
+  const fresh = files.filter((file) => file.fresh);
+  const bytes = fresh.reduce((sum, { size }) => sum + size, 0);
+  return fresh.length <= EARLY_FILES_MAX && bytes <= EARLY_BYTES_MAX ? fresh : [];
 }
 
 function entriesOf({ files, others }: LocalSet, destination: string): DirectoryStateEntry[] {
