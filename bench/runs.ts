@@ -1,5 +1,9 @@
+import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import type { OperationResponse } from '../src/contract/index.ts';
+import { defined } from '../src/std/assert.ts';
+import { openBareRestore } from './peers/bare-restore.ts';
 import { sample, sampleOf, samplePair, timeMs } from './support/measure.ts';
 import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';
@@ -16,6 +20,14 @@ function shares(operations: readonly OperationResponse[]): string {
   return medians.map(([name, ms]) => `${name} ${ms.toFixed(0)}`).join(' · ');
 }
 
+/** The Debian root filesystem among the layers of a store. */
+async function largestLayer(dataDir: string): Promise<string> {
+  const folder = join(dataDir, 'layers');
+  const sizes = (await readdir(folder)).map(async (name) => ({ name, size: (await stat(join(folder, name))).size }));
+  const [largest] = (await Promise.all(sizes)).sort((left, right) => right.size - left.size);
+  return join(folder, defined(largest, 'an image was imported').name);
+}
+
 async function disposable(place: Place, report: Report): Promise<void> {
   const operations: OperationResponse[] = [];
   const warm = await sample(RUNS, async () =>
@@ -27,6 +39,20 @@ async function disposable(place: Place, report: Report): Promise<void> {
     unit: 'ms',
     budget: { atMost: place.accelerator === 'kvm' ? 150 : 450 },
     note: `${shares(operations)} (ms, medians); min ${warm.minMs.toFixed(0)}, max ${warm.maxMs.toFixed(0)}`,
+  });
+  await using bare = await openBareRestore();
+  const layer = await largestLayer(place.home.dataDir);
+  const pair = await samplePair(
+    RUNS,
+    () => place.run({ command: '/bin/true', disposable: true }),
+    () => bare.run(layer),
+  );
+  report.add({
+    what: 'the same beside a bare restore-exec-quit script, ratio',
+    value: pair.ratio,
+    unit: '×',
+    budget: { atMost: 1.25 },
+    peer: `bare script ${pair.peer.medianMs.toFixed(0)} ms (no jail, network, queue, store); ours ${pair.ours.medianMs.toFixed(0)} ms`,
   });
   const cli = await sample(RUNS, () => place.home.run(['run', place.image, '--', 'true']));
   report.add({
