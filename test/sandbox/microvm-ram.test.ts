@@ -17,24 +17,28 @@ interface Packed extends AsyncDisposable {
   open(): Promise<FileHandle>;
 }
 
+async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'contree-ram-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
+}
+
 /** 9 MiB of memory with some pages that are not zero, packed. */
 async function packed(): Promise<Packed> {
-  const folder = await mkdtemp(join(tmpdir(), 'contree-ram-'));
+  const folder = await temporaryFolder();
   const memory = Buffer.alloc(9 * 1024 ** 2);
   // At the start, at the end, several in a row, and across the boundary of the pieces it is read in.
   for (const page of [0, 7, 8, 9, 1_023, 1_024, 2_303])
     memory.fill((page % 250) + 1, page * PAGE + 5, (page + 1) * PAGE);
-  await writeFile(join(folder, 'live'), memory);
-  const path = join(folder, 'packed');
-  await using live = await open(join(folder, 'live'), 'r');
+  await writeFile(join(folder.path, 'live'), memory);
+  const path = join(folder.path, 'packed');
   await using target = await open(path, 'wx');
-  const record = await packRam(live, target);
+  const record = await packRam(join(folder.path, 'live'), target, PERL, soon());
   return {
     memory,
     path,
     record,
     open: () => open(path, 'r'),
-    [Symbol.asyncDispose]: () => rm(folder, { recursive: true }),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
 }
 
@@ -84,4 +88,18 @@ test('loadRam() says so when there is no perl', async () => {
   await using ram = await packed();
   await using file = await ram.open();
   await assert.rejects(loadRam(file, ram.record, '/nonexistent/perl', soon()), { code: 'ENOENT' });
+});
+
+test('packRam() does not read the holes of memory, which are most of it', async () => {
+  await using folder = await temporaryFolder();
+  const live = join(folder.path, 'live');
+  {
+    await using file = await open(live, 'wx');
+    await file.truncate(64 * 1024 ** 3);
+    await file.write(Buffer.alloc(PAGE, 1), 0, PAGE, 32 * 1024 ** 3);
+  }
+  await using target = await open(join(folder.path, 'packed'), 'wx');
+  const { runs, bytes } = await packRam(live, target, PERL, soon());
+  assert.deepEqual(runs, [(32 * 1024 ** 3) / PAGE, 1]);
+  assert.equal(bytes, 64 * 1024 ** 3);
 });

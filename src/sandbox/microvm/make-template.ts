@@ -16,7 +16,7 @@ import { runTool } from './tool.ts';
  */
 export const EMULATED_ATTEMPTS_MS: readonly number[] = [10_000, 15_000, 20_000, 30_000, limits.guestBootMsMax];
 /** With KVM a guest is up in a second, or never. */
-export const KVM_ATTEMPTS_MS: readonly number[] = [10_000, 10_000];
+export const KVM_ATTEMPTS_MS: readonly number[] = [5_000, 10_000];
 
 /** Read and write for everybody, in a folder that only we can enter: QEMU may run as somebody else. */
 const SHARED_MODE = 0o666;
@@ -62,7 +62,7 @@ async function makeOnce(
   await makeFilesystem(host, join(folder, TEMPLATE_FILES.disk), signal);
   const saved = await bootWithin({ host, machine, files: { folder, disk, ram }, attemptMs }, signal);
   await state.write(saved.state);
-  const packedRam = await packRam(ram, packed);
+  const packedRam = await packRam(live, packed, host.host.tools.perl, signal);
   await rm(live);
   // The others have digests, by which a loss in a power cut is noticed.
   await disk.sync();

@@ -5,9 +5,11 @@ import { open, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { assert } from '../../std/assert.ts';
 import { fault } from '../../contract/errors.ts';
+import { runTool } from './tool.ts';
 
 const PAGE_BYTES = 4_096;
 const CHUNK_BYTES = 4 * 1024 ** 2;
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
 /** A guest's memory without the pages that are zero: what the packed file holds, one run after the other. */
 export interface PackedRam {
@@ -19,29 +21,58 @@ export interface PackedRam {
   readonly runs: readonly number[];
 }
 
-/** Copies the memory in `ram` to `packed`, which must be empty. */
-export async function packRam(ram: FileHandle, packed: FileHandle): Promise<PackedRam> {
+/** Copies the memory in the file at `path` to `packed`, which must be empty. */
+export async function packRam(path: string, packed: FileHandle, perl: string, signal: AbortSignal): Promise<PackedRam> {
+  await using ram = await open(path, 'r');
   const { size } = await ram.stat();
   assert(size % PAGE_BYTES === 0, 'memory is whole pages');
-  const zero = Buffer.alloc(PAGE_BYTES);
   const chunk = Buffer.alloc(CHUNK_BYTES);
   const hash = createHash('sha256');
   const runs: number[] = [];
-  for (let offset = 0; offset < size; offset += CHUNK_BYTES) {
-    const { bytesRead } = await ram.read(chunk, 0, CHUNK_BYTES, offset);
-    const used: Buffer[] = [];
-    for (let at = 0; at < bytesRead; at += PAGE_BYTES) {
-      const page = chunk.subarray(at, at + PAGE_BYTES);
-      if (page.equals(zero)) continue;
-      addPage(runs, (offset + at) / PAGE_BYTES);
-      used.push(page);
+  for (const [from, to] of await dataOf(path, perl, signal)) {
+    for (let offset = from; offset < to; offset += CHUNK_BYTES) {
+      const { bytesRead } = await ram.read(chunk, 0, Math.min(CHUNK_BYTES, to - offset), offset);
+      const data = Buffer.concat(usedPages(chunk.subarray(0, bytesRead), offset / PAGE_BYTES, runs));
+      hash.update(data);
+      await packed.write(data);
     }
-    const data = Buffer.concat(used);
-    hash.update(data);
-    await packed.write(data);
   }
   return { sha256: hash.digest('hex'), bytes: size, runs };
 }
+
+/** The pages that are not zero; adds their numbers to `runs`. */
+function usedPages(data: Buffer, firstPage: number, runs: number[]): Buffer[] {
+  const used: Buffer[] = [];
+  for (let at = 0; at < data.length; at += PAGE_BYTES) {
+    const page = data.subarray(at, at + PAGE_BYTES);
+    if (page.equals(ZERO_PAGE)) continue;
+    addPage(runs, firstPage + at / PAGE_BYTES);
+    used.push(page);
+  }
+  return used;
+}
+
+/** Start and end of each stretch of a sparse file that is no hole; whole pages. Most of a guest's memory was never touched. */
+async function dataOf(path: string, perl: string, signal: AbortSignal): Promise<(readonly [number, number])[]> {
+  const text = await runTool(perl, ['-e', DATA_FINDER, path], signal);
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [from = 0, to = 0] = line.split(' ').map(Number);
+      return [Math.floor(from / PAGE_BYTES) * PAGE_BYTES, Math.ceil(to / PAGE_BYTES) * PAGE_BYTES] as const;
+    });
+}
+
+/** Node cannot seek: SEEK_DATA and SEEK_HOLE of lseek(2). */
+const DATA_FINDER = `
+open(my $file, "<:raw", $ARGV[0]) or die "open: $!";
+my $at = 0;
+while (defined(my $from = sysseek($file, $at, 3))) {
+  $at = sysseek($file, $from, 4);
+  printf "%d %d\\n", $from, $at;
+}
+`;
 
 function addPage(runs: number[], page: number): void {
   const [first = 0, count = 0] = runs.slice(-2);
