@@ -299,11 +299,10 @@ test('rsync prints the state that a run takes, and leaves secrets out', async ()
     ['/work/src/a.py'],
   );
   const again = JSON.parse((await cli.run(['rsync', project, '/work', '-x', '*.log', '--json'], { env })).stdout) as {
-    uploaded: number;
     files: number;
     skipped: string[];
   };
-  assert.deepEqual([again.files, again.uploaded], [1, 0]);
+  assert.equal(again.files, 1);
   assert.match(again.skipped.join(), /\.env/u);
   assert.equal((await cli.run(['run', '--state', synced.stdout.trim(), image, 'true'])).code, 0);
   assert.equal((await cli.run(['rsync', join(cli.folder, 'nowhere'), '/work'], { env })).code, 4);
