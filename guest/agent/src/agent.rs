@@ -273,26 +273,21 @@ impl Agent {
             Some(stdin) => feed_pipe(stdin),
             None => return,
         };
-        let done = process.stdin.as_ref().map_or(true, |stdin| stdin.closing && stdin.queue.is_empty());
-        if taken.gone || (done && process.terminal.is_none()) {
+        let last = process.stdin.as_ref().map_or(false, |stdin| stdin.closing && stdin.queue.is_empty());
+        if taken.gone || last {
             process.stdin = None;
+            if let Some(terminal) = &process.terminal {
+                process::end_input(terminal);
+            }
         }
         self.credit_stdin(id, taken.bytes);
     }
 
     fn close_stdin(&mut self, id: u16) {
-        const END_OF_TRANSMISSION: u8 = 4;
-        if let Some(process) = self.find(id) {
-            let terminal = process.terminal.is_some();
-            if let Some(stdin) = process.stdin.as_mut() {
-                stdin.closing = true;
-                if terminal {
-                    // A terminal has no end of file, only the character that means it.
-                    let _ = sys::write_fd(stdin.fd.as_raw_fd(), &[END_OF_TRANSMISSION]);
-                }
-            }
-            self.feed(id);
+        if let Some(stdin) = self.find(id).and_then(|process| process.stdin.as_mut()) {
+            stdin.closing = true;
         }
+        self.feed(id);
     }
 
     fn signal(&mut self, id: u16, signal: i32) {

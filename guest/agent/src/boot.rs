@@ -72,6 +72,7 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
     load_modules()?;
     let layers_disk = disk_with_serial("layers")?;
     let disk = disk_with_serial("disk")?;
+    tune_disks(&[&layers_disk, &disk]);
     fs::create_dir_all(DISK)?;
     sys::mount_fs(&format!("/dev/{disk}"), DISK, "ext4", sys::MS_NOATIME, "noinit_itable,nobarrier")?;
     for path in [UPPER, WORK] {
@@ -136,6 +137,16 @@ fn tune() {
     let _ = sys::set_limit(sys::RLIMIT_STACK, 8 * 1024 * 1024, sys::RLIM_INFINITY);
     let _ = sys::set_limit(sys::RLIMIT_CORE, 0, sys::RLIM_INFINITY);
     sys::set_umask(0o022);
+}
+
+/// Behind these disks is the host's page cache: nothing to schedule, and one large request is cheaper than several small ones.
+fn tune_disks(disks: &[&str]) {
+    const SETTINGS: [(&str, &str); 2] = [("scheduler", "none"), ("read_ahead_kb", "512")];
+    for disk in disks {
+        for (name, value) in SETTINGS {
+            let _ = fs::write(format!("/sys/block/{disk}/queue/{name}"), value);
+        }
+    }
 }
 
 /// Devices appear while their drivers settle, so a missing one is waited for.

@@ -193,7 +193,16 @@ fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     let (columns, rows) = command.terminal.unwrap_or((80, 24));
     resize(&master, columns, rows)?;
     let stdin = if command.stdin { Some(master.try_clone()?) } else { None };
+    if stdin.is_none() {
+        end_input(&master);
+    }
     Ok(Stdio { child, stdin, outputs: [Some(master.try_clone()?), None], terminal: Some(master) })
+}
+
+/// A terminal has no end of file, only the character that means it.
+pub fn end_input(terminal: &OwnedFd) {
+    const END_OF_TRANSMISSION: u8 = 4;
+    let _ = sys::write_fd(terminal.as_raw_fd(), &[END_OF_TRANSMISSION]);
 }
 
 pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) -> Result<()> {

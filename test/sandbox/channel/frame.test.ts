@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { limits } from '../../../src/contract/limits.ts';
+import { CHANGES_WINDOW_BYTES, costOf, OUTPUT_WINDOW_BYTES } from '../../../src/sandbox/channel/credit.ts';
 import { encodeFrame, type Frame, FrameDecoder, PAYLOAD_BYTES_MAX } from '../../../src/sandbox/channel/frame.ts';
 import { decodeMessage, encodeCommand, encodeSetup, TO_GUEST } from '../../../src/sandbox/channel/message.ts';
 import { CLOCK_NS, COMMAND, FROM_GUEST, GOLDEN, golden, SETUP, SETUP_OFFLINE } from './golden.ts';
@@ -46,6 +48,20 @@ test('no golden frame is left unchecked', () => {
     const { kind } = only(bytes);
     assert.ok(name in FROM_GUEST || toGuest.has(kind), name);
   }
+});
+
+test('both ends know the same bounds', () => {
+  const source = ['wire', 'message']
+    .map((name) => readFileSync(new URL(`../../../guest/agent/src/${name}.rs`, import.meta.url), 'utf8'))
+    .join('\n');
+  const constant = (name: string): number => {
+    const [, factors = ''] = new RegExp(`const ${name}: \\w+ = ([0-9* ]+);`, 'u').exec(source) ?? [];
+    return factors.split('*').reduce((product, factor) => product * Number(factor), 1);
+  };
+  assert.equal(constant('FRAME_BYTES_MAX'), limits.frameBytesMax);
+  assert.equal(constant('OUTPUT_WINDOW'), OUTPUT_WINDOW_BYTES);
+  assert.equal(constant('CHANGES_WINDOW'), CHANGES_WINDOW_BYTES);
+  assert.equal(constant('COST_MIN'), costOf(Buffer.alloc(0)));
 });
 
 test('frames come out whole however the bytes are cut', () => {
