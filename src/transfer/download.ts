@@ -6,7 +6,7 @@ import type { ConTree } from '../contract/contree.ts';
 import { fault, type ContreeError } from '../contract/errors.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { pathFromText, textFromPath } from '../std/path-text.ts';
-import { systemCode } from './folder.ts';
+import { systemCode, type Folder } from './folder.ts';
 import type { DownloadReport, DownloadRequest, TransferOptions } from './local-files.ts';
 import type { Place, Roots } from './roots.ts';
 
@@ -56,7 +56,7 @@ export async function downloadFile(
 /** Where a download goes: the path, or into it when it is a directory. */
 function destinationOf(roots: Roots, { destination, path }: DownloadRequest): Place {
   const place = roots.place(destination);
-  const isFolder = place.name === '' || place.folder.find(place.name)?.isDirectory() === true;
+  const isFolder = place.name === '' || find(place)?.isDirectory() === true;
   if (!isFolder && !destination.endsWith('/')) return place;
   place[Symbol.dispose]();
   // Known in bytes here, which need not be UTF-8.
@@ -102,9 +102,18 @@ export async function writeFileInto(
   }
 }
 
+function find({ folder, name, path }: Place): ReturnType<Folder['find']> {
+  try {
+    return folder.find(name);
+  } catch (error) {
+    throw writeFault(error, path);
+  }
+}
+
 /** Whether something is replaced. Rejects what must not be. */
-function whatIsThere({ folder, name, path }: Place, overwrite: boolean): boolean {
-  const info = name === '' ? undefined : folder.find(name);
+function whatIsThere(place: Place, overwrite: boolean): boolean {
+  const { name, path } = place;
+  const info = name === '' ? undefined : find(place);
   if (name !== '' && info === undefined) return false;
   if (info === undefined || info.isDirectory()) throw unwritable(path, 'it is a directory');
   if (!overwrite) throw fault('DESTINATION_EXISTS', { path });

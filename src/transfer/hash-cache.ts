@@ -14,6 +14,9 @@ export interface Known {
 export interface CachedFolder {
   /** Undefined when the file was never read, or was written since. */
   get(path: string, version: string): Known | undefined;
+  /** Digest of the last time, whatever has happened to the file since. */
+  last(path: string): string | undefined;
+  /** A `version` that no file has makes `last` know it, and nothing else. */
   set(path: string, version: string, known: Known): void;
   /** Keeps what was set, and forgets what was neither got nor set: it is gone. */
   save(): void;
@@ -94,6 +97,10 @@ class Section implements CachedFolder {
     const known = { sha256: row.sha256, secret: row.secret === 1 };
     if (row.seen !== this.#today) this.#changed.set(row.path, { version, known });
     return known;
+  }
+
+  last(path: string): string | undefined {
+    return this.#rows.get(this.#prefix + path)?.sha256;
   }
 
   set(path: string, version: string, known: Known): void {

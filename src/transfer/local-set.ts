@@ -17,8 +17,8 @@ export interface LocalFile {
   readonly mtime: number;
   sha256: string;
   size: number;
-  /** Whether it had to be read: the cache did not know it. */
-  readonly fresh: boolean;
+  /** Whether it holds something else than when it was last synced, or is new. */
+  readonly edited: boolean;
   /** It is not there any more. */
   gone?: boolean;
 }
@@ -69,7 +69,7 @@ export async function collectFolder(source: Folder, options: CollectOptions): Pr
   return collector;
 }
 
-type Content = Known & Pick<LocalFile, 'size' | 'fresh'>;
+type Content = Known & Pick<LocalFile, 'size' | 'edited'>;
 
 class Collector implements LocalSet {
   readonly files: LocalFile[] = [];
@@ -99,7 +99,7 @@ class Collector implements LocalSet {
   #visitFile(found: Found): Promise<void> | void {
     const known = this.#options.cache.get(found.path, versionOf(found.info));
     if (known === undefined) return this.#read(found);
-    this.#add(found, { ...known, size: Number(found.info.size), fresh: false });
+    this.#add(found, { ...known, size: Number(found.info.size), edited: false });
   }
 
   async #read(found: Found): Promise<void> {
@@ -112,16 +112,18 @@ class Collector implements LocalSet {
       const stable = file.isUnchanged() && BigInt(size) === file.info.size;
       if (!stable && attempt < ATTEMPTS) continue;
       if (!stable) this.skip(found.path, `is being written; its first ${size} bytes are sent`);
-      else if (isSettled(file, startedNs)) cache.set(found.path, versionOf(file.info), known);
-      return this.#add({ ...found, info: file.info }, { ...known, size, fresh: true });
+      const edited = cache.last(found.path) !== known.sha256;
+      // What is not settled is remembered, but read again next time.
+      cache.set(found.path, stable && isSettled(file, startedNs) ? versionOf(file.info) : '', known);
+      return this.#add({ ...found, info: file.info }, { ...known, size, edited });
     }
   }
 
   #add({ path, info, wanted }: Found, content: Content): void {
-    const { sha256, secret, size, fresh } = content;
+    const { sha256, secret, size, edited } = content;
     if (secret && !wanted) return this.skip(path, LOOKS_SECRET);
     const mtime = Number(info.mtimeNs / 1_000_000_000n);
-    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, sha256, size, fresh });
+    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, sha256, size, edited });
     this.#options.onFile?.(this.files.length);
   }
 

@@ -77,14 +77,11 @@ async function agree(
   throw fault('UPLOAD_NOT_FOUND', { file: lost });
 }
 
-/**
- * After a few edits the files that had to be read are the ones that are missing: sending them first saves an offer.
- * After many it is cheaper to ask.
- */
+/** After a few edits the files that are missing are known: sending them first saves an offer. After many it is cheaper to ask. */
 function editedFiles({ files }: LocalSet): readonly LocalFile[] {
-  const fresh = files.filter((file) => file.fresh);
-  const bytes = fresh.reduce((sum, { size }) => sum + size, 0);
-  return fresh.length <= EARLY_FILES_MAX && bytes <= EARLY_BYTES_MAX ? fresh : [];
+  const edited = files.filter((file) => file.edited);
+  const bytes = edited.reduce((sum, { size }) => sum + size, 0);
+  return edited.length <= EARLY_FILES_MAX && bytes <= EARLY_BYTES_MAX ? edited : [];
 }
 
 function entriesOf({ files, others }: LocalSet, destination: string): DirectoryStateEntry[] {

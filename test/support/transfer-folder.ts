@@ -1,0 +1,69 @@
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { DirectoryStateEntry, DirectoryStateOffer, FileResponse } from '../../src/contract/file.ts';
+import { LocalFolders } from '../../src/transfer/local-folders.ts';
+import type { SyncReport } from '../../src/transfer/local-files.ts';
+import { ScriptedContree } from './scripted-contree.ts';
+
+/** Long enough ago that the clock has moved on since. */
+const SETTLED = new Date('2024-05-01T12:00:00Z');
+
+/** Keeps what was offered and sent. */
+export class RecordingContree extends ScriptedContree {
+  readonly offers: (readonly DirectoryStateEntry[])[] = [];
+  sent = 0;
+
+  override async uploadFile(body: AsyncIterable<Uint8Array>): Promise<FileResponse> {
+    this.sent += 1;
+    return super.uploadFile(body);
+  }
+
+  override async offerDirectoryState(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
+    this.offers.push(entries);
+    return super.offerDirectoryState(entries);
+  }
+
+  /** Path → entry of the last offer. */
+  get last(): Readonly<Record<string, DirectoryStateEntry>> {
+    return Object.fromEntries((this.offers.at(-1) ?? []).map((entry) => [entry.path, entry]));
+  }
+}
+
+/** A folder that may be touched (`root`), beside one that may not (`outside`). */
+export interface BenchFolder extends Disposable {
+  readonly root: string;
+  readonly outside: string;
+  readonly cache: string;
+  readonly contree: RecordingContree;
+  readonly local: LocalFolders;
+  /** Writes a file below the root, with an old time. */
+  write(path: string, content: string | Uint8Array, mode?: number): string;
+  sync(exclude?: readonly string[], source?: string): Promise<SyncReport>;
+}
+
+export function benchFolder(): BenchFolder {
+  const top = realpathSync(mkdtempSync(join(tmpdir(), 'contree-transfer-')));
+  const [root, outside, cache] = [join(top, 'root'), join(top, 'outside'), join(top, 'cache', 'hashes.db')];
+  mkdirSync(root);
+  mkdirSync(outside);
+  const contree = new RecordingContree();
+  const local = new LocalFolders({ roots: [root], cache });
+  const { signal } = new AbortController();
+  return {
+    root,
+    outside,
+    cache,
+    contree,
+    local,
+    write: (path, content, mode = 0o644) => {
+      const file = join(root, path);
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, content, { mode });
+      utimesSync(file, SETTLED, SETTLED);
+      return file;
+    },
+    sync: (exclude = [], source = root) => local.sync(contree, { source, destination: '/work', exclude }, { signal }),
+    [Symbol.dispose]: () => rmSync(top, { recursive: true, force: true }),
+  };
+}
