@@ -5,13 +5,15 @@ import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
 import { openPlace, type Place } from './support/place.ts';
 import { Report } from './support/report.ts';
+import { benchTransfer } from './transfer.ts';
 
-/** `npm run bench [-- runs images servers depth]`: the budgets of the design, measured beside the tools we compare with. */
+/** `npm run bench [-- runs images servers depth transfer]`: the budgets of the design, measured beside the tools we compare with. */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   images: benchImages,
   servers: benchServers,
   depth: benchDepth,
+  transfer: benchTransfer,
 };
 
 const { positionals } = parseArgs({ allowPositionals: true });
