@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../../src/contract/limits.ts';
 import { startServer, type Answer } from '../support/http-server.ts';
 
 interface Operation {
@@ -285,4 +286,35 @@ test('what is not a fault becomes an incident: logged whole, told by id, without
   assert.equal(code, 'INTERNAL');
   assert.match(JSON.stringify(lines), /secret/u);
   assert.ok(JSON.stringify(lines).includes(detail.incident));
+});
+
+test('files in bulk: each after its length, answered in order; torn and oversized bodies are refused', async () => {
+  await using server = await startServer();
+  const framed = (...files: readonly string[]): Buffer =>
+    Buffer.concat(files.flatMap((file) => [lengthOf(Buffer.byteLength(file)), Buffer.from(file)]));
+  const lengthOf = (bytes: number): Buffer => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(bytes);
+    return length;
+  };
+  const send = (body: Buffer) => server.send('POST', '/v1/files/bulk', { body });
+  const { status, json } = await send(framed('hello', '', 'x'.repeat(limits.bulkFileBytesMax)));
+  assert.equal(status, 201);
+  const { files } = json as { files: { size: number; sha256: string }[] };
+  assert.deepEqual(
+    files.map(({ size }) => size),
+    [5, 0, limits.bulkFileBytesMax],
+  );
+  assert.equal((await server.contree.getFile(files[0]?.sha256 ?? '')).size, 5);
+  assert.deepEqual((await send(Buffer.alloc(0))).json, { files: [] });
+  const many = Buffer.alloc(4 * (limits.bulkFilesMax + 1));
+  for (const [body, expected] of [
+    [framed('hello').subarray(0, 7), 400],
+    [Buffer.from([0, 0]), 400],
+    [lengthOf(limits.bulkFileBytesMax + 1), 413],
+    [many, 413],
+  ] as const) {
+    assert.equal((await send(body)).status, expected);
+  }
+  assert.equal((await send(many.subarray(4))).status, 201, 'as many as allowed');
 });
