@@ -85,6 +85,8 @@ export function parseCidr(text: string): Cidr | undefined {
 }
 
 export function contains(cidr: Cidr, address: Address): boolean {
+  // `::/0` means every IPv6 address, not the mapped forms of IPv4.
+  if (isMapped(address) !== isMapped(cidr.address)) return false;
   let bits = cidr.bits;
   for (let word = 0; word < 4 && bits > 0; word += 1, bits -= 32) {
     const different = ((cidr.address[word] ?? 0) ^ (address[word] ?? 0)) >>> 0;

@@ -43,6 +43,7 @@ export interface Network extends AsyncDisposable {
 const PASST_PROGRAM = '/usr/bin/passt';
 /** A passt that ends is replaced, but one that cannot start is not started for every packet. */
 const PASST_RETRY_MS = 1_000;
+const PASST_REFUSED_RETRY_MS = 30_000;
 
 /**
  * Opens the network of one run. Cheap: passt (some 20 ms) is started when the first packet may leave.
@@ -146,8 +147,9 @@ class PasstNetwork implements Network {
   }
 
   async #replaceAfter(passt: Passt): Promise<void> {
-    const reason = await passt.exited;
+    const { reason, refused } = await passt.exited;
     if (this.#closing.signal.aborted) return;
+    if (refused) this.#retryAtMs = performance.now() + PASST_REFUSED_RETRY_MS;
     this.#passt = undefined;
     passt.stream.destroy();
     this.#options.log?.(`passt ended: ${reason}`);

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { defined } from '../../../std/assert.ts';
 import { contains, parseAddress, parseCidr, type Address } from './address.ts';
@@ -57,19 +58,29 @@ export interface Families {
 
 const GLOBAL_IP6 = defined(parseCidr('2000::/3'), 'is a CIDR block');
 
-/** The families in which this host reaches the world. */
+/** The families in which this host reaches the world: those with a default route, for IPv6 also a global address. */
 export function hostFamilies(): Families {
-  const outward = Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .filter(({ internal }) => !internal);
-  const isGlobal = (text: string): boolean => {
+  const addresses = Object.values(networkInterfaces()).flatMap((found) => found ?? []);
+  const isGlobal = addresses.some(({ address: text }) => {
     const address = parseAddress(text);
     return address !== undefined && contains(GLOBAL_IP6, address);
-  };
+  });
+  // Destination and mask are zero; the kernel's own "unreachable" stands on lo.
+  const route4 = /^(?!lo\t)\S+\t0{8}(?:\t\S+){5}\t0{8}\t/mu;
+  const route6 = /^0{32} 00 .*\s(?!lo$)\S+$/mu;
   return {
-    ip4: outward.some(({ family }) => family === 'IPv4'),
-    ip6: outward.some(({ family, address }) => family === 'IPv6' && isGlobal(address)),
+    ip4: route4.test(kernelTable('/proc/net/route')),
+    ip6: isGlobal && route6.test(kernelTable('/proc/net/ipv6_route')),
   };
+}
+
+function kernelTable(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // A kernel without the family.
+    return '';
+  }
 }
 
 export function macBytes(mac: string): Buffer {

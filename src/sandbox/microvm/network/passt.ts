@@ -14,6 +14,13 @@ export interface PasstOptions {
   readonly hostLoopback: boolean;
 }
 
+export interface PasstEnd {
+  /** For the log. */
+  readonly reason: string;
+  /** It said that it cannot work here, so starting it again is of little use. */
+  readonly refused: boolean;
+}
+
 const STDERR_BYTES_KEPT = 4_096;
 
 /**
@@ -24,8 +31,8 @@ const STDERR_BYTES_KEPT = 4_096;
 export class Passt implements AsyncDisposable {
   /** Frames with their length in front, both ways. May be written to at once: passt reads when it is ready. */
   readonly stream: Duplex;
-  /** Why it ended: for the log. Never rejects. */
-  readonly exited: Promise<string>;
+  /** How it ended. Never rejects. */
+  readonly exited: Promise<PasstEnd>;
   readonly #child: ChildProcess;
 
   constructor(options: PasstOptions) {
@@ -43,17 +50,24 @@ export class Passt implements AsyncDisposable {
     this.exited = this.#watch();
   }
 
-  async #watch(): Promise<string> {
+  async #watch(): Promise<PasstEnd> {
     let words = '';
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       words = (words + text).slice(-STDERR_BYTES_KEPT);
     });
     const { promise, resolve } = Promise.withResolvers<string>();
-    this.#child.once('error', (error) => resolve(error.message));
-    this.#child.once('exit', (code, signal) => resolve(`exit ${code ?? signal}`));
+    let refused = false;
+    this.#child.once('error', (error) => {
+      refused = true;
+      resolve(error.message);
+    });
+    this.#child.once('exit', (code, signal) => {
+      refused = (code ?? 0) !== 0;
+      resolve(`exit ${code ?? signal}`);
+    });
     const how = await promise;
     const said = words.split('\n').filter((line) => line !== '' && !line.startsWith('Failed to send'));
-    return [how, ...said.slice(-3)].join('; ');
+    return { reason: [how, ...said.slice(-3)].join('; '), refused };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -66,12 +80,15 @@ export class Passt implements AsyncDisposable {
 
 function passtArguments({ families, hostLoopback }: PasstOptions): string[] {
   const v4 = families.ip4 || !families.ip6;
+  // Where there is no way out at all, the ports of the host itself can still be reached.
+  const offline = !families.ip4 && !families.ip6;
   const flags: readonly (readonly string[])[] = [
     ['--foreground', '--quiet', '--fd', '3'],
     // Nothing comes in from the host; the guest is configured by the agent and asks the filter for names.
     ['--tcp-ports', 'none', '--udp-ports', 'none'],
     ['--no-dhcp', '--no-dhcpv6', '--no-ndp', '--no-ra', '--dns', 'none', '--search', 'none'],
     hostLoopback ? [] : ['--no-map-gw'],
+    offline ? ['--interface', 'lo'] : [],
     ['--mac-addr', GATEWAY_MAC, '--mtu', String(MTU_BYTES)],
     v4 ? ['--address', IP4.guest, '--netmask', IP4.netmask, '--gateway', IP4.gateway] : ['--ipv6-only'],
     families.ip6 ? ['--address', IP6.guest, '--gateway', IP6.gateway] : ['--ipv4-only'],
