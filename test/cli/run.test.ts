@@ -134,7 +134,7 @@ test('every option reaches the engine', async () => {
     '--network',
     'allowlist',
     '--allow',
-    'pypi.org',
+    'packages.example.org',
     '--allow',
     '10.0.0.1',
     '--file',
@@ -163,7 +163,7 @@ test('every option reaches the engine', async () => {
     hostname: 'box',
     timeout: 9,
     resources_limits: { cpus: 2, memory_mib: 2048, max_layer_bytes: 10 * 2 ** 30 },
-    networking: { enabled: true, mode: 'allowlist', allow: ['pypi.org', '10.0.0.1'] },
+    networking: { enabled: true, mode: 'allowlist', allow: ['packages.example.org', '10.0.0.1'] },
     directory_states: ['state-1'],
   } satisfies InstanceSpawnRequest);
   assert.deepEqual(

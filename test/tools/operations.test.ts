@@ -62,7 +62,7 @@ test('run passes everything on, and echoes neither variables nor input nor file 
     directory_state_id: 12,
     files: { '/f': 'file-uuid' },
     network: 'allowlist',
-    allow: ['pypi.org'],
+    allow: ['packages.example.org'],
     cpus: 2,
     memory_mib: 512,
     max_layer_bytes: 1_000,
@@ -83,7 +83,7 @@ test('run passes everything on, and echoes neither variables nor input nor file 
     stdin: { value: Buffer.from('input ✓').toString('base64'), encoding: 'base64' },
     directory_states: ['12'],
     files: { '/f': { uuid: 'file-uuid' } },
-    networking: { mode: 'allowlist', allow: ['pypi.org'] },
+    networking: { mode: 'allowlist', allow: ['packages.example.org'] },
     resources_limits: { cpus: 2, memory_mib: 512, max_layer_bytes: 1_000 },
   });
   assert.equal(structured.stdout, 'input ✓');

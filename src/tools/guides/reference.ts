@@ -28,7 +28,7 @@ means Docker Hub's. Platform is that of this machine.
 run(command="printenv GREETING", image="tag:common/base", env={"GREETING": "hello"})
 run(command="/usr/bin/wc", args=["-l"], shell=false, stdin="one\\ntwo\\n", image="tag:common/base")
 run(command="cargo build", image="tag:common/base", cwd="/work", timeout=1800, cpus=2, memory_mib=4096)
-run(command="curl -sI https://pypi.org", image="tag:common/base", network="allowlist", allow=["pypi.org"])
+run(command="curl -sI https://packages.example.org", image="tag:common/base", network="allowlist", allow=["packages.example.org"])
 \`\`\`
 
 - \`shell=true\` (default): command is a shell line. \`shell=false\`: command is a program and \`args\` its arguments, unparsed.
