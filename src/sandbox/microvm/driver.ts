@@ -96,17 +96,21 @@ class MicrovmDriver implements SandboxDriver {
   async #boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const platform = await untilAborted(this.#ready(), signal);
     const machine = platform.machine(spec.cpus, spec.memoryMib);
-    const template = await untilAborted(platform.parts.templates.get(machine), signal);
+    const { templates } = platform.parts;
+    const first = await templates.use(machine, signal);
     try {
-      return await this.#restore(platform, { machine, template, spec }, signal);
+      return await this.#restore(platform, { machine, template: first.template, spec }, signal);
     } catch (error) {
-      if (signal.aborted || !isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT')) throw error;
+      const suspect = !first.template.proven && isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT');
+      if (signal.aborted || !suspect) throw error;
       // Memory that was saved must never be needed: what QEMU cannot continue is booted afresh.
       this.#options.log(`a restore failed, the template is made anew: ${error.message}`);
-      await platform.parts.templates.discard(machine, template);
-      const anew = await untilAborted(platform.parts.templates.get(machine), signal);
-      return this.#restore(platform, { machine, template: anew, spec }, signal);
+      await templates.discard(machine, first.template);
+    } finally {
+      await first[Symbol.asyncDispose]();
     }
+    await using second = await templates.use(machine, signal);
+    return await this.#restore(platform, { machine, template: second.template, spec }, signal);
   }
 
   async #restore(
@@ -114,7 +118,6 @@ class MicrovmDriver implements SandboxDriver {
     run: Pick<Restore, 'machine' | 'template' | 'spec'>,
     signal: AbortSignal,
   ): Promise<Instance> {
-    await using _use = run.template.use();
     const resources = new AsyncDisposableStack();
     try {
       const { vm, passt } = resources.use(this.#identities.take());

@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import { open, realpath, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
@@ -55,7 +55,7 @@ export class Platform implements AsyncDisposable {
   static async open(options: PlatformOptions, identities: Identities, signal: AbortSignal): Promise<Platform> {
     const { stateDir, guestDir, log } = options;
     const scratch = join(stateDir, 'tmp');
-    const owner = ownerOf(stateDir);
+    const owner = ownerOf(await realpath(stateDir));
     const [host, guest] = await Promise.all([surveyHost(signal), loadGuest(guestDir), endLeftovers(owner)]);
     await using stack = new AsyncDisposableStack();
     const { vm: identity } = stack.use(identities.take());

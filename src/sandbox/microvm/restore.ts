@@ -74,6 +74,7 @@ export async function restore(
     ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
   };
   const ready = await whenReady({ vmm, channel }, setup, steps, signal);
+  template.proven = true;
   const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
   steps.done('restore', guestMs);
   const facts = {

@@ -76,6 +76,8 @@ export class Template {
   readonly disk: FileHandle;
   /** Sealed: nobody can write it. */
   readonly ram: FileHandle;
+  /** A guest was continued from it: if another one is not, the host is to blame. */
+  proven = false;
   #users = 0;
   #retired = false;
 
@@ -89,8 +91,9 @@ export class Template {
     this.ram = files.ram;
   }
 
-  /** Keeps the files open until the result is disposed of, however old the template becomes. */
-  use(): AsyncDisposable {
+  /** Keeps the files open until the result is disposed of; undefined when they are closed already. */
+  use(): AsyncDisposable | undefined {
+    if (this.#retired) return undefined;
     this.#users += 1;
     return {
       [Symbol.asyncDispose]: async () => {

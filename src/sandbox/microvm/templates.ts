@@ -3,6 +3,7 @@ import type { BootHost } from './boot.ts';
 import type { Identities } from './identity.ts';
 import type { Accelerator, Machine } from './machine.ts';
 import { EMULATED_ATTEMPTS_MS, KVM_ATTEMPTS_MS, makeTemplate } from './make-template.ts';
+import { untilAborted } from './wait.ts';
 import { type Template, templateKey, type TemplateStore } from './template.ts';
 
 /** Each holds a guest's memory in RAM. */
@@ -42,6 +43,17 @@ export class Templates implements AsyncDisposable {
       this.#retireOldest();
     }
     return template;
+  }
+
+  /** As `get`, and keeps the template's files open until the result is disposed of. */
+  async use(machine: Machine, signal: AbortSignal): Promise<AsyncDisposable & { readonly template: Template }> {
+    while (true) {
+      const template = await untilAborted(this.get(machine), signal);
+      const use = template.use();
+      // It was retired between the two: so many kinds of machine are asked for at once.
+      if (use === undefined) continue;
+      return { template, [Symbol.asyncDispose]: async () => use[Symbol.asyncDispose]() };
+    }
   }
 
   async has(machine: Machine): Promise<boolean> {
