@@ -1,24 +1,35 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 
-/** Every gate that needs no VM and no network, in the order in which a failure is cheapest to mend. */
-const STEPS: readonly (readonly [string, readonly string[]])[] = [
-  ['oxfmt', ['--check', 'src', 'test', 'scripts', 'bench']],
-  ['oxlint', ['src', 'test', 'scripts', 'bench']],
-  ['tsc', ['-p', '.']],
-  ['knip', []],
-  ['node', ['scripts/docs.ts', '--check']],
-  ['node', ['--test', 'test/tidy.test.ts']],
+type Step = readonly [program: string, ...args: string[]];
+
+/** Every gate that needs no VM and no network, longest first: two run at a time. */
+const STEPS: readonly Step[] = [
+  ['oxlint', 'src', 'test', 'scripts', 'bench'],
+  ['tsc', '-p', '.'],
+  ['knip'],
+  ['oxfmt', '--check', 'src', 'test', 'scripts', 'bench'],
+  ['node', 'scripts/docs.ts', '--check'],
+  ['node', '--test', 'test/tidy.test.ts'],
 ];
 
-let failed = 0;
-for (const [program, args] of STEPS) {
+async function check([program, ...args]: Step): Promise<boolean> {
   const startedMs = performance.now();
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => (said += text));
+  const [code] = (await once(child, 'close')) as [number | null];
   const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
-  console.log(`${status === 0 ? 'ok    ' : 'FAILED'} ${program} ${args[0] ?? ''} (${seconds} s)`);
-  if (status !== 0) {
-    failed += 1;
-    console.log(`${stdout}${stderr}`);
-  }
+  console.log(`${code === 0 ? 'ok    ' : 'FAILED'} ${program} ${args[0] ?? ''} (${seconds} s)`);
+  if (code !== 0) console.log(said);
+  return code === 0;
 }
-process.exitCode = failed === 0 ? 0 : 1;
+
+const pending = STEPS.values();
+const results: boolean[] = [];
+async function worker(): Promise<void> {
+  for (const step of pending) results.push(await check(step));
+}
+await Promise.all([worker(), worker()]);
+process.exitCode = results.every(Boolean) ? 0 : 1;
