@@ -86,6 +86,17 @@ test('changes are told with everything that belongs to them', async () => {
   assert.ok(!changes.has('etc/hosts') && !changes.has('etc/resolv.conf') && !changes.has('proc/'));
 });
 
+test('what still runs when the changes are asked for is ended, and had its say', async () => {
+  await using instance = await boot();
+  const argv = ['sh', '-c', 'echo before; echo kept > /kept; sleep 1000 & sleep 1000'];
+  const process = await instance.start({ argv, ...SHELL }, soon());
+  const { done, value } = await process.output[Symbol.asyncIterator]().next();
+  assert.ok(!done && Buffer.from(value.bytes).toString() === 'before\n');
+  const changes = changesOf(instance);
+  assert.equal((await process.outcome).signal, 9);
+  assert.ok((await changes).has('kept'));
+});
+
 test('a terminal is one: size, job control, end of input', async () => {
   await using instance = await boot();
   const script = 'tty; read line; stty size; echo "got $line"; cat';

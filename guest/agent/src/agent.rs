@@ -3,13 +3,13 @@
 use crate::boot::Machine;
 use crate::changes;
 use crate::channel::Channel;
-use crate::message::{self, flag, kind, Command, Ending, FaultCode, Request};
+use crate::message::{self, kind, Command, Ending, FaultCode, Request};
 use crate::network;
 use crate::oom;
-use crate::process::{self, Output, Process, Stdin};
+use crate::process::{self, Process};
 use crate::setup::{self, Ready};
 use crate::sys::{self, PollFd};
-use crate::wire::{self, Malformed, Parsed, HEADER_BYTES};
+use crate::wire::{Malformed, Parsed};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -20,18 +20,32 @@ const DRAIN: Duration = Duration::from_millis(100);
 const HOST_GONE: Duration = Duration::from_secs(2);
 /// No more output is read while this much waits for the port.
 const BACKLOG_BYTES_MAX: usize = 512 * 1024;
-const CHUNK_BYTES: usize = 64 * 1024;
 
 pub struct Agent {
     machine: Machine,
     channel: Channel,
     children: OwnedFd,
-    ready: Option<Ready>,
-    layers: usize,
+    phase: Phase,
     processes: Vec<Process>,
     /// START payload that arrived in parts.
     partial: Vec<u8>,
+    /// The pid 1 of the user's processes is no more, and neither are they.
+    init_ended: bool,
     host_gone: Option<Instant>,
+}
+
+/// From one to the next, never back.
+enum Phase {
+    /// For SETUP.
+    Waiting,
+    Ready(Ready),
+    /// CHANGES came. They are sent once every process is gone and has had its say.
+    Ending {
+        ready: Ready,
+        /// The image to compare with.
+        base: String,
+    },
+    Over,
 }
 
 /// What a descriptor we wait for belongs to.
@@ -50,7 +64,16 @@ fn malformed(Malformed(rule): Malformed) -> Error {
 impl Agent {
     pub fn new(machine: Machine, children: OwnedFd, port: OwnedFd) -> Self {
         let channel = Channel::new(port);
-        Agent { machine, channel, children, ready: None, layers: 0, processes: Vec::new(), partial: Vec::new(), host_gone: None }
+        Agent {
+            machine,
+            channel,
+            children,
+            phase: Phase::Waiting,
+            processes: Vec::new(),
+            partial: Vec::new(),
+            init_ended: false,
+            host_gone: None,
+        }
     }
 
     /// Says HELLO and serves until the host is gone or breaks the protocol.
@@ -71,6 +94,7 @@ impl Agent {
                 }
             }
             self.settle();
+            self.finish();
             if self.host_gone.map_or(false, |since| since.elapsed() > HOST_GONE) {
                 return Ok(());
             }
@@ -106,12 +130,14 @@ impl Agent {
         }
     }
 
+    /// Until the next output whose process has ended is given up.
     fn timeout_ms(&self) -> i32 {
         if self.host_gone.is_some() {
             return 20;
         }
-        let ended = self.processes.iter().filter_map(|process| process.ended).min();
-        ended.map_or(-1, |ended| (DRAIN.saturating_sub(ended.elapsed()).as_millis() as i32 + 1).max(1))
+        let drained = |process: &&Process| process.outputs.iter().flatten().any(|output| output.owed == 0);
+        let ends = self.processes.iter().filter(drained).filter_map(|process| process.ended);
+        ends.min().map_or(-1, |ended| DRAIN.saturating_sub(ended.elapsed()).as_millis() as i32 + 1)
     }
 
     fn dispatch(&mut self, source: Source, events: i16) -> Result<()> {
@@ -122,11 +148,14 @@ impl Agent {
                 Ok(())
             }
             Source::Stdin(id) => {
-                self.feed(id);
+                self.stdin(id, Process::feed);
                 Ok(())
             }
             Source::Output(id, index) => {
-                self.pump(id, index);
+                let channel = &mut self.channel;
+                if let Some(process) = self.processes.iter_mut().find(|process| process.id == id) {
+                    process.pump(index, channel);
+                }
                 Ok(())
             }
         }
@@ -162,13 +191,13 @@ impl Agent {
                 let command = message::decode_command(&std::mem::take(&mut self.partial))?;
                 return self.start(id, &command);
             }
-            Request::Changes => self.send_changes(),
+            Request::Changes => return self.begin_changes(),
             Request::Count => {
                 let counters = network::counters().unwrap_or_default();
                 message::encode_counters(self.channel.out(), &counters);
             }
-            Request::Stdin(bytes) => self.take_stdin(id, &bytes),
-            Request::StdinClose => self.close_stdin(id),
+            Request::Stdin(bytes) => self.stdin(id, |process| process.offer(&bytes)),
+            Request::StdinClose => self.stdin(id, Process::close_stdin),
             Request::Kill(signal) => self.signal(id, i32::from(signal)),
             Request::Resize(columns, rows) => {
                 if let Some(terminal) = self.find(id).and_then(|process| process.terminal.as_ref()) {
@@ -189,23 +218,27 @@ impl Agent {
     }
 
     fn set_up(&mut self, setup: &message::Setup) -> Parsed<()> {
-        if self.ready.is_some() {
+        if !matches!(self.phase, Phase::Waiting) {
             return Err(Malformed("SETUP twice"));
         }
-        self.layers = setup.layers.len();
-        match setup::set_up(&self.machine, setup) {
+        self.phase = match setup::set_up(&self.machine, setup) {
             Ok(ready) => {
                 message::encode_ready(self.channel.out(), &ready.boot_id, &ready.steps);
-                self.ready = Some(ready);
+                Phase::Ready(ready)
             }
-            Err(error) => message::encode_fault(self.channel.out(), FaultCode::Setup, &error.to_string()),
-        }
+            Err(error) => self.give_up(FaultCode::Setup, &error),
+        };
         Ok(())
     }
 
+    fn give_up(&mut self, code: FaultCode, error: &Error) -> Phase {
+        message::encode_fault(self.channel.out(), code, &error.to_string());
+        Phase::Over
+    }
+
     fn start(&mut self, id: u16, command: &Command) -> Parsed<()> {
-        if self.ready.is_none() {
-            return Err(Malformed("START before SETUP"));
+        if !matches!(self.phase, Phase::Ready(_)) {
+            return Err(Malformed("START before SETUP or after CHANGES"));
         }
         if id == 0 || self.processes.iter().any(|process| process.id == id) {
             return Err(Malformed("START with a number that is in use"));
@@ -242,84 +275,18 @@ impl Agent {
         self.channel.frame(kind::OUTPUT_END, id).finish();
     }
 
-    fn take_stdin(&mut self, id: u16, bytes: &[u8]) {
-        // A process that is no more is not spoken of: these bytes crossed its end on the way.
-        let process = match self.find(id) {
-            Some(process) => process,
-            None => return,
-        };
-        match process.stdin.as_mut().filter(|stdin| !stdin.closing) {
-            Some(stdin) => {
-                stdin.queue.extend(bytes);
-                self.feed(id);
-            }
-            None => self.credit_stdin(id, bytes.len()),
+    /// Does something with a process's stdin that tells how many bytes it took. A process that is no more is not spoken of:
+    /// what was meant for it crossed its end on the way.
+    fn stdin(&mut self, id: u16, step: impl FnOnce(&mut Process) -> usize) {
+        let taken = self.find(id).map_or(0, step);
+        if taken > 0 {
+            self.channel.frame(kind::STDIN_CREDIT, id).u32(taken as u32).finish();
         }
-    }
-
-    fn credit_stdin(&mut self, id: u16, count: usize) {
-        if count > 0 {
-            self.channel.frame(kind::STDIN_CREDIT, id).u32(count as u32).finish();
-        }
-    }
-
-    /// Gives the process what waits for it; what it will never read is thrown away.
-    fn feed(&mut self, id: u16) {
-        let process = match self.find(id) {
-            Some(process) => process,
-            None => return,
-        };
-        let taken = match process.stdin.as_mut() {
-            Some(stdin) => feed_pipe(stdin),
-            None => return,
-        };
-        let last = process.stdin.as_ref().map_or(false, |stdin| stdin.closing && stdin.queue.is_empty());
-        if taken.gone || last {
-            process.stdin = None;
-            if let Some(terminal) = &process.terminal {
-                process::end_input(terminal);
-            }
-        }
-        self.credit_stdin(id, taken.bytes);
-    }
-
-    fn close_stdin(&mut self, id: u16) {
-        if let Some(stdin) = self.find(id).and_then(|process| process.stdin.as_mut()) {
-            stdin.closing = true;
-        }
-        self.feed(id);
     }
 
     fn signal(&mut self, id: u16, signal: i32) {
         if let Some(process) = self.find(id).filter(|process| process.pid > 0) {
             unsafe { sys::kill(-process.pid, signal) };
-        }
-    }
-
-    /// Sends one chunk of output, as far as credit allows. False when nothing was there.
-    fn pump(&mut self, id: u16, index: usize) -> bool {
-        let position = match self.processes.iter().position(|process| process.id == id) {
-            Some(position) => position,
-            None => return false,
-        };
-        let process = &mut self.processes[position];
-        let limit = CHUNK_BYTES.min(process.credit as usize);
-        let output = match process.outputs[index].as_mut() {
-            Some(output) if process.credit >= message::COST_MIN => output,
-            _ => return false,
-        };
-        let stream = if index == 0 { kind::STDOUT } else { kind::STDERR };
-        match send_output(&mut self.channel, stream, id, output, limit) {
-            Some(0) => {
-                process.outputs[index] = None;
-                false
-            }
-            Some(count) => {
-                process.credit -= message::cost_of(count);
-                output.owed = output.owed.saturating_sub(count);
-                true
-            }
-            None => false,
         }
     }
 
@@ -329,8 +296,9 @@ impl Agent {
         while sys::read_fd(self.children.as_raw_fd(), &mut record).is_ok() {}
         oom::mark_victims(&self.machine.kernel_log, &mut self.processes);
         while let Some((pid, status, usage)) = sys::reap() {
+            self.init_ended |= pid == self.machine.namespaces.init;
             if let Some(process) = self.processes.iter_mut().find(|process| process.pid == pid) {
-                let ending = end(process, status, usage);
+                let ending = process.end(status, usage);
                 message::encode_ending(self.channel.out(), process.id, &ending);
             }
         }
@@ -338,104 +306,53 @@ impl Agent {
 
     /// Drains the output of processes that ended, and forgets those that have nothing left to say.
     fn settle(&mut self) {
-        let ended: Vec<u16> =
-            self.processes.iter().filter(|process| process.ended.is_some()).map(|process| process.id).collect();
-        for id in ended {
-            while self.channel.backlog() < BACKLOG_BYTES_MAX && (self.pump(id, 0) || self.pump(id, 1)) {}
-            let finished = self.find(id).map_or(false, |process| {
-                let late = process.ended.map_or(false, |ended| ended.elapsed() >= DRAIN);
-                for output in &mut process.outputs {
-                    if late && output.as_ref().map_or(false, |output| output.owed == 0) {
-                        *output = None;
-                    }
+        let channel = &mut self.channel;
+        for process in &mut self.processes {
+            let late = match process.ended {
+                Some(ended) => ended.elapsed() >= DRAIN,
+                None => continue,
+            };
+            while channel.backlog() < BACKLOG_BYTES_MAX && (process.pump(0, channel) || process.pump(1, channel)) {}
+            for output in &mut process.outputs {
+                if late && output.as_ref().map_or(false, |output| output.owed == 0) {
+                    *output = None;
                 }
-                process.outputs.iter().all(Option::is_none)
-            });
-            if finished {
-                self.channel.frame(kind::OUTPUT_END, id).finish();
-                self.processes.retain(|process| process.id != id);
+            }
+            if process.finished() {
+                channel.frame(kind::OUTPUT_END, process.id).finish();
             }
         }
+        self.processes.retain(|process| !process.finished());
     }
 
-    fn send_changes(&mut self) {
-        self.processes.clear();
-        let ready = match self.ready.as_ref() {
-            Some(ready) => ready,
-            None => return message::encode_fault(self.channel.out(), FaultCode::Changes, "CHANGES before SETUP"),
+    /// Kills the pid 1 of the user's processes: the kernel takes everything in the namespaces along, and the overlay last.
+    fn begin_changes(&mut self) -> Parsed<()> {
+        let ready = match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Ready(ready) => ready,
+            _ => return Err(Malformed("CHANGES before SETUP, or twice")),
         };
-        if let Err(error) = changes::send(&self.machine, self.layers, &ready.placeholders, &mut self.channel) {
-            let code = if setup::disk_full() { FaultCode::DiskFull } else { FaultCode::Changes };
-            message::encode_fault(self.channel.out(), code, &error.to_string());
+        self.phase = match changes::mount_base(&self.machine.layers_disk, ready.layers) {
+            Ok(base) => Phase::Ending { ready, base },
+            Err(error) => self.give_up(FaultCode::Changes, &error),
+        };
+        if !self.init_ended {
+            unsafe { sys::kill(self.machine.namespaces.init, sys::SIGKILL) };
         }
+        Ok(())
     }
-}
 
-struct Taken {
-    bytes: usize,
-    /// The process closed its end.
-    gone: bool,
-}
-
-fn feed_pipe(stdin: &mut Stdin) -> Taken {
-    let mut taken = Taken { bytes: 0, gone: false };
-    while !stdin.queue.is_empty() {
-        let (head, _) = stdin.queue.as_slices();
-        match sys::write_fd(stdin.fd.as_raw_fd(), head) {
-            Ok(count) => {
-                stdin.queue.drain(..count);
-                taken.bytes += count;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(_) => {
-                taken.bytes += stdin.queue.len();
-                stdin.queue.clear();
-                taken.gone = true;
-            }
-        }
+    /// Sends the changes when they were asked for and nobody makes any more.
+    fn finish(&mut self) {
+        let quiet = self.init_ended && self.processes.is_empty();
+        let (ready, base) = match &self.phase {
+            Phase::Ending { ready, base } if quiet => (ready, base),
+            _ => return,
+        };
+        let sent = changes::send(base, &self.machine.disk_errors, &ready.placeholders, &mut self.channel);
+        self.phase = match sent {
+            Ok(()) => Phase::Over,
+            Err(error) if setup::disk_full() => self.give_up(FaultCode::DiskFull, &error),
+            Err(error) => self.give_up(FaultCode::Changes, &error),
+        };
     }
-    taken
-}
-
-/// Reads straight into a frame. Some(0) at the end of output, None when there is nothing now.
-fn send_output(channel: &mut Channel, stream: u8, id: u16, output: &mut Output, limit: usize) -> Option<usize> {
-    let out = channel.out();
-    let start = out.len();
-    out.extend_from_slice(&wire::encode_header(stream, id, 0));
-    let result = sys::read_onto(output.fd.as_raw_fd(), out, limit);
-    match result {
-        Ok(count) if count > 0 => {
-            out[start..start + HEADER_BYTES].copy_from_slice(&wire::encode_header(stream, id, count));
-        }
-        _ => out.truncate(start),
-    }
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        // The last process that had the terminal open is gone: EIO is a terminal's end of file.
-        Err(_) => Some(0),
-        Ok(count) => Some(count),
-    }
-}
-
-/// Marks a process as ended and says how.
-fn end(process: &mut Process, status: i32, usage: sys::Usage) -> Ending {
-    process.pid = 0;
-    process.ended = Some(Instant::now());
-    process.stdin = None;
-    for output in process.outputs.iter_mut().flatten() {
-        output.owed = process::readable(&output.fd);
-    }
-    let signal = status & 0x7f;
-    let mut flags = 0;
-    if status & 0x80 != 0 && signal != 0 {
-        flags |= flag::CORE_DUMP;
-    }
-    if process.out_of_memory {
-        flags |= flag::OUT_OF_MEMORY;
-    }
-    if setup::disk_full() {
-        flags |= flag::DISK_FULL;
-    }
-    let (exit_code, signal) = if signal == 0 { (status >> 8 & 0xff, -1) } else { (-1, signal) };
-    Ending { exit_code, signal, flags, duration_us: process.started.elapsed().as_micros() as u64, usage }
 }

@@ -1,17 +1,16 @@
 //! Phase 4: what the run wrote, as an OCI layer. The upper directory of the overlay, compared with the image below it.
 
-use crate::boot::{Machine, LAYERS, UPPER};
+use crate::boot::{LAYERS, UPPER};
 use crate::channel::Channel;
-use crate::message::{self, kind, Request, CHANGES_WINDOW};
+use crate::message;
+use crate::sink::Sink;
 use crate::setup;
 use crate::sys::{self, c, Statx, Subject};
 use crate::tar::{self, Entry, Kind};
-use crate::wire::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
-use std::os::raw::c_int;
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 
 const S_IFMT: u16 = 0o170000;
@@ -22,11 +21,8 @@ const S_IFBLK: u16 = 0o060000;
 const S_IFDIR: u16 = 0o040000;
 const S_IFCHR: u16 = 0o020000;
 
-/// Ends every user process, then sends CHANGES_DATA as credit allows and CHANGES_END.
-pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: &mut Channel) -> Result<()> {
-    let base = mount_base(&machine.layers_disk, layers)?;
-    end_processes(machine.namespaces.init);
-
+/// Sends CHANGES_DATA as credit allows, then CHANGES_END. Nobody writes to the disk any more.
+pub fn send(base: &str, disk_errors: &OwnedFd, placeholders: &[String], channel: &mut Channel) -> Result<()> {
     let mut walk = Walk {
         sink: Sink::new(channel),
         placeholders,
@@ -36,12 +32,12 @@ pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: 
         buffer: vec![0; 64 * 1024],
     };
     let upper = sys::open_path(UPPER, sys::O_RDONLY | sys::O_DIRECTORY)?;
-    let lower = sys::open_path(&base, sys::O_RDONLY | sys::O_DIRECTORY)?;
+    let lower = sys::open_path(base, sys::O_RDONLY | sys::O_DIRECTORY)?;
     walk.root(&upper, &lower)?;
     if walk.entries > 0 {
         tar::append_end(walk.sink.room()?);
     }
-    if setup::read_line(&machine.disk_errors)? != "0" {
+    if setup::read_line(disk_errors)? != "0" {
         return Err(Error::new(ErrorKind::InvalidData, "the run damaged its own disk"));
     }
     let entries = walk.entries;
@@ -50,20 +46,8 @@ pub fn send(machine: &Machine, layers: usize, placeholders: &[String], channel: 
     channel.flush_all()
 }
 
-/// The namespaces' pid 1 takes every process in them along, and the last of them the overlay. It ends only after all others
-/// were buried, and those that we started are ours to bury.
-fn end_processes(init: c_int) {
-    unsafe { sys::kill(init, sys::SIGKILL) };
-    loop {
-        match sys::wait_end(-1) {
-            Ok(pid) if pid != init => {}
-            _ => return,
-        }
-    }
-}
-
 /// The image as it was before the run, mounted for comparison.
-fn mount_base(disk: &str, layers: usize) -> Result<String> {
+pub fn mount_base(disk: &str, layers: usize) -> Result<String> {
     setup::mount_layers(disk, layers)?;
     if layers == 1 {
         return Ok(format!("{LAYERS}/1"));
@@ -350,104 +334,4 @@ fn fill(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// Packs the tar into full frames and sends them as the host gives credit.
-struct Sink<'a> {
-    channel: &'a mut Channel,
-    /// The frame being filled, its header included.
-    frame: Vec<u8>,
-    credit: usize,
-    sent: u64,
-}
-
-/// Room every header of an entry fits in; larger ones grow the frame and are cut again.
-const FRAME_BYTES: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
-const BACKLOG_BYTES_MAX: usize = 512 * 1024;
-
-impl<'a> Sink<'a> {
-    fn new(channel: &'a mut Channel) -> Self {
-        let mut frame = Vec::with_capacity(FRAME_BYTES + 65_536);
-        frame.resize(HEADER_BYTES, 0);
-        Sink { channel, frame, credit: CHANGES_WINDOW as usize, sent: 0 }
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.room()?.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Where the next bytes of the tar are appended.
-    fn room(&mut self) -> Result<&mut Vec<u8>> {
-        while self.frame.len() >= FRAME_BYTES {
-            self.send(FRAME_BYTES)?;
-        }
-        Ok(&mut self.frame)
-    }
-
-    /// Sends the first `length` bytes of the frame being filled; the rest begins the next one.
-    fn send(&mut self, length: usize) -> Result<()> {
-        let payload = length - HEADER_BYTES;
-        let cost = message::cost_of(payload) as usize;
-        while self.credit < cost {
-            self.wait_for_credit()?;
-        }
-        self.frame[..HEADER_BYTES].copy_from_slice(&wire::encode_header(kind::CHANGES_DATA, 0, payload));
-        self.channel.out().extend_from_slice(&self.frame[..length]);
-        self.frame.drain(HEADER_BYTES..length);
-        self.credit -= cost;
-        self.sent += payload as u64;
-        if self.channel.backlog() > BACKLOG_BYTES_MAX {
-            self.channel.flush_all()
-        } else {
-            self.channel.flush()
-        }
-    }
-
-    fn wait_for_credit(&mut self) -> Result<()> {
-        self.channel.flush_all()?;
-        let mut wait = [sys::PollFd { fd: self.channel.fd(), events: sys::POLLIN, revents: 0 }];
-        sys::wait_for(&mut wait, -1)?;
-        if wait[0].revents & sys::POLLIN == 0 {
-            return Err(Error::new(ErrorKind::BrokenPipe, "the host went away"));
-        }
-        while self.channel.receive()? {
-            loop {
-                let next = self.channel.next(|header, payload| (header.process, message::decode_request(header.kind, payload)));
-                match next {
-                    Ok(None) => break,
-                    Ok(Some((0, Ok(Request::Credit(bytes))))) => self.credit += bytes as usize,
-                    // For processes that are no more.
-                    Ok(Some((_, Ok(_)))) => {}
-                    Err(_) | Ok(Some((_, Err(_)))) => return Err(Error::new(ErrorKind::InvalidData, "a malformed frame")),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn put_file(&mut self, file: &OwnedFd, size: u64) -> Result<()> {
-        let mut rest = size;
-        while rest > 0 {
-            let frame = self.room()?;
-            let limit = rest.min((FRAME_BYTES - frame.len()) as u64) as usize;
-            match sys::read_onto(file.as_raw_fd(), frame, limit)? {
-                0 => return Err(Error::new(ErrorKind::UnexpectedEof, "a file shrank while it was read")),
-                count => rest -= count as u64,
-            }
-        }
-        tar::pad(self.room()?, size);
-        Ok(())
-    }
-
-    /// Sends what is left; the bytes of the whole tar.
-    fn finish(mut self) -> Result<u64> {
-        while self.frame.len() > FRAME_BYTES {
-            self.send(FRAME_BYTES)?;
-        }
-        if self.frame.len() > HEADER_BYTES {
-            self.send(self.frame.len())?;
-        }
-        Ok(self.sent)
-    }
 }

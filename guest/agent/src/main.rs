@@ -12,6 +12,8 @@ mod network;
 mod oom;
 mod process;
 mod setup;
+mod sink;
+mod streams;
 mod sys;
 mod tar;
 mod wire;

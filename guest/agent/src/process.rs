@@ -1,6 +1,7 @@
 //! Starting a program in the image, and what the agent holds of it while it runs.
 
 use crate::message::{Command, OUTPUT_WINDOW};
+use crate::streams::{Output, Stdin};
 use crate::sys::{self, c};
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -14,20 +15,6 @@ const TIOCSCTTY: c_ulong = 0x540e;
 const TIOCSWINSZ: c_ulong = 0x5414;
 const TIOCSPTLCK: c_ulong = 0x4004_5431;
 const TIOCGPTPEER: c_ulong = 0x5441;
-const FIONREAD: c_ulong = 0x541b;
-
-/// Where the process's output is read.
-pub struct Output {
-    pub fd: OwnedFd,
-    /// Bytes that were in the pipe when the process ended: they are sent however late the reader is.
-    pub owed: usize,
-}
-
-pub struct Stdin {
-    pub fd: OwnedFd,
-    pub queue: VecDeque<u8>,
-    pub closing: bool,
-}
 
 /// One process of the user's, from START until EXITED and OUTPUT_END are both sent.
 pub struct Process {
@@ -208,12 +195,6 @@ pub fn end_input(terminal: &OwnedFd) {
 pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) -> Result<()> {
     let mut size = sys::WinSize { rows, columns, pixels: [0; 2] };
     sys::control(terminal, TIOCSWINSZ, &mut size).map(|_| ())
-}
-
-/// Bytes that can be read right now.
-pub fn readable(fd: &OwnedFd) -> usize {
-    let mut count = 0i32;
-    sys::control(fd, FIONREAD, &mut count).map(|_| count as usize).unwrap_or(0)
 }
 
 /// The child's side, between clone and exec, in our memory while we stand still.

@@ -18,6 +18,8 @@ pub struct Ready {
     pub steps: Vec<(&'static str, u32)>,
     /// Paths in the image we had to create for our own mounts; no change of the run.
     pub placeholders: Vec<String>,
+    /// How many layers the image has.
+    pub layers: usize,
 }
 
 /// Measures the steps of a job.
@@ -54,7 +56,7 @@ pub fn set_up(machine: &Machine, setup: &Setup) -> Result<Ready> {
         network::configure(settings)?;
         steps.done("network");
     }
-    Ok(Ready { boot_id, steps: steps.taken, placeholders })
+    Ok(Ready { boot_id, steps: steps.taken, placeholders, layers: setup.layers.len() })
 }
 
 /// Credits the host's entropy to the pool and reseeds at once: two runs of one template must not share a random byte.

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { fault, isFault } from '../../contract/errors.ts';
+import { assert } from '../../std/assert.ts';
 import type { Command } from '../driver.ts';
 import { CHANGES_WINDOW_BYTES } from './credit.ts';
 import { FieldWriter } from './field.ts';
@@ -48,6 +49,7 @@ export class Channel implements Disposable {
   readonly #processes = new Map<number, ChannelProcess>();
   #counters: ((interfaces: readonly InterfaceCounters[]) => void)[] = [];
   #lastProcess = 0;
+  #changesAsked = false;
   #changes: InboundStream<Buffer> | undefined;
   #changesBytes = 0;
   #diskBytes = 0;
@@ -88,6 +90,7 @@ export class Channel implements Disposable {
   async start(command: Command, signal: AbortSignal): Promise<ChannelProcess> {
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
+    if (this.#changesAsked) throw fault('GUEST_LOST', { reason: 'its processes were ended to save what it wrote' });
     if (this.#lastProcess === PROCESSES_MAX) throw fault('OPERATION_LIMIT', { limit: PROCESSES_MAX });
     const payload = encodeCommand(command);
     const id = ++this.#lastProcess;
@@ -111,12 +114,14 @@ export class Channel implements Disposable {
   }
 
   /**
-   * Ends every process, then yields the tar of what was written. Throws LAYER_BYTES_EXCEEDED when the run's disk is full.
+   * Ends every process and, when their output was read, yields the tar of what was written. Throws LAYER_BYTES_EXCEEDED when the run's disk is full.
    * Once; breaking off early leaves the guest waiting, to be disposed of.
    */
   async *changes(signal: AbortSignal): AsyncGenerator<Buffer> {
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
+    assert(!this.#changesAsked, 'changes are told once');
+    this.#changesAsked = true;
     const changes = new InboundStream<Buffer>(CHANGES_WINDOW_BYTES, (bytes) => {
       this.#send(TO_GUEST.credit, 0, new FieldWriter().u32(bytes).payload());
     });

@@ -59,6 +59,16 @@ test('no change is no bytes', async () => {
   assert.equal((await changes).length, 0);
 });
 
+test('nothing is started once the changes were asked for', async () => {
+  using guest = new ScriptedGuest();
+  const changes = collect(guest.channel.changes(signal), 100);
+  await guest.expect('changes');
+  await assert.rejects(guest.channel.start(COMMAND, signal), LOST);
+  guest.say('changesEnd', 0, fields().u64(0).u64(0).u8(0).payload());
+  await changes;
+  assert.equal(guest.unread, 0);
+});
+
 test('the outcome does not wait for the output to be read, nor the output for the outcome', async () => {
   using guest = new ScriptedGuest();
   const process = await running(guest);

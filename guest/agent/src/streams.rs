@@ -1,0 +1,159 @@
+//! Standard streams of a process: what moves between its pipes and the channel.
+
+use crate::channel::Channel;
+use crate::message::{self, flag, kind, Ending};
+use crate::process::{end_input, Process};
+use crate::setup;
+use crate::sys;
+use crate::wire::{self, HEADER_BYTES};
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::os::raw::{c_int, c_ulong};
+use std::os::unix::io::{AsRawFd, OwnedFd};
+use std::time::Instant;
+
+/// Where the process's output is read.
+pub struct Output {
+    pub fd: OwnedFd,
+    /// Bytes that were in the pipe when the process ended: they are sent however late the reader is.
+    pub owed: usize,
+}
+
+pub struct Stdin {
+    pub fd: OwnedFd,
+    pub queue: VecDeque<u8>,
+    pub closing: bool,
+}
+
+const FIONREAD: c_ulong = 0x541b;
+
+/// Bytes that can be read right now.
+fn readable(fd: &OwnedFd) -> usize {
+    let mut count = 0i32;
+    sys::control(fd, FIONREAD, &mut count).map(|_| count as usize).unwrap_or(0)
+}
+
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The numbers tell how many bytes of stdin were taken: by the process, or thrown away because it will never read them.
+impl Process {
+    pub fn offer(&mut self, bytes: &[u8]) -> usize {
+        match self.stdin.as_mut().filter(|stdin| !stdin.closing) {
+            Some(stdin) => {
+                stdin.queue.extend(bytes);
+                self.feed()
+            }
+            None => bytes.len(),
+        }
+    }
+
+    pub fn close_stdin(&mut self) -> usize {
+        if let Some(stdin) = self.stdin.as_mut() {
+            stdin.closing = true;
+        }
+        self.feed()
+    }
+
+    /// Gives the process what waits for it, as far as its pipe has room.
+    pub fn feed(&mut self) -> usize {
+        let stdin = match self.stdin.as_mut() {
+            Some(stdin) => stdin,
+            None => return 0,
+        };
+        let (taken, gone) = feed_pipe(stdin);
+        if gone || (stdin.closing && stdin.queue.is_empty()) {
+            self.stdin = None;
+            if let Some(terminal) = &self.terminal {
+                end_input(terminal);
+            }
+        }
+        taken
+    }
+
+    /// Sends one chunk of output, as far as credit allows. False when nothing was there.
+    pub fn pump(&mut self, index: usize, channel: &mut Channel) -> bool {
+        let limit = CHUNK_BYTES.min(self.credit as usize);
+        let output = match self.outputs[index].as_mut() {
+            Some(output) if self.credit >= message::COST_MIN => output,
+            _ => return false,
+        };
+        let stream = if index == 0 { kind::STDOUT } else { kind::STDERR };
+        let sent = send_output(channel, (stream, self.id), output, limit);
+        match sent {
+            Some(0) => self.outputs[index] = None,
+            Some(count) => {
+                self.credit -= message::cost_of(count);
+                output.owed = output.owed.saturating_sub(count);
+            }
+            None => {}
+        }
+        sent.map_or(false, |count| count > 0)
+    }
+
+    /// Marks the process as ended and says how.
+    pub fn end(&mut self, status: c_int, usage: sys::Usage) -> Ending {
+        self.pid = 0;
+        self.ended = Some(Instant::now());
+        self.stdin = None;
+        for output in self.outputs.iter_mut().flatten() {
+            output.owed = readable(&output.fd);
+        }
+        let signal = status & 0x7f;
+        let mut flags = 0;
+        for (flag, applies) in [
+            (flag::CORE_DUMP, signal != 0 && status & 0x80 != 0),
+            (flag::OUT_OF_MEMORY, self.out_of_memory),
+            (flag::DISK_FULL, setup::disk_full()),
+        ] {
+            flags |= if applies { flag } else { 0 };
+        }
+        let (exit_code, signal) = if signal == 0 { (status >> 8 & 0xff, -1) } else { (-1, signal) };
+        Ending { exit_code, signal, flags, duration_us: self.started.elapsed().as_micros() as u64, usage }
+    }
+
+    /// It ended, and all its output was sent.
+    pub fn finished(&self) -> bool {
+        self.ended.is_some() && self.outputs.iter().all(Option::is_none)
+    }
+}
+
+/// Bytes the pipe took, or that nobody will; and whether its other end is closed.
+fn feed_pipe(stdin: &mut Stdin) -> (usize, bool) {
+    let mut taken = 0;
+    while !stdin.queue.is_empty() {
+        let (head, _) = stdin.queue.as_slices();
+        match sys::write_fd(stdin.fd.as_raw_fd(), head) {
+            Ok(count) => {
+                stdin.queue.drain(..count);
+                taken += count;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(_) => {
+                taken += stdin.queue.len();
+                stdin.queue.clear();
+                return (taken, true);
+            }
+        }
+    }
+    (taken, false)
+}
+
+/// Reads straight into a frame. Some(0) at the end of output, None when there is nothing now.
+fn send_output(channel: &mut Channel, (kind, id): (u8, u16), output: &mut Output, limit: usize) -> Option<usize> {
+    let out = channel.out();
+    let start = out.len();
+    out.extend_from_slice(&wire::encode_header(kind, id, 0));
+    let result = sys::read_onto(output.fd.as_raw_fd(), out, limit);
+    match result {
+        Ok(count) if count > 0 => {
+            out[start..start + HEADER_BYTES].copy_from_slice(&wire::encode_header(kind, id, count));
+        }
+        _ => out.truncate(start),
+    }
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        // The last process that had the terminal open is gone: EIO is a terminal's end of file.
+        Err(_) => Some(0),
+        Ok(count) => Some(count),
+    }
+}

@@ -1,0 +1,171 @@
+//! Descriptors, files and their metadata.
+
+use super::*;
+
+extern "C" {
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn openat(dir: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
+    fn read(fd: c_int, buffer: *mut c_void, length: usize) -> isize;
+    fn write(fd: c_int, buffer: *const c_void, length: usize) -> isize;
+    fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+    fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+    fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: u32, out: *mut Statx) -> c_int;
+    fn statfs(path: *const c_char, out: *mut StatFs) -> c_int;
+    fn getdents64(fd: c_int, buffer: *mut c_void, length: usize) -> isize;
+    fn readlinkat(dir: c_int, path: *const c_char, buffer: *mut c_char, length: usize) -> isize;
+    fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, length: usize) -> isize;
+    fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, length: usize) -> isize;
+    fn flistxattr(fd: c_int, list: *mut c_char, length: usize) -> isize;
+    fn llistxattr(path: *const c_char, list: *mut c_char, length: usize) -> isize;
+    fn sync();
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+    pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+}
+
+pub fn open_at(dir: RawFd, path: &CStr, flags: c_int) -> Result<OwnedFd> {
+    own(unsafe { openat(dir, path.as_ptr(), flags | O_CLOEXEC) })
+}
+
+pub fn open_path(path: &str, flags: c_int) -> Result<OwnedFd> {
+    let path = c(path.as_bytes())?;
+    own(unsafe { open(path.as_ptr(), flags | O_CLOEXEC) })
+}
+
+pub fn read_fd(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
+    check_size(unsafe { read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// Appends at most `limit` bytes to `out` without clearing the room for them first.
+pub fn read_onto(fd: RawFd, out: &mut Vec<u8>, limit: usize) -> Result<usize> {
+    out.reserve(limit);
+    let end = out.len();
+    // SAFETY: the room is reserved, and only what the kernel wrote becomes part of the vector.
+    unsafe {
+        let count = check_size(read(fd, out.as_mut_ptr().add(end).cast(), limit))?;
+        out.set_len(end + count);
+        Ok(count)
+    }
+}
+
+pub fn write_fd(fd: RawFd, bytes: &[u8]) -> Result<usize> {
+    check_size(unsafe { write(fd, bytes.as_ptr().cast(), bytes.len()) })
+}
+
+/// Waits for any of the descriptors, at most `timeout_ms` (−1: for ever).
+pub fn wait_for(fds: &mut [PollFd], timeout_ms: c_int) -> Result<()> {
+    check(unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout_ms) }).map(|_| ())
+}
+
+/// A pipe: read end, write end. Neither survives an exec.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    check(unsafe { pipe2(fds.as_mut_ptr(), O_CLOEXEC) })?;
+    // SAFETY: pipe2 succeeded, so both are fresh descriptors.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+pub fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
+    extern "C" {
+        fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+    }
+    const F_SETFL: c_int = 4;
+    check(unsafe { fcntl(fd.as_raw_fd(), F_SETFL, O_NONBLOCK) }).map(|_| ())
+}
+
+pub fn stat_at(dir: RawFd, name: &CStr) -> Result<Statx> {
+    const BASIC: u32 = 0x7ff;
+    let mut out = Statx::default();
+    check(unsafe { statx(dir, name.as_ptr(), AT_SYMLINK_NOFOLLOW, BASIC, &mut out) })?;
+    Ok(out)
+}
+
+pub fn stat_fs(path: &str) -> Result<StatFs> {
+    let (path, mut out) = (c(path.as_bytes())?, StatFs::default());
+    check(unsafe { statfs(path.as_ptr(), &mut out) })?;
+    Ok(out)
+}
+
+pub fn read_entries(dir: RawFd, buffer: &mut [u8]) -> Result<usize> {
+    check_size(unsafe { getdents64(dir, buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+pub fn read_link(dir: RawFd, name: &CStr) -> Result<Vec<u8>> {
+    let mut target = vec![0u8; 4096];
+    let length = check_size(unsafe { readlinkat(dir, name.as_ptr(), target.as_mut_ptr().cast(), target.len()) })?;
+    target.truncate(length);
+    Ok(target)
+}
+
+/// Whose extended attributes are asked for: an open file's, or those of the thing at a path itself.
+pub enum Subject {
+    Open(RawFd),
+    At(CString),
+}
+
+/// Value of an extended attribute; None when there is none of that name.
+pub fn get_xattr(subject: &Subject, name: &CStr) -> Result<Option<Vec<u8>>> {
+    let mut value = vec![0u8; 65_536];
+    let (room, length) = (value.as_mut_ptr().cast(), value.len());
+    let result = match subject {
+        Subject::Open(fd) => unsafe { fgetxattr(*fd, name.as_ptr(), room, length) },
+        Subject::At(path) => unsafe { lgetxattr(path.as_ptr(), name.as_ptr(), room, length) },
+    };
+    match check_size(result) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(ENODATA) | Some(ENOTSUP)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names of the extended attributes, each ended by NUL, in the caller's buffer.
+pub fn list_xattrs(subject: &Subject, names: &mut [u8]) -> Result<usize> {
+    let (room, length) = (names.as_mut_ptr().cast(), names.len());
+    let result = match subject {
+        Subject::Open(fd) => unsafe { flistxattr(*fd, room, length) },
+        Subject::At(path) => unsafe { llistxattr(path.as_ptr(), room, length) },
+    };
+    match check_size(result) {
+        Err(error) if error.raw_os_error() == Some(ENOTSUP) => Ok(0),
+        other => other,
+    }
+}
+
+pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<()> {
+    extern "C" {
+        fn lchown(path: *const c_char, uid: u32, gid: u32) -> c_int;
+    }
+    check(unsafe { lchown(path.as_ptr(), uid, gid) }).map(|_| ())
+}
+
+/// Sets the modification time and leaves the access time alone.
+pub fn set_mtime(path: &CStr, sec: i64, nsec: i64) -> Result<()> {
+    extern "C" {
+        fn utimensat(dir: c_int, path: *const c_char, times: *const TimeSpec, flags: c_int) -> c_int;
+    }
+    const UTIME_OMIT: i64 = (1 << 30) - 2;
+    let times = [TimeSpec { sec: 0, nsec: UTIME_OMIT }, TimeSpec { sec, nsec }];
+    check(unsafe { utimensat(AT_FDCWD, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) }).map(|_| ())
+}
+
+/// Any socket will do: it only carries the ioctls that configure interfaces.
+pub fn control_socket(domain: c_int) -> Result<OwnedFd> {
+    const SOCK_DGRAM_CLOEXEC: c_int = 2 | O_CLOEXEC;
+    own(unsafe { socket(domain, SOCK_DGRAM_CLOEXEC, 0) })
+}
+
+/// An ioctl whose argument points to a value.
+pub fn control<T>(fd: &OwnedFd, request: c_ulong, value: &mut T) -> Result<c_int> {
+    check(unsafe { ioctl(fd.as_raw_fd(), request, value as *mut T) })
+}
+
+/// An ioctl whose argument is a number.
+pub fn control_number(fd: &OwnedFd, request: c_ulong, value: c_ulong) -> Result<c_int> {
+    check(unsafe { ioctl(fd.as_raw_fd(), request, value) })
+}
+
+pub fn sync_disks() {
+    unsafe { sync() };
+}

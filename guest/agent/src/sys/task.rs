@@ -1,0 +1,125 @@
+//! Processes, signals, limits, and the machine as a whole.
+
+use super::*;
+
+extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
+    fn sethostname(name: *const c_char, length: usize) -> c_int;
+    fn clock_settime(clock: c_int, time: *const TimeSpec) -> c_int;
+    fn signalfd(fd: c_int, mask: *const u64, flags: c_int) -> c_int;
+    fn sigprocmask(how: c_int, set: *const u64, old: *mut u64) -> c_int;
+    fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut Usage) -> c_int;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn clone(entry: extern "C" fn(*mut c_void) -> c_int, stack: *mut c_void, flags: c_int, argument: *mut c_void, ...) -> c_int;
+    fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
+    fn reboot(command: c_int) -> c_int;
+    fn signal(number: c_int, handler: usize) -> usize;
+    fn umask(mask: u32) -> u32;
+    pub fn kill(pid: c_int, signal: c_int) -> c_int;
+    pub fn getpid() -> c_int;
+    pub fn setsid() -> c_int;
+    pub fn dup2(from: c_int, to: c_int) -> c_int;
+    pub fn chdir(path: *const c_char) -> c_int;
+    pub fn setgroups(count: usize, groups: *const u32) -> c_int;
+    pub fn setgid(gid: u32) -> c_int;
+    pub fn setuid(uid: u32) -> c_int;
+    pub fn fchown(fd: c_int, uid: u32, gid: u32) -> c_int;
+    pub fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    pub fn _exit(code: c_int) -> !;
+}
+
+/// Copies this process into new namespaces: 0 in the child, its pid in the parent.
+pub fn fork_into(namespaces: c_int) -> Result<c_int> {
+    check(unsafe { syscall(number::CLONE as c_long, (namespaces | SIGCHLD) as c_ulong, 0, 0, 0, 0) } as c_int)
+}
+
+/// Runs `entry` in a child that borrows our memory while we stand still, until it execs or exits.
+///
+/// # Safety
+/// `entry` must end in `execve` or `_exit` and leave our memory in a state we can go on with.
+pub unsafe fn spawn(entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> Result<c_int> {
+    const STACK_BYTES: usize = 64 * 1024;
+    let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / 16);
+    let top = stack.as_mut_ptr().add(STACK_BYTES / 16);
+    check(clone(entry, top.cast(), CLONE_VM | CLONE_VFORK | SIGCHLD, argument))
+}
+
+pub fn open_pidfd(pid: c_int) -> Result<OwnedFd> {
+    own(unsafe { syscall(PIDFD_OPEN, pid, 0) } as c_int)
+}
+
+pub fn set_host_name(name: &[u8]) -> Result<()> {
+    check(unsafe { sethostname(name.as_ptr().cast(), name.len()) }).map(|_| ())
+}
+
+pub fn set_clock(unix_ns: u64) -> Result<()> {
+    let time = TimeSpec { sec: (unix_ns / 1_000_000_000) as i64, nsec: (unix_ns % 1_000_000_000) as i64 };
+    check(unsafe { clock_settime(0, &time) }).map(|_| ())
+}
+
+const SIG_BLOCK: c_int = 0;
+
+const SIG_SETMASK: c_int = 2;
+
+/// A descriptor that becomes readable when a child changed state; the signal itself is blocked.
+pub fn child_signals() -> Result<OwnedFd> {
+    let mask = [1u64 << (SIGCHLD - 1), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    check(unsafe { sigprocmask(SIG_BLOCK, mask.as_ptr(), std::ptr::null_mut()) })?;
+    own(unsafe { signalfd(-1, mask.as_ptr(), O_NONBLOCK | O_CLOEXEC) })
+}
+
+/// Gives a child the signal state every program expects: nothing blocked, nothing ignored (Rust's runtime ignores SIGPIPE;
+/// handlers do not survive the exec).
+pub fn reset_signals() {
+    const SIGPIPE: c_int = 13;
+    let none = [0u64; 16];
+    unsafe {
+        signal(SIGPIPE, 0);
+        sigprocmask(SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Children that end are forgotten by the kernel at once.
+pub fn ignore_children() {
+    const SIG_IGN: usize = 1;
+    unsafe { signal(SIGCHLD, SIG_IGN) };
+}
+
+/// Sleeps until a signal is handled.
+pub fn pause_here() {
+    extern "C" {
+        fn pause() -> c_int;
+    }
+    unsafe { pause() };
+}
+
+/// The next child that ended: pid, wait status, what it used. None when there is none now.
+pub fn reap() -> Option<(c_int, c_int, Usage)> {
+    let (mut status, mut usage) = (0, Usage::default());
+    let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
+    if pid > 0 {
+        Some((pid, status, usage))
+    } else {
+        None
+    }
+}
+
+/// Waits until this child (−1: any) ended; its pid.
+pub fn wait_end(pid: c_int) -> Result<c_int> {
+    let mut status = 0;
+    check(unsafe { waitpid(pid, &mut status, 0) })
+}
+
+pub fn set_limit(resource: c_int, soft: u64, hard: u64) -> Result<()> {
+    check(unsafe { setrlimit(resource, &[soft, hard]) }).map(|_| ())
+}
+
+pub fn set_umask(mask: u32) {
+    unsafe { umask(mask) };
+}
+
+/// Turns the machine off. Returns only when the kernel will not.
+pub fn power_off() {
+    const RB_POWER_OFF: c_int = 0x4321_fedc;
+    unsafe { reboot(RB_POWER_OFF) };
+}
