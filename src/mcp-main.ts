@@ -70,7 +70,10 @@ function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
  * reach over HTTP would offer its own disk to them, so there only named ones.
  */
 function localFiles({ cwd, env }: McpHost, { fsRoot, mode }: Settings): Pick<McpOptions, 'localFiles'> {
-  if (mode === 'http' && fsRoot.length === 0) return {};
+  // Some clients start their servers in "/": that names no folder where anybody works.
+  if (fsRoot.length === 0 && (mode === 'http' || cwd === '/')) return {};
+  // Confinement is built on /proc/self/fd.
+  if (process.platform !== 'linux') return {};
   const roots = fsRoot.length > 0 ? fsRoot.map((root) => resolve(cwd, root)) : [cwd];
   const load = async (): Promise<LocalFiles> => {
     const { LocalFolders } = await import('./transfer/local-folders.ts');
