@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import type { NetworkPolicy } from '../../src/sandbox/driver.ts';
 import { parseAddress, type Address } from '../../src/sandbox/microvm/network/address.ts';
 import { HOST_NAME, openNetwork, type Network, type NetworkOptions } from '../../src/sandbox/microvm/network/index.ts';
@@ -163,7 +164,8 @@ test('passt has no privileges, and a killed one is replaced', { skip }, async ()
   process.kill(pid, 'SIGKILL');
   while (bench.log.length === 0) await new Promise(setImmediate);
   for (let port = 45_000; ; port += 1) {
-    // Refused until the next one may be started.
+    // Refused until the next one may be started; asked seldom, because a flood of refusals is met with silence.
+    await setTimeout(20);
     const again = await bench.guest.connect(GATEWAY, server.port, port).catch(() => undefined);
     if (again === undefined) continue;
     assert.equal((await again.read()).toString(), 'hello');

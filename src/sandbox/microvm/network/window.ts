@@ -1,10 +1,11 @@
 import { PROTOCOL, TCP_BYTES, TCP_FLAG, type Packet } from './packet.ts';
 
 /**
- * Bytes that all senders together may have under way to the guest. A socket pair holds some 146,000 by default, and
- * what passt finds no room for there it loses; it notices after two seconds. So nothing may get lost.
+ * Bytes that all senders together may have under way to the guest. What passt finds no room for in its socket it loses,
+ * and it notices only after two seconds: so nothing may get lost. A socket pair holds 212,992 bytes by default, in which
+ * the kernel counts up to twice the payload.
  */
-const UNDER_WAY_BYTES_MAX = 128 * 1024;
+const UNDER_WAY_BYTES_MAX = 64 * 1024;
 /** With less than two segments under way the guest waits before it acknowledges. */
 const WINDOW_BYTES_MIN = 6 * 1024;
 /** Connections that were quiet for this long do not take a share. */
