@@ -49,6 +49,14 @@ test('the reason of a shutdown is kept', async () => {
   assert.equal(qmp.shutdownReason, 'guest-reset');
 });
 
+test('a write the host did not take is told, a read is not', async () => {
+  const { qmp, qemu } = monitor();
+  const event = (operation: string, nospace: boolean, reason: string): string =>
+    `${JSON.stringify({ event: 'BLOCK_IO_ERROR', data: { operation, nospace, reason, action: 'stop' } })}\n`;
+  qemu.write(GREETING + event('read', false, 'Input/output error') + event('write', true, 'No space left on device'));
+  assert.deepEqual(await qmp.writeFailed, { noSpace: true, reason: 'No space left on device' });
+});
+
 test('commands reject when QEMU goes away, or says what is no answer', async () => {
   for (const last of [undefined, 'not JSON\n', `"${'x'.repeat(2 * 1024 ** 2)}`]) {
     const { qmp, qemu } = monitor();

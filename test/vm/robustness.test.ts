@@ -87,8 +87,11 @@ test('what a run writes is capped: by the guest for the honest, by the host for 
     assert.equal((await runScript(honest, 'echo alive')).stdout, 'alive\n');
   }
   await using hostile = await bench.driver.boot(bootSpec(bench.layers, { diskBytes }), soon());
-  const { stderr } = await runScript(hostile, 'dd if=/dev/zero of=/dev/vdb bs=1M count=200 oflag=direct');
-  assert.match(stderr, /Input\/output error/u);
+  const script = 'dd if=/dev/zero of=/dev/vdb bs=1M count=200 oflag=direct; echo unharmed';
+  const exceeded = (error: unknown): boolean => isFault(error, 'LAYER_BYTES_EXCEEDED');
+  await assert.rejects(runScript(hostile, script), exceeded);
+  assert.ok(exceeded(await hostile.lost));
+  await assert.rejects(runScript(hostile, 'true'), exceeded);
   const [pid] = await qemuPids(folder.stateDir);
   const sizes = await Promise.all(
     (await readdir(`/proc/${pid}/fd`)).map(async (fd) => nameless(`/proc/${pid}/fd/${fd}`)),

@@ -91,9 +91,11 @@ function blockdev(name: string, block: Block): Argument[] {
 }
 
 function diskArguments(): Argument[] {
-  // The guest is told of a failed write; stopping the machine instead would leave it to its timeout.
-  const policy = 'rerror=report,werror=report';
-  return ['layers', 'disk'].map((name) => ['-device', `virtio-blk-device,drive=${name},serial=${name},${policy}`]);
+  return [
+    ['-device', 'virtio-blk-device,drive=layers,serial=layers'],
+    // A write that failed must never go unnoticed, and a guest may well not notice: the machine stops, and `Qmp` tells why.
+    ['-device', 'virtio-blk-device,drive=disk,serial=disk,werror=stop'],
+  ];
 }
 
 /** The part of the arguments that must be the same at boot and at restore. */

@@ -4,6 +4,13 @@ import { fault } from '../../contract/errors.ts';
 /** QEMU answers in lines; one longer than this is none of ours. */
 const LINE_BYTES_MAX = 1024 * 1024;
 
+export interface WriteFailure {
+  /** The host's disk is full. */
+  readonly noSpace: boolean;
+  /** In the words of the host's C library. */
+  readonly reason: string;
+}
+
 interface Answer {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
@@ -18,6 +25,9 @@ export class Qmp {
   readonly closed: Promise<void>;
   /** Why the guest stopped, in QEMU's word (`guest-shutdown`, `guest-reset`, `host-error`), once it has said so. */
   shutdownReason: string | undefined;
+  /** Resolves when the host did not take what the guest wrote; the machine has stopped then. */
+  readonly writeFailed: Promise<WriteFailure>;
+  readonly #writeFailed = Promise.withResolvers<WriteFailure>();
   readonly #stream: Duplex;
   #answers: Answer[] = [];
   #rest = '';
@@ -26,6 +36,7 @@ export class Qmp {
     this.#stream = stream;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.closed = promise;
+    this.writeFailed = this.#writeFailed.promise;
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => this.#receive(text));
     stream.on('error', () => {});
@@ -62,9 +73,15 @@ export class Qmp {
       this.#stream.destroy();
       return;
     }
-    if (message['event'] === 'SHUTDOWN') this.shutdownReason = shutdownReason(message['data']);
+    if (typeof message['event'] === 'string') this.#tell(message['event'], fieldsOf(message['data']));
     else if ('return' in message) this.#answers.shift()?.resolve(message['return']);
     else if ('error' in message) this.#answers.shift()?.reject(refusal(message['error']));
+  }
+
+  #tell(event: string, data: Fields): void {
+    if (event === 'SHUTDOWN') this.shutdownReason = String(data['reason']);
+    if (event !== 'BLOCK_IO_ERROR' || data['operation'] !== 'write') return;
+    this.#writeFailed.resolve({ noSpace: data['nospace'] === true, reason: String(data['reason']) });
   }
 
   #end(): void {
@@ -72,14 +89,14 @@ export class Qmp {
   }
 }
 
-function shutdownReason(data: unknown): string {
-  const { reason } = (typeof data === 'object' && data !== null ? data : {}) as { reason?: unknown };
-  return String(reason);
+type Fields = Readonly<Record<string, unknown>>;
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {};
 }
 
 function refusal(error: unknown): Error {
-  const { desc } = (typeof error === 'object' && error !== null ? error : {}) as { desc?: unknown };
-  return fault('GUEST_LOST', { reason: `QEMU refuses: ${String(desc)}` });
+  return fault('GUEST_LOST', { reason: `QEMU refuses: ${String(fieldsOf(error)['desc'])}` });
 }
 
 function gone(): Error {

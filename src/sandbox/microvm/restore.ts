@@ -84,7 +84,7 @@ export async function restore(
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },
   };
-  return new MicrovmInstance(facts, { vmm, channel, network, resources });
+  return new MicrovmInstance(facts, { vmm, channel, network, diskBytes: spec.diskBytes, resources });
 }
 
 async function whenReady(

@@ -14,7 +14,7 @@ export interface VmmSpec {
   readonly jail: Jail;
   readonly identity: Identity | undefined;
   readonly memoryMib: number;
-  /** The largest file QEMU may write: a guest that would go beyond sees failed writes. */
+  /** The largest file QEMU may write: a guest that would go beyond is stopped (`Qmp.writeFailed`). */
   readonly fileBytesMax: number;
   readonly device?: HostDevice;
   readonly cgroup?: Cgroup;
