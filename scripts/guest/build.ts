@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -67,10 +67,19 @@ function upToDate(inputs: string): boolean {
   return found.inputs === inputs && Object.keys(found.files ?? {}).every((file) => existsSync(join(DIST, file)));
 }
 
-/** Debian's meta package depends on the package of the newest kernel. */
+/** Debian's meta package depends on the package of the newest kernel. Lists that were never fetched are fetched, by root. */
 function concretePackage(name: string): string {
-  const depends = run('apt-cache', ['depends', '--important', name], ROOT);
-  const [, concrete] = /Depends: (linux-image-\d\S*)/u.exec(depends) ?? [];
+  const ask = (): SpawnSyncReturns<string> =>
+    spawnSync('apt-cache', ['depends', '--important', name], { encoding: 'utf8' });
+  let { status, stdout, error } = ask();
+  if (error !== undefined) throw new Error('this system has no apt: give a kernel with --kernel FILE --modules DIR');
+  if (status !== 0 && process.getuid?.() === 0) {
+    console.log('guest: fetching the lists of packages');
+    run('apt-get', ['-qq', 'update'], ROOT);
+    ({ status, stdout } = ask());
+  }
+  if (status !== 0) throw new Error(`there is no package ${name}; run "apt-get update" or name another with --package`);
+  const [, concrete] = /Depends: (linux-image-\d\S*)/u.exec(stdout) ?? [];
   return concrete ?? name;
 }
 
@@ -120,16 +129,22 @@ function initramfs(agent: Buffer, source: Source): Buffer {
   return cpio(entries);
 }
 
+/** Never seen half-written, not even by a guest that boots at this moment. */
+function replaceFile(name: string, content: string | Buffer): void {
+  const partial = join(DIST, `${name}.partial`);
+  writeFileSync(partial, content);
+  renameSync(partial, join(DIST, name));
+}
+
 /** The manifest is written last: a build that was interrupted leaves none, or an old one that does not match. */
 function writeDist(inputs: string, files: Readonly<Record<string, Buffer>>, kernel: string): void {
   mkdirSync(DIST, { recursive: true });
-  rmSync(join(DIST, 'manifest.json'), { force: true });
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(DIST, name), content);
+  for (const [name, content] of Object.entries(files)) replaceFile(name, content);
   const described = Object.fromEntries(
     Object.entries(files).map(([name, content]) => [name, { sha256: sha256(content), bytes: content.length }]),
   );
   const manifest = { format: 1, kernel, cmdline: CMDLINE, inputs, files: described };
-  writeFileSync(join(DIST, 'manifest.json'), `${JSON.stringify(manifest, undefined, 2)}\n`);
+  replaceFile('manifest.json', `${JSON.stringify(manifest, undefined, 2)}\n`);
 }
 
 function main(): void {

@@ -93,7 +93,9 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
 
 fn mount_own() -> Result<()> {
     let quiet = sys::MS_NOSUID | sys::MS_NOEXEC | sys::MS_NODEV;
-    for (kind, target, flags) in [("proc", "/proc", quiet), ("sysfs", "/sys", quiet), ("devtmpfs", "/dev", sys::MS_NOSUID)] {
+    for (kind, target, flags) in
+        [("proc", "/proc", quiet), ("sysfs", "/sys", quiet), ("devtmpfs", "/dev", sys::MS_NOSUID)]
+    {
         fs::create_dir_all(target)?;
         sys::mount_fs(kind, target, kind, flags, "")?;
     }
@@ -102,7 +104,8 @@ fn mount_own() -> Result<()> {
 
 /// Loads what the initramfs carries, in the order of the names, and gives its memory back.
 fn load_modules() -> Result<()> {
-    let mut files: Vec<_> = fs::read_dir("/modules")?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let mut files: Vec<_> =
+        fs::read_dir("/modules")?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     files.sort();
     for path in files {
         let file = sys::open_path(&path.to_string_lossy(), sys::O_RDONLY)?;
@@ -177,9 +180,7 @@ fn open_port() -> Result<OwnedFd> {
             (found.trim_end() == "contree").then(|| entry.file_name().to_string_lossy().into_owned())
         })
     })?;
-    eventually("device of the channel", || {
-        sys::open_path(&format!("/dev/{name}"), sys::O_RDWR | sys::O_NONBLOCK).ok()
-    })
+    eventually("device of the channel", || sys::open_path(&format!("/dev/{name}"), sys::O_RDWR | sys::O_NONBLOCK).ok())
 }
 
 fn make_layer_folders() -> Result<()> {

@@ -3,8 +3,8 @@
 use crate::boot::{LAYERS, UPPER};
 use crate::channel::Channel;
 use crate::message;
-use crate::sink::Sink;
 use crate::setup;
+use crate::sink::Sink;
 use crate::sys::{self, c, Statx, Subject};
 use crate::tar::{self, Entry, Kind};
 use std::collections::HashMap;
@@ -107,7 +107,7 @@ fn xattrs_of(subject: &Subject, names: &mut [u8]) -> Result<Xattrs> {
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         if !name.starts_with(b"trusted.overlay.") {
-            found.push((name.to_vec(), sys::get_xattr(subject, &*c(name)?)?.unwrap_or_default()));
+            found.push((name.to_vec(), sys::get_xattr(subject, &c(name)?)?.unwrap_or_default()));
         }
     }
     found.sort();
@@ -128,7 +128,7 @@ struct Walk<'a, 'b> {
 
 impl Walk<'_, '_> {
     fn root(&mut self, upper: &OwnedFd, lower: &OwnedFd) -> Result<()> {
-        let (node, below) = (Node::at(upper.as_raw_fd(), &*c(b".")?)?, Node::at(lower.as_raw_fd(), &*c(b".")?)?);
+        let (node, below) = (Node::at(upper.as_raw_fd(), &c(b".")?)?, Node::at(lower.as_raw_fd(), &c(b".")?)?);
         self.folder(&node, upper, Some(&below), b"./")?;
         self.children(upper, Some(lower), b"")?;
         self.pending.pop();
@@ -179,8 +179,9 @@ impl Walk<'_, '_> {
         let upper = node.open(sys::O_RDONLY | sys::O_DIRECTORY)?;
         let path = &[path, b"/"].concat();
         let mut below = below.filter(|below| below.is(S_IFDIR));
-        let opaque = &*c(b"trusted.overlay.opaque")?;
-        let hides = below.is_some() && sys::get_xattr(&Subject::Open(upper.as_raw_fd()), opaque)?.as_deref() == Some(b"y");
+        let opaque = &c(b"trusted.overlay.opaque")?;
+        let hides =
+            below.is_some() && sys::get_xattr(&Subject::Open(upper.as_raw_fd()), opaque)?.as_deref() == Some(b"y");
         if hides {
             below = None;
         }
@@ -291,7 +292,18 @@ fn entry<'a>(node: &Node, path: &'a [u8], kind: Kind) -> Entry<'a> {
     let size = if kind == Kind::File { stat.size } else { 0 };
     let device = if node.is(S_IFCHR) || node.is(S_IFBLK) { (stat.rdev_major, stat.rdev_minor) } else { (0, 0) };
     let mtime = (stat.mtime.sec, stat.mtime.nsec);
-    Entry { path, kind, mode: u32::from(stat.mode), uid: stat.uid, gid: stat.gid, size, mtime, link: b"", device, xattrs: &[] }
+    Entry {
+        path,
+        kind,
+        mode: u32::from(stat.mode),
+        uid: stat.uid,
+        gid: stat.gid,
+        size,
+        mtime,
+        link: b"",
+        device,
+        xattrs: &[],
+    }
 }
 
 fn same_owner(a: &Node, b: &Node) -> bool {

@@ -59,7 +59,7 @@ fn setup_is_understood() {
             nameservers: vec![b"10.0.2.3".to_vec(), b"fd00::3".to_vec()],
         }),
     };
-    assert_eq!(decoded("setup"), (0, Request::Setup(setup)));
+    assert_eq!(decoded("setup"), (0, Request::Setup(Box::new(setup))));
     match decoded("setup_offline") {
         (0, Request::Setup(setup)) => assert_eq!((setup.network, setup.hostname), (None, "ü".as_bytes().to_vec())),
         other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! The messages of docs/guest-protocol.md §4: those of the host decoded, ours encoded.
+//! The messages of docs/guest-protocol.md §5: those of the host decoded, ours encoded.
 
 use crate::sys::Usage;
 use crate::wire::{Malformed, Parsed, Reader, Writer};
@@ -101,7 +101,7 @@ pub struct Command {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    Setup(Setup),
+    Setup(Box<Setup>),
     /// Payload of a command, or its last part; `decode_command` reads it.
     Start(Vec<u8>),
     /// An earlier part of it.
@@ -118,7 +118,7 @@ pub enum Request {
 pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
     let mut reader = Reader::new(payload);
     let request = match kind {
-        kind::SETUP => Request::Setup(decode_setup(&mut reader)?),
+        kind::SETUP => Request::Setup(Box::new(decode_setup(&mut reader)?)),
         kind::START => Request::Start(reader.take(payload.len())?.to_vec()),
         kind::START_PART => Request::StartPart(reader.take(payload.len())?.to_vec()),
         kind::STDIN => Request::Stdin(reader.take(payload.len())?.to_vec()),

@@ -134,7 +134,9 @@ fn refuse(command: &Command, outcome: &Outcome) -> Refusal {
         return Refusal { exit_code: 126, message: format!("{name}: {}: {reason}\n", outcome.step) };
     }
     match outcome.errno {
-        sys::ENOENT if name.contains('/') => Refusal { exit_code: 127, message: format!("{name}: No such file or directory\n") },
+        sys::ENOENT if name.contains('/') => {
+            Refusal { exit_code: 127, message: format!("{name}: No such file or directory\n") }
+        }
         sys::ENOENT => Refusal { exit_code: 127, message: format!("{name}: command not found\n") },
         sys::ENOTDIR => Refusal { exit_code: 127, message: format!("{name}: {reason}\n") },
         _ => Refusal { exit_code: 126, message: format!("{name}: {reason}\n") },
@@ -169,7 +171,7 @@ fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
 fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     const TTY_GROUP: u32 = 5;
     let flags = sys::O_RDWR | sys::O_NOCTTY | sys::O_NONBLOCK;
-    let master = sys::open_at(terminals.as_raw_fd(), &*c(b"ptmx")?, flags)?;
+    let master = sys::open_at(terminals.as_raw_fd(), &c(b"ptmx")?, flags)?;
     sys::control(&master, TIOCSPTLCK, &mut 0i32)?;
     let flags = (sys::O_RDWR | sys::O_NOCTTY | sys::O_CLOEXEC) as c_ulong;
     let peer = sys::control_number(&master, TIOCGPTPEER, flags)?;

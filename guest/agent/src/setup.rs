@@ -108,7 +108,10 @@ fn add_partitions(disk: &str, layers: &[Extent]) -> Result<()> {
     const BLKPG: c_ulong = 0x1269;
     const ADD: c_int = 1;
     if layers.is_empty() || layers.len() > LAYERS_MAX {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{} layers; 1 to {LAYERS_MAX} can be mounted", layers.len())));
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{} layers; 1 to {LAYERS_MAX} can be mounted", layers.len()),
+        ));
     }
     let device = sys::open_path(&format!("/dev/{disk}"), sys::O_RDONLY)?;
     for (index, layer) in layers.iter().enumerate() {

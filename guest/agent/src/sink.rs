@@ -69,13 +69,17 @@ impl<'a> Sink<'a> {
         }
         while self.channel.receive()? {
             loop {
-                let next = self.channel.next(|header, payload| (header.process, message::decode_request(header.kind, payload)));
+                let next = self
+                    .channel
+                    .next(|header, payload| (header.process, message::decode_request(header.kind, payload)));
                 match next {
                     Ok(None) => break,
                     Ok(Some((0, Ok(Request::Credit(bytes))))) => self.credit += bytes as usize,
                     // For processes that are no more.
                     Ok(Some((_, Ok(_)))) => {}
-                    Err(_) | Ok(Some((_, Err(_)))) => return Err(Error::new(ErrorKind::InvalidData, "a malformed frame")),
+                    Err(_) | Ok(Some((_, Err(_)))) => {
+                        return Err(Error::new(ErrorKind::InvalidData, "a malformed frame"))
+                    }
                 }
             }
         }

@@ -208,7 +208,10 @@ mod tests {
             xattrs: &[(b"user.n".to_vec(), b"\x00\n=".to_vec())],
             ..PLAIN
         });
-        assert_eq!(records, b"19 size=8589934592\n18 uid=4000000000\n22 mtime=-0.500000000\n27 SCHILY.xattr.user.n=\0\n=\n");
+        assert_eq!(
+            records,
+            b"19 size=8589934592\n18 uid=4000000000\n22 mtime=-0.500000000\n27 SCHILY.xattr.user.n=\0\n=\n"
+        );
     }
 
     #[test]

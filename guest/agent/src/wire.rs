@@ -1,4 +1,4 @@
-//! Frames and the fields inside them (docs/guest-protocol.md §4). Pure: bytes in, bytes out.
+//! Frames and the fields inside them (docs/guest-protocol.md §5). Pure: bytes in, bytes out.
 
 pub const VERSION: u8 = 1;
 pub const HEADER_BYTES: usize = 8;

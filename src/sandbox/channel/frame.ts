@@ -3,7 +3,7 @@ import { limits } from '../../contract/limits.ts';
 import { assert } from '../../std/assert.ts';
 
 /*
- * One frame (docs/guest-protocol.md §4), little-endian:
+ * One frame (docs/guest-protocol.md §5), little-endian:
  *
  *   0        1        2                 4                                   8
  *  ┌────────┬────────┬─────────────────┬───────────────────────────────────┬───────────…

@@ -4,12 +4,19 @@ use super::*;
 
 extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
-    fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int;
+    fn mount(
+        source: *const c_char,
+        target: *const c_char,
+        kind: *const c_char,
+        flags: c_ulong,
+        data: *const c_void,
+    ) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
 }
 
 pub fn mount_fs(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> Result<()> {
-    let (from, to, kind, data) = (c(source.as_bytes())?, c(target.as_bytes())?, c(kind.as_bytes())?, c(data.as_bytes())?);
+    let (from, to, kind, data) =
+        (c(source.as_bytes())?, c(target.as_bytes())?, c(kind.as_bytes())?, c(data.as_bytes())?);
     check(unsafe { mount(from.as_ptr(), to.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) })
         .map(|_| ())
         .map_err(|error| Error::new(error.kind(), format!("mount {source} on {target}: {error}")))
@@ -28,7 +35,8 @@ pub fn attach(tree: &OwnedFd, path: &str) -> Result<()> {
     const TO_SYMLINKS: c_int = 0x10;
     let (from, to) = (c(b"")?, c(path.as_bytes())?);
     let flags = FROM_EMPTY_PATH | TO_SYMLINKS;
-    check(unsafe { syscall(MOVE_MOUNT, tree.as_raw_fd(), from.as_ptr(), AT_FDCWD, to.as_ptr(), flags) } as c_int).map(|_| ())
+    check(unsafe { syscall(MOVE_MOUNT, tree.as_raw_fd(), from.as_ptr(), AT_FDCWD, to.as_ptr(), flags) } as c_int)
+        .map(|_| ())
 }
 
 /// Makes the mount at `path` the root of this mount namespace and of every process whose root was the old one, which is

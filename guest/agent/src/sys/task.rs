@@ -10,7 +10,13 @@ extern "C" {
     fn sigprocmask(how: c_int, set: *const u64, old: *mut u64) -> c_int;
     fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut Usage) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
-    fn clone(entry: extern "C" fn(*mut c_void) -> c_int, stack: *mut c_void, flags: c_int, argument: *mut c_void, ...) -> c_int;
+    fn clone(
+        entry: extern "C" fn(*mut c_void) -> c_int,
+        stack: *mut c_void,
+        flags: c_int,
+        argument: *mut c_void,
+        ...
+    ) -> c_int;
     fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
     fn reboot(command: c_int) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
