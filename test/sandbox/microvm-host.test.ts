@@ -9,6 +9,7 @@ import { Cgroups } from '../../src/sandbox/microvm/cgroup.ts';
 import { loadGuest, verifyGuest } from '../../src/sandbox/microvm/guest.ts';
 import { surveyHost } from '../../src/sandbox/microvm/host.ts';
 import { covers, Identities } from '../../src/sandbox/microvm/identity.ts';
+import { bindsOf } from '../../src/sandbox/microvm/jail.ts';
 import { Tail } from '../../src/sandbox/microvm/tail.ts';
 
 const soon = (): AbortSignal => AbortSignal.timeout(20_000);
@@ -147,6 +148,16 @@ test('Cgroups limits memory, processor time and processes, where the host hands 
   assert.equal(await setting('cpu.max'), '250000 100000');
   assert.equal(await setting('pids.max'), '256');
   assert.equal(await setting('cgroup.procs'), '4321');
+});
+
+test('bindsOf() binds a folder as a whole where many of its files are needed, else the files', () => {
+  const libraries = Array.from({ length: 9 }, (_, index) => `/lib/lib${index}.so`);
+  assert.deepEqual(bindsOf(['/usr/bin/qemu', ...libraries, '/lib64/ld.so', '/usr/bin/qemu', '/usr/share/qemu']), [
+    '/usr/bin/qemu',
+    '/lib',
+    '/lib64/ld.so',
+    '/usr/share/qemu',
+  ]);
 });
 
 test('Tail keeps the end of what may be endless, in printable characters', () => {

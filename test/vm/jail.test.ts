@@ -56,7 +56,7 @@ test('QEMU is in namespaces of its own, another one for each run', async () => {
   if (ROOT) assert.notEqual((await statusOf(first))['Uid'], (await statusOf(second!))['Uid']);
 });
 
-test('QEMU sees nothing of the host but itself, its libraries and its firmware', async () => {
+test('QEMU sees nothing of the host but itself, the shared libraries and its firmware', async () => {
   await using bench = await folder.open();
   await using _instance = await bench.driver.boot(bootSpec(bench.layers), soon());
   const root = `/proc/${await qemu()}/root`;

@@ -56,6 +56,7 @@ interface JailForm {
 
 const DESCRIPTORS_MAX = 512;
 const PROCESSES_MAX = 256;
+const WHOLE_FOLDER_MIN = 8;
 /** Address space that QEMU reserves but does not fill: code buffers, stacks, mapped firmware. */
 const ADDRESS_SPACE_SLACK_MIB = 4_096;
 
@@ -72,7 +73,7 @@ export class Jail {
     this.#host = host;
     this.#owner = owner;
     this.kind = kind;
-    this.#files = [...new Set([...host.qemuFiles, ...extra])];
+    this.#files = bindsOf([...host.qemuFiles, ...extra]);
     this.facts = facts;
   }
 
@@ -180,6 +181,15 @@ export class Jail {
       );
     }
   }
+}
+
+/**
+ * What to bind for these files to be there: a folder of which many are needed as a whole, because every bind costs bubblewrap a
+ * look at all mounts of the host. That is the folder of the system's shared libraries, and nothing in it is a secret.
+ */
+export function bindsOf(files: readonly string[]): string[] {
+  const folders = Map.groupBy(new Set(files), dirname);
+  return [...folders].flatMap(([folder, inside]) => (inside.length >= WHOLE_FOLDER_MIN ? [folder] : inside));
 }
 
 async function factsOf(kind: JailKind, { identity, limited }: JailOptions): Promise<JailFacts> {

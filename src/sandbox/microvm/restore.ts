@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
+import { assert } from '../../std/assert.ts';
 import { fault } from '../../contract/errors.ts';
 import type { LayerFile } from '../../contract/layer.ts';
 import { limits } from '../../contract/limits.ts';
@@ -117,13 +118,21 @@ async function start(
   cgroup: Cgroup | undefined,
 ): Promise<{ readonly vmm: Vmm; readonly extents: readonly LayerExtent[] }> {
   const { machine, template, spec, identity } = run;
-  await using files = new AsyncDisposableStack();
-  // Each QEMU needs a position of its own in this one.
-  const state = files.use(await open(`/proc/self/fd/${template.state.fd}`, 'r'));
-  const overlay = files.use(await namelessFile(host.scratch, 'r+', EMPTY_DISK));
-  const layers = await Promise.all(spec.layers.map(async ({ path }) => files.use(await open(path, 'r'))));
   const { extents, parts } = lineUp(spec.layers);
-  const descriptor = files.use(await namelessFile(host.scratch, 'r', vmdkDescriptor(parts)));
+  await using files = new AsyncDisposableStack();
+  const opened = await Promise.allSettled([
+    // Each QEMU needs a position of its own in this one.
+    open(`/proc/self/fd/${template.state.fd}`, 'r'),
+    namelessFile(host.scratch, 'r+', EMPTY_DISK),
+    namelessFile(host.scratch, 'r', vmdkDescriptor(parts)),
+    ...spec.layers.map(async ({ path }) => open(path, 'r')),
+  ]);
+  for (const result of opened) if (result.status === 'fulfilled') files.use(result.value);
+  const [state, overlay, descriptor, ...layers] = opened.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+  assert(state !== undefined && overlay !== undefined && descriptor !== undefined, 'all of them were opened');
   const vmm = new Vmm({
     jail: host.jail,
     identity,
