@@ -88,7 +88,7 @@ test('changes are told with everything that belongs to them', async () => {
 
 test('what still runs when the changes are asked for is ended, and had its say', async () => {
   await using instance = await boot();
-  const argv = ['sh', '-c', 'echo before; echo kept > /kept; sleep 1000 & sleep 1000'];
+  const argv = ['sh', '-c', 'echo kept > /kept; echo before; sleep 1000 & sleep 1000'];
   const process = await instance.start({ argv, ...SHELL }, soon());
   const { done, value } = await process.output[Symbol.asyncIterator]().next();
   assert.ok(!done);
