@@ -68,7 +68,7 @@ test('a guest that was never told of its link exchanges megabytes with a port th
       if (bytes === block.length) socket.end(Buffer.concat(heard));
     });
   });
-  await using bench = await open({ hostPorts: [server.port] });
+  await using bench = await open({ exceptions: [`localhost:${server.port}`] });
   assert.deepEqual(passtChildren(), [], 'not started before it is needed');
   const connection = await bench.guest.connect(GATEWAY, server.port);
   assert.equal(passtChildren().length, 1);
@@ -115,14 +115,17 @@ function at(text: string): Address {
 test('an opened port has a name, and in mode allowlist the name must be listed', { skip }, async () => {
   await using server = await listen((socket) => socket.end('hello'));
   const allow = [HOST_NAME];
-  await using bench = await open({ hostPorts: [server.port] }, { mode: 'allowlist', allow });
+  await using bench = await open({ exceptions: [`localhost:${server.port}`] }, { mode: 'allowlist', allow });
   await assert.rejects(bench.guest.connect(GATEWAY, server.port, 41_001), /refused/u);
   bench.guest.udp(GATEWAY, 53, query(HOST_NAME));
   const { payload } = await bench.guest.next();
   assert.deepEqual([...payload.subarray(-4)], [10, 118, 37, 1]);
   const connection = await bench.guest.connect(GATEWAY, server.port, 41_002);
   assert.equal((await connection.read()).toString(), 'hello');
-  await using closed = await open({ hostPorts: [server.port] }, { mode: 'allowlist', allow: ['example.org'] });
+  await using closed = await open(
+    { exceptions: [`localhost:${server.port}`] },
+    { mode: 'allowlist', allow: ['example.org'] },
+  );
   await assert.rejects(closed.guest.connect(GATEWAY, server.port), /refused/u);
 });
 
@@ -132,7 +135,7 @@ test('datagrams go out and their answers come back', { skip }, async () => {
   await new Promise<void>((resolve) => echo.bind(0, '127.0.0.1', resolve));
   try {
     const { port } = echo.address();
-    await using bench = await open({ hostPorts: [1], exceptions: [`10.118.37.1:${port}`] });
+    await using bench = await open({ exceptions: ['localhost:1', `10.118.37.1:${port}`] });
     bench.guest.udp(GATEWAY, port, 'there and');
     const { payload } = await bench.guest.next();
     assert.equal(payload.toString(), 'there and back');
@@ -146,14 +149,14 @@ test('a port where nobody listens is refused by the network, not by silence', { 
     await server[Symbol.asyncDispose]();
     return server;
   });
-  await using bench = await open({ hostPorts: [port] });
+  await using bench = await open({ exceptions: [`127.0.0.1:${port}`] });
   await assert.rejects(bench.guest.connect(GATEWAY, port), /refused/u);
   assert.equal(bench.network.use().dropped, 0);
 });
 
 test('passt has no privileges, and a killed one is replaced', { skip }, async () => {
   await using server = await listen((socket) => socket.end('hello'));
-  await using bench = await open({ hostPorts: [server.port] });
+  await using bench = await open({ exceptions: [`localhost:${server.port}`] });
   await (await bench.guest.connect(GATEWAY, server.port)).read();
   const [pid = 0] = passtChildren();
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -178,7 +181,7 @@ test('passt has no privileges, and a killed one is replaced', { skip }, async ()
 test('nothing is left when a network is closed, whatever was going on', { skip }, async () => {
   await using server = await listen((socket) => void socket.write(Buffer.alloc(10_000_000)));
   for (let round = 0; round < 5; round += 1) {
-    const bench = await open({ hostPorts: [server.port] });
+    const bench = await open({ exceptions: [`localhost:${server.port}`] });
     await bench.guest.connect(GATEWAY, server.port);
     await bench[Symbol.asyncDispose]();
     await bench[Symbol.asyncDispose]();

@@ -17,10 +17,10 @@ export type { GuestLink, Resolver };
 export interface NetworkOptions {
   /**
    * Private destinations that the owner of the host permits: `host[:port]`, address or CIDR block. A run's own list
-   * never opens them.
+   * never opens them. `localhost:port` opens a TCP port of the host's loopback; guests reach it at `HOST_NAME`.
    */
   readonly exceptions?: readonly string[];
-  /** TCP ports of the host's loopback that guests reach at `HOST_NAME`. */
+  /** The same for callers that have numbers: `localhost:port` for each. */
   readonly hostPorts?: readonly number[];
   /** Default: the nameservers of the host. */
   readonly resolver?: Resolver;
@@ -91,6 +91,13 @@ class ClosedNetwork implements Network {
 
 type Opened = NetworkOptions & { readonly program: string };
 
+const HOST_PORT = /^(?:localhost|127\.0\.0\.1|\[::1\]):(\d{1,5})$/u;
+
+/** A guest's own loopback is its own: what is excepted on the host's is found on the gateway. */
+function onGateway(exception: string): string {
+  return exception.replace(HOST_PORT, `${IP4.gateway}:$1`);
+}
+
 class PasstNetwork implements Network {
   readonly guest: GuestLink;
   readonly #options: Opened;
@@ -98,17 +105,20 @@ class PasstNetwork implements Network {
   readonly #use = new UseCounter();
   readonly #filter: Filter;
   readonly #closing = new AbortController();
+  /** Some port of the host's loopback is open to the guest. */
+  readonly #hostLoopback: boolean;
   #passt: Passt | undefined;
   #retryAtMs = 0;
 
   constructor(policy: Exclude<NetworkPolicy, { mode: 'none' }>, options: Opened) {
-    const { exceptions = [], hostPorts = [], families = hostFamilies(), resolver = forwardingResolver() } = options;
+    const { hostPorts = [], families = hostFamilies(), resolver = forwardingResolver() } = options;
+    const exceptions = [...(options.exceptions ?? []), ...hostPorts.map((port) => `localhost:${port}`)];
     this.#options = options;
     this.#families = families;
     this.guest = guestLink(families.ip6);
-    const onGateway = hostPorts.map((port) => `${IP4.gateway}:${port}`);
-    const reach = new Reach(policy, { exceptions: [...exceptions, ...onGateway] });
-    const hosts = hostPorts.length > 0 ? [[HOST_NAME, addressOf(IP4.gateway)] as const] : [];
+    this.#hostLoopback = exceptions.some((exception) => HOST_PORT.test(exception));
+    const reach = new Reach(policy, { exceptions: exceptions.map(onGateway) });
+    const hosts = this.#hostLoopback ? [[HOST_NAME, addressOf(IP4.gateway)] as const] : [];
     const refused = (name: string): void => this.#use.refused(`dns ${name}`);
     const dns = new DnsServer({ resolver, reach, hosts: new Map(hosts), refused }, this.#closing.signal);
     this.#filter = new Filter({ link: this.guest, reach, dns, use: this.#use, outside: () => this.#outside() });
@@ -132,8 +142,8 @@ class PasstNetwork implements Network {
     if (this.#passt !== undefined) return this.#passt.stream;
     if (this.#closing.signal.aborted || performance.now() < this.#retryAtMs) return undefined;
     this.#retryAtMs = performance.now() + PASST_RETRY_MS;
-    const { program, passt, hostPorts = [] } = this.#options;
-    const hostLoopback = hostPorts.length > 0;
+    const { program, passt } = this.#options;
+    const hostLoopback = this.#hostLoopback;
     try {
       const started = new Passt({ ...passt, program, families: this.#families, hostLoopback });
       this.#passt = started;
