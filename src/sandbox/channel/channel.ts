@@ -49,6 +49,7 @@ export class Channel implements Disposable {
   readonly #processes = new Map<number, ChannelProcess>();
   #counters: ((interfaces: readonly InterfaceCounters[]) => void)[] = [];
   #lastProcess = 0;
+  #setupAsked = false;
   #changesAsked = false;
   #changes: InboundStream<Buffer> | undefined;
   #changesBytes = 0;
@@ -80,6 +81,8 @@ export class Channel implements Disposable {
 
   /** Makes the guest this run's machine. Once, before anything is started. */
   async setup(setup: GuestSetup, signal: AbortSignal): Promise<GuestReady> {
+    assert(!this.#setupAsked, 'a guest is set up once');
+    this.#setupAsked = true;
     this.#diskBytes = setup.diskBytes;
     const now = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e3)) * 1_000n;
     this.#send(TO_GUEST.setup, 0, encodeSetup(setup, now));
@@ -181,6 +184,7 @@ export class Channel implements Disposable {
         this.#answer('hello', () => this.#hello.resolve({ kernel: message.kernel, agent: message.agent }));
         break;
       case 'ready':
+        if (!this.#setupAsked) throw fault('GUEST_PROTOCOL', { reason: '"ready" before it was set up' });
         this.#answer('ready', () => this.#ready.resolve({ bootId: message.bootId, stepsMs: message.stepsMs }));
         break;
       case 'counters':

@@ -262,6 +262,7 @@ test('what is out of turn ends the channel', async (context) => {
       guest.sayGolden('hello');
       guest.sayGolden('hello');
     },
+    'ready before it was set up': (guest) => guest.sayGolden('ready'),
     'started twice': (guest) => guest.sayGolden('started'),
     'exited twice': (guest) => {
       guest.say('exited', 1, exited(0));
