@@ -84,6 +84,9 @@ function mcpHost(): McpHost {
 
 /** The life of an engine, with the parts that only this process loads. */
 async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }: EngineLife): Promise<void> {
+  // Layers pass through as short-lived buffers: a small young generation frees them soon and costs no time.
+  setFlagsFromString('--max-semi-space-size=4');
+  setFlagsFromString('--semi-space-growth-factor=1');
   const [life, { openLog }, { openEngine }, { engineFiles }] = await Promise.all([
     import('./http/engine-life.ts'),
     import('./http/log.ts'),
