@@ -136,6 +136,8 @@ function acceleratorArguments({ accelerator, cpus }: Machine): Argument[] {
   const threads = cpus > 1 ? 'multi' : 'single';
   return [
     ['-accel', `tcg,thread=${threads},tb-size=${TRANSLATION_CACHE_MIB}`],
-    ['-cpu', 'max'],
+    // Translating these costs a guest more than they give it: copies by `rep movs`, a switch at every access to user
+    // memory, a fifth level of page tables. Saving 200 MB is three times as fast without (docs/decisions/0011-guest.md).
+    ['-cpu', 'max,-erms,-fsrm,-smap,-la57'],
   ];
 }
