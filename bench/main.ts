@@ -3,6 +3,7 @@ import { benchDepth } from './depth.ts';
 import { benchImages } from './images.ts';
 import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
+import { benchSoak } from './soak.ts';
 import { openPlace, type Place } from './support/place.ts';
 import { Report } from './support/report.ts';
 import { benchTransfer } from './transfer.ts';
@@ -16,12 +17,15 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
   transfer: benchTransfer,
 };
 
+/** Minutes long: only when named. */
+const LONG: typeof SECTIONS = { soak: benchSoak };
+
 const { positionals } = parseArgs({ allowPositionals: true });
 const report = new Report();
 await using place = await openPlace();
 console.log(`Accelerator: ${place.accelerator}. Medians; ratios are measured side by side in this run.`);
-for (const [name, section] of Object.entries(SECTIONS)) {
-  if (positionals.length === 0 || positionals.includes(name)) await section(place, report);
+for (const [name, section] of Object.entries({ ...SECTIONS, ...LONG })) {
+  if (positionals.length === 0 ? name in SECTIONS : positionals.includes(name)) await section(place, report);
 }
 const missed = report.missed();
 console.log(`\n${report.rows.length} figures, ${missed.length} budgets missed.`);

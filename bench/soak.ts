@@ -1,0 +1,29 @@
+import { availableParallelism } from 'node:os';
+import { soak } from '../scripts/soak.ts';
+import { sampleOf } from './support/measure.ts';
+import type { Place } from './support/place.ts';
+import type { Report } from './support/report.ts';
+
+const BOOTS = 100;
+
+/** 100 boots of the template and 100 restores beside processes that use up every core: about ten minutes. */
+export async function benchSoak(_place: Place, report: Report): Promise<void> {
+  report.section('Soak');
+  const result = await soak({ boots: BOOTS, restores: BOOTS, load: availableParallelism(), log: () => undefined });
+  const boots = sampleOf(result.bootMs);
+  const restores = sampleOf(result.restoreMs);
+  report.add({
+    what: `${BOOTS} template boots under CPU load: boots that hung for good`,
+    value: result.bootsFailed,
+    unit: '',
+    budget: { atMost: 0 },
+    note: `${result.retries} were noticed and tried again; median ${boots.medianMs.toFixed(0)} ms, longest ${boots.maxMs.toFixed(0)} ms`,
+  });
+  report.add({
+    what: `${BOOTS} restores under CPU load: failed`,
+    value: result.restoresFailed,
+    unit: '',
+    budget: { atMost: 0 },
+    note: `median ${restores.medianMs.toFixed(0)} ms, longest ${restores.maxMs.toFixed(0)} ms`,
+  });
+}
