@@ -1,4 +1,4 @@
-import { access, constants, readFile, stat } from 'node:fs/promises';
+import { access, constants, readFile, rm, stat } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -26,6 +26,7 @@ export interface HostDevice {
 export type Kvm = { readonly device: HostDevice } | { readonly denied: string };
 
 const KVM_PATH = '/dev/kvm';
+const VERDICT_FILE = 'accelerator.json';
 
 /** `asOther`: QEMU runs under an identity of its own, which can be given a group, but not root's rights. */
 export async function findKvm(asOther: boolean, path: string = KVM_PATH): Promise<Kvm> {
@@ -55,7 +56,7 @@ export async function chooseAccelerator(
   tryKvm: () => Promise<void>,
 ): Promise<Verdict> {
   if ('denied' in kvm) return { accelerator: 'emulated', reason: kvm.denied };
-  const path = join(folder, 'accelerator.json');
+  const path = join(folder, VERDICT_FILE);
   const key = await verdictKey(host);
   const known = await readVerdict(path);
   if (known?.key === key) return { accelerator: known.accelerator, reason: known.reason };
@@ -70,6 +71,11 @@ export async function chooseAccelerator(
   );
   await writeFileAtomically(path, JSON.stringify({ key, ...verdict }), { mode: 0o600 });
   return verdict;
+}
+
+/** Has the next start of the engine try again. */
+export async function forgetAccelerator(folder: string): Promise<void> {
+  await rm(join(folder, VERDICT_FILE), { force: true });
 }
 
 /** A host that was restarted may have been given other abilities. */

@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { untilAborted } from './wait.ts';
 import type { BootSpec, DriverCheck, Instance, SandboxDriver } from '../driver.ts';
-import type { AcceleratorSetting } from './accelerator.ts';
+import { type AcceleratorSetting, forgetAccelerator } from './accelerator.ts';
 import { Identities } from './identity.ts';
 import { inspectHost } from './inspect.ts';
+import type { Machine } from './machine.ts';
 import type { NetworkOptions } from './network/index.ts';
 import { Platform } from './platform.ts';
 import { type Restore, restore } from './restore.ts';
@@ -96,13 +97,22 @@ class MicrovmDriver implements SandboxDriver {
   async #boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const platform = await untilAborted(this.#ready(), signal);
     const machine = platform.machine(spec.cpus, spec.memoryMib);
+    try {
+      return await this.#bootMachine(platform, machine, spec, signal);
+    } catch (error) {
+      // A guest ran with KVM once, or it would not have been chosen; what a host can do may change.
+      if (machine.accelerator === 'kvm' && isRestoreFailure(error)) await forgetAccelerator(this.#options.stateDir);
+      throw error;
+    }
+  }
+
+  async #bootMachine(platform: Platform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const { templates } = platform.parts;
     const first = await templates.use(machine, signal);
     try {
       return await this.#restore(platform, { machine, template: first.template, spec }, signal);
     } catch (error) {
-      const suspect = !first.template.proven && isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT');
-      if (signal.aborted || !suspect) throw error;
+      if (signal.aborted || first.template.proven || !isRestoreFailure(error)) throw error;
       // Memory that was saved must never be needed: what QEMU cannot continue is booted afresh.
       this.#options.log(`a restore failed, the template is made anew: ${error.message}`);
       await templates.discard(machine, first.template);
@@ -134,4 +144,9 @@ class MicrovmDriver implements SandboxDriver {
       throw error;
     }
   }
+}
+
+/** The host or the template is to blame, not the image. */
+function isRestoreFailure(error: unknown): error is Error {
+  return isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT');
 }
