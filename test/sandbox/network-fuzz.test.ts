@@ -4,12 +4,19 @@ import { test } from 'node:test';
 import { addressOf, GATEWAY_MAC, macBytes } from '../../src/sandbox/microvm/network/link.ts';
 import { TCP_FLAG } from '../../src/sandbox/microvm/network/packet.ts';
 import { tcpFrame, udpFrame } from '../../src/sandbox/microvm/network/reply.ts';
+import type { Far } from '../../src/sandbox/microvm/network/tcp/connection.ts';
 import { query } from '../support/dns-messages.ts';
 import { bench, GATEWAY, parsed, PUBLIC, reachOfBench, until } from '../support/network-bench.ts';
+import { wire } from '../support/network-guest.ts';
 import { Random } from '../support/random.ts';
 
 test('no frame, from either side, breaks the filter or gets past it to a private address', async () => {
-  const { guest, outside, left } = bench({ resolver: { resolve: async () => Buffer.from('nonsense') } });
+  const dialled = new Set<string>();
+  const dial = (host: string): Far => {
+    dialled.add(host);
+    return { stream: wire()[0], accepted: Promise.resolve() };
+  };
+  const { guest, outside, left } = bench({ dial, resolver: { resolve: async () => Buffer.from('nonsense') } });
   const ends = { guestMac: macBytes(GATEWAY_MAC), gatewayMac: macBytes(guest.link.mac) };
   const six = {
     source: addressOf(guest.link.ip6 ?? ''),
@@ -60,4 +67,6 @@ test('no frame, from either side, breaks the filter or gets past it to a private
   await until(() => left.length > 100);
   const judge = reachOfBench();
   for (const framed of left) assert.ok(judge.permits(parsed(framed)));
+  assert.ok(dialled.size > 10);
+  for (const host of dialled) assert.equal(judge.isPrivate(addressOf(host)), false, host);
 });

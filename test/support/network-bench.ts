@@ -4,11 +4,12 @@ import type { Duplex } from 'node:stream';
 import { parseCidr } from '../../src/sandbox/microvm/network/address.ts';
 import type { Resolver } from '../../src/sandbox/microvm/network/dns/resolver.ts';
 import { DnsServer } from '../../src/sandbox/microvm/network/dns/server.ts';
-import { Filter } from '../../src/sandbox/microvm/network/filter.ts';
+import { Filter, type FilterOptions } from '../../src/sandbox/microvm/network/filter.ts';
 import { FrameReader } from '../../src/sandbox/microvm/network/frames.ts';
 import { guestLink } from '../../src/sandbox/microvm/network/link.ts';
 import { emptyPacket, parsePacket, type Packet } from '../../src/sandbox/microvm/network/packet.ts';
 import { Reach } from '../../src/sandbox/microvm/network/reach.ts';
+import type { Far } from '../../src/sandbox/microvm/network/tcp/connection.ts';
 import { UseCounter } from '../../src/sandbox/microvm/network/use.ts';
 import { ip4, ScriptedGuest, wire } from './network-guest.ts';
 
@@ -32,10 +33,20 @@ export function reachOfBench(): Reach {
   return new Reach({ mode: 'public' }, { networks: () => [parseCidr('198.51.100.0/24')!] });
 }
 
+/** A far end that accepts nothing. */
+function refuse(): Far {
+  return { stream: wire()[0], accepted: Promise.reject(new Error('refused')) };
+}
+
 export function bench(
-  options: { readonly resolver?: Resolver; readonly available?: boolean; readonly listen?: boolean } = {},
+  options: {
+    readonly resolver?: Resolver;
+    readonly available?: boolean;
+    readonly listen?: boolean;
+    readonly dial?: FilterOptions['dial'];
+  } = {},
 ): Bench {
-  const { resolver = { resolve: async () => undefined }, available = true, listen = true } = options;
+  const { resolver = { resolve: async () => undefined }, available = true, listen = true, dial = refuse } = options;
   const link = guestLink(true);
   const use = new UseCounter();
   const reach = reachOfBench();
@@ -47,7 +58,7 @@ export function bench(
     opened += 1;
     return available ? ours : undefined;
   };
-  const filter = new Filter({ link, reach, dns, use, outside: open });
+  const filter = new Filter({ link, reach, dns, use, dial, outside: open });
   const [qemu, far] = wire();
   filter.attach(qemu);
   const left: Buffer[] = [];

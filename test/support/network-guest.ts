@@ -162,6 +162,10 @@ export class Connection {
     this.#sendNext = (this.#sendNext + 1) >>> 0;
   }
 
+  reset(): void {
+    this.#send({ flags: TCP_FLAG.rst });
+  }
+
   /** At least so many bytes, or all until the end. */
   async read(bytes = Infinity): Promise<Buffer> {
     const chunks: Buffer[] = [];

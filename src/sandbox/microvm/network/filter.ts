@@ -1,34 +1,40 @@
 import type { Duplex } from 'node:stream';
 import { bytesOfAddress, formatAddress, type Address } from './address.ts';
-import { DnsStreams } from './dns/streams.ts';
 import type { DnsServer } from './dns/server.ts';
-import { FrameReader, FrameWriter, LENGTH_BYTES } from './frames.ts';
+import { dialDns } from './dns/stream.ts';
+import { FrameReader, FrameWriter, LENGTH_BYTES, WHOLE_BYTES_MAX } from './frames.ts';
 import { addressOf, GATEWAY_MAC, macBytes, type GuestLink } from './link.ts';
 import {
   emptyPacket,
   ETHERNET_BYTES,
   ETHERTYPE,
+  IP6_BYTES,
   parsePacket,
   PROTOCOL,
   protocolName,
+  TCP_BYTES,
   type Malformation,
   type Packet,
 } from './packet.ts';
 import type { Reach } from './reach.ts';
 import { answering, arpReply, neighbourAdvertisement, prohibited, tcpFrame, tcpReset, udpFrame } from './reply.ts';
+import type { Far } from './tcp/connection.ts';
+import { TcpRelay } from './tcp/relay.ts';
 import type { UseCounter } from './use.ts';
-import { WindowLimiter } from './window.ts';
 
 export interface FilterOptions {
   readonly link: GuestLink;
   readonly reach: Reach;
   readonly dns: DnsServer;
   readonly use: UseCounter;
-  /** The way out, opened when it is first needed; undefined while there is none. */
+  /** The way out for UDP and ICMP, opened when it is first needed; undefined while there is none. */
   readonly outside: () => Duplex | undefined;
+  /** Opens a TCP connection of the host; the filter has permitted it. */
+  readonly dial: (host: string, port: number) => Far;
 }
 
 const DNS_PORT = 53;
+const LOOPBACK = '127.0.0.1';
 /** Answers of our own that wait for the guest to read; beyond it they are dropped like on any full link. */
 const WAITING_BYTES_MAX = 1024 * 1024;
 /** Refusals that are answered, so that programs fail at once; a flood gets silence. */
@@ -46,8 +52,7 @@ export class Filter {
   readonly #gateway4: Address;
   readonly #guest6: Address | undefined;
   readonly #gateway6: Address | undefined;
-  readonly #streams: DnsStreams;
-  readonly #windows = new WindowLimiter();
+  readonly #relay: TcpRelay;
   readonly #outbound = emptyPacket();
   readonly #inbound = emptyPacket();
   #qemu: Duplex | undefined;
@@ -56,17 +61,19 @@ export class Filter {
   #answersFilledMs = 0;
 
   constructor(options: FilterOptions) {
-    const { link, dns } = options;
+    const { link } = options;
     this.#options = options;
     this.#ends = { guestMac: macBytes(link.mac), gatewayMac: macBytes(GATEWAY_MAC) };
     this.#guest4 = addressOf(link.ip4);
     this.#gateway4 = addressOf(link.gateway4);
     this.#guest6 = link.ip6 === undefined ? undefined : addressOf(link.ip6);
     this.#gateway6 = link.gateway6 === undefined ? undefined : addressOf(link.gateway6);
-    this.#streams = new DnsStreams(
-      (message) => dns.answer(message, 'tcp'),
-      (between, segment) => this.#toGuest(tcpFrame(this.#ends, between, segment)),
-    );
+    this.#relay = new TcpRelay({
+      segmentBytesMax: link.mtuBytes - IP6_BYTES - TCP_BYTES,
+      dial: (address, port) => this.#dial(address, port),
+      send: (between, segment) => this.#toGuest(tcpFrame(this.#ends, between, segment)),
+      hasRoom: () => this.#qemu !== undefined && !this.#qemu.writableNeedDrain,
+    });
   }
 
   /** Filters what comes from `qemu` from now on. Once. */
@@ -76,15 +83,27 @@ export class Filter {
       (framed) => this.#fromGuest(framed),
       () => this.#options.use.refused('oversized frame'),
     );
-    qemu.on('data', (chunk: Buffer) => reader.push(chunk));
+    qemu.on('data', (chunk: Buffer) => {
+      reader.push(chunk);
+      this.#relay.flush();
+    });
+    qemu.on('drain', () => this.#relay.resume());
     // The machine's end is for its owner to notice.
     qemu.on('error', () => {});
   }
 
-  /** Stops taking frames from the guest. */
+  /** Stops taking frames from the guest, and ends its connections. */
   detach(): void {
+    this.#relay[Symbol.dispose]();
     this.#qemu?.removeAllListeners('data').resume();
     this.#qemu = undefined;
+  }
+
+  #dial(address: Address, port: number): Far {
+    const isGateway = isSame(address, this.#gateway4);
+    if (isGateway && port === DNS_PORT) return dialDns((message) => this.#options.dns.answer(message, 'tcp'));
+    // What the owner of the host opened of its loopback.
+    return this.#options.dial(isGateway ? LOOPBACK : formatAddress(address), port);
   }
 
   /** The way out, opened now if there is none; undefined when it cannot be opened. */
@@ -98,10 +117,7 @@ export class Filter {
       () => this.#options.use.refused('oversized frame from outside'),
     );
     stream.on('data', (chunk: Buffer) => {
-      // One write for all that came together.
-      this.#qemu?.cork();
       reader.push(chunk);
-      this.#qemu?.uncork();
       if (this.#qemu?.writableNeedDrain !== true) return;
       stream.pause();
       this.#qemu.once('drain', () => stream.resume());
@@ -116,8 +132,19 @@ export class Filter {
 
   #toGuest(framed: Buffer | undefined): void {
     if (framed === undefined || this.#qemu === undefined || this.#qemu.writableLength > WAITING_BYTES_MAX) return;
+    this.#write(framed);
+  }
+
+  /** One system call for all that is written in a turn of the event loop. */
+  #write(framed: Buffer): void {
+    const qemu = this.#qemu;
+    if (qemu === undefined) return;
     this.#options.use.received(framed.length - LENGTH_BYTES);
-    this.#qemu.write(framed);
+    if (qemu.writableCorked === 0) {
+      qemu.cork();
+      process.nextTick(() => qemu.uncork());
+    }
+    qemu.write(framed);
   }
 
   #fromGuest(framed: Buffer): void {
@@ -141,16 +168,21 @@ export class Filter {
       use.sent(frame.length);
       return this.#askDns(frame, packet);
     }
-    if (packet.end > ETHERNET_BYTES + this.#options.link.mtuBytes) return use.refused('frame above the MTU');
     if (!isOutbound(packet)) return use.refused(describe(packet));
-    const outside = this.#options.reach.permits(packet) ? this.#open() : undefined;
-    if (outside === undefined) return this.#refuse(frame, packet);
+    if (!this.#options.reach.permits(packet)) return this.#refuse(frame, packet);
     use.sent(frame.length);
-    this.#windows.limit(frame, packet);
+    if (packet.protocol === PROTOCOL.tcp) return this.#relayTcp(frame, packet);
+    const outside = LENGTH_BYTES + packet.end > WHOLE_BYTES_MAX ? undefined : this.#open();
+    if (outside === undefined) return this.#refuse(frame, packet);
     // Without padding: passt takes the bytes behind the packet for payload, and where we and it read a frame in two ways
     // there is a hole.
     framed.writeUInt32BE(packet.end, 0);
     if (!outside.write(framed.subarray(0, LENGTH_BYTES + packet.end))) this.#qemu?.pause();
+  }
+
+  /** What belongs to no connection is answered as a closed port answers it; that is no refusal of the policy. */
+  #relayTcp(frame: Buffer, packet: Packet): void {
+    if (!this.#relay.receive(frame, packet) && this.#mayAnswer()) this.#toGuest(tcpReset(this.#ends, frame, packet));
   }
 
   #fromOutside(framed: Buffer): void {
@@ -163,8 +195,7 @@ export class Filter {
       isInbound(packet) &&
       this.#options.reach.expects(packet);
     if (!expected) return this.#options.use.refused(`from outside: ${describe(packet, 'source')}`);
-    this.#options.use.received(frame.length);
-    this.#qemu?.write(framed);
+    this.#write(framed);
   }
 
   /** Neighbour discovery and group membership: the filter is the only neighbour, and there are no groups. */
@@ -175,10 +206,7 @@ export class Filter {
   }
 
   #askDns(frame: Buffer, packet: Packet): void {
-    if (packet.protocol === PROTOCOL.tcp) {
-      this.#streams.receive(frame, packet);
-      return;
-    }
+    if (packet.protocol === PROTOCOL.tcp) return this.#relayTcp(frame, packet);
     const between = answering(packet);
     // Copied, because the chunk that the frame lies in may be large and the answer takes its time.
     const question = Buffer.from(frame.subarray(packet.payload, packet.end));
@@ -232,15 +260,15 @@ function isToDns({ protocol, destination, destinationPort }: Packet, dns: Addres
   return isTransport && destinationPort === DNS_PORT && isSame(destination, dns);
 }
 
-/** Protocols that passt carries outwards: TCP, UDP, and requests for an echo. */
+/** What may go out at all: TCP, UDP, and requests for an echo. */
 function isOutbound({ family, protocol, icmpType }: Packet): boolean {
   if (protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp) return true;
   return family === 4 ? protocol === PROTOCOL.icmp4 && icmpType === 8 : protocol === PROTOCOL.icmp6 && icmpType === 128;
 }
 
-/** Those that come back: TCP, UDP, echoes, and what went wrong on the way. */
+/** What comes back through passt: UDP, echoes, and what went wrong on the way. */
 function isInbound({ family, protocol, icmpType }: Packet): boolean {
-  if (protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp) return true;
+  if (protocol === PROTOCOL.udp) return true;
   return family === 4
     ? protocol === PROTOCOL.icmp4 && (icmpType === 0 || icmpType === 3 || icmpType === 11)
     : protocol === PROTOCOL.icmp6 && (icmpType === 129 || (icmpType >= 1 && icmpType <= 4));

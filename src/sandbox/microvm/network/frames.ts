@@ -1,9 +1,12 @@
 import type { Writable } from 'node:stream';
+import { assert } from '../../../std/assert.ts';
 
 /** Bytes of the length in front of each Ethernet frame. */
 export const LENGTH_BYTES = 4;
 /** Ethernet header, a VLAN tag, and the largest IP packet. */
 const FRAME_BYTES_MAX = 18 + 65_535;
+/** What a socket pair takes whole or not at all, length included. */
+export const WHOLE_BYTES_MAX = 32 * 1024;
 
 /**
  * Reads the stream framing of `-netdev stream` and of passt: `[length u32 BE]`, then `length` bytes of Ethernet frame.
@@ -75,8 +78,8 @@ export class FrameReader {
  * Writes frames to a passt, each in one system call of its own and never one before the other is with the kernel.
  *
  * That is a matter of safety: a passt of 2023 that reads a part of a frame can lose its place in the stream and take
- * what the guest sent as payload for frames, which nobody has filtered. A socket pair takes up to 32 KiB whole or not at
- * all, so with one call per frame there are no parts.
+ * what the guest sent as payload for frames, which nobody has filtered. With one call per frame of at most
+ * `WHOLE_BYTES_MAX` there are no parts.
  */
 export class FrameWriter {
   readonly #stream: Writable;
@@ -93,6 +96,7 @@ export class FrameWriter {
 
   /** Whether there is room for more; what is given all the same is kept. */
   write(framed: Buffer): boolean {
+    assert(framed.length <= WHOLE_BYTES_MAX, 'a frame is written whole');
     if (this.#waiting.length === 0 && this.#isIdle()) this.#submit(framed);
     else this.#waiting.push(framed);
     this.#full = !this.#isIdle();

@@ -9,6 +9,7 @@ import { FrameReader } from './frames.ts';
 import { addressOf, guestLink, HOST_NAME, hostFamilies, IP4, type Families, type GuestLink } from './link.ts';
 import { Passt } from './passt.ts';
 import { Reach } from './reach.ts';
+import { dialHost } from './tcp/dial.ts';
 import { UseCounter } from './use.ts';
 
 export { forwardingResolver, HOST_NAME };
@@ -46,7 +47,7 @@ const PASST_RETRY_MS = 1_000;
 const PASST_REFUSED_RETRY_MS = 30_000;
 
 /**
- * Opens the network of one run. Cheap: passt (some 20 ms) is started when the first packet may leave.
+ * Opens the network of one run. Cheap: passt (some 20 ms) is started when the first datagram may leave.
  *
  * Rejects with DRIVER_UNAVAILABLE when passt is not installed, ARGUMENT_INVALID when a rule cannot be read.
  */
@@ -121,7 +122,14 @@ class PasstNetwork implements Network {
     const hosts = this.#hostLoopback ? [[HOST_NAME, addressOf(IP4.gateway)] as const] : [];
     const refused = (name: string): void => this.#use.refused(`dns ${name}`);
     const dns = new DnsServer({ resolver, reach, hosts: new Map(hosts), refused }, this.#closing.signal);
-    this.#filter = new Filter({ link: this.guest, reach, dns, use: this.#use, outside: () => this.#outside() });
+    this.#filter = new Filter({
+      link: this.guest,
+      reach,
+      dns,
+      use: this.#use,
+      outside: () => this.#outside(),
+      dial: dialHost,
+    });
   }
 
   attach(qemu: Duplex): void {

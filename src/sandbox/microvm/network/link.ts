@@ -31,11 +31,8 @@ export const IP4 = { guest: '10.118.37.2', gateway: '10.118.37.1', prefix: 30, n
 /** A unique local prefix: by RFC 6724 programs then prefer IPv4, which works on more hosts. */
 export const IP6 = { guest: 'fd2c:6f6e:7472:6565::2', gateway: 'fd2c:6f6e:7472:6565::1', prefix: 64 } as const;
 export const GATEWAY_MAC = '02:63:74:72:00:01';
-/**
- * Above an ordinary wire's, because a guest pays per packet, most of all when it is emulated; small enough that every
- * connection's share of the link (`WindowLimiter`) holds more than one segment, and a packet fits into a page.
- */
-export const MTU_BYTES = 4_000;
+/** As large as IP has it: a guest pays per packet, most of all when it is emulated, and this link is no real wire. */
+export const MTU_BYTES = 65_520;
 
 export function guestLink(ip6: boolean): GuestLink {
   // 0x02: locally administered, unicast.

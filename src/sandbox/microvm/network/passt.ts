@@ -24,7 +24,7 @@ export interface PasstEnd {
 const STDERR_BYTES_KEPT = 4_096;
 
 /**
- * One `passt`: turns Ethernet frames into sockets of the host, without privileges. It jails itself (user, mount, PID,
+ * One `passt`: turns UDP and ICMP in Ethernet frames into sockets of the host, without privileges. It jails itself (user, mount, PID,
  * IPC and UTS namespaces, an empty root, seccomp), keeps the network namespace of the host because that is its purpose,
  * and ends when its socket closes, so that it cannot outlive even a killed engine.
  */
@@ -84,8 +84,8 @@ function passtArguments({ families, hostLoopback }: PasstOptions): string[] {
   const offline = !families.ip4 && !families.ip6;
   const flags: readonly (readonly string[])[] = [
     ['--foreground', '--quiet', '--fd', '3'],
-    // Nothing comes in from the host; the guest is configured by the agent and asks the filter for names.
-    ['--tcp-ports', 'none', '--udp-ports', 'none'],
+    // TCP is relayed by the filter; nothing comes in from the host; the guest is configured by the agent.
+    ['--no-tcp', '--udp-ports', 'none'],
     ['--no-dhcp', '--no-dhcpv6', '--no-ndp', '--no-ra', '--dns', 'none', '--search', 'none'],
     hostLoopback ? [] : ['--no-map-gw'],
     offline ? ['--interface', 'lo'] : [],

@@ -39,7 +39,7 @@ export function answering(packet: Packet): Endpoints {
 }
 
 function frame(ends: LinkEnds, ethertype: number, payloadBytes: number): Buffer {
-  const bytes = Buffer.alloc(LENGTH_BYTES + ETHERNET_BYTES + payloadBytes);
+  const bytes = Buffer.allocUnsafe(PAYLOAD + payloadBytes);
   bytes.writeUInt32BE(ETHERNET_BYTES + payloadBytes, 0);
   ends.guestMac.copy(bytes, LENGTH_BYTES);
   ends.gatewayMac.copy(bytes, LENGTH_BYTES + 6);
@@ -83,7 +83,8 @@ export function neighbourAdvertisement(
   target.copy(body, 8);
   body.writeUInt16BE(0x0201, 24); // target link-layer address, in units of 8 bytes
   ends.gatewayMac.copy(body, 26);
-  return ipFrame(ends, { source: address, destination: packet.source.slice() }, PROTOCOL.icmp6, body);
+  const route = { source: address, destination: packet.source };
+  return ipFrame(ends, route, PROTOCOL.icmp6, [body]);
 }
 
 /** A TCP segment without payload, or with one; `options` is a multiple of 4 bytes. */
@@ -100,17 +101,17 @@ const NOTHING = Buffer.alloc(0);
 
 export function tcpFrame(ends: LinkEnds, between: Endpoints, segment: Segment): Buffer {
   const { options = NOTHING, payload = NOTHING } = segment;
-  const body = Buffer.alloc(TCP_BYTES + options.length + payload.length);
-  body.writeUInt16BE(between.sourcePort, 0);
-  body.writeUInt16BE(between.destinationPort, 2);
-  body.writeUInt32BE(segment.sequence, 4);
-  body.writeUInt32BE(segment.acknowledgement, 8);
-  body.writeUInt8(((TCP_BYTES + options.length) / 4) << 4, 12);
-  body.writeUInt8(segment.flags, 13);
-  body.writeUInt16BE(segment.windowBytes, 14);
-  options.copy(body, TCP_BYTES);
-  payload.copy(body, TCP_BYTES + options.length);
-  return ipFrame(ends, between, PROTOCOL.tcp, body);
+  const header = Buffer.allocUnsafe(TCP_BYTES);
+  header.writeUInt16BE(between.sourcePort, 0);
+  header.writeUInt16BE(between.destinationPort, 2);
+  header.writeUInt32BE(segment.sequence, 4);
+  header.writeUInt32BE(segment.acknowledgement, 8);
+  header.writeUInt8(((TCP_BYTES + options.length) / 4) << 4, 12);
+  header.writeUInt8(segment.flags, 13);
+  header.writeUInt16BE(segment.windowBytes, 14);
+  // Checksum, and no urgent data.
+  header.writeUInt32BE(0, 16);
+  return ipFrame(ends, between, PROTOCOL.tcp, [header, options, payload]);
 }
 
 /** Refuses a segment as a closed port does (RFC 9293 §3.10.7.1); undefined when there is nothing to answer. */
@@ -129,12 +130,12 @@ export function tcpReset(ends: LinkEnds, offending: Buffer, packet: Packet): Buf
 }
 
 export function udpFrame(ends: LinkEnds, between: Endpoints, payload: Buffer): Buffer {
-  const body = Buffer.alloc(UDP_BYTES + payload.length);
-  body.writeUInt16BE(between.sourcePort, 0);
-  body.writeUInt16BE(between.destinationPort, 2);
-  body.writeUInt16BE(body.length, 4);
-  payload.copy(body, UDP_BYTES);
-  return ipFrame(ends, between, PROTOCOL.udp, body);
+  const header = Buffer.allocUnsafe(UDP_BYTES);
+  header.writeUInt16BE(between.sourcePort, 0);
+  header.writeUInt16BE(between.destinationPort, 2);
+  header.writeUInt16BE(UDP_BYTES + payload.length, 4);
+  header.writeUInt16BE(0, 6);
+  return ipFrame(ends, between, PROTOCOL.udp, [header, payload]);
 }
 
 /** "Administratively prohibited" about `offending`, sent from `gateway`. */
@@ -143,12 +144,11 @@ export function prohibited(ends: LinkEnds, offending: Buffer, packet: Packet, ga
   // RFC 792 wants the IP header and 8 bytes; RFC 4443 as much as fits, of which the first part is enough.
   const quoteEnd = Math.min(packet.end, packet.transport + (version4 ? 8 : 64));
   const quote = offending.subarray(ETHERNET_BYTES, quoteEnd);
-  const body = Buffer.alloc(8 + quote.length);
-  body.writeUInt8(version4 ? 3 : 1, 0);
-  body.writeUInt8(version4 ? 13 : 1, 1);
-  quote.copy(body, 8);
-  const route = { source: gateway, destination: packet.source.slice() };
-  return ipFrame(ends, route, version4 ? PROTOCOL.icmp4 : PROTOCOL.icmp6, body);
+  const header = Buffer.alloc(8);
+  header.writeUInt8(version4 ? 3 : 1, 0);
+  header.writeUInt8(version4 ? 13 : 1, 1);
+  const route = { source: gateway, destination: packet.source };
+  return ipFrame(ends, route, version4 ? PROTOCOL.icmp4 : PROTOCOL.icmp6, [header, quote]);
 }
 
 /** Where in a transport header its checksum is, and whether the addresses are summed with it. */
@@ -159,61 +159,73 @@ const CHECKSUMS: Readonly<Record<number, { readonly at: number; readonly pseudo:
   [PROTOCOL.icmp6]: { at: 2, pseudo: true },
 };
 
+/** A frame with `parts` behind an IP header; the first part is the transport header, its checksum zero. */
 function ipFrame(
   ends: LinkEnds,
   route: { readonly source: Address; readonly destination: Address },
   protocol: number,
-  body: Buffer,
+  parts: readonly Buffer[],
 ): Buffer {
   const version4 = isMapped(route.destination);
+  const headerBytes = version4 ? IP4_BYTES : IP6_BYTES;
+  let bodyBytes = 0;
+  for (const part of parts) bodyBytes += part.length;
+  const bytes = frame(ends, version4 ? ETHERTYPE.ip4 : ETHERTYPE.ip6, headerBytes + bodyBytes);
+  const header = bytes.subarray(PAYLOAD, PAYLOAD + headerBytes);
   const source = bytesOfAddress(route.source);
   const destination = bytesOfAddress(route.destination);
-  const checksum = CHECKSUMS[protocol];
-  if (checksum !== undefined) {
-    const pseudo = checksum.pseudo ? sum(source) + sum(destination) + protocol + body.length : 0;
-    const value = complement(pseudo + sum(body));
-    // In UDP zero means "no checksum", so a sum of zero is sent as its other form.
-    body.writeUInt16BE(value === 0 && protocol === PROTOCOL.udp ? 0xffff : value, checksum.at);
-  }
-  const header = version4 ? ip4Header(protocol, body.length) : ip6Header(protocol, body.length);
+  if (version4) writeIp4Header(header, protocol, bodyBytes);
+  else writeIp6Header(header, protocol, bodyBytes);
   source.copy(header, version4 ? 12 : 8);
   destination.copy(header, version4 ? 16 : 24);
   if (version4) header.writeUInt16BE(complement(sum(header)), 10);
-  const bytes = frame(ends, version4 ? ETHERTYPE.ip4 : ETHERTYPE.ip6, header.length + body.length);
-  header.copy(bytes, PAYLOAD);
-  body.copy(bytes, PAYLOAD + header.length);
+  const body = bytes.subarray(PAYLOAD + headerBytes);
+  let at = 0;
+  for (const part of parts) at += part.copy(body, at);
+  const checksum = CHECKSUMS[protocol];
+  if (checksum === undefined) return bytes;
+  const pseudo = checksum.pseudo ? sum(source) + sum(destination) + protocol + bodyBytes : 0;
+  const value = complement(pseudo + sum(body));
+  // In UDP zero means "no checksum", so a sum of zero is sent as its other form.
+  body.writeUInt16BE(value === 0 && protocol === PROTOCOL.udp ? 0xffff : value, checksum.at);
   return bytes;
 }
 
-function ip4Header(protocol: number, bodyBytes: number): Buffer {
-  const header = Buffer.alloc(IP4_BYTES);
-  header.writeUInt8(0x45, 0);
+function writeIp4Header(header: Buffer, protocol: number, bodyBytes: number): void {
+  header.writeUInt16BE(0x4500, 0);
   header.writeUInt16BE(IP4_BYTES + bodyBytes, 2);
-  header.writeUInt16BE(0x4000, 6); // do not fragment
+  header.writeUInt32BE(0x0000_4000, 4); // do not fragment
   header.writeUInt8(64, 8);
   header.writeUInt8(protocol, 9);
-  return header;
+  header.writeUInt16BE(0, 10);
 }
 
-function ip6Header(protocol: number, bodyBytes: number): Buffer {
-  const header = Buffer.alloc(IP6_BYTES);
-  header.writeUInt8(0x60, 0);
+function writeIp6Header(header: Buffer, protocol: number, bodyBytes: number): void {
+  header.writeUInt32BE(0x6000_0000, 0);
   header.writeUInt16BE(bodyBytes, 4);
   header.writeUInt8(protocol, 6);
   header.writeUInt8(255, 7); // neighbour discovery accepts nothing that a router may have passed on
-  return header;
 }
 
-/** 16-bit words added up, the last byte padded with zero; at most 65,535 bytes, so a double holds it. */
+/**
+ * The sum of 16-bit words, the last byte padded with zero, up to multiples of 65,535. Words of 32 bits are added, which
+ * comes to the same and goes twice as fast; a double holds the sum of any packet.
+ */
 function sum(bytes: Buffer): number {
   let total = 0;
-  const even = bytes.length & ~1;
-  for (let at = 0; at < even; at += 2) total += bytes.readUInt16BE(at);
-  return even === bytes.length ? total : total + bytes.readUInt8(even) * 256;
+  let at = 0;
+  for (const end = bytes.length - 3; at < end; at += 4) {
+    total +=
+      (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>>
+      0;
+  }
+  let rest = 0;
+  for (let shift = 24; at < bytes.length; at += 1, shift -= 8) rest |= (bytes[at] ?? 0) << shift;
+  return total + (rest >>> 0);
 }
 
 function complement(total: number): number {
   let folded = total;
-  while (folded > 0xffff) folded = (folded & 0xffff) + Math.floor(folded / 0x1_0000);
+  while (folded > 0xffff) folded = (folded % 0x1_0000) + Math.floor(folded / 0x1_0000);
   return ~folded & 0xffff;
 }
