@@ -1,82 +1,8 @@
 import { lookup as systemLookup, type LookupAddress } from 'node:dns';
 import { lookup as resolve } from 'node:dns/promises';
-import { BlockList, isIP, type LookupFunction } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import { fault, isFault } from '../contract/errors.ts';
-
-/** What an address is to this machine. Only `public` ones may be reached on the word of somebody else's registry. */
-export type AddressKind = 'public' | 'loopback' | 'private' | 'link-local' | 'metadata' | 'reserved';
-
-/** First match wins. Ranges of the IANA special-purpose registries; documentation ranges are not among them on purpose. */
-const RANGES: readonly (readonly [AddressKind, string])[] = [
-  ['metadata', '169.254.169.254/32'],
-  ['metadata', '168.63.129.16/32'],
-  ['metadata', '100.100.100.200/32'],
-  ['metadata', 'fd00:ec2::254/128'],
-  ['loopback', '127.0.0.0/8'],
-  ['loopback', '::1/128'],
-  ['link-local', '169.254.0.0/16'],
-  ['link-local', 'fe80::/10'],
-  ['private', '10.0.0.0/8'],
-  ['private', '172.16.0.0/12'],
-  ['private', '192.168.0.0/16'],
-  ['private', '100.64.0.0/10'],
-  ['private', 'fc00::/7'],
-  ['private', 'fec0::/10'],
-  ['private', '64:ff9b:1::/48'],
-  ['reserved', '0.0.0.0/8'],
-  ['reserved', '192.0.0.0/24'],
-  ['reserved', '198.18.0.0/15'],
-  ['reserved', '224.0.0.0/3'],
-  ['reserved', '::/128'],
-  ['reserved', '2001::/32'],
-  ['reserved', 'ff00::/8'],
-];
-
-/** Prefixes of IPv6 addresses that carry an IPv4 address, and the group at which that address starts. */
-const EMBEDDING: readonly (readonly [string, number])[] = [
-  ['::ffff:0:0/96', 6],
-  ['::ffff:0:0:0/96', 6],
-  ['::/96', 6],
-  ['64:ff9b::/96', 6],
-  ['2002::/16', 1],
-];
-
-const blocks = RANGES.map(([kind, range]) => ({ kind, list: blockOf(range) }));
-const embeddings = EMBEDDING.map(([range, group]) => ({ group, list: blockOf(range) }));
-
-function blockOf(range: string): BlockList {
-  const [address = '', prefix] = range.split('/');
-  const list = new BlockList();
-  list.addSubnet(address, Number(prefix), address.includes(':') ? 'ipv6' : 'ipv4');
-  return list;
-}
-
-/** Classifies an IP address in text form; what is no address at all counts as `reserved`. */
-export function addressKind(address: string): AddressKind {
-  const bare = address.replace(/%.*$/u, '');
-  const version = isIP(bare);
-  if (version === 0) return 'reserved';
-  const family = version === 4 ? 'ipv4' : 'ipv6';
-  const found = blocks.find(({ list }) => list.check(bare, family));
-  if (found !== undefined) return found.kind;
-  if (family === 'ipv4') return 'public';
-  const carrier = embeddings.find(({ list }) => list.check(bare, 'ipv6'));
-  return carrier === undefined ? 'public' : addressKind(embeddedIpv4(bare, carrier.group));
-}
-
-/** The IPv4 address whose 32 bits start at the given 16-bit group. */
-function embeddedIpv4(address: string, group: number): string {
-  // The URL parser writes every IPv6 address in one canonical form without a dotted tail.
-  const canonical = new URL(`http://[${address}]/`).hostname.slice(1, -1);
-  const [head = '', tail] = canonical.split('::');
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const groups = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right];
-  return [group, group + 1]
-    .map((index) => Number.parseInt(groups[index] ?? '0', 16))
-    .flatMap((value) => [value >> 8, value & 0xff])
-    .join('.');
-}
+import { textAddressKind } from '../std/ip-kind.ts';
 
 export interface AddressRules {
   /** Host of the registry that the user named: it may be a loopback or private address written as such. */
@@ -145,7 +71,7 @@ function answer(addresses: LookupAddress[], all: boolean, callback: Parameters<L
 }
 
 function refuse(host: string, address: string): void {
-  const kind = addressKind(address);
+  const kind = textAddressKind(address);
   if (kind === 'public') return;
   const where = host === address ? `it is a ${kind} address` : `it resolves to ${address}, a ${kind} address`;
   throw fault('REGISTRY_ADDRESS_DENIED', { host, reason: where });
@@ -154,7 +80,7 @@ function refuse(host: string, address: string): void {
 /** `localhost`, or a loopback or private address written as one. Link-local, metadata and reserved never qualify. */
 function isPrivateByName(host: string): boolean {
   if (host === 'localhost' || host.endsWith('.localhost')) return true;
-  return isIP(host) !== 0 && ['loopback', 'private'].includes(addressKind(host));
+  return isIP(host) !== 0 && ['loopback', 'private'].includes(textAddressKind(host));
 }
 
 /** Host of a `host:port` as the URL parser sees it, so that `2130706433` is recognised as 127.0.0.1. */

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
-import { AddressGuard, addressKind, bareHost, portOf } from './address.ts';
+import { textAddressKind } from '../std/ip-kind.ts';
+import { AddressGuard, bareHost, portOf } from './address.ts';
 import { Authorizer } from './authorizer.ts';
 import type { CredentialSource } from './credentials.ts';
 import type { ProxySettings } from './proxy.ts';
@@ -169,7 +170,7 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 function isLoopback(url: URL): boolean {
   const host = bareHost(url.hostname);
-  return host === 'localhost' || host.endsWith('.localhost') || addressKind(host) === 'loopback';
+  return host === 'localhost' || host.endsWith('.localhost') || textAddressKind(host) === 'loopback';
 }
 
 function isListed(url: URL, hosts: readonly string[]): boolean {

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net';
-import { addressKind, bareHost, portOf } from './address.ts';
+import { textAddressKind } from '../std/ip-kind.ts';
+import { bareHost, portOf } from './address.ts';
 
 /** The usual three proxy settings, read by whoever owns the environment. */
 export interface ProxySettings {
@@ -17,7 +18,7 @@ export function proxyFor(url: URL, settings: ProxySettings): string | undefined 
   if (proxy === undefined || proxy === '') return undefined;
   const host = bareHost(url.hostname);
   const local = host === 'localhost' || host.endsWith('.localhost');
-  if (local || (isIP(host) !== 0 && addressKind(host) === 'loopback')) return undefined;
+  if (local || (isIP(host) !== 0 && textAddressKind(host) === 'loopback')) return undefined;
   const exceptions = (settings.no ?? '').split(',').map((entry) => entry.trim().toLowerCase());
   return exceptions.some((entry) => entry !== '' && covers(entry, host, portOf(url))) ? undefined : proxy;
 }

@@ -7,7 +7,7 @@ import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import type { NetworkPolicy } from '../../src/sandbox/driver.ts';
-import { parseAddress, type Address } from '../../src/sandbox/microvm/network/address.ts';
+import { parseAddress, type Address } from '../../src/std/ip-address.ts';
 import { HOST_NAME, openNetwork, type Network, type NetworkOptions } from '../../src/sandbox/microvm/network/index.ts';
 import { query } from '../support/dns-messages.ts';
 import { ip4, type Received, ScriptedGuest, wire } from '../support/network-guest.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAddress, parseCidr } from '../../src/sandbox/microvm/network/address.ts';
+import { parseAddress, parseCidr } from '../../src/std/ip-address.ts';
 import { emptyPacket, PROTOCOL, TCP_FLAG, type Packet } from '../../src/sandbox/microvm/network/packet.ts';
 import { Reach, type ReachOptions } from '../../src/sandbox/microvm/network/reach.ts';
 

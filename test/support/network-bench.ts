@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
 import type { Duplex } from 'node:stream';
-import { parseCidr } from '../../src/sandbox/microvm/network/address.ts';
+import { parseCidr } from '../../src/std/ip-address.ts';
 import type { Resolver } from '../../src/sandbox/microvm/network/dns/resolver.ts';
 import { DnsServer } from '../../src/sandbox/microvm/network/dns/server.ts';
 import { Filter, type FilterOptions } from '../../src/sandbox/microvm/network/filter.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
-import { fromIp4, type Address } from '../../src/sandbox/microvm/network/address.ts';
+import { fromIp4, type Address } from '../../src/std/ip-address.ts';
 import { FrameReader, LENGTH_BYTES } from '../../src/sandbox/microvm/network/frames.ts';
 import { addressOf, GATEWAY_MAC, macBytes, type GuestLink } from '../../src/sandbox/microvm/network/link.ts';
 import { emptyPacket, parsePacket, PROTOCOL, TCP_FLAG, type Packet } from '../../src/sandbox/microvm/network/packet.ts';

@@ -1,6 +1,6 @@
 import { defined } from '../../std/assert.ts';
 import type { GuestAddress, GuestNetwork } from '../channel/index.ts';
-import { bytesOfAddress, parseAddress } from './network/address.ts';
+import { bytesOfAddress, parseAddress } from '../../std/ip-address.ts';
 import type { GuestLink } from './network/index.ts';
 
 /** The link of the filter in the words of the channel. */

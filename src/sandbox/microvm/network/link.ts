@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { defined } from '../../../std/assert.ts';
-import { contains, parseAddress, parseCidr, type Address } from './address.ts';
+import { contains, parseAddress, parseCidr, type Address } from '../../../std/ip-address.ts';
 
 /**
  * What the agent configures on the guest's interface: static, no DHCP, no router advertisements. The addresses are the

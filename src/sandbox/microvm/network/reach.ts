@@ -1,8 +1,9 @@
 import { fault } from '../../../contract/errors.ts';
 import type { NetworkPolicy } from '../../driver.ts';
-import { contains, type Address, type Cidr } from './address.ts';
+import { contains, type Address, type Cidr } from '../../../std/ip-address.ts';
+import { addressKind } from '../../../std/ip-kind.ts';
 import { PROTOCOL, TCP_FLAG, type Packet } from './packet.ts';
-import { hostNetworks, isPrivate } from './ranges.ts';
+import { hostNetworks } from './host-networks.ts';
 import { parseRule, RuleSet } from './rules.ts';
 
 export interface ReachOptions {
@@ -75,7 +76,7 @@ export class Reach {
   }
 
   isPrivate(address: Address): boolean {
-    return isPrivate(address) || this.#networks.some((network) => contains(network, address));
+    return addressKind(address) !== 'public' || this.#networks.some((network) => contains(network, address));
   }
 
   #open(address: Address, port: number, fresh: boolean): boolean {
