@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import type { CliHost, EngineLife } from './cli/host.ts';
 import type { Program, Settings } from './config/index.ts';
+import type { Mount } from './http/app.ts';
 import type { TcpOptions } from './http/engine-server.ts';
 import type { Where } from './http/listen.ts';
 
@@ -97,6 +98,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
   const files = engineFiles(settings.dataDir, env);
   const guestDir = inPackage('guest/dist');
   const background = readyDescriptor !== undefined;
+  await using mounts = new AsyncDisposableStack();
   await life.liveAsEngine({
     version: version(),
     // The log of an engine in the background is a file; on a terminal only what matters is shown.
@@ -106,11 +108,22 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
     idleMs: background ? settings.idleMinutes * 60_000 : 0,
     open: (log) => openEngine(settings, { version: version(), env, log, guestDir }),
     ...(background && { readyDescriptor }),
-    ...(tcp && { tcp: await tcpOptions(settings) }),
+    ...(tcp && { tcp: { ...(await tcpOptions(settings)), mounts: await servedMounts(mounts) } }),
     onReady: (addresses) => {
       if (!background) for (const address of addresses) print(`listening on ${address}`);
     },
   });
+}
+
+/**
+ * What a server for others offers beside `/v1`: MCP and the console. No folder of this machine and no registry account of
+ * its owner is theirs to use.
+ */
+async function servedMounts(owned: AsyncDisposableStack): Promise<Mount[]> {
+  const [{ mcpMount }, { folderMount }] = await Promise.all([import('./mcp-mount.ts'), import('./http/static.ts')]);
+  const page = await folderMount(inPackage('console'));
+  const mcp = owned.use(mcpMount({ version: version() }));
+  return page === undefined ? [mcp] : [mcp, page];
 }
 
 /** The TCP listener that the settings describe. Faults: CONFIG_INVALID when anyone on the network could use it. */

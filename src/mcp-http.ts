@@ -11,7 +11,7 @@ import { folderMount } from './http/static.ts';
 import { FileTokenStore } from './http/tokens.ts';
 import type { McpHost } from './main.ts';
 import { connectMcp, mcpOptions } from './mcp-main.ts';
-import { createMcpHttp } from './mcp/index.ts';
+import { mcpMount } from './mcp-mount.ts';
 
 /**
  * `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is asked for
@@ -20,8 +20,8 @@ import { createMcpHttp } from './mcp/index.ts';
 export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
   await using contree = await connectMcp(host, settings);
-  await using mcp = createMcpHttp(async () => contree, { ...mcpOptions(host, settings), allowedHosts: names });
-  const mounts: Mount[] = [{ path: '/mcp', open: false, fetch: mcp.fetch }];
+  await using mcp = mcpMount(mcpOptions(host, settings));
+  const mounts: Mount[] = [mcp];
   const page = await folderMount(host.consoleDir);
   if (page !== undefined) mounts.push(page);
   const loopback = isLoopback(httpListen);
@@ -38,7 +38,9 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   });
   const tls = cert === '' ? {} : { tls: { cert, key } };
   await using listener = await listen(app, { kind: 'tcp', host: httpListen, port: httpPort, ...tls }, activity);
-  host.stderr.write(`MCP at ${listener.address}/mcp, API at ${listener.address}/v1\n`);
+  const { address } = listener;
+  const console = page === undefined ? '' : `, console at ${address}/`;
+  host.stderr.write(`MCP at ${address}/mcp, API at ${address}/v1${console}\n`);
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }
 

@@ -5,7 +5,7 @@ import { limits } from '../contract/limits.ts';
 import type { parseAnswer } from './answers.ts';
 import { faultFromAnswer, type About } from './faults.ts';
 import { mayRetry, pause, retryDelayMs } from './retry.ts';
-import { ConnectError, type Outgoing, type Transport } from './transport.ts';
+import { ConnectError, type Outgoing, type Sender } from './transport.ts';
 
 /** Repetitions when no connection can be made: a server that restarts is back soon, a mistyped name never is. */
 const CONNECT_RETRIES = 3;
@@ -16,7 +16,7 @@ const JSON_BYTES_MAX = 4 * limits.jsonBodyBytesMax;
 export type AnswerName = Parameters<typeof parseAnswer>[0];
 
 export interface RequesterOptions {
-  readonly transport: Transport;
+  readonly transport: Sender;
   /** Makes sure that there is a server; asked when no connection could be made. */
   readonly revive?: (signal?: AbortSignal) => Promise<void>;
   /** For servers that we did not start: their answers are outside data and are checked. */

@@ -25,6 +25,12 @@ export interface Outgoing {
 
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | Date | undefined>>;
 
+/** What takes requests to a server. */
+export interface Sender {
+  /** Resolves with the headers of the answer, whatever its status. */
+  send(outgoing: Outgoing, signal?: AbortSignal): Promise<IncomingMessage>;
+}
+
 const HEADERS_MS_MAX = 120_000;
 
 /** The connection could not be made, so the server has not seen the request. */
@@ -51,7 +57,7 @@ function https() {
  * HTTP/1.1 with keep-alive on Node's own client. (`undici` does the same, and costs a command 60 ms of loading.)
  * Proxies are taken from the environment for https only: a local server is never behind one.
  */
-export class Transport implements Disposable {
+export class Transport implements Sender, Disposable {
   readonly #target: Target;
   readonly #agent: HttpAgent;
   readonly #secure: boolean;
@@ -114,7 +120,8 @@ function writeBody(sent: ClientRequest, { json, bytes }: Outgoing, fail: (error:
   pipeline(bytes, sent, (error) => error && fail(classified(error)));
 }
 
-function search(query: Query = {}): string {
+/** A query with its question mark; empty when nothing is asked. */
+export function search(query: Query = {}): string {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value === undefined || value === false) continue;

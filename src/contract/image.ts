@@ -20,6 +20,12 @@ export const Image = z.object({
   tags: z.array(z.string()).optional(),
   /** Image this one was made from; null for an imported image (addition). */
   parent_uuid: z.string().nullable().optional(),
+  /** `import` for a root image, else the command that was run, cut at `limits.commandCharactersListed` (addition). */
+  command: z.string().nullable().optional(),
+  /** Of that command; null for an imported image (addition). */
+  exit_code: z.int().nullable().optional(),
+  /** Bytes this image added to its parent (addition). */
+  layer_bytes: z.int().nullable().optional(),
 });
 export type Image = z.infer<typeof Image>;
 

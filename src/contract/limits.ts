@@ -10,6 +10,7 @@ export const limits = {
   commandTimeoutSecondsDefault: 60,
   commandTimeoutSecondsMax: 3_600,
   commandBytesMax: 1 * MiB,
+  commandCharactersListed: 1_000,
   envBytesMax: 1 * MiB,
   stdinBytesMax: 8 * MiB,
   stdinChunkBytesMax: 1 * MiB,

@@ -35,6 +35,10 @@ export const OperationSummary = z.object({
   consumed_memory: z.number().nullable(),
   image_uuid: z.string().nullable(),
   result_image_uuid: z.string().nullable(),
+  /** The command line, or the reference that is imported, cut at `limits.commandCharactersListed` (addition). */
+  subject: z.string().optional(),
+  /** Of the command, once it has ended; -1 when a signal ended it (addition). */
+  exit_code: z.int().optional(),
 });
 export type OperationSummary = z.infer<typeof OperationSummary>;
 

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { SPID_MAIN } from '../contract/event.ts';
 import {
@@ -6,6 +7,7 @@ import {
   type OperationResponse,
   type OperationSummary,
 } from '../contract/operation.ts';
+import { limits } from '../contract/limits.ts';
 import type { InstanceResult, StreamRepr } from '../contract/run.ts';
 import { streamRepr } from '../contract/stream.ts';
 import { parseColumn, timestamp } from '../store/database.ts';
@@ -17,7 +19,7 @@ import { RunRecord } from './run-record.ts';
 
 /** An operation in a list. Times are seconds, `consumed_memory` is KiB. */
 export function summaryOf(operation: StoredOperation): OperationSummary {
-  const { resources } = operation.outcome;
+  const { resources, state } = operation.outcome;
   const { startedAtMs, finishedAtMs } = operation;
   const endMs = finishedAtMs ?? Date.now();
   return {
@@ -32,7 +34,22 @@ export function summaryOf(operation: StoredOperation): OperationSummary {
     consumed_memory: resources?.max_rss ?? null,
     image_uuid: operation.image,
     result_image_uuid: operation.resultImage,
+    subject: subjectOf(operation),
+    ...(state && { exit_code: state.exit_code }),
   };
+}
+
+/** As much of a request, whatever its kind, as a line in a list shows. */
+const Subject = z.object({
+  command: z.string().optional(),
+  args: z.array(z.string()).optional(),
+  registry: z.object({ url: z.string() }).optional(),
+});
+
+function subjectOf({ uuid, request }: StoredOperation): string {
+  const { command, args, registry } = parseColumn(Subject, request, `request of operation ${uuid}`);
+  const words = [command ?? registry?.url ?? '', ...(args ?? [])];
+  return words.join(' ').slice(0, limits.commandCharactersListed);
 }
 
 /** An operation with all there is to know of it now. */

@@ -19,7 +19,8 @@ export interface Mount {
   readonly path: string;
   /** Whether it is served without asking for a token, as a page that asks for one itself. */
   readonly open: boolean;
-  readonly fetch: (request: Request, principal: Principal | undefined) => Promise<Response>;
+  /** `app` is the application that it is part of. */
+  readonly fetch: (request: Request, principal: Principal | undefined, app: App) => Promise<Response>;
 }
 
 export interface AppOptions extends Services {
@@ -54,6 +55,7 @@ function routedPath(request: Request): string {
 
 /** One listener's application. Several may share the same services and metrics. */
 export function createApp(options: AppOptions): App {
+  const app: App = async (request, connection) => hono.fetch(request, connection);
   const server = new Server(options);
   const hono = new Hono<{ Bindings: Connection }>({ getPath: routedPath });
   for (const [path, routes] of Map.groupBy(ROUTES, (route) => route.path)) {
@@ -68,10 +70,10 @@ export function createApp(options: AppOptions): App {
   hono.get('/metrics', (context) => server.answer('/metrics', context, () => server.metrics(context.req.raw)));
   for (const mount of options.mounts ?? []) {
     const patterns = mount.path === '/' ? ['/*'] : [mount.path, `${mount.path}/*`];
-    for (const pattern of patterns) hono.all(pattern, (context) => server.answerMount(mount, context));
+    for (const pattern of patterns) hono.all(pattern, (context) => server.answerMount(mount, context, app));
   }
   hono.notFound((context) => server.answer('', context, () => server.call('', [], context)));
-  return async (request, connection) => hono.fetch(request, connection);
+  return app;
 }
 
 /** What anyone may read: whether the server lives, and what its API is. */
@@ -135,10 +137,10 @@ class Server {
     return this.#observe(route, context, async ({ raw }) => toResponse(this.#watched(await reply(), context), raw));
   }
 
-  answerMount(mount: Mount, context: AppContext): Promise<Response> {
+  answerMount(mount: Mount, context: AppContext, app: App): Promise<Response> {
     return this.#observe(mount.path, context, async ({ raw }) => {
       const principal = mount.open ? undefined : await authenticate(this.#options.authentication, raw);
-      return mount.fetch(raw, principal);
+      return mount.fetch(raw, principal, app);
     });
   }
 

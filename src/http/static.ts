@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { Mount } from './app.ts';
+import { toResponse } from './reply.ts';
 
 const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -13,12 +14,28 @@ const TYPES: Readonly<Record<string, string>> = {
   '.json': 'application/json',
 };
 
-/** The console may run its own code and speak to its own server, and nothing else. */
-const POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
+/**
+ * The console may run its own code and speak to its own server, and nothing else. It shows what guests have written, so it
+ * has also given up every way to make text into markup (trusted types: there is no policy that could).
+ */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self'",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+  "require-trusted-types-for 'script'",
+  "trusted-types 'none'",
+].join('; ');
+
+const HEADERS = { 'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer' } as const;
 
 /** Serves the files of a folder at `/`, its `index.html` for the folder itself; undefined when there is none. */
 export async function folderMount(folder: string): Promise<Mount | undefined> {
-  if (!(await isFile(join(folder, 'index.html')))) return undefined;
+  if ((await fileAt(join(folder, 'index.html'))) === undefined) return undefined;
   return {
     path: '/',
     open: true,
@@ -26,12 +43,14 @@ export async function folderMount(folder: string): Promise<Mount | undefined> {
       const { pathname } = new URL(request.url);
       const path = filePath(pathname);
       const type = path === undefined ? undefined : TYPES[extname(path)];
-      if (path === undefined || type === undefined || !(await isFile(join(folder, path)))) {
+      const file = path === undefined || type === undefined ? undefined : await fileAt(join(folder, path));
+      if (path === undefined || type === undefined || file === undefined || !READS.has(request.method)) {
         throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${pathname.slice(0, 200)}` });
       }
-      const headers = { 'Content-Type': type, 'Cache-Control': 'no-cache', 'Content-Security-Policy': POLICY };
-      const body = request.method === 'HEAD' ? null : new Uint8Array(await readFile(join(folder, path)));
-      return new Response(body, { headers });
+      // Asked for each time, answered with the file only when it is another one: an update is seen at once.
+      const headers = { ...HEADERS, 'Content-Type': type, 'Cache-Control': 'no-cache', ETag: file.tag };
+      if (request.headers.get('if-none-match') === file.tag) return new Response(null, { status: 304, headers });
+      return await toResponse({ status: 200, headers, body: await readFile(join(folder, path)) }, request);
     },
   };
 }
@@ -48,6 +67,11 @@ function filePath(pathname: string): string | undefined {
   return path.includes('\0') || path.split('/').some((name) => name.startsWith('.')) ? undefined : path;
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isFile() ?? false;
+const READS = new Set(['GET', 'HEAD']);
+
+/** What tells this version of a file from others; undefined when there is no such file. */
+async function fileAt(path: string): Promise<{ readonly tag: string } | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile()) return undefined;
+  return { tag: `W/"${found.size.toString(36)}-${Math.trunc(found.mtimeMs).toString(36)}"` };
 }

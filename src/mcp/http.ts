@@ -10,8 +10,11 @@ import type { Connect, McpOptions } from './options.ts';
 import { buildServer } from './server.ts';
 
 export interface McpHttpOptions extends McpOptions {
-  /** Host names, without port, under which the server may be addressed beside this machine's own. */
-  readonly allowedHosts?: readonly string[];
+  /**
+   * Host names, without port, under which the server may be addressed beside this machine's own; `any` where a server in
+   * front has looked at Host and Origin.
+   */
+  readonly allowedHosts?: readonly string[] | 'any';
 }
 
 /** MCP over HTTP as a web-standard handler, to be mounted at `/mcp`. */
@@ -26,16 +29,17 @@ export interface McpHttp extends AsyncDisposable {
  */
 export function createMcpHttp(connect: Connect, options: McpHttpOptions): McpHttp {
   const context = new McpContext(connect, options);
-  const hosts = [...localhostAllowedHostnames(), ...(options.allowedHosts ?? [])];
-  const origins = [...localhostAllowedOrigins(), ...(options.allowedHosts ?? [])];
+  const { allowedHosts: names = [] } = options;
+  const refusal = (request: Request): Response | undefined =>
+    names === 'any'
+      ? undefined
+      : (hostHeaderValidationResponse(request, [...localhostAllowedHostnames(), ...names]) ??
+        originValidationResponse(request, [...localhostAllowedOrigins(), ...names]));
   const handler = createMcpHandler((request) => buildServer(context, request, 'http'), {
     onerror: (error) => context.log(error.message),
   });
   return {
-    fetch: async (request) =>
-      hostHeaderValidationResponse(request, hosts) ??
-      originValidationResponse(request, origins) ??
-      (await handler.fetch(request)),
+    fetch: async (request) => refusal(request) ?? (await handler.fetch(request)),
     [Symbol.asyncDispose]: async () => {
       await handler.close();
       await context[Symbol.asyncDispose]();

@@ -266,14 +266,9 @@ export class ImageStore {
   }
 
   #wire(row: ImageRow, tag: string | null): Image {
-    return {
-      uuid: row.uuid,
-      tag,
-      created_at: timestamp(row.created_at),
-      operation_uuid: row.operation,
-      tags: this.#tags.of(row.uuid),
-      parent_uuid: row.parent,
-    };
+    const { command, ...node } = this.#node(row);
+    // A page of images must not carry a page of scripts; lineage and operation have the whole command.
+    return { ...node, tag, command: command === null ? null : command.slice(0, limits.commandCharactersListed) };
   }
 
   #node(row: ImageRow): LineageNode {

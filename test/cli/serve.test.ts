@@ -83,6 +83,11 @@ test('serve without tokens is for loopback only', async () => {
   assert.match(refused.stderr, /loopback only/u);
   const address = await addressOf(here.start('serve', '--auth', 'none', '--http-port', '0'));
   assert.equal((await fetch(`${address}/v1/images`)).status, 200);
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
+  const headers = { 'Content-Type': 'application/json', Accept: 'application/json, text/event-stream' };
+  const tools = await (await fetch(`${address}/mcp`, { method: 'POST', headers, body })).text();
+  assert.match(tools, /"import_image"/u);
+  assert.doesNotMatch(tools, /"rsync"/u, 'the folders of the server are not for its clients');
   const foreign = await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } });
   assert.equal(foreign.status, 403);
 });

@@ -4,6 +4,10 @@ import { text } from 'node:stream/consumers';
 import type { ConTree } from '../../src/contract/contree.ts';
 import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
+import { inProcessContree } from '../../src/client/in-process.ts';
+import { createApp } from '../../src/http/app.ts';
+import { OWNER } from '../../src/http/auth.ts';
+import { SILENT } from '../../src/http/log.ts';
 import { connectTo } from '../support/client.ts';
 import { startServer } from '../support/http-server.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
@@ -18,6 +22,13 @@ async function direct(): Promise<Way> {
   return { contree: scripted, scripted, [Symbol.asyncDispose]: () => scripted[Symbol.asyncDispose]() };
 }
 
+async function inProcess(): Promise<Way> {
+  const scripted = new ScriptedContree();
+  const authentication = { kind: 'fixed', principal: OWNER } as const;
+  const contree = inProcessContree(createApp({ contree: scripted, log: SILENT, version: '1', authentication }), {});
+  return { contree, scripted, [Symbol.asyncDispose]: () => scripted[Symbol.asyncDispose]() };
+}
+
 function over(kind: 'unix' | 'tcp'): () => Promise<Way> {
   return async () => {
     await using cleanup = new AsyncDisposableStack();
@@ -29,7 +40,12 @@ function over(kind: 'unix' | 'tcp'): () => Promise<Way> {
 }
 
 /** The same calls give the same results in the process, over the socket, and over TCP behind a path prefix. */
-const WAYS: Readonly<Record<string, () => Promise<Way>>> = { direct, socket: over('unix'), tcp: over('tcp') };
+const WAYS: Readonly<Record<string, () => Promise<Way>>> = {
+  direct,
+  inProcess,
+  socket: over('unix'),
+  tcp: over('tcp'),
+};
 
 function faults(code: ErrorCode) {
   return (error: unknown): boolean => {

@@ -56,9 +56,17 @@ test('a failing command is a result, and its changes are kept', async () => {
   assert.equal(resultOf(failing).state?.signal, -1);
   assert.equal(resultOf(failing).stderr?.value, 'bad\n');
   assert.notEqual(failing.result_image_uuid, bench.base.uuid);
-  const missing = await run(bench.engine, { command: 'no-such-program', image: bench.base.uuid });
+  const missing = await run(bench.engine, { command: 'no-such-program', image: bench.base.uuid, args: ['-x'] });
   assert.equal(missing.status, 'SUCCESS');
   assert.equal(resultOf(missing).state?.exit_code, 127);
+  const listed = await bench.engine.listOperations({});
+  assert.deepEqual(
+    listed.map(({ subject, exit_code }) => [subject, exit_code]),
+    [
+      ['no-such-program -x', 127],
+      ['echo x > /x; echo bad >&2; exit 3', 3],
+    ],
+  );
 });
 
 test('a timeout ends the run with what it had put out', async () => {

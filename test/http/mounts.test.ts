@@ -25,7 +25,10 @@ test('a folder is served at the root, its types known and nothing else of it', a
   await using server = await startServer({ mounts: [mount] });
   const index = await server.send('GET', '/');
   assert.deepEqual([index.status, index.text], [200, '<p>console</p>']);
-  assert.match(index.headers['content-security-policy'] as string, /default-src 'self'/u);
+  assert.match(index.headers['content-security-policy'] as string, /default-src 'none'; script-src 'self';/u);
+  const again = await server.send('GET', '/', { headers: { 'If-None-Match': index.headers['etag'] as string } });
+  assert.deepEqual([again.status, again.text], [304, '']);
+  assert.equal((await server.send('POST', '/')).status, 404);
   assert.equal(index.headers['x-content-type-options'], 'nosniff');
   assert.equal((await server.send('GET', '/assets/app.js')).headers['content-type'], 'text/javascript; charset=utf-8');
   assert.equal((await server.send('HEAD', '/assets/app.js')).text, '');

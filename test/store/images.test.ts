@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
 import { EMPTY_IMAGE_CONFIG, type Image } from '../../src/contract/image.ts';
+import { limits } from '../../src/contract/limits.ts';
 import { addImage, addLayer, openStore } from './bench.ts';
 
 const uuids = (images: readonly Image[]): string[] => images.map(({ uuid }) => uuid);
@@ -99,6 +100,30 @@ test('lineage() knows parents, children and root', async () => {
   assert.equal(line.root, root.uuid);
   assert.deepEqual([line.image.command, line.image.exit_code, line.image.layer_bytes], ['touch x', 0, 4096]);
   assert.equal(store.images.lineage(root.uuid).image.command, 'import');
+});
+
+test('list() tells how each image came to be, a long command by its beginning', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const root = await addImage(store);
+  const command = 'x'.repeat(limits.commandCharactersListed + 1);
+  const child = store.images.create({
+    layers: root.layers,
+    config: EMPTY_IMAGE_CONFIG,
+    parent: root.uuid,
+    command,
+    exitCode: 3,
+    layerBytes: 4096,
+  });
+  assert.deepEqual(
+    store.images.list({}).map((image) => [image.uuid, image.parent_uuid, image.command, image.exit_code]),
+    [
+      [child.uuid, root.uuid, command.slice(1), 3],
+      [root.uuid, null, 'import', null],
+    ],
+  );
+  assert.equal(store.images.list({})[0]?.layer_bytes, 4096);
+  assert.equal(store.images.lineage(child.uuid).image.command, command);
 });
 
 test('delete() refuses what others depend on, and takes them along when told to', async () => {

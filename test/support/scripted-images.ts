@@ -34,7 +34,9 @@ export class ScriptedImages {
     tag: string | null,
   ): string {
     const uuid = randomUUID();
-    const image = { uuid, tag: null, created_at: new Date().toISOString(), operation_uuid, tags: [], parent_uuid };
+    const made = { command: content.command, exit_code: parent_uuid === null ? null : 0, layer_bytes: 0 };
+    const born = { created_at: new Date().toISOString(), operation_uuid, parent_uuid };
+    const image = { uuid, tag: null, tags: [], ...born, ...made };
     this.images.set(uuid, { image, ...content });
     if (tag !== null) void this.setTag(uuid, tag);
     return uuid;

@@ -1,0 +1,54 @@
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import type { ReadableStream as NodeStream } from 'node:stream/web';
+import { HttpContree } from './http-contree.ts';
+import { Requester } from './requester.ts';
+import { search, type Outgoing, type Sender } from './transport.ts';
+
+/** A server in this process: its fetch function. `outgoing.destroy()` says that an answer broke off half-way. */
+export type ServerFetch = (
+  request: Request,
+  connection: { readonly outgoing: { destroy(): unknown } },
+) => Promise<Response>;
+
+/** `ConTree` as one client of a server in the same process sees it: with the rights that the headers give. */
+export function inProcessContree(fetch: ServerFetch, headers: Readonly<Record<string, string>>): HttpContree {
+  const requester = new Requester({ transport: new InProcess(fetch, headers), checked: false });
+  return new HttpContree(requester, async () => undefined);
+}
+
+/** Hands requests to a server without a connection in between; all else is as over one. */
+class InProcess implements Sender {
+  readonly #fetch: ServerFetch;
+  readonly #headers: Readonly<Record<string, string>>;
+
+  constructor(fetch: ServerFetch, headers: Readonly<Record<string, string>>) {
+    this.#fetch = fetch;
+    this.#headers = headers;
+  }
+
+  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<IncomingMessage> {
+    const leave = new AbortController();
+    const ends = signal === undefined ? leave.signal : AbortSignal.any([leave.signal, signal]);
+    let broken: () => void = () => undefined;
+    const connection = { outgoing: { destroy: () => broken() } };
+    const { status, headers, body } = await this.#fetch(this.#request(outgoing, ends), connection);
+    const bytes = body === null ? Readable.from([]) : Readable.fromWeb(body as NodeStream<Uint8Array>);
+    broken = () => bytes.destroy(new Error('the answer broke off'));
+    bytes.once('close', () => leave.abort());
+    const answer = { statusCode: status, headers: Object.fromEntries(headers), setTimeout: () => bytes };
+    // What the client reads of an answer from the network, and no more. Silence cannot mean that the peer is gone.
+    return Object.assign(bytes, answer) as unknown as IncomingMessage;
+  }
+
+  #request({ method, path, query, headers, json, bytes }: Outgoing, signal: AbortSignal): Request {
+    const type = json === undefined ? 'application/octet-stream' : 'application/json';
+    const body = json === undefined ? bytes && ReadableStream.from(bytes) : JSON.stringify(json);
+    return new Request(`http://localhost/v1${path}${search(query)}`, {
+      method,
+      signal,
+      headers: { host: 'localhost', ...(body !== undefined && { 'Content-Type': type }), ...this.#headers, ...headers },
+      ...(body !== undefined && { body, duplex: 'half' }),
+    });
+  }
+}

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { inProcessContree } from '../../src/client/in-process.ts';
+import { isFault } from '../../src/contract/errors.ts';
+import { createApp } from '../../src/http/app.ts';
+import { OWNER, type Permission, type Principal } from '../../src/http/auth.ts';
+import { SILENT } from '../../src/http/log.ts';
+import { mcpMount } from '../../src/mcp-mount.ts';
+import { startServer } from '../support/http-server.ts';
+import { answerOf } from '../support/mcp-client.ts';
+import { ScriptedContree } from '../support/scripted-contree.ts';
+
+const principal = (...permissions: Permission[]): Principal => ({ ...OWNER, permissions: new Set(permissions) });
+const TOKENS: Readonly<Record<string, Principal>> = {
+  reader: principal('list'),
+  runner: principal('list', 'spawn_disposable'),
+};
+
+test('a token may do by MCP what it may do by the API, and no more', async () => {
+  const contree = new ScriptedContree();
+  const image = contree.addImage({ '/f': 'text' }, 'base');
+  await using mount = mcpMount({ version: '0', log: () => undefined });
+  const authentication = { kind: 'token' as const, verifier: { verify: async (token: string) => TOKENS[token] } };
+  const origin = { names: [], anyHost: false };
+  await using server = await startServer({ contree, mounts: [mount], authentication, origin });
+  const url = new URL('/mcp', server.address);
+  const call = async (token: string, name: string, args: Record<string, unknown>) => {
+    const client = new Client({ name: 'test', version: '0' }, { versionNegotiation: { mode: 'auto' } });
+    const requestInit = { headers: { Authorization: `Bearer ${token}` } };
+    await client.connect(new StreamableHTTPClientTransport(url, { requestInit }));
+    const answer = answerOf(await client.callTool({ name, arguments: args }));
+    await client.close();
+    return answer;
+  };
+  assert.equal((await call('reader', 'list_images', {})).structured.count, 1);
+  const refused = await call('reader', 'run', { command: 'echo hi', image });
+  assert.ok(refused.isError);
+  assert.match(refused.text, /spawn/u);
+  assert.equal((await call('runner', 'run', { command: 'echo hi', image })).structured.stdout, 'hi\n');
+  assert.ok((await call('runner', 'run', { command: 'echo hi', image, disposable: false })).isError);
+  assert.equal(contree.spawned.length, 1);
+  assert.equal((await fetch(url, { method: 'POST', body: '{}' })).status, 401);
+});
+
+test('an answer that breaks off within the process does not look whole', async () => {
+  class Breaking extends ScriptedContree {
+    // eslint-disable-next-line typescript/require-await -- a body is an async iterable
+    override async archive(): Promise<AsyncIterable<Uint8Array>> {
+      return (async function* () {
+        yield Buffer.alloc(100);
+        throw new Error('the disk is gone');
+      })();
+    }
+  }
+  const contree = new Breaking();
+  const image = contree.addImage({ '/f': 'text' });
+  const authentication = { kind: 'fixed' as const, principal: OWNER };
+  const local = inProcessContree(createApp({ contree, log: SILENT, version: '1', authentication }), {});
+  await assert.rejects(Array.fromAsync(await local.archive(image, '/')), /broke off/u);
+  await assert.rejects(local.getImage('tag:nope'), (error) => isFault(error, 'IMAGE_NOT_FOUND'));
+});
