@@ -1,4 +1,3 @@
-import { fault } from '../contract/errors.ts';
 import type { ArchiveImportRequest, ImageImportRequest } from '../contract/image.ts';
 import { RegistryClient, type RegistrySettings } from '../registry/client.ts';
 import { credentialLadder, type CredentialPlaces } from '../registry/credential-ladder.ts';
@@ -65,12 +64,12 @@ export class Importer {
     signal: AbortSignal,
   ): Promise<ImportedImage> {
     const { sha256, size } = store.files.get(file);
-    if (!store.files.isWhole(sha256)) throw fault('UPLOAD_NOT_FOUND', { file });
+    const path = await store.files.asFile(sha256);
     const shown = name ?? file;
     progress(`reading ${shown}`);
     const { platform = hostPlatform() } = this.#options;
     const digest: Digest = `sha256:${sha256}`;
-    const source = { path: store.files.pathOf(sha256), bytes: size, digest, name: shown, reference, platform };
+    const source = { path, bytes: size, digest, name: shown, reference, platform };
     await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
     return await importImage(store, image, progressLines(progress), signal);
   }

@@ -1,6 +1,6 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { createHash, hash, randomUUID } from 'node:crypto';
+import { createReadStream, statSync } from 'node:fs';
+import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { File, FileQuery, FileResponse } from '../contract/file.ts';
@@ -8,12 +8,14 @@ import { isUuid } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
 import { defined } from '../std/assert.ts';
 import { Conditions, timestamp, type Database } from './database.ts';
-import { diskFault, isMissing, writing } from './disk.ts';
+import { isMissing, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
 
-/** Files up to this size are read and written in one step. */
-const SMALL_BYTES = 128 * 1024;
+/** Contents up to this size are kept in the database: making a file costs many times more than the bytes in it do. */
+const SMALL_BYTES = limits.bulkFileBytesMax;
 const CHUNK_BYTES = 256 * 1024;
+/** Of many small files, what goes into one transaction: each writes the same pages of the indexes again. */
+const BATCH_BYTES = 4 * 1024 * 1024;
 
 /** A file as directory states refer to it. */
 export interface StoredFile {
@@ -24,6 +26,8 @@ export interface StoredFile {
 
 interface FileRow {
   readonly id: number;
+  /** 1 when the content is in the database, 0 when it is a file of its own. */
+  readonly inside: number;
   readonly sha256: string;
   readonly uuid: string;
   readonly size: number;
@@ -31,20 +35,28 @@ interface FileRow {
   readonly updated_at: number;
 }
 
+/** A content on its way into the database. */
+interface NewFile {
+  readonly sha256: string;
+  readonly size: number;
+  /** Undefined when it is a file of its own. */
+  readonly bytes?: Uint8Array;
+}
+
 /**
- * Uploaded files, one per content.
+ * Uploaded files, one per content: small ones in the database, large ones as files named by their digest.
  *
- * They are not fsynced (an rsync of thousands of small files would wait for the disk thousands of times): after a power
- * cut one may be torn, which `open` notices, because it hashes what it reads, and then forgets the file so that the
- * client uploads it again.
+ * They are not fsynced (an rsync would wait for the disk again and again): after a power cut the last ones may be
+ * missing, and a large one torn, which `open` notices, because it hashes what it reads, and then forgets the file so
+ * that the client uploads it again.
  */
 export class FileStore {
   readonly #database: Database;
   readonly #holds: Holds;
   readonly #directory: string;
   readonly #tmp: string;
-  readonly #unrecorded: { readonly sha256: string; readonly size: number }[] = [];
-  #recording: Promise<void> | undefined;
+  readonly #unrecorded: NewFile[] = [];
+  #recording: Promise<ReadonlyMap<string, FileResponse>> | undefined;
 
   constructor(database: Database, holds: Holds, directories: { readonly files: string; readonly tmp: string }) {
     this.#database = database;
@@ -58,10 +70,7 @@ export class FileStore {
     const iterator = body[Symbol.asyncIterator]();
     try {
       const { head, ended } = await readHead(iterator, signal);
-      const path = join(this.#tmp, `upload-${randomUUID()}`);
-      return ended
-        ? await this.#writeSmall(head, path)
-        : await this.#writeLarge(followed(head, iterator), path, signal);
+      return ended ? await this.#record(small(head)) : await this.#writeLarge(followed(head, iterator), signal);
     } finally {
       await iterator.return?.();
     }
@@ -69,17 +78,21 @@ export class FileStore {
 
   /** As `write` for many small files, each one chunk of at most `limits.bulkFileBytesMax`. Answers in their order. */
   async writeMany(files: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse[]> {
-    const writing: Promise<FileResponse>[] = [];
-    try {
-      for await (const bytes of files) {
-        signal?.throwIfAborted();
-        // Written when this returns; what it still waits for is shared with its neighbours.
-        writing.push(this.#writeSmall(bytes, join(this.#tmp, `upload-${randomUUID()}`)));
-      }
-    } finally {
-      await Promise.allSettled(writing);
+    const answers: FileResponse[] = [];
+    let batch: NewFile[] = [];
+    let bytes = 0;
+    const record = (): void => {
+      answers.push(...this.#recordAll(batch));
+      [batch, bytes] = [[], 0];
+    };
+    for await (const content of files) {
+      signal?.throwIfAborted();
+      batch.push(small(content));
+      bytes += content.byteLength;
+      if (bytes >= BATCH_BYTES) record();
     }
-    return await Promise.all(writing);
+    record();
+    return answers;
   }
 
   /** By sha256 (hex) or uuid. */
@@ -100,7 +113,7 @@ export class FileStore {
     if (query.until !== undefined) conditions.add('updated_at <= ?', query.until.getTime());
     return this.#database
       .all<FileRow>(
-        `SELECT * FROM files${conditions.where} ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?`,
+        `${SELECT}${conditions.where} ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?`,
         ...conditions.values,
         query.limit ?? limits.pageDefault,
         query.offset ?? 0,
@@ -115,16 +128,16 @@ export class FileStore {
   async *open(id: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const row = this.#row(id);
     if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
-    const hash = createHash('sha256');
+    const hashing = createHash('sha256');
     try {
       for await (const chunk of this.#read(row, signal)) {
-        hash.update(chunk);
+        hashing.update(chunk);
         yield chunk;
       }
     } catch (error) {
       if (!isMissing(error)) throw error;
     }
-    if (hash.digest('hex') === row.sha256) return;
+    if (hashing.digest('hex') === row.sha256) return;
     this.forget(row.sha256);
     throw fault('UPLOAD_NOT_FOUND', { file: id });
   }
@@ -138,10 +151,30 @@ export class FileStore {
   findWhole(sha256: string): StoredFile | undefined {
     const row = this.#row(sha256);
     if (row === undefined) return undefined;
-    const stats = statSync(this.pathOf(row.sha256), { throwIfNoEntry: false });
+    if (row.inside === 1) return { id: row.id, size: row.size };
+    const stats = statSync(this.#pathOf(row.sha256), { throwIfNoEntry: false });
     if (stats?.size === row.size) return { id: row.id, size: row.size };
     this.forget(row.sha256);
     return undefined;
+  }
+
+  /**
+   * A path to the content, for readers that need it in another order; one that is in the database is written out first.
+   * Rejects with UPLOAD_NOT_FOUND when it is not whole.
+   */
+  async asFile(id: string): Promise<string> {
+    const row = this.#row(id);
+    if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
+    const path = this.#pathOf(row.sha256);
+    if (row.inside === 0) return path;
+    const temporary = join(this.#tmp, `upload-${randomUUID()}`);
+    try {
+      await writing(() => writeFile(temporary, this.#bytesOf(row), { mode: 0o600 }));
+      await rename(temporary, path);
+      return path;
+    } finally {
+      await rm(temporary, { force: true });
+    }
   }
 
   /** Drops a file and the directory states that need it. */
@@ -162,68 +195,72 @@ export class FileStore {
     return { count, bytes };
   }
 
-  /** Thousands of small files go through here at once, where waiting for each step would cost more than the steps. */
-  async #writeSmall(bytes: Uint8Array, path: string): Promise<FileResponse> {
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    this.#holds.touch(sha256);
-    try {
-      writeFileSync(path, bytes, { mode: 0o600 });
-      renameSync(path, this.pathOf(sha256));
-    } catch (error) {
-      rmSync(path, { force: true });
-      throw diskFault(error);
-    }
-    return await this.#record(sha256, bytes.byteLength);
-  }
-
-  async #writeLarge(body: AsyncIterable<Uint8Array>, path: string, signal?: AbortSignal): Promise<FileResponse> {
+  async #writeLarge(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse> {
+    const path = join(this.#tmp, `upload-${randomUUID()}`);
     try {
       const { sha256, size } = await writing(() => receive(body, path, signal));
       this.#holds.touch(sha256);
-      await rename(path, this.pathOf(sha256));
-      return await this.#record(sha256, size);
+      await rename(path, this.#pathOf(sha256));
+      return await this.#record({ sha256, size });
     } finally {
       await rm(path, { force: true });
     }
   }
 
-  async *#read({ sha256, size }: FileRow, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async *#read(row: FileRow, signal: AbortSignal): AsyncIterable<Uint8Array> {
     signal.throwIfAborted();
-    if (size <= SMALL_BYTES) yield readFileSync(this.pathOf(sha256));
-    else yield* createReadStream(this.pathOf(sha256), { highWaterMark: CHUNK_BYTES, signal });
+    if (row.inside === 1) yield this.#bytesOf(row);
+    else yield* createReadStream(this.#pathOf(row.sha256), { highWaterMark: CHUNK_BYTES, signal });
+  }
+
+  #bytesOf({ id }: FileRow): Uint8Array {
+    const sql = 'SELECT bytes FROM file_contents WHERE file = ?';
+    return this.#database.get<{ bytes: Uint8Array }>(sql, id)?.bytes ?? Buffer.alloc(0);
   }
 
   #row(id: string): FileRow | undefined {
     const column = isUuid(id) ? 'uuid' : 'sha256';
-    const row = this.#database.get<FileRow>(`SELECT * FROM files WHERE ${column} = ?`, id.toLowerCase());
+    const row = this.#database.get<FileRow>(`${SELECT} WHERE ${column} = ?`, id.toLowerCase());
     if (row !== undefined) this.#holds.touch(row.sha256);
     return row;
   }
 
-  /** Resolves once the file is known; what is written at the same time shares a transaction. */
-  async #record(sha256: string, size: number): Promise<FileResponse> {
-    this.#unrecorded.push({ sha256, size });
-    this.#recording ??= new Promise(setImmediate).then(() => this.#recordAll());
-    await this.#recording;
-    const { uuid } = this.get(sha256);
-    return { uuid, sha256, size };
-  }
-
-  #recordAll(): void {
-    this.#recording = undefined;
-    const files = this.#unrecorded.splice(0);
-    const nowMs = Date.now();
-    const sql = `INSERT INTO files (sha256, uuid, size, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
-      ON CONFLICT (sha256) DO UPDATE SET updated_at = excluded.updated_at`;
-    this.#database.transaction(() => {
-      for (const { sha256, size } of files) this.#database.run(sql, sha256, randomUUID(), size, nowMs, nowMs);
+  /** What is written at the same time shares a transaction. */
+  async #record(file: NewFile): Promise<FileResponse> {
+    this.#unrecorded.push(file);
+    this.#recording ??= new Promise(setImmediate).then(() => {
+      this.#recording = undefined;
+      const files = this.#unrecorded.splice(0);
+      return new Map(this.#recordAll(files).map((answer) => [answer.sha256, answer]));
     });
+    return defined((await this.#recording).get(file.sha256), 'every file that is recorded has an answer');
   }
 
-  /** Where the content is, for readers that need it in another order; `isWhole` tells whether it can be there. */
-  pathOf(sha256: string): string {
+  #recordAll(files: readonly NewFile[]): FileResponse[] {
+    const nowMs = Date.now();
+    const name = `INSERT INTO files (sha256, uuid, size, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
+      ON CONFLICT (sha256) DO UPDATE SET updated_at = excluded.updated_at RETURNING id, uuid`;
+    const keep = 'INSERT OR IGNORE INTO file_contents (file, bytes) VALUES (?, ?)';
+    return this.#database.transaction(() =>
+      files.map(({ sha256, size, bytes }) => {
+        this.#holds.touch(sha256);
+        const values = [sha256, randomUUID(), size, nowMs, nowMs];
+        const row = defined(this.#database.get<{ id: number; uuid: string }>(name, ...values), 'an upsert has a row');
+        if (bytes !== undefined) this.#database.run(keep, row.id, bytes);
+        return { uuid: row.uuid, sha256, size };
+      }),
+    );
+  }
+
+  #pathOf(sha256: string): string {
     return join(this.#directory, sha256);
   }
+}
+
+const SELECT = 'SELECT *, EXISTS (SELECT 1 FROM file_contents WHERE file = files.id) AS inside FROM files';
+
+function small(bytes: Uint8Array): NewFile {
+  return { sha256: hash('sha256', bytes, 'hex'), size: bytes.byteLength, bytes };
 }
 
 /** The start of a body; all of it when it is small. */

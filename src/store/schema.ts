@@ -119,4 +119,10 @@ export const MIGRATIONS: readonly string[] = [
     used_at INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  CREATE TABLE file_contents (
+    file INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE,
+    bytes BLOB NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -21,6 +21,8 @@ export interface LocalFile {
   readonly edited: boolean;
   /** It is not there any more. */
   gone?: boolean;
+  /** What was read of it, where that is to be sent and there was room to keep it; whoever sends it takes it away. */
+  content?: Uint8Array | undefined;
 }
 
 /** A directory or a symlink of the set. */
@@ -38,6 +40,8 @@ export interface LocalSet {
   readonly skipped: string[];
 }
 
+/** Of all files together, contents kept until they are sent: reading a small file twice costs more than sending it. */
+const KEPT_BYTES_MAX = 32 * 1024 * 1024;
 /** Attempts to read a file that is being written before what was read last is taken. */
 const ATTEMPTS = 3;
 /** A clock of a file system that counts whole seconds, and of one that counts ticks. */
@@ -69,13 +73,14 @@ export async function collectFolder(source: Folder, options: CollectOptions): Pr
   return collector;
 }
 
-type Content = Known & Pick<LocalFile, 'size' | 'edited'>;
+type Content = Known & Pick<LocalFile, 'size' | 'edited' | 'content'>;
 
 class Collector implements LocalSet {
   readonly files: LocalFile[] = [];
   readonly others: LocalName[] = [];
   readonly skipped: string[] = [];
   readonly #options: CollectOptions;
+  #keptBytes = 0;
 
   constructor(options: CollectOptions) {
     this.#options = options;
@@ -108,23 +113,29 @@ class Collector implements LocalSet {
       const startedNs = BigInt(Date.now()) * 1_000_000n;
       using file = openFound(found);
       if (file === undefined) return this.skip(found.path, 'replaced while it was read');
-      const { known, size } = await digest(found.path, file, signal);
+      const { known, size, content } = await digest(found.path, file, signal);
       const stable = file.isUnchanged() && BigInt(size) === file.info.size;
       if (!stable && attempt < ATTEMPTS) continue;
       if (!stable) this.skip(found.path, `is being written; its first ${size} bytes are sent`);
       const edited = cache.last(found.path) !== known.sha256;
       // What is not settled is remembered, but read again next time.
       cache.set(found.path, stable && isSettled(file, startedNs) ? versionOf(file.info) : '', known);
-      return this.#add({ ...found, info: file.info }, { ...known, size, edited });
+      return this.#add({ ...found, info: file.info }, { ...known, size, edited, ...(edited && { content }) });
     }
   }
 
   #add({ path, info, wanted }: Found, content: Content): void {
-    const { sha256, secret, size, edited } = content;
+    const { secret, content: bytes, ...facts } = content;
     if (secret && !wanted) return this.skip(path, LOOKS_SECRET);
     const mtime = Number(info.mtimeNs / 1_000_000_000n);
-    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, sha256, size, edited });
+    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, ...facts, content: this.#kept(bytes) });
     this.#options.onFile?.(this.files.length);
+  }
+
+  #kept(bytes: Uint8Array | undefined): Uint8Array | undefined {
+    if (bytes === undefined || this.#keptBytes + bytes.byteLength > KEPT_BYTES_MAX) return undefined;
+    this.#keptBytes += bytes.byteLength;
+    return bytes;
   }
 
   /** Names the folders that a user would exclude first. */
@@ -154,11 +165,11 @@ async function digest(
   path: string,
   file: OpenFile,
   signal: AbortSignal,
-): Promise<{ readonly known: Known; readonly size: number }> {
+): Promise<{ readonly known: Known; readonly size: number; readonly content?: Uint8Array }> {
   const small = file.small();
   if (small !== undefined) {
     const secret = isSecretContent(path, small.subarray(0, SECRET_LOOK_BYTES));
-    return { known: { sha256: hash('sha256', small, 'hex'), secret }, size: small.byteLength };
+    return { known: { sha256: hash('sha256', small, 'hex'), secret }, size: small.byteLength, content: small };
   }
   const hashing = createHash('sha256');
   let size = 0;

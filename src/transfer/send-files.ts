@@ -68,8 +68,14 @@ class Sender {
     }
   }
 
-  /** Undefined when it is gone, or has grown too large: then it is still missing, and goes by itself next time. */
+  /**
+   * What was kept of it, else what it holds now. Undefined when it is gone, or has grown too large: then it is still
+   * missing, and goes by itself next time.
+   */
   #readSmall(file: LocalFile): Uint8Array | undefined {
+    const { content } = file;
+    file.content = undefined;
+    if (content !== undefined) return content;
     using open = this.#open(file);
     if (open === undefined) return undefined;
     file.size = Number(open.info.size);

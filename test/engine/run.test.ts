@@ -210,11 +210,13 @@ test('a directory that the image has as a link stays one, and what is in it goes
 test('an upload that was damaged on disk fails the run that needs it, by name', async () => {
   await using bench = await openEngine();
   const { engine, directory } = bench;
-  for (const content of ['shorter', 'a longer content than it was', 'same size!']) {
-    const { uuid, sha256 } = await engine.uploadFile(once('the content'.slice(0, 10)));
-    await writeFile(join(directory, 'files', sha256), content);
+  // Large enough to be a file of its own.
+  const bytes = 200_000;
+  for (const harmed of [bytes - 1, bytes + 1, bytes]) {
+    const { uuid, sha256 } = await engine.uploadFile(once('x'.repeat(bytes)));
+    await writeFile(join(directory, 'files', sha256), 'y'.repeat(harmed));
     const operation = await run(engine, script(bench, 'true', { files: { '/x': { uuid } } }));
-    assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'UPLOAD_NOT_FOUND'], content);
+    assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'UPLOAD_NOT_FOUND'], `${harmed} bytes`);
   }
 });
 

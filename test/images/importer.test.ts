@@ -145,23 +145,27 @@ test('a secret is used and then found nowhere', async () => {
 test('fromArchive imports an upload, and says when it is gone', async () => {
   await using bench = await openStore();
   const { store } = bench;
-  const { uuid, sha256 } = await store.files.write(
-    streamOf(
-      tarOf([
-        { path: 'etc/', flag: '5' },
-        { path: 'etc/x', content: 'x' },
-      ]),
-    ),
-  );
+  const upload = async (content: string): Promise<{ uuid: string; sha256: string }> =>
+    await store.files.write(
+      streamOf(
+        tarOf([
+          { path: 'etc/', flag: '5' },
+          { path: 'etc/x', content },
+        ]),
+      ),
+    );
+  const { uuid } = await upload('x');
   const lines: string[] = [];
   const context = { store, progress: (line: string) => void lines.push(line) };
   const imported = await importer().fromArchive({ file: uuid, name: 'root.tar' }, context, signal);
   assert.deepEqual(await bench.contents(imported.layers), { etc: 'directory', 'etc/x': 'x' });
   assert.equal(imported.reference, 'root.tar');
   assert.equal(lines[0], 'reading root.tar');
-  await writeFile(store.files.pathOf(sha256), 'torn');
-  await assert.rejects(importer().fromArchive({ file: uuid }, context, signal), { code: 'UPLOAD_NOT_FOUND' });
-  await assert.rejects(importer().fromArchive({ file: sha256 }, context, signal), { code: 'UPLOAD_NOT_FOUND' });
+  const large = await upload('x'.repeat(200_000));
+  await importer().fromArchive({ file: large.uuid }, context, signal);
+  await writeFile(await store.files.asFile(large.sha256), 'torn');
+  await assert.rejects(importer().fromArchive({ file: large.uuid }, context, signal), { code: 'UPLOAD_NOT_FOUND' });
+  await assert.rejects(importer().fromArchive({ file: large.sha256 }, context, signal), { code: 'UPLOAD_NOT_FOUND' });
 });
 
 test('progressLines speaks once a second, and at once when a layer is done', () => {

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
 import type { DirectoryStateEntry } from '../../src/contract/file.ts';
 import { collect } from '../../src/std/bytes.ts';
-import { body, openStore } from './bench.ts';
+import { Store } from '../../src/store/store.ts';
+import { body, openStore, scratch } from './bench.ts';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const signal = (): AbortSignal => AbortSignal.timeout(5_000);
@@ -39,18 +41,21 @@ test('a body that fails leaves nothing', async () => {
   assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
 });
 
+/** More than the database keeps. */
+const LARGE = 'x'.repeat(200_000);
+
 test('a file that is torn or gone is noticed when it is used, forgotten, and taken again', async () => {
   await using bench = await openStore();
   const { files, states } = bench.store;
   for (const harm of [
     (path: string) => truncate(path, 1),
     (path: string) => rm(path),
-    (path: string) => writeFile(path, 'HELLO'),
+    (path: string) => writeFile(path, LARGE.replace('x', 'y')),
   ]) {
-    const { sha256: digest } = await files.write(body('hello'));
+    const { sha256: digest } = await files.write(body(LARGE));
     const offer = await states.offer([{ path: '/x', sha256: digest, mode: 0o644 }]);
     await harm(join(bench.directory, 'files', digest));
-    await assert.rejects(collect(files.open(digest, signal()), 100), (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
+    await assert.rejects(collect(files.open(digest, signal()), 1e6), (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
     assert.equal(files.find(digest), undefined);
     assert.throws(
       () => states.get(offer.state!.id),
@@ -58,6 +63,54 @@ test('a file that is torn or gone is noticed when it is used, forgotten, and tak
       'a state is nothing without its files',
     );
   }
+});
+
+test('small contents are rows, large ones files; either can be had as a file', async () => {
+  await using bench = await openStore();
+  const { files } = bench.store;
+  const [small, large] = [await files.write(body('hello')), await files.write(body(LARGE))];
+  assert.deepEqual(await readdir(join(bench.directory, 'files')), [large.sha256]);
+  assert.equal(await readFile(await files.asFile(small.uuid), 'utf8'), 'hello');
+  assert.equal(await readFile(await files.asFile(large.uuid), 'utf8'), LARGE);
+  assert.deepEqual(await readdir(bench.store.tmp), []);
+  await bench.store.gc({ unusedSinceMs: Date.now() + 1_000, dryRun: false, usedBy: () => undefined });
+  assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
+  await assert.rejects(files.asFile(small.uuid), (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
+});
+
+test('many small files are stored in their order, whatever is among them', async () => {
+  await using bench = await openStore();
+  const { files } = bench.store;
+  const contents = Array.from({ length: 300 }, (_, index) => `${index % 200}`.repeat(30_000));
+  const answers = await files.writeMany(body(...contents, ''));
+  assert.deepEqual(
+    answers.map(({ sha256: digest }) => digest),
+    [...contents, ''].map(sha256),
+  );
+  assert.equal(new Set(answers.map(({ uuid }) => uuid)).size, 201, 'the same content is one file');
+  assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
+});
+
+test('a content that the database holds wrong is noticed, and what an earlier version kept as a file is read', async () => {
+  await using place = await scratch();
+  const [wrong, early] = [sha256('wrong'), sha256('early')];
+  {
+    await using store = await Store.open(place.path);
+    await store.files.writeMany(body('wrong', 'early'));
+  }
+  {
+    using database = new DatabaseSync(join(place.path, 'store.sqlite'));
+    const change = `file_contents SET bytes = x'00' WHERE file = (SELECT id FROM files WHERE sha256 = '${wrong}')`;
+    database.exec(`UPDATE ${change}`);
+    database.exec(`DELETE FROM file_contents WHERE file = (SELECT id FROM files WHERE sha256 = '${early}')`);
+    await writeFile(join(place.path, 'files', early), 'early');
+  }
+  await using store = await Store.open(place.path);
+  const read = async (digest: string): Promise<string> =>
+    (await collect(store.files.open(digest, signal()), 100)).toString();
+  await assert.rejects(read(wrong), (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
+  assert.equal(store.files.find(wrong), undefined);
+  assert.equal(await read(early), 'early');
 });
 
 test('offer() says what is missing, then makes the state, once per content', async () => {
@@ -87,7 +140,7 @@ test('offer() says what is missing, then makes the state, once per content', asy
 test('offer() asks again for a file that lost its bytes', async () => {
   await using bench = await openStore();
   const { files, states } = bench.store;
-  const { sha256: digest } = await files.write(body('content'));
+  const { sha256: digest } = await files.write(body(LARGE));
   await truncate(join(bench.directory, 'files', digest), 2);
   assert.deepEqual(await states.offer([{ path: '/x', sha256: digest, mode: 0o644 }]), { missing: [digest] });
 });

@@ -173,6 +173,8 @@ test('a large file is streamed; one that changes while it is sent goes as it was
   using at = benchFolder();
   const large = at.write('large', Buffer.alloc(3 * 1024 * 1024, 7));
   for (let index = 0; index < 100; index += 1) at.write(`small/${index}`, `${index}`);
+  // Known to the cache, so that another engine, which has none of them, makes them be read once more.
+  await at.sync();
   const contree = new (class extends RecordingContree {
     override async offerDirectoryState(entries: Parameters<RecordingContree['offerDirectoryState']>[0]) {
       const answer = await super.offerDirectoryState(entries);
@@ -192,6 +194,22 @@ test('a large file is streamed; one that changes while it is sent goes as it was
   assert.equal(contree.last['/work/small/6']?.sha256, sha256(Buffer.alloc(limits.bulkFileBytesMax + 1)));
   assert.equal(contree.last['/work/small/7'], undefined);
   assert.equal(report.files, 100);
+});
+
+test('a new small file goes as it was looked at, and what is written after that with the next sync', async () => {
+  using at = benchFolder();
+  const file = at.write('file', 'looked at');
+  const contree = new (class extends RecordingContree {
+    override async uploadFiles(files: AsyncIterable<Uint8Array>) {
+      if (this.offers.length === 0) writeFileSync(file, 'written since');
+      return await super.uploadFiles(files);
+    }
+  })();
+  const request = { source: at.root, destination: '/work', exclude: [] };
+  await at.local.sync(contree, request, quiet());
+  assert.equal(contree.last['/work/file']?.sha256, sha256('looked at'));
+  await at.local.sync(contree, request, quiet());
+  assert.equal(contree.last['/work/file']?.sha256, sha256('written since'));
 });
 
 test('a file that grows while it is read is sent as far as it was, and said', async () => {
