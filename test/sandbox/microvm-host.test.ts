@@ -133,7 +133,7 @@ test('Identities gives every microVM and every passt one that nobody else has', 
 
 test('Cgroups limits memory, processor time and processes, where the host hands the controllers down', async () => {
   await using mount = await temporaryFolder();
-  assert.equal(await Cgroups.open('owner', mount.path), undefined, 'no cgroup v2');
+  assert.equal(await Cgroups.open('owner', mount.path), undefined, 'no control groups');
   await writeFile(join(mount.path, 'cgroup.subtree_control'), 'cpuset io pids\n');
   assert.equal(await Cgroups.open('owner', mount.path), undefined, 'memory is not handed down');
   await writeFile(join(mount.path, 'cgroup.subtree_control'), 'cpu memory pids\n');
@@ -141,7 +141,7 @@ test('Cgroups limits memory, processor time and processes, where the host hands 
   const cgroups = await Cgroups.open('owner', mount.path);
   assert.ok(cgroups !== undefined);
   assert.deepEqual(await readdir(join(mount.path, 'owner')), ['cgroup.subtree_control'], 'what was left is gone');
-  const group = await cgroups.create({ accelerator: 'emulated', cpus: 2, memoryMib: 1_024 });
+  const group = await cgroups.create(SOME_MACHINE);
   await group.add([4_321]);
   const setting = (name: string): Promise<string> => readFile(join(mount.path, 'owner', '1', name), 'utf8');
   assert.equal(await setting('memory.max'), String((1_024 + 512) * 1024 ** 2));
@@ -149,6 +149,27 @@ test('Cgroups limits memory, processor time and processes, where the host hands 
   assert.equal(await setting('pids.max'), '256');
   assert.equal(await setting('cgroup.procs'), '4321');
 });
+
+test('Cgroups makes a group in the tree of each controller, where they are apart (v1)', async () => {
+  await using mount = await temporaryFolder();
+  for (const tree of ['memory', 'cpu', 'pids']) {
+    await mkdir(join(mount.path, tree, 'owner', '7'), { recursive: true });
+    if (tree === 'pids') assert.equal(await Cgroups.open('owner', mount.path), undefined, 'a folder is no tree');
+    await writeFile(join(mount.path, tree, 'cgroup.procs'), '');
+  }
+  const cgroups = await Cgroups.open('owner', mount.path);
+  assert.ok(cgroups !== undefined);
+  const group = await cgroups.create(SOME_MACHINE);
+  await group.add([4_321]);
+  const setting = (path: string): Promise<string> => readFile(join(mount.path, path), 'utf8');
+  assert.equal(await setting('memory/owner/1/memory.limit_in_bytes'), String((1_024 + 512) * 1024 ** 2));
+  assert.equal(await setting('cpu/owner/1/cpu.cfs_period_us'), '100000');
+  assert.equal(await setting('cpu/owner/1/cpu.cfs_quota_us'), '250000');
+  assert.equal(await setting('pids/owner/1/pids.max'), '256');
+  for (const tree of ['memory', 'cpu', 'pids']) assert.equal(await setting(`${tree}/owner/1/cgroup.procs`), '4321');
+});
+
+const SOME_MACHINE = { accelerator: 'emulated', cpus: 2, memoryMib: 1_024 } as const;
 
 test('bindsOf() binds a folder as a whole where many of its files are needed, else the files', () => {
   const libraries = Array.from({ length: 9 }, (_, index) => `/lib/lib${index}.so`);

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { surveyHost } from '../../src/sandbox/microvm/host.ts';
 import { Jail } from '../../src/sandbox/microvm/jail.ts';
+import { ownerOf } from '../../src/sandbox/microvm/leftovers.ts';
 import { FD } from '../../src/sandbox/microvm/machine.ts';
 import { Vmm } from '../../src/sandbox/microvm/vmm.ts';
 import { bootSpec, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
@@ -99,6 +101,35 @@ test('the limits of the jail are set', async () => {
   assert.ok(Number(hard('Max file size')) < 1024 ** 3, 'a run of 256 MiB writes no file of a gigabyte');
   assert.ok(Number(hard('Max address space')) < 8 * 1024 ** 3);
   if (ROOT) assert.equal(hard('Max processes'), '256');
+});
+
+test('control groups bound the memory, processor time and processes of QEMU, and are gone with it', async (t) => {
+  await using bench = await folder.open();
+  const instance = await bench.driver.boot(bootSpec(bench.layers, { memoryMib: 128 }), soon());
+  if (instance.facts.jail.missing.includes('memory and CPU limits')) {
+    await instance[Symbol.asyncDispose]();
+    t.skip('this host does not let us make control groups');
+    return;
+  }
+  const owner = ownerOf(folder.stateDir);
+  // `memory:/owner/1` for each tree of v1, `0::/owner/1` in v2.
+  const memberships = (await readFile(`/proc/${await qemu()}/cgroup`, 'utf8')).split('\n');
+  const own = memberships.map((line) => line.split(':', 3)).filter(([, , path]) => path?.includes(owner) === true);
+  const folders = own.map(([, controller = '', path = '']) => join('/sys/fs/cgroup', controller, path));
+  const settings = await Promise.all(
+    folders.flatMap((group) =>
+      ['memory.max', 'memory.limit_in_bytes', 'cpu.max', 'cpu.cfs_quota_us', 'pids.max'].map((name) =>
+        readFile(join(group, name), 'utf8').catch(() => ''),
+      ),
+    ),
+  );
+  const bounds = settings.filter((text) => text !== '').map((text) => Number.parseInt(text, 10));
+  assert.deepEqual(
+    bounds.toSorted((a, b) => a - b),
+    [256, 150_000, (128 + 512) * 1024 ** 2],
+  );
+  await instance[Symbol.asyncDispose]();
+  for (const group of folders) await assert.rejects(readdir(group), /ENOENT/u);
 });
 
 test("QEMU's arguments, environment and open files hold no secrets, and no file of the store by name", async () => {

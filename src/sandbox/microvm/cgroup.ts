@@ -1,79 +1,151 @@
-import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Machine, OVERHEAD_MIB } from './machine.ts';
 
 const MOUNT = '/sys/fs/cgroup';
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
+type Controller = (typeof CONTROLLERS)[number];
 const PROCESSES_MAX = 256;
 const PERIOD_US = 100_000;
 const MIB = 1024 ** 2;
 const REMOVE_TRIES = 50;
 const REMOVE_PAUSE_MS = 10;
 
+/** A tree of groups, and what is written into a group of it. */
+interface Hierarchy {
+  readonly mount: string;
+  readonly controllers: readonly Controller[];
+  readonly version: 1 | 2;
+}
+
 /**
- * Limits on what a microVM takes from the host, by control groups (cgroup v2), where we may make some: as root, on a host that
- * hands the controllers down. One group per driver, one in it per microVM.
+ * Limits on what a microVM takes from the host, by control groups, where we may make some: as root, on a host that hands
+ * the controllers down. One group per driver, one in it per microVM; in cgroup v1, where each controller has a tree of
+ * its own, one in each of the trees (Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel).
  */
 export class Cgroups implements AsyncDisposable {
-  readonly #folder: string;
+  readonly #owner: string;
+  readonly #hierarchies: readonly Hierarchy[];
   #count = 0;
 
-  private constructor(folder: string) {
-    this.#folder = folder;
+  private constructor(owner: string, hierarchies: readonly Hierarchy[]) {
+    this.#owner = owner;
+    this.#hierarchies = hierarchies;
   }
 
   /** undefined where limits cannot be set. Groups that a killed engine left are removed. */
   static async open(owner: string, mount: string = MOUNT): Promise<Cgroups | undefined> {
-    const folder = join(mount, owner);
-    try {
-      const handedDown = await readFile(join(mount, 'cgroup.subtree_control'), 'utf8');
-      if (!CONTROLLERS.every((name) => handedDown.split(/\s+/u).includes(name))) return undefined;
-      await removeTree(folder);
-      await mkdir(folder);
-      await writeFile(join(folder, 'cgroup.subtree_control'), CONTROLLERS.map((name) => `+${name}`).join(' '));
-      return new Cgroups(folder);
-    } catch {
-      return undefined;
+    for (const hierarchies of [unified(mount), separate(mount)]) {
+      const cgroups = new Cgroups(owner, hierarchies);
+      try {
+        for (const hierarchy of hierarchies) await prepare(hierarchy, owner);
+        return cgroups;
+      } catch {
+        await cgroups[Symbol.asyncDispose]();
+      }
     }
+    return undefined;
   }
 
   /** A new group for a microVM. Its processes must be gone when it is disposed of. */
-  async create({ memoryMib, cpus }: Machine): Promise<Cgroup> {
+  async create(machine: Machine): Promise<Cgroup> {
     this.#count += 1;
-    const folder = join(this.#folder, String(this.#count));
-    await mkdir(folder);
-    // One more than the guest has processors, half of it used: QEMU's own threads.
-    const quotaUs = Math.round((cpus + 0.5) * PERIOD_US);
-    const settings = {
-      'memory.max': String((memoryMib + OVERHEAD_MIB) * MIB),
-      'cpu.max': `${quotaUs} ${PERIOD_US}`,
-      'pids.max': String(PROCESSES_MAX),
-    };
-    for (const [name, value] of Object.entries(settings)) await writeFile(join(folder, name), value);
-    return new Cgroup(folder);
+    const made: string[] = [];
+    try {
+      for (const { mount, controllers, version } of this.#hierarchies) {
+        const folder = join(mount, this.#owner, String(this.#count));
+        await mkdir(folder);
+        made.push(folder);
+        for (const [name, value] of controllers.flatMap((controller) => SETTINGS[version][controller](machine))) {
+          await writeFile(join(folder, name), value);
+        }
+      }
+    } catch (error) {
+      await removeTrees(made);
+      throw error;
+    }
+    return new Cgroup(made);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await removeTree(this.#folder);
+    await removeTrees(this.#hierarchies.map(({ mount }) => join(mount, this.#owner)));
   }
 }
 
+/** One microVM's group: its folders, one for each tree. */
 export class Cgroup implements AsyncDisposable {
-  readonly #folder: string;
+  readonly #folders: readonly string[];
 
-  constructor(folder: string) {
-    this.#folder = folder;
+  constructor(folders: readonly string[]) {
+    this.#folders = folders;
   }
 
   /** Moves processes in; their children follow only if they start later. */
   async add(pids: readonly number[]): Promise<void> {
-    for (const pid of pids) await writeFile(join(this.#folder, 'cgroup.procs'), String(pid));
+    for (const folder of this.#folders) {
+      for (const pid of pids) await writeFile(join(folder, 'cgroup.procs'), String(pid));
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await removeTree(this.#folder);
+    await removeTrees(this.#folders);
   }
+}
+
+function unified(mount: string): readonly Hierarchy[] {
+  return [{ mount, controllers: CONTROLLERS, version: 2 }];
+}
+
+function separate(mount: string): readonly Hierarchy[] {
+  return CONTROLLERS.map((name) => ({ mount: join(mount, name), controllers: [name], version: 1 }));
+}
+
+/** Makes the driver's group. Rejects where this host has no such tree, or does not let us. */
+async function prepare({ mount, controllers, version }: Hierarchy, owner: string): Promise<void> {
+  const folder = join(mount, owner);
+  if (version === 2) {
+    const handedDown = (await readFile(join(mount, 'cgroup.subtree_control'), 'utf8')).split(/\s+/u);
+    if (!controllers.every((name) => handedDown.includes(name))) throw new Error('a controller is not handed down');
+  } else {
+    // Any folder may be made in a tmpfs, which is what the trees are mounted on; a tree has this file.
+    await access(join(mount, 'cgroup.procs'));
+  }
+  await removeTree(folder);
+  await mkdir(folder);
+  if (version === 1) return;
+  await writeFile(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
+}
+
+type Setting = readonly [file: string, value: string];
+
+/** One more than the guest has processors, half of it used: QEMU's own threads. */
+function quotaUs({ cpus }: Machine): number {
+  return Math.round((cpus + 0.5) * PERIOD_US);
+}
+
+function memoryBytes({ memoryMib }: Machine): string {
+  return String((memoryMib + OVERHEAD_MIB) * MIB);
+}
+
+const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (machine: Machine) => readonly Setting[]>>>> = {
+  1: {
+    memory: (machine) => [['memory.limit_in_bytes', memoryBytes(machine)]],
+    cpu: (machine) => [
+      ['cpu.cfs_period_us', String(PERIOD_US)],
+      ['cpu.cfs_quota_us', String(quotaUs(machine))],
+    ],
+    pids: () => [['pids.max', String(PROCESSES_MAX)]],
+  },
+  2: {
+    memory: (machine) => [['memory.max', memoryBytes(machine)]],
+    cpu: (machine) => [['cpu.max', `${quotaUs(machine)} ${PERIOD_US}`]],
+    pids: () => [['pids.max', String(PROCESSES_MAX)]],
+  },
+};
+
+async function removeTrees(folders: readonly string[]): Promise<void> {
+  await Promise.all(folders.map(removeTree));
 }
 
 /** The kernel refuses while a process that was killed has not quite left. */

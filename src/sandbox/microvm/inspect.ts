@@ -46,7 +46,7 @@ function jailCheck({ parts: { jail, host } }: Platform): DriverCheck {
   const { parts, missing } = jail.facts;
   const detail = `bubblewrap ${host.bwrap.version}: ${parts.join(', ')}`;
   if (missing.length === 0) return { name: 'jail', status: 'ok', detail };
-  const remedy = 'for the whole jail run the engine as root, on a host with user namespaces and cgroup v2';
+  const remedy = 'for the whole jail run the engine as root, on a host with user namespaces and control groups';
   return { name: 'jail', status: 'warning', detail: `${detail}; missing: ${missing.join(', ')}`, remedy };
 }
 
