@@ -1,18 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { MIB, usedBytes } from '../support/memory.ts';
 import { openEngine, run, script } from './bench.ts';
-
-const MiB = 1024 ** 2;
-
-/** Bytes that are in use once everything unused is collected. */
-function usedBytes(): number {
-  setFlagsFromString('--expose-gc');
-  (runInNewContext('gc') as () => void)();
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
-}
 
 test('a finished operation costs the engine no memory', async () => {
   await using bench = await openEngine({ concurrency: 4 });
@@ -28,8 +17,8 @@ test('a finished operation costs the engine no memory', async () => {
   const before = await rounds(100);
   const grown = (await rounds(1_000)) - before;
   const { rss } = process.memoryUsage();
-  assert.ok(grown < 8 * MiB, `1,000 operations cost ${(grown / MiB).toFixed(1)} MiB`);
-  assert.ok(rss < 250 * MiB, `${Math.round(rss / MiB)} MiB with 1,100 finished operations`);
+  assert.ok(grown < 8 * MIB, `1,000 operations cost ${(grown / MIB).toFixed(1)} MiB`);
+  assert.ok(rss < 250 * MIB, `${Math.round(rss / MIB)} MiB with 1,100 finished operations`);
   assert.equal((await bench.engine.listOperations({ limit: 1_000 })).length, 1_000);
 });
 
@@ -41,5 +30,5 @@ test('output that passes through costs no memory', async () => {
   assert.equal(operation.status, 'SUCCESS');
   const grown = process.memoryUsage().rss - before;
   // Memory that waits to be collected counts too; output that was kept would count a thousand.
-  assert.ok(grown < 200 * MiB, `1 GB of output cost ${Math.round(grown / MiB)} MiB`);
+  assert.ok(grown < 200 * MIB, `1 GB of output cost ${Math.round(grown / MIB)} MiB`);
 });

@@ -41,8 +41,8 @@ export class Channel implements Disposable {
   readonly #stream: Duplex;
   readonly #decoder = new FrameDecoder();
   readonly #lost = Promise.withResolvers<Error>();
-  /** Rejects every wait at once when the channel ends. */
-  readonly #ended = Promise.withResolvers<never>();
+  /** Rejects the waits of this moment. A promise that all of them raced would hold every value until the channel ends. */
+  readonly #waits = new Set<(reason: unknown) => void>();
   readonly #hello = Promise.withResolvers<GuestHello>();
   readonly #ready = Promise.withResolvers<GuestReady>();
   readonly #answered = new Set<keyof Answers>();
@@ -59,7 +59,7 @@ export class Channel implements Disposable {
   constructor(stream: Duplex) {
     this.#stream = stream;
     this.lost = this.#lost.promise;
-    for (const { promise } of [this.#ended, this.#hello, this.#ready]) promise.catch(() => undefined);
+    for (const { promise } of [this.#hello, this.#ready]) promise.catch(() => undefined);
     stream.on('data', (chunk: Buffer) => {
       this.#receive(chunk);
     });
@@ -152,14 +152,15 @@ export class Channel implements Disposable {
 
   async #wait<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
     signal.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const abort = (): void => {
-      aborted.reject(signal.reason);
-    };
+    const broken = Promise.withResolvers<never>();
+    const abort = (): void => broken.reject(signal.reason);
+    if (this.#failure !== undefined) broken.reject(this.#failure);
+    this.#waits.add(broken.reject);
     signal.addEventListener('abort', abort, { once: true });
     try {
-      return await Promise.race([promise, this.#ended.promise, aborted.promise]);
+      return await Promise.race([promise, broken.promise]);
     } finally {
+      this.#waits.delete(broken.reject);
       signal.removeEventListener('abort', abort);
     }
   }
@@ -248,7 +249,7 @@ export class Channel implements Disposable {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.#stream.destroy();
-    this.#ended.reject(error);
+    for (const reject of this.#waits) reject(error);
     this.#changes?.end(error);
     for (const process of this.#processes.values()) process.fail(error);
     this.#processes.clear();

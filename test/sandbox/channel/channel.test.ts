@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { collect } from '../../../src/std/bytes.ts';
 import { PAYLOAD_BYTES_MAX } from '../../../src/sandbox/channel/frame.ts';
 import type { ChannelProcess } from '../../../src/sandbox/channel/process.ts';
+import { MIB, usedBytes } from '../../support/memory.ts';
 import { COMMAND, SETUP } from './golden.ts';
 import { exited, fields, ScriptedGuest } from './scripted-guest.ts';
 
@@ -57,6 +58,23 @@ test('no change is no bytes', async () => {
   await guest.expect('changes');
   guest.say('changesEnd', 0, fields().u64(0).u64(0).u8(0).payload());
   assert.equal((await changes).length, 0);
+});
+
+test('changes that were read are not held, however many there are', async () => {
+  using guest = new ScriptedGuest();
+  const changes = guest.channel.changes(signal);
+  let next = changes.next();
+  await guest.expect('changes');
+  const before = usedBytes();
+  for (let sent = 0; sent < 500; sent += 1) {
+    guest.say('changesData', 0, Buffer.alloc(PAYLOAD_BYTES_MAX));
+    assert.equal((await next).value?.length, PAYLOAD_BYTES_MAX);
+    next = changes.next();
+  }
+  const grown = usedBytes() - before;
+  assert.ok(grown < 4 * MIB, `${(grown / MIB).toFixed(1)} MiB of ${((500 * PAYLOAD_BYTES_MAX) / MIB).toFixed()}`);
+  // It ends with the guest.
+  next.catch(() => undefined);
 });
 
 test('nothing is started once the changes were asked for', async () => {
