@@ -1,6 +1,8 @@
 import { parseArgs } from 'node:util';
 import { benchDepth } from './depth.ts';
+import { benchEndurance } from './endurance.ts';
 import { benchImages } from './images.ts';
+import { benchLive } from './live.ts';
 import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
 import { benchSoak } from './soak.ts';
@@ -8,9 +10,10 @@ import { openPlace, type Place } from './support/place.ts';
 import { Report } from './support/report.ts';
 import { benchTransfer } from './transfer.ts';
 
-/** `npm run bench [-- runs images servers depth transfer]`: the budgets of the design, measured beside the tools we compare with. */
+/** `npm run bench [-- runs live images servers depth transfer]`: the budgets of the design, measured beside the tools we compare with. */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
+  live: benchLive,
   images: benchImages,
   servers: benchServers,
   depth: benchDepth,
@@ -18,7 +21,7 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
 };
 
 /** Minutes long: only when named. */
-const LONG: typeof SECTIONS = { soak: benchSoak };
+const LONG: typeof SECTIONS = { soak: benchSoak, endurance: benchEndurance };
 
 const { positionals } = parseArgs({ allowPositionals: true });
 const report = new Report();

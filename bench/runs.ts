@@ -77,9 +77,7 @@ async function saving(place: Place, report: Report): Promise<void> {
     budget: { atMost: 60 },
     peer: `the same run, disposable: ${pair.peer.medianMs.toFixed(0)} ms`,
   });
-  const script =
-    'import os\nd=os.urandom(40000)\nos.makedirs("/root/many")\nfor i in range(5000): open(f"/root/many/{i}","wb").write(d)';
-  const saved = await place.run({ command: 'python3', args: ['-c', script], disposable: false, timeout: 300 });
+  const saved = await saveMany(place);
   const commitMs = saved.execution?.steps_ms['commit'] ?? Number.NaN;
   report.add({
     what: `saving 200 MB of changes in 5,000 files (${place.accelerator})`,
@@ -88,6 +86,13 @@ async function saving(place: Place, report: Report): Promise<void> {
     budget: { atLeast: 60 },
     note: `commit took ${commitMs.toFixed(0)} ms`,
   });
+}
+
+/** Saves 200 MB in 5,000 files. */
+export async function saveMany(place: Place): Promise<OperationResponse> {
+  const script =
+    'import os\nd=os.urandom(40000)\nos.makedirs("/root/many")\nfor i in range(5000): open(f"/root/many/{i}","wb").write(d)';
+  return place.run({ command: 'python3', args: ['-c', script], disposable: false, timeout: 300 });
 }
 
 async function branches(place: Place, report: Report): Promise<void> {

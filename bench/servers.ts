@@ -47,7 +47,7 @@ export async function benchServers(place: Place, report: Report): Promise<void> 
   report.add({ what: 'stdio MCP server: idle memory', value: memory.medianMs, unit: 'MiB', budget: { atMost: 90 } });
   report.add({
     what: 'engine memory after this benchmark',
-    value: await place.engineMemoryMib(),
+    value: (await place.engine()).memoryMib,
     unit: 'MiB',
     budget: { atMost: 200 },
   });

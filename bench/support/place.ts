@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { debianImage } from '../../scripts/support/debian-image.ts';
 import { startRegistry, type LoopbackRegistry } from '../../scripts/support/registry.ts';
@@ -25,8 +25,16 @@ export interface Place extends AsyncDisposable {
   run(request: Omit<InstanceSpawnRequest, 'image'> & { readonly image?: string }): Promise<OperationResponse>;
   /** Waits for an operation that was started. */
   finished(operation: string): Promise<OperationResponse>;
-  /** Memory of the engine process that is in use, in MiB. */
-  engineMemoryMib(): Promise<number>;
+  /** What the engine process holds of the host right now. */
+  engine(): Promise<EngineUse>;
+}
+
+export interface EngineUse {
+  readonly memoryMib: number;
+  readonly descriptors: number;
+  /** All of the data directory, and of that the database. */
+  readonly diskBytes: number;
+  readonly databaseBytes: number;
 }
 
 /** Opens the place; the first run makes the template, so that what is measured afterwards is a warm engine. */
@@ -46,7 +54,6 @@ export async function openPlace(): Promise<Place> {
   const first = await run({ command: 'true', disposable: true });
   const accelerator = defined(first.execution, 'a run reports its execution').accelerator;
   const kept = stack.move();
-  const engineMemoryMib = (): Promise<number> => memoryOfEngine(home.dataDir);
   return {
     home,
     contree,
@@ -57,19 +64,36 @@ export async function openPlace(): Promise<Place> {
     accelerator,
     run,
     finished,
-    engineMemoryMib,
+    engine: () => useOfEngine(home.dataDir),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }
 
-/** The process that has the data directory's database open. */
-async function memoryOfEngine(dataDir: string): Promise<number> {
+/** Of the process that has the data directory's database open. */
+async function useOfEngine(dataDir: string): Promise<EngineUse> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
     const line = await readFile(join('/proc', pid, 'cmdline'), 'utf8').catch(() => '');
     if (!line.includes(dataDir) || !line.includes('engine')) continue;
     const status = await readFile(join('/proc', pid, 'status'), 'utf8').catch(() => '');
     const resident = /^VmRSS:\s+(\d+) kB/mu.exec(status)?.[1];
-    if (resident !== undefined) return Number(resident) / 1024;
+    if (resident === undefined) continue;
+    const descriptors = (await readdir(join('/proc', pid, 'fd'))).length;
+    const sizes = await sizesOf(dataDir);
+    const total = (of: typeof sizes): number => of.reduce((sum, { bytes }) => sum + bytes, 0);
+    const databaseBytes = total(sizes.filter(({ name }) => name.startsWith('store.sqlite')));
+    return { memoryMib: Number(resident) / 1024, descriptors, diskBytes: total(sizes), databaseBytes };
   }
   throw new Error('the engine of the benchmark is not running');
+}
+
+/** The files below a folder with the space they take. */
+async function sizesOf(folder: string): Promise<{ readonly name: string; readonly bytes: number }[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile());
+  return Promise.all(
+    files.map(async ({ name, parentPath }) => {
+      const blocks = (await stat(join(parentPath, name)).catch(() => undefined))?.blocks ?? 0;
+      return { name, bytes: blocks * 512 };
+    }),
+  );
 }
