@@ -92,6 +92,8 @@ export const limits = {
   toolReadBytesDefault: 32 * KiB,
   toolResultBytesMax: 40_000,
   inlineWaitMs: 45_000,
+  taskAfterMs: 10_000,
+  taskPollMs: 2_000,
 } as const;
 
 // The relations are what a reader needs to know, so they are code, not prose.

@@ -23,6 +23,8 @@ export interface McpOptions {
   readonly allowTokenArgument?: boolean;
   /** How long a call waits for an operation when the client shows no progress. Default `limits.inlineWaitMs`. */
   readonly inlineWaitMs?: number;
+  /** How long a call waits for an operation before it becomes a task, for clients with tasks. Default `limits.taskAfterMs`. */
+  readonly taskAfterMs?: number;
   /** Whether a call whose HTTP response stream was closed stops the operation it started. Default `stop`. */
   readonly onDisconnect?: 'stop' | 'detach';
   /** Takes one line for the log; default standard error. Never standard output: that is the protocol's. */

@@ -1,7 +1,7 @@
 import { completable } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import type { Completions } from './completion.ts';
-import type { Serving } from './tools.ts';
+import type { Serving } from './serving.ts';
 
 interface Prompt {
   readonly name: string;

@@ -19,7 +19,7 @@ import {
 } from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
 import { mimeTypeOf } from './mime-types.ts';
-import type { Serving } from './tools.ts';
+import type { Serving } from './serving.ts';
 
 const DAY_MS = 86_400_000;
 const RESOURCE_BYTES_MAX = 1024 * 1024;

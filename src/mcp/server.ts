@@ -5,7 +5,9 @@ import type { McpContext } from './context.ts';
 import { instructionsFor } from './instructions.ts';
 import { registerPrompts } from './prompts.ts';
 import { registerResources } from './resources.ts';
-import { registerTools, type Serving } from './tools.ts';
+import type { Serving } from './serving.ts';
+import { registerTasks } from './tasks.ts';
+import { registerTools } from './tools.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -47,6 +49,8 @@ export function buildServer(
   };
   const completions = completionsFor(() => context.contree(serving.request), context.names);
   registerTools(serving);
+  // Before 2026-07-28 tasks were another thing, which only few clients ever tried.
+  if (era === 'modern' && context.tools.some(({ cost }) => cost === 'vm')) registerTasks(serving);
   registerResources(serving, completions);
   registerPrompts(serving, completions);
   return server;

@@ -1,5 +1,4 @@
 import {
-  CLIENT_CAPABILITIES_META_KEY,
   inputRequired,
   inputResponse,
   type InputRequiredResult,
@@ -9,6 +8,7 @@ import {
 import { z } from 'zod';
 import type { SignIn } from '../tools/index.ts';
 import type { Channel } from './abort.ts';
+import { clientCapabilities } from './capabilities.ts';
 import type { McpContext, SignInState } from './context.ts';
 
 const REQUEST = 'sign_in';
@@ -48,7 +48,9 @@ export function signInFor(
       return { status: done ? 'authenticated' : 'pending' };
     }
     const { id, url } = await desk.open(registry);
-    if (!canElicitUrl(server, request, channel)) return { status: 'unsupported', url };
+    // A client that did not declare it answers an elicitation with a protocol error, which no model can read.
+    const canElicit = z.safeParse(UrlElicitation, clientCapabilities(server, request, channel)).success;
+    if (!canElicit) return { status: 'unsupported', url };
     const message = `Sign in to ${registry}: enter a read-only token on a page of this machine.`;
     throw new InputNeeded(
       inputRequired({
@@ -57,13 +59,4 @@ export function signInFor(
       }),
     );
   };
-}
-
-/** A client that did not declare it answers an elicitation with a protocol error, which no model can read. */
-function canElicitUrl(server: McpServer, request: ServerContext, { transport, era }: Channel): boolean {
-  if (transport === 'http' && era === 'legacy') return false;
-  const envelope = request.mcpReq.envelope as Readonly<Record<string, unknown>> | undefined;
-  // Before 2026-07-28 a client declares itself once, in the handshake.
-  const declared = era === 'modern' ? envelope?.[CLIENT_CAPABILITIES_META_KEY] : server.server.getClientCapabilities();
-  return z.safeParse(UrlElicitation, declared).success;
 }

@@ -1,16 +1,11 @@
-import type { CallToolResult, InputRequiredResult, McpServer, ServerContext } from '@modelcontextprotocol/server';
-import { annotationsOf, callTool, jsonSchemaOf, type Reply, type Tool, type SurfaceCall } from '../tools/index.ts';
-import { meansStop, type Channel } from './abort.ts';
-import type { McpContext } from './context.ts';
+import type { CallToolResult, InputRequiredResult, ServerContext } from '@modelcontextprotocol/server';
+import { limits, type OperationResponse } from '../contract/index.ts';
+import { annotationsOf, callTool, jsonSchemaOf, type SurfaceCall, type Tool } from '../tools/index.ts';
+import { meansStop } from './abort.ts';
+import { resultOf } from './result.ts';
+import type { Serving } from './serving.ts';
 import { InputNeeded, signInFor } from './sign-in.ts';
-
-/** Where a server instance gets its connection from. */
-export interface Serving {
-  readonly context: McpContext;
-  readonly server: McpServer;
-  readonly channel: Channel;
-  readonly request?: globalThis.Request;
-}
+import { asTask, takesTasks } from './tasks.ts';
 
 /** Offers the chosen tools on a server instance. */
 export function registerTools(serving: Serving): void {
@@ -59,16 +54,23 @@ async function answer(
   args: unknown,
   request: ServerContext,
 ): Promise<CallToolResult | InputRequiredResult> {
+  let leftBehind: OperationResponse | undefined;
   try {
-    const call = callFor(serving, request);
-    return resultOf(await callTool(tool, args, call, (error) => error instanceof InputNeeded));
+    const call = callFor(serving, request, (operation) => (leftBehind = operation));
+    const result = resultOf(await callTool(tool, args, call, (error) => error instanceof InputNeeded));
+    return leftBehind === undefined ? result : asTask(leftBehind, result);
   } catch (error) {
     if (error instanceof InputNeeded) return error.result;
     throw error;
   }
 }
 
-function callFor({ context, server, channel, request: http }: Serving, request: ServerContext): SurfaceCall {
+function callFor(
+  serving: Serving,
+  request: ServerContext,
+  onHandOver: (operation: OperationResponse) => void,
+): SurfaceCall {
+  const { context, server, channel, request: http } = serving;
   const { signal, notify, _meta: meta } = request.mcpReq;
   const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false } = context.options;
   const progressToken = meta?.progressToken;
@@ -77,6 +79,9 @@ function callFor({ context, server, channel, request: http }: Serving, request: 
     signal,
     stopsWork: () => meansStop(signal.reason, channel, onDisconnect),
     inlineWaitMs: context.inlineWaitMs,
+    ...(takesTasks(serving, request) && {
+      handOver: { afterMs: context.options.taskAfterMs ?? limits.taskAfterMs, take: onHandOver },
+    }),
     log: (line) => context.log(line),
     ...(progressToken !== undefined && {
       progress: (step) => {
@@ -89,12 +94,4 @@ function callFor({ context, server, channel, request: http }: Serving, request: 
     allowTokenArgument,
     signIn: signInFor(context, server, request, channel),
   };
-}
-
-function resultOf(reply: Reply): CallToolResult {
-  const text = { type: 'text' as const, text: reply.text };
-  // Not as structured content: clients of the first SDK hold that against the output schema even of an error.
-  if (!reply.ok) return { isError: true, content: [text], _meta: { 'contree/error': reply.fault.toJSON() } };
-  const links = reply.links.map((link) => ({ type: 'resource_link' as const, ...link }));
-  return { content: [text, ...links], structuredContent: reply.structured };
 }

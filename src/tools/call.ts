@@ -1,8 +1,11 @@
 import { z } from 'zod';
-import { limits, type ContreeError } from '../contract/index.ts';
+import { limits, type ContreeError, type OperationResponse } from '../contract/index.ts';
 import { parseArguments } from './arguments.ts';
 import { asFault, failureText } from './failure.ts';
-import type { ResourceLink, SurfaceCall, Tool } from './tool.ts';
+import { importImage } from './import-image.ts';
+import { outcomeOf } from './outcome.ts';
+import { run } from './run.ts';
+import type { ResourceLink, SurfaceCall, Tool, ToolCall } from './tool.ts';
 
 const ERROR_CHARACTERS_MAX = 9_000;
 
@@ -31,14 +34,36 @@ export async function callTool(
     const answer = tool.offline
       ? await tool.handle(call, input)
       : await tool.handle({ ...call, contree: await call.connect() }, input);
-    const structured = withRemark(z.parse(tool.output, answer), remark);
-    const text = withRemarkLine(tool.text(structured), remark).slice(0, limits.toolResultBytesMax);
-    return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };
+    return replyOf(tool, answer, remark);
   } catch (error) {
-    if (call.signal.aborted || isControlFlow(error)) throw error;
-    const fault = asFault(error, call.log);
-    return { ok: false, text: failureText(fault, tool.name).slice(0, ERROR_CHARACTERS_MAX), fault };
+    if (isControlFlow(error)) throw error;
+    return refusalOf(tool, error, call);
   }
+}
+
+/** The reply that the call which started a finished operation would have given, had somebody waited for it. */
+export async function replyLater(
+  operation: OperationResponse,
+  call: Pick<ToolCall, 'contree' | 'signal' | 'log'>,
+): Promise<Reply> {
+  const tool = operation.kind === 'instance' ? run : importImage;
+  try {
+    return replyOf(tool, await outcomeOf(operation, { ...call, outputBytesMax: limits.toolOutputBytesDefault }));
+  } catch (error) {
+    return refusalOf(tool, error, call);
+  }
+}
+
+function replyOf(tool: Tool, answer: Record<string, unknown>, remark?: string): Reply {
+  const structured = withRemark(z.parse(tool.output, answer), remark);
+  const text = withRemarkLine(tool.text(structured), remark).slice(0, limits.toolResultBytesMax);
+  return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };
+}
+
+function refusalOf(tool: Tool, error: unknown, { signal, log }: Pick<SurfaceCall, 'signal' | 'log'>): Reply {
+  if (signal.aborted) throw error;
+  const fault = asFault(error, log);
+  return { ok: false, text: failureText(fault, tool.name).slice(0, ERROR_CHARACTERS_MAX), fault };
 }
 
 /** What was ignored goes first: it may be why the answer is not the expected one. */

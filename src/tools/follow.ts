@@ -54,7 +54,8 @@ export async function untilFinished(
 export async function followOwn(call: ToolCall, operation: string, timeoutSeconds: number): Promise<OperationResponse> {
   const { contree, signal } = call;
   // A client without progress gives up after a minute or so: answer before, with the id to wait on.
-  const waitMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
+  const listensMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
+  const waitMs = Math.min(listensMs, call.handOver?.afterMs ?? Infinity);
   const deadline = AbortSignal.timeout(waitMs);
   using reporter = report(call.progress, operation, timeoutSeconds);
   try {
@@ -65,7 +66,9 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
       throw error;
     }
     if (!deadline.aborted) throw error;
-    return await contree.getOperation(operation, signal);
+    const state = await contree.getOperation(operation, signal);
+    if (!isFinished(state.status)) call.handOver?.take(state);
+    return state;
   }
 }
 

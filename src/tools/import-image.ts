@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { isFault, limits, type ConTree } from '../contract/index.ts';
-import { operationFault } from './failure.ts';
 import { followOwn } from './follow.ts';
 import { operationFields, operationText, summarize } from './operation.ts';
+import { outcomeOf } from './outcome.ts';
 import { aside } from './schema.ts';
 import { defineTool } from './tool.ts';
 
@@ -54,8 +54,8 @@ export const importImage = defineTool({
     // Not aborted with the call: whether the import was started must be known to the end.
     const { uuid } = await contree.importImage({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
     const state = wait ? await followOwn(call, uuid, timeout) : await contree.getOperation(uuid, signal);
-    if (wait && state.status === 'FAILED') throw operationFault(state, { registry: registry_url });
-    return await summarize(state, { contree, outputBytesMax: 0, signal });
+    const options = { contree, outputBytesMax: 0, signal };
+    return wait ? await outcomeOf(state, options) : await summarize(state, options);
   },
   text: operationText,
 });

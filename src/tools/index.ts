@@ -27,6 +27,7 @@ export * from './guides/index.ts';
 export * from '../transfer/local-files.ts';
 export { summarize } from './operation.ts';
 export { cutOutput, isBinary, readOutput } from './output.ts';
+export { plainName } from './text.ts';
 export { tokenPageOf } from './registry-hosts.ts';
 export { jsonSchemaOf } from './schema.ts';
 export * from './tool.ts';

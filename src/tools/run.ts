@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { fault, limits, NetworkMode, type InstanceSpawnRequest } from '../contract/index.ts';
-import { operationFault } from './failure.ts';
 import { image, present } from './fields.ts';
 import { followOwn } from './follow.ts';
 import { operationFields, operationText, summarize } from './operation.ts';
+import { outcomeOf } from './outcome.ts';
 import { aside } from './schema.ts';
 import { defineTool } from './tool.ts';
 
@@ -59,9 +59,8 @@ export const run = defineTool({
     // Not aborted with the call: whether the run was started must be known to the end.
     const { uuid } = await contree.spawn(requestOf(input));
     const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.getOperation(uuid, signal);
-    if (input.wait && state.status === 'FAILED') throw operationFault(state);
-    const outputBytesMax = Math.min(input.truncate_output_at, streamBytesMax);
-    return await summarize(state, { contree, outputBytesMax, signal });
+    const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal };
+    return input.wait ? await outcomeOf(state, options) : await summarize(state, options);
   },
   text: operationText,
 });

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { ConTree } from '../contract/index.ts';
+import type { ConTree, OperationResponse } from '../contract/index.ts';
 import type { Accounts } from './accounts.ts';
 import type { LocalFiles } from '../transfer/local-files.ts';
 
@@ -31,6 +31,13 @@ export type SignIn =
   | { readonly status: 'authenticated' | 'declined' }
   | { readonly status: 'pending' | 'unsupported'; readonly url?: string };
 
+/** The client's wish to be given the operation itself when it takes longer. */
+export interface HandOver {
+  readonly afterMs: number;
+  /** Told the state of the operation that the call leaves behind; the call's answer is then only what is known so far. */
+  readonly take: (operation: OperationResponse) => void;
+}
+
 /** What a handler gets beside its arguments: one call by one client. */
 export interface OfflineCall {
   /** Ends the waiting. Whether the work is to end too is `stopsWork`'s answer, asked after the signal has fired. */
@@ -40,6 +47,8 @@ export interface OfflineCall {
   /** Absent when the client did not ask for progress; then a call answers within `inlineWaitMs`. */
   readonly progress?: (step: Progress) => void;
   readonly inlineWaitMs: number;
+  /** Present when the client can follow an operation by itself, in place of an answer that takes longer. */
+  readonly handOver?: HandOver;
   /** One line for the server's own log (stderr), never for the model. */
   readonly log: (line: string) => void;
   /** Folders of this machine that tools may use; absent when they may use none. */

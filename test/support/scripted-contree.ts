@@ -32,6 +32,8 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
   readonly imported: (ImageImportRequest | ArchiveImportRequest)[] = [];
   readonly signalsSent: string[] = [];
   disposed = false;
+  /** Imports end when it settles; without it they end at once. */
+  importsEnd: Promise<void> | undefined;
 
   constructor(programs: Record<string, Program> = {}) {
     super();
@@ -55,14 +57,15 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     const { registry, tag = null, timeout = 300 } = request;
     const metadata = { registry: { url: registry.url }, tag, timeout };
     const operation = this.#open('image_import', metadata, null);
-    if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
-    else
-      this.#finish(
-        operation,
-        'SUCCESS',
-        this.publish({ files: new Map(), command: 'import' }, null, operation.response.uuid, tag),
-      );
-    return { uuid: operation.response.uuid };
+    const { uuid } = operation.response;
+    const end = (): void => {
+      if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
+      else if (operation.cancelled) this.#finish(operation, 'CANCELLED', null);
+      else this.#finish(operation, 'SUCCESS', this.publish({ files: new Map(), command: 'import' }, null, uuid, tag));
+    };
+    if (this.importsEnd === undefined) end();
+    else operation.ended = this.importsEnd.then(end);
+    return { uuid };
   }
 
   async importArchive(request: ArchiveImportRequest): Promise<{ uuid: string }> {

@@ -1,0 +1,110 @@
+import { MissingRequiredClientCapabilityError, ProtocolError, ProtocolErrorCode } from '@modelcontextprotocol/server';
+import type { CallToolResult, ServerContext } from '@modelcontextprotocol/server';
+import { z } from 'zod';
+import { isFault, isFinished, limits, type ConTree, type OperationResponse } from '../contract/index.ts';
+import { failureText, plainName, replyLater } from '../tools/index.ts';
+import { clientCapabilities } from './capabilities.ts';
+import { resultOf } from './result.ts';
+import type { Serving } from './serving.ts';
+
+/**
+ * The Tasks extension (SEP-2663): a call that takes long answers with a task, and the client asks for its result by
+ * itself. A task is the operation, its id the operation's UUID, so nothing is kept here: tasks outlive this process,
+ * and an operation can be asked for by either name.
+ */
+const TASKS_EXTENSION = 'io.modelcontextprotocol/tasks';
+
+const Declared = z.looseObject({ extensions: z.looseObject({ [TASKS_EXTENSION]: z.looseObject({}) }) });
+const TaskParams = z.looseObject({ taskId: z.string().min(1).max(64) });
+
+/** What clients know of a task in any state. */
+interface Task {
+  readonly taskId: string;
+  readonly status: 'working' | 'completed' | 'cancelled';
+  readonly statusMessage: string;
+  readonly createdAt: string;
+  readonly lastUpdatedAt: string;
+  readonly ttlMs: null;
+  readonly pollIntervalMs: number;
+}
+
+/** Whether the client of this very request said that it understands tasks. Only clients since 2026-07-28 can. */
+export function takesTasks({ server, channel }: Serving, request: ServerContext): boolean {
+  if (channel.era !== 'modern') return false;
+  return z.safeParse(Declared, clientCapabilities(server, request, channel)).success;
+}
+
+/** The answer so far of a call that goes on as a task. A client that knows tasks looks at nothing but the task in it. */
+export function asTask(operation: OperationResponse, soFar: CallToolResult): CallToolResult {
+  return { ...soFar, resultType: 'task', ...taskOf(operation) };
+}
+
+/** Answers `tasks/get`, `tasks/update` and `tasks/cancel`. */
+export function registerTasks(serving: Serving): void {
+  const { server, context, request: http } = serving;
+  server.server.registerCapabilities({ extensions: { [TASKS_EXTENSION]: {} } });
+  const answer = (method: string, work: (contree: ConTree, id: string, signal: AbortSignal) => Promise<object>): void =>
+    server.server.setRequestHandler(method, { params: TaskParams }, async ({ taskId }, request) => {
+      if (!takesTasks(serving, request)) {
+        throw new MissingRequiredClientCapabilityError({
+          requiredCapabilities: { extensions: { [TASKS_EXTENSION]: {} } },
+        });
+      }
+      return {
+        ...(await orProtocolError(
+          method,
+          async () => await work(await context.contree(http), taskId, request.mcpReq.signal),
+        )),
+      };
+    });
+  answer('tasks/get', async (contree, id, signal) => {
+    const operation = await contree.getOperation(id, signal);
+    const task = taskOf(operation);
+    if (task.status !== 'completed') return task;
+    const reply = await replyLater(operation, { contree, signal, log: (line) => context.log(line) });
+    return { ...task, result: { resultType: 'complete', ...resultOf(reply) } };
+  });
+  // Our tasks ask for nothing; that they exist is all there is to acknowledge.
+  answer('tasks/update', async (contree, id, signal) => {
+    await contree.getOperation(id, signal);
+    return {};
+  });
+  answer('tasks/cancel', async (contree, id, signal) => {
+    await cancelIfRunning(contree, id, signal);
+    return {};
+  });
+}
+
+function taskOf({ uuid, status, subject, created_at: createdAt, duration }: OperationResponse): Task {
+  const ended = isFinished(status);
+  const lastMs = ended ? Date.parse(createdAt) + duration * 1_000 : Date.now();
+  return {
+    taskId: uuid,
+    // A failed operation is a completed task whose result is an error; `failed` is for errors of the protocol.
+    status: !ended ? 'working' : status === 'CANCELLED' ? 'cancelled' : 'completed',
+    statusMessage: subject === undefined ? status : `${status} · ${plainName(subject)}`,
+    createdAt,
+    lastUpdatedAt: new Date(lastMs).toISOString(),
+    ttlMs: null,
+    pollIntervalMs: limits.taskPollMs,
+  };
+}
+
+async function cancelIfRunning(contree: ConTree, id: string, signal: AbortSignal): Promise<void> {
+  try {
+    await contree.cancelOperation(id, signal);
+  } catch (error) {
+    if (!isFault(error, 'OPERATION_FINISHED')) throw error;
+  }
+}
+
+async function orProtocolError<Value>(method: string, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    const ours = error.class === 'bug' || error.class === 'unavailable';
+    const code = ours ? ProtocolErrorCode.InternalError : ProtocolErrorCode.InvalidParams;
+    throw new ProtocolError(code, failureText(error, method));
+  }
+}
