@@ -48,7 +48,7 @@ async function peerCopy(): Promise<{
 export async function benchTransfer({ contree }: Pick<Place, 'contree'>, report: Report): Promise<void> {
   report.section('Transfers');
   const top = await mkdtemp(join(tmpdir(), 'contree-bench-transfer-'));
-  const local = new LocalFolders({ roots: [top], cache: join(top, 'cache', 'hashes.db') });
+  const local = new LocalFolders({ roots: [top], cache: { path: join(top, 'cache', 'hashes.db'), keptDays: 60 } });
   const { signal } = new AbortController();
   const sync = (source: string): Promise<SyncReport> =>
     local.sync(contree, { source, destination: '/work', exclude: [] }, { signal });

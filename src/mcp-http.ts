@@ -19,18 +19,20 @@ import { mcpMount } from './mcp-mount.ts';
  */
 export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
+  const loopback = isLoopback(httpListen);
+  // First: a server that may not listen starts no engine either.
+  const authentication = await authenticationOf(settings, loopback, host.env);
   await using contree = await connectMcp(host, settings);
   await using mcp = mcpMount(mcpOptions(host, settings));
   const mounts: Mount[] = [mcp];
   const page = await folderMount(host.consoleDir);
   if (page !== undefined) mounts.push(page);
-  const loopback = isLoopback(httpListen);
   const activity = new Activity();
   const app = createApp({
     contree,
     version: host.version,
     log: openLog(settings.logLevel, 2),
-    authentication: authenticationOf(settings, loopback, host.env),
+    authentication,
     origin: { names, anyHost: !loopback && names.length === 0 },
     mounts,
     activity,
@@ -44,14 +46,15 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }
 
-function authenticationOf(settings: Settings, loopback: boolean, env: McpHost['env']): Authentication {
+async function authenticationOf(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Authentication> {
   const { token, url, dataDir } = settings;
   // With --url the token is ours for the server there; on loopback it says nothing about who may come here.
   if (loopback && (token === '' || url !== '')) return { kind: 'fixed', principal: ANYONE };
-  if (token === '' && url !== '') {
-    throw fault('CONFIG_INVALID', { setting: '--token', reason: 'a server that others reach needs one' });
-  }
   const kept = new FileTokenStore(engineFiles(dataDir, env).tokens);
+  if (token === '' && (url !== '' || (await kept.list()).length === 0)) {
+    const reason = 'a server that others reach needs one, or tokens made by "contree token create"';
+    throw fault('CONFIG_INVALID', { setting: '--token', reason });
+  }
   return {
     kind: 'token',
     verifier: token === '' ? kept : { verify: async (given) => own(token, given) ?? kept.verify(given) },

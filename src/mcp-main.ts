@@ -5,7 +5,8 @@ import { fault, isFault } from './contract/errors.ts';
 import type { ConTree } from './contract/contree.ts';
 import type { McpHost } from './main.ts';
 import type { McpOptions } from './mcp/index.ts';
-import type { Accounts, LocalFiles } from './tools/index.ts';
+import { isLoopback } from './http/guard.ts';
+import { unknownTools, type Accounts, type LocalFiles } from './tools/index.ts';
 
 /** Runs `contree-mcp` and returns its exit code. Standard output belongs to the protocol in mode stdio. */
 export async function runMcp(host: McpHost, argv: readonly string[]): Promise<number> {
@@ -14,6 +15,9 @@ export async function runMcp(host: McpHost, argv: readonly string[]): Promise<nu
   try {
     const flags = parseFlags(argv);
     const settings = readSettings({ program: 'contree-mcp', flags, env: host.env });
+    const [unknown] = unknownTools(settings.tools);
+    if (unknown !== undefined)
+      throw fault('CONFIG_INVALID', { setting: '--tools', reason: `no tool is called ${unknown}` });
     const stop = new AbortController();
     using _interrupt = host.onSignal('SIGINT', () => stop.abort('SIGINT'));
     using _terminate = host.onSignal('SIGTERM', () => stop.abort('SIGTERM'));
@@ -44,16 +48,26 @@ export async function connectMcp(host: McpHost, settings: Settings): Promise<Con
 
 /** What the settings mean for the MCP server. */
 export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
-  const { readOnly, tools, allowTokenArg: allowTokenArgument } = settings;
+  const { readOnly, tools, allowTokenArg: allowTokenArgument, inlineWait, onCancel: onDisconnect } = settings;
   return {
     version: host.version,
     readOnly,
     allowTokenArgument,
+    inlineWaitMs: inlineWait * 1_000,
+    onDisconnect,
     log: (line) => void host.stderr.write(`${line}\n`),
     ...localFiles(host, settings),
     ...(tools.length > 0 && { tools }),
-    ...(settings.url === '' && { accounts: accountsOf(settings, host.env) }),
+    ...(hasUserHere(settings) && { accounts: accountsOf(settings, host.env) }),
   };
+}
+
+/**
+ * Whether who asks for a sign-in sits at this machine, whose engine then uses it. A server that others reach would take
+ * the credentials of one of them for all, on a page that the others cannot open.
+ */
+function hasUserHere({ url, mode, httpListen }: Settings): boolean {
+  return url === '' && (mode === 'stdio' || isLoopback(httpListen));
 }
 
 /** The user's registry accounts; what they need is loaded on first use, which few sessions ever make. */
@@ -69,7 +83,9 @@ function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
  * The folders that rsync, upload and download may touch: those named, else where the agent works. A server that clients
  * reach over HTTP would offer its own disk to them, so there only named ones.
  */
-function localFiles({ cwd, env }: McpHost, { fsRoot, mode }: Settings): Pick<McpOptions, 'localFiles'> {
+function localFiles({ cwd, env }: McpHost, settings: Settings): Pick<McpOptions, 'localFiles'> {
+  const { fsRoot, mode, noLocalFs, cachePruneDays: keptDays } = settings;
+  if (noLocalFs) return {};
   // Some clients start their servers in "/": that names no folder where anybody works.
   if (fsRoot.length === 0 && (mode === 'http' || cwd === '/')) return {};
   // Confinement is built on /proc/self/fd.
@@ -77,7 +93,7 @@ function localFiles({ cwd, env }: McpHost, { fsRoot, mode }: Settings): Pick<Mcp
   const roots = fsRoot.length > 0 ? fsRoot.map((root) => resolve(cwd, root)) : [cwd];
   const load = async (): Promise<LocalFiles> => {
     const { LocalFolders } = await import('./transfer/local-folders.ts');
-    return new LocalFolders({ roots, cache: hashCacheFile(env) });
+    return new LocalFolders({ roots, cache: { path: hashCacheFile(settings, env), keptDays } });
   };
   return {
     localFiles: {

@@ -10,7 +10,9 @@ import { formatBytes } from './text.ts';
 export async function openTransfers(cli: Cli): Promise<LocalFolders> {
   // Most commands move no files and need not load this.
   const { LocalFolders: Folders } = await import('../transfer/local-folders.ts');
-  return new Folders({ roots: ['/'], cache: hashCacheFile(cli.host.env) });
+  const { settings, host } = cli;
+  const cache = { path: hashCacheFile(settings, host.env), keptDays: settings.cachePruneDays };
+  return new Folders({ roots: ['/'], cache });
 }
 
 /** A path as the user wrote it, absolute. */

@@ -97,7 +97,8 @@ function home(env: Environment): string {
 }
 
 /** Where digests of synced local files are remembered; losing it costs time only. */
-export function hashCacheFile(env: Environment): string {
+export function hashCacheFile({ cacheFiles }: Settings, env: Environment): string {
+  if (cacheFiles !== '') return resolve(cacheFiles);
   return join(env['XDG_CACHE_HOME'] || join(home(env), '.cache'), 'contree', 'hashes.sqlite');
 }
 

@@ -10,6 +10,13 @@ export interface Known {
   readonly secret: boolean;
 }
 
+export interface CacheOptions {
+  /** Database in which digests of files are remembered; made when it is missing. */
+  readonly path: string;
+  /** Folders that nobody has synced for this many days are forgotten. */
+  readonly keptDays: number;
+}
+
 /** What one synced folder holds, by path below it. */
 export interface CachedFolder {
   /** Undefined when the file was never read, or was written since. */
@@ -32,8 +39,6 @@ interface Row {
 
 const FORMAT = 1;
 const DAY_MS = 86_400_000;
-/** Folders that nobody has synced for this long are forgotten. */
-const KEPT_DAYS = 30;
 const BUSY_MS = 1_000;
 
 /**
@@ -42,20 +47,22 @@ const BUSY_MS = 1_000;
  */
 export class HashCache implements Disposable {
   readonly #database: DatabaseSync;
+  readonly #keptDays: number;
 
-  private constructor(database: DatabaseSync) {
+  private constructor(database: DatabaseSync, keptDays: number) {
     this.#database = database;
+    this.#keptDays = keptDays;
   }
 
   /** Makes the file and its folder (for this user only) when they are not there. */
-  static open(path: string): HashCache {
+  static open({ path, keptDays }: CacheOptions): HashCache {
     for (const [place, fresh] of [
       [path, false],
       [path, true],
       [':memory:', true],
     ] as const) {
       const database = attempt(() => openDatabase(place, fresh));
-      if (database !== undefined) return new HashCache(database);
+      if (database !== undefined) return new HashCache(database, keptDays);
     }
     throw new Error('a database in memory can always be opened');
   }
@@ -67,7 +74,7 @@ export class HashCache implements Disposable {
     const range = [prefix, `${prefix.slice(0, -1)}0`] as const;
     const select = 'SELECT path, version, sha256, secret, seen FROM files WHERE path >= ? AND path < ?';
     const rows = attempt(() => this.#database.prepare(select).all(...range) as unknown as Row[]) ?? [];
-    return new Section(this.#database, prefix, rows);
+    return new Section({ database: this.#database, prefix, keptDays: this.#keptDays }, rows);
   }
 
   [Symbol.dispose](): void {
@@ -75,17 +82,25 @@ export class HashCache implements Disposable {
   }
 }
 
+interface SectionPlace {
+  readonly database: DatabaseSync;
+  readonly prefix: string;
+  readonly keptDays: number;
+}
+
 class Section implements CachedFolder {
   readonly #database: DatabaseSync;
   readonly #prefix: string;
+  readonly #keptDays: number;
   readonly #rows: ReadonlyMap<string, Row>;
   readonly #today = Math.floor(Date.now() / DAY_MS);
   readonly #used = new Set<string>();
   readonly #changed = new Map<string, { readonly version: string; readonly known: Known }>();
 
-  constructor(database: DatabaseSync, prefix: string, rows: readonly Row[]) {
+  constructor({ database, prefix, keptDays }: SectionPlace, rows: readonly Row[]) {
     this.#database = database;
     this.#prefix = prefix;
+    this.#keptDays = keptDays;
     this.#rows = new Map(rows.map((row) => [row.path, row]));
   }
 
@@ -126,7 +141,7 @@ class Section implements CachedFolder {
     for (const [path, { version, known }] of this.#changed) {
       put.run(path, version, known.sha256, known.secret ? 1 : 0, this.#today);
     }
-    this.#database.prepare('DELETE FROM files WHERE seen < ?').run(this.#today - KEPT_DAYS);
+    this.#database.prepare('DELETE FROM files WHERE seen < ?').run(this.#today - this.#keptDays);
     return true;
   }
 }

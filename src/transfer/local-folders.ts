@@ -2,7 +2,7 @@ import type { ConTree } from '../contract/contree.ts';
 import { fault } from '../contract/errors.ts';
 import { downloadFile } from './download.ts';
 import { systemCode, type Folder } from './folder.ts';
-import { HashCache } from './hash-cache.ts';
+import { HashCache, type CacheOptions } from './hash-cache.ts';
 import type {
   DownloadReport,
   DownloadRequest,
@@ -20,14 +20,13 @@ import { uploadLocalFile } from './upload.ts';
 export interface LocalFoldersOptions {
   /** Absolute paths of the folders that may be read and written, with everything below. */
   readonly roots: readonly string[];
-  /** Database in which digests of files are remembered; made when it is missing. */
-  readonly cache: string;
+  readonly cache: CacheOptions;
 }
 
 /** Transfers from and to folders of this machine (Linux: /proc/self/fd must be there). */
 export class LocalFolders implements LocalFiles {
   readonly #roots: Roots;
-  readonly #cache: string;
+  readonly #cache: CacheOptions;
 
   constructor({ roots, cache }: LocalFoldersOptions) {
     this.#roots = new Roots(roots);

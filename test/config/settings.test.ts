@@ -3,7 +3,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { engineArguments, engineFiles, readSettings, SETTINGS, type SettingSources } from '../../src/config/index.ts';
+import {
+  engineArguments,
+  engineFiles,
+  readSettings,
+  SETTINGS,
+  type Settings,
+  type SettingSources,
+} from '../../src/config/index.ts';
 import { settingsDocument } from '../../src/config/docs.ts';
 import { isFault } from '../../src/contract/errors.ts';
 
@@ -39,6 +46,32 @@ test('contree-mcp reads CONTREE_MCP_ names first, contree does not', () => {
   const env = { HOME: '/nowhere', CONTREE_URL: 'https://a.example', CONTREE_MCP_URL: 'https://b.example' };
   assert.equal(read({ env, program: 'contree-mcp' }).url, 'https://b.example');
   assert.equal(read({ env }).url, 'https://a.example');
+});
+
+test('contree-mcp takes every flag, variable and key that the Python server took', () => {
+  const given: readonly (readonly [keyof Settings, string, unknown])[] = [
+    ['url', 'https://contree.example', 'https://contree.example'],
+    ['token', 'secret', 'secret'],
+    ['mode', 'http', 'http'],
+    ['httpListen', '127.0.0.2', '127.0.0.2'],
+    ['httpPort', '9453', 9453],
+    ['logLevel', 'debug', 'debug'],
+    ['cacheFiles', '/cache/files.db', '/cache/files.db'],
+    ['cacheGeneral', '/cache/cache.db', '/cache/cache.db'],
+    ['cachePruneDays', '7', 7],
+  ];
+  for (const [name, text, value] of given) {
+    const { flag } = SETTINGS[name];
+    const variable = `CONTREE_MCP_${flag.toUpperCase().replaceAll('-', '_')}`;
+    using file = configFile(`[DEFAULT]\n${flag.replaceAll('-', '_')} = ${text}\n`);
+    for (const sources of [
+      { flags: { [name]: text } },
+      { env: { HOME: '/nowhere', [variable]: text } },
+      { env: { HOME: '/nowhere', CONTREE_MCP_CONFIG: file.path } },
+    ]) {
+      assert.equal(read({ program: 'contree-mcp', ...sources })[name], value, `${flag} ${JSON.stringify(sources)}`);
+    }
+  }
 });
 
 test('an empty variable is as good as none', () => {

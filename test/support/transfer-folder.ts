@@ -48,7 +48,7 @@ export function benchFolder(): BenchFolder {
   mkdirSync(root);
   mkdirSync(outside);
   const contree = new RecordingContree();
-  const local = new LocalFolders({ roots: [root], cache });
+  const local = new LocalFolders({ roots: [root], cache: { path: cache, keptDays: 60 } });
   const { signal } = new AbortController();
   return {
     root,

@@ -17,6 +17,7 @@ import {
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
 import { limits } from '../../src/contract/limits.ts';
@@ -278,6 +279,27 @@ test('progress grows and ends at the total', async () => {
     steps.toSorted((left, right) => left - right),
   );
   assert.deepEqual([steps.at(-1), total.at(-1)], [300, 300]);
+});
+
+test('digests of a folder that nobody has synced for long are forgotten', async () => {
+  using at = benchFolder();
+  at.write('old/file', 'old');
+  at.write('new/file', 'new');
+  const known = (): string[] => {
+    using database = new DatabaseSync(at.cache);
+    return database
+      .prepare('SELECT path FROM files')
+      .all()
+      .map(({ path }) => String(path));
+  };
+  await at.sync([], join(at.root, 'old'));
+  assert.deepEqual(known(), [join(at.root, 'old/file')]);
+  {
+    using database = new DatabaseSync(at.cache);
+    database.exec('UPDATE files SET seen = seen - 61');
+  }
+  await at.sync([], join(at.root, 'new'));
+  assert.deepEqual(known(), [join(at.root, 'new/file')]);
 });
 
 test('a damaged or unwritable cache costs time, nothing else', async () => {
