@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { credentialFiles, type Environment, type Settings } from './config/index.ts';
 import { Engine } from './engine/engine.ts';
+import { engineMetrics } from './engine-metrics.ts';
 import type { OwnedEngine } from './http/engine-life.ts';
 import type { Log } from './http/log.ts';
 import { Importer } from './images/importer.ts';
@@ -38,7 +39,9 @@ export async function openEngine(settings: Settings, surroundings: EngineSurroun
   // Closed in the reverse order: nothing runs any more when the driver goes, nothing writes when the store goes.
   const owned = parts.move();
   return {
-    contree: engine,
+    forTenant: (tenant) => engine.forTenant(tenant),
+    busy: async () => engine.activeCount > 0,
+    metrics: async () => engineMetrics(engine, store),
     leave: (graceMs) => engine.stop(graceMs),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { hashCacheFile, readSettings, settingsOf, type SettingName, type Settings } from './config/index.ts';
 import { fault, isFault } from './contract/errors.ts';
-import type { ConTree } from './contract/contree.ts';
+import type { HttpContree } from './client/index.ts';
 import type { McpHost } from './main.ts';
 import type { McpOptions } from './mcp/index.ts';
 import { isLoopback } from './http/guard.ts';
@@ -38,7 +38,7 @@ async function serveStdio(host: McpHost, settings: Settings, signal: AbortSignal
   process.exit(0);
 }
 
-export async function connectMcp(host: McpHost, settings: Settings): Promise<ConTree> {
+export async function connectMcp(host: McpHost, settings: Settings): Promise<HttpContree> {
   const { version, env, self, stderr } = host;
   const notice = (text: string): void => void stderr.write(`${text}\n`);
   // Loaded when the first call needs the engine: a server that nobody uses stays small.

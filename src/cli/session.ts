@@ -23,7 +23,7 @@ export function openSession(settings: Settings, options: SessionOptions, signal?
   const argv = [node, ...start, 'engine', 'run', '--ready-fd=3', ...engineArguments(settings)] as const;
   const command = { argv, env: engineEnvironment(env), log: files.log };
   const local = { socket: files.socket, startLock: files.startLock, command };
-  return connect({ ...shared, server: { local } }, signal);
+  return connect({ ...shared, server: { local, project: settings.project } }, signal);
 }
 
 /** The engine is told its settings by arguments; what its starter was told by variables is not its business. */

@@ -19,6 +19,7 @@ import {
   OperationSummary,
   WhoAmIResponse,
 } from '../contract/index.ts';
+import { DEFAULT_PROJECT } from '../contract/names.ts';
 
 /** Fields that the hosted contract leaves optional get the value that stands for "not known". */
 const text = z.string().nullable().default(null);
@@ -59,6 +60,8 @@ const AnyToken = z.object({
   created_at: z.string(),
   expires_at: z.int().nullable(),
   permissions: z.array(z.string()),
+  project: z.string().default(DEFAULT_PROJECT),
+  limits: z.record(z.string(), z.int()).default({}),
 });
 
 const list = <Schema extends z.ZodType>(schema: Schema): z.ZodArray<Schema> => z.array(schema);

@@ -19,7 +19,10 @@ export interface ConnectOptions {
   readonly version: string;
   /** `contree`, `contree-mcp`. */
   readonly program: string;
-  readonly server: { readonly remote: RemoteServer } | { readonly local: LocalEngineOptions };
+  readonly server:
+    | { readonly remote: RemoteServer }
+    /** `project` is the one to work in, of the engine's; default its default one. */
+    | { readonly local: LocalEngineOptions; readonly project?: string };
   /** Tells the user what is worth knowing and no fault. */
   readonly notice?: (text: string) => void;
 }
@@ -49,8 +52,9 @@ export async function connect(options: ConnectOptions, signal?: AbortSignal): Pr
     const transport = new Transport({ url, headers }, env);
     return connection(new Requester({ transport, checked: true }), transport);
   }
-  const { local } = server;
-  const transport = new Transport({ url: 'http://localhost', socket: local.socket, headers: agent });
+  const { local, project } = server;
+  const headers = { ...agent, ...(project && { Project: project }) };
+  const transport = new Transport({ url: 'http://localhost', socket: local.socket, headers });
   const revive = (again?: AbortSignal): Promise<void> => ensureEngine(local, again);
   const opened = connection(new Requester({ transport, checked: false, revive }), transport);
   try {

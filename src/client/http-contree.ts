@@ -32,6 +32,11 @@ export class HttpContree implements ConTree {
     return this.#close();
   }
 
+  /** The same server, asked with these headers too. Shares our connections and is not disposed. */
+  withHeaders(headers: Readonly<Record<string, string>>): HttpContree {
+    return new HttpContree(this.requester.withHeaders(headers), async () => undefined);
+  }
+
   whoami(signal?: AbortSignal): Promise<WhoAmIResponse> {
     return this.requester.json('whoami', { method: 'GET', path: '/whoami' }, SERVER, signal);
   }

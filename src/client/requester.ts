@@ -21,6 +21,8 @@ export interface RequesterOptions {
   readonly revive?: (signal?: AbortSignal) => Promise<void>;
   /** For servers that we did not start: their answers are outside data and are checked. */
   readonly checked: boolean;
+  /** Sent with every request, besides those of the transport. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** Requests with retries (reference api.md §1.4), whose failures are faults. */
@@ -29,6 +31,11 @@ export class Requester {
 
   constructor(options: RequesterOptions) {
     this.#options = options;
+  }
+
+  /** The same server, asked with these headers too. */
+  withHeaders(headers: Readonly<Record<string, string>>): Requester {
+    return new Requester({ ...this.#options, headers: { ...this.#options.headers, ...headers } });
   }
 
   /** The answer, as soon as it is known to be no error. Its body must be read or destroyed. */
@@ -67,9 +74,10 @@ export class Requester {
     signal: AbortSignal | undefined,
   ): Promise<{ answer?: IncomingMessage; error?: unknown; waitMs?: number | undefined }> {
     const safe = outgoing.method === 'GET' || outgoing.method === 'HEAD';
+    const { transport, headers: own } = this.#options;
     let answer: IncomingMessage;
     try {
-      answer = await this.#options.transport.send(outgoing, signal);
+      answer = await transport.send({ ...outgoing, headers: { ...own, ...outgoing.headers } }, signal);
     } catch (error) {
       signal?.throwIfAborted();
       const unanswered = await this.#unanswered(error, { attempt, safe }, signal);

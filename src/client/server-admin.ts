@@ -1,3 +1,4 @@
+import type { TokenLimits } from '../contract/token.ts';
 import type { Requester } from './requester.ts';
 
 /** The engine process, as its own API shows it. */
@@ -15,12 +16,16 @@ export interface TokenInfo {
   /** Unix seconds. */
   readonly expires_at: number | null;
   readonly permissions: readonly string[];
+  readonly project: string;
+  readonly limits: TokenLimits;
 }
 
 export interface TokenOptions {
   readonly name?: string;
   readonly expires_in?: number;
   readonly permissions?: readonly string[];
+  readonly project?: string;
+  readonly limits?: TokenLimits;
 }
 
 const ENGINE = { kind: 'addition', route: 'engine' } as const;

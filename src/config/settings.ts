@@ -99,7 +99,7 @@ export const SETTINGS = {
     default: '',
     value: 'ID',
     parse: text,
-    doc: 'Project id that the hosted service asks for beside the token.',
+    doc: 'Project to work in on this machine (see docs/serving.md), or the id that the hosted service asks for beside a token.',
     group: 'server',
     programs: BOTH,
   }),

@@ -21,6 +21,8 @@ export const WhoAmIResponse = z.object({
   permissions: z.record(z.string(), z.boolean()),
   limits: z.record(z.string(), z.int()),
   operations_stat: z.record(z.string(), z.int()),
+  /** Where the token works (addition to the hosted contract). */
+  project: z.string().optional(),
 });
 export type WhoAmIResponse = z.infer<typeof WhoAmIResponse>;
 

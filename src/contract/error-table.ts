@@ -45,6 +45,11 @@ export const ERRORS = {
     message: ({ tag }) => `"${tag}" is not a tag`,
     hint: 'Use at most 256 characters of a-z 0-9 _ - separated by : / or . such as common/python-ml/python:3.11-slim.',
   }),
+  PROJECT_INVALID: row<{ project: string }>({
+    class: 'invalid',
+    message: ({ project }) => `${JSON.stringify(project)} is not the name of a project`,
+    hint: 'Use 1 to 64 of a-z 0-9 . _ - that begin with a letter or digit.',
+  }),
   REFERENCE_INVALID: row<{ reference: string; reason: string }>({
     class: 'invalid',
     message: ({ reference, reason }) => `"${reference}" is not an image reference: ${reason}`,

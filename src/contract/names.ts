@@ -8,6 +8,16 @@ export function isTag(text: string): boolean {
   return text.length <= limits.tagBytesMax && TAG.test(text);
 }
 
+/** Whoever names no project works in this one, and so did everybody before there were projects. */
+export const DEFAULT_PROJECT = 'default';
+
+const PROJECT = /^[a-z0-9][a-z0-9._-]{0,63}$/u;
+
+/** Whether a text can name a project: 1 to 64 of `a-z 0-9 . _ -`. */
+export function isProject(text: string): boolean {
+  return PROJECT.test(text);
+}
+
 export function isUuid(text: string): boolean {
   return UUID.test(text);
 }

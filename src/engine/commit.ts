@@ -6,10 +6,10 @@ import { LayerReader } from '../erofs/reader.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Instance } from '../sandbox/driver.ts';
 import type { Layer } from '../store/layers.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 
 export interface CommitPlace {
-  readonly store: Store;
+  readonly store: ProjectStore;
   readonly readers: ReaderPool;
   /** What the instance ran on, bottom first. */
   readonly lower: readonly LayerFile[];

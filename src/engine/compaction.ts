@@ -71,7 +71,7 @@ export class Compactor implements AsyncDisposable {
       // A stopped engine may have left it.
       this.schedule(image);
     }
-    return this.#store.images.get(image).layers;
+    return this.#store.stacks.of(image);
   }
 
   /** Waits for what is scheduled now. */
@@ -86,7 +86,7 @@ export class Compactor implements AsyncDisposable {
   }
 
   #needs(image: string, most: number): boolean {
-    return (this.#store.images.find(image)?.layers.length ?? 0) > most;
+    return this.#store.stacks.of(image).length > most;
   }
 
   async #once(image: string): Promise<void> {
@@ -98,13 +98,13 @@ export class Compactor implements AsyncDisposable {
   async #compact(image: string): Promise<void> {
     using _hold = this.#store.hold();
     const { signal } = this.#stop;
-    const before = this.#store.images.find(image)?.layers;
-    if (before === undefined || before.length <= LAYERS_WANTED) return;
+    const before = this.#store.stacks.of(image);
+    if (before.length <= LAYERS_WANTED) return;
     signal.throwIfAborted();
     const from = mergeFrom(before.map((digest) => this.#store.layers.bytesOf([digest])));
     const merged = await this.#merge(before.slice(0, from), before.slice(from), signal);
     // The new layer is on disk and held until the images have it; a crash before this leaves work for gc, no more.
-    this.#store.images.replaceLayers(before, [...before.slice(0, from), merged.digest]);
+    this.#store.stacks.replace(before, [...before.slice(0, from), merged.digest]);
   }
 
   async #merge(below: readonly string[], upper: readonly string[], signal: AbortSignal): Promise<Layer> {

@@ -1,14 +1,14 @@
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import { streamRepr } from '../contract/stream.ts';
 import type { StoredEvent } from '../store/events.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 
 /**
  * The log of an operation as the wire has it. Output beyond a process's `truncate_at` is left out unless `full` is asked
  * for: clients put results together from events, and expect no more than they asked for.
  */
 export async function* operationEvents(
-  store: Store,
+  store: ProjectStore,
   operation: string,
   query: EventQuery,
   signal?: AbortSignal,

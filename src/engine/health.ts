@@ -1,8 +1,9 @@
 import { statfs } from 'node:fs/promises';
 import type { DoctorCheck, GcOptions, GcReport, WhoAmIResponse } from '../contract/contree.ts';
-import { limits } from '../contract/limits.ts';
+import type { Bounds, Tenant } from '../contract/token.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { DamagedLayer } from '../store/layers.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
 
 const GiB = 1024 ** 3;
@@ -15,9 +16,9 @@ const FREE_BYTES_MIN = 2 * GiB;
 /** The only token of a local engine, whose owner may do everything. */
 const LOCAL_TOKEN = '00000000-0000-0000-0000-000000000000';
 
-export function whoAmI(store: Store, concurrency: number): WhoAmIResponse {
+export function whoAmI(store: ProjectStore, tenant: Tenant, bounds: Bounds): WhoAmIResponse {
   return {
-    token_uuid: LOCAL_TOKEN,
+    token_uuid: tenant.token ?? LOCAL_TOKEN,
     token_expiration: null,
     permissions: {
       spawn: true,
@@ -27,12 +28,9 @@ export function whoAmI(store: Store, concurrency: number): WhoAmIResponse {
       cancel: true,
       set_image_tag: true,
     },
-    limits: {
-      instance_max_timeout: limits.commandTimeoutSecondsMax,
-      instance_max_concurrency: concurrency,
-      images_import_max_timeout: limits.importTimeoutSecondsMax,
-    },
+    limits: { ...bounds },
     operations_stat: { ...store.operations.counts() },
+    project: tenant.project,
   };
 }
 

@@ -1,6 +1,6 @@
 import { Tree } from '../archive/tree.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 
 /** Trees kept open that nobody uses. */
 const IDLE_MAX = 32;
@@ -16,23 +16,21 @@ interface Slot {
   users: number;
 }
 
-/** Keeps the trees of recently inspected images open, so that looking again costs a few reads at most. */
+/** Keeps the trees of recently inspected images of all projects open, so that looking again costs a few reads at most. */
 export class ImageTrees implements AsyncDisposable {
-  readonly #store: Store;
   readonly #readers: ReaderPool;
   /** By layers, since an image is given others when they are merged; least recently used first. */
   readonly #slots = new Map<string, Slot>();
 
-  constructor(store: Store, readers: ReaderPool) {
-    this.#store = store;
+  constructor(readers: ReaderPool) {
     this.#readers = readers;
   }
 
-  /** Rejects with IMAGE_NOT_FOUND, or STORE_CORRUPT when a layer is damaged. */
-  async open(image: string): Promise<TreeLease> {
-    const { uuid, layers } = this.#store.images.resolve(image);
+  /** The tree of a project's image. Rejects with IMAGE_NOT_FOUND, or STORE_CORRUPT when a layer is damaged. */
+  async open(store: ProjectStore, image: string): Promise<TreeLease> {
+    const { uuid, layers } = store.images.resolve(image);
     const key = layers.join();
-    const slot = this.#slots.get(key) ?? { tree: this.#load(layers), users: 0 };
+    const slot = this.#slots.get(key) ?? { tree: this.#load(store, layers), users: 0 };
     this.#slots.delete(key);
     this.#slots.set(key, slot);
     slot.users += 1;
@@ -59,9 +57,9 @@ export class ImageTrees implements AsyncDisposable {
     for (const slot of slots) await close(slot);
   }
 
-  async #load(layers: readonly string[]): Promise<Tree> {
-    using _hold = this.#store.hold();
-    return await Tree.open(await this.#store.layers.files(layers), this.#readers);
+  async #load(store: ProjectStore, layers: readonly string[]): Promise<Tree> {
+    using _hold = store.hold();
+    return await Tree.open(await store.layers.files(layers), this.#readers);
   }
 
   async #release(key: string, slot: Slot): Promise<void> {

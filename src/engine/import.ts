@@ -3,7 +3,7 @@ import { SPID_INIT } from '../contract/event.ts';
 import type { ArchiveImportRequest, ImageConfig, ImageImportRequest } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
 import type { ImageImportMetadata } from '../contract/operation.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import type { OperationContext, WorkResult } from './operations.ts';
 import { MASK, maskUrl } from './secrets.ts';
 
@@ -15,7 +15,7 @@ export interface Imported {
 }
 
 export interface ImportContext {
-  readonly store: Store;
+  readonly store: ProjectStore;
   /** One line for people: what is being done, how far it is. */
   readonly progress: (line: string) => void;
 }
@@ -52,7 +52,7 @@ export function recordArchiveImport(request: ArchiveImportRequest): ImageImportM
 
 /** One accepted import. */
 export interface ImportWork {
-  readonly store: Store;
+  readonly store: ProjectStore;
   readonly tag: string | null | undefined;
   readonly timeoutSeconds: number;
   readonly bring: (context: ImportContext, signal: AbortSignal) => Promise<Imported>;
@@ -80,7 +80,7 @@ export async function executeImport(work: ImportWork, context: OperationContext)
     const known = store.images.findRoot(layers, config);
     // Layers merged since the last import and damaged then: those they were made of are here again.
     const damaged = known?.layers.some((digest) => store.layers.find(digest) === undefined) ?? false;
-    if (known !== undefined && damaged) store.images.replaceLayers(known.layers, layers);
+    if (known !== undefined && damaged) store.stacks.replace(known.layers, layers);
     const image = known ?? store.images.create({ layers, config, operation: context.uuid });
     if (tag) store.tags.set(tag, image.uuid);
     return { image: image.uuid, imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };

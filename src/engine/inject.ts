@@ -11,7 +11,7 @@ import { NO_XATTRS } from '../erofs/node.ts';
 import { pathFromText } from '../std/path-text.ts';
 import { INJECTED } from '../store/gc.ts';
 import type { Layer } from '../store/layers.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import type { InjectedSet } from './injected-set.ts';
 
 /** Sets whose paths are remembered: a set that is injected again need not be looked at again. */
@@ -32,26 +32,25 @@ interface Outline {
  * set and that; whatever else the image holds, the layer is found again.
  */
 export class Injector {
-  readonly #store: Store;
   readonly #readers: ReaderPool;
+  /** By project and source. */
   readonly #building = new Map<string, Promise<Layer>>();
   /** By set; least recently used first. */
   readonly #outlines = new Map<string, Outline>();
 
-  constructor(store: Store, readers: ReaderPool) {
-    this.#store = store;
+  constructor(readers: ReaderPool) {
     this.#readers = readers;
   }
 
-  /** The layer that puts the set on top of an image. Hold the store meanwhile. */
-  async layer(set: InjectedSet, lower: readonly LayerFile[], signal: AbortSignal): Promise<Layer> {
+  /** The layer that puts a set of the project on top of an image. Hold the store meanwhile. */
+  async layer({ store, set, lower }: Injection, signal: AbortSignal): Promise<Layer> {
     await using tree = await Tree.open(lower, this.#readers);
     const source = await sourceKey(tree, set.id, this.#outline(set));
-    const known = this.#store.layers.findBySource(source);
+    const known = store.layers.findBySource(source);
     if (known !== undefined) return known;
     // Branches of one run often start together; one of them builds, unless its own run is cancelled first.
-    const running = this.#building.get(source);
-    const build = { source, lower: tree, set };
+    const build = { store, source, lower: tree, set };
+    const running = this.#building.get(keyOf(build));
     const built = running?.catch(() => undefined) ?? this.#start(build, signal);
     return (await built) ?? this.#build(build, signal);
   }
@@ -66,49 +65,63 @@ export class Injector {
   }
 
   #start(build: Build, signal: AbortSignal): Promise<Layer> {
-    const building = this.#build(build, signal).finally(() => this.#building.delete(build.source));
-    this.#building.set(build.source, building);
+    const key = keyOf(build);
+    const building = this.#build(build, signal).finally(() => this.#building.delete(key));
+    this.#building.set(key, building);
     return building;
   }
 
-  async #build({ source, lower, set }: Build, signal: AbortSignal): Promise<Layer> {
-    await using staged = this.#store.layers.stage();
+  async #build({ store, source, lower, set }: Build, signal: AbortSignal): Promise<Layer> {
+    await using staged = store.layers.stage();
     await using builder = await LayerBuilder.create(staged.path, { lower });
     for (const entry of set.entries()) {
       signal.throwIfAborted();
       if (await isLinkedDirectory(lower, entry)) continue;
-      await builder.add(pathFromText(entry.path), this.#layerEntry(entry, signal));
+      await builder.add(pathFromText(entry.path), layerEntry(store, entry, signal));
     }
     const summary = await builder.finish();
-    return await this.#store.layers.publish(staged, { ...summary, source });
+    return await store.layers.publish(staged, { ...summary, source });
   }
+}
 
-  #layerEntry(entry: DirectoryStateEntry, signal: AbortSignal): LayerEntry {
-    const file = entry.sha256 === undefined ? undefined : this.#store.files.get(entry.sha256);
-    const metadata = {
-      mode: entry.mode,
-      uid: entry.uid ?? 0,
-      gid: entry.gid ?? 0,
-      // Not "now": the same set must give the same layer. Not 0 either: zip knows no time before 1980.
-      mtimeSeconds: entry.mtime ?? Math.floor(Date.parse(file?.created_at ?? '2000-01-01T00:00:00Z') / 1_000),
-      mtimeNanoseconds: 0,
-      xattrs: NO_XATTRS,
-    };
-    if (file !== undefined) {
-      return { ...metadata, type: 'file', size: file.size, content: this.#store.files.open(file.sha256, signal) };
-    }
-    if (entry.symlink_to !== undefined) {
-      return { ...metadata, type: 'symlink', target: pathFromText(entry.symlink_to) };
-    }
-    return { ...metadata, type: 'directory' };
-  }
+/** What to put into an image. */
+interface Injection {
+  readonly store: ProjectStore;
+  readonly set: InjectedSet;
+  /** Layers of the image, bottom first. */
+  readonly lower: readonly LayerFile[];
 }
 
 /** A layer to be built. */
 interface Build {
+  readonly store: ProjectStore;
   readonly source: string;
   readonly lower: Tree;
   readonly set: InjectedSet;
+}
+
+function keyOf({ store, source }: Build): string {
+  return `${store.project} ${source}`;
+}
+
+function layerEntry(store: ProjectStore, entry: DirectoryStateEntry, signal: AbortSignal): LayerEntry {
+  const file = entry.sha256 === undefined ? undefined : store.files.get(entry.sha256);
+  const metadata = {
+    mode: entry.mode,
+    uid: entry.uid ?? 0,
+    gid: entry.gid ?? 0,
+    // Not "now": the same set must give the same layer. Not 0 either: zip knows no time before 1980.
+    mtimeSeconds: entry.mtime ?? Math.floor(Date.parse(file?.created_at ?? '2000-01-01T00:00:00Z') / 1_000),
+    mtimeNanoseconds: 0,
+    xattrs: NO_XATTRS,
+  };
+  if (file !== undefined) {
+    return { ...metadata, type: 'file', size: file.size, content: store.files.open(file.sha256, signal) };
+  }
+  if (entry.symlink_to !== undefined) {
+    return { ...metadata, type: 'symlink', target: pathFromText(entry.symlink_to) };
+  }
+  return { ...metadata, type: 'directory' };
 }
 
 function isDirectory(entry: DirectoryStateEntry): boolean {

@@ -4,7 +4,7 @@ import type { DirectoryStateEntry } from '../contract/file.ts';
 import { limits } from '../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../contract/run.ts';
 import { pathProblem } from '../store/states.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 
 /** What a run wants put into its image. */
 export interface InjectedSet {
@@ -24,7 +24,7 @@ export function parseMode(mode: string | number | undefined): number {
  * The set of a request; undefined when it injects nothing. Everything it names is there. Rejects with PATH_INVALID,
  * UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND or LAYER_LIMIT.
  */
-export function injectedSet(store: Store, request: InstanceSpawnRequest): InjectedSet | undefined {
+export function injectedSet(store: ProjectStore, request: InstanceSpawnRequest): InjectedSet | undefined {
   const states = request.directory_states ?? [];
   for (const id of states) store.states.ensure(id);
   const files = Object.entries(request.files ?? {});
@@ -47,7 +47,7 @@ export function injectedSet(store: Store, request: InstanceSpawnRequest): Inject
 }
 
 function merged(
-  store: Store,
+  store: ProjectStore,
   states: readonly string[],
   files: readonly DirectoryStateEntry[],
 ): readonly DirectoryStateEntry[] {

@@ -13,51 +13,51 @@ import { diff } from '../images/diff.ts';
 import { exportLayout } from '../images/export.ts';
 import { grep } from '../images/grep.ts';
 import * as view from '../images/view.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import type { ImageTrees } from './image-trees.ts';
 
-/** Looking into images by name. No VM is started; trees are kept open for the next question. */
+/** Looking into a project's images by name. No VM is started; trees are kept open for the next question. */
 export class Inspection {
-  readonly #store: Store;
+  readonly #store: ProjectStore;
   readonly #trees: ImageTrees;
 
-  constructor(store: Store, trees: ImageTrees) {
+  constructor(store: ProjectStore, trees: ImageTrees) {
     this.#store = store;
     this.#trees = trees;
   }
 
   async listDirectory(image: string, path: string): Promise<DirectoryList> {
-    await using lease = await this.#trees.open(image);
+    await using lease = await this.#trees.open(this.#store, image);
     return await view.listDirectory(lease.tree, path);
   }
 
   async stat(image: string, path: string): Promise<FileItem> {
-    await using lease = await this.#trees.open(image);
+    await using lease = await this.#trees.open(this.#store, image);
     return await view.stat(lease.tree, path);
   }
 
   async openFile(image: string, path: string, range?: ReadRange): Promise<FileContent> {
-    await using lease = await this.#trees.open(image);
+    await using lease = await this.#trees.open(this.#store, image);
     const { size } = await view.openFile(lease.tree, path, range);
     const body = this.#streamed(lease.uuid, async (tree) => (await view.openFile(tree, path, range)).body);
     return { path, size, body };
   }
 
   async archive(image: string, path: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-    await using lease = await this.#trees.open(image);
+    await using lease = await this.#trees.open(this.#store, image);
     // Only to fail here, before the answer begins.
     await view.resolve(lease.tree, path);
     return this.#streamed(lease.uuid, (tree) => view.archive(tree, path), signal);
   }
 
   async grep(image: string, query: GrepQuery, signal?: AbortSignal): Promise<GrepResult> {
-    await using lease = await this.#trees.open(image);
+    await using lease = await this.#trees.open(this.#store, image);
     return await grep(lease.tree, query, signal);
   }
 
   async diff(images: readonly [string, string], query?: DiffQuery, signal?: AbortSignal): Promise<DiffResult> {
-    await using from = await this.#trees.open(images[0]);
-    await using to = await this.#trees.open(images[1]);
+    await using from = await this.#trees.open(this.#store, images[0]);
+    await using to = await this.#trees.open(this.#store, images[1]);
     return await diff({ image: from.uuid, tree: from.tree }, { image: to.uuid, tree: to.tree }, query, signal);
   }
 
@@ -71,7 +71,7 @@ export class Inspection {
     open: (tree: Tree) => Promise<AsyncIterable<Uint8Array>>,
     signal?: AbortSignal,
   ): AsyncIterable<Uint8Array> {
-    await using lease = await this.#trees.open(image);
+    await using lease = await this.#trees.open(this.#store, image);
     for await (const chunk of await open(lease.tree)) {
       signal?.throwIfAborted();
       yield chunk;

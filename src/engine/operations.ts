@@ -5,10 +5,12 @@ import { limits } from '../contract/limits.ts';
 import { isFinished, type OperationKind } from '../contract/operation.ts';
 import { assert } from '../std/assert.ts';
 import type { OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Admission, Resources } from './admission.ts';
 import type { EngineLog } from './log.ts';
 import type { LiveInstance } from './live-instance.ts';
+import type { Statistics } from './statistics.ts';
 
 /** A cancelled operation is CANCELLED after this time even if its sandbox takes longer to go. */
 const CANCEL_MS = 1_500;
@@ -40,6 +42,10 @@ export interface WorkResult {
 }
 
 export interface WorkOrder {
+  /** Where the operation belongs. */
+  readonly store: ProjectStore;
+  /** The token that asked for it, if one did. */
+  readonly token: string | undefined;
   readonly kind: OperationKind;
   /** What is kept of the request: JSON without secrets. */
   readonly request: string;
@@ -55,6 +61,8 @@ export interface WorkOrder {
 /** An operation that has not ended. */
 export interface ActiveOperation {
   readonly uuid: string;
+  readonly kind: OperationKind;
+  readonly token: string | undefined;
   readonly image: string | undefined;
   readonly controller: AbortController;
   /** When it left the queue; until then when it was accepted. */
@@ -69,21 +77,25 @@ export interface ActiveOperation {
 /**
  * Operations from acceptance to end. Whatever happens to the work, the operation ends exactly once, in one transaction
  * with its `completion` event and with what it publishes.
+ *
+ * Those of all projects. Whoever names one brings the `StoredOperation`, which only its own project's store hands out.
  */
 export class Operations {
   readonly #store: Store;
   readonly #log: EngineLog;
+  readonly #statistics: Statistics;
   readonly #active = new Map<string, ActiveOperation>();
   #stopping = false;
 
-  constructor(store: Store, log: EngineLog) {
+  constructor(store: Store, log: EngineLog, statistics: Statistics) {
     this.#store = store;
     this.#log = log;
+    this.#statistics = statistics;
   }
 
   /** Ends what a dead engine left unfinished. Call before anything else. */
   recover(): number {
-    const left = this.#store.operations.unfinished();
+    const left = this.#store.unfinished();
     for (const { uuid, createdAtMs, startedAtMs } of left) {
       const end = failure(fault('ENGINE_STOPPED', { operation: uuid }));
       this.#store.transaction(() => this.#write(uuid, startedAtMs ?? createdAtMs, end), { essential: true });
@@ -97,10 +109,12 @@ export class Operations {
     if (this.#active.size >= limits.operationsQueuedMax) {
       throw fault('OPERATION_LIMIT', { limit: limits.operationsQueuedMax });
     }
-    const { kind, request, image } = order;
-    const uuid = this.#store.operations.create({ kind, request, ...(image !== undefined && { image }) });
+    const { kind, request, image, token } = order;
+    const uuid = order.store.operations.create({ kind, request, ...(image !== undefined && { image }) });
     const active: ActiveOperation = {
       uuid,
+      kind,
+      token,
       image,
       controller: new AbortController(),
       startedAtMs: Date.now(),
@@ -114,28 +128,30 @@ export class Operations {
     return uuid;
   }
 
-  /** The operation, with what is known of it while it runs. Rejects with OPERATION_NOT_FOUND. */
-  get(uuid: string): StoredOperation {
-    const stored = this.#store.operations.get(uuid);
+  /** The operation with what is known of it while it runs. */
+  current(stored: StoredOperation): StoredOperation {
     const active = this.#active.get(stored.uuid);
     return active === undefined || active.ended ? stored : { ...stored, outcome: active.outcome };
   }
 
-  /** Asks the operation to end. Rejects with OPERATION_NOT_FOUND or OPERATION_FINISHED. */
-  cancel(uuid: string): void {
-    const { status } = this.#store.operations.get(uuid);
-    const active = this.#active.get(uuid.toLowerCase());
+  /** Asks the operation to end. Rejects with OPERATION_FINISHED. */
+  cancel({ uuid, status }: StoredOperation): void {
+    const active = this.#active.get(uuid);
     if (active === undefined || active.ended) throw fault('OPERATION_FINISHED', { operation: uuid, status });
-    this.#stop(active, fault('OPERATION_CANCELLED', { operation: active.uuid }));
+    this.#stop(active, fault('OPERATION_CANCELLED', { operation: uuid }));
   }
 
   /** The running instance of an operation, for reaching its processes. */
-  instance(uuid: string): LiveInstance {
-    const { status, kind } = this.#store.operations.get(uuid);
-    const instance = this.#active.get(uuid.toLowerCase())?.instance;
+  instance({ uuid, status, kind }: StoredOperation): LiveInstance {
+    const instance = this.#active.get(uuid)?.instance;
     if (instance !== undefined && !isFinished(status)) return instance;
     if (kind === 'instance' && !isFinished(status)) throw fault('INSTANCE_NOT_READY', { operation: uuid });
     throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
+  }
+
+  /** Runs that a token has waiting or running. */
+  runsOf(token: string): number {
+    return [...this.#active.values()].filter((active) => active.kind === 'instance' && active.token === token).length;
   }
 
   get activeCount(): number {
@@ -213,13 +229,16 @@ export class Operations {
       { durable: result.durable, essential: true },
     );
     active.ended = true;
+    this.#statistics.ended(active.kind, 'SUCCESS');
     if (published !== undefined) result.published?.(published);
   }
 
   #fail(active: ActiveOperation, error: unknown): void {
     if (active.ended) return;
     active.ended = true;
-    this.#record(active, { ...failure(this.#known(error)), outcome: active.outcome });
+    const end = failure(this.#known(error));
+    this.#statistics.ended(active.kind, end.status);
+    this.#record(active, { ...end, outcome: active.outcome });
   }
 
   /** An end that cannot be written, because the disk refuses even that, is tried again until it can. */

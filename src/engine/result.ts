@@ -13,7 +13,7 @@ import { streamRepr } from '../contract/stream.ts';
 import { parseColumn, timestamp } from '../store/database.ts';
 import type { OutputStream, StoredEvent } from '../store/events.ts';
 import type { StoredOperation } from '../store/operations.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import { exitResources, exitState, runningState } from './exit-event.ts';
 import { RunRecord } from './run-record.ts';
 
@@ -53,7 +53,7 @@ function subjectOf({ uuid, request }: StoredOperation): string {
 }
 
 /** An operation with all there is to know of it now. */
-export function responseOf(store: Store, operation: StoredOperation): OperationResponse {
+export function responseOf(store: ProjectStore, operation: StoredOperation): OperationResponse {
   const { execution } = operation.outcome;
   return {
     ...summaryOf(operation),
@@ -65,7 +65,7 @@ export function responseOf(store: Store, operation: StoredOperation): OperationR
 }
 
 /** What is known of one process of a run. Rejects with SUBPROCESS_NOT_FOUND. */
-export function processResult(store: Store, operation: StoredOperation, spid: number): InstanceResult {
+export function processResult(store: ProjectStore, operation: StoredOperation, spid: number): InstanceResult {
   const events = store.events.ofProcess(operation.uuid, spid, Infinity);
   if (!events.some(({ type }) => type === 'spawn')) {
     throw fault('SUBPROCESS_NOT_FOUND', { operation: operation.uuid, spid });
@@ -73,7 +73,7 @@ export function processResult(store: Store, operation: StoredOperation, spid: nu
   return fold(events, operation.outputDropped);
 }
 
-function runMetadata(store: Store, operation: StoredOperation): OperationResponse['metadata'] {
+function runMetadata(store: ProjectStore, operation: StoredOperation): OperationResponse['metadata'] {
   const record = parseColumn(RunRecord, operation.request, `request of operation ${operation.uuid}`);
   const { truncate_output_at: shownMax = Infinity } = record;
   const events = store.events.ofProcess(operation.uuid, SPID_MAIN, shownMax);

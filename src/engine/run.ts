@@ -5,7 +5,7 @@ import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Instance, SandboxDriver } from '../sandbox/driver.ts';
 import type { StoredImage } from '../store/images.ts';
 import type { Layer } from '../store/layers.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import { commitChanges } from './commit.ts';
 import type { Compactor } from './compaction.ts';
 import { exitEvent, exitResources, exitState } from './exit-event.ts';
@@ -14,17 +14,19 @@ import type { InjectedSet } from './injected-set.ts';
 import { LiveInstance, type Ended } from './live-instance.ts';
 import type { OperationContext, WorkResult } from './operations.ts';
 import type { RunPlan } from './run-plan.ts';
+import type { Statistics } from './statistics.ts';
 import { Steps } from './steps.ts';
 
 /** A layer takes a little more than the same files on the guest's disk; only much more (a sparse file) is refused. */
 const LAYER_OVERHEAD_BYTES = 16 * 1024 * 1024;
 
 export interface RunPlace {
-  readonly store: Store;
+  readonly store: ProjectStore;
   readonly driver: SandboxDriver;
   readonly readers: ReaderPool;
   readonly injector: Injector;
   readonly compactor: Compactor;
+  readonly statistics: Statistics;
 }
 
 /** One accepted run. The image was resolved when it was accepted: its tag may move meanwhile. */
@@ -76,7 +78,10 @@ class Execution {
   async #inject(layers: readonly string[], lower: readonly LayerFile[]): Promise<Layer | undefined> {
     const { injected } = this.#run;
     if (injected === undefined) return undefined;
-    const layer = await this.#place.injector.layer(injected, lower, this.#context.signal);
+    const layer = await this.#place.injector.layer(
+      { store: this.#place.store, set: injected, lower },
+      this.#context.signal,
+    );
     return layer.digest === layers.at(-1) ? undefined : layer;
   }
 
@@ -96,6 +101,7 @@ class Execution {
     } finally {
       await instance[Symbol.asyncDispose]();
       this.#steps.mark('teardown');
+      this.#place.statistics.ran(this.#steps.ms);
       this.#report(instance);
     }
   }

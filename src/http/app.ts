@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Hono, type Context } from 'hono';
+import type { ConTree } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
@@ -24,6 +25,8 @@ export interface Mount {
 }
 
 export interface AppOptions extends Services {
+  /** What a principal sees of the product. Asked for each request: it must cost nothing, and is not disposed. */
+  readonly contreeFor: (principal: Principal, request: Request) => ConTree;
   readonly version: string;
   readonly authentication: Authentication;
   /** For TCP: under which names it may be reached; absent on a unix socket, which no web page can reach. */
@@ -114,11 +117,11 @@ class Server {
 
   async #call(route: Route, principal: Principal, context: AppContext): Promise<Call<never, never>> {
     const request = context.req.raw;
-    const { contree, log, tokens, engine, closing } = this.#options;
+    const { contreeFor, log, tokens, engine, closing } = this.#options;
     const query = readQuery(route.query ?? {}, new URL(request.url).searchParams);
     const body = route.body && (await readJson(request, route.body.schema, route.body));
     return {
-      contree,
+      contree: contreeFor(principal, request),
       log,
       ...(tokens && { tokens }),
       ...(engine && { engine }),
@@ -146,13 +149,10 @@ class Server {
 
   async metrics(request: Request): Promise<Reply> {
     const principal = await authenticate(this.#options.authentication, request);
-    authorize(principal, ['list']);
-    const { operations_stat: operations } = await this.#options.contree.whoami(request.signal);
-    const samples = Object.entries(operations).map(([state, value]) => ({ labels: { state }, value }));
-    const metric: Metric = { name: 'operations', help: 'Operations by what whoami counts.', type: 'gauge', samples };
+    authorize(principal, ['metrics', 'admin']);
     const more = (await this.#options.moreMetrics?.()) ?? [];
     return plain(
-      this.#metrics.render(this.#options.activity?.inFlight ?? 0, [metric, ...more]),
+      this.#metrics.render(this.#options.activity?.inFlight ?? 0, more),
       200,
       'text/plain; version=0.0.4; charset=utf-8',
     );

@@ -1,5 +1,7 @@
 import { fault } from '../contract/errors.ts';
 import type { WhoAmIResponse } from '../contract/contree.ts';
+import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
+import type { Tenant, TokenLimits } from '../contract/token.ts';
 
 /** What a token may be allowed to do; the first six are the hosted service's names. */
 export const PERMISSIONS = [
@@ -11,9 +13,15 @@ export const PERMISSIONS = [
   'set_image_tag',
   'upload',
   'delete',
+  'metrics',
   'admin',
 ] as const;
 export type Permission = (typeof PERMISSIONS)[number];
+
+/** What a token allows when nobody says otherwise: everything that stays within its project. */
+export const TENANT_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(
+  (permission) => permission !== 'admin' && permission !== 'metrics',
+);
 
 /** Who asks. */
 export interface Principal {
@@ -21,17 +29,21 @@ export interface Principal {
   /** Unix seconds; null for never. */
   readonly expiresAt: number | null;
   readonly permissions: ReadonlySet<Permission>;
+  /** Namespace of all that the principal sees and makes. */
+  readonly project: string;
+  readonly limits: TokenLimits;
 }
 
 /** Uuid that stands for "no token": whoever reaches the unix socket owns the data directory. */
 const NO_TOKEN = '00000000-0000-0000-0000-000000000000';
 
-export const OWNER: Principal = { tokenUuid: NO_TOKEN, expiresAt: null, permissions: new Set(PERMISSIONS) };
+const NOBODY = { tokenUuid: NO_TOKEN, expiresAt: null, project: DEFAULT_PROJECT, limits: {} } as const;
 
-/** A loopback client where no token is asked for: everything but tokens and the engine process itself. */
+export const OWNER: Principal = { ...NOBODY, permissions: new Set(PERMISSIONS) };
+
+/** A loopback client where no token is asked for: everything but tokens, gc and the end of the engine. */
 export const ANYONE: Principal = {
-  tokenUuid: NO_TOKEN,
-  expiresAt: null,
+  ...NOBODY,
   permissions: new Set(PERMISSIONS.filter((permission) => permission !== 'admin')),
 };
 
@@ -40,19 +52,46 @@ export interface TokenVerifier {
   verify(token: string): Promise<Principal | undefined>;
 }
 
-/** How a listener finds out who asks: everyone is the same principal, or each request proves itself. */
+/**
+ * How a listener finds out who asks: everyone is the same principal; each request proves itself; or, on the socket that
+ * only the owner of the data directory can open, a request that brings a token is bound by it and others are the owner's.
+ */
 export type Authentication =
   | { readonly kind: 'fixed'; readonly principal: Principal }
-  | { readonly kind: 'token'; readonly verifier: TokenVerifier };
+  | { readonly kind: 'token'; readonly verifier: TokenVerifier }
+  | { readonly kind: 'owner'; readonly verifier: TokenVerifier };
 
-/** Faults: TOKEN_MISSING, TOKEN_INVALID. */
+/**
+ * Who asks, and in which project: the token's, or for administrators the one that the `Project` header names. Faults:
+ * TOKEN_MISSING, TOKEN_INVALID, PROJECT_INVALID.
+ */
 export async function authenticate(authentication: Authentication, request: Request): Promise<Principal> {
+  const principal = await identify(authentication, request);
+  const chosen = request.headers.get('project');
+  // Clients of the hosted service name their project beside the token; here the token knows it.
+  if (chosen === null || chosen === '' || !principal.permissions.has('admin')) return principal;
+  if (!isProject(chosen)) throw fault('PROJECT_INVALID', { project: chosen.slice(0, 100) });
+  return { ...principal, project: chosen };
+}
+
+async function identify(authentication: Authentication, request: Request): Promise<Principal> {
   if (authentication.kind === 'fixed') return authentication.principal;
-  const [, token] = /^bearer +([\x21-\x7e]+) *$/iu.exec(request.headers.get('authorization') ?? '') ?? [];
+  if (authentication.kind === 'owner' && !request.headers.has('authorization')) return OWNER;
+  const token = bearer(request);
   if (token === undefined) throw fault('TOKEN_MISSING', {});
   const principal = await authentication.verifier.verify(token);
   if (principal === undefined) throw fault('TOKEN_INVALID', {});
   return principal;
+}
+
+/** The token that a request brings. */
+export function bearer(request: Request): string | undefined {
+  return /^bearer +([\x21-\x7e]+) *$/iu.exec(request.headers.get('authorization') ?? '')?.[1];
+}
+
+/** For whom the engine works when this principal asks. */
+export function tenantOf({ tokenUuid, project, limits }: Principal): Tenant {
+  return tokenUuid === NO_TOKEN ? { project } : { project, token: tokenUuid, limits };
 }
 
 /** Passes when the principal has one of the permissions. Faults: PERMISSION_MISSING. */

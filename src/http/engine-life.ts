@@ -1,20 +1,18 @@
 import { closeSync, writeSync } from 'node:fs';
-import type { ConTree } from '../contract/contree.ts';
 import { isFault } from '../contract/errors.ts';
-import { serveEngine, type EngineServerOptions } from './engine-server.ts';
+import { serveEngine, type EngineServerOptions, type ServedEngine } from './engine-server.ts';
 import type { Log } from './log.ts';
 
 /** Runs under way may end within this time after the engine was asked to leave; then they are marked as failed. */
 const LEAVE_GRACE_MS = 5_000;
 
 /** An engine as this process owns it. */
-export interface OwnedEngine extends AsyncDisposable {
-  readonly contree: ConTree;
+export interface OwnedEngine extends AsyncDisposable, ServedEngine {
   /** Accepts nothing more, and resolves when nothing runs any more or after the grace. */
   readonly leave: (graceMs: number) => Promise<void>;
 }
 
-export interface EngineLifeOptions extends Omit<EngineServerOptions, 'contree' | 'onReady'> {
+export interface EngineLifeOptions extends Omit<EngineServerOptions, 'served' | 'onReady'> {
   readonly open: (log: Log) => Promise<OwnedEngine>;
   /** Where the starter waits for one line: `{"ready":true}` or the fault that ends us. */
   readonly readyDescriptor?: number;
@@ -35,7 +33,7 @@ export async function liveAsEngine(options: EngineLifeOptions): Promise<void> {
     await using engine = await open(log);
     const served: EngineServerOptions = {
       ...options,
-      contree: engine.contree,
+      served: engine,
       onReady: (addresses) => {
         report({ ready: true });
         log.info({ addresses, version: options.version }, 'ready');

@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConTree } from '../contract/contree.ts';
+import type { Tenant } from '../contract/token.ts';
 import { Activity } from './activity.ts';
 import { createApp, type AppOptions, type Mount } from './app.ts';
-import { OWNER, type Authentication } from './auth.ts';
+import { tenantOf, type Authentication, type Principal } from './auth.ts';
 import { listen, type Listener, type Where } from './listen.ts';
 import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
-import { isBusy } from './routes/engine.ts';
 import type { EngineControl } from './route.ts';
 import { FileTokenStore } from './tokens.ts';
 
@@ -21,8 +21,17 @@ export interface TcpOptions {
   readonly mounts?: readonly Mount[];
 }
 
+/** What the server needs of an engine. */
+export interface ServedEngine {
+  readonly forTenant: (tenant: Tenant) => ConTree;
+  /** Whether an operation of any project waits or runs. */
+  readonly busy: () => Promise<boolean>;
+  /** For `/metrics`. */
+  readonly metrics?: () => Promise<readonly Metric[]>;
+}
+
 export interface EngineServerOptions {
-  readonly contree: ConTree;
+  readonly served: ServedEngine;
   readonly version: string;
   readonly log: Log;
   readonly socket: string;
@@ -30,7 +39,6 @@ export interface EngineServerOptions {
   readonly tcp?: TcpOptions;
   /** Leaves after this long without work; 0 stays for ever. */
   readonly idleMs: number;
-  readonly metrics?: () => Promise<readonly Metric[]>;
   /** Called once with the addresses when clients are welcome. */
   readonly onReady: (addresses: readonly string[]) => void;
 }
@@ -46,6 +54,7 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   const engine: EngineControl = {
     version: options.version,
     startedAt: new Date(),
+    busy: options.served.busy,
     stop: () => stop.abort('a client asked for it'),
   };
   await using listeners = new AsyncDisposableStack();
@@ -64,18 +73,18 @@ function applications(
   options: EngineServerOptions,
   process: Pick<AppOptions, 'engine' | 'activity' | 'closing'>,
 ): (readonly [Where, AppOptions])[] {
-  const { contree, log, version, tcp } = options;
+  const { served, log, version, tcp } = options;
   const tokens = new FileTokenStore(options.tokens);
   const shared = {
-    contree,
+    contreeFor: (principal: Principal) => served.forTenant(tenantOf(principal)),
     log,
     version,
     tokens,
     ...process,
     metrics: new HttpMetrics(),
-    ...(options.metrics && { moreMetrics: options.metrics }),
+    ...(served.metrics && { moreMetrics: served.metrics }),
   };
-  const local: AppOptions = { ...shared, authentication: { kind: 'fixed', principal: OWNER } };
+  const local: AppOptions = { ...shared, authentication: { kind: 'owner', verifier: tokens } };
   const socket: Where = { kind: 'unix', path: options.socket };
   if (tcp === undefined) return [[socket, local]];
   const authentication =
@@ -89,7 +98,7 @@ function applications(
 
 /** Stops the engine once nothing was asked and nothing ran for the idle time. */
 async function watchIdle(
-  { contree, idleMs, log }: EngineServerOptions,
+  { served, idleMs, log }: EngineServerOptions,
   activity: Activity,
   stop: AbortController,
 ): Promise<void> {
@@ -98,7 +107,7 @@ async function watchIdle(
     await delay(Math.max(10, idleMs - activity.quietMs), undefined, { signal, ref: false }).catch(() => undefined);
     if (signal.aborted || activity.quietMs < idleMs) continue;
     try {
-      if (!(await isBusy(contree, signal))) return stop.abort('it was idle');
+      if (!(await served.busy())) return stop.abort('it was idle');
     } catch (error) {
       log.warn({ reason: String(error) }, 'cannot tell whether the engine is idle');
     }

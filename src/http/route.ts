@@ -11,13 +11,14 @@ import type { TokenStore } from './tokens.ts';
 export interface EngineControl {
   readonly version: string;
   readonly startedAt: Date;
+  /** Whether an operation of any project waits or runs. */
+  readonly busy: () => Promise<boolean>;
   /** Lets the process end; what runs is finished or marked as the engine sees fit. */
   readonly stop: () => void;
 }
 
 /** What the routes work with. Parts that a process does not have are absent, and their routes answer 404. */
 export interface Services {
-  readonly contree: ConTree;
   readonly log: Log;
   readonly tokens?: TokenStore;
   readonly engine?: EngineControl;
@@ -27,6 +28,8 @@ export interface Services {
 
 /** One request, parsed. */
 export interface Call<Query, Body> extends Services {
+  /** As the principal sees it. */
+  readonly contree: ConTree;
   readonly principal: Principal;
   /** Path parameters by name. */
   readonly path: Readonly<Record<string, string>>;

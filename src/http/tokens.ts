@@ -2,8 +2,10 @@ import { createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypt
 import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
+import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
+import { TokenLimits } from '../contract/token.ts';
 import { writeFileAtomically } from '../std/atomic-file.ts';
-import { PERMISSIONS, type Permission, type Principal, type TokenVerifier } from './auth.ts';
+import { PERMISSIONS, TENANT_PERMISSIONS, type Permission, type Principal, type TokenVerifier } from './auth.ts';
 
 const FILE_VERSION = 1;
 const TOKENS_MAX = 10_000;
@@ -17,6 +19,9 @@ const StoredToken = z.object({
   /** Unix seconds. */
   expires_at: z.int().nullable(),
   permissions: z.array(z.enum(PERMISSIONS)),
+  /** Tokens from before there were projects have none. */
+  project: z.string().default(DEFAULT_PROJECT),
+  limits: TokenLimits.default({}),
 });
 type StoredToken = z.infer<typeof StoredToken>;
 
@@ -25,7 +30,13 @@ const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(S
 export const TokenRequest = z.object({
   name: z.string().max(256).optional(),
   expires_in: z.int().min(1).max(315_360_000).nullable().optional().describe('seconds; null for never'),
-  permissions: z.array(z.enum(PERMISSIONS)).min(1).optional().describe('default: everything but admin'),
+  permissions: z.array(z.enum(PERMISSIONS)).min(1).optional().describe('default: everything but admin and metrics'),
+  project: z
+    .string()
+    .max(256)
+    .optional()
+    .describe('namespace of all that the token sees and makes; default: where its maker works'),
+  limits: TokenLimits.optional(),
 });
 export type TokenRequest = z.infer<typeof TokenRequest>;
 
@@ -68,19 +79,23 @@ export class FileTokenStore implements TokenStore {
     }
     if (found === undefined) return undefined;
     if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
-    return { tokenUuid: found.uuid, expiresAt: found.expires_at, permissions: new Set(found.permissions) };
+    const { uuid: tokenUuid, expires_at: expiresAt, permissions, project, limits } = found;
+    return { tokenUuid, expiresAt, permissions: new Set(permissions), project, limits };
   }
 
   async create(request: TokenRequest): Promise<CreatedToken> {
     const token = `ctr_${randomBytes(32).toString('base64url')}`;
-    const everyday = PERMISSIONS.filter((permission): boolean => permission !== 'admin');
-    const permissions: Permission[] = [...new Set(request.permissions ?? everyday)];
+    const permissions: Permission[] = [...new Set(request.permissions ?? TENANT_PERMISSIONS)];
+    const { project = DEFAULT_PROJECT, limits = {} } = request;
+    if (!isProject(project)) throw fault('PROJECT_INVALID', { project });
     const shown: Token = {
       uuid: randomUUID(),
       name: request.name ?? '',
       created_at: new Date().toISOString(),
       expires_at: request.expires_in ? Math.floor(Date.now() / 1000) + request.expires_in : null,
       permissions,
+      project,
+      limits,
     };
     const stored = { ...shown, hash: createHash('sha256').update(token).digest('hex') };
     await this.#change((tokens) => {

@@ -1,11 +1,12 @@
 import type { ArchiveImportRequest, ImageImportRequest } from '../contract/image.ts';
+import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { RegistryClient, type RegistrySettings } from '../registry/client.ts';
 import { credentialLadder, type CredentialPlaces } from '../registry/credential-ladder.ts';
 import type { Digest } from '../registry/digest.ts';
 import { formatPlatform, hostPlatform, type Platform } from '../registry/platform.ts';
 import { findDigest, openImage } from '../registry/pull.ts';
 import { formatReference, parseReference } from '../registry/reference.ts';
-import type { Store } from '../store/store.ts';
+import type { ProjectStore } from '../store/project-store.ts';
 import { importImage, type ImportedImage, isWhole } from './import.ts';
 import { openArchive } from './import-archive.ts';
 import { progressLines } from './import-progress.ts';
@@ -21,7 +22,7 @@ export interface ImporterOptions {
 /** What an import works on and reports to. */
 export interface ImporterContext {
   /** Held by the caller until something refers to the layers. */
-  readonly store: Store;
+  readonly store: ProjectStore;
   /** One line for people. */
   readonly progress: (line: string) => void;
 }
@@ -42,7 +43,9 @@ export class Importer {
   ): Promise<ImportedImage> {
     const { registries, credentials: places, platform = hostPlatform() } = this.#options;
     const reference = parseReference(url);
-    const credentials = credentialLadder({ ...places, ...(given === undefined ? {} : { given: defined(given) }) });
+    // The accounts of this installation are its owner's: other projects bring their own with the request.
+    const known = store.project === DEFAULT_PROJECT ? places : {};
+    const credentials = credentialLadder({ ...known, ...(given === undefined ? {} : { given: defined(given) }) });
     await using client = new RegistryClient(reference.registry, registries, credentials);
     progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
     const digest = await findDigest({ client, reference }, signal);
@@ -80,7 +83,7 @@ export class Importer {
  * store still has all of it, merged or not.
  */
 async function recall(
-  store: Store,
+  store: ProjectStore,
   digest: Digest,
   platform: Platform,
 ): Promise<Omit<ImportedImage, 'reference'> | undefined> {

@@ -10,6 +10,7 @@ import { defined } from '../std/assert.ts';
 import { Conditions, timestamp, type Database } from './database.ts';
 import { isMissing, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
+import type { StoreParts } from './parts.ts';
 
 /** Contents up to this size are kept in the database: making a file costs many times more than the bytes in it do. */
 const SMALL_BYTES = limits.bulkFileBytesMax;
@@ -44,7 +45,8 @@ interface NewFile {
 }
 
 /**
- * Uploaded files, one per content: small ones in the database, large ones as files named by their digest.
+ * Uploaded files of one project, one per content: small ones in the database, large ones as files named by their digest
+ * that all projects share. That another project has a content already cannot be told from outside.
  *
  * They are not fsynced (an rsync would wait for the disk again and again): after a power cut the last ones may be
  * missing, and a large one torn, which `open` notices, because it hashes what it reads, and then forgets the file so
@@ -55,14 +57,16 @@ export class FileStore {
   readonly #holds: Holds;
   readonly #directory: string;
   readonly #tmp: string;
+  readonly #project: string;
   readonly #unrecorded: NewFile[] = [];
   #recording: Promise<ReadonlyMap<string, FileResponse>> | undefined;
 
-  constructor(database: Database, holds: Holds, directories: { readonly files: string; readonly tmp: string }) {
+  constructor({ database, holds, directory, tmp }: StoreParts, project: string) {
     this.#database = database;
     this.#holds = holds;
-    this.#directory = directories.files;
-    this.#tmp = directories.tmp;
+    this.#directory = join(directory, 'files');
+    this.#tmp = tmp;
+    this.#project = project;
   }
 
   /** Stores a body; the same content twice is one file. Rejects with FILE_TOO_LARGE or DISK_FULL and keeps nothing. */
@@ -108,7 +112,7 @@ export class FileStore {
   }
 
   list(query: FileQuery): File[] {
-    const conditions = new Conditions();
+    const conditions = new Conditions().add('project = ?', this.#project);
     if (query.since !== undefined) conditions.add('updated_at >= ?', query.since.getTime());
     if (query.until !== undefined) conditions.add('updated_at <= ?', query.until.getTime());
     return this.#database
@@ -177,7 +181,7 @@ export class FileStore {
     }
   }
 
-  /** Drops a file and the directory states that need it. */
+  /** Drops a file whose content is damaged or gone, and the directory states that need it, of every project. */
   forget(sha256: string): void {
     this.#database.transaction(() => {
       const states = 'SELECT state FROM state_files JOIN files ON files.id = file WHERE sha256 = ?';
@@ -186,8 +190,10 @@ export class FileStore {
     });
   }
 
+  /** Contents of all projects, each counted once. */
   usage(): { readonly count: number; readonly bytes: number } {
-    const sql = 'SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM files';
+    const contents = 'SELECT sha256, max(size) AS size FROM files GROUP BY sha256';
+    const sql = `SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM (${contents})`;
     const { count, bytes } = defined(
       this.#database.get<{ count: number; bytes: number }>(sql),
       'an aggregate has a row',
@@ -220,7 +226,11 @@ export class FileStore {
 
   #row(id: string): FileRow | undefined {
     const column = isUuid(id) ? 'uuid' : 'sha256';
-    const row = this.#database.get<FileRow>(`${SELECT} WHERE ${column} = ?`, id.toLowerCase());
+    const row = this.#database.get<FileRow>(
+      `${SELECT} WHERE ${column} = ? AND project = ?`,
+      id.toLowerCase(),
+      this.#project,
+    );
     if (row !== undefined) this.#holds.touch(row.sha256);
     return row;
   }
@@ -238,13 +248,13 @@ export class FileStore {
 
   #recordAll(files: readonly NewFile[]): FileResponse[] {
     const nowMs = Date.now();
-    const name = `INSERT INTO files (sha256, uuid, size, created_at, updated_at) VALUES (?, ?, ?, ?, ?)
-      ON CONFLICT (sha256) DO UPDATE SET updated_at = excluded.updated_at RETURNING id, uuid`;
+    const name = `INSERT INTO files (project, sha256, uuid, size, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+      ON CONFLICT (sha256, project) DO UPDATE SET updated_at = excluded.updated_at RETURNING id, uuid`;
     const keep = 'INSERT OR IGNORE INTO file_contents (file, bytes) VALUES (?, ?)';
     return this.#database.transaction(() =>
       files.map(({ sha256, size, bytes }) => {
         this.#holds.touch(sha256);
-        const values = [sha256, randomUUID(), size, nowMs, nowMs];
+        const values = [this.#project, sha256, randomUUID(), size, nowMs, nowMs];
         const row = defined(this.#database.get<{ id: number; uuid: string }>(name, ...values), 'an upsert has a row');
         if (bytes !== undefined) this.#database.run(keep, row.id, bytes);
         return { uuid: row.uuid, sha256, size };

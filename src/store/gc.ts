@@ -57,7 +57,7 @@ class DryRun extends Error {
 }
 
 /**
- * Frees what nothing needs: rows first, durably, then their files. What is held stays, so runs and imports may go on
+ * Frees what nothing in any project needs: rows first, durably, then their files. What is held stays, so runs and imports may go on
  * meanwhile. A crash in between leaves files without rows, which the next gc removes.
  */
 export async function collectGarbage(place: GcPlace, request: GcRequest, signal?: AbortSignal): Promise<GcReport> {
@@ -149,6 +149,8 @@ function sweepFiles({ database, holds }: GcPlace, unusedSinceMs: number, sweep: 
   for (const { id, sha256, size } of files) {
     if (holds.isHeld(sha256)) continue;
     database.run('DELETE FROM files WHERE id = ?', id);
+    // Another project may have the same content.
+    if (exists(database, 'files', sha256)) continue;
     sweep.files.push(sha256);
     sweep.freedBytes += size;
   }

@@ -12,7 +12,8 @@ import {
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import { Conditions, parseColumn, timestamp, type Database } from './database.ts';
-import type { Holds } from './holds.ts';
+import type { StoreParts } from './parts.ts';
+import type { StackStore } from './stacks.ts';
 import type { TagStore } from './tags.ts';
 
 export interface NewImage {
@@ -52,16 +53,18 @@ interface ImageRow {
   readonly created_at: number;
 }
 
-/** Images: immutable stacks of layers, each with its parent and how it came to be. */
+/** Images of one project: immutable stacks of layers, each with its parent (of the same project) and how it came to be. */
 export class ImageStore {
   readonly #database: Database;
-  readonly #holds: Holds;
+  readonly #stacks: StackStore;
   readonly #tags: TagStore;
+  readonly #project: string;
 
-  constructor(database: Database, holds: Holds, tags: TagStore) {
+  constructor({ database, stacks }: StoreParts, project: string, tags: TagStore) {
     this.#database = database;
-    this.#holds = holds;
+    this.#stacks = stacks;
     this.#tags = tags;
+    this.#project = project;
   }
 
   /** Publishes an image whose layers are published; survives a power cut once this returns. */
@@ -71,9 +74,11 @@ export class ImageStore {
     this.#database.transaction(
       () => {
         this.#database.run(
-          `INSERT INTO images (uuid, parent, operation, command, exit_code, layer_bytes, config, content, created_at)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          `INSERT INTO images
+             (uuid, project, parent, operation, command, exit_code, layer_bytes, config, content, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
           uuid,
+          this.#project,
           image.parent ?? null,
           image.operation ?? null,
           image.command ?? null,
@@ -83,7 +88,7 @@ export class ImageStore {
           contentOf(image.layers, config),
           Date.now(),
         );
-        this.#insertLayers(uuid, image.layers);
+        this.#stacks.set(uuid, image.layers);
       },
       { durable: true },
     );
@@ -102,31 +107,6 @@ export class ImageStore {
     return row && this.#stored(row);
   }
 
-  /**
-   * Gives every image that lies on exactly the layers `before`, or has more on top of them, `after` in their place,
-   * which shows the same. Whoever resolved one of them before goes on with the old layers, which stay as long as they are
-   * held.
-   */
-  replaceLayers(before: readonly string[], after: readonly string[]): void {
-    const top = before.length - 1;
-    this.#database.transaction(
-      () => {
-        const candidates = this.#database.all<{ image: string }>(
-          'SELECT image FROM image_layers WHERE layer = ? AND position = ?',
-          defined(before[top], 'an image has layers'),
-          top,
-        );
-        for (const { image } of candidates) {
-          const layers = this.#layersOf(image);
-          if (before.some((digest, position) => digest !== layers[position])) continue;
-          this.#database.run('DELETE FROM image_layers WHERE image = ?', image);
-          this.#insertLayers(image, [...after, ...layers.slice(before.length)]);
-        }
-      },
-      { durable: true },
-    );
-  }
-
   /** The image named by a UUID or `tag:NAME`. Resolve once and keep the UUID: a tag may move. */
   resolve(source: string): StoredImage {
     if (!source.startsWith('tag:')) {
@@ -142,8 +122,9 @@ export class ImageStore {
   /** A root image of exactly these layers and this configuration, if there is one: importing it again makes none. */
   findRoot(layers: readonly string[], config: ImageConfig): StoredImage | undefined {
     const row = this.#database.get<ImageRow>(
-      'SELECT * FROM images WHERE content = ? AND parent IS NULL ORDER BY created_at DESC LIMIT 1',
+      'SELECT * FROM images WHERE content = ? AND project = ? AND parent IS NULL ORDER BY created_at DESC LIMIT 1',
       contentOf(layers, JSON.stringify(config)),
+      this.#project,
     );
     return row && this.#stored(row);
   }
@@ -154,7 +135,7 @@ export class ImageStore {
     // An image is listed once, with the newest tag that the filter accepts.
     const accepted = 'SELECT name FROM tags WHERE image = images.uuid AND substr(name, 1, length(?1)) = ?1';
     const prefix = query.tag ?? '';
-    conditions.add('?1 = ?1', prefix);
+    conditions.add('?1 = ?1', prefix).add('project = ?', this.#project);
     if (query.tag !== undefined || query.tagged === true) conditions.add(`EXISTS (${accepted})`);
     if (query.uuid !== undefined) conditions.add('uuid = ?', query.uuid.toLowerCase());
     if (query.since !== undefined) conditions.add('created_at >= ?', query.since.getTime());
@@ -234,27 +215,18 @@ export class ImageStore {
   }
 
   count(): number {
-    return this.#database.get<{ count: number }>('SELECT count(*) AS count FROM images')?.count ?? 0;
-  }
-
-  #insertLayers(uuid: string, layers: readonly string[]): void {
-    for (const [position, layer] of layers.entries()) {
-      this.#database.run('INSERT INTO image_layers (image, position, layer) VALUES (?, ?, ?)', uuid, position, layer);
-    }
+    return (
+      this.#database.get<{ count: number }>('SELECT count(*) AS count FROM images WHERE project = ?', this.#project)
+        ?.count ?? 0
+    );
   }
 
   #row(uuid: string): ImageRow | undefined {
-    return this.#database.get<ImageRow>('SELECT * FROM images WHERE uuid = ?', uuid);
-  }
-
-  #layersOf(uuid: string): string[] {
-    const sql = 'SELECT layer FROM image_layers WHERE image = ? ORDER BY position';
-    return this.#database.all<{ layer: string }>(sql, uuid).map(({ layer }) => layer);
+    return this.#database.get<ImageRow>('SELECT * FROM images WHERE uuid = ? AND project = ?', uuid, this.#project);
   }
 
   #stored(row: ImageRow): StoredImage {
-    const layers = this.#layersOf(row.uuid);
-    for (const layer of layers) this.#holds.touch(layer);
+    const layers = this.#stacks.of(row.uuid);
     return {
       uuid: row.uuid,
       parent: row.parent,

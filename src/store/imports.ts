@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ImageConfig } from '../contract/image.ts';
 import { parseColumn, type Database } from './database.ts';
 
-/** Imports remembered; the one used longest ago goes first. */
+/** Imports remembered of all projects together; the one used longest ago goes first. */
 const REMEMBERED_MAX = 1_000;
 
 /** What an import made of a source. */
@@ -19,19 +19,26 @@ interface ImportRow {
 
 const Layers = z.array(z.string().regex(/^[0-9a-f]{64}$/u));
 
-/** What sources became when they were imported, so that an unchanged one need not be fetched again. */
+/**
+ * What sources became when they were imported, so that an unchanged one need not be fetched again. Of one project: that
+ * another one was given an image says nothing about who else may have it.
+ */
 export class ImportStore {
   readonly #database: Database;
+  readonly #project: string;
 
-  constructor(database: Database) {
+  constructor(database: Database, project: string) {
     this.#database = database;
+    this.#project = project;
   }
 
   /** `source` is the maker's own name for what does not change, such as a digest with a platform. */
   find(source: string): RememberedImport | undefined {
-    const row = this.#database.get<ImportRow>('SELECT layers, config FROM imports WHERE source = ?', source);
+    const sql = 'SELECT layers, config FROM imports WHERE project = ? AND source = ?';
+    const row = this.#database.get<ImportRow>(sql, this.#project, source);
     if (row === undefined) return undefined;
-    this.#database.run('UPDATE imports SET used_at = ? WHERE source = ?', Date.now(), source);
+    const used = 'UPDATE imports SET used_at = ? WHERE project = ? AND source = ?';
+    this.#database.run(used, Date.now(), this.#project, source);
     const what = `import of ${source}`;
     return { layers: parseColumn(Layers, row.layers, what), config: parseColumn(ImageConfig, row.config, what) };
   }
@@ -39,15 +46,16 @@ export class ImportStore {
   remember(source: string, { layers, config }: RememberedImport): void {
     this.#database.transaction(() => {
       this.#database.run(
-        `INSERT INTO imports (source, layers, config, used_at) VALUES (?, ?, ?, ?)
-         ON CONFLICT (source) DO UPDATE SET layers = excluded.layers, config = excluded.config, used_at = excluded.used_at`,
+        `INSERT INTO imports (project, source, layers, config, used_at) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (project, source) DO UPDATE SET layers = excluded.layers, config = excluded.config, used_at = excluded.used_at`,
+        this.#project,
         source,
         JSON.stringify(layers),
         JSON.stringify(config),
         Date.now(),
       );
       this.#database.run(
-        'DELETE FROM imports WHERE source IN (SELECT source FROM imports ORDER BY used_at DESC, source LIMIT -1 OFFSET ?)',
+        'DELETE FROM imports WHERE rowid IN (SELECT rowid FROM imports ORDER BY used_at DESC, source LIMIT -1 OFFSET ?)',
         REMEMBERED_MAX,
       );
     });

@@ -7,6 +7,7 @@ import { assert, defined } from '../std/assert.ts';
 import type { Database } from './database.ts';
 import { hashFile, isMissing, modificationOf, sync, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
+import type { StoreParts } from './parts.ts';
 
 /** A published layer. */
 export interface Layer {
@@ -53,18 +54,23 @@ const DIGEST = /^[0-9a-f]{64}$/u;
  *
  * `staged` (a private file in `tmp/`) → `published` (fsynced, renamed to its digest, then known to the database), and
  * never back; gc removes what no image uses.
+ *
+ * All projects share them by content. What is known of where they came from (`source`) is kept per project: to be given
+ * a layer for the mere name of its source is a right that only whoever brought it in has.
  */
 export class LayerStore {
   readonly #database: Database;
   readonly #holds: Holds;
   readonly #directory: string;
   readonly #tmp: string;
+  readonly #project: string;
 
-  constructor(database: Database, holds: Holds, directories: { readonly layers: string; readonly tmp: string }) {
+  constructor({ database, holds, directory, tmp }: StoreParts, project: string) {
     this.#database = database;
     this.#holds = holds;
-    this.#directory = directories.layers;
-    this.#tmp = directories.tmp;
+    this.#directory = join(directory, 'layers');
+    this.#tmp = tmp;
+    this.#project = project;
   }
 
   /** The layer of this digest (hex) if the store has it whole. */
@@ -75,15 +81,18 @@ export class LayerStore {
     return layerOf(row);
   }
 
-  /** The layer that was made from this source before. */
+  /** The layer that was made from this source before, in this project. */
   findBySource(source: string): Layer | undefined {
     const row = this.#database.get<LayerRow>(
-      `SELECT layers.* FROM layer_sources JOIN layers ON digest = layer WHERE source = ? AND damage IS NULL`,
+      `SELECT layers.* FROM layer_sources JOIN layers ON digest = layer
+       WHERE project = ? AND source = ? AND damage IS NULL`,
+      this.#project,
       source,
     );
     if (row === undefined) return undefined;
     this.#holds.touch(row.digest);
-    this.#database.run('UPDATE layer_sources SET used_at = ? WHERE source = ?', Date.now(), source);
+    const used = 'UPDATE layer_sources SET used_at = ? WHERE project = ? AND source = ?';
+    this.#database.run(used, Date.now(), this.#project, source);
     return layerOf(row);
   }
 
@@ -116,11 +125,12 @@ export class LayerStore {
     return layer;
   }
 
-  /** Notes that `source` yields this layer. */
+  /** Notes that `source` yields this layer, in this project. */
   link(source: string, digest: string): void {
     this.#database.run(
-      `INSERT INTO layer_sources (source, layer, used_at) VALUES (?, ?, ?)
-       ON CONFLICT (source) DO UPDATE SET layer = excluded.layer, used_at = excluded.used_at`,
+      `INSERT INTO layer_sources (project, source, layer, used_at) VALUES (?, ?, ?, ?)
+       ON CONFLICT (project, source) DO UPDATE SET layer = excluded.layer, used_at = excluded.used_at`,
+      this.#project,
       source,
       digest,
       Date.now(),

@@ -82,20 +82,24 @@ interface OperationRow {
 
 const UNFINISHED = `('PENDING', 'ASSIGNED', 'EXECUTING')`;
 
-/** Operations: what was asked for, how far it is, how it ended. */
+/** Operations of one project: what was asked for, how far it is, how it ended. */
 export class OperationStore {
   readonly #database: Database;
+  readonly #project: string;
 
-  constructor(database: Database) {
+  constructor(database: Database, project: string) {
     this.#database = database;
+    this.#project = project;
   }
 
   /** A new PENDING operation; returns its UUID. */
   create(operation: NewOperation): string {
     const uuid = randomUUID();
     this.#database.run(
-      `INSERT INTO operations (uuid, kind, status, request, image, created_at) VALUES (?, ?, 'PENDING', ?, ?, ?)`,
+      `INSERT INTO operations (uuid, project, kind, status, request, image, created_at)
+       VALUES (?, ?, ?, 'PENDING', ?, ?, ?)`,
       uuid,
+      this.#project,
       operation.kind,
       operation.request,
       operation.image ?? null,
@@ -105,7 +109,8 @@ export class OperationStore {
   }
 
   find(uuid: string): StoredOperation | undefined {
-    const row = this.#database.get<OperationRow>('SELECT * FROM operations WHERE uuid = ?', uuid.toLowerCase());
+    const sql = 'SELECT * FROM operations WHERE uuid = ? AND project = ?';
+    const row = this.#database.get<OperationRow>(sql, uuid.toLowerCase(), this.#project);
     return row && stored(row);
   }
 
@@ -145,7 +150,7 @@ export class OperationStore {
 
   /** Newest first. */
   list(query: OperationQuery): StoredOperation[] {
-    const conditions = new Conditions();
+    const conditions = new Conditions().add('project = ?', this.#project);
     if (query.status !== undefined) conditions.add('status = ?', query.status);
     if (query.kind !== undefined) conditions.add('kind = ?', query.kind);
     if (query.since !== undefined) conditions.add('created_at >= ?', query.since.getTime());
@@ -160,19 +165,9 @@ export class OperationStore {
       .map(stored);
   }
 
-  /** Oldest first. Right after opening the store these are what a dead engine left behind. */
-  unfinished(): StoredOperation[] {
-    return this.#database
-      .all<OperationRow>(`SELECT * FROM operations WHERE status IN ${UNFINISHED} ORDER BY created_at, rowid`)
-      .map(stored);
-  }
-
-  /** How many operations there are of each status. */
+  /** How many operations of the project there are of each status. */
   counts(): Readonly<Record<string, number>> {
-    const rows = this.#database.all<{ status: string; count: number }>(
-      'SELECT status, count(*) AS count FROM operations GROUP BY status',
-    );
-    return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+    return countByStatus(this.#database, this.#project);
   }
 
   #move(assignment: string, from: string, atMs: number, uuid: string): void {
@@ -183,6 +178,22 @@ export class OperationStore {
     );
     assert(changed === 1, `operation ${uuid} is ${from}`);
   }
+}
+
+/** Operations of all projects that have not ended, oldest first. Right after opening the store a dead engine left them. */
+export function unfinishedOperations(database: Database): StoredOperation[] {
+  return database
+    .all<OperationRow>(`SELECT * FROM operations WHERE status IN ${UNFINISHED} ORDER BY created_at, rowid`)
+    .map(stored);
+}
+
+/** How many operations there are of each status, in one project or in all. */
+export function countByStatus(database: Database, project?: string): Readonly<Record<string, number>> {
+  const conditions = new Conditions();
+  if (project !== undefined) conditions.add('project = ?', project);
+  const sql = `SELECT status, count(*) AS count FROM operations${conditions.where} GROUP BY status`;
+  const rows = database.all<{ status: string; count: number }>(sql, ...conditions.values);
+  return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
 }
 
 function stored(row: OperationRow): StoredOperation {

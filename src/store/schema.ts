@@ -125,4 +125,87 @@ export const MIGRATIONS: readonly string[] = [
     bytes BLOB NOT NULL
   ) STRICT;
   `,
+  // Projects. Contents stay shared; what names them belongs to one project each.
+  `
+  ALTER TABLE images ADD COLUMN project TEXT NOT NULL DEFAULT 'default';
+  CREATE INDEX images_project ON images (project, created_at);
+  DROP INDEX images_created_at;
+
+  ALTER TABLE operations ADD COLUMN project TEXT NOT NULL DEFAULT 'default';
+  CREATE INDEX operations_project ON operations (project, created_at);
+  DROP INDEX operations_created_at;
+
+  ALTER TABLE states ADD COLUMN project TEXT NOT NULL DEFAULT 'default';
+
+  CREATE TABLE tags_4 (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    image TEXT NOT NULL REFERENCES images (uuid),
+    set_at INTEGER NOT NULL,
+    UNIQUE (project, name)
+  ) STRICT;
+  INSERT INTO tags_4 (id, project, name, image, set_at) SELECT id, 'default', name, image, set_at FROM tags;
+  DROP TABLE tags;
+  ALTER TABLE tags_4 RENAME TO tags;
+  CREATE INDEX tags_image ON tags (image, id);
+
+  CREATE TABLE files_4 (
+    id INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    uuid TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (sha256, project)
+  ) STRICT;
+  INSERT INTO files_4 (id, project, sha256, uuid, size, created_at, updated_at)
+    SELECT id, 'default', sha256, uuid, size, created_at, updated_at FROM files;
+  CREATE TABLE state_files_4 (
+    state TEXT NOT NULL REFERENCES states (id) ON DELETE CASCADE,
+    file INTEGER NOT NULL REFERENCES files_4 (id),
+    PRIMARY KEY (file, state)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO state_files_4 (state, file) SELECT state, file FROM state_files;
+  CREATE TABLE file_contents_4 (
+    file INTEGER PRIMARY KEY REFERENCES files_4 (id) ON DELETE CASCADE,
+    bytes BLOB NOT NULL
+  ) STRICT;
+  INSERT INTO file_contents_4 (file, bytes) SELECT file, bytes FROM file_contents;
+  DROP TABLE state_files;
+  DROP TABLE file_contents;
+  DROP TABLE files;
+  ALTER TABLE files_4 RENAME TO files;
+  ALTER TABLE state_files_4 RENAME TO state_files;
+  ALTER TABLE file_contents_4 RENAME TO file_contents;
+  CREATE INDEX state_files_state ON state_files (state);
+  CREATE INDEX files_project ON files (project, updated_at);
+
+  CREATE TABLE layer_sources_4 (
+    project TEXT NOT NULL,
+    source TEXT NOT NULL,
+    layer TEXT NOT NULL REFERENCES layers (digest) ON DELETE CASCADE,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (project, source)
+  ) STRICT;
+  INSERT INTO layer_sources_4 (project, source, layer, used_at)
+    SELECT 'default', source, layer, used_at FROM layer_sources;
+  DROP TABLE layer_sources;
+  ALTER TABLE layer_sources_4 RENAME TO layer_sources;
+  CREATE INDEX layer_sources_layer ON layer_sources (layer);
+
+  CREATE TABLE imports_4 (
+    project TEXT NOT NULL,
+    source TEXT NOT NULL,
+    layers TEXT NOT NULL,
+    config TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (project, source)
+  ) STRICT;
+  INSERT INTO imports_4 (project, source, layers, config, used_at)
+    SELECT 'default', source, layers, config, used_at FROM imports;
+  DROP TABLE imports;
+  ALTER TABLE imports_4 RENAME TO imports;
+  `,
 ];

@@ -4,9 +4,11 @@ import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { DirectoryStateEntry, type DirectoryState, type DirectoryStateOffer } from '../contract/file.ts';
 import { limits } from '../contract/limits.ts';
+import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { parseColumn, timestamp, type Database } from './database.ts';
 import type { FileStore, StoredFile } from './files.ts';
 import type { Holds } from './holds.ts';
+import type { StoreParts } from './parts.ts';
 
 interface StateRow {
   readonly id: string;
@@ -29,23 +31,25 @@ const FILES_PER_TURN = 1_000;
 
 const SHA256 = /^[0-9a-f]{64}$/u;
 
-/** Directory states: synced sets of files, never changed, named by what they hold. */
+/** Directory states of one project: synced sets of files, never changed, named by what they hold. */
 export class StateStore {
   readonly #database: Database;
   readonly #holds: Holds;
   readonly #files: FileStore;
+  readonly #project: string;
 
-  constructor(database: Database, holds: Holds, files: FileStore) {
+  constructor({ database, holds }: StoreParts, project: string, files: FileStore) {
     this.#database = database;
     this.#holds = holds;
     this.#files = files;
+    this.#project = project;
   }
 
   /** Makes the state if every content it names is here whole, else says which (sha256) are missing. */
   async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
     const sorted = normalize(entries);
     const content = JSON.stringify(sorted);
-    const id = idOf(content);
+    const id = idOf(this.#project, content);
     if (this.#row(id) !== undefined) return { state: this.get(id).state, missing: [] };
     const files = new Map<string, StoredFile>();
     const missing: string[] = [];
@@ -78,7 +82,7 @@ export class StateStore {
   }
 
   #row(id: string): StateRow | undefined {
-    return this.#database.get<StateRow>('SELECT * FROM states WHERE id = ?', id);
+    return this.#database.get<StateRow>('SELECT * FROM states WHERE id = ? AND project = ?', id, this.#project);
   }
 
   #create({ id, entries, content, files }: NewState): DirectoryState {
@@ -87,8 +91,10 @@ export class StateStore {
     const row = { id, entries: entries.length, bytes, created_at: nowMs };
     return this.#database.transaction(() => {
       this.#database.run(
-        `INSERT OR IGNORE INTO states (id, entries, bytes, content, created_at, used_at) VALUES (?, ?, ?, ?, ?, ?)`,
+        `INSERT OR IGNORE INTO states (id, project, entries, bytes, content, created_at, used_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
         id,
+        this.#project,
         row.entries,
         bytes,
         zstdCompressSync(content),
@@ -105,9 +111,13 @@ export class StateStore {
   }
 }
 
-/** The first 16 bytes of the content's sha256 in the form of a (version 8) UUID: short enough to be typed by a model. */
-function idOf(content: string): string {
-  const bytes = createHash('sha256').update(content).digest().subarray(0, 16);
+/**
+ * The first 16 bytes of the content's sha256 in the form of a (version 8) UUID: short enough to be typed by a model. The
+ * same content has another id in each project, so that nobody can tell from an id what others have.
+ */
+function idOf(project: string, content: string): string {
+  const salt = project === DEFAULT_PROJECT ? '' : `${project}\n`;
+  const bytes = createHash('sha256').update(salt).update(content).digest().subarray(0, 16);
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, '$1-$2-$3-$4-$5');

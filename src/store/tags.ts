@@ -2,30 +2,35 @@ import { fault } from '../contract/errors.ts';
 import { isTag } from '../contract/image.ts';
 import type { Database } from './database.ts';
 
-/** Tags: movable names of images. An image may have several; a name points at one image. */
+/** Tags of one project: movable names of images. An image may have several; a name points at one image. */
 export class TagStore {
   readonly #database: Database;
+  readonly #project: string;
 
-  constructor(database: Database) {
+  constructor(database: Database, project: string) {
     this.#database = database;
+    this.#project = project;
   }
 
   /** Points the tag at the image, wherever it pointed before; it becomes the image's newest. */
   set(name: string, image: string): void {
     if (!isTag(name)) throw fault('TAG_INVALID', { tag: name });
     this.#database.transaction(() => {
-      this.#database.run('DELETE FROM tags WHERE name = ?', name);
-      this.#database.run('INSERT INTO tags (name, image, set_at) VALUES (?, ?, ?)', name, image, Date.now());
+      this.#database.run('DELETE FROM tags WHERE project = ? AND name = ?', this.#project, name);
+      const sql = 'INSERT INTO tags (project, name, image, set_at) VALUES (?, ?, ?, ?)';
+      this.#database.run(sql, this.#project, name, image, Date.now());
     });
   }
 
   remove(name: string): void {
-    if (this.#database.run('DELETE FROM tags WHERE name = ?', name) === 0) throw fault('TAG_NOT_FOUND', { tag: name });
+    const removed = this.#database.run('DELETE FROM tags WHERE project = ? AND name = ?', this.#project, name);
+    if (removed === 0) throw fault('TAG_NOT_FOUND', { tag: name });
   }
 
   /** UUID of the image the tag points at. */
   find(name: string): string | undefined {
-    return this.#database.get<{ image: string }>('SELECT image FROM tags WHERE name = ?', name)?.image;
+    const sql = 'SELECT image FROM tags WHERE project = ? AND name = ?';
+    return this.#database.get<{ image: string }>(sql, this.#project, name)?.image;
   }
 
   /** Tags of an image, newest first. */
@@ -40,10 +45,12 @@ export class TagStore {
     const first = name.split(/[:/.]/u, 1)[0] ?? name;
     return this.#database
       .all<{ name: string }>(
-        `SELECT name FROM tags WHERE instr(name, ?1) > 0 OR instr(?1, name) > 0 OR substr(name, 1, length(?2)) = ?2
+        `SELECT name FROM tags WHERE project = ?3
+           AND (instr(name, ?1) > 0 OR instr(?1, name) > 0 OR substr(name, 1, length(?2)) = ?2)
          ORDER BY instr(name, ?1) = 0, id DESC LIMIT 3`,
         name,
         first,
+        this.#project,
       )
       .map((row) => row.name);
   }

@@ -24,7 +24,10 @@ export function spaceUsage(database: Database): GcReport['usage'] {
   return [
     ...named,
     { what: `${others.length} smaller layers`, bytes: others.reduce((total, { bytes }) => total + bytes, 0) },
-    { what: 'uploaded files', bytes: sum('SELECT coalesce(sum(size), 0) AS bytes FROM files') },
+    {
+      what: 'uploaded files',
+      bytes: sum('SELECT coalesce(sum(size), 0) AS bytes FROM (SELECT DISTINCT sha256, size FROM files)'),
+    },
     { what: 'output of operations', bytes: sum('SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM events') },
   ]
     .filter(({ bytes }) => bytes > 0)

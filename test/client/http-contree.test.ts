@@ -25,7 +25,10 @@ async function direct(): Promise<Way> {
 async function inProcess(): Promise<Way> {
   const scripted = new ScriptedContree();
   const authentication = { kind: 'fixed', principal: OWNER } as const;
-  const contree = inProcessContree(createApp({ contree: scripted, log: SILENT, version: '1', authentication }), {});
+  const contree = inProcessContree(
+    createApp({ contreeFor: () => scripted, log: SILENT, version: '1', authentication }),
+    {},
+  );
   return { contree, scripted, [Symbol.asyncDispose]: () => scripted[Symbol.asyncDispose]() };
 }
 

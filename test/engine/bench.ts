@@ -12,6 +12,7 @@ import type { Importer } from '../../src/engine/import.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { FakeDriver, type FakeHooks } from '../../src/sandbox/fake/driver.ts';
 import type { StoredImage } from '../../src/store/images.ts';
+import type { ProjectStore } from '../../src/store/project-store.ts';
 import { Store } from '../../src/store/store.ts';
 
 export interface EngineBench extends AsyncDisposable {
@@ -66,7 +67,11 @@ export function startEngine(store: Store, driver: FakeDriver, options: BenchOpti
 }
 
 /** A root image: `/etc/passwd`, `/bin` as a link to `/usr/bin`. */
-export async function addRoot(store: Store, config: Partial<ImageConfig> = {}, marker = 'base'): Promise<StoredImage> {
+export async function addRoot(
+  store: ProjectStore,
+  config: Partial<ImageConfig> = {},
+  marker = 'base',
+): Promise<StoredImage> {
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path);
   const metadata = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 1_700_000_000, mtimeNanoseconds: 0, xattrs: NO_XATTRS };

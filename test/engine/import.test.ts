@@ -66,7 +66,7 @@ test('importing again heals an image whose merged layer was damaged', async () =
   const image = first.result_image_uuid ?? '';
   const { layers } = store.images.get(image);
   const merged = await addLayer(store);
-  store.images.replaceLayers(layers, [merged.digest]);
+  store.stacks.replace(layers, [merged.digest]);
   await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
   assert.deepEqual(store.images.get(image).layers, [merged.digest], 'nothing to heal');
   await rm(store.layers.pathOf(merged.digest));

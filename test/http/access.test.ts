@@ -52,6 +52,7 @@ test('what is open without a token tells nothing but that the server lives and i
 test('each operation asks for its permission', async () => {
   await using server = await guarded();
   const image = server.contree.addImage({}, 'a');
+  const doomed = server.contree.addImage({}, 'doomed');
   const op = (await server.contree.spawn({ command: 'sleep', image })).uuid;
   const calls: Readonly<Record<string, readonly (readonly [string, string, object?])[]>> = {
     list: [
@@ -65,9 +66,12 @@ test('each operation asks for its permission', async () => {
       ['PATCH', `/v1/images/${image}/tag`, { tag: 'b' }],
       ['DELETE', `/v1/images/${image}/tag?tag=b`],
     ],
-    delete: [['POST', '/v1/gc', {}]],
+    delete: [['DELETE', `/v1/images/${doomed}`]],
     cancel: [['DELETE', `/v1/operations/${op}`]],
-    admin: [['POST', '/v1/engine/stop', {}]],
+    admin: [
+      ['POST', '/v1/engine/stop', {}],
+      ['POST', '/v1/gc', {}],
+    ],
   };
   for (const [permission, list] of Object.entries(calls)) {
     const others = PERMISSIONS.filter((other) => other !== permission);

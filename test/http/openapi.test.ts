@@ -162,7 +162,12 @@ test(
     await using contree = new ScriptedContree();
     const image = contree.addImage({ '/a/b': 'text' }, 'base');
     const running = (await contree.spawn({ command: 'sleep', image })).uuid;
-    const app = createApp({ contree, log: SILENT, version: '1', authentication: { kind: 'fixed', principal: OWNER } });
+    const app = createApp({
+      contreeFor: () => contree,
+      log: SILENT,
+      version: '1',
+      authentication: { kind: 'fixed', principal: OWNER },
+    });
     const segment = fc.oneof(fc.constantFrom(image, running, 'tag:base', '1', '2'), nasty);
     for (const { path, method, operation } of operations(ours)) {
       const query = fc.dictionary(
@@ -203,7 +208,12 @@ test(
 
 test('an unknown field is named for every operation that takes JSON', async () => {
   await using contree = new ScriptedContree();
-  const app = createApp({ contree, log: SILENT, version: '1', authentication: { kind: 'fixed', principal: OWNER } });
+  const app = createApp({
+    contreeFor: () => contree,
+    log: SILENT,
+    version: '1',
+    authentication: { kind: 'fixed', principal: OWNER },
+  });
   const image = contree.addImage();
   for (const { path, method, operation } of operations(ours)) {
     if (operation.requestBody?.content['application/json'] === undefined) continue;

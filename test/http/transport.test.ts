@@ -71,17 +71,18 @@ test('a request id is taken over when it is a sane one, and made otherwise', asy
   assert.match(insane.headers['x-request-id'] as string, /^[0-9a-f-]{36}$/u);
 });
 
-test('healthz answers, metrics counts what was asked and what runs', async () => {
-  await using server = await startServer();
+test('healthz answers, metrics counts what was asked and what others add', async () => {
+  const samples = [{ labels: { what: 'a "b"' }, value: 1 }];
+  const moreMetrics = async () => [{ name: 'more', help: 'More.', type: 'gauge' as const, samples }];
+  await using server = await startServer({ moreMetrics });
   assert.deepEqual((await server.send('GET', '/healthz')).json, { status: 'ok', version: '1.2.3' });
-  await server.contree.spawn({ command: 'sleep', image: server.contree.addImage() });
   await server.send('GET', '/v1/images/../images');
   await server.send('GET', '/v1/images');
   const { text, headers } = await server.send('GET', '/metrics');
   assert.match(headers['content-type'] ?? '', /^text\/plain; version=0\.0\.4/u);
   assert.match(text, /^contree_http_requests_total\{route="GET \/images",status="200"\} 2$/mu);
   assert.match(text, /^contree_http_request_seconds_count\{route="GET \/images"\} 2$/mu);
-  assert.match(text, /^contree_operations\{state="EXECUTING"\} 1$/mu);
+  assert.match(text, /^contree_more\{what="a \\"b\\""\} 1$/mu);
   for (const line of text.trim().split('\n'))
     assert.match(line, /^(?:# (?:HELP|TYPE) \S+ .+|\w+(?:\{.*\})? [\d.e+-]+)$/u);
 });

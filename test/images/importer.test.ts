@@ -81,7 +81,7 @@ test('an image whose layers were merged is unchanged as long as it is whole', as
   const bring = () => importer().fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
   const first = await bring();
   const { uuid } = store.images.create({ layers: first.layers, config: first.config });
-  store.images.replaceLayers(first.layers, first.layers.slice(0, 1));
+  store.stacks.replace(first.layers, first.layers.slice(0, 1));
   await store.gc({ unusedSinceMs: Date.now(), dryRun: false, usedBy: () => undefined });
   registry.seen.length = 0;
   const again = await bring();

@@ -56,7 +56,10 @@ test('an answer that breaks off within the process does not look whole', async (
   const contree = new Breaking();
   const image = contree.addImage({ '/f': 'text' });
   const authentication = { kind: 'fixed' as const, principal: OWNER };
-  const local = inProcessContree(createApp({ contree, log: SILENT, version: '1', authentication }), {});
+  const local = inProcessContree(
+    createApp({ contreeFor: () => contree, log: SILENT, version: '1', authentication }),
+    {},
+  );
   await assert.rejects(Array.fromAsync(await local.archive(image, '/')), /broke off/u);
   await assert.rejects(local.getImage('tag:nope'), (error) => isFault(error, 'IMAGE_NOT_FOUND'));
 });

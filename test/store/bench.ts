@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { Layer } from '../../src/store/layers.ts';
 import type { StoredImage } from '../../src/store/images.ts';
+import type { ProjectStore } from '../../src/store/project-store.ts';
 import { Store } from '../../src/store/store.ts';
 
 /** A directory that is gone at the end of the block. */
@@ -33,7 +34,7 @@ export async function openStore(): Promise<StoreBench> {
 }
 
 /** Publishes bytes that stand for a layer; the store never looks inside. */
-export async function addLayer(store: Store, content: string = randomUUID(), source?: string): Promise<Layer> {
+export async function addLayer(store: ProjectStore, content: string = randomUUID(), source?: string): Promise<Layer> {
   await using staged = store.layers.stage();
   const bytes = Buffer.alloc(4096, content);
   await writeFile(staged.path, bytes);
@@ -47,7 +48,7 @@ export async function addLayer(store: Store, content: string = randomUUID(), sou
 }
 
 /** A root image of one layer, or a child that adds one to its parent. */
-export async function addImage(store: Store, parent?: StoredImage): Promise<StoredImage> {
+export async function addImage(store: ProjectStore, parent?: StoredImage): Promise<StoredImage> {
   const layer = await addLayer(store);
   return store.images.create({
     layers: [...(parent?.layers ?? []), layer.digest],

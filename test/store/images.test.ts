@@ -160,7 +160,7 @@ test('an image needs layers that exist', async () => {
   assert.equal(bench.store.images.count(), 0);
 });
 
-test('replaceLayers() reaches all images on the same layers, and no others', async () => {
+test('replacing layers reaches all images on the same layers, and no others', async () => {
   await using bench = await openStore();
   const { store } = bench;
   const parent = await addImage(store, await addImage(store));
@@ -168,7 +168,7 @@ test('replaceLayers() reaches all images on the same layers, and no others', asy
   const child = await addImage(store, parent);
   const elsewhere = store.images.create({ layers: [top, bottom, top], config: EMPTY_IMAGE_CONFIG });
   const { digest: merged } = await addLayer(store);
-  store.images.replaceLayers(parent.layers, [merged]);
+  store.stacks.replace(parent.layers, [merged]);
   assert.deepEqual(store.images.get(parent.uuid).layers, [merged]);
   assert.deepEqual(store.images.get(child.uuid).layers, [merged, child.layers[2]]);
   assert.deepEqual(store.images.get(parent.parent ?? '').layers, [bottom]);

@@ -11,11 +11,15 @@ import { SILENT } from '../../src/http/log.ts';
 import { ScriptedContree } from './scripted-contree.ts';
 
 /** A server over a scripted ConTree, and how to speak to it byte by byte. */
-export interface TestServer extends AsyncDisposable {
+export interface TestServer extends AsyncDisposable, Wire {
   readonly contree: ScriptedContree;
   readonly address: string;
   readonly folder: string;
   readonly activity: Activity;
+}
+
+/** One request per connection, byte by byte as it is. */
+export interface Wire {
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
   /** The answer as soon as its headers are there. */
   open(method: string, path: string, options?: SendOptions): Promise<IncomingMessage>;
@@ -50,7 +54,7 @@ export async function startServer(
     authentication,
     closing: closing.signal,
     ...options,
-    contree,
+    contreeFor: () => contree,
   });
   const unix: Where = { kind: 'unix', path: join(folder, 'engine.sock') };
   const where: Where = options.kind === 'unix' ? unix : { kind: 'tcp', host: '127.0.0.1', port: 0 };
@@ -58,30 +62,37 @@ export async function startServer(
   const { address } = cleanup.use(await listen(app, where, activity));
   cleanup.defer(() => closing.abort());
   const owned = cleanup.move();
-  const open: TestServer['open'] = (method, path, send) => openRequest({ address, where }, method, path, send);
   return {
     contree,
     address,
     folder,
     activity,
-    open,
-    send: async (method, path, send) => {
-      const response = await open(method, path, send);
-      const body = await text(response);
-      return { status: response.statusCode ?? 0, headers: response.headers, text: body, json: parse(body) };
-    },
+    ...wire(address),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
+/** Speaks to whoever listens there: a URL, or the path of a unix socket. */
+export function wire(address: string): Wire {
+  const open: Wire['open'] = (method, path, options) => openRequest(address, method, path, options);
+  return {
+    open,
+    send: async (method, path, options) => {
+      const response = await open(method, path, options);
+      const body = await text(response);
+      return { status: response.statusCode ?? 0, headers: response.headers, text: body, json: parse(body) };
+    },
+  };
+}
+
 function openRequest(
-  { address, where }: { address: string; where: Where },
+  address: string,
   method: string,
   path: string,
   { headers = {}, body, setHost }: SendOptions = {},
 ): Promise<IncomingMessage> {
-  const { hostname, port } = where.kind === 'unix' ? { hostname: 'localhost', port: '' } : new URL(address);
-  const target = where.kind === 'unix' ? { socketPath: where.path } : { hostname, port };
+  const { hostname, port } = address.startsWith('/') ? { hostname: 'localhost', port: '' } : new URL(address);
+  const target = address.startsWith('/') ? { socketPath: address } : { hostname, port };
   const bytes =
     body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
   return new Promise((resolve, reject) => {

@@ -40,6 +40,11 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     this.programs = { ...PROGRAMS, ...programs };
   }
 
+  /** Whether an operation has not ended. */
+  get busy(): boolean {
+    return [...this.#operations.values()].some(({ response }) => !isFinished(response.status));
+  }
+
   async whoami(): Promise<WhoAmIResponse> {
     const executing = this.#withStatus('EXECUTING').length;
     return {

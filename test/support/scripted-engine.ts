@@ -42,6 +42,7 @@ await liveAsEngine({
       await contree[Symbol.asyncDispose]();
       lock[Symbol.dispose]();
     };
-    return { contree, leave: async () => undefined, [Symbol.asyncDispose]: close };
+    const busy = async (): Promise<boolean> => contree.busy;
+    return { forTenant: () => contree, busy, leave: async () => undefined, [Symbol.asyncDispose]: close };
   },
 });

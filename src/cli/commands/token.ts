@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { fault } from '../../contract/errors.ts';
+import type { TokenLimits } from '../../contract/token.ts';
 import type { Register, Runner } from '../command.ts';
 import { formatAge, table } from '../text.ts';
 
@@ -16,33 +17,52 @@ export const token: Register = (program, run) => {
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
 
 /** `90d`, `12h`: seconds. */
-function seconds(text: string): number {
+function seconds(option: string, text: string): number {
   const [, amount, unit = ''] = /^(\d{1,9})([smhdw])$/u.exec(text) ?? [];
-  if (amount === undefined) throw fault('ARGUMENT_INVALID', { reason: '--expires takes a time such as 90d or 12h' });
+  if (amount === undefined) throw fault('ARGUMENT_INVALID', { reason: `${option} takes a time such as 90d or 12h` });
   return Number(amount) * (UNIT_SECONDS[unit] ?? 1);
 }
 
 interface CreateOptions {
+  readonly maxTimeout?: string;
+  readonly maxRuns?: string;
   readonly name?: string;
   readonly expires?: string;
   readonly permission?: readonly string[];
 }
 
+function limitsOf({ maxTimeout, maxRuns }: CreateOptions): TokenLimits {
+  const longest = maxTimeout === undefined ? undefined : seconds('--max-timeout', maxTimeout);
+  if (maxRuns !== undefined && !/^[1-9]\d{0,5}$/u.test(maxRuns)) {
+    throw fault('ARGUMENT_INVALID', { reason: '--max-runs takes a number from 1' });
+  }
+  return {
+    ...(longest !== undefined && { instance_max_timeout: longest, images_import_max_timeout: longest }),
+    ...(maxRuns !== undefined && { instance_max_concurrency: Number(maxRuns) }),
+  };
+}
+
 function create(group: Command, run: Runner): void {
   group
     .command('create')
-    .description('Make a token and print it. It is shown this once.')
+    .description(
+      'Make a token and print it. It is shown this once. It sees and makes things in the project that --project names, and in no other.',
+    )
     .option('-n, --name <NAME>', 'who or what it is for')
     .option('-e, --expires <TIME>', 'for how long it is good, for example 90d; default for ever')
     .option(
       '-p, --permission <NAME...>',
-      'what it allows: list, spawn, spawn_disposable, import, cancel, set_image_tag, upload, delete, admin; default all but admin',
+      'what it allows: list, spawn, spawn_disposable, import, cancel, set_image_tag, upload, delete, metrics, admin; default all but metrics and admin',
     )
+    .option('--max-timeout <TIME>', 'longest time that a run or an import may take, for example 10m')
+    .option('--max-runs <COUNT>', 'runs that it may have waiting or running at the same time')
     .action(
-      run(async (cli, { name, expires, permission }: CreateOptions) => {
+      run(async (cli, options: CreateOptions) => {
+        const { name, expires, permission } = options;
         const request = {
+          limits: limitsOf(options),
           ...(name !== undefined && { name }),
-          ...(expires !== undefined && { expires_in: seconds(expires) }),
+          ...(expires !== undefined && { expires_in: seconds('--expires', expires) }),
           ...(permission && { permissions: permission }),
         };
         const made = await (await cli.connect()).admin.createToken(request, cli.signal);
@@ -62,11 +82,12 @@ function list(group: Command, run: Runner): void {
           const rows = tokens.map((one) => [
             one.uuid,
             cli.name(one.name) || '-',
+            one.project,
             formatAge(one.created_at),
             one.expires_at === null ? 'never' : new Date(one.expires_at * 1000).toISOString().slice(0, 16),
             one.permissions.join(' '),
           ]);
-          return table([['TOKEN', 'NAME', 'CREATED', 'EXPIRES', 'PERMISSIONS'], ...rows]);
+          return table([['TOKEN', 'NAME', 'PROJECT', 'CREATED', 'EXPIRES', 'PERMISSIONS'], ...rows]);
         });
       }),
     );

@@ -1,19 +1,10 @@
 import { fault } from '../../contract/errors.ts';
-import type { ConTree } from '../../contract/contree.ts';
-import { whoAmI } from '../auth.ts';
+import { authorize, whoAmI } from '../auth.ts';
 import { flag, present } from '../params.ts';
 import { empty, json } from '../reply.ts';
 import { pathParameter, route, type EngineControl, type Route } from '../route.ts';
 import { GcRequest, StopRequest } from '../schemas.ts';
 import { TokenRequest, type TokenStore } from '../tokens.ts';
-
-/** Whether an operation waits or runs. */
-export async function isBusy(contree: ConTree, signal?: AbortSignal): Promise<boolean> {
-  for (const status of ['EXECUTING', 'ASSIGNED', 'PENDING'] as const) {
-    if ((await contree.listOperations({ status, limit: 1 }, signal)).length > 0) return true;
-  }
-  return false;
-}
 
 const STORE: readonly Route[] = [
   route({
@@ -29,8 +20,8 @@ const STORE: readonly Route[] = [
     method: 'POST',
     path: '/gc',
     operationId: 'collectGarbage',
-    summary: 'Free what nothing uses; says what still uses space',
-    permissions: ['delete'],
+    summary: 'Free what nothing in any project uses; says what still uses space',
+    permissions: ['admin'],
     body: { schema: GcRequest, name: 'GcRequest' },
     response: { status: 200, description: 'ok', schema: 'GcReport' },
     handle: async ({ contree, body, signal }) => {
@@ -46,7 +37,11 @@ const STORE: readonly Route[] = [
     permissions: ['list'],
     query: { verify: flag() },
     response: { status: 200, description: 'ok', schema: 'DoctorReport' },
-    handle: async ({ contree, query, signal }) => json(await contree.doctor(present(query), signal)),
+    handle: async ({ contree, principal, query, signal }) => {
+      // It names images of every project.
+      if (query.verify) authorize(principal, ['admin']);
+      return json(await contree.doctor(present(query), signal));
+    },
   }),
 ];
 
@@ -61,12 +56,11 @@ const ENGINE: readonly Route[] = [
     path: '/engine',
     operationId: 'getEngine',
     summary: 'The engine process',
-    permissions: ['list'],
+    permissions: ['metrics', 'admin'],
     response: { status: 200, description: 'ok', schema: 'EngineStatus' },
-    handle: async ({ contree, engine, signal }) => {
-      const { version, startedAt } = engineOf(engine);
-      const busy = await isBusy(contree, signal);
-      return json({ version, pid: process.pid, started_at: startedAt.toISOString(), busy });
+    handle: async ({ engine }) => {
+      const { version, startedAt, busy } = engineOf(engine);
+      return json({ version, pid: process.pid, started_at: startedAt.toISOString(), busy: await busy() });
     },
   }),
   route({
@@ -77,11 +71,9 @@ const ENGINE: readonly Route[] = [
     permissions: ['admin'],
     body: { schema: StopRequest },
     response: { status: 202, description: 'it ends' },
-    handle: async ({ contree, engine, body, signal }) => {
-      const { stop } = engineOf(engine);
-      if (body.only_idle && (await isBusy(contree, signal))) {
-        throw fault('ENGINE_BUSY', {});
-      }
+    handle: async ({ engine, body }) => {
+      const { stop, busy } = engineOf(engine);
+      if (body.only_idle && (await busy())) throw fault('ENGINE_BUSY', {});
       stop();
       return empty(202);
     },
@@ -111,7 +103,8 @@ const TOKENS: readonly Route[] = [
     permissions: ['admin'],
     body: { schema: TokenRequest, name: 'TokenRequest' },
     response: { status: 201, description: 'ok', schema: 'CreatedToken' },
-    handle: async ({ tokens, body }) => json(await tokensOf(tokens).create(body), 201),
+    handle: async ({ tokens, principal, body }) =>
+      json(await tokensOf(tokens).create({ ...body, project: body.project ?? principal.project }), 201),
   }),
   route({
     method: 'DELETE',
