@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
-import type { Duplex } from 'node:stream';
+import { duplexPair, Writable, type Duplex, type DuplexOptions } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { test } from 'node:test';
 import { TCP_FLAG } from '../../src/sandbox/microvm/network/packet.ts';
 import type { Far } from '../../src/sandbox/microvm/network/tcp/connection.ts';
+import { Inflow } from '../../src/sandbox/microvm/network/tcp/inflow.ts';
 import { readSynOptions } from '../../src/sandbox/microvm/network/tcp/options.ts';
 import { SendQueue } from '../../src/sandbox/microvm/network/tcp/send-queue.ts';
 import { bench, PUBLIC, until, type Bench } from '../support/network-bench.ts';
-import { checksumsAreRight, wire, type Received } from '../support/network-guest.ts';
+import { checksumsAreRight, type Received } from '../support/network-guest.ts';
+import { MIB } from '../support/memory.ts';
 import { Random } from '../support/random.ts';
 
 interface Joined extends Bench {
@@ -15,10 +17,10 @@ interface Joined extends Bench {
   readonly servers: Duplex[];
 }
 
-function joined(): Joined {
+function joined(options: DuplexOptions = {}): Joined {
   const servers: Duplex[] = [];
   const dial = (): Far => {
-    const [stream, server] = wire();
+    const [stream, server] = duplexPair(options);
     server.on('error', () => {});
     server.on('close', () => stream.destroy());
     servers.push(server);
@@ -209,12 +211,115 @@ test('a keepalive is answered, a repeated SYN too, and a new one takes the place
   assert.equal(made.servers.length, 2);
 });
 
-test('connections are bounded', async () => {
+test('a reset that does not know where we are is asked again, and a guest that means it says so', async () => {
   const made = joined();
-  for (let port = 1; port <= 1_000; port += 1) made.guest.segment(PUBLIC, 80, { flags: TCP_FLAG.syn }, port);
+  const { say } = await open(made);
+  const [server] = made.servers;
+  assert.ok(server);
+  say({ flags: TCP_FLAG.rst, sequence: 9_000 });
+  const asked = numbers(await made.guest.next());
+  assert.equal(asked.acknowledgement, 1_000);
+  say({ flags: TCP_FLAG.rst, sequence: asked.acknowledgement });
+  server.resume();
+  await until(() => server.destroyed || server.readableEnded);
+});
+
+test('a guest that goes on talking to a server that has gone is told so', async () => {
+  const made = joined();
+  const { say } = await open(made);
+  const [server] = made.servers;
+  assert.ok(server);
+  server.end('bye');
+  assert.equal((await made.guest.next(({ payload }) => payload.length > 0)).payload.toString(), 'bye');
+  server.destroy();
+  await until(() => server.destroyed);
+  await setImmediate();
+  say({ payload: Buffer.from('still there?') });
+  const { packet } = await made.guest.next((heard) => ((heard.packet?.flags ?? 0) & TCP_FLAG.rst) !== 0);
+  assert.equal(packet?.destinationPort, 40_000);
+});
+
+test('single bytes for a server that does not read are not taken without end', async () => {
+  const made = joined({ highWaterMark: 1 });
+  const { say } = await open(made);
+  let sent = 0;
+  for (let window = 1; window > 0 && sent < 10_000; sent += 1) {
+    say({ sequence: 1_000 + sent, payload: Buffer.alloc(1) });
+    window = numbers(await made.guest.next()).window;
+  }
+  assert.ok(sent < 600, `${sent} pieces`);
+});
+
+test('a piece that waits does not keep all that came with it', () => {
+  const kept: Buffer[] = [];
+  const write = (chunk: Buffer, _encoding: string, done: () => void): void => {
+    kept.push(chunk);
+    done();
+  };
+  let taken = 0;
+  const inflow = new Inflow(new Writable({ write }), () => {
+    taken += 1;
+  });
+  const chunk = Buffer.alloc(60_000, 1);
+  inflow.write(chunk.subarray(5, 6));
+  inflow.write(chunk.subarray(0, 40_000));
+  assert.notEqual(kept[0]?.buffer, chunk.buffer);
+  assert.equal(kept[1]?.buffer, chunk.buffer, 'what is most of it is not copied');
+  assert.deepEqual([kept[0]?.length, inflow.heldBytes, taken], [1, 40_512, 0], 'told later');
+});
+
+test('connections are bounded, also those of which only the flushing is left', async () => {
+  const made = joined();
+  for (let port = 1; port <= 512; port += 1) made.guest.segment(PUBLIC, 80, { flags: TCP_FLAG.syn }, port);
   await made.guest.settled();
   await assert.rejects(made.guest.connect(PUBLIC, 80, 2_000), /refused/u);
-  assert.equal(made.servers.length, 1_000);
+  assert.equal(made.servers.length, 512);
+
+  const other = joined();
+  for (let port = 1; port <= 600; port += 1) {
+    const connection = await other.guest.connect(PUBLIC, 80, port).catch(() => undefined);
+    if (connection === undefined) continue;
+    // The server has said all and reads nothing: what the guest said waits for ever.
+    other.servers.at(-1)?.end();
+    connection.write(Buffer.alloc(60_000));
+    connection.end();
+    await connection.read();
+  }
+  assert.equal(other.servers.length, 512);
+});
+
+test('the more connections there are, the less each of them may hold', async () => {
+  const made = joined();
+  let held = 0;
+  for (let port = 1; port <= 512; port += 1) {
+    const connection = await made.guest.connect(PUBLIC, 80, port);
+    held += await fill(connection);
+  }
+  assert.ok(held < 100 * MIB, `${(held / MIB).toFixed()} MiB wait for servers that do not read`);
+});
+
+/** Writes until nothing more is acknowledged; how much was. */
+async function fill(connection: Awaited<ReturnType<Bench['guest']['connect']>>): Promise<number> {
+  let taken = 0;
+  for (const segment = Buffer.alloc(32_000); ; taken += segment.length) {
+    connection.write(segment);
+    if ((await connection.acknowledged()) < taken + segment.length) return taken;
+  }
+}
+
+test('connections of a guest that reads slowly take turns', async () => {
+  const made = joined();
+  const connections = await Promise.all([1, 2, 3].map((port) => made.guest.connect(PUBLIC, 80, port)));
+  const got = [0, 0, 0];
+  for (const server of made.servers) server.write(Buffer.alloc(2_000_000));
+  const readers = connections.map(async (connection, index) => {
+    while ((got[index] ?? 0) < 2_000_000) {
+      got[index] = (got[index] ?? 0) + (await connection.read(1)).length;
+      if (Math.min(...got) > 500_000) return;
+    }
+  });
+  await Promise.race(readers);
+  assert.ok(Math.min(...got) > 400_000, got.join(' '));
 });
 
 test('SendQueue gives back what was put in, however it is cut', () => {

@@ -26,6 +26,7 @@ export interface Bench {
   readonly left: Buffer[];
   readonly use: UseCounter;
   readonly opened: () => number;
+  readonly detach: () => void;
 }
 
 /** What the filter of a bench permits: all that is public, on a host in 198.51.100.0/24. */
@@ -64,7 +65,14 @@ export function bench(
   const left: Buffer[] = [];
   const reader = new FrameReader((framed) => left.push(framed), assert.fail);
   if (listen) passt.on('data', (chunk: Buffer) => reader.push(chunk));
-  return { guest: new ScriptedGuest(far, link), outside: passt, left, use, opened: () => opened };
+  return {
+    guest: new ScriptedGuest(far, link),
+    outside: passt,
+    left,
+    use,
+    opened: () => opened,
+    detach: () => filter.detach(),
+  };
 }
 
 export async function until(condition: () => boolean): Promise<void> {

@@ -103,6 +103,8 @@ export class ScriptedGuest {
   }
 }
 
+/** Its first sequence number, that of the SYN. */
+const FIRST = 1_000;
 const SEGMENT_BYTES = 2_000;
 /** What passt announces at least. */
 const UNDER_WAY_BYTES = 40_000;
@@ -111,10 +113,10 @@ const UNDER_WAY_BYTES = 40_000;
 export class Connection {
   readonly #guest: ScriptedGuest;
   readonly #target: { readonly to: Address; readonly port: number; readonly sourcePort: number };
-  #sendNext = 1_000;
+  #sendNext = FIRST;
   #receiveNext = 0;
   /** The first byte sent that the other side has not acknowledged. */
-  #unacknowledged = 1_000;
+  #unacknowledged = FIRST;
   /** The other side has sent all. */
   ended = false;
 
@@ -155,6 +157,12 @@ export class Connection {
 
   #acknowledge({ frame, packet }: Received): void {
     if (packet !== undefined) this.#unacknowledged = frame.readUInt32BE(packet.transport + 8);
+  }
+
+  /** Bytes that the other side says it has, by the next segment that comes. */
+  async acknowledged(): Promise<number> {
+    this.#acknowledge(await this.#next());
+    return this.#unacknowledged - FIRST - 1;
   }
 
   end(): void {

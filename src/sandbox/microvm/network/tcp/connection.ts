@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { TCP_BYTES, TCP_FLAG, type Packet } from '../packet.ts';
 import { answering, type Endpoints, type Segment } from '../reply.ts';
+import { Inflow } from './inflow.ts';
 import { OWN_SHIFT, readSynOptions, synOptions, type SynOptions } from './options.ts';
 import { SendQueue } from './send-queue.ts';
 
@@ -19,13 +20,11 @@ export interface Link {
   readonly send: (between: Endpoints, segment: Segment) => void;
   /** Whether the guest's end takes more; if not, `pump` is called when it does. */
   readonly hasRoom: (waiting: Connection) => boolean;
+  /** Bytes that a connection may hold now in each direction: there is less for each the more there are. */
+  readonly shareBytes: () => number;
   readonly closed: (connection: Connection) => void;
 }
 
-/** Bytes that the guest may have on their way to the far end. */
-const RECEIVE_BYTES_MAX = 256 * 1024;
-/** Bytes held for the guest, sent or not. */
-const SEND_BYTES_MAX = 256 * 1024;
 /** The link loses nothing, but a guest short of memory does. */
 const RETRANSMIT_MS_MIN = 1_000;
 const RETRANSMIT_MS_MAX = 16_000;
@@ -52,6 +51,7 @@ export class Connection {
   readonly #synSequence: number;
   readonly #first = randomInt(0xffff_ffff);
   readonly #queue = new SendQueue();
+  readonly #inflow: Inflow;
   #state: 'connecting' | 'open' | 'closed' = 'connecting';
   /** The next byte expected from the guest. */
   #receiveNext: number;
@@ -60,7 +60,7 @@ export class Connection {
   #sendMost: number;
   #unacknowledged: number;
   #windowBytes: number;
-  #announcedBytes = RECEIVE_BYTES_MAX;
+  #announcedBytes = 0xffff;
   #duplicateAcks = 0;
   #retransmits = 0;
   #retransmitAtMs = Infinity;
@@ -81,6 +81,7 @@ export class Connection {
     this.#sendMost = this.#sendNext;
     this.#unacknowledged = this.#sendNext;
     this.#windowBytes = frame.readUInt16BE(packet.transport + 14);
+    this.#inflow = new Inflow(far.stream, () => this.#reopenWindow());
     this.#follow();
   }
 
@@ -92,14 +93,13 @@ export class Connection {
     );
     stream.on('data', (chunk: Buffer) => {
       this.#queue.push(chunk);
-      if (this.#queue.bytes >= SEND_BYTES_MAX) stream.pause();
+      if (this.#queue.heldBytes >= this.#link.shareBytes()) stream.pause();
       this.pump();
     });
     stream.on('end', () => {
       this.#streamEnded = true;
       this.pump();
     });
-    stream.on('drain', () => this.#reopenWindow());
     stream.on('error', () => {});
     stream.on('close', () => {
       // Ended by its own doing before it had said all: the guest must not take that for the end.
@@ -130,9 +130,10 @@ export class Connection {
     const { flags, transport } = packet;
     const sequence = frame.readUInt32BE(transport + 4);
     if ((flags & TCP_FLAG.rst) !== 0) {
-      // Only one that knows where we are may end it (RFC 5961).
-      if (sequence === this.#receiveNext || this.#state === 'connecting') this.abandon();
-      return false;
+      // Only one that knows where we are may end it; another is told, and comes again if it is meant (RFC 5961 §3.2).
+      const ends = sequence === this.#receiveNext || this.#state === 'connecting';
+      if (ends) this.abandon();
+      return !ends;
     }
     if ((flags & TCP_FLAG.syn) !== 0) {
       if (this.#state === 'open') this.#sendSyn();
@@ -158,6 +159,7 @@ export class Connection {
     const acknowledged = distance(frame.readUInt32BE(transport + 8), this.#unacknowledged);
     const isDuplicate = acknowledged === 0 && payload === end && underWay > 0 && windowBytes === this.#windowBytes;
     if (acknowledged < 0 || acknowledged > underWay) return;
+    if (this.#windowBytes === 0 && windowBytes > 0) this.#expectAnswer(nowMs, underWay > acknowledged);
     this.#windowBytes = windowBytes;
     if (isDuplicate && ++this.#duplicateAcks === DUPLICATE_ACKS) this.#rewind();
     if (acknowledged === 0) return;
@@ -167,9 +169,14 @@ export class Connection {
     this.#unacknowledged = (this.#unacknowledged + acknowledged) >>> 0;
     if (distance(this.#unacknowledged, this.#sendNext) > 0) this.#sendNext = this.#unacknowledged;
     this.#duplicateAcks = 0;
+    this.#expectAnswer(nowMs, acknowledged < underWay);
+    if (this.#queue.heldBytes < this.#link.shareBytes() / 2) this.#far.stream.resume();
+  }
+
+  /** Starts to count anew: the guest has answered. */
+  #expectAnswer(nowMs: number, isUnderWay: boolean): void {
     this.#retransmits = 0;
-    this.#retransmitAtMs = acknowledged < underWay ? nowMs + RETRANSMIT_MS_MIN : Infinity;
-    if (this.#queue.bytes < SEND_BYTES_MAX / 2) this.#far.stream.resume();
+    this.#retransmitAtMs = isUnderWay ? nowMs + RETRANSMIT_MS_MIN : Infinity;
   }
 
   #takePayload(payload: Buffer, sequence: number, ends: boolean): boolean {
@@ -178,9 +185,14 @@ export class Connection {
     if (payload.length === 0 && !ends) return known !== 0;
     const fresh = payload.subarray(Math.max(known, 0));
     // Out of order, heard before, or more than was asked for: said again where we are.
-    const overrun = this.#far.stream.writableLength >= 2 * RECEIVE_BYTES_MAX;
+    const overrun = fresh.length > 0 && this.#inflow.heldBytes >= this.#receiveBytesMax();
     if (known < 0 || known > payload.length || this.#guestEnded || overrun) return true;
-    if (fresh.length > 0) this.#far.stream.write(fresh);
+    if (fresh.length > 0 && this.#far.stream.destroyed) {
+      // Ended by the far end, which takes nothing more: said as any closed socket says it.
+      this.#reset();
+      return false;
+    }
+    if (fresh.length > 0) this.#inflow.write(fresh);
     this.#receiveNext = (this.#receiveNext + fresh.length + (ends ? 1 : 0)) >>> 0;
     if (ends) {
       this.#guestEnded = true;
@@ -195,7 +207,20 @@ export class Connection {
 
   /** Tells the guest that there is room again, if it believes that there is little. */
   #reopenWindow(): void {
-    if (this.#announcedBytes < RECEIVE_BYTES_MAX / 2) this.acknowledge();
+    if (this.#roomBytes() - this.#announcedBytes >= this.#receiveBytesMax() / 2) this.acknowledge();
+  }
+
+  #roomBytes(): number {
+    return Math.max(0, this.#receiveBytesMax() - this.#inflow.heldBytes);
+  }
+
+  /** What a guest that sends as much as it may has on its way to the far end. */
+  #receiveBytesMax(): number {
+    return Math.min(this.#link.shareBytes(), 0xffff << this.#ownShift());
+  }
+
+  #ownShift(): number {
+    return this.#syn.shift === undefined ? 0 : OWN_SHIFT;
   }
 
   /** Sends what the guest's window and the link let through. */
@@ -238,7 +263,8 @@ export class Connection {
     if (this.#state !== 'open') return;
     const isStuck = this.#queue.bytes > 0 && this.#windowBytes === 0;
     if (isStuck && this.#retransmitAtMs === Infinity) this.#retransmitAtMs = nowMs + RETRANSMIT_MS_MIN;
-    if (nowMs < this.#retransmitAtMs) return;
+    // What waits on the link is not lost: the guest is slow.
+    if (nowMs < this.#retransmitAtMs || !this.#link.hasRoom(this)) return;
     this.#retransmits += 1;
     this.#retransmitAtMs = nowMs + Math.min(RETRANSMIT_MS_MIN * 2 ** this.#retransmits, RETRANSMIT_MS_MAX);
     if (isStuck) this.#probe();
@@ -284,8 +310,9 @@ export class Connection {
 
   /** The window to announce now, as it goes into a segment. */
   #window(): number {
-    this.#announcedBytes = Math.max(0, RECEIVE_BYTES_MAX - this.#far.stream.writableLength);
-    return Math.min(this.#syn.shift === undefined ? this.#announcedBytes : this.#announcedBytes >> OWN_SHIFT, 0xffff);
+    const window = this.#roomBytes() >> this.#ownShift();
+    this.#announcedBytes = window << this.#ownShift();
+    return window;
   }
 
   #emit(flags: number, payload?: Buffer): void {

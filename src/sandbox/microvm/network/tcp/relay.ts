@@ -14,8 +14,14 @@ export interface RelayOptions {
   readonly hasRoom: () => boolean;
 }
 
-/** Each is a socket of the host. */
-const CONNECTIONS_MAX = 1_000;
+/** Each is a socket of the host, and stays one until what the guest said is flushed. */
+const STREAMS_MAX = 512;
+/**
+ * Bytes that one connection holds at most in each direction, and the amount that many of them share: with 512 slow ones,
+ * each that came later with less, about 50 MiB a direction.
+ */
+const SHARE_BYTES_MAX = 256 * 1024;
+const SHARED_BYTES = 16 * 1024 * 1024;
 const CHECK_MS = 250;
 
 /**
@@ -46,7 +52,7 @@ export class TcpRelay implements Disposable {
     }
     known?.abandon();
     const begins = (packet.flags & (TCP_FLAG.syn | TCP_FLAG.ack | TCP_FLAG.rst)) === TCP_FLAG.syn;
-    if (!begins || this.#connections.size >= CONNECTIONS_MAX) return false;
+    if (!begins || this.#streams.size >= STREAMS_MAX) return false;
     this.#open(key, frame, packet);
     return true;
   }
@@ -61,6 +67,7 @@ export class TcpRelay implements Disposable {
         if (!room) this.#waiting.add(waiting);
         return room;
       },
+      shareBytes: () => Math.min(SHARE_BYTES_MAX, SHARED_BYTES / this.#streams.size),
       closed: (connection) => this.#forget(key, connection),
     };
     const far = dial(packet.destination.slice(), packet.destinationPort);
@@ -93,9 +100,12 @@ export class TcpRelay implements Disposable {
 
   /** The guest's end takes more. */
   resume(): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const connection of waiting) connection.pump();
+    // Who still waits after its turn does so behind the others.
+    for (const connection of this.#waiting) {
+      if (!this.#options.hasRoom()) return;
+      this.#waiting.delete(connection);
+      connection.pump();
+    }
   }
 
   [Symbol.dispose](): void {

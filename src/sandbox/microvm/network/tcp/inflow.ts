@@ -1,0 +1,34 @@
+import type { Writable } from 'node:stream';
+import { costOf } from './cost.ts';
+
+/** Bytes of the guest on their way into a stream that may be slow. */
+export class Inflow {
+  readonly #stream: Writable;
+  readonly #taken: () => void;
+  #heldBytes = 0;
+
+  /** `taken` is called when the stream has passed something on. */
+  constructor(stream: Writable, taken: () => void) {
+    this.#stream = stream;
+    this.#taken = taken;
+  }
+
+  /** What waits for the stream, by what it costs to hold. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  write(payload: Buffer): void {
+    const cost = costOf(payload.length);
+    this.#heldBytes += cost;
+    this.#stream.write(alone(payload), () => {
+      this.#heldBytes -= cost;
+      this.#taken();
+    });
+  }
+}
+
+/** A small part of a large chunk is copied out of it, or it would keep all of the chunk. */
+function alone(payload: Buffer): Buffer {
+  return payload.length * 2 < payload.buffer.byteLength ? Buffer.from(payload) : payload;
+}
