@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { passed } from '../std/passing-buffers.ts';
 import { decompress } from './compression.ts';
 import { LayerBuilder, type LayerBuilderOptions, type LayerSummary } from './layer-builder.ts';
 import { printable } from './path.ts';
@@ -54,6 +55,7 @@ async function* hashed(
     signal?.throwIfAborted();
     hash.update(chunk);
     yield chunk;
+    passed(chunk.length);
   }
 }
 

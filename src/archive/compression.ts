@@ -3,7 +3,7 @@ import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { fault } from '../contract/errors.ts';
 import { isSkippable, ZSTD_MAGIC, zstdFrames } from './zstd-frames.ts';
 
-const CHUNK_BYTES = 256 * 1024;
+const CHUNK_BYTES = 128 * 1024;
 const SNIFF_BYTES = 4;
 
 /**

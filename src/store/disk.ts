@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import { createReadStream, type BigIntStats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
@@ -56,14 +55,6 @@ export async function sync(path: string): Promise<void> {
 /** Removes everything inside a directory. */
 export async function emptyDirectory(path: string): Promise<void> {
   for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
-}
-
-/** sha256 (hex) of a file's content. */
-export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  const stream = createReadStream(path, { highWaterMark: 1024 * 1024, ...(signal && { signal }) });
-  for await (const chunk of stream) hash.update(chunk as Uint8Array);
-  return hash.digest('hex');
 }
 
 /** Changes whenever somebody writes to the file; kept to notice it without reading the file. */

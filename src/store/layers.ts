@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { assert, defined } from '../std/assert.ts';
+import { hashFile } from '../std/hash-file.ts';
 import type { Database } from './database.ts';
-import { hashFile, isMissing, modificationOf, sync, writing } from './disk.ts';
+import { isMissing, modificationOf, sync, writing } from './disk.ts';
 import type { Holds } from './holds.ts';
 import type { StoreParts } from './parts.ts';
 

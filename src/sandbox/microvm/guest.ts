@@ -1,10 +1,8 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
+import { hashFile } from '../../std/hash-file.ts';
 
 const GuestFile = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/u), bytes: z.int().positive() });
 const GuestManifest = z.object({
@@ -48,13 +46,7 @@ export async function loadGuest(folder: string): Promise<Guest> {
 
 /** Compares the files with the manifest's digests: before a template is made of them, not for every run. */
 export async function verifyGuest(guest: Guest): Promise<void> {
-  const digests = await Promise.all([guest.vmlinuxPath, guest.initramfsPath].map(digestOf));
+  const digests = await Promise.all([guest.vmlinuxPath, guest.initramfsPath].map((path) => hashFile(path)));
   if (digests.join(' ') === guest.identity) return;
   throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest kernel or agent is damaged', remedy: REMEDY });
-}
-
-async function digestOf(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
 }

@@ -32,7 +32,7 @@ export async function packRam(path: string, packed: FileHandle, perl: string, si
   for (const [from, to] of await dataOf(path, perl, signal)) {
     for (let offset = from; offset < to; offset += CHUNK_BYTES) {
       const { bytesRead } = await ram.read(chunk, 0, Math.min(CHUNK_BYTES, to - offset), offset);
-      const data = Buffer.concat(usedPages(chunk.subarray(0, bytesRead), offset / PAGE_BYTES, runs));
+      const data = usedPages(chunk.subarray(0, bytesRead), offset / PAGE_BYTES, runs);
       hash.update(data);
       await packed.write(data);
     }
@@ -40,16 +40,17 @@ export async function packRam(path: string, packed: FileHandle, perl: string, si
   return { sha256: hash.digest('hex'), bytes: size, runs };
 }
 
-/** The pages that are not zero; adds their numbers to `runs`. */
-function usedPages(data: Buffer, firstPage: number, runs: number[]): Buffer[] {
-  const used: Buffer[] = [];
+/** The pages that are not zero, moved together at the start of `data`; adds their numbers to `runs`. */
+function usedPages(data: Buffer, firstPage: number, runs: number[]): Buffer {
+  let used = 0;
   for (let at = 0; at < data.length; at += PAGE_BYTES) {
     const page = data.subarray(at, at + PAGE_BYTES);
     if (page.equals(ZERO_PAGE)) continue;
     addPage(runs, firstPage + at / PAGE_BYTES);
-    used.push(page);
+    page.copy(data, used);
+    used += page.length;
   }
-  return used;
+  return data.subarray(0, used);
 }
 
 /** Start and end of each stretch of a sparse file that is no hole; whole pages. Most of a guest's memory was never touched. */
