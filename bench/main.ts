@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { benchDepth } from './depth.ts';
 import { benchEndurance } from './endurance.ts';
 import { benchImages } from './images.ts';
+import { benchImport } from './import.ts';
 import { benchLive } from './live.ts';
 import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
@@ -14,6 +15,7 @@ import { benchTransfer } from './transfer.ts';
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   live: benchLive,
+  import: benchImport,
   images: benchImages,
   servers: benchServers,
   depth: benchDepth,

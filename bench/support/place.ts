@@ -1,4 +1,4 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { debianImage } from '../../scripts/support/debian-image.ts';
 import { startRegistry, type LoopbackRegistry } from '../../scripts/support/registry.ts';
@@ -69,21 +69,34 @@ export async function openPlace(): Promise<Place> {
   };
 }
 
-/** Of the process that has the data directory's database open. */
-async function useOfEngine(dataDir: string): Promise<EngineUse> {
+/** The process that has the data directory's database open. */
+async function engineProcess(dataDir: string): Promise<string> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
     const line = await readFile(join('/proc', pid, 'cmdline'), 'utf8').catch(() => '');
-    if (!line.includes(dataDir) || !line.includes('engine')) continue;
-    const status = await readFile(join('/proc', pid, 'status'), 'utf8').catch(() => '');
-    const resident = /^VmRSS:\s+(\d+) kB/mu.exec(status)?.[1];
-    if (resident === undefined) continue;
-    const descriptors = (await readdir(join('/proc', pid, 'fd'))).length;
-    const sizes = await sizesOf(dataDir);
-    const total = (of: typeof sizes): number => of.reduce((sum, { bytes }) => sum + bytes, 0);
-    const databaseBytes = total(sizes.filter(({ name }) => name.startsWith('store.sqlite')));
-    return { memoryMib: Number(resident) / 1024, descriptors, diskBytes: total(sizes), databaseBytes };
+    if (line.includes(dataDir) && line.includes('engine')) return pid;
   }
   throw new Error('the engine of the benchmark is not running');
+}
+
+/** Resident memory of an engine: now, and at most since `forgetPeak`. */
+export async function memoryOfEngine(dataDir: string): Promise<{ readonly nowMib: number; readonly peakMib: number }> {
+  const status = await readFile(join('/proc', await engineProcess(dataDir), 'status'), 'utf8');
+  const mib = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'mu').exec(status)?.[1]) / 1024;
+  return { nowMib: mib('VmRSS'), peakMib: mib('VmHWM') };
+}
+
+/** From now on the peak is what comes (proc(5), clear_refs). */
+export async function forgetPeak(dataDir: string): Promise<void> {
+  await writeFile(join('/proc', await engineProcess(dataDir), 'clear_refs'), '5');
+}
+
+async function useOfEngine(dataDir: string): Promise<EngineUse> {
+  const { nowMib: memoryMib } = await memoryOfEngine(dataDir);
+  const descriptors = (await readdir(join('/proc', await engineProcess(dataDir), 'fd'))).length;
+  const sizes = await sizesOf(dataDir);
+  const total = (of: typeof sizes): number => of.reduce((sum, { bytes }) => sum + bytes, 0);
+  const databaseBytes = total(sizes.filter(({ name }) => name.startsWith('store.sqlite')));
+  return { memoryMib, descriptors, diskBytes: total(sizes), databaseBytes };
 }
 
 /** The files below a folder with the space they take. */

@@ -1,0 +1,90 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { command } from '../scripts/support/command.ts';
+import { cliHome } from '../test/support/home.ts';
+import { writeBigImage } from './support/big-image.ts';
+import { sample, sampleOf, timeMs } from './support/measure.ts';
+import { forgetPeak, memoryOfEngine, type Place } from './support/place.ts';
+import type { Report } from './support/report.ts';
+
+const IMPORTS = 5;
+const BIG_LAYER_BYTES = 2e9;
+/** A fresh engine makes its template first; what that takes is not the import's. */
+const SETTLE_MS = 10_000;
+
+interface Imported {
+  readonly result_image_uuid: string;
+}
+
+/** Import into a store that has nothing of the image, by an engine that is warm. */
+async function importTime(place: Place, report: Report): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'contree-bench-import-'));
+  const oursMs: number[] = [];
+  const peerMs: number[] = [];
+  try {
+    await using home = await cliHome();
+    const ours = (): Promise<Imported> => home.json(['import', place.reference]);
+    let { result_image_uuid: image } = await ours();
+    // The template is made now, not beside the first measurement.
+    await home.run(['run', '--disposable', image, '--', 'true']);
+    for (let turn = 0; turn < IMPORTS; turn += 1) {
+      await home.run(['rm', image]);
+      await home.run(['gc']);
+      oursMs.push(await timeMs(async () => ({ result_image_uuid: image } = await ours())));
+      const copy = join(folder, `copy-${turn}`);
+      const source = ['--src-tls-verify=false', place.reference];
+      peerMs.push(
+        await timeMs(async () => {
+          await command('skopeo', ['copy', '--quiet', '--insecure-policy', ...source, `oci:${copy}:image`]);
+          await command('umoci', ['unpack', '--image', `${copy}:image`, `${copy}-unpacked`]);
+        }),
+      );
+    }
+    const [own, peer] = [sampleOf(oursMs).medianMs, sampleOf(peerMs).medianMs];
+    report.add({
+      what: 'import of a 270 MB, 11,000-file image from a loopback registry, ratio',
+      value: own / peer,
+      unit: '×',
+      budget: { atMost: 0.5 },
+      peer: `skopeo copy + umoci unpack ${peer.toFixed(0)} ms; ours ${own.toFixed(0)} ms, the command line included`,
+    });
+    const again = await sample(5, ours);
+    report.add({ what: 'import of the same image again, unchanged, p50', value: again.medianMs, unit: 'ms' });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** What a layer of 2 GB costs an engine that does nothing else. */
+async function importMemory({ registry }: Place, report: Report): Promise<void> {
+  const layout = await mkdtemp(join(tmpdir(), 'contree-bench-big-'));
+  try {
+    await writeBigImage(layout, BIG_LAYER_BYTES);
+    const reference = await registry.push(layout, 'big', 'big:1');
+    await using home = await cliHome();
+    await home.json(['images']);
+    await delay(SETTLE_MS);
+    const before = await memoryOfEngine(home.dataDir);
+    await forgetPeak(home.dataDir);
+    await home.json<Imported>(['import', reference]);
+    const { peakMib } = await memoryOfEngine(home.dataDir);
+    report.add({
+      what: 'engine memory at its peak while a layer of 2 GB is imported',
+      value: peakMib,
+      unit: 'MiB',
+      budget: { atMost: 150 },
+      note: `before the import ${before.nowMib.toFixed(0)} MiB, so the import took ${(peakMib - before.nowMib).toFixed(0)} MiB`,
+    });
+  } finally {
+    await rm(layout, { recursive: true, force: true });
+  }
+}
+
+/** Import: time beside skopeo and umoci, and memory. */
+export async function benchImport(place: Place, report: Report): Promise<void> {
+  report.section('Import');
+  await importTime(place, report);
+  await importMemory(place, report);
+}
