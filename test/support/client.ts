@@ -7,11 +7,15 @@ import type { TestServer } from './http-server.ts';
 /** A client of a test server, over whatever that listens on. */
 export async function connectTo(server: TestServer, options: { readonly token?: string } = {}): Promise<Connection> {
   if (server.address.startsWith('/')) {
-    const transport = new Transport({ url: 'http://localhost', socket: server.address, headers: {} });
-    const close = async (): Promise<void> => transport[Symbol.dispose]();
-    const contree = new HttpContree(new Requester({ transport, checked: false }), close);
-    return { contree, admin: undefined as never, [Symbol.asyncDispose]: close };
+    const contree = clientOfSocket(server.address);
+    return { contree, admin: undefined as never, [Symbol.asyncDispose]: () => contree[Symbol.asyncDispose]() };
   }
   const remote = { url: `${server.address}/some/prefix`, env: {}, ...options };
   return connect({ version: '1.2.3', program: 'test', server: { remote } });
+}
+
+/** A client of the engine that listens on a unix socket, without starting one. */
+export function clientOfSocket(socket: string): HttpContree {
+  const transport = new Transport({ url: 'http://localhost', socket, headers: {} });
+  return new HttpContree(new Requester({ transport, checked: false }), async () => transport[Symbol.dispose]());
 }
