@@ -11,6 +11,7 @@ import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import type { Importer } from '../../src/engine/import.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { FakeDriver, type FakeHooks } from '../../src/sandbox/fake/driver.ts';
+import type { Layer } from '../../src/store/layers.ts';
 import type { StoredImage } from '../../src/store/images.ts';
 import type { ProjectStore } from '../../src/store/project-store.ts';
 import { Store } from '../../src/store/store.ts';
@@ -66,12 +67,8 @@ export function startEngine(store: Store, driver: FakeDriver, options: BenchOpti
   });
 }
 
-/** A root image: `/etc/passwd`, `/bin` as a link to `/usr/bin`. */
-export async function addRoot(
-  store: ProjectStore,
-  config: Partial<ImageConfig> = {},
-  marker = 'base',
-): Promise<StoredImage> {
+/** The layer of `addRoot`. */
+export async function rootLayer(store: ProjectStore, marker: string): Promise<Layer> {
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path);
   const metadata = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 1_700_000_000, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
@@ -80,7 +77,16 @@ export async function addRoot(
   await builder.add('usr/bin', { ...metadata, mode: 0o755, type: 'directory' });
   await builder.add('root', { ...metadata, mode: 0o700, type: 'directory' });
   await builder.add('bin', { ...metadata, mode: 0o777, type: 'symlink', target: 'usr/bin' });
-  const layer = await store.layers.publish(staged, await builder.finish());
+  return await store.layers.publish(staged, await builder.finish());
+}
+
+/** A root image: `/etc/passwd`, `/bin` as a link to `/usr/bin`. */
+export async function addRoot(
+  store: ProjectStore,
+  config: Partial<ImageConfig> = {},
+  marker = 'base',
+): Promise<StoredImage> {
+  const layer = await rootLayer(store, marker);
   return store.images.create({ layers: [layer.digest], config: { ...EMPTY_IMAGE_CONFIG, ...config } });
 }
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { Importer } from '../../src/engine/import.ts';
 import { ROUTES } from '../../src/http/routes/index.ts';
-import { addRoot, finished } from '../engine/bench.ts';
+import { addRoot, finished, rootLayer } from '../engine/bench.ts';
 import type { Answer } from '../support/http-server.ts';
 import { serveBench, type ServedEngine, type TokenClient } from '../support/served-engine.ts';
 
@@ -26,14 +26,14 @@ interface Ids {
 type Call = readonly [method: string, path: string, body?: object];
 
 const importer: Importer = {
-  fromRegistry: async (_registry, { store }) => ({
-    layers: (await addRoot(store, {}, randomUUID())).layers,
-    config: EMPTY_IMAGE_CONFIG,
-  }),
-  fromArchive: async (_request, { store }) => ({
-    layers: (await addRoot(store, {}, randomUUID())).layers,
-    config: EMPTY_IMAGE_CONFIG,
-  }),
+  fromRegistry: async (_registry, { store }) => {
+    const layer = await rootLayer(store, randomUUID());
+    return { layers: [layer.digest], config: EMPTY_IMAGE_CONFIG };
+  },
+  fromArchive: async (_request, { store }) => {
+    const layer = await rootLayer(store, randomUUID());
+    return { layers: [layer.digest], config: EMPTY_IMAGE_CONFIG };
+  },
 };
 
 /**

@@ -83,7 +83,7 @@ export async function collectChild(child: ChildProcessWithoutNullStreams): Promi
   return { code: await ended, stdout: bytes.toString(), stderr: Buffer.concat(stderr as Buffer[]).toString(), bytes };
 }
 
-async function runHere(folder: string, args: readonly string[], options: RunOptions): Promise<Ran> {
+export async function runHere(folder: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const [stdout, stderr] = [new Sink(options.terminal), new Sink(options.terminal)];
   const stdin = new PassThrough() as unknown as Input;
   (stdin as unknown as PassThrough).end(options.input ?? '');

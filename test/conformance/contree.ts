@@ -1,0 +1,372 @@
+import assert from 'node:assert/strict';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import type { ConTree } from '../../src/contract/contree.ts';
+import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
+import type { OperationEvent } from '../../src/contract/event.ts';
+import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
+import type { OperationResponse } from '../../src/contract/operation.ts';
+import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
+import type { Importer } from '../../src/engine/import.ts';
+import { rootLayer, stdoutOf } from '../engine/bench.ts';
+
+/** A ConTree over a store with one root image, however it is reached. */
+export interface ContreeUnderTest extends AsyncDisposable {
+  readonly contree: ConTree;
+  /** UUID of an image made by `addRoot`. */
+  readonly base: string;
+}
+
+/** What the engine under test imports: a root image; `missing` is in no registry; an archive is its own content. */
+export const IMPORTER: Importer = {
+  fromRegistry: async ({ url }, { store, progress }) => {
+    if (url.includes('missing')) throw new Error('a bug, of which nobody must learn more than an incident');
+    progress(`fetching ${url}`);
+    return { layers: [(await rootLayer(store, url)).digest], config: EMPTY_IMAGE_CONFIG };
+  },
+  fromArchive: async ({ file }, { store }) => {
+    const { sha256 } = store.files.get(file);
+    return { layers: [(await rootLayer(store, sha256)).digest], config: EMPTY_IMAGE_CONFIG };
+  },
+};
+
+const NOWHERE = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';
+
+function faults(code: ErrorCode) {
+  return (error: unknown): boolean => {
+    assert.ok(isFault(error, code), String(error));
+    assert.ok(error.hint !== '', 'a fault says what to do next');
+    return true;
+  };
+}
+
+async function* bytes(...parts: (string | Uint8Array)[]): AsyncGenerator<Uint8Array> {
+  for (const part of parts) yield Buffer.from(part);
+}
+
+async function run(contree: ConTree, request: InstanceSpawnRequest): Promise<OperationResponse> {
+  const { uuid } = await contree.spawn(request);
+  await Array.fromAsync(contree.events(uuid, { follow: true }));
+  return contree.getOperation(uuid);
+}
+
+/** Waits until the main process of a run has been started. */
+async function spawned(contree: ConTree, uuid: string): Promise<void> {
+  for await (const { type } of contree.events(uuid, { follow: true })) if (type === 'spawn') return;
+}
+
+/**
+ * What every implementation of `ConTree` must do, whether the engine itself or a client that reaches one: same results,
+ * same faults. The engine behind it has `IMPORTER` and the fake driver.
+ */
+export function testContree(name: string, open: () => Promise<ContreeUnderTest>): void {
+  const contreeTest = (title: string, body: (way: ContreeUnderTest) => Promise<void>): void => {
+    test(`${name}: ${title}`, { timeout: 60_000 }, async () => {
+      await using way = await open();
+      await body(way);
+    });
+  };
+
+  contreeTest('images, tags, lineage, diff, deletion', images);
+  contreeTest('inspection', inspection);
+  contreeTest('uploads, directory states and files in runs', uploads);
+  contreeTest('imports', imports);
+  contreeTest('results of runs', results);
+  contreeTest('logs: replayed, resumed, followed', logs);
+  contreeTest('processes of a running instance', processes);
+  contreeTest('cancelling, and an abort that ends only the waiting', cancelling);
+  contreeTest('lists: filters and pages', lists);
+  contreeTest('whoami, gc, doctor', about);
+}
+
+async function images({ contree, base }: ContreeUnderTest): Promise<void> {
+  assert.equal((await contree.setTag(base, 'common/base:1')).tag, 'common/base:1');
+  assert.equal((await contree.setTag('tag:common/base:1', 'two')).tag, 'two');
+  const [listed] = await contree.listImages({ tag: 'common/', limit: 5, tagged: true });
+  assert.deepEqual([listed?.uuid, listed?.tag, listed?.tags], [base, 'common/base:1', ['two', 'common/base:1']]);
+  assert.equal((await contree.getImage('tag:common/base:1')).uuid, base, 'an earlier tag stays');
+  await contree.removeTag(base, 'two');
+  await assert.rejects(contree.removeTag(base, 'two'), faults('TAG_NOT_FOUND'));
+  await assert.rejects(contree.setTag(base, 'No Tag'), faults('TAG_INVALID'));
+  await assert.rejects(contree.setTag(NOWHERE, 'tag'), faults('IMAGE_NOT_FOUND'));
+  for (const image of ['tag:nobody', NOWHERE]) await assert.rejects(contree.getImage(image), faults('IMAGE_NOT_FOUND'));
+  const { result_image_uuid: child } = await run(contree, { command: 'echo x > /new', shell: true, image: base });
+  assert.ok(child);
+  const lineage = await contree.lineage(child);
+  assert.deepEqual([lineage.root, lineage.ancestors.map(({ uuid }) => uuid)], [base, [base]]);
+  assert.deepEqual([lineage.image.command, lineage.image.exit_code], ['echo x > /new', 0]);
+  assert.deepEqual(
+    (await contree.lineage(base)).children.map(({ uuid }) => uuid),
+    [child],
+  );
+  const diff = await contree.diff(base, child, { patch: true });
+  assert.deepEqual(
+    diff.entries.map(({ path, change }) => [path, change]),
+    [['/new', 'added']],
+  );
+  await assert.rejects(contree.deleteImage(base), faults('IMAGE_IN_USE'));
+  assert.deepEqual(await contree.deleteImage(base, { cascade: true }), [child, base]);
+  await contree.removeTag(base).catch(faults('IMAGE_NOT_FOUND'));
+}
+
+async function inspection({ contree, base }: ContreeUnderTest): Promise<void> {
+  const { files } = await contree.listDirectory(base, '/');
+  assert.deepEqual(
+    files.map(({ path, is_dir, is_symlink }) => [path, is_dir, is_symlink]),
+    [
+      ['bin', false, true],
+      ['etc', true, false],
+      ['root', true, false],
+      ['usr', true, false],
+    ],
+  );
+  assert.equal((await contree.stat(base, '/bin')).symlink_to, 'usr/bin');
+  const { size, path, mode, mtime } = await contree.stat(base, '/etc/passwd');
+  assert.deepEqual([path, mode, mtime], ['/etc/passwd', 0o100644, 1_700_000_000]);
+  const read = async (offset?: number, length?: number): Promise<[number, string]> => {
+    const range = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) };
+    const file = await contree.openFile(base, '/etc/passwd', range);
+    return [file.size, await text(file.body)];
+  };
+  const content = 'root:x:0:0:root:/root:/bin/sh\n# base\n';
+  assert.deepEqual(await read(), [size, content]);
+  assert.deepEqual(await read(5, 3), [size, 'x:0']);
+  assert.deepEqual(
+    [await read(size + 5), await read(0, 0)],
+    [
+      [size, ''],
+      [size, ''],
+    ],
+  );
+  const tar = Buffer.concat(await Array.fromAsync(await contree.archive(base, '/etc')));
+  assert.ok(tar.length % 512 === 0 && tar.includes('etc/passwd') && tar.includes(content));
+  const layout = Buffer.concat(await Array.fromAsync(await contree.exportImage(base)));
+  assert.ok(layout.includes('oci-layout'));
+  const grep = await contree.grep(base, { patterns: ['^root', '^# '], paths: ['/etc'], maxTotal: 5 });
+  assert.deepEqual(
+    grep.matches.map(({ line_number, type }) => [line_number, type]),
+    [
+      [1, 'match'],
+      [2, 'match'],
+    ],
+  );
+  assert.deepEqual((await contree.grep(base, { patterns: ['nothing like it'] })).matches, []);
+  const wrong: [() => Promise<unknown>, ErrorCode][] = [
+    [() => contree.listDirectory(base, '/etc/passwd'), 'NOT_A_DIRECTORY'],
+    [() => contree.listDirectory(base, '/nope'), 'FILE_NOT_FOUND'],
+    [() => contree.listDirectory(NOWHERE, '/'), 'IMAGE_NOT_FOUND'],
+    [() => contree.stat(base, '/etc/nope'), 'FILE_NOT_FOUND'],
+    [() => contree.openFile(base, '/etc'), 'NOT_A_FILE'],
+    [() => contree.archive(base, '/nope'), 'FILE_NOT_FOUND'],
+    [() => contree.grep(base, { patterns: ['('] }), 'PATTERN_INVALID'],
+    [() => contree.diff(base, NOWHERE), 'IMAGE_NOT_FOUND'],
+  ];
+  for (const [call, code] of wrong) await assert.rejects(call(), faults(code));
+}
+
+async function uploads({ contree, base }: ContreeUnderTest): Promise<void> {
+  const file = await contree.uploadFile(bytes('hel', 'lo'));
+  assert.equal(file.size, 5);
+  for (const id of [file.sha256, file.uuid]) assert.equal((await contree.getFile(id)).uuid, file.uuid);
+  const [same, empty, other] = await contree.uploadFiles(bytes('hello', '', 'other'));
+  assert.deepEqual([same?.uuid, empty?.size, other?.size], [file.uuid, 0, 5], 'in their order, the same content once');
+  assert.equal((await contree.listFiles({ limit: 10 })).length, 3);
+  await assert.rejects(contree.getFile('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
+  const entries = [
+    { path: '/work/a', mode: 0o640, sha256: file.sha256 },
+    { path: '/work/link', mode: 0o777, symlink_to: 'a' },
+  ];
+  const { state, missing } = await contree.offerDirectoryState(entries);
+  assert.deepEqual([state?.entries, state?.bytes, missing], [2, 5, []]);
+  assert.equal((await contree.offerDirectoryState(entries.toReversed())).state?.id, state?.id);
+  const absent = { path: '/work/b', mode: 0o644, sha256: 'f'.repeat(64) };
+  assert.deepEqual(await contree.offerDirectoryState([absent]), { missing: ['f'.repeat(64)] });
+  await assert.rejects(contree.offerDirectoryState([{ path: '../x', mode: 0o644 }]), faults('PATH_INVALID'));
+  const request = {
+    command: 'true',
+    image: base,
+    directory_states: [state!.id],
+    files: { '/etc/b': { uuid: other!.uuid, mode: '0o100600' } },
+  };
+  const { result_image_uuid: child } = await run(contree, request);
+  const link = await contree.openFile(child!, '/work/link');
+  assert.equal(await text(link.body), 'hello');
+  const { mode, size } = await contree.stat(child!, '/etc/b');
+  assert.deepEqual([mode, size], [0o100600, 5]);
+  const unknown = { command: 'true', image: base, files: { '/x': { uuid: NOWHERE } } };
+  await assert.rejects(contree.spawn(unknown), faults('UPLOAD_NOT_FOUND'));
+  const stateless = { command: 'true', image: base, directory_states: [NOWHERE] };
+  await assert.rejects(contree.spawn(stateless), faults('DIRECTORY_STATE_NOT_FOUND'));
+}
+
+async function imports({ contree }: ContreeUnderTest): Promise<void> {
+  const good = await contree.importImage({ registry: { url: 'docker://r.example/a:1' }, tag: 'imported' });
+  const events = await Array.fromAsync(contree.events(good.uuid, { follow: true }));
+  const last = events.at(-1);
+  assert.ok(last?.type === 'completion' && last.data.status === 'SUCCESS');
+  const operation = await contree.getOperation(good.uuid);
+  assert.deepEqual([operation.kind, operation.status, operation.result?.tag], ['image_import', 'SUCCESS', 'imported']);
+  assert.equal(last.data.result_image_uuid, operation.result?.image);
+  assert.equal((await contree.getImage('tag:imported')).operation_uuid, good.uuid);
+  const bad = await contree.importImage({ registry: { url: 'missing' } });
+  const end = (await Array.fromAsync(contree.events(bad.uuid, { follow: true }))).at(-1);
+  assert.ok(end?.type === 'completion' && end.data.status === 'FAILED');
+  const { error, error_code: code } = await contree.getOperation(bad.uuid);
+  assert.match(error ?? '', /^internal error \(incident [0-9a-f-]{36}\)$/u);
+  assert.equal(code, 'INTERNAL');
+  const { uuid: file } = await contree.uploadFile(bytes('an archive'));
+  const archive = await contree.importArchive({ file, name: 'a.tar', tag: 'archived' });
+  await Array.fromAsync(contree.events(archive.uuid, { follow: true }));
+  assert.equal((await contree.getImage('tag:archived')).operation_uuid, archive.uuid);
+  await assert.rejects(contree.importArchive({ file: NOWHERE }), faults('UPLOAD_NOT_FOUND'));
+  const wrongTag = contree.importImage({ registry: { url: 'a' }, tag: 'No Tag' });
+  await assert.rejects(wrongTag, faults('TAG_INVALID'));
+}
+
+async function results({ contree, base }: ContreeUnderTest): Promise<void> {
+  const failing = await run(contree, { command: 'echo out; echo err >&2; false', shell: true, image: base });
+  assert.deepEqual([failing.status, failing.error, failing.kind], ['SUCCESS', null, 'instance']);
+  assert.ok('command' in failing.metadata);
+  const { result } = failing.metadata;
+  assert.deepEqual([result.state?.exit_code, result.state?.signal, result.state?.timed_out], [1, -1, false]);
+  assert.deepEqual([result.stdout?.value, result.stderr?.value], ['out\n', 'err\n']);
+  assert.equal(failing.result?.image, base, 'what changed nothing gives the image itself');
+  assert.ok(failing.duration >= 0 && Number.isInteger(result.resources?.max_rss));
+  const binary = await run(contree, { command: "printf '\\377\\000'", shell: true, image: base, disposable: true });
+  assert.ok('command' in binary.metadata);
+  assert.deepEqual(binary.metadata.result.stdout, { value: '/wA=', encoding: 'base64', truncated: false });
+  assert.equal(binary.result?.image, null, 'a disposable run keeps nothing');
+  const cut = await run(contree, { command: 'flood', args: ['100'], image: base, truncate_output_at: 50 });
+  assert.deepEqual(
+    [stdoutOf(cut).length, 'command' in cut.metadata && cut.metadata.result.stdout?.truncated],
+    [50, true],
+  );
+  const slow = await run(contree, { command: 'sleep', args: ['30'], image: base, timeout: 1 });
+  assert.equal(slow.status, 'SUCCESS');
+  assert.equal('command' in slow.metadata && slow.metadata.result.state?.timed_out, true);
+  const lost = await run(contree, { command: 'crash', image: base });
+  assert.deepEqual([lost.status, lost.error_code, lost.result?.image], ['FAILED', 'GUEST_LOST', null]);
+  const input = { command: 'cat', image: base, env: { A: 'b' }, stdin: { value: 'aGk=', encoding: 'base64' as const } };
+  assert.equal(stdoutOf(await run(contree, input)), 'hi');
+  const wrong: [Partial<InstanceSpawnRequest>, ErrorCode][] = [
+    [{ image: 'tag:nobody' }, 'IMAGE_NOT_FOUND'],
+    [{ cwd: 'relative' }, 'PATH_INVALID'],
+    [{ command: '' }, 'ARGUMENT_INVALID'],
+    [{ env: { 'A=B': 'c' } }, 'ARGUMENT_INVALID'],
+  ];
+  for (const [change, code] of wrong) {
+    await assert.rejects(contree.spawn({ command: 'true', image: base, ...change }), faults(code));
+  }
+}
+
+async function logs({ contree, base }: ContreeUnderTest): Promise<void> {
+  const request = { command: 'cat', image: base, stdin: { value: 'a', close: false } };
+  const { uuid } = await contree.spawn(request);
+  const live: OperationEvent[] = [];
+  for await (const event of contree.events(uuid, { follow: true })) {
+    live.push(event);
+    if (event.type === 'stdout' && event.data.value === 'a') {
+      await contree.writeStdin(uuid, 1, { value: 'b', close: true });
+    }
+  }
+  assert.deepEqual(
+    live.map(({ id }) => id),
+    live.map((_, index) => index),
+    'ids from 0, without gaps',
+  );
+  const types = live.map(({ type, spid }) => `${spid} ${type}`);
+  for (const type of ['0 init', '1 spawn', '1 stdout', '1 exit', '0 network', '0 shutdown']) {
+    assert.ok(types.includes(type), `${type} of ${types.join()}`);
+  }
+  assert.equal(types.at(-1), '0 completion');
+  assert.ok(types.indexOf('1 exit') < types.length - 1);
+  assert.deepEqual(await Array.fromAsync(contree.events(uuid, {})), live, 'replayed as it was');
+  assert.deepEqual(await Array.fromAsync(contree.events(uuid, { since: 2, follow: true })), live.slice(3));
+  assert.deepEqual(await Array.fromAsync(contree.events(uuid, { since: -1 })), live);
+  const mine = live.filter(({ spid }) => spid === 1);
+  assert.deepEqual(await Array.fromAsync(contree.events(uuid, { spid: 1, follow: true })), mine);
+  await assert.rejects(Array.fromAsync(contree.events(NOWHERE, { follow: true })), faults('OPERATION_NOT_FOUND'));
+}
+
+async function processes({ contree, base }: ContreeUnderTest): Promise<void> {
+  const { uuid } = await contree.spawn({ command: 'cat', image: base, stdin: { value: '', close: false } });
+  await spawned(contree, uuid);
+  assert.deepEqual((await contree.getSubprocess(uuid, 1)).state?.exit_code, -1, 'still running');
+  const { spid } = await contree.exec(uuid, { command: 'echo', args: ['second'] });
+  assert.equal(spid, 2);
+  for await (const { type } of contree.events(uuid, { follow: true, spid })) if (type === 'exit') break;
+  const second = await contree.getSubprocess(uuid, spid);
+  assert.deepEqual([second.state?.exit_code, second.state?.signal, second.stdout?.value], [0, -1, 'second\n']);
+  const third = await contree.exec(uuid, { command: 'sleep', args: ['30'] });
+  await contree.killSubprocess(uuid, third.spid, 'KILL');
+  for await (const { type } of contree.events(uuid, { follow: true, spid: third.spid })) if (type === 'exit') break;
+  const killed = await contree.getSubprocess(uuid, third.spid);
+  assert.deepEqual([killed.state?.exit_code, killed.state?.signal], [-1, 9]);
+  await assert.rejects(contree.getSubprocess(uuid, 99), faults('SUBPROCESS_NOT_FOUND'));
+  await assert.rejects(contree.killSubprocess(uuid, 1, 'NOSUCH'), faults('ARGUMENT_INVALID'));
+  await contree.killSubprocess(uuid, 1);
+  const end = (await Array.fromAsync(contree.events(uuid, { follow: true }))).at(-1);
+  assert.ok(end?.type === 'completion' && end.data.status === 'SUCCESS', 'a signalled main process is a result');
+  assert.equal(end.data.result_image_uuid, base);
+  await assert.rejects(contree.exec(uuid, { command: 'true' }), faults('INSTANCE_NOT_RUNNING'));
+  await assert.rejects(contree.writeStdin(uuid, 1, { value: 'x' }), faults('INSTANCE_NOT_RUNNING'));
+  await assert.rejects(contree.exec(NOWHERE, { command: 'true' }), faults('OPERATION_NOT_FOUND'));
+}
+
+async function cancelling({ contree, base }: ContreeUnderTest): Promise<void> {
+  const { uuid } = await contree.spawn({ command: 'sleep', args: ['30'], image: base });
+  await spawned(contree, uuid);
+  const stop = new AbortController();
+  const waiting = Array.fromAsync(contree.events(uuid, { follow: true }, stop.signal));
+  setTimeout(() => stop.abort(new Error('enough')), 20);
+  await assert.rejects(waiting, /enough/u);
+  assert.equal((await contree.getOperation(uuid)).status, 'EXECUTING', 'only the waiting ended');
+  await contree.cancelOperation(uuid);
+  const end = (await Array.fromAsync(contree.events(uuid, { follow: true }))).at(-1);
+  assert.ok(end?.type === 'completion' && end.data.status === 'CANCELLED');
+  assert.deepEqual((await contree.getOperation(uuid)).result, { image: null, tag: null });
+  await assert.rejects(contree.cancelOperation(uuid), faults('OPERATION_FINISHED'));
+  await assert.rejects(contree.cancelOperation(NOWHERE), faults('OPERATION_NOT_FOUND'));
+  const early = await contree.spawn({ command: 'sleep', args: ['30'], image: base });
+  await contree.cancelOperation(early.uuid);
+  const log = await Array.fromAsync(contree.events(early.uuid, { follow: true }));
+  assert.equal(log.at(-1)?.type, 'completion', 'cancelled before it began');
+  await assert
+    .rejects(contree.whoami(AbortSignal.abort(new Error('too late'))), /too late/u)
+    .catch((error: unknown) => {
+      // The engine itself answers at once, before it could look at a signal.
+      if (!/Missing expected rejection/u.test(String(error))) throw error;
+    });
+}
+
+async function lists({ contree, base }: ContreeUnderTest): Promise<void> {
+  for (const name of ['a', 'a/b', 'a/c']) await contree.setTag(base, name);
+  const before = new Date(Date.now() - 60_000);
+  const later = new Date(Date.now() + 60_000);
+  for (let index = 0; index < 3; index += 1) await run(contree, { command: 'true', image: base, disposable: true });
+  assert.equal((await contree.listOperations({ limit: 2 })).length, 2);
+  assert.equal((await contree.listOperations({ limit: 2, offset: 2 })).length, 1);
+  assert.equal((await contree.listOperations({ status: 'SUCCESS', kind: 'instance', since: before })).length, 3);
+  assert.deepEqual(await contree.listOperations({ kind: 'image_import' }), []);
+  assert.deepEqual(await contree.listOperations({ until: before }), []);
+  assert.deepEqual(await contree.listOperations({ since: later }), []);
+  assert.equal((await contree.listImages({ tag: 'a' }))[0]?.tag, 'a', 'an exact match comes first');
+  assert.equal((await contree.listImages({ uuid: base })).length, 1);
+  assert.deepEqual(await contree.listImages({ uuid: NOWHERE }), []);
+  assert.deepEqual(await contree.listImages({ tag: 'z', since: before, until: later }), []);
+  await contree.uploadFile(bytes('x'));
+  assert.equal((await contree.listFiles({ since: before, limit: 1_000 })).length, 1);
+  assert.deepEqual(await contree.listFiles({ until: before }), []);
+}
+
+async function about({ contree, base }: ContreeUnderTest): Promise<void> {
+  await run(contree, { command: 'true', image: base, disposable: true });
+  const me = await contree.whoami();
+  assert.deepEqual([me.limits['instance_max_timeout'], me.operations_stat['SUCCESS']], [3_600, 1]);
+  assert.ok(Object.values(me.permissions).some(Boolean));
+  const report = await contree.gc({ dryRun: true, olderThanDays: 3 });
+  assert.ok(report.usage.length > 0 && report.layers === 0);
+  const { checks, version } = await contree.doctor({ verify: true });
+  assert.ok(version !== '' && checks.every(({ status }) => status !== 'failed'));
+  assert.ok(checks.some(({ name }) => name === 'layers'));
+}
