@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { usualTag } from '../../src/cli/commands/import.ts';
@@ -154,7 +154,7 @@ test('upload, export, gc, doctor, whoami', async () => {
   assert.equal(readFileSync(target, 'utf8'), `layout of ${image}`);
   assert.equal((await cli.run(['export', 'base'])).stdout, `layout of ${image}`);
   assert.equal((await cli.run(['export', 'base'], { terminal: true })).code, 2);
-  assert.equal((await cli.run(['export', 'base', '-o', join(cli.folder, 'no/where')])).code, 2);
+  assert.equal((await cli.run(['export', 'base', '-o', join(cli.folder, 'no/where')])).code, 4);
   assert.deepEqual(
     readdirSync(cli.folder).filter((name) => name.includes('.part')),
     [],
@@ -273,7 +273,11 @@ test('cp copies a file out as a whole, a folder as a tar, and replaces what had 
   assert.equal((await cli.run(['cp', 'base:/etc/passwd', '-'])).stdout, 'root:x:0\n');
   assert.equal((await cli.run(['cp', 'base:/nope', target])).code, 4);
   assert.equal((await cli.run(['cp', 'base', target])).code, 2);
-  assert.equal((await cli.run(['cp', 'base:/etc/passwd', join(target, 'no/where')])).code, 2);
+  const nowhere = await cli.run(['cp', 'base:/etc/passwd', join(target, 'no/where')]);
+  assert.equal(nowhere.code, 4);
+  assert.ok(nowhere.stderr.includes(`${target} exists`), nowhere.stderr);
+  assert.equal((await cli.run(['cp', 'base:/etc/passwd', '/dev/null'])).code, 2);
+  assert.ok(statSync('/dev/null').isCharacterDevice(), 'a device is not replaced');
   assert.deepEqual(readdirSync(target).toSorted(), ['etc.tar', 'link', 'passwd']);
 });
 

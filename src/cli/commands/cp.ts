@@ -21,17 +21,17 @@ export const cp: Register = (program, run) => {
         const contree = await cli.contree();
         const item = await contree.stat(image, path, cli.signal);
         const name = basename(path) || 'root';
-        const body = item.is_dir
-          ? await contree.archive(image, path, cli.signal)
-          : (await contree.openFile(image, path, {}, cli.signal)).body;
+        const content = item.is_dir
+          ? { body: await contree.archive(image, path, cli.signal) }
+          : await contree.openFile(image, path, {}, cli.signal);
         if (destination === '-') {
-          for await (const chunk of body) await cli.write(chunk);
+          for await (const chunk of content.body) await cli.write(chunk);
           return;
         }
         // A link's own mode says nothing about what it leads to.
         const executable = item.is_regular && (item.mode & EXECUTABLE) !== 0;
         const target = await targetOf(destination, item.is_dir ? `${name}.tar` : name);
-        await writeWholeFile(target, body, cli.signal, executable ? 0o777 : 0o666);
+        await writeWholeFile(target, { ...content, executable }, cli.signal);
       }),
     );
 };

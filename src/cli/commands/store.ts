@@ -102,7 +102,7 @@ export const exportImage: Register = (program, run) => {
         }
         const body = await (await cli.contree()).exportImage(imageReference(image), cli.signal);
         if (output === undefined) for await (const chunk of body) await cli.write(chunk);
-        else await writeWholeFile(output, body, cli.signal);
+        else await writeWholeFile(output, { body, executable: false }, cli.signal);
       }),
     );
 };
