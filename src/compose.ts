@@ -5,7 +5,7 @@ import { engineMetrics } from './engine-metrics.ts';
 import type { OwnedEngine } from './http/engine-life.ts';
 import type { Log } from './http/log.ts';
 import { Importer } from './images/importer.ts';
-import { registrySettings } from './registry-settings.ts';
+import { registrySettings } from './cli/registry-settings.ts';
 import { openMicrovmDriver } from './sandbox/microvm/driver.ts';
 import { Store } from './store/store.ts';
 

@@ -1,4 +1,4 @@
-import { registrySettings } from './registry-settings.ts';
+import { registrySettings } from './cli/registry-settings.ts';
 import { credentialFiles, type Environment, type Settings } from './config/index.ts';
 import { credentialLadder } from './registry/credential-ladder.ts';
 import { CredentialStore } from './registry/credential-store.ts';

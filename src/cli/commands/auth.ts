@@ -6,6 +6,7 @@ import type { CredentialStore } from '../../registry/credential-store.ts';
 import type { Cli } from '../cli.ts';
 import type { Register, Runner } from '../command.ts';
 import { askLine, askSecret } from '../prompt.ts';
+import { registrySettings } from '../registry-settings.ts';
 import { table } from '../text.ts';
 
 export const auth: Register = (program, run) => {
@@ -41,10 +42,10 @@ function registry(group: Command, run: Runner): void {
         if (password === '') throw fault('ARGUMENT_INVALID', { reason: 'the password is empty' });
         // Programs that never speak to a registry need not load its client.
         const [{ verifyCredentials }, store] = await Promise.all([import('../../registry/sign-in.ts'), openStore(cli)]);
-        const { insecureRegistries: insecure, allowedRegistries: allowed } = cli.settings;
         if (options.check !== false) {
           const credentials = { ...(username && { username }), password };
-          await verifyCredentials(host, credentials, { insecure, allowed }, cli.signal);
+          const settings = await registrySettings(cli.settings, cli.host.env);
+          await verifyCredentials(host, credentials, settings, cli.signal);
         }
         await store.set(host, { username, password });
         await cli.print({ registry: host, username }, `signed in to ${cli.name(host)}\n`);

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import type { Environment, Settings } from './config/index.ts';
-import { fault } from './contract/errors.ts';
-import type { RegistrySettings } from './registry/client.ts';
+import type { Environment, Settings } from '../config/index.ts';
+import { fault } from '../contract/errors.ts';
+import type { RegistrySettings } from '../registry/client.ts';
 
 /** What the settings and the usual proxy variables say about registries. */
 export async function registrySettings(settings: Settings, env: Environment): Promise<RegistrySettings> {
