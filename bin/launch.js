@@ -6,28 +6,39 @@ var os = require('os');
 var path = require('path');
 var url = require('url');
 
-var NODE_MAJOR_MIN = 24;
+/** Sources are TypeScript and stay as they are: Node 24. The published build is lowered to Node 22. */
+var SOURCE = path.join(__dirname, '..', 'src', 'main.ts');
+var BUILD = path.join(__dirname, '..', 'dist', 'main.js');
+var IN_CLONE = fs.existsSync(SOURCE);
+var NODE_MIN = IN_CLONE ? [24, 0] : [22, 21];
 var SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
 
 /** Runs a command of the package: in this process when its Node is new enough, else in the one the package brings. */
 module.exports = function launch(program) {
-  var major = Number(process.versions.node.split('.')[0]);
-  if (major >= NODE_MAJOR_MIN) return run(program);
+  if (isNewEnough()) return run(program);
   var newer = bundledNode();
   if (newer !== undefined) return runWith(newer);
   process.stderr.write(
-    program + ' needs Node ' + NODE_MAJOR_MIN + ' or newer, this is ' + process.version +
-      '. Install it from https://nodejs.org, or run: npx -y node@' + NODE_MAJOR_MIN + ' ' + process.argv[1] + '\n',
+    program + ' needs Node ' + NODE_MIN.join('.') + ' or newer, this is ' + process.version +
+      '. Install one from https://nodejs.org, or ' + remedy(program) + '\n',
   );
   process.exitCode = 1;
 };
 
-/** A clone runs its sources; the published package has only what was made of them. */
+function isNewEnough() {
+  var version = process.versions.node.split('.').map(Number);
+  return version[0] > NODE_MIN[0] || (version[0] === NODE_MIN[0] && version[1] >= NODE_MIN[1]);
+}
+
+function remedy(program) {
+  if (IN_CLONE) return 'run scripts/setup, which brings one.';
+  return 'let npx bring one: npx -y -p node@24 -p ' + require('../package.json').name + ' ' + program;
+}
+
 function run(program) {
   keepCompiled();
-  var source = path.join(__dirname, '..', 'src', 'main.ts');
-  var main = fs.existsSync(source) ? source : path.join(__dirname, '..', 'dist', 'main.js');
-  import(url.pathToFileURL(main).href)
+  quietSqlite();
+  import(url.pathToFileURL(IN_CLONE ? SOURCE : BUILD).href)
     .then(function (module) {
       return module.main(program);
     })
@@ -35,6 +46,14 @@ function run(program) {
       process.stderr.write(String((error && error.stack) || error) + '\n');
       process.exitCode = 70;
     });
+}
+
+/** Node 22 warns of its SQLite at every start. It is the one we rely on, and standard error is read by agents. */
+function quietSqlite() {
+  var emitWarning = process.emitWarning;
+  process.emitWarning = function (warning) {
+    if (String(warning).indexOf('SQLite is an experimental feature') !== 0) emitWarning.apply(process, arguments);
+  };
 }
 
 /** Compiled code is kept between runs: most commands spend more time on reading their sources than on their work. */

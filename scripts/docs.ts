@@ -3,9 +3,10 @@ import { ERROR_CLASSES, ERRORS } from '../src/contract/errors.ts';
 import { limits } from '../src/contract/limits.ts';
 import { settingsDocument } from '../src/config/docs.ts';
 import { jsonSchemaOf, TOOLS } from '../src/tools/index.ts';
+import { registryEntry } from './support/package-metadata.ts';
 
 /**
- * Writes the reference pages that come from tables in the source. With `--check` it writes nothing and fails when a
+ * Writes the reference pages and `server.json`, which come from tables in the source. With `--check` it writes nothing and fails when a
  * page differs, so that a table and its page cannot drift apart.
  */
 interface Page {
@@ -112,6 +113,7 @@ const PAGES: readonly Page[] = [
   { path: 'docs/tools.md', text: toolsPage },
   { path: 'docs/errors.md', text: errorsPage },
   { path: 'docs/limits.md', text: limitsPage },
+  { path: 'server.json', text: registryEntry },
 ];
 
 function current(path: string): string {

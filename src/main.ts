@@ -22,6 +22,8 @@ function version(): string {
 /** Runs one of the package's commands in this process and sets its exit code. Loads only what that command needs. */
 export async function main(program: Program, argv: readonly string[] = process.argv.slice(2)): Promise<void> {
   endWithReader();
+  // Node 22 has none; the modules that need it are all loaded below.
+  if (!('AsyncDisposableStack' in globalThis)) (await import('./std/disposable-stack.ts')).provideDisposableStack();
   if (program === 'contree') {
     const { runCli } = await import('./cli/program.ts');
     process.exitCode = await runCli(cliHost(), argv);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +13,7 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 function published() {
   const folder = mkdtempSync(join(tmpdir(), 'contree-launch-'));
   cpSync(join(ROOT, 'bin'), join(folder, 'bin'), { recursive: true });
+  cpSync(join(ROOT, 'package.json'), join(folder, 'package.json'));
   return { folder, [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
 }
 
@@ -47,11 +48,18 @@ test('an older Node hands over to the one that the package brings: arguments, st
 test('an older Node and none to hand over to: one line that says what is needed', () => {
   using place = published();
   const program = join(place.folder, 'bin/contree-mcp');
-  const { status, stderr, stdout } = spawnSync(process.execPath, [...pretend(place.folder, '20.1.0'), program], {
-    encoding: 'utf8',
-  });
-  assert.deepEqual([status, stdout], [1, '']);
-  assert.match(stderr, /^contree-mcp needs Node 24 or newer, this is v\d+.*\n$/u);
+  for (const old of ['20.1.0', '22.20.1']) {
+    const { status, stderr, stdout } = spawnSync(process.execPath, [...pretend(place.folder, old), program], {
+      encoding: 'utf8',
+    });
+    assert.deepEqual([status, stdout], [1, '']);
+    assert.match(stderr, /^contree-mcp needs Node 22\.21 or newer, this is v\d+.*npx .* contree-mcp contree-mcp\n$/u);
+  }
+  // A clone brings a Node once it is set up.
+  mkdirSync(join(place.folder, 'src'));
+  writeFileSync(join(place.folder, 'src/main.ts'), '');
+  const { stderr } = spawnSync(process.execPath, [...pretend(place.folder, '22.22.0'), program], { encoding: 'utf8' });
+  assert.match(stderr, /^contree-mcp needs Node 24\.0 or newer, this is v\d+.*scripts\/setup.*\n$/u);
 });
 
 test(
@@ -67,7 +75,6 @@ test(
 
 test('the published package runs its dist', () => {
   using place = published();
-  cpSync(join(ROOT, 'package.json'), join(place.folder, 'package.json'));
   const main = join(place.folder, 'dist');
   cpSync(join(ROOT, 'bin'), main, { recursive: true });
   rmSync(join(main, 'package.json'));

@@ -19,13 +19,15 @@ export interface CliOptions {
   /** Over the test's own environment; undefined takes a variable away. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly timeoutMs?: number;
+  readonly cwd?: string;
 }
 
 /** Runs a program to its end with its output collected. */
 export function execute(program: string, args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   return new Promise((settle, reject) => {
     const env = { ...process.env, ...options.env };
-    const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
+    const { cwd } = options;
+    const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'], ...(cwd !== undefined && { cwd }) });
     const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 300_000);
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];

@@ -1,0 +1,16 @@
+import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { command } from './support/command.ts';
+
+/**
+ * `npm run build`: what is published and not in the repository. `dist/` gets JavaScript for the oldest Node that
+ * `package.json` names; the guest must have been built, as scripts/setup does.
+ */
+const ROOT = join(import.meta.dirname, '..');
+
+for (const file of ['manifest.json', 'vmlinux', 'initramfs.cpio']) {
+  if (!existsSync(join(ROOT, 'guest/dist', file))) throw new Error(`guest/dist/${file} is missing: run scripts/setup`);
+}
+// A file whose source is gone would be published for ever.
+rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
+await command('tsc', ['-p', 'tsconfig.build.json'], { cwd: ROOT });

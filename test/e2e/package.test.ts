@@ -1,0 +1,166 @@
+import { getMcpConfigForManifest, unpackExtension } from '@anthropic-ai/mcpb';
+import { McpbManifestSchema } from '@anthropic-ai/mcpb/schemas/0.3';
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Client } from '@modelcontextprotocol/client';
+import { StdioClientTransport, type StdioServerParameters } from '@modelcontextprotocol/client/stdio';
+import { execute, ROOT } from '../support/home.ts';
+import { publish, type Published } from '../support/published.ts';
+import { FakeRegistry } from '../support/registry.ts';
+import { addBusybox } from '../support/small-image.ts';
+
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
+
+let published: Published;
+let registry: FakeRegistry;
+
+before(async () => {
+  published = await publish();
+  registry = await FakeRegistry.start();
+  await addBusybox(registry, '1');
+});
+
+after(async () => {
+  await registry[Symbol.asyncDispose]();
+  await published[Symbol.asyncDispose]();
+});
+
+test('the package holds what users need and nothing else', async () => {
+  const { files } = published;
+  const wanted = [
+    'bin/contree',
+    'bin/contree-mcp',
+    'dist/main.js',
+    'README.md',
+    'LICENSE',
+    'SECURITY.md',
+    'package.json',
+  ];
+  const guest = ['guest/dist/vmlinux', 'guest/dist/initramfs.cpio', 'guest/dist/manifest.json'];
+  const whole = globSync(['docs/*.md', 'console/**/*.*'], { cwd: ROOT });
+  for (const path of [...wanted, ...guest, ...whole]) assert.ok(files.includes(path), path);
+  const allowed = /^(?:bin|console|dist|docs|guest\/dist)\/|^(?:README\.md|LICENSE|SECURITY\.md|package\.json)$/u;
+  assert.deepEqual(
+    files.filter((path) => !allowed.test(path)),
+    [],
+  );
+  assert.deepEqual(
+    files.filter((path) => /\.ts$|\.map$|\.test\.|decisions/u.test(path)),
+    [],
+  );
+  for (const path of files.filter((name) => name.startsWith('dist/'))) {
+    const text = await published.text(path);
+    assert.doesNotMatch(text, /sourceMappingURL/u, path);
+    assert.ok(!text.includes(ROOT), `${path} names the folder it was built in`);
+    assert.doesNotMatch(text, /^\s*(?:await )?using /mu, `${path} is for Node 24 only`);
+  }
+});
+
+for (const kind of ['oldest', 'current'] as const) {
+  test(`npx with the ${kind} Node: version, doctor, and a run in a microVM`, { timeout: 300_000 }, async () => {
+    const node = published.nodes[kind];
+    const run = async (...args: readonly string[]): Promise<string> => {
+      const { code, stdout, stderr } = await published.npx(node, args);
+      assert.equal(code, 0, `${args.join(' ')}: ${stdout}${stderr}`);
+      assert.doesNotMatch(stderr, /Warning/u);
+      return stdout;
+    };
+    assert.equal(
+      (await execute(node, ['--version'])).stdout.slice(0, 3),
+      kind === 'oldest' ? 'v22' : process.version.slice(0, 3),
+    );
+    try {
+      assert.equal(await run('contree', '--version'), `${version}\n`);
+      assert.match(await run('contree', 'doctor'), /guest: Linux/u);
+      await run('contree', 'import', `docker://${registry.host}/team/app:1`, '--tag', kind);
+      const { kernel } = JSON.parse(await published.text('guest/dist/manifest.json')) as { kernel: string };
+      const command = 'echo "$(uname -r) as $(id -u)" | tee /root/told';
+      assert.equal(
+        await run('contree', 'run', '--keep', kind, '--tag', 'told', '--', 'sh', '-c', command),
+        `${kernel} as 0\n`,
+      );
+      assert.equal(await run('contree', 'cat', 'told', '/root/told'), `${kernel} as 0\n`);
+      assert.match(await run('contree', 'images', '--prefix', 'told'), /told/u);
+      assert.match(await run('contree', 'rsync', 'node_modules/contree-mcp/docs', '/docs'), /^[\da-f-]{36}\n$/u);
+    } finally {
+      await published.npx(node, ['contree', 'engine', 'stop']);
+    }
+  });
+
+  test(`npx with the ${kind} Node: an agent is served over its streams`, async () => {
+    const environment = defined(published.environment(published.nodes[kind]));
+    await assertServes({
+      command: 'npx',
+      args: ['--no', '--', 'contree-mcp'],
+      cwd: published.folder,
+      env: environment,
+    });
+  });
+}
+
+/** Opens the server as a client does and lists its tools; standard error stays empty. */
+async function assertServes(server: StdioServerParameters): Promise<void> {
+  const client = new Client({ name: 'test', version: '0' });
+  const transport = new StdioClientTransport({ ...server, stderr: 'pipe' });
+  let told = '';
+  transport.stderr?.on('data', (chunk) => (told += String(chunk)));
+  await client.connect(transport);
+  assert.equal(client.getServerVersion()?.version, version);
+  // In "/" nobody works: a client that starts its servers there gets no tools for local files.
+  assert.equal((await client.listTools()).tools.length, server.cwd === '/' ? 18 : 20);
+  await client.close();
+  assert.equal(told, '');
+}
+
+test('a Node that is too old gets one line and exit code 1', async () => {
+  const node = published.nodes['too-old'];
+  for (const program of ['contree', 'contree-mcp']) {
+    const path = join(published.folder, 'node_modules/.bin', program);
+    const { code, stdout, stderr } = await execute(node, [path, '--version'], { env: published.environment(node) });
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(stderr, new RegExp(`^${program} needs Node 22.21 or newer, this is v18[^\\n]*npx[^\\n]*\\n$`, 'u'));
+  }
+});
+
+test('the bundle unpacks to a server that a desktop client can start', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'contree-bundle-'));
+  try {
+    const [mcpbPath, outputDir] = [join(folder, 'contree.mcpb'), join(folder, 'unpacked')];
+    const bundle = [join(ROOT, 'scripts/bundle.ts'), '--tarball', published.tarball, '--output', mcpbPath];
+    const { code, stderr } = await execute(process.execPath, bundle);
+    assert.equal(code, 0, stderr);
+    assert.ok(await unpackExtension({ mcpbPath, outputDir, silent: true }));
+    const manifest = McpbManifestSchema.parse(JSON.parse(await readFile(join(outputDir, 'manifest.json'), 'utf8')));
+    assert.equal(manifest.version, version);
+    const entries = await readdir(outputDir, { recursive: true });
+    assert.ok(entries.includes(manifest.server.entry_point) && entries.includes('guest/dist/vmlinux'));
+    assert.deepEqual(
+      entries.filter((path) => /\.map$|node_modules\/(?:typescript|oxlint|knip)\b/u.test(path)),
+      [],
+    );
+
+    // What the client makes of the manifest when its user fills in nothing.
+    const config = await getMcpConfigForManifest({
+      manifest,
+      extensionPath: outputDir,
+      systemDirs: {},
+      userConfig: {},
+      pathSeparator: '/',
+    });
+    assert.ok(config !== undefined);
+    const { command, args, env } = config;
+    assert.equal(command, 'node');
+    await assertServes({ command: published.nodes.oldest, args: args ?? [], cwd: '/', env: env ?? {} });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+function defined(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const pairs = Object.entries({ ...process.env, ...environment });
+  return Object.fromEntries(pairs.filter((pair): pair is [string, string] => pair[1] !== undefined));
+}
