@@ -5,6 +5,7 @@ import { engineMetrics } from './engine-metrics.ts';
 import type { OwnedEngine } from './http/engine-life.ts';
 import type { Log } from './http/log.ts';
 import { Importer } from './images/importer.ts';
+import { Pusher } from './images/pusher.ts';
 import { registrySettings } from './cli/registry-settings.ts';
 import { openMicrovmDriver } from './sandbox/microvm/driver.ts';
 import { Store } from './store/store.ts';
@@ -34,8 +35,10 @@ export async function openEngine(settings: Settings, surroundings: EngineSurroun
   );
   const { own, docker } = credentialFiles(env);
   const credentials = { storePath: own, dockerConfigPath: docker, environment: env };
-  const importer = new Importer({ registries: await registrySettings(settings, env), credentials });
-  const engine = parts.use(Engine.open({ store, driver, importer, version, concurrency, log }));
+  const registries = await registrySettings(settings, env);
+  const importer = new Importer({ registries, credentials });
+  const pusher = new Pusher({ registries, credentials });
+  const engine = parts.use(Engine.open({ store, driver, importer, pusher, version, concurrency, log }));
   // Closed in the reverse order: nothing runs any more when the driver goes, nothing writes when the store goes.
   const owned = parts.move();
   return {

@@ -24,11 +24,20 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** Starts the server and waits until it answers. */
-export async function startRegistry(): Promise<LoopbackRegistry> {
+/** The one account of a registry that asks for it. The hash is the password's, by bcrypt. */
+export const REGISTRY_ACCOUNT = {
+  username: 'tester',
+  password: 'secret-of-the-test',
+  hash: '$2b$04$1LCQjjm4fvTWDGPpYNOaZeNnX6NZlXQ02wlVxmqLllvUgfSljLGZK',
+} as const;
+
+/** Starts the server and waits until it answers. With `closed` it lets in only who has `REGISTRY_ACCOUNT`. */
+export async function startRegistry({ closed = false } = {}): Promise<LoopbackRegistry> {
   const data = await mkdtemp(join(tmpdir(), 'contree-registry-'));
   const host = `127.0.0.1:${await freePort()}`;
   const config = join(data, 'config.yml');
+  const accounts = join(data, 'accounts');
+  await writeFile(accounts, `${REGISTRY_ACCOUNT.username}:${REGISTRY_ACCOUNT.hash}\n`);
   // JSON is YAML. Everything is said here: the package's own configuration asks for a password file.
   await writeFile(
     config,
@@ -37,6 +46,7 @@ export async function startRegistry(): Promise<LoopbackRegistry> {
       log: { level: 'error' },
       storage: { filesystem: { rootdirectory: join(data, 'blobs') }, delete: { enabled: true } },
       http: { addr: host },
+      ...(closed && { auth: { htpasswd: { realm: 'test', path: accounts } } }),
     }),
   );
   const server = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
@@ -48,7 +58,7 @@ export async function startRegistry(): Promise<LoopbackRegistry> {
   };
   for (let attempt = 0; attempt < 100; attempt += 1) {
     const answers = await fetch(`http://${host}/v2/`).then(
-      (response) => response.ok,
+      (response) => response.ok || response.status === 401,
       () => false,
     );
     if (answers) return { host, push: push.bind(undefined, host), [Symbol.asyncDispose]: close };

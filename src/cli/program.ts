@@ -9,6 +9,7 @@ import { install } from './commands/install.ts';
 import { importImage } from './commands/import.ts';
 import { cat, diff, grep, ls } from './commands/inspect.ts';
 import { cancel, ops, show, wait } from './commands/operations.ts';
+import { push } from './commands/push.ts';
 import { run } from './commands/run.ts';
 import { doctor, exportImage, gc, whoami } from './commands/store.ts';
 import { rm, tag } from './commands/tags.ts';
@@ -20,7 +21,7 @@ import type { CliHost } from './host.ts';
 
 /** Commands in the order of the help, by what they are for. */
 const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
-  ['Images:', [importImage, images, tag, tree, rm, exportImage]],
+  ['Images:', [importImage, images, tag, tree, rm, exportImage, push]],
   ['Runs:', [run, ops, show, wait, cancel]],
   ['Looking into images (no run needed):', [ls, cat, grep, diff]],
   ['Files:', [rsync, upload, cp]],

@@ -17,6 +17,7 @@ import {
   OperationEvent,
   OperationResponse,
   OperationSummary,
+  PushEvent,
   WhoAmIResponse,
 } from '../contract/index.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
@@ -74,6 +75,7 @@ const ANSWERS = {
   deleted: z.object({ deleted: list(z.string()) }),
   started: z.object({ uuid: z.string() }),
   spid: z.object({ spid: z.int() }),
+  push: PushEvent,
   directory: DirectoryList,
   item: FileItem,
   grep: GrepResult,

@@ -10,6 +10,7 @@ import type { OperationQuery, OperationResponse, OperationSummary } from '../con
 import type { ClosableStreamRepr, ExecSpec, InstanceResult, InstanceSpawnRequest } from '../contract/run.ts';
 import { operationEvents } from './events.ts';
 import type { About } from './faults.ts';
+import { pushEvents } from './push.ts';
 import type { Requester } from './requester.ts';
 import { openRemoteFile } from './file-content.ts';
 
@@ -95,6 +96,17 @@ export class HttpContree implements ConTree {
     const path = `/images/${await this.#resolve(image, signal)}/export`;
     const about = { kind: 'addition', route: 'export' } as const;
     return this.requester.open({ method: 'GET', path, timeoutMs: 0 }, about, signal);
+  }
+
+  async *pushImage(
+    image: string,
+    request: Images.ImagePushRequest,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Images.PushEvent> {
+    const path = `/images/${await this.#resolve(image, signal)}/push`;
+    const about = { kind: 'addition', route: 'push' } as const;
+    const answer = await this.requester.open({ method: 'POST', path, json: request, timeoutMs: 0 }, about, signal);
+    yield* pushEvents(answer, (value) => this.requester.check('push', value));
   }
 
   async listDirectory(image: string, path: string, signal?: AbortSignal): Promise<Inspect.DirectoryList> {

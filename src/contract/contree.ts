@@ -1,7 +1,15 @@
 import { z } from 'zod';
 import type { EventQuery, OperationEvent } from './event.ts';
 import type { DirectoryStateEntry, DirectoryStateOffer, File, FileQuery, FileResponse } from './file.ts';
-import type { ArchiveImportRequest, Image, ImageImportRequest, ImageQuery, Lineage } from './image.ts';
+import type {
+  ArchiveImportRequest,
+  Image,
+  ImageImportRequest,
+  ImagePushRequest,
+  ImageQuery,
+  Lineage,
+  PushEvent,
+} from './image.ts';
 import type {
   DiffQuery,
   DiffResult,
@@ -82,6 +90,12 @@ export interface ConTree extends AsyncDisposable {
   importArchive(request: ArchiveImportRequest, signal?: AbortSignal): Promise<{ uuid: string }>;
   /** The image as an OCI layout, in a tar stream. */
   exportImage(image: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+
+  /**
+   * Pushes the image to a registry while the events are read; whoever stops reading stops the push. It is no operation:
+   * clients of the hosted contract know two kinds of those and refuse a list with a third.
+   */
+  pushImage(image: string, request: ImagePushRequest, signal?: AbortSignal): AsyncIterable<PushEvent>;
 
   /** Inspection reads layers directly; it never starts a VM. */
   listDirectory(image: string, path: string, signal?: AbortSignal): Promise<DirectoryList>;

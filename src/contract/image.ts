@@ -53,6 +53,35 @@ export const ImageImportRequest = z.object({
 });
 export type ImageImportRequest = z.infer<typeof ImageImportRequest>;
 
+/** Push of an image to a registry (addition). */
+export const ImagePushRequest = z.object({
+  registry: z.object({
+    url: z.string().min(1).max(2_048).describe('where to: docker://registry/repository:tag, oci://…, or a short name'),
+    credentials: ImageImportRequest.shape.registry.shape.credentials,
+  }),
+});
+export type ImagePushRequest = z.infer<typeof ImagePushRequest>;
+
+/** How far a push is. A layer is packed, then sent, and sent only where the repository lacks it. */
+export const PushProgress = z.object({
+  type: z.literal('progress'),
+  layers_done: z.int(),
+  layers_total: z.int(),
+  /** Bytes of layers that have been packed, uncompressed. */
+  packed_bytes: z.int(),
+  total_bytes: z.int(),
+  /** Compressed. */
+  sent_bytes: z.int(),
+});
+export type PushProgress = z.infer<typeof PushProgress>;
+
+/** What a push tells while it goes on; `pushed` comes last. */
+export const PushEvent = z.discriminatedUnion('type', [
+  PushProgress,
+  z.object({ type: z.literal('pushed'), reference: z.string(), digest: z.string() }),
+]);
+export type PushEvent = z.infer<typeof PushEvent>;
+
 /** Import of an uploaded docker-save archive, OCI layout (tar) or root filesystem tar (addition). */
 export const ArchiveImportRequest = z.object({
   file: z.string().describe('uuid of the uploaded archive'),

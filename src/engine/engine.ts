@@ -14,12 +14,14 @@ import { Injector } from './inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
 import { ProjectView, type EngineParts } from './project-view.ts';
+import type { Pusher } from './push.ts';
 import { queueLength, Statistics, type QueueLength } from './statistics.ts';
 
 export interface EngineOptions {
   readonly store: Store;
   readonly driver: SandboxDriver;
   readonly importer: Importer;
+  readonly pusher: Pusher;
   /** Version of the product, for doctor. */
   readonly version: string;
   /** Runs at the same time; 0 (default) leaves it to cores and memory. */
@@ -41,7 +43,7 @@ export class Engine extends ProjectView implements AsyncDisposable {
 
   /** Ends what a dead engine left unfinished, then is ready. The driver gets ready in the background. */
   static open(options: EngineOptions): Engine {
-    const { store, driver, importer, version, log = SILENT_LOG } = options;
+    const { store, driver, importer, pusher, version, log = SILENT_LOG } = options;
     const capacity = runCapacity(options.concurrency ?? 0);
     const readers = new ReaderPool();
     const statistics = new Statistics();
@@ -53,6 +55,7 @@ export class Engine extends ProjectView implements AsyncDisposable {
       store,
       driver,
       importer,
+      pusher,
       version,
       capacity,
       runs: new Admission(capacity),

@@ -10,7 +10,7 @@ import type {
   ReadRange,
 } from '../contract/inspect.ts';
 import { diff } from '../images/diff.ts';
-import { exportLayout } from '../images/export.ts';
+import { exportLayout, type ExportRequest } from '../images/export.ts';
 import { grep } from '../images/grep.ts';
 import * as view from '../images/view.ts';
 import type { ProjectStore } from '../store/project-store.ts';
@@ -78,8 +78,17 @@ export class Inspection {
     }
   }
 
+  /** What `export` writes, for as long as the store is held. */
+  async exportRequest(image: string): Promise<ExportRequest> {
+    return this.#exportRequest(this.#store.images.resolve(image).uuid);
+  }
+
   async *#exported(image: string, signal?: AbortSignal): AsyncIterable<Uint8Array> {
     using _hold = this.#store.hold();
+    yield* exportLayout(await this.#exportRequest(image), signal);
+  }
+
+  async #exportRequest(image: string): Promise<ExportRequest> {
     const { uuid, layers, config } = this.#store.images.get(image);
     const { image: self, ancestors } = this.#store.images.lineage(uuid);
     const lineage = [self, ...ancestors].toReversed().map((node) => ({
@@ -87,6 +96,6 @@ export class Inspection {
       createdAt: node.created_at,
       command: node.parent_uuid === null ? null : node.command,
     }));
-    yield* exportLayout({ uuid, config, lineage, layers: await this.#store.layers.files(layers) }, signal);
+    return { uuid, config, lineage, layers: await this.#store.layers.files(layers) };
   }
 }

@@ -2,7 +2,15 @@ import type { ConTree, DoctorReport, GcOptions, GcReport, WhoAmIResponse } from 
 import { fault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import type { DirectoryStateEntry, DirectoryStateOffer, File, FileQuery, FileResponse } from '../contract/file.ts';
-import type { ArchiveImportRequest, Image, ImageImportRequest, ImageQuery, Lineage } from '../contract/image.ts';
+import type {
+  ArchiveImportRequest,
+  Image,
+  ImageImportRequest,
+  ImagePushRequest,
+  ImageQuery,
+  Lineage,
+  PushEvent,
+} from '../contract/image.ts';
 import { isTag } from '../contract/image.ts';
 import type * as Inspect from '../contract/inspect.ts';
 import { limits } from '../contract/limits.ts';
@@ -25,6 +33,7 @@ import { injectedSet } from './injected-set.ts';
 import { Inspection } from './inspect.ts';
 import type { LiveInstance } from './live-instance.ts';
 import type { Operations } from './operations.ts';
+import { type Pusher, pushEvents } from './push.ts';
 import { processResult, responseOf, summaryOf } from './result.ts';
 import { planExec, planRun } from './run-plan.ts';
 import { recordRun } from './run-record.ts';
@@ -37,6 +46,7 @@ export interface EngineParts {
   readonly store: Store;
   readonly driver: SandboxDriver;
   readonly importer: Importer;
+  readonly pusher: Pusher;
   readonly version: string;
   readonly capacity: Resources;
   readonly runs: Admission;
@@ -121,6 +131,16 @@ export class ProjectView implements ConTree {
 
   async exportImage(image: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
     return this.#inspection.export(image, signal);
+  }
+
+  async *pushImage(image: string, request: ImagePushRequest, signal?: AbortSignal): AsyncGenerator<PushEvent> {
+    const store = this.#store;
+    using _hold = store.hold();
+    const exported = await this.#inspection.exportRequest(image);
+    // Compressing takes a core, as an import does.
+    using _place = await this.#parts.imports.enter({ imports: 1 }, signal ?? new AbortController().signal);
+    const { pusher } = this.#parts;
+    yield* pushEvents((onProgress, ends) => pusher.push(exported, request, { store, onProgress }, ends), signal);
   }
 
   async listDirectory(image: string, path: string): Promise<Inspect.DirectoryList> {

@@ -9,6 +9,7 @@ export const PERMISSIONS = [
   'spawn',
   'spawn_disposable',
   'import',
+  'push',
   'cancel',
   'set_image_tag',
   'upload',

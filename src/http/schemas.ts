@@ -31,6 +31,7 @@ import {
   Image,
   ImageImportMetadata,
   ImageImportRequest,
+  ImagePushRequest,
   ImageSource,
   InstanceNetworking,
   InstanceResourcesLimits,
@@ -47,6 +48,7 @@ import {
   OperationResponse,
   OperationStatus,
   OperationSummary,
+  PushEvent,
   StreamRepr,
   WhoAmIResponse,
 } from '../contract/index.ts';
@@ -95,6 +97,9 @@ export const ErrorBody = z.object({
   hint: z.string().optional(),
   detail: z.record(z.string(), z.unknown()).optional(),
 });
+
+/** A line of the answer to a push; a fault that comes after the first line is the last one. */
+const PushLine = z.union([...PushEvent.options, z.object({ type: z.literal('failed'), fault: ErrorBody.optional() })]);
 
 /** Every schema that the OpenAPI document names, under the names that clients were generated from. */
 export const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
@@ -153,6 +158,8 @@ export const SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   EventDataShutdown,
   EventDataCompletion,
   ArchiveImportRequest,
+  ImagePushRequest,
+  PushEvent: PushLine,
   LineageNode,
   Lineage,
   DiffEntry,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
+import type { PushProgress } from '../contract/image.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { RegistryClient, type RegistrySettings } from '../registry/client.ts';
 import type { CredentialSource } from '../registry/credentials.ts';
@@ -20,8 +21,7 @@ export interface PushOptions {
   readonly credentials: CredentialSource;
   /** Folder for one compressed layer at a time. */
   readonly tmp: string;
-  /** One line for people. */
-  readonly progress: (line: string) => void;
+  readonly onProgress: (progress: PushProgress) => void;
 }
 
 export interface Pushed {
@@ -43,19 +43,71 @@ export async function pushImage(
 ): Promise<Pushed> {
   const reference = parseReference(target);
   await using client = new RegistryClient(reference.registry, options.registries, options.credentials);
+  const meter = new Meter(request.layers, options.onProgress);
   const layers: ExportedLayer[] = [];
-  for (const [index, file] of request.layers.entries()) {
-    const { layer, sent } = await pushLayer({ client, reference, file, tmp: options.tmp }, signal);
-    layers.push(layer);
-    const how = sent ? `sent, ${(layer.bytes / 1e6).toFixed(1)} MB` : 'there already';
-    options.progress(`layer ${index + 1}/${request.layers.length} ${how}`);
+  for (const file of request.layers) {
+    layers.push(await pushLayer({ client, reference, file, tmp: options.tmp, meter }, signal));
+    meter.layerDone();
   }
   const config = encodeConfig(request, layers);
   await pushBlob(client, reference, blobOf(config), signal);
   const { bytes } = encodeManifest(config, layers);
   const digest = await pushManifest(client, reference, { bytes, mediaType: OCI_MANIFEST }, signal);
-  options.progress(`pushed ${formatReference(reference)}`);
   return { reference: formatReference(reference), digest };
+}
+
+/** Counts what has been packed and sent. */
+class Meter {
+  readonly #files: readonly LayerFile[];
+  readonly #tell: (progress: PushProgress) => void;
+  readonly #totalBytes: number;
+  #layersDone = 0;
+  #packedBytes = 0;
+  #sentBytes = 0;
+  /** Of layers before this one, and of this one's latest try. */
+  #layerSentBytes = 0;
+
+  constructor(files: readonly LayerFile[], tell: (progress: PushProgress) => void) {
+    this.#files = files;
+    this.#tell = tell;
+    this.#totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#report();
+  }
+
+  packed(bytes: number): void {
+    this.#packedBytes += bytes;
+    this.#report();
+  }
+
+  /** An upload begins, perhaps for the second time. */
+  layerOpened(): void {
+    this.#layerSentBytes = 0;
+  }
+
+  sent(bytes: number): void {
+    this.#layerSentBytes += bytes;
+    this.#report();
+  }
+
+  layerDone(): void {
+    this.#layersDone += 1;
+    this.#sentBytes += this.#layerSentBytes;
+    this.#layerSentBytes = 0;
+    // A layer's tar is not exactly as long as its file.
+    this.#packedBytes = this.#files.slice(0, this.#layersDone).reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#report();
+  }
+
+  #report(): void {
+    this.#tell({
+      type: 'progress',
+      layers_done: this.#layersDone,
+      layers_total: this.#files.length,
+      packed_bytes: Math.min(this.#packedBytes, this.#totalBytes),
+      total_bytes: this.#totalBytes,
+      sent_bytes: this.#sentBytes + this.#layerSentBytes,
+    });
+  }
 }
 
 interface LayerPush {
@@ -63,16 +115,21 @@ interface LayerPush {
   readonly reference: OciReference;
   readonly file: LayerFile;
   readonly tmp: string;
+  readonly meter: Meter;
 }
 
 async function pushLayer(
-  { client, reference, file, tmp }: LayerPush,
+  { client, reference, file, tmp, meter }: LayerPush,
   signal: AbortSignal,
-): Promise<{ readonly layer: ExportedLayer; readonly sent: boolean }> {
+): Promise<ExportedLayer> {
   const [plain, stored] = [createHash('sha256'), createHash('sha256')];
   let bytes = 0;
   await using spool = await Spool.create(tmp);
-  const compressed = gzip(hashed(packed(file, signal), (chunk) => plain.update(chunk)));
+  const source = hashed(packed(file, signal), (chunk) => {
+    plain.update(chunk);
+    meter.packed(chunk.byteLength);
+  });
+  const compressed = gzip(source);
   await spool.fill(
     hashed(compressed, (chunk) => {
       stored.update(chunk);
@@ -80,8 +137,12 @@ async function pushLayer(
     }),
   );
   const digest = finish(stored);
-  const sent = await pushBlob(client, reference, { digest, bytes, open: () => spool.read() }, signal);
-  return { layer: { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId: finish(plain) }, sent };
+  const open = (): AsyncIterable<Uint8Array> => {
+    meter.layerOpened();
+    return hashed(spool.read(), (chunk) => meter.sent(chunk.byteLength));
+  };
+  await pushBlob(client, reference, { digest, bytes, open }, signal);
+  return { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId: finish(plain) };
 }
 
 async function* hashed(

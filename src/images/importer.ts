@@ -1,20 +1,18 @@
 import type { ArchiveImportRequest, ImageImportRequest } from '../contract/image.ts';
-import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { RegistryClient, type RegistrySettings } from '../registry/client.ts';
-import { credentialLadder, type CredentialPlaces } from '../registry/credential-ladder.ts';
 import type { Digest } from '../registry/digest.ts';
 import { formatPlatform, hostPlatform, type Platform } from '../registry/platform.ts';
 import { findDigest, openImage } from '../registry/pull.ts';
 import { formatReference, parseReference } from '../registry/reference.ts';
 import type { ProjectStore } from '../store/project-store.ts';
+import { type AccountPlaces, credentialsFor } from './accounts.ts';
 import { importImage, type ImportedImage, isWhole } from './import.ts';
 import { openArchive } from './import-archive.ts';
 import { progressLines } from './import-progress.ts';
 
 export interface ImporterOptions {
   readonly registries: RegistrySettings;
-  /** Where credentials are looked up when a request brings none. */
-  readonly credentials: Omit<CredentialPlaces, 'given'>;
+  readonly credentials: AccountPlaces;
   /** Default: what this machine runs. */
   readonly platform?: Platform;
 }
@@ -43,9 +41,7 @@ export class Importer {
   ): Promise<ImportedImage> {
     const { registries, credentials: places, platform = hostPlatform() } = this.#options;
     const reference = parseReference(url);
-    // The accounts of this installation are its owner's: other projects bring their own with the request.
-    const known = store.project === DEFAULT_PROJECT ? places : {};
-    const credentials = credentialLadder({ ...known, ...(given === undefined ? {} : { given: defined(given) }) });
+    const credentials = credentialsFor(places, store.project, given);
     await using client = new RegistryClient(reference.registry, registries, credentials);
     progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
     const digest = await findDigest({ client, reference }, signal);
@@ -96,9 +92,4 @@ async function recall(
 /** The same digest, of an index, is another image on another platform. */
 function sourceOf(digest: Digest, platform: Platform): string {
   return `${digest} ${formatPlatform(platform)}`;
-}
-
-/** Without the members that are undefined. */
-function defined({ username, password }: { username?: string | undefined; password?: string | undefined }) {
-  return { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) };
 }

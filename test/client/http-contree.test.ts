@@ -124,6 +124,14 @@ for (const [name, open] of Object.entries(WAYS)) {
     assert.deepEqual(await read(0, 0), [9, '']);
     assert.equal(await text(await contree.archive(image, '/etc')), 'tar of /etc');
     assert.equal(await text(await contree.exportImage(image)), `layout of ${image}`);
+    const pushed = await Array.fromAsync(contree.pushImage(image, { registry: { url: 'a/b:1' } }));
+    assert.deepEqual(
+      pushed.map(({ type }) => type),
+      ['progress', 'progress', 'pushed'],
+    );
+    // It fails after the answer has begun, and still says how.
+    const refused = Array.fromAsync(contree.pushImage(image, { registry: { url: 'refused/b:1' } }));
+    await assert.rejects(refused, faults('REGISTRY_DENIED'));
     const grep = await contree.grep(image, { patterns: ['root', 'other'], paths: ['/etc', '/a b'], maxTotal: 5 });
     assert.deepEqual([grep.patterns, grep.matches.length], [['root', 'other'], 1]);
   });

@@ -9,6 +9,7 @@ import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceResult, InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import type { Importer } from '../../src/engine/import.ts';
+import type { Pusher } from '../../src/engine/push.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { FakeDriver, type FakeHooks } from '../../src/sandbox/fake/driver.ts';
 import type { Layer } from '../../src/store/layers.ts';
@@ -25,7 +26,7 @@ export interface EngineBench extends AsyncDisposable {
   readonly base: StoredImage;
 }
 
-export interface BenchOptions extends Partial<Pick<EngineOptions, 'concurrency' | 'importer'>> {
+export interface BenchOptions extends Partial<Pick<EngineOptions, 'concurrency' | 'importer' | 'pusher'>> {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
 }
@@ -34,6 +35,8 @@ const NO_IMPORTER: Importer = {
   fromRegistry: async () => Promise.reject(new Error('this test imports nothing')),
   fromArchive: async () => Promise.reject(new Error('this test imports nothing')),
 };
+
+const NO_PUSHER: Pusher = { push: async () => Promise.reject(new Error('this test pushes nothing')) };
 
 /** An engine over a store of its own and the fake driver. */
 export async function openEngine(options: BenchOptions = {}): Promise<EngineBench> {
@@ -62,6 +65,7 @@ export function startEngine(store: Store, driver: FakeDriver, options: BenchOpti
     store,
     driver,
     importer: options.importer ?? NO_IMPORTER,
+    pusher: options.pusher ?? NO_PUSHER,
     version: 'test',
     ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
   });

@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { fault } from '../../src/contract/errors.ts';
-import { isTag, type Image, type ImageQuery, type Lineage, type LineageNode } from '../../src/contract/image.ts';
+import {
+  isTag,
+  type Image,
+  type ImagePushRequest,
+  type ImageQuery,
+  type Lineage,
+  type LineageNode,
+  type PushEvent,
+} from '../../src/contract/image.ts';
 import type {
   DiffResult,
   DirectoryList,
@@ -106,6 +114,15 @@ export class ScriptedImages {
 
   async exportImage(image: string): Promise<AsyncIterable<Uint8Array>> {
     return chunks(Buffer.from(`layout of ${this.image(image).image.uuid}`));
+  }
+
+  async *pushImage(image: string, { registry }: ImagePushRequest): AsyncGenerator<PushEvent> {
+    this.image(image);
+    const progress = { type: 'progress', layers_total: 1, packed_bytes: 0, total_bytes: 9, sent_bytes: 0 } as const;
+    yield { ...progress, layers_done: 0 };
+    if (registry.url.includes('refused')) throw fault('REGISTRY_DENIED', { registry: 'refused', status: 403 });
+    yield { ...progress, layers_done: 1, packed_bytes: 9, sent_bytes: 5 };
+    yield { type: 'pushed', reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
   }
 
   async listDirectory(image: string, path: string): Promise<DirectoryList> {

@@ -1,9 +1,9 @@
-import { text as textOf } from 'node:stream/consumers';
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
+import { type AccountOptions, accountOf, addAccountOptions } from '../account.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { findLocalArchive, type LocalArchive } from '../local-archive.ts';
@@ -12,17 +12,15 @@ import { wholeNumber } from '../pages.ts';
 import { ProgressLine } from '../progress.ts';
 import { formatBytes } from '../text.ts';
 
-interface Options {
+interface Options extends AccountOptions {
   /** False after `--no-tag`. */
   readonly tag?: string | false;
   readonly timeout?: string;
-  readonly username?: string;
-  readonly passwordStdin?: boolean;
   readonly reference?: string;
 }
 
 export const importImage: Register = (program, run) => {
-  program
+  const command = program
     .command('import')
     .summary('bring in an image from a registry or a file')
     .description(
@@ -33,24 +31,22 @@ export const importImage: Register = (program, run) => {
     .option('-t, --tag <TAG>', 'name of the image; default: repository and tag of the reference')
     .option('--no-tag', 'give it no name')
     .option('--timeout <SECONDS>', 'give up after this long')
-    .option('-u, --username <NAME>', 'account at the registry, for this import only')
-    .option('--password-stdin', 'read its password from standard input')
-    .option('--reference <NAME>', 'which image of an archive that holds several')
-    .action(
-      run(async (cli, options: Options, [source]: [string]) => {
-        const contree = await cli.contree();
-        using progress = new ProgressLine(cli);
-        const archive = await localArchive(source);
-        const started = archive
-          ? await startArchive(cli, contree, { archive, options, progress })
-          : await startRegistry(cli, contree, source, options);
-        const operation = await followImport(cli, contree, started.uuid, progress);
-        if (operation.status !== 'SUCCESS') throw operationFault(operation);
-        await cli.print(operation, `${operation.result_image_uuid}\n`);
-        const tag = operation.result?.tag;
-        if (tag) cli.note(`tagged ${tag}`);
-      }),
-    );
+    .option('--reference <NAME>', 'which image of an archive that holds several');
+  addAccountOptions(command, 'import').action(
+    run(async (cli, options: Options, [source]: [string]) => {
+      const contree = await cli.contree();
+      using progress = new ProgressLine(cli);
+      const archive = await localArchive(source);
+      const started = archive
+        ? await startArchive(cli, contree, { archive, options, progress })
+        : await startRegistry(cli, contree, source, options);
+      const operation = await followImport(cli, contree, started.uuid, progress);
+      if (operation.status !== 'SUCCESS') throw operationFault(operation);
+      await cli.print(operation, `${operation.result_image_uuid}\n`);
+      const tag = operation.result?.tag;
+      if (tag) cli.note(`tagged ${tag}`);
+    }),
+  );
 };
 
 /** What looks like a path must be there; anything else is a reference unless a file of that name exists. */
@@ -64,13 +60,11 @@ async function localArchive(source: string): Promise<LocalArchive | undefined> {
 }
 
 async function startRegistry(cli: Cli, contree: ConTree, url: string, options: Options): Promise<{ uuid: string }> {
-  const { username, timeout } = options;
-  const password = options.passwordStdin ? (await textOf(cli.host.stdin)).replace(/\r?\n$/u, '') : undefined;
-  const given = username !== undefined || password !== undefined;
-  const credentials = { ...(username !== undefined && { username }), ...(password !== undefined && { password }) };
+  const { timeout } = options;
+  const credentials = await accountOf(cli, options);
   const tag = options.tag === undefined ? usualTag(url) : options.tag || null;
   const request = {
-    registry: { url, ...(given && { credentials }) },
+    registry: { url, ...(credentials && { credentials }) },
     tag,
     ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
   };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
-import { ArchiveImportRequest, ImageImportRequest, isTag, isUuid } from '../../contract/image.ts';
+import { ArchiveImportRequest, ImageImportRequest, ImagePushRequest, isTag, isUuid } from '../../contract/image.ts';
+import { jsonLines } from '../json-lines.ts';
 import { flag, PAGE, present, text } from '../params.ts';
 import { empty, json, stream, type Reply } from '../reply.ts';
 import { route, type Route } from '../route.ts';
@@ -124,4 +125,24 @@ const IMPORT: readonly Route[] = [
   }),
 ];
 
-export const IMAGE_ROUTES: readonly Route[] = [...LIST, ...CHANGE, ...IMPORT];
+const PUSH: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/images/{imageUUID}/push',
+    operationId: 'pushImage',
+    summary: 'Push an image to a registry, for as long as the answer is read: one JSON object a line (`PushEvent`)',
+    permissions: ['push'],
+    body: { schema: ImagePushRequest, name: 'ImagePushRequest' },
+    response: { status: 200, description: 'progress, then `pushed` or `failed`', mediaType: 'application/x-ndjson' },
+    handle: async (call) => {
+      const { contree, body, signal, log } = call;
+      const events = contree.pushImage(imageOf(call), body, signal);
+      return stream(
+        await jsonLines(events, (error) => log.warn({ err: error }, 'a push failed')),
+        'application/x-ndjson',
+      );
+    },
+  }),
+];
+
+export const IMAGE_ROUTES: readonly Route[] = [...LIST, ...CHANGE, ...IMPORT, ...PUSH];

@@ -1,0 +1,46 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ImagePushRequest, PushEvent, PushProgress } from '../contract/image.ts';
+import type { ExportRequest } from '../images/export.ts';
+import type { ProjectStore } from '../store/project-store.ts';
+
+/** How often a push tells how far it is; also what keeps its connection from looking dead. */
+const TELL_EVERY_MS = 500;
+
+/** Pushes images to registries. Implemented by `images/`. */
+export interface Pusher {
+  push(
+    image: ExportRequest,
+    request: ImagePushRequest,
+    context: { readonly store: ProjectStore; readonly onProgress: (progress: PushProgress) => void },
+    signal: AbortSignal,
+  ): Promise<{ readonly reference: string; readonly digest: string }>;
+}
+
+/** One push under way. */
+export type Push = (
+  onProgress: (progress: PushProgress) => void,
+  signal: AbortSignal,
+) => Promise<{ readonly reference: string; readonly digest: string }>;
+
+/** The events of a push that lasts as long as they are read. Its fault is the reader's. */
+export async function* pushEvents(push: Push, signal?: AbortSignal): AsyncGenerator<PushEvent> {
+  const stop = new AbortController();
+  let latest: PushProgress | undefined;
+  const onProgress = (progress: PushProgress): void => void (latest = progress);
+  const pushed = push(onProgress, AbortSignal.any([stop.signal, ...(signal ? [signal] : [])]));
+  const ended = pushed.then(
+    () => true,
+    () => true,
+  );
+  try {
+    while (!(await Promise.race([ended, delay(TELL_EVERY_MS, false, { ref: false })]))) {
+      if (latest !== undefined) yield latest;
+    }
+    const result = await pushed;
+    if (latest !== undefined) yield latest;
+    yield { type: 'pushed', ...result };
+  } finally {
+    stop.abort(new Error('nobody follows the push any more'));
+    await ended;
+  }
+}

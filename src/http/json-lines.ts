@@ -1,0 +1,32 @@
+import { isFault } from '../contract/errors.ts';
+
+/**
+ * Values as lines of JSON. What fails before the first value is thrown, so that it becomes a status; later faults are the
+ * last line: `{"type":"failed","fault":{code,…}}`. `onError` hears of anything that is no fault.
+ */
+export async function jsonLines(
+  values: AsyncIterable<object>,
+  onError: (error: unknown) => void,
+): Promise<AsyncIterable<Uint8Array>> {
+  const iterator = values[Symbol.asyncIterator]();
+  return lines(iterator, await iterator.next(), onError);
+}
+
+async function* lines(
+  iterator: AsyncIterator<object>,
+  first: IteratorResult<object>,
+  onError: (error: unknown) => void,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for (let next = first; !next.done; next = await iterator.next()) yield lineOf(next.value);
+  } catch (error) {
+    if (!isFault(error)) onError(error);
+    yield lineOf({ type: 'failed', fault: isFault(error) ? error.toJSON() : undefined });
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+function lineOf(value: object): Uint8Array {
+  return Buffer.from(`${JSON.stringify(value)}\n`);
+}

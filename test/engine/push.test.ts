@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { PushEvent, PushProgress } from '../../src/contract/image.ts';
+import { Pusher } from '../../src/images/pusher.ts';
+import { FakeRegistry, status } from '../support/registry.ts';
+import { openEngine } from './bench.ts';
+
+const PROGRESS: PushProgress = {
+  type: 'progress',
+  layers_done: 0,
+  layers_total: 1,
+  packed_bytes: 1,
+  total_bytes: 2,
+  sent_bytes: 0,
+};
+
+test('a push tells how far it is, then what it made', async () => {
+  await using bench = await openEngine({
+    pusher: {
+      push: async (image, { registry }, { onProgress }) => {
+        assert.equal(image.layers.length, 1);
+        onProgress(PROGRESS);
+        return { reference: registry.url, digest: 'sha256:x' };
+      },
+    },
+  });
+  const { engine, base } = bench;
+  await engine.setTag(base.uuid, 'base');
+  const events: PushEvent[] = [];
+  for await (const event of engine.pushImage('tag:base', { registry: { url: 'a/b' } })) events.push(event);
+  assert.deepEqual(events, [PROGRESS, { type: 'pushed', reference: 'a/b', digest: 'sha256:x' }]);
+});
+
+test('a push ends when nobody reads it any more, keeps its layers until then, and frees its place', async () => {
+  let ended: unknown;
+  await using bench = await openEngine({
+    pusher: {
+      push: async (_, __, { onProgress }, signal) => {
+        onProgress(PROGRESS);
+        return new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => reject((ended = signal.reason)));
+        });
+      },
+    },
+  });
+  const { engine, base } = bench;
+  for await (const event of engine.pushImage(base.uuid, { registry: { url: 'a/b' } })) {
+    assert.equal(event.type, 'progress');
+    assert.deepEqual(engine.queues.imports, { waiting: 0, running: 1 });
+    await engine.deleteImage(base.uuid);
+    assert.equal((await engine.gc({ olderThanDays: 0 })).layers, 0, 'the layers are being sent');
+    break;
+  }
+  assert.match(String(ended), /nobody follows/u);
+  assert.deepEqual(engine.queues.imports, { waiting: 0, running: 0 });
+  assert.equal((await engine.gc({ olderThanDays: 0 })).layers, 1);
+});
+
+test('the accounts of the installation are for the default project only', async () => {
+  await using registry = await FakeRegistry.start();
+  registry.on(/./u, status(401, { 'www-authenticate': 'Basic realm="x"' }));
+  const environment = { [`CONTREE_REGISTRY_AUTH_127_0_0_1_${registry.port}`]: 'owner:secret' };
+  await using bench = await openEngine({ pusher: new Pusher({ registries: {}, credentials: { environment } }) });
+  const { engine, store } = bench;
+  const request = { registry: { url: `${registry.host}/app:1` } };
+  const shown = async (of: AsyncIterable<PushEvent>): Promise<boolean> => {
+    registry.seen.length = 0;
+    await assert.rejects(Array.fromAsync(of), { code: 'REGISTRY_DENIED' });
+    return registry.seen.some(({ headers }) => headers.authorization !== undefined);
+  };
+  assert.equal(await shown(engine.pushImage(bench.base.uuid, request)), true);
+  const tenant = engine.forTenant({ project: 'other' });
+  assert.equal(store.forProject('other').project, 'other');
+  await assert.rejects(Array.fromAsync(tenant.pushImage(bench.base.uuid, request)), { code: 'IMAGE_NOT_FOUND' });
+});
