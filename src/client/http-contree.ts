@@ -188,12 +188,7 @@ export class HttpContree implements ConTree {
 
   offerDirectoryState(entries: readonly DirectoryStateEntry[], signal?: AbortSignal): Promise<DirectoryStateOffer> {
     const about = { kind: 'addition', route: 'directory states' } as const;
-    return this.requester.json(
-      'state',
-      { method: 'POST', path: '/directory-states', json: { entries } },
-      about,
-      signal,
-    );
+    return this.requester.json('state', { method: 'POST', path: '/directory-states', lines: entries }, about, signal);
   }
 
   spawn(request: InstanceSpawnRequest, signal?: AbortSignal): Promise<{ uuid: string }> {

@@ -3,7 +3,8 @@ import { Readable } from 'node:stream';
 import type { ReadableStream as NodeStream } from 'node:stream/web';
 import { HttpContree } from './http-contree.ts';
 import { Requester } from './requester.ts';
-import { search, type Outgoing, type Sender } from './transport.ts';
+import { jsonLines } from '../std/json-lines.ts';
+import { contentType, search, type Outgoing, type Sender } from './transport.ts';
 
 /** A server in this process: its fetch function. `outgoing.destroy()` says that an answer broke off half-way. */
 export type ServerFetch = (
@@ -41,13 +42,14 @@ class InProcess implements Sender {
     return Object.assign(bytes, answer) as unknown as IncomingMessage;
   }
 
-  #request({ method, path, query, headers, json, bytes }: Outgoing, signal: AbortSignal): Request {
-    const type = json === undefined ? 'application/octet-stream' : 'application/json';
+  #request(outgoing: Outgoing, signal: AbortSignal): Request {
+    const { method, path, query, headers, json, lines, bytes = lines && jsonLines(lines) } = outgoing;
+    const type = contentType(outgoing);
     const body = json === undefined ? bytes && ReadableStream.from(bytes) : JSON.stringify(json);
     return new Request(`http://localhost/v1${path}${search(query)}`, {
       method,
       signal,
-      headers: { host: 'localhost', ...(body !== undefined && { 'Content-Type': type }), ...this.#headers, ...headers },
+      headers: { host: 'localhost', ...(type !== undefined && { 'Content-Type': type }), ...this.#headers, ...headers },
       ...(body !== undefined && { body, duplex: 'half' }),
     });
   }

@@ -1,5 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { pipeline } from 'node:stream';
+import { jsonLines } from '../std/json-lines.ts';
 
 /** Where a server is: below a URL with an optional path prefix, or behind a unix socket. */
 export interface Target {
@@ -16,8 +17,9 @@ export interface Outgoing {
   readonly path: string;
   readonly query?: Query | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** A value is sent as JSON, an iterable as bytes. */
+  /** A value is sent as JSON, `lines` as one JSON value each, an iterable as bytes. */
   readonly json?: unknown;
+  readonly lines?: readonly unknown[] | undefined;
   readonly bytes?: AsyncIterable<Uint8Array> | undefined;
   /** Until the headers of the answer are there; 0 waits for ever. */
   readonly timeoutMs?: number | undefined;
@@ -91,10 +93,11 @@ export class Transport implements Sender, Disposable {
     this.#agent.destroy();
   }
 
-  #open({ method, path, query, headers, json, bytes }: Outgoing, signal: AbortSignal | undefined): ClientRequest {
+  #open(outgoing: Outgoing, signal: AbortSignal | undefined): ClientRequest {
+    const { method, path, query, headers } = outgoing;
     const { url, socket } = this.#target;
     const base = new URL(url);
-    const type = json !== undefined ? 'application/json' : bytes ? 'application/octet-stream' : undefined;
+    const type = contentType(outgoing);
     const options = {
       method,
       agent: this.#agent,
@@ -109,7 +112,15 @@ export class Transport implements Sender, Disposable {
   }
 }
 
-function writeBody(sent: ClientRequest, { json, bytes }: Outgoing, fail: (error: unknown) => void): void {
+/** Of what is sent; undefined for nothing. */
+export function contentType({ json, lines, bytes }: Outgoing): string | undefined {
+  if (json !== undefined) return 'application/json';
+  if (lines !== undefined) return 'application/x-ndjson';
+  return bytes && 'application/octet-stream';
+}
+
+function writeBody(sent: ClientRequest, outgoing: Outgoing, fail: (error: unknown) => void): void {
+  const { json, lines, bytes = lines && jsonLines(lines) } = outgoing;
   if (bytes === undefined) {
     const body = json === undefined ? undefined : Buffer.from(JSON.stringify(json));
     if (body) sent.setHeader('Content-Length', body.byteLength);

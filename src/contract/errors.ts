@@ -58,6 +58,18 @@ export class ContreeError extends Error {
   }
 }
 
+/** What a fault quotes comes from outside too: as much of it as a person can use. */
+const QUOTED_CHARACTERS_MAX = 4_096;
+
+function bounded(detail: ContreeError['detail']): ContreeError['detail'] {
+  const long = Object.entries(detail).filter(
+    ([, fact]) => typeof fact === 'string' && fact.length > QUOTED_CHARACTERS_MAX,
+  );
+  if (long.length === 0) return detail;
+  const cut = long.map(([name, fact]) => [name, `${String(fact).slice(0, QUOTED_CHARACTERS_MAX)}…`] as const);
+  return { ...detail, ...Object.fromEntries(cut) };
+}
+
 /** `throw fault('IMAGE_NOT_FOUND', { image })`: the code decides which details the compiler asks for. */
 export function fault<Code extends ErrorCode>(
   code: Code,
@@ -65,8 +77,8 @@ export function fault<Code extends ErrorCode>(
   options?: ErrorOptions,
 ): ContreeError {
   const { message }: { message: (detail: never) => string } = ERRORS[code];
-  const facts = detail as unknown as ContreeError['detail'];
-  return new ContreeError(code, message(detail as never), facts, options);
+  const facts = bounded(detail as unknown as ContreeError['detail']);
+  return new ContreeError(code, message(facts as never), facts, options);
 }
 
 /** Whether an unknown thrown value is a fault, optionally of one of the given codes. */

@@ -21,6 +21,7 @@ export const limits = {
   subprocessesMax: 64,
   filesPerRunMax: 10_000,
   directoryStateEntriesMax: 200_000,
+  directoryStateBytesMax: 256 * MiB,
   directoryStatesPerRunMax: 16,
   layerBytesDefault: 12 * GiB,
   layerBytesMax: 64 * GiB,
@@ -73,6 +74,7 @@ export const limits = {
   pageDefault: 100,
   pageMax: 1_000,
   jsonBodyBytesMax: 16 * MiB,
+  jsonLineBytesMax: 64 * KiB,
   uploadBytesMax: 64 * GiB,
   bulkFileBytesMax: 128 * KiB,
   bulkFilesMax: 1_000,
@@ -100,5 +102,6 @@ export const limits = {
 assert(limits.frameBytesMax < limits.outputBytesKept, 'a stream needs more than one frame');
 assert(limits.outputEventBytesMax <= limits.frameBytesMax, 'one frame may become several events, never the reverse');
 assert(limits.guestRestoreMsMax < limits.guestBootMsMax, 'a restore is what saves us the boot');
+assert(limits.directoryStateBytesMax <= limits.metadataBytesMax, 'what was taken in can be read again');
 assert(limits.outputBytesShownDefault <= limits.outputBytesKept, 'what is shown must have been kept');
 assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

@@ -4,7 +4,7 @@ import type { ConTree } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
-import { readJson } from './body.ts';
+import { readBody } from './body.ts';
 import { faultReply, toFault } from './fault-reply.ts';
 import { checkOrigin } from './guard.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
@@ -119,7 +119,7 @@ class Server {
     const request = context.req.raw;
     const { contreeFor, log, tokens, engine, closing } = this.#options;
     const query = readQuery(route.query ?? {}, new URL(request.url).searchParams);
-    const body = route.body && (await readJson(request, route.body.schema, route.body));
+    const body = route.body && (await readBody(request, route.body.schema, route.body));
     return {
       contree: contreeFor(principal, request),
       log,

@@ -70,7 +70,10 @@ function requestBody(route: Route): Json | undefined {
   if (route.body === undefined) return undefined;
   return {
     required: true,
-    content: { 'application/json': { schema: schemaOf(route.body.name ?? route.body.schema) } },
+    content: {
+      'application/json': { schema: schemaOf(route.body.name ?? route.body.schema) },
+      ...(route.body.lines && { 'application/x-ndjson': { schema: { type: 'string' } } }),
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import type { ConTree } from '../contract/contree.ts';
 import type { Permission, Principal } from './auth.ts';
-import type { ReadOptions } from './body.ts';
+import type { LinesOptions, ReadOptions } from './body.ts';
 import type { Log } from './log.ts';
 import type { Params, QueryOf } from './params.ts';
 import type { Reply } from './reply.ts';
@@ -59,7 +59,12 @@ export interface Route<Set extends Params = Params, Body extends z.ZodType = z.Z
   readonly permissions: readonly Permission[];
   readonly query?: Set;
   /** JSON body; `name` is that of its schema in the description. */
-  readonly body?: ReadOptions & { readonly schema: Body; readonly name?: string };
+  readonly body?: ReadOptions & {
+    readonly schema: Body;
+    readonly name?: string;
+    /** The one field of the body, a list, that may also come as NDJSON: for lists too long to be one value. */
+    readonly lines?: LinesOptions;
+  };
   /** Media type of a body that the route reads itself. */
   readonly rawBody?: string;
   readonly response: ResponseDoc;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { zstdCompress, zstdDecompressSync } from 'node:zlib';
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { DirectoryStateEntry, type DirectoryState, type DirectoryStateOffer } from '../contract/file.ts';
@@ -21,13 +22,15 @@ interface StateRow {
 interface NewState {
   readonly id: string;
   readonly entries: readonly DirectoryStateEntry[];
-  /** The entries as they are kept. */
-  readonly content: string;
+  /** The entries as they are kept: JSON, compressed. */
+  readonly content: Uint8Array;
   readonly files: ReadonlyMap<string, StoredFile>;
 }
 
-/** Files looked up before others get their turn. */
-const FILES_PER_TURN = 1_000;
+/** Entries looked at before others get their turn: a hundred thousand of them take seconds. */
+const PER_TURN = 1_000;
+
+const compress = promisify(zstdCompress);
 
 const SHA256 = /^[0-9a-f]{64}$/u;
 
@@ -47,8 +50,8 @@ export class StateStore {
 
   /** Makes the state if every content it names is here whole, else says which (sha256) are missing. */
   async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
-    const sorted = normalize(entries);
-    const content = JSON.stringify(sorted);
+    const sorted = await normalize(entries);
+    const content = await serialize(sorted);
     const id = idOf(this.#project, content);
     if (this.#row(id) !== undefined) return { state: this.get(id).state, missing: [] };
     const files = new Map<string, StoredFile>();
@@ -57,11 +60,11 @@ export class StateStore {
       const file = this.#files.findWhole(sha256);
       if (file === undefined) missing.push(sha256);
       else files.set(sha256, file);
-      // Each look takes microseconds; a hundred thousand of them must not hold up everybody else.
-      if ((files.size + missing.length) % FILES_PER_TURN === 0) await new Promise(setImmediate);
+      if ((files.size + missing.length) % PER_TURN === 0) await new Promise(setImmediate);
     }
     if (missing.length > 0) return { missing };
-    return { state: this.#create({ id, entries: sorted, content, files }), missing: [] };
+    const compressed = await compress(content);
+    return { state: this.#create({ id, entries: sorted, content: compressed, files }), missing: [] };
   }
 
   /** Rejects with DIRECTORY_STATE_NOT_FOUND when there is no such state; from then on it is held. */
@@ -97,7 +100,7 @@ export class StateStore {
         this.#project,
         row.entries,
         bytes,
-        zstdCompressSync(content),
+        content,
         nowMs,
         nowMs,
       );
@@ -124,7 +127,7 @@ function idOf(project: string, content: string): string {
 }
 
 /** Checked, ordered by path, and with one order of fields, so that equal sets have equal ids. */
-function normalize(entries: readonly DirectoryStateEntry[]): DirectoryStateEntry[] {
+async function normalize(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateEntry[]> {
   if (entries.length > limits.directoryStateEntriesMax) {
     throw fault('LAYER_LIMIT', { what: 'entries in a directory state', limit: limits.directoryStateEntriesMax });
   }
@@ -132,6 +135,7 @@ function normalize(entries: readonly DirectoryStateEntry[]): DirectoryStateEntry
   for (const entry of entries) {
     checkEntry(entry);
     if (byPath.has(entry.path)) throw fault('PATH_INVALID', { path: entry.path, reason: 'it is named twice' });
+    if (byPath.size % PER_TURN === PER_TURN - 1) await new Promise(setImmediate);
     const { path, sha256, symlink_to, mode, uid, gid, mtime } = entry;
     byPath.set(path, {
       path,
@@ -144,6 +148,16 @@ function normalize(entries: readonly DirectoryStateEntry[]): DirectoryStateEntry
     });
   }
   return [...byPath.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
+}
+
+/** As `JSON.stringify` has it, with turns for others in between. */
+async function serialize(entries: readonly DirectoryStateEntry[]): Promise<string> {
+  const pieces: string[] = [];
+  for (let at = 0; at < entries.length; at += PER_TURN) {
+    pieces.push(JSON.stringify(entries.slice(at, at + PER_TURN)).slice(1, -1));
+    await new Promise(setImmediate);
+  }
+  return `[${pieces.join(',')}]`;
 }
 
 function checkEntry({ path, sha256, symlink_to: target }: DirectoryStateEntry): void {

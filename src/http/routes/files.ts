@@ -1,6 +1,6 @@
 import { unframeFiles } from '../../contract/bulk.ts';
 import { fault, isFault } from '../../contract/errors.ts';
-import type { File, FileResponse } from '../../contract/file.ts';
+import { DirectoryStateEntry, type File, type FileResponse } from '../../contract/file.ts';
 import { limits } from '../../contract/limits.ts';
 import { PAGE, present, text } from '../params.ts';
 import { empty, json } from '../reply.ts';
@@ -83,8 +83,14 @@ const LOOKUP: readonly Route[] = [
   }),
 ];
 
-/** Room for the most entries a directory state may have, at some 300 bytes each. */
-const STATE_BYTES_MAX = limits.directoryStateEntriesMax * 300;
+/** A folder has more files than one JSON value should hold. */
+const STATE_LINES = {
+  field: 'entries',
+  element: DirectoryStateEntry,
+  what: 'entries in a directory state',
+  linesMax: limits.directoryStateEntriesMax,
+  bytesMax: limits.directoryStateBytesMax,
+} as const;
 
 const UPLOAD: readonly Route[] = [
   route({
@@ -118,9 +124,10 @@ const UPLOAD: readonly Route[] = [
     method: 'POST',
     path: '/directory-states',
     operationId: 'offerDirectoryState',
-    summary: 'Make a set of uploaded files addressable, or learn which contents are missing',
+    summary:
+      'Make a set of uploaded files addressable, or learn which are missing; as NDJSON, one entry per line, for many',
     permissions: ['upload'],
-    body: { schema: DirectoryStateRequest, bytesMax: STATE_BYTES_MAX },
+    body: { schema: DirectoryStateRequest, lines: STATE_LINES },
     response: { status: 200, description: 'ok', schema: 'DirectoryStateResponse' },
     handle: async ({ contree, body, signal }) => json(await contree.offerDirectoryState(body.entries, signal)),
   }),
