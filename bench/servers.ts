@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ROOT } from '../test/support/home.ts';
-import { sampleOf } from './support/measure.ts';
+import { connectStdio } from './support/mcp.ts';
+import { sample, sampleOf } from './support/measure.ts';
 import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';
 
@@ -31,6 +32,27 @@ async function startMcp(dataDir: string): Promise<{ readonly replyMs: number; re
   return { replyMs, memoryMib: Number(/^VmRSS:\s+(\d+) kB/mu.exec(status)?.[1]) / 1024 };
 }
 
+/** Calls of tools that need no microVM, as an agent makes them: over the streams of the server's process. */
+async function benchFreeCalls({ home, image }: Place, report: Report): Promise<void> {
+  await using mcp = await connectStdio(home.dataDir);
+  const calls = {
+    read_file: { image, path: '/etc/debian_version' },
+    list_files: { image, path: '/etc' },
+    list_images: {},
+    get_guide: { section: 'workflow' },
+  };
+  for (const [tool, args] of Object.entries(calls)) {
+    const { medianMs, p99Ms } = await sample(200, () => mcp.call(tool, args), 20);
+    report.add({
+      what: `${tool} over stdio, p50`,
+      value: medianMs,
+      unit: 'ms',
+      budget: { atMost: 10 },
+      note: `p99 ${p99Ms.toFixed(1)} ms`,
+    });
+  }
+}
+
 /** Start and memory of the processes. */
 export async function benchServers(place: Place, report: Report): Promise<void> {
   report.section('Processes');
@@ -45,6 +67,7 @@ export async function benchServers(place: Place, report: Report): Promise<void> 
     budget: { atMost: 500 },
   });
   report.add({ what: 'stdio MCP server: idle memory', value: memory.medianMs, unit: 'MiB', budget: { atMost: 90 } });
+  await benchFreeCalls(place, report);
   report.add({
     what: 'engine memory after this benchmark',
     value: (await place.engine()).memoryMib,

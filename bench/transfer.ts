@@ -3,8 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { LocalFolders } from '../src/transfer/local-folders.ts';
-import type { SyncReport } from '../src/transfer/local-files.ts';
+import { connectStdio } from './support/mcp.ts';
 import { sampleOf, timeMs } from './support/measure.ts';
 import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';
@@ -12,10 +11,17 @@ import type { Report } from './support/report.ts';
 const FILES = 5_000;
 const ROUNDS = 5;
 
+const KINDS = {
+  first: { name: 'first time', budgetMs: 1_500 },
+  unchanged: { name: 'nothing changed', budgetMs: 200 },
+  changed: { name: '3 files changed', budgetMs: 250 },
+} as const;
+type Kind = keyof typeof KINDS;
+
 const execute = promisify(execFile);
 
 /** A tree as a project has it: 100 directories, files of 1 to 6 KiB. Every round has contents of its own. */
-async function writeTree(folder: string, round: number): Promise<void> {
+async function writeTree(folder: string, round: string): Promise<void> {
   for (let index = 0; index < FILES; index += 1) {
     if (index < 100) await mkdir(join(folder, `d${index}`), { recursive: true });
     await writeFile(
@@ -32,57 +38,72 @@ async function edit(folder: string, turn: string): Promise<void> {
 }
 
 /** `rsync -a` where it is installed, else `cp -a`: neither makes anything that a run could be given. */
-async function peerCopy(): Promise<{
-  readonly name: string;
-  readonly copy: (from: string, to: string) => Promise<unknown>;
-}> {
+async function peerCopy(): Promise<{ readonly name: string; readonly sync: Sync }> {
   try {
     await execute('rsync', ['--version']);
-    return { name: 'rsync -a', copy: (from, to) => execute('rsync', ['-a', '--delete', `${from}/`, to]) };
+    return { name: 'rsync -a', sync: (from) => execute('rsync', ['-a', '--delete', `${from}/`, `${from}.copy`]) };
   } catch {
-    return { name: 'cp -a', copy: (from, to) => execute('cp', ['-a', `${from}/.`, to]) };
+    return { name: 'cp -a', sync: (from) => execute('cp', ['-a', `${from}/.`, `${from}.copy`]) };
   }
 }
 
-/** rsync of 5,000 files: first, unchanged, and with three of them changed. */
-export async function benchTransfer({ contree }: Pick<Place, 'contree'>, report: Report): Promise<void> {
+type Sync = (source: string) => Promise<unknown>;
+type Times = Record<Kind, number[]>;
+
+/** One tree, synced for the first time, unchanged, and after three edits. */
+async function measureRound(sync: Sync, source: string, times: Times): Promise<void> {
+  await writeTree(source, source);
+  await mkdir(`${source}.copy`);
+  times.first.push(await timeMs(() => sync(source)));
+  times.unchanged.push(await timeMs(() => sync(source)));
+  await edit(source, source);
+  times.changed.push(await timeMs(() => sync(source)));
+  await rm(source, { recursive: true });
+  await rm(`${source}.copy`, { recursive: true });
+}
+
+/** rsync of 5,000 files through the MCP tool and the command line, beside a copy into a local folder. */
+export async function benchTransfer({ home }: Pick<Place, 'home'>, report: Report): Promise<void> {
   report.section('Transfers');
   const top = await mkdtemp(join(tmpdir(), 'contree-bench-transfer-'));
-  const local = new LocalFolders({ roots: [top], cache: { path: join(top, 'cache', 'hashes.db'), keptDays: 60 } });
-  const { signal } = new AbortController();
-  const sync = (source: string): Promise<SyncReport> =>
-    local.sync(contree, { source, destination: '/work', exclude: [] }, { signal });
+  await using mcp = await connectStdio(home.dataDir, ['--fs-root', top, '--cache-files', join(top, 'mcp.db')]);
   const peer = await peerCopy();
-  const times = { first: [] as number[], unchanged: [] as number[], changed: [] as number[] };
-  const peers = { first: [] as number[], unchanged: [] as number[], changed: [] as number[] };
+  const command = (source: string): string[] => ['rsync', '--cache-files', join(top, 'cli.db'), source, '/work'];
+  const ways: Readonly<Record<'mcp' | 'cli' | 'peer', Sync>> = {
+    mcp: (source) => mcp.call('rsync', { source, destination: '/work' }),
+    cli: (source) => home.json(command(source)),
+    peer: peer.sync,
+  };
+  const times = { mcp: emptyTimes(), cli: emptyTimes(), peer: emptyTimes() };
   try {
     for (let round = 0; round < ROUNDS; round += 1) {
-      const [source, copy] = [join(top, `source-${round}`), join(top, `copy-${round}`)];
-      await writeTree(source, round);
-      await mkdir(copy);
-      times.first.push(await timeMs(() => sync(source)));
-      peers.first.push(await timeMs(() => peer.copy(source, copy)));
-      times.unchanged.push(await timeMs(() => sync(source)));
-      peers.unchanged.push(await timeMs(() => peer.copy(source, copy)));
-      await edit(source, `${round}`);
-      times.changed.push(await timeMs(() => sync(source)));
-      peers.changed.push(await timeMs(() => peer.copy(source, copy)));
-      await rm(copy, { recursive: true });
+      for (const way of ['mcp', 'peer', 'cli'] as const) {
+        await measureRound(ways[way], join(top, `${way}-${round}`), times[way]);
+      }
     }
   } finally {
     await rm(top, { recursive: true, force: true });
   }
-  const budgets = { first: 1_500, unchanged: 200, changed: 250 };
-  const names = { first: 'first time', unchanged: 'nothing changed', changed: '3 files changed' };
-  for (const kind of ['first', 'unchanged', 'changed'] as const) {
-    const [ours, theirs] = [sampleOf(times[kind]), sampleOf(peers[kind])];
+  for (const [kind, { name, budgetMs }] of Object.entries(KINDS) as [Kind, (typeof KINDS)[Kind]][]) {
+    const [tool, shell, copy] = [times.mcp[kind], times.cli[kind], times.peer[kind]].map(sampleOf);
+    if (tool === undefined || shell === undefined || copy === undefined) continue;
     report.add({
-      what: `rsync of 5,000 files, ${names[kind]}`,
-      value: ours.medianMs,
+      what: `rsync of 5,000 files, ${name}, by the MCP tool`,
+      value: tool.medianMs,
       unit: 'ms',
-      budget: { atMost: budgets[kind] },
-      peer: `${peer.name} into a local folder ${theirs.medianMs.toFixed(0)} ms`,
-      note: `${ours.minMs.toFixed(0)} to ${ours.maxMs.toFixed(0)} ms in ${ours.count} rounds`,
+      budget: { atMost: budgetMs },
+      peer: `${peer.name} into a local folder ${copy.medianMs.toFixed(0)} ms`,
+      note: `${tool.minMs.toFixed(0)} to ${tool.maxMs.toFixed(0)} ms in ${tool.count} rounds`,
+    });
+    report.add({
+      what: `rsync of 5,000 files, ${name}, by the command, its start included`,
+      value: shell.medianMs,
+      unit: 'ms',
+      note: `${shell.minMs.toFixed(0)} to ${shell.maxMs.toFixed(0)} ms in ${shell.count} rounds`,
     });
   }
+}
+
+function emptyTimes(): Times {
+  return { first: [], unchanged: [], changed: [] };
 }
