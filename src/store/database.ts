@@ -43,6 +43,8 @@ export class Database implements Disposable {
       sqlite.exec('PRAGMA auto_vacuum=INCREMENTAL');
       sqlite.exec('PRAGMA journal_mode=WAL');
       sqlite.exec('PRAGMA synchronous=NORMAL');
+      // Room for what one batch of small uploads changes; beyond it pages are written before their time.
+      sqlite.exec('PRAGMA cache_size=-16384');
       // Writing the log back waits for the disk, twice, on this thread: seldom, then.
       sqlite.exec('PRAGMA wal_autocheckpoint=8192');
       sqlite.exec('PRAGMA journal_size_limit=67108864');
