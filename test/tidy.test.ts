@@ -52,6 +52,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   undici: ['registry', 'client'],
   yaml: ['http', 'cli'],
   'jsonc-parser': ['cli'],
+  'smol-toml': ['cli'],
   'eventsource-parser': ['client'],
 };
 

@@ -1,7 +1,6 @@
 import { join } from 'node:path';
-import { applyEdits, modify, parse, type ParseError } from 'jsonc-parser';
-import { parseDocument } from 'yaml';
-import { fault } from '../contract/errors.ts';
+import type { EntryPlace } from './config-entry.ts';
+import { JSONC, TOML, YAML, type ConfigFormat } from './config-formats.ts';
 
 /** How an agent starts the MCP server. */
 export interface ServerCommand {
@@ -13,107 +12,133 @@ export interface ServerCommand {
 export interface Places {
   readonly home: string;
   readonly platform: NodeJS.Platform;
-  /** `%APPDATA%` on Windows. */
-  readonly appData?: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** One agent that speaks MCP: which file it reads, and what of ours belongs into it. */
-export interface Agent {
+/** One agent that speaks MCP: which file it reads, where in it our entry belongs, and what the entry says. */
+export interface Agent extends EntryPlace {
   readonly name: string;
   readonly title: string;
   readonly file: (places: Places) => string;
-  /** The file's text with our server in it; everything else stays as it is, comments too. */
-  readonly merge: (text: string, server: ServerCommand) => string;
+  readonly entry: (server: ServerCommand) => Readonly<Record<string, unknown>>;
+  /** What a new entry says besides; once it is there its owner decides. */
+  readonly usual?: Readonly<Record<string, unknown>>;
 }
 
 const NAME = 'contree';
-const FORMATTING = { formattingOptions: { tabSize: 2, insertSpaces: true, eol: '\n' } };
+/** Runs may take long; agents that give up sooner would lose their answers. */
+const TOOL_TIMEOUT_S = 600;
 
-type Render = (server: ServerCommand) => unknown;
+const plain: Agent['entry'] = ({ command, args }) => ({ command, args });
+const typed: Agent['entry'] = ({ command, args }) => ({ type: 'stdio', command, args });
 
-const plain: Render = ({ command, args }) => ({ command, args });
-const typed: Render = ({ command, args }) => ({ type: 'stdio', command, args });
-
-/** Sets one property of a JSON file that may have comments and trailing commas. */
-function json(path: readonly string[], render: Render): Agent['merge'] {
-  return (text, server) => {
-    const errors: ParseError[] = [];
-    const source = text.trim() === '' ? '{}\n' : text;
-    const value: unknown = parse(source, errors, { allowTrailingComma: true });
-    if (errors.length > 0 || typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw fault('CONFIG_INVALID', { setting: 'the agent’s file', reason: 'it is not a JSON object' });
-    }
-    return applyEdits(source, modify(source, [...path, NAME], render(server), FORMATTING));
-  };
+function at(format: ConfigFormat, ...group: readonly string[]): EntryPlace {
+  return { format, path: [...group, NAME] };
 }
 
-/** Replaces or appends the table `[mcp_servers.contree]`; the rest of the file is not touched. */
-function codexToml(text: string, { command, args }: ServerCommand): string {
-  const table = `[mcp_servers.${NAME}]`;
-  const block = `${table}\ncommand = ${JSON.stringify(command)}\nargs = ${JSON.stringify(args)}\ntool_timeout_sec = 600\n`;
-  const lines = text.split('\n');
-  const start = lines.findIndex((line) => line.trim() === table);
-  if (start === -1) return `${text.trimEnd()}${text.trim() === '' ? '' : '\n\n'}${block}`;
-  const isOther = (line: string): boolean => /^\s*\[/u.test(line) && !line.trim().startsWith(`[mcp_servers.${NAME}.`);
-  const next = lines.findIndex((line, index) => index > start && isOther(line));
-  const after = next === -1 ? [] : ['', ...lines.slice(next)];
-  return [...lines.slice(0, start), ...block.trimEnd().split('\n'), ...after].join('\n').trimEnd().concat('\n');
-}
-
-function gooseYaml(text: string, { command, args }: ServerCommand): string {
-  const document = parseDocument(text);
-  if (document.errors.length > 0) {
-    throw fault('CONFIG_INVALID', { setting: 'the agent’s file', reason: 'it is not YAML' });
-  }
-  const entry = { name: 'ConTree', type: 'stdio', cmd: command, args: [...args], enabled: true, timeout: 600 };
-  document.setIn(['extensions', NAME], document.createNode(entry));
-  return document.toString();
-}
-
-function desktopFile({ home, platform, appData }: Places): string {
-  const file = join('Claude', 'claude_desktop_config.json');
-  if (platform === 'darwin') return join(home, 'Library', 'Application Support', file);
-  if (platform === 'win32') return join(appData ?? join(home, 'AppData', 'Roaming'), file);
-  return join(home, '.config', file);
-}
-
-function codeFile({ home, platform, appData }: Places): string {
-  const file = join('Code', 'User', 'mcp.json');
-  if (platform === 'darwin') return join(home, 'Library', 'Application Support', file);
-  if (platform === 'win32') return join(appData ?? join(home, 'AppData', 'Roaming'), file);
-  return join(home, '.config', file);
-}
-
-const below =
-  (...path: readonly string[]) =>
-  ({ home }: Places): string =>
+const inHome =
+  (...path: readonly string[]): Agent['file'] =>
+  ({ home }) =>
     join(home, ...path);
 
-/** Formats of reference mcp.md §5. */
+/** In the folder that a variable names, else in one of the home folder. */
+const inFolder =
+  (variable: string, usual: readonly string[], file: string): Agent['file'] =>
+  ({ home, env }) =>
+    join(env[variable] || join(home, ...usual), file);
+
+/** Where desktop programs keep their configuration. */
+const inAppData =
+  (...path: readonly string[]): Agent['file'] =>
+  ({ home, platform, env }) => {
+    if (platform === 'darwin') return join(home, 'Library', 'Application Support', ...path);
+    if (platform === 'win32') return join(env['APPDATA'] || join(home, 'AppData', 'Roaming'), ...path);
+    return join(env['XDG_CONFIG_HOME'] || join(home, '.config'), ...path);
+  };
+
+/** Under `~/.config` wherever the variable of XDG does not say otherwise, on macOS too; elsewhere on Windows. */
+const inConfig =
+  (path: readonly string[], onWindows: readonly string[]): Agent['file'] =>
+  (places) =>
+    places.platform === 'win32'
+      ? inAppData(...onWindows)(places)
+      : inFolder('XDG_CONFIG_HOME', ['.config'], join(...path))(places);
+
+/** Formats of reference mcp.md §5, tried with the agents themselves where those run without an account. */
 export const AGENTS: readonly Agent[] = [
-  { name: 'claude-code', title: 'Claude Code', file: below('.claude.json'), merge: json(['mcpServers'], typed) },
-  { name: 'claude-desktop', title: 'Claude Desktop', file: desktopFile, merge: json(['mcpServers'], plain) },
-  { name: 'codex', title: 'Codex', file: below('.codex', 'config.toml'), merge: codexToml },
-  { name: 'cursor', title: 'Cursor', file: below('.cursor', 'mcp.json'), merge: json(['mcpServers'], plain) },
-  { name: 'vscode', title: 'VS Code', file: codeFile, merge: json(['servers'], typed) },
+  {
+    name: 'claude-code',
+    title: 'Claude Code',
+    file: inFolder('CLAUDE_CONFIG_DIR', [], '.claude.json'),
+    ...at(JSONC, 'mcpServers'),
+    entry: typed,
+  },
+  {
+    name: 'claude-desktop',
+    title: 'Claude Desktop',
+    file: inAppData('Claude', 'claude_desktop_config.json'),
+    ...at(JSONC, 'mcpServers'),
+    entry: plain,
+  },
+  {
+    name: 'codex',
+    title: 'Codex',
+    file: inFolder('CODEX_HOME', ['.codex'], 'config.toml'),
+    ...at(TOML, 'mcp_servers'),
+    entry: plain,
+    usual: { tool_timeout_sec: TOOL_TIMEOUT_S },
+  },
+  { name: 'cursor', title: 'Cursor', file: inHome('.cursor', 'mcp.json'), ...at(JSONC, 'mcpServers'), entry: plain },
+  {
+    name: 'vscode',
+    title: 'VS Code',
+    file: inAppData('Code', 'User', 'mcp.json'),
+    ...at(JSONC, 'servers'),
+    entry: typed,
+  },
   {
     name: 'windsurf',
     title: 'Windsurf',
-    file: below('.codeium', 'windsurf', 'mcp_config.json'),
-    merge: json(['mcpServers'], plain),
+    file: inHome('.codeium', 'windsurf', 'mcp_config.json'),
+    ...at(JSONC, 'mcpServers'),
+    entry: plain,
   },
-  { name: 'gemini', title: 'Gemini CLI', file: below('.gemini', 'settings.json'), merge: json(['mcpServers'], plain) },
+  {
+    name: 'gemini',
+    title: 'Gemini CLI',
+    file: inHome('.gemini', 'settings.json'),
+    ...at(JSONC, 'mcpServers'),
+    entry: plain,
+  },
   {
     name: 'zed',
     title: 'Zed',
-    file: below('.config', 'zed', 'settings.json'),
-    merge: json(['context_servers'], ({ command, args }) => ({ source: 'custom', command, args, env: {} })),
+    file: inConfig(['zed', 'settings.json'], ['Zed', 'settings.json']),
+    ...at(JSONC, 'context_servers'),
+    entry: ({ command, args }) => ({ source: 'custom', command, args }),
+    usual: { env: {} },
   },
-  { name: 'goose', title: 'Goose', file: below('.config', 'goose', 'config.yaml'), merge: gooseYaml },
+  {
+    name: 'goose',
+    title: 'Goose',
+    file: inConfig(['goose', 'config.yaml'], ['Block', 'goose', 'config', 'config.yaml']),
+    ...at(YAML, 'extensions'),
+    entry: ({ command, args }) => ({ name: 'ConTree', type: 'stdio', cmd: command, args, enabled: true }),
+    usual: { timeout: TOOL_TIMEOUT_S },
+  },
   {
     name: 'opencode',
     title: 'opencode',
-    file: below('.config', 'opencode', 'opencode.json'),
-    merge: json(['mcp'], ({ command, args }) => ({ type: 'local', command: [command, ...args], enabled: true })),
+    file: inFolder('XDG_CONFIG_HOME', ['.config'], join('opencode', 'opencode.json')),
+    ...at(JSONC, 'mcp'),
+    entry: ({ command, args }) => ({ type: 'local', command: [command, ...args], enabled: true }),
+  },
+  {
+    name: 'copilot',
+    title: 'Copilot CLI',
+    file: inHome('.copilot', 'mcp-config.json'),
+    ...at(JSONC, 'mcpServers'),
+    entry: typed,
+    usual: { tools: ['*'], env: {} },
   },
 ];

@@ -70,6 +70,11 @@ export const ERRORS = {
     message: ({ setting, reason }) => `setting ${setting}: ${reason}`,
     hint: 'Run "contree --help" for the settings and their values.',
   }),
+  AGENT_FILE_INVALID: row<{ file: string; reason: string }>({
+    class: 'invalid',
+    message: ({ file, reason }) => `${file} was left as it is: ${reason}`,
+    hint: 'Mend that file, or add by hand what "contree install AGENT --print" prints.',
+  }),
   ARCHIVE_INVALID: row<{ reason: string }>({
     class: 'invalid',
     message: ({ reason }) => `not an archive we can import: ${reason}`,

@@ -4,16 +4,18 @@ import { basename, dirname, join } from 'node:path';
 
 /**
  * Replaces a file as a whole: readers see the old content or the new, and after a power cut one of the two is there.
- * The folder must exist. `mode` is what the file has from its first byte on.
+ * The folder must exist. `mode` is what the file has from its first byte on; only root may give it to another
+ * `owner`.
  */
 export async function writeFileAtomically(
   path: string,
   content: string | Uint8Array,
-  options: { readonly mode: number },
+  options: { readonly mode: number; readonly owner?: { readonly uid: number; readonly gid: number } },
 ): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}`);
   try {
     await using file = await open(temporary, 'wx', options.mode);
+    if (options.owner) await file.chown(options.owner.uid, options.owner.gid);
     await file.chmod(options.mode);
     await file.writeFile(content);
     await file.sync();

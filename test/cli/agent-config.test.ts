@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'jsonc-parser';
-import { AGENTS, type Agent } from '../../src/cli/agent-config.ts';
+import { parse as parseToml } from 'smol-toml';
+import { parse as parseYaml } from 'yaml';
+import { AGENTS, type Agent, type Places } from '../../src/cli/agent-config.ts';
+import { putEntry, takeEntry } from '../../src/cli/config-entry.ts';
 import { defined } from '../../src/std/assert.ts';
 
 const SERVER = { command: '/opt/contree/bin/contree-mcp', args: ['--data-dir', '/srv/a b'] };
@@ -13,57 +16,155 @@ function agent(name: string): Agent {
   );
 }
 
-test('every agent: merging twice gives what merging once gave', () => {
-  for (const { name, merge } of AGENTS) {
-    const once = merge('', SERVER);
+/** The text of an agent's file after `contree install`. */
+function installed(name: string, text = ''): string {
+  const { entry, usual, ...place } = agent(name);
+  return putEntry(place, text, entry(SERVER), usual);
+}
+
+test('every agent: installing twice is installing once, and uninstalling leaves no trace', () => {
+  for (const { name } of AGENTS) {
+    const once = installed(name);
     assert.ok(once.includes(SERVER.command), `${name} names the server`);
-    assert.equal(merge(once, SERVER), once, name);
+    assert.equal(installed(name, once), once, name);
+    assert.ok(!takeEntry(agent(name), once).includes('contree'), name);
+    assert.equal(takeEntry(agent(name), ''), '', name);
   }
 });
 
-test('a JSON file keeps its other servers, its other settings and its comments', () => {
+test('what each agent reads', () => {
+  const { command, args } = SERVER;
+  const plain = { command, args };
+  const typed = { type: 'stdio', command, args };
+  const expected: Readonly<Record<string, unknown>> = {
+    'claude-code': { mcpServers: { contree: typed } },
+    'claude-desktop': { mcpServers: { contree: plain } },
+    codex: { mcp_servers: { contree: { ...plain, tool_timeout_sec: 600 } } },
+    cursor: { mcpServers: { contree: plain } },
+    vscode: { servers: { contree: typed } },
+    windsurf: { mcpServers: { contree: plain } },
+    gemini: { mcpServers: { contree: plain } },
+    zed: { context_servers: { contree: { source: 'custom', command, args, env: {} } } },
+    goose: {
+      extensions: {
+        contree: { name: 'ConTree', type: 'stdio', cmd: command, args, enabled: true, timeout: 600 },
+      },
+    },
+    opencode: { mcp: { contree: { type: 'local', command: [command, ...args], enabled: true } } },
+    copilot: { mcpServers: { contree: { ...typed, tools: ['*'], env: {} } } },
+  };
+  assert.deepEqual(AGENTS.map(({ name }) => name).toSorted(), Object.keys(expected).toSorted());
+  for (const { name, format } of AGENTS) {
+    assert.deepEqual(JSON.parse(JSON.stringify(format.parse(installed(name)))), expected[name], name);
+  }
+});
+
+test('JSON keeps its other servers, settings, comments, order, indentation and line ends', () => {
   const before =
-    '{\n  // mine\n  "mcpServers": {\n    "other": { "command": "x" }, // keep\n  },\n  "theme": "dark"\n}\n';
-  const after = agent('cursor').merge(before, SERVER);
-  for (const kept of ['// mine', '// keep']) assert.ok(after.includes(kept), kept);
-  assert.deepEqual(parse(after), {
-    mcpServers: { other: { command: 'x' }, contree: { command: SERVER.command, args: SERVER.args } },
+    '{\r\n\t// mine\r\n\t"theme": "dark",\r\n\t"mcpServers": {\r\n\t\t"other": { "command": "x" }, // keep\r\n\t},\r\n\t"last": 1\r\n}\r\n';
+  const after = installed('cursor', `\uFEFF${before}`);
+  const start =
+    '\uFEFF{\r\n\t// mine\r\n\t"theme": "dark",\r\n\t"mcpServers": {\r\n\t\t"contree": {\r\n\t\t\t"command"';
+  assert.ok(after.startsWith(start), after);
+  assert.ok(after.endsWith('\t\t"other": { "command": "x" }, // keep\r\n\t},\r\n\t"last": 1\r\n}\r\n'), after);
+  assert.doesNotMatch(after, /[^\r]\n/u);
+  assert.deepEqual(parse(after.slice(1)), {
     theme: 'dark',
+    mcpServers: { other: { command: 'x' }, contree: SERVER },
+    last: 1,
   });
+  assert.equal(takeEntry(agent('cursor'), after), `\uFEFF${before}`);
+  assert.equal(installed('cursor', '{"a":1}').split('\n').length, 1, 'a file in one line stays in one');
 });
 
-test('a broken JSON file is refused and not overwritten', () => {
-  assert.throws(() => agent('gemini').merge('{ "mcpServers": ', SERVER), { code: 'CONFIG_INVALID' });
-  assert.throws(() => agent('gemini').merge('[1]', SERVER), { code: 'CONFIG_INVALID' });
+test('an entry that is there keeps what its owner added, and is no HTTP server any more', () => {
+  const json = installed(
+    'zed',
+    '{"context_servers":{"contree":{"url":"http://x","headers":{},"command":"old","env":{"A":"1"}, /* why */ "enabled":false}}}',
+  );
+  assert.ok(json.includes('/* why */'));
+  assert.deepEqual(parse(json), {
+    context_servers: { contree: { source: 'custom', ...SERVER, env: { A: '1' }, enabled: false } },
+  });
+  const yaml = installed(
+    'goose',
+    'extensions:\n  contree:\n    uri: http://x\n    timeout: 30 # short\n    cmd: old\n',
+  );
+  assert.match(yaml, /timeout: 30 # short/u);
+  const { contree } = (parseYaml(yaml) as { extensions: { contree: Record<string, unknown> } }).extensions;
+  assert.deepEqual([contree['cmd'], contree['uri'], contree['timeout']], [SERVER.command, undefined, 30]);
 });
 
-test('codex: the table is replaced with its sub-tables, and its neighbours stay', () => {
+test('TOML: the table is edited in place; sub-tables, comments and neighbours stay', () => {
   const before = [
-    'model = "x"',
-    '[mcp_servers.contree]',
-    'command = "old"',
+    'model = "x" # mine',
+    '',
+    '[ mcp_servers . "contree" ] # ours',
+    'url = "http://old"',
+    'args = [',
+    '  "one", # first',
+    '  "two",',
+    ']',
+    'startup_timeout_sec = 20',
+    '',
     '[mcp_servers.contree.env]',
     'A = "1"',
+    '',
+    '# the last one',
     '[mcp_servers.zeta]',
     'command = "z" # keep',
     '',
   ].join('\n');
-  const after = agent('codex').merge(before, SERVER);
-  assert.ok(!after.includes('"old"') && !after.includes('A = "1"'));
-  assert.match(after, /^model = "x"\n\[mcp_servers\.contree\]\ncommand = "\/opt/u);
-  assert.ok(after.endsWith('[mcp_servers.zeta]\ncommand = "z" # keep\n'));
+  const after = installed('codex', before);
+  for (const kept of ['model = "x" # mine', '# ours', '# the last one\n[mcp_servers.zeta]\ncommand = "z" # keep\n']) {
+    assert.ok(after.includes(kept), kept);
+  }
+  assert.deepEqual(JSON.parse(JSON.stringify(parseToml(after))), {
+    model: 'x',
+    mcp_servers: {
+      contree: { ...SERVER, startup_timeout_sec: 20, tool_timeout_sec: 600, env: { A: '1' } },
+      zeta: { command: 'z' },
+    },
+  });
+  const without = takeEntry(agent('codex'), after);
+  assert.equal(without, 'model = "x" # mine\n\n\n\n# the last one\n[mcp_servers.zeta]\ncommand = "z" # keep\n');
+  const appended = installed('codex', 'model = "x"');
+  assert.match(appended, /^model = "x"\n\n\[mcp_servers\.contree\]\ncommand = "\/opt/u);
 });
 
-test('goose: other extensions and comments stay', () => {
-  const after = agent('goose').merge('# mine\nextensions:\n  memory:\n    enabled: true\n', SERVER);
-  assert.match(after, /# mine/u);
-  assert.match(after, /memory:\n {4}enabled: true/u);
-  assert.match(after, /cmd: \/opt\/contree\/bin\/contree-mcp/u);
+test('YAML: other extensions and comments stay, and an empty group is filled', () => {
+  const long = 'word '.repeat(40).trim();
+  const after = installed('goose', `# mine\nextensions:\n  memory:\n    enabled: true # on\nnote: ${long}\n`);
+  assert.match(after, /^# mine\nextensions:\n {2}memory:\n {4}enabled: true # on\n/u);
+  assert.ok(after.includes(`note: ${long}\n`), 'a long line stays one line');
+  assert.match(installed('goose', 'extensions:\n'), /contree:\n {4}name: ConTree/u);
+});
+
+test('what is malformed, or cannot be edited without harm, is refused with the reason', () => {
+  const refused: readonly (readonly [string, string, RegExp])[] = [
+    ['gemini', '{\n "mcpServers": ', /line 2: ValueExpected/u],
+    ['gemini', '[1]', /group of entries/u],
+    ['gemini', '{"mcpServers": []}', /mcpServers is not a group/u],
+    ['codex', 'a = \n', /./u],
+    ['codex', '[a]\n[a]\n', /redefine/u],
+    ['codex', 'mcp_servers = { contree = { command = "x" } }\n', /cannot be edited|redefine/u],
+    ['codex', '[mcp_servers]\ncontree.command = "x"\n', /cannot be edited|redefine/u],
+    ['codex', 's = """\n[mcp_servers.contree]\n"""\n', /cannot be edited|TOML/u],
+    ['goose', 'a: [1\n', /./u],
+    ['goose', 'extensions: 7\n', /extensions is not a group/u],
+  ];
+  for (const [name, text, reason] of refused) assert.throws(() => installed(name, text), { message: reason }, text);
 });
 
 test('the files are where each system keeps them', () => {
-  const { file } = agent('claude-desktop');
-  assert.equal(file({ home: '/h', platform: 'linux' }), '/h/.config/Claude/claude_desktop_config.json');
-  assert.match(file({ home: '/h', platform: 'darwin' }), /Library\/Application Support\/Claude/u);
-  assert.match(file({ home: 'C:', platform: 'win32', appData: 'C:/Roaming' }), /Roaming.Claude/u);
+  const file = (name: string, places: Partial<Places> = {}): string =>
+    agent(name).file({ home: '/h', platform: 'linux', env: {}, ...places });
+  assert.equal(file('claude-desktop'), '/h/.config/Claude/claude_desktop_config.json');
+  assert.match(file('claude-desktop', { platform: 'darwin' }), /Library\/Application Support\/Claude/u);
+  assert.match(file('claude-desktop', { platform: 'win32', env: { APPDATA: 'C:/Roaming' } }), /Roaming.Claude/u);
+  assert.equal(file('zed', { env: { XDG_CONFIG_HOME: '/x' } }), '/x/zed/settings.json');
+  assert.equal(file('goose', { platform: 'darwin' }), '/h/.config/goose/config.yaml');
+  assert.equal(file('codex', { env: { CODEX_HOME: '/c' } }), '/c/config.toml');
+  assert.equal(file('claude-code', { env: { CLAUDE_CONFIG_DIR: '/c' } }), '/c/.claude.json');
+  assert.equal(file('claude-code'), '/h/.claude.json');
 });

@@ -1,15 +1,22 @@
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { lstat, mkdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve, sep } from 'node:path';
+import type { Stats } from 'node:fs';
 import { fault } from '../../contract/errors.ts';
 import { writeFileAtomically } from '../../std/atomic-file.ts';
-import { AGENTS, type Agent } from '../agent-config.ts';
+import { AGENTS, type Agent, type ServerCommand } from '../agent-config.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
+import { putEntry, takeEntry } from '../config-entry.ts';
 
 interface InstallOptions {
   readonly print?: boolean;
+  readonly uninstall?: boolean;
 }
+
+/** Agents keep histories in their files; more than this is none of them. */
+const FILE_BYTES_MAX = 64 * 1024 * 1024;
+const PACKAGE = 'contree-mcp';
 
 export const install: Register = (program, run) => {
   const names = AGENTS.map(({ name }) => name).join(', ');
@@ -18,28 +25,24 @@ export const install: Register = (program, run) => {
     .summary('add the MCP server to an agent')
     .description(`Add the MCP server to the configuration of an agent, and keep all else in it.\nAgents: ${names}.`)
     .argument('<agent>', 'which agent')
-    .option('-p, --print', 'print the file as it would be, and write nothing')
+    .option('-p, --print', 'print what belongs into the file, and write nothing')
+    .option('-u, --uninstall', 'take it out again')
     .action(
       run(async (cli, options: InstallOptions, [name]: [string]) => {
         const agent = agentOf(name);
         const { env } = cli.host;
-        const file = agent.file({
-          home: env['HOME'] ?? homedir(),
-          platform: process.platform,
-          appData: env['APPDATA'],
-        });
-        const before = await textOf(file);
-        const after = agent.merge(before, serverCommand(cli));
-        if (options.print) return cli.print({ agent: name, file, text: after }, after);
-        const changed = after !== before;
-        if (changed) {
-          await mkdir(dirname(file), { recursive: true });
-          await writeFileAtomically(file, after, { mode: await modeOf(file) });
+        const file = agent.file({ home: env['HOME'] || homedir(), platform: process.platform, env });
+        if (options.print) {
+          const text = putEntry(agent, '', agent.entry(serverCommand(cli)), agent.usual);
+          cli.note(`This belongs into ${file}:`);
+          return await cli.print({ agent: name, file, text }, text);
         }
-        const told = changed
-          ? `${agent.title}: contree is in ${file}; start it anew`
-          : `${agent.title}: contree was there already`;
-        return cli.print({ agent: name, file, changed }, `${told}\n`);
+        const edit = (text: string): string =>
+          options.uninstall
+            ? takeEntry(agent, text)
+            : putEntry(agent, text, agent.entry(serverCommand(cli)), agent.usual);
+        const changed = await editFile(file, edit);
+        return await cli.print({ agent: name, file, changed }, told(agent, file, changed, options));
       }),
     );
 };
@@ -51,25 +54,60 @@ function agentOf(name: string): Agent {
   throw fault('ARGUMENT_INVALID', { reason: `agent ${JSON.stringify(name)} is not known; known are ${known}` });
 }
 
-/** The launcher beside ours, and the settings that decide which store is used. */
-function serverCommand({ host, settings }: Cli): { command: string; args: string[] } {
-  const launcher = join(dirname(host.self.at(1) ?? host.self[0]), 'contree-mcp');
-  const dataDir = settings.dataDir === '' ? [] : ['--data-dir', settings.dataDir];
-  const url = settings.url === '' ? [] : ['--url', settings.url];
-  return { command: launcher, args: [...dataDir, ...url] };
+function told({ title }: Agent, file: string, changed: boolean, { uninstall = false }: InstallOptions): string {
+  if (uninstall) return changed ? `${title}: contree is out of ${file}\n` : `${title}: contree was not in ${file}\n`;
+  return changed ? `${title}: contree is in ${file}; start it anew\n` : `${title}: contree was there already\n`;
 }
 
-async function textOf(file: string): Promise<string> {
+/** How the agent is to start us: the launcher beside ours, and the settings that decide which store is used. */
+function serverCommand({ host, settings }: Cli): ServerCommand {
+  const dataDir = settings.dataDir === '' ? [] : ['--data-dir', resolve(settings.dataDir)];
+  const url = settings.url === '' ? [] : ['--url', settings.url];
+  const args = [...dataDir, ...url];
+  const launcher = join(dirname(host.self.at(1) ?? host.self[0]), PACKAGE);
+  // npx keeps its packages in a cache, which is swept.
+  if (!launcher.includes(`${sep}_npx${sep}`)) return { command: launcher, args };
+  const npx = ['npx', '-y', PACKAGE] as const;
+  // Windows cannot start a .cmd file as a program.
+  const [command, ...first] = process.platform === 'win32' ? (['cmd', '/c', ...npx] as const) : npx;
+  return { command, args: [...first, ...args] };
+}
+
+/**
+ * Edits a file of somebody else in one step, through a symlink if it is one, and leaves it its permissions and owner.
+ * Returns whether anything changed. Faults: AGENT_FILE_INVALID when that cannot be done; the file is then untouched.
+ */
+async function editFile(file: string, edit: (text: string) => string): Promise<boolean> {
   try {
-    return await readFile(file, 'utf8');
+    const target = await targetOf(file);
+    const stats = await stat(target).catch(ifMissing);
+    const before = stats === undefined ? '' : await textOf(target, stats);
+    const after = edit(before);
+    if (after === before) return false;
+    await mkdir(dirname(target), { recursive: true });
+    const owner = stats !== undefined && process.getuid?.() === 0 && { owner: { uid: stats.uid, gid: stats.gid } };
+    // A new file is its owner's alone: agents keep secrets there.
+    await writeFileAtomically(target, after, { mode: stats === undefined ? 0o600 : stats.mode & 0o777, ...owner });
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw fault('AGENT_FILE_INVALID', { file, reason }, { cause: error });
   }
 }
 
-/** A new file is the user's alone: agents keep secrets there. */
-async function modeOf(file: string): Promise<number> {
-  const stats = await stat(file).catch(() => undefined);
-  return stats === undefined ? 0o600 : stats.mode & 0o777;
+async function textOf(path: string, stats: Stats): Promise<string> {
+  if (!stats.isFile()) throw new Error('it is not a file');
+  if (stats.size > FILE_BYTES_MAX) throw new Error(`it is larger than ${FILE_BYTES_MAX} bytes`);
+  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path));
+}
+
+/** Where a symlink leads, be it into nothing yet: to replace the link would part it from the dotfiles it belongs to. */
+async function targetOf(file: string): Promise<string> {
+  const link = await lstat(file).catch(ifMissing);
+  if (link?.isSymbolicLink() !== true) return file;
+  return (await realpath(file).catch(ifMissing)) ?? resolve(dirname(file), await readlink(file));
+}
+
+function ifMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
 }

@@ -1,0 +1,182 @@
+import {
+  applyEdits,
+  findNodeAtLocation,
+  modify,
+  parse,
+  parseTree,
+  printParseErrorCode,
+  type ParseError,
+} from 'jsonc-parser';
+import { parse as parseToml } from 'smol-toml';
+import { parseDocument } from 'yaml';
+
+/** Keys from the top of a file to one of its entries. */
+export type Path = readonly string[];
+/** Key → value to set; undefined takes the key away. */
+export type Changes = Readonly<Record<string, unknown>>;
+
+/** A kind of configuration file that its owner edits by hand, so that comments and order are worth keeping. */
+export interface ConfigFormat {
+  /** What the text says; an empty one says `{}`. Throws when it is malformed. */
+  readonly parse: (text: string) => unknown;
+  /** Changes keys of the entry at `path`, which is made when there is none. The rest stays, comments too. */
+  readonly put: (text: string, path: Path, changes: Changes) => string;
+  /** Takes the entry out. */
+  readonly take: (text: string, path: Path) => string;
+}
+
+const eolOf = (text: string): string => (text.includes('\r\n') ? '\r\n' : '\n');
+
+/** JSON that may have comments and trailing commas. */
+export const JSONC: ConfigFormat = {
+  parse: (text) => {
+    const errors: ParseError[] = [];
+    const value: unknown = text.trim() === '' ? {} : parse(text, errors, { allowTrailingComma: true });
+    const [first] = errors;
+    if (first === undefined) return value;
+    const line = text.slice(0, first.offset).split('\n').length;
+    throw new Error(`line ${line}: ${printParseErrorCode(first.error)}`);
+  },
+  put: (text, path, changes) => {
+    const source = text.trim() === '' ? '{}\n' : text;
+    if (valueAt(JSONC.parse(source), path) === undefined) return editJson(source, path, present(changes));
+    return Object.entries(changes).reduce((edited, [key, value]) => editJson(edited, [...path, key], value), source);
+  },
+  take: removeJson,
+};
+
+function editJson(text: string, path: Path, value: unknown): string {
+  const [, indent = '  '] = /\n([ \t]+)\S/u.exec(text) ?? [];
+  const insertSpaces = !indent.startsWith('\t');
+  const formattingOptions = { insertSpaces, tabSize: insertSpaces ? indent.length : 4, eol: eolOf(text) };
+  // A file in one line stays in one.
+  const formatted = text.trimEnd().includes('\n') || text.trim() === '{}';
+  const edits = modify(text, [...path], value, {
+    ...(formatted && { formattingOptions }),
+    // Behind the last property there may be a comment about it, which would then stand behind ours.
+    getInsertionIndex: () => 0,
+  });
+  return applyEdits(text, edits);
+}
+
+/** Takes a property with the comma behind it; the library's own way also lays out anew what is beside it. */
+function removeJson(text: string, path: Path): string {
+  const tree = parseTree(text, [], { allowTrailingComma: true });
+  const property = tree && findNodeAtLocation(tree, [...path])?.parent;
+  const [comma] =
+    (property && /^\s*,[ \t]*(?:\r?\n[ \t]*)?/u.exec(text.slice(property.offset + property.length))) ?? [];
+  const last = property === property?.parent?.children?.at(-1);
+  if (property === undefined || comma === undefined || last) return editJson(text, path, undefined);
+  return text.slice(0, property.offset) + text.slice(property.offset + property.length + comma.length);
+}
+
+export const YAML: ConfigFormat = {
+  parse: (text) => {
+    const document = parseDocument(text);
+    const [error] = document.errors;
+    if (error !== undefined) throw new Error(error.message.split('\n', 1)[0]);
+    return document.toJS() ?? {};
+  },
+  put: (text, path, changes) => {
+    const document = parseDocument(text);
+    const parents = path.slice(0, -1);
+    // `extensions:` with nothing below it is null, into which nothing can be put.
+    if (document.getIn(parents) === null) document.setIn(parents, document.createNode({}));
+    for (const [key, value] of Object.entries(changes)) {
+      if (value === undefined) document.deleteIn([...path, key]);
+      else document.setIn([...path, key], document.createNode(value));
+    }
+    return document.toString({ lineWidth: 0 });
+  },
+  take: (text, path) => {
+    const document = parseDocument(text);
+    document.deleteIn(path);
+    return document.toString({ lineWidth: 0 });
+  },
+};
+
+/** TOML, in which an entry is a table under a header of its own. Edited by lines: no library keeps comments. */
+export const TOML: ConfigFormat = {
+  parse: (text) => {
+    try {
+      return parseToml(text);
+    } catch (error) {
+      throw new Error(error instanceof Error ? error.message.split('\n', 1)[0] : String(error), { cause: error });
+    }
+  },
+  put: (text, path, changes) => {
+    const lines = text.split(/\r?\n/u);
+    const [table] = tablesOf(lines, path, 'exact');
+    const eol = eolOf(text);
+    if (table === undefined) {
+      const rows = Object.entries(present(changes)).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+      const before = text.trimEnd();
+      return [...(before === '' ? [] : [before, '']), `[${path.join('.')}]`, ...rows, ''].join(eol);
+    }
+    const body = lines.slice(table.start + 1, table.end);
+    for (const [key, value] of Object.entries(changes)) changeKey(body, key, value);
+    return [...lines.slice(0, table.start + 1), ...body, ...lines.slice(table.end)].join(eol);
+  },
+  take: (text, path) => {
+    const lines = text.split(/\r?\n/u);
+    for (const { start, end } of tablesOf(lines, path, 'below').toReversed()) lines.splice(start, end - start);
+    return lines.join(eolOf(text));
+  },
+};
+
+interface Table {
+  /** Line of the header. */
+  readonly start: number;
+  /** Line after the last one of the table; comments above the next header are that one's. */
+  readonly end: number;
+}
+
+/** The table at a path, or also those below it. */
+function tablesOf(lines: readonly string[], path: Path, which: 'exact' | 'below'): readonly Table[] {
+  const key = path.map((part) => `(?:${part}|"${part}"|'${part}')`).join(String.raw`\s*\.\s*`);
+  const more = which === 'below' ? String.raw`(?:\s*\.[^\]]*)?` : '';
+  const ours = new RegExp(String.raw`^\s*\[\s*${key}${more}\s*\]\s*(?:#.*)?$`, 'u');
+  const headers = lines.flatMap((line, index) => (/^\s*\[/u.test(line) ? [index] : []));
+  return headers
+    .filter((start) => ours.test(lines[start] ?? ''))
+    .map((start) => {
+      let end = headers.find((index) => index > start) ?? lines.length;
+      while (end > start + 1 && /^\s*(?:#.*)?$/u.test(lines[end - 1] ?? '')) end -= 1;
+      return { start, end };
+    });
+}
+
+/** Sets or removes one key of a table, whose value may go over several lines. */
+function changeKey(body: string[], key: string, value: unknown): void {
+  const row = value === undefined ? [] : [`${key} = ${JSON.stringify(value)}`];
+  const start = body.findIndex((line) => new RegExp(String.raw`^\s*(?:${key}|"${key}")\s*=`, 'u').test(line));
+  if (start === -1) {
+    body.push(...row);
+    return;
+  }
+  let count = 1;
+  while (start + count < body.length && !isToml(body.slice(start, start + count).join('\n'))) count += 1;
+  body.splice(start, count, ...row);
+}
+
+function isToml(text: string): boolean {
+  try {
+    parseToml(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function present(changes: Changes): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
+}
+
+/** The value at a path; undefined where the path does not lead anywhere. */
+export function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((at, key) => (isObject(at) ? at[key] : undefined), value);
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
