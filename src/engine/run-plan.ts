@@ -3,6 +3,7 @@ import type { ImageConfig } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
 import type { ExecSpec, InstanceSpawnRequest } from '../contract/run.ts';
 import type { Command, NetworkPolicy } from '../sandbox/driver.ts';
+import { parseRule } from '../sandbox/network-rule.ts';
 import type { Launch } from './live-instance.ts';
 
 /** The hostname of the hosted service; scripts compare it. */
@@ -127,6 +128,8 @@ function networkOf({ networking }: InstanceSpawnRequest): NetworkPolicy {
   if (networking?.enabled === false || networking?.mode === 'none') return { mode: 'none' };
   const allow = networking?.allow;
   if (networking?.mode === 'allowlist' || (networking?.mode === undefined && allow !== undefined)) {
+    // Said now, not when it runs.
+    for (const rule of allow ?? []) parseRule(rule);
     return { mode: 'allowlist', allow: allow ?? [] };
   }
   if (allow !== undefined) {

@@ -261,6 +261,8 @@ test('what a run needs and is not there is said when it is asked for', async () 
     [script(bench, 'true', { cwd: 'relative' }), 'PATH_INVALID'],
     [script(bench, 'a\0b'), 'ARGUMENT_INVALID'],
     [script(bench, 'true', { env: { 'A=B': 'x' } }), 'ARGUMENT_INVALID'],
+    [script(bench, 'true', { networking: { mode: 'allowlist', allow: ['0x7f.1'] } }), 'ARGUMENT_INVALID'],
+    [script(bench, 'true', { networking: { mode: 'public', allow: ['example.org'] } }), 'ARGUMENT_INVALID'],
   ] as const;
   for (const [request, code] of cases) {
     await assert.rejects(engine.spawn(request), (error) => isFault(error, code), code);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { contains, parseAddress, parseCidr } from '../../src/std/ip-address.ts';
 import { hostNetworks } from '../../src/sandbox/microvm/network/host-networks.ts';
-import { parseRule } from '../../src/sandbox/microvm/network/rules.ts';
+import { parseRule } from '../../src/sandbox/network-rule.ts';
 
 function address(text: string): Uint32Array {
   const parsed = parseAddress(text);

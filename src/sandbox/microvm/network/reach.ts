@@ -1,10 +1,11 @@
 import { fault } from '../../../contract/errors.ts';
 import type { NetworkPolicy } from '../../driver.ts';
+import { parseRule } from '../../network-rule.ts';
 import { contains, type Address, type Cidr } from '../../../std/ip-address.ts';
 import { addressKind } from '../../../std/ip-kind.ts';
 import { PROTOCOL, TCP_FLAG, type Packet } from './packet.ts';
 import { hostNetworks } from './host-networks.ts';
-import { parseRule, RuleSet } from './rules.ts';
+import { RuleSet } from './rules.ts';
 
 export interface ReachOptions {
   /** What the owner of the host permits although it is private: `host[:port]`, address or CIDR block. */
