@@ -38,7 +38,12 @@ export async function openEngine(settings: Settings, surroundings: EngineSurroun
   const registries = await registrySettings(settings, env);
   const importer = new Importer({ registries, credentials });
   const pusher = new Pusher({ registries, credentials });
-  const engine = parts.use(Engine.open({ store, driver, importer, pusher, version, concurrency, log }));
+  const housekeeping = {
+    unusedDays: settings.gcDays,
+    ...(settings.gcMaxSize > 0 && { bytesMax: settings.gcMaxSize }),
+  };
+  const options = { store, driver, importer, pusher, version, concurrency, housekeeping, log };
+  const engine = parts.use(Engine.open(options));
   // Closed in the reverse order: nothing runs any more when the driver goes, nothing writes when the store goes.
   const owned = parts.move();
   return {

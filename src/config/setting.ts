@@ -1,3 +1,5 @@
+import { parseBytes } from '../std/sizes.ts';
+
 /** The two commands of the package; both may start the engine, so both take its settings. */
 export type Program = 'contree' | 'contree-mcp';
 
@@ -75,6 +77,13 @@ export function between(min: number, max: number): (value: string) => number {
     }
     return number;
   };
+}
+
+/** A size such as `10G`, in bytes. */
+export function size(value: string): number {
+  const bytes = parseBytes(value);
+  if (bytes === undefined) throw new Error(`expected a size such as 10G, got ${JSON.stringify(value)}`);
+  return bytes;
 }
 
 /** An http or https address without its trailing slashes and without `/v1`; empty means none. */

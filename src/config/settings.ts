@@ -1,5 +1,5 @@
 import { limits } from '../contract/limits.ts';
-import { between, httpUrl, list, onOff, oneOf, setting, text, type Program } from './setting.ts';
+import { between, httpUrl, list, onOff, oneOf, setting, size, text, type Program } from './setting.ts';
 
 const BOTH: readonly Program[] = ['contree', 'contree-mcp'];
 const MCP: readonly Program[] = ['contree-mcp'];
@@ -172,6 +172,27 @@ export const SETTINGS = {
     value: 'ADDRESSES',
     parse: list,
     doc: 'Private addresses or CIDR blocks that runs with a network may reach, for example 192.168.1.10,10.1.0.0/16.',
+    group: 'engine',
+    programs: BOTH,
+  }),
+  gcDays: setting({
+    flag: 'gc-days',
+    env: 'CONTREE_GC_DAYS',
+    default: 30,
+    value: 'DAYS',
+    parse: between(0, 36_500),
+    doc: 'The engine drops uploads, injected layers and output that were not used for so long. 0 keeps them.',
+    group: 'engine',
+    programs: BOTH,
+  }),
+  gcMaxSize: setting({
+    flag: 'gc-max-size',
+    env: 'CONTREE_GC_MAX_SIZE',
+    default: 0,
+    defaultText: 'no bound',
+    value: 'SIZE',
+    parse: size,
+    doc: 'Above this size, for example 50G, the engine drops what was not used for longest, untagged images included.',
     group: 'engine',
     programs: BOTH,
   }),

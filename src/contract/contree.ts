@@ -60,7 +60,7 @@ export type DoctorReport = z.infer<typeof DoctorReport>;
 export interface GcOptions {
   /** Uploads and event logs unused for this many days are dropped. */
   readonly olderThanDays?: number;
-  /** Also drop untagged images that nothing depends on, oldest first, until the store fits. */
+  /** Also drop ever younger uploads and logs, and untagged images that nothing depends on, until the store fits. */
   readonly maxBytes?: number;
   readonly dryRun?: boolean;
 }

@@ -8,6 +8,7 @@ import type { Store } from '../store/store.ts';
 import { Admission } from './admission.ts';
 import { runCapacity } from './capacity.ts';
 import { Compactor } from './compaction.ts';
+import { Housekeeping, type HousekeepingPolicy } from './housekeeping.ts';
 import { ImageTrees } from './image-trees.ts';
 import type { Importer } from './import.ts';
 import { Injector } from './inject.ts';
@@ -26,6 +27,8 @@ export interface EngineOptions {
   readonly version: string;
   /** Runs at the same time; 0 (default) leaves it to cores and memory. */
   readonly concurrency?: number;
+  /** What is collected without being asked; absent for nothing. */
+  readonly housekeeping?: HousekeepingPolicy;
   readonly log?: EngineLog;
 }
 
@@ -51,6 +54,8 @@ export class Engine extends ProjectView implements AsyncDisposable {
     const lost = operations.recover();
     if (lost > 0) log.warn({ operations: lost }, 'ended operations that a stopped engine left unfinished');
     driver.warm().catch((error: unknown) => log.warn({ err: error }, 'the sandbox driver is not ready'));
+    const trees = new ImageTrees(readers);
+    const housekeeping = new Housekeeping({ store, readers, trees, operations, log }, options.housekeeping);
     return new Engine({
       store,
       driver,
@@ -61,9 +66,10 @@ export class Engine extends ProjectView implements AsyncDisposable {
       runs: new Admission(capacity),
       imports: new Admission({ imports: limits.importsAtOnce }),
       readers,
-      trees: new ImageTrees(readers),
+      trees,
       injector: new Injector(readers),
       compactor: new Compactor(store, readers, log),
+      housekeeping,
       operations,
       statistics,
     });
@@ -92,6 +98,7 @@ export class Engine extends ProjectView implements AsyncDisposable {
   /** Waits for work in the background that nobody asked for. */
   async settled(): Promise<void> {
     await this.#parts.compactor.settled();
+    await this.#parts.housekeeping.settled();
   }
 
   /** Accepts nothing more and waits for what runs; what is left after the grace ends FAILED with ENGINE_STOPPED. */
@@ -100,8 +107,9 @@ export class Engine extends ProjectView implements AsyncDisposable {
   }
 
   override async [Symbol.asyncDispose](): Promise<void> {
-    const { compactor, trees, readers } = this.#parts;
+    const { compactor, housekeeping, trees, readers } = this.#parts;
     await this.stop(0);
+    await housekeeping[Symbol.asyncDispose]();
     await compactor[Symbol.asyncDispose]();
     await trees[Symbol.asyncDispose]();
     await readers[Symbol.asyncDispose]();

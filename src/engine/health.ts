@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import type { DoctorCheck, GcOptions, GcReport, WhoAmIResponse } from '../contract/contree.ts';
+import type { DoctorCheck, WhoAmIResponse } from '../contract/contree.ts';
 import type { Bounds, Tenant } from '../contract/token.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { DamagedLayer } from '../store/layers.ts';
@@ -7,9 +7,6 @@ import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
 
 const GiB = 1024 ** 3;
-const DAY_MS = 86_400_000;
-/** Uploads, injected layers and output unused for this long are dropped when nobody says otherwise. */
-const UNUSED_DAYS_DEFAULT = 30;
 /** Below this much free space a run may fail for lack of it. */
 const FREE_BYTES_MIN = 2 * GiB;
 
@@ -44,21 +41,6 @@ export async function diagnose(
   const checks = [await checkSpace(store), checkDatabase(store)];
   if (verify) checks.push(...(await checkLayers(store, signal)));
   return [...checks, ...(await driver.inspect(signal))];
-}
-
-export async function runGc(
-  store: Store,
-  options: GcOptions,
-  usedBy: (image: string) => string | undefined,
-  onRemove: (path: string) => Promise<void>,
-): Promise<GcReport> {
-  return store.gc({
-    unusedSinceMs: Date.now() - (options.olderThanDays ?? UNUSED_DAYS_DEFAULT) * DAY_MS,
-    ...(options.maxBytes !== undefined && { layerBytesMax: options.maxBytes }),
-    dryRun: options.dryRun ?? false,
-    usedBy,
-    onRemove,
-  });
 }
 
 async function checkSpace(store: Store): Promise<DoctorCheck> {

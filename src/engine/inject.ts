@@ -9,7 +9,7 @@ import type { LayerFile } from '../contract/layer.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import { NO_XATTRS } from '../erofs/node.ts';
 import { pathFromText } from '../std/path-text.ts';
-import { INJECTED } from '../store/gc.ts';
+import { INJECTED } from '../store/gc-sweep.ts';
 import type { Layer } from '../store/layers.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import type { InjectedSet } from './injected-set.ts';

@@ -25,7 +25,8 @@ import type { Admission, Resources } from './admission.ts';
 import { runCost, usualConcurrency } from './capacity.ts';
 import type { Compactor } from './compaction.ts';
 import { operationEvents } from './event-view.ts';
-import { diagnose, runGc, whoAmI } from './health.ts';
+import { diagnose, whoAmI } from './health.ts';
+import type { Housekeeping } from './housekeeping.ts';
 import type { ImageTrees } from './image-trees.ts';
 import { executeImport, recordArchiveImport, recordImport, type Importer, type ImportWork } from './import.ts';
 import type { Injector } from './inject.ts';
@@ -55,6 +56,7 @@ export interface EngineParts {
   readonly trees: ImageTrees;
   readonly injector: Injector;
   readonly compactor: Compactor;
+  readonly housekeeping: Housekeeping;
   readonly operations: Operations;
   readonly statistics: Statistics;
 }
@@ -262,9 +264,7 @@ export class ProjectView implements ConTree {
   }
 
   async gc(options: GcOptions): Promise<GcReport> {
-    if (options.dryRun !== true) await this.#parts.trees.closeIdle();
-    const usedBy = (image: string): string | undefined => this.#parts.operations.userOf(image);
-    return runGc(this.#parts.store, options, usedBy, (path) => this.#parts.readers.evict(path));
+    return this.#parts.housekeeping.collect(options);
   }
 
   async doctor(options: { readonly verify?: boolean }, signal?: AbortSignal): Promise<DoctorReport> {

@@ -6,43 +6,22 @@ import type { GcReport } from '../contract/contree.ts';
 import { isFault } from '../contract/errors.ts';
 import type { Database } from './database.ts';
 import { isMissing } from './disk.ts';
-import type { Holds } from './holds.ts';
-import { spaceUsage } from './usage.ts';
+import { type Sweep, sweepUnneeded, type SweepPlace, type SweepRequest } from './gc-sweep.ts';
 
-export interface GcRequest {
-  /** Uploads, directory states, injected layers and output that were last used before this are dropped. */
-  readonly unusedSinceMs: number;
-  /** Untagged images that nothing depends on go too, oldest first, until layers take no more than this. */
-  readonly layerBytesMax?: number;
+export interface GcRequest extends SweepRequest {
   readonly dryRun: boolean;
-  /** What uses an image although the database does not know it, for example a running operation. */
-  readonly usedBy: (image: string) => string | undefined;
   /** A file without a row is a leftover of a crash once it is this old; before, it may be just being published. */
   readonly orphanAgeMs?: number;
   /** Told of each layer file that is about to go, so that nobody keeps it open. */
   readonly onRemove?: (path: string) => Promise<void>;
 }
 
-export interface GcPlace {
-  readonly database: Database;
-  readonly holds: Holds;
+export interface GcPlace extends SweepPlace {
   readonly layers: string;
   readonly files: string;
   readonly tmp: string;
 }
 
-interface Sweep {
-  images: number;
-  layers: string[];
-  files: string[];
-  events: number;
-  freedBytes: number;
-  /** What would be left. */
-  usage: GcReport['usage'];
-}
-
-/** Key prefix of layers made from injected files: a cache that is worth keeping while it is used. */
-export const INJECTED = 'files:';
 const ORPHAN_AGE_MS = 3_600_000;
 const VACUUM_PAGES = 256;
 
@@ -99,16 +78,10 @@ async function shrink(database: Database, signal?: AbortSignal): Promise<void> {
 }
 
 function sweepRows(place: GcPlace, request: GcRequest): Sweep {
-  const { database } = place;
   try {
-    return database.transaction(
+    return place.database.transaction(
       () => {
-        const sweep: Sweep = { images: 0, layers: [], files: [], events: 0, freedBytes: 0, usage: [] };
-        if (request.layerBytesMax !== undefined) sweepImages(database, request.layerBytesMax, request.usedBy, sweep);
-        sweepFiles(place, request.unusedSinceMs, sweep);
-        sweepLayers(place, request.unusedSinceMs, sweep);
-        sweepOutput(database, request.unusedSinceMs, sweep);
-        sweep.usage = spaceUsage(database);
+        const sweep = sweepUnneeded(place, request);
         if (request.dryRun) throw new DryRun(sweep);
         return sweep;
       },
@@ -118,67 +91,6 @@ function sweepRows(place: GcPlace, request: GcRequest): Sweep {
     if (error instanceof DryRun) return error.sweep;
     throw error;
   }
-}
-
-/** Takes untagged leaves, oldest first; a parent becomes a leaf when its last child is gone. */
-function sweepImages(
-  database: Database,
-  bytesMax: number,
-  usedBy: (image: string) => string | undefined,
-  sweep: Sweep,
-): void {
-  const used = 'SELECT coalesce(sum(bytes), 0) AS bytes FROM layers WHERE digest IN (SELECT layer FROM image_layers)';
-  const leaves = `SELECT uuid FROM images WHERE uuid NOT IN (SELECT image FROM tags)
-    AND uuid NOT IN (SELECT parent FROM images WHERE parent IS NOT NULL) ORDER BY created_at, rowid`;
-  for (;;) {
-    if ((database.get<{ bytes: number }>(used)?.bytes ?? 0) <= bytesMax) return;
-    const leaf = database.all<{ uuid: string }>(leaves).find(({ uuid }) => usedBy(uuid) === undefined);
-    if (leaf === undefined) return;
-    database.run('DELETE FROM images WHERE uuid = ?', leaf.uuid);
-    sweep.images += 1;
-  }
-}
-
-function sweepFiles({ database, holds }: GcPlace, unusedSinceMs: number, sweep: Sweep): void {
-  const states = database.all<{ id: string }>('SELECT id FROM states WHERE used_at < ?', unusedSinceMs);
-  for (const { id } of states) if (!holds.isHeld(id)) database.run('DELETE FROM states WHERE id = ?', id);
-  const files = database.all<{ id: number; sha256: string; size: number }>(
-    'SELECT id, sha256, size FROM files WHERE updated_at < ? AND id NOT IN (SELECT file FROM state_files)',
-    unusedSinceMs,
-  );
-  for (const { id, sha256, size } of files) {
-    if (holds.isHeld(sha256)) continue;
-    database.run('DELETE FROM files WHERE id = ?', id);
-    // Another project may have the same content.
-    if (exists(database, 'files', sha256)) continue;
-    sweep.files.push(sha256);
-    sweep.freedBytes += size;
-  }
-}
-
-function sweepLayers({ database, holds }: GcPlace, unusedSinceMs: number, sweep: Sweep): void {
-  const unused = database.all<{ digest: string; bytes: number }>(
-    `SELECT digest, bytes FROM layers WHERE digest NOT IN (SELECT layer FROM image_layers) AND NOT EXISTS
-       (SELECT 1 FROM layer_sources WHERE layer = digest AND used_at >= ? AND source LIKE '${INJECTED}%')`,
-    unusedSinceMs,
-  );
-  for (const { digest, bytes } of unused) {
-    if (holds.isHeld(digest)) continue;
-    database.run('DELETE FROM layers WHERE digest = ?', digest);
-    sweep.layers.push(digest);
-    sweep.freedBytes += bytes;
-  }
-}
-
-/** Drops output only: how a process was started and how it ended stays. */
-function sweepOutput(database: Database, unusedSinceMs: number, sweep: Sweep): void {
-  const old = 'SELECT uuid FROM operations WHERE finished_at < ? AND output_dropped = 0';
-  const output = `type IN ('stdout', 'stderr') AND operation IN (${old})`;
-  const sum = `SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM events WHERE ${output}`;
-  sweep.freedBytes += database.get<{ bytes: number }>(sum, unusedSinceMs)?.bytes ?? 0;
-  const marked = `UPDATE operations SET output_dropped = 1 WHERE finished_at < ? AND output_dropped = 0`;
-  sweep.events += database.run(`DELETE FROM events WHERE ${output}`, unusedSinceMs);
-  database.run(marked, unusedSinceMs);
 }
 
 /** Takes files out of their place at once; removing a big file takes a while. */

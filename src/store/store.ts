@@ -10,6 +10,7 @@ import { collectGarbage, type GcRequest } from './gc.ts';
 import { countByStatus, unfinishedOperations, type StoredOperation } from './operations.ts';
 import { StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
+import { storeBytes } from './usage.ts';
 
 /**
  * Everything durable on the host, in one directory that one process owns (`docs/data-dir.md` tells the life of each
@@ -59,6 +60,11 @@ export class Store extends ProjectStore implements AsyncDisposable {
   /** How many operations of all projects there are of each status. */
   operationCounts(): Readonly<Record<string, number>> {
     return countByStatus(this.#parts.database);
+  }
+
+  /** Bytes of all layers, uploads and output of all projects. */
+  bytes(): number {
+    return storeBytes(this.#parts.database);
   }
 
   /** Frees what nothing in any project needs. */

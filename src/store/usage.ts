@@ -11,6 +11,19 @@ interface LayerUse {
   readonly tag: string | null;
 }
 
+const FILE_BYTES = 'SELECT coalesce(sum(size), 0) AS bytes FROM (SELECT DISTINCT sha256, size FROM files)';
+const OUTPUT_BYTES = 'SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM events';
+const LAYER_BYTES = 'SELECT coalesce(sum(bytes), 0) AS bytes FROM layers';
+
+function sum(database: Database, sql: string): number {
+  return database.get<{ bytes: number }>(sql)?.bytes ?? 0;
+}
+
+/** Bytes of all layers, uploads and output. */
+export function storeBytes(database: Database): number {
+  return [LAYER_BYTES, FILE_BYTES, OUTPUT_BYTES].reduce((total, sql) => total + sum(database, sql), 0);
+}
+
 /** What uses space in the data directory, largest first. */
 export function spaceUsage(database: Database): GcReport['usage'] {
   const layers = database.all<LayerUse>(
@@ -20,15 +33,11 @@ export function spaceUsage(database: Database): GcReport['usage'] {
   );
   const named = layers.slice(0, LAYERS_NAMED).map((layer) => ({ what: nameOf(layer), bytes: layer.bytes }));
   const others = layers.slice(LAYERS_NAMED);
-  const sum = (sql: string): number => database.get<{ bytes: number }>(sql)?.bytes ?? 0;
   return [
     ...named,
     { what: `${others.length} smaller layers`, bytes: others.reduce((total, { bytes }) => total + bytes, 0) },
-    {
-      what: 'uploaded files',
-      bytes: sum('SELECT coalesce(sum(size), 0) AS bytes FROM (SELECT DISTINCT sha256, size FROM files)'),
-    },
-    { what: 'output of operations', bytes: sum('SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM events') },
+    { what: 'uploaded files', bytes: sum(database, FILE_BYTES) },
+    { what: 'output of operations', bytes: sum(database, OUTPUT_BYTES) },
   ]
     .filter(({ bytes }) => bytes > 0)
     .sort((left, right) => right.bytes - left.bytes);

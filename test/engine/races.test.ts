@@ -3,6 +3,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
+import { Importer } from '../../src/images/importer.ts';
+import { tarLayer } from '../images/import-support.ts';
+import { FakeRegistry } from '../support/registry.ts';
 import { collectEvents, finished, once, openEngine, script, type EngineBench } from './bench.ts';
 
 /** Numbers that look random and are the same every time. */
@@ -14,8 +17,14 @@ function seeded(seed: number): () => number {
   };
 }
 
+interface Turn {
+  readonly index: number;
+  /** An image at a registry. */
+  readonly reference: string;
+}
+
 /** One of the things that clients do at the same time; whatever it returns has been accepted. */
-async function act({ engine, base }: EngineBench, dice: number, index: number): Promise<void> {
+async function act({ engine, base }: EngineBench, dice: number, { index, reference }: Turn): Promise<void> {
   const tag = `tag-${index % 7}`;
   const missing = (error: unknown): void => {
     // Before acceptance a name may be unknown; that is an answer. After acceptance nothing may get lost.
@@ -38,18 +47,31 @@ async function act({ engine, base }: EngineBench, dice: number, index: number): 
     const request = { command: 'true', image: base.uuid, files: { '/upload': { uuid } }, disposable: true };
     const spawned = await engine.spawn(request).catch(missing);
     if (spawned !== undefined) assert.equal((await finished(engine, spawned.uuid)).status, 'SUCCESS');
-  } else if (dice < 0.95) await engine.listDirectory(`tag:${tag}`, '/').catch(missing);
+  } else if (dice < 0.92) {
+    const { uuid } = await engine.importImage({ registry: { url: reference }, ...(dice < 0.89 && { tag }) });
+    const operation = await finished(engine, uuid);
+    assert.equal(operation.status, 'SUCCESS', `${operation.error_code} ${operation.error}`);
+  } else if (dice < 0.96) await engine.listDirectory(`tag:${tag}`, '/').catch(missing);
   else await engine.diff(base.uuid, `tag:${tag}`).catch(missing);
 }
 
-test('1,000 racing runs, tags, uploads, deletions and collections lose nothing that was accepted', async () => {
-  await using bench = await openEngine({ concurrency: 8 });
+test('1,000 racing runs, imports, tags, uploads, deletions and collections lose nothing that was accepted', async () => {
+  await using registry = await FakeRegistry.start();
+  const below = tarLayer([{ path: 'below', content: 'of all' }]);
+  for (let index = 0; index < 5; index += 1) {
+    registry.addImage([below, tarLayer([{ path: 'own', content: `${index}` }])], { tag: `${index}` });
+  }
+  const importer = new Importer({ registries: {}, credentials: {} });
+  await using bench = await openEngine({ concurrency: 8, importer });
   const { engine, store, base } = bench;
   await engine.setTag(base.uuid, 'keep');
   const random = seeded(7);
   const waiting = Array.from({ length: 1_000 }, (_, index) => ({ dice: random(), index }));
   const worker = async (): Promise<void> => {
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) await act(bench, next.dice, next.index);
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      const { dice, index } = next;
+      await act(bench, dice, { index, reference: `${registry.host}/app:${index % 5}` });
+    }
   };
   await Promise.all(Array.from({ length: 24 }, worker));
   assert.equal(engine.activeCount, 0);

@@ -101,7 +101,7 @@ test('gc with a size takes untagged leaves, oldest first, until the rest fits', 
   const last = await addImage(store);
   store.tags.set('tagged', tagged.uuid);
   const usedBy = (image: string): string | undefined => (image === running.uuid ? 'operation 1' : undefined);
-  const report = await collect(store, { layerBytesMax: 3 * 4096, usedBy });
+  const report = await collect(store, { bytesMax: 3 * 4096, usedBy });
   assert.deepEqual([report.images, report.layers], [2, 2]);
   const left = store.images.list({}).map(({ uuid }) => uuid);
   assert.deepEqual(left, [last.uuid, running.uuid, tagged.uuid]);

@@ -8,7 +8,7 @@ import { Interrupts } from '../interrupts.ts';
 import { operationFault } from '../outcome.ts';
 import { wholeNumber } from '../pages.ts';
 import { stdinOf, type GuestInput } from '../guest-input.ts';
-import { parseBytes } from '../text.ts';
+import { parseBytes } from '../../std/sizes.ts';
 
 export interface RunOptions {
   readonly shell?: boolean;

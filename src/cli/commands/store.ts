@@ -3,7 +3,8 @@ import { imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
 import { writeWholeFile } from '../whole-file.ts';
-import { formatBytes, parseBytes, table } from '../text.ts';
+import { parseBytes } from '../../std/sizes.ts';
+import { formatBytes, table } from '../text.ts';
 
 interface GcOptions {
   readonly olderThan?: string;
@@ -17,7 +18,7 @@ export const gc: Register = (program, run) => {
     .summary('free what nothing uses')
     .description('Free what nothing uses, and say what still uses space.')
     .option('--older-than <DAYS>', 'also uploads and event logs that were not used for so long')
-    .option('--max-size <SIZE>', 'also images without a tag, oldest first, until the store has this size')
+    .option('--max-size <SIZE>', 'also what was unused for longest, images without a tag included, down to this size')
     .option('-n, --dry-run', 'only say what would be freed')
     .action(
       run(async (cli, options: GcOptions) => {

@@ -1,0 +1,112 @@
+import type { GcOptions, GcReport } from '../contract/contree.ts';
+import type { ReaderPool } from '../erofs/reader-pool.ts';
+import type { Store } from '../store/store.ts';
+import type { ImageTrees } from './image-trees.ts';
+import type { EngineLog } from './log.ts';
+import type { Operations } from './operations.ts';
+
+/** What is collected without being asked. */
+export interface HousekeepingPolicy {
+  /** Uploads, injected layers and output unused for so long go; 0 for never. */
+  readonly unusedDays: number;
+  /** Above this size ever younger things go, untagged images included; absent for no bound. */
+  readonly bytesMax?: number;
+}
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const UNUSED_DAYS_DEFAULT = 30;
+/** How often the size is looked at; also how long after the start the first collection comes. */
+const LOOK_EVERY_MS = 60_000;
+/** How often what is old is looked for. */
+const COLLECT_EVERY_MS = 6 * HOUR_MS;
+/** Unasked, nothing goes that somebody made or used so recently: they may be about to use it again. */
+const SPARED_MS = HOUR_MS;
+
+export interface HousekeepingParts {
+  readonly store: Store;
+  readonly readers: ReaderPool;
+  readonly trees: ImageTrees;
+  readonly operations: Operations;
+  readonly log: EngineLog;
+}
+
+/** Garbage collection: when somebody asks, and in the background by age and size. Safe while runs and imports go on. */
+export class Housekeeping implements AsyncDisposable {
+  readonly #parts: HousekeepingParts;
+  readonly #policy: HousekeepingPolicy | undefined;
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #nowMs: () => number;
+  #collectedMs = Number.NEGATIVE_INFINITY;
+  /** What an earlier collection could not free is not tried again until there is more. */
+  #leftBytes = 0;
+  #running: Promise<void> = Promise.resolve();
+
+  /** Without a policy nothing happens unasked. `nowMs` is a clock. */
+  constructor(parts: HousekeepingParts, policy?: HousekeepingPolicy, nowMs: () => number = Date.now) {
+    this.#parts = parts;
+    this.#policy = policy;
+    this.#nowMs = nowMs;
+    if (policy !== undefined) this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
+  }
+
+  /** What `gc` does. Without an age, what was unused for 30 days goes. */
+  async collect({ olderThanDays = UNUSED_DAYS_DEFAULT, maxBytes, dryRun = false }: GcOptions): Promise<GcReport> {
+    const unusedSinceMs = this.#nowMs() - olderThanDays * DAY_MS;
+    return this.#gc({ unusedSinceMs, ...(maxBytes !== undefined && { bytesMax: maxBytes }), dryRun });
+  }
+
+  /** Looks whether there is something to collect, and does so in the background, one collection at a time. */
+  look(): void {
+    this.#running = this.#running.then(async () => {
+      try {
+        await this.#lookNow();
+      } catch (error) {
+        this.#parts.log.warn({ err: error }, 'what nothing needs could not be collected');
+      }
+    });
+  }
+
+  /** Waits for what `look` has begun. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#running;
+  }
+
+  async #lookNow(): Promise<void> {
+    const { store, log } = this.#parts;
+    const { unusedDays = 0, bytesMax } = this.#policy ?? {};
+    const now = this.#nowMs();
+    const old = unusedDays > 0 && now - this.#collectedMs >= COLLECT_EVERY_MS;
+    const tooLarge = bytesMax !== undefined && store.bytes() > Math.max(bytesMax, this.#leftBytes);
+    if (!old && !tooLarge) return;
+    this.#collectedMs = now;
+    const unusedSinceMs = unusedDays > 0 ? now - unusedDays * DAY_MS : Number.MIN_SAFE_INTEGER;
+    const report = await this.#gc({
+      unusedSinceMs,
+      spareSinceMs: now - SPARED_MS,
+      ...(bytesMax !== undefined && { bytesMax }),
+      dryRun: false,
+    });
+    this.#leftBytes = store.bytes();
+    const { usage, ...freed } = report;
+    if (freed.freed_bytes > 0 || freed.images > 0) log.info({ ...freed, left: usage.length }, 'collected garbage');
+  }
+
+  async #gc(
+    request: Pick<Parameters<Store['gc']>[0], 'unusedSinceMs' | 'bytesMax' | 'spareSinceMs' | 'dryRun'>,
+  ): Promise<GcReport> {
+    const { store, readers, trees, operations } = this.#parts;
+    // A tree that is kept open would keep the space of its layers.
+    if (!request.dryRun) await trees.closeIdle();
+    return store.gc({
+      ...request,
+      usedBy: (image) => operations.userOf(image),
+      onRemove: (path) => readers.evict(path),
+    });
+  }
+}
