@@ -3,6 +3,7 @@ export {
   credentialFiles,
   engineArguments,
   hashCacheFile,
+  plainDataDir,
   readSettings,
   settingsOf,
   type Environment,

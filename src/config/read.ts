@@ -108,6 +108,11 @@ export function credentialFiles(env: Environment): { readonly own: string; reado
   return { own: join(configHome(env), 'contree', 'registries.json'), docker: join(docker, 'config.json') };
 }
 
+/** The data directory of a process that has nothing of ours in its environment, whoever starts it. */
+export function plainDataDir(env: Environment): string {
+  return join(home(env), '.local', 'share', 'contree');
+}
+
 function dataHome(env: Environment): string {
   return env['XDG_DATA_HOME'] || join(home(env), '.local', 'share');
 }

@@ -59,6 +59,9 @@ test('a new file is its owner’s alone, and names the settings that choose the 
   const file = join(home.folder, '.codex/config.toml');
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.match(await readFile(file, 'utf8'), /^args = \["--data-dir","\/.*\/data"\]$/mu);
+  assert.match((await home.install('cursor', '--print')).stdout, /"args": \[\]/u, 'what is usual is not said');
+  const remote = await home.install('cursor', '--print', '--url', 'https://contree.example.org');
+  assert.match(remote.stdout, /"args": \[\s*"--url",\s*"https:\/\/contree\.example\.org"\s*\]/u);
 });
 
 test('a symlink stays one: the file it leads to is written', async () => {

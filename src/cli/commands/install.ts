@@ -2,6 +2,7 @@ import { lstat, mkdir, readFile, readlink, realpath, stat } from 'node:fs/promis
 import { homedir } from 'node:os';
 import { dirname, join, resolve, sep } from 'node:path';
 import type { Stats } from 'node:fs';
+import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
 import { writeFileAtomically } from '../../std/atomic-file.ts';
 import { AGENTS, type Agent, type ServerCommand } from '../agent-config.ts';
@@ -17,6 +18,9 @@ interface InstallOptions {
 /** Agents keep histories in their files; more than this is none of them. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
 const PACKAGE = 'contree-mcp';
+/** Other users and other programs read command lines and agents' files. */
+const TOKEN =
+  'Put the server’s token into ~/.config/contree/mcp.ini as "token = …": it does not belong into the agent’s file.';
 
 export const install: Register = (program, run) => {
   const names = AGENTS.map(({ name }) => name).join(', ');
@@ -42,6 +46,7 @@ export const install: Register = (program, run) => {
             ? takeEntry(agent, text)
             : putEntry(agent, text, agent.entry(serverCommand(cli)), agent.usual);
         const changed = await editFile(file, edit);
+        if (changed && !options.uninstall && cli.settings.url !== '') cli.note(TOKEN);
         return await cli.print({ agent: name, file, changed }, told(agent, file, changed, options));
       }),
     );
@@ -61,9 +66,12 @@ function told({ title }: Agent, file: string, changed: boolean, { uninstall = fa
 
 /** How the agent is to start us: the launcher beside ours, and the settings that decide which store is used. */
 function serverCommand({ host, settings }: Cli): ServerCommand {
-  const dataDir = settings.dataDir === '' ? [] : ['--data-dir', resolve(settings.dataDir)];
-  const url = settings.url === '' ? [] : ['--url', settings.url];
-  const args = [...dataDir, ...url];
+  const args =
+    settings.url !== ''
+      ? ['--url', settings.url]
+      : settings.dataDir === plainDataDir(host.env)
+        ? []
+        : ['--data-dir', settings.dataDir];
   const launcher = join(dirname(host.self.at(1) ?? host.self[0]), PACKAGE);
   // npx keeps its packages in a cache, which is swept.
   if (!launcher.includes(`${sep}_npx${sep}`)) return { command: launcher, args };
