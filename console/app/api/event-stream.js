@@ -1,0 +1,149 @@
+/** @import { OperationEvent } from '../../../src/contract/event.ts' */
+import { Fault, request } from './session.js';
+import { v1 } from './v1.js';
+
+const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000];
+/** Keepalives come every 15 s; silence three times as long means that nobody is there. */
+const SILENCE_MS = 45_000;
+
+/**
+ * One message of a stream of server-sent events.
+ * @typedef {{ id: string | undefined, event: string, data: string }} Message
+ */
+
+/** Reads server-sent events (WHATWG HTML, 9.2.6) from text that comes in pieces. */
+export class MessageParser {
+  #rest = '';
+  /** @type {{ id: string | undefined, event: string, data: string[] }} */
+  #next = { id: undefined, event: 'message', data: [] };
+
+  /**
+   * @param {string} text
+   * @returns {Message[]} those that are complete; comments and messages without data tell nothing
+   */
+  feed(text) {
+    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/u);
+    this.#rest = lines.pop() ?? '';
+    return lines.flatMap((line) => this.#line(line));
+  }
+
+  /**
+   * @param {string} line
+   * @returns {Message[]}
+   */
+  #line(line) {
+    if (line === '') {
+      const { id, event, data } = this.#next;
+      this.#next = { id, event: 'message', data: [] };
+      return data.length > 0 ? [{ id, event, data: data.join('\n') }] : [];
+    }
+    const [, name = '', value = ''] = /^([^:]*)(?:: ?(.*))?$/su.exec(line) ?? [];
+    if (name === 'data') this.#next.data.push(value);
+    if (name === 'event') this.#next.event = value;
+    if (name === 'id') this.#next.id = value;
+    return [];
+  }
+}
+
+/**
+ * The messages of an answer as they come.
+ * @param {AsyncIterable<Uint8Array>} body
+ * @returns {AsyncGenerator<Message>}
+ */
+export async function* messages(body) {
+  const decoder = new TextDecoder();
+  const parser = new MessageParser();
+  for await (const chunk of body) yield* parser.feed(decoder.decode(chunk, { stream: true }));
+}
+
+/**
+ * The chunks of an answer, until it ends or stays silent for too long.
+ * @param {Response} response
+ * @param {AbortController} connection
+ * @returns {AsyncGenerator<Uint8Array>}
+ */
+export async function* chunks(response, connection) {
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  try {
+    for (;;) {
+      const timer = setTimeout(() => connection.abort(new Error('silence')), SILENCE_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+/**
+ * Follows an operation's log to its end across broken connections: each new one begins after the last event that was
+ * seen. `onState` hears whether there is a connection.
+ * @param {string} operation
+ * @param {AbortSignal} signal
+ * @param {(state: 'live' | 'waiting') => void} onState
+ * @returns {AsyncGenerator<OperationEvent>}
+ */
+export async function* follow(operation, signal, onState) {
+  const log = { last: -1, failures: 0, ended: false };
+  for (;;) {
+    try {
+      yield* connect(operation, log, signal, () => onState('live'));
+      if (log.ended) return;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof Fault && isFinal(error)) throw error;
+    }
+    onState('waiting');
+    await pause(RETRY_MS[Math.min(log.failures, RETRY_MS.length - 1)] ?? 0, signal);
+    log.failures += 1;
+  }
+}
+
+/**
+ * What one connection brings beyond the last event that was seen.
+ * @param {string} operation
+ * @param {{ last: number, failures: number, ended: boolean }} log how far it was read; kept up to date
+ * @param {AbortSignal} signal
+ * @param {() => void} onOpen
+ * @returns {AsyncGenerator<OperationEvent>}
+ */
+async function* connect(operation, log, signal, onOpen) {
+  const connection = new AbortController();
+  const headers = { Accept: 'text/event-stream', ...(log.last >= 0 && { 'Last-Event-Id': String(log.last) }) };
+  const address = v1(`/operations/${operation}/events`, { follow: true, full: true });
+  try {
+    const response = await request(address, { headers, signal: AbortSignal.any([signal, connection.signal]) });
+    onOpen();
+    for await (const { event: name, data } of messages(chunks(response, connection))) {
+      if (name === 'sse_error') return;
+      /** @type {OperationEvent} */
+      const event = JSON.parse(data);
+      if (event.id <= log.last) continue;
+      [log.last, log.failures, log.ended] = [event.id, 0, event.type === 'completion'];
+      yield event;
+    }
+  } finally {
+    connection.abort();
+  }
+}
+
+/**
+ * Whether asking again cannot help.
+ * @param {Fault} fault
+ */
+function isFinal({ status }) {
+  return status >= 400 && status < 500 && ![408, 425, 429].includes(status);
+}
+
+/**
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+  });
+}

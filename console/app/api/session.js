@@ -1,0 +1,95 @@
+const KEY = 'contree-token';
+
+/** What went wrong, in the server's words, with the next step. */
+export class Fault extends Error {
+  /**
+   * @param {object} facts
+   * @param {string} facts.code of the table of errors; empty when the server is not ours or did not answer
+   * @param {number} facts.status of HTTP; 0 when nothing answered
+   * @param {string} facts.message
+   * @param {string} facts.hint
+   */
+  constructor({ code, status, message, hint }) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.hint = hint;
+  }
+}
+
+/** @returns {string} the token of this tab; empty when none was given */
+export function token() {
+  return sessionStorage.getItem(KEY) ?? '';
+}
+
+/** @param {string} value empty forgets it */
+export function setToken(value) {
+  if (value === '') sessionStorage.removeItem(KEY);
+  else sessionStorage.setItem(KEY, value);
+}
+
+/** @type {(refused: boolean) => Promise<boolean>} */
+let askForToken = async () => false;
+
+/**
+ * Sets who asks the user for a token when the server wants one. It answers whether one was given.
+ * @param {(refused: boolean) => Promise<boolean>} ask `refused` when the one there is was not accepted
+ */
+export function onTokenNeeded(ask) {
+  askForToken = ask;
+}
+
+/**
+ * A request to this page's own server, with the token if there is one. Rejects with `Fault`, or with the signal's reason.
+ * @param {string} path
+ * @param {RequestInit} [init]
+ * @returns {Promise<Response>}
+ */
+export async function request(path, init = {}) {
+  for (;;) {
+    const used = token();
+    const headers = new Headers(init.headers);
+    if (used !== '') headers.set('Authorization', `Bearer ${used}`);
+    const response = await send(path, { ...init, headers, cache: 'no-store' });
+    if (response.ok) return response;
+    const fault = await faultOf(response);
+    const tokenNeeded = fault.code === 'TOKEN_MISSING' || fault.code === 'TOKEN_INVALID';
+    // Another request may have brought a new one meanwhile.
+    if (!tokenNeeded || !(used !== token() || (await askForToken(used !== '')))) throw fault;
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} init
+ */
+async function send(path, init) {
+  try {
+    return await fetch(path, init);
+  } catch (error) {
+    init.signal?.throwIfAborted();
+    throw new Fault({
+      code: '',
+      status: 0,
+      message: `The server does not answer (${error instanceof Error ? error.message : 'no connection'}).`,
+      hint: 'See whether it still runs, then try again.',
+    });
+  }
+}
+
+/**
+ * @param {Response} response
+ * @returns {Promise<Fault>}
+ */
+async function faultOf(response) {
+  const { status } = response;
+  /** @type {{ code?: string, message?: string, hint?: string, error?: unknown }} */
+  const body = await response.json().catch(() => ({}));
+  const message = body.message ?? (typeof body.error === 'string' ? body.error : `The server answered ${status}.`);
+  return new Fault({
+    code: body.code ?? '',
+    status,
+    message,
+    hint: body.hint ?? 'Try again, or look into the server’s log.',
+  });
+}

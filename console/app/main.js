@@ -1,0 +1,199 @@
+import { onTokenNeeded, setToken, token } from './api/session.js';
+import { fill, h, icon } from './kit/dom.js';
+import { askText } from './kit/dialog.js';
+import { button, liveRegion, pageHead, problem } from './kit/parts.js';
+import { href, parseRoute } from './kit/route.js';
+import { applyTheme, nextTheme, theme } from './kit/theme.js';
+import { compare } from './views/compare.js';
+import { image } from './views/image.js';
+import { images } from './views/images.js';
+import { importForm } from './views/import-form.js';
+import { operation } from './views/operation.js';
+import { operations } from './views/operations.js';
+import { overview } from './views/overview.js';
+import { runForm } from './views/run-form.js';
+import { tools } from './views/tools.js';
+
+/**
+ * @import { Route } from './kit/route.js'
+ * @import { Scope } from './kit/scope.js'
+ * @import { IconName } from './kit/dom.js'
+ * @typedef {(route: Route, scope: Scope) => Promise<Node> | Node} View
+ */
+
+/** By the first part of the path; what has one part more is another view. @type {Readonly<Record<string, View>>} */
+const VIEWS = {
+  '': overview,
+  tools,
+  images: (route, scope) => (route.path.length > 1 ? image : images)(route, scope),
+  operations: (route, scope) => (route.path.length > 1 ? operation : operations)(route, scope),
+  compare,
+  run: runForm,
+  import: importForm,
+};
+
+/** @type {readonly (readonly [path: string, label: string, icon: IconName, also: readonly string[]])[]} */
+const PLACES = [
+  ['', 'Overview', 'overview', []],
+  ['tools', 'Tools', 'tools', []],
+  ['images', 'Images', 'images', ['compare', 'import']],
+  ['operations', 'Operations', 'operations', ['run']],
+];
+
+/** How long a view may take before the page says that it is loading. */
+const PATIENCE_MS = 200;
+
+const main = h('main', { id: 'main', tabindex: -1 });
+const places = h('ul');
+const account = h('div', { class: 'account' });
+
+/** @type {AbortController} */
+let life = new AbortController();
+let lastPlace = '';
+
+function drawFrame() {
+  const mark = h('img', { src: 'icon.svg', alt: '', width: 28, height: 28 });
+  const home = h('a', { class: 'home', href: href([]) }, mark, h('span', null, 'ConTree'));
+  const nav = h('nav', { class: 'places', 'aria-label': 'Main' }, places);
+  const foot = h('div', { class: 'side-foot' }, account, themeButton());
+  const app = /** @type {HTMLElement} */ (document.querySelector('#app'));
+  fill(app, h('header', { class: 'side' }, home, nav, foot), main);
+  document.body.append(liveRegion());
+}
+
+function themeButton() {
+  const label = () => `Theme: ${theme()}`;
+  const text = h('span', null, label());
+  const onclick = () => {
+    nextTheme();
+    text.textContent = label();
+  };
+  return h('button', { type: 'button', class: 'button quiet', onclick }, icon('theme'), text);
+}
+
+function drawAccount() {
+  const forget = () => {
+    setToken('');
+    // What was read with it goes too.
+    location.reload();
+  };
+  fill(account, token() !== '' && button('Forget the token', forget, { kind: 'quiet', icon: 'key' }));
+}
+
+/** @param {string} first */
+function drawPlaces(first) {
+  fill(
+    places,
+    PLACES.map(([path, label, name, also]) => {
+      const current = path === first || also.includes(first);
+      return h(
+        'li',
+        null,
+        h(
+          'a',
+          { href: href([path].filter(Boolean)), 'aria-current': current && 'page' },
+          icon(name),
+          h('span', null, label),
+        ),
+      );
+    }),
+  );
+}
+
+/** Draws the place that the address names. */
+async function show() {
+  life.abort(new DOMException('the reader went elsewhere', 'AbortError'));
+  life = new AbortController();
+  const { signal } = life;
+  declined = false;
+  const route = parseRoute(location.hash);
+  const [first = ''] = route.path;
+  drawPlaces(first);
+  drawAccount();
+  const waiting = setTimeout(() => fill(main, h('p', { class: 'loading', role: 'status' }, 'Loading…')), PATIENCE_MS);
+  /** @type {Node} */
+  let content;
+  try {
+    const view = VIEWS[first];
+    content = view ? await view(route, { signal, reload: () => void show() }) : nowhere();
+  } catch (error) {
+    if (signal.aborted) return;
+    content = h(
+      'div',
+      null,
+      pageHead('This cannot be shown'),
+      problem(error, () => void show()),
+    );
+  } finally {
+    clearTimeout(waiting);
+  }
+  if (signal.aborted) return;
+  fill(main, content);
+  settle(route);
+}
+
+/**
+ * Names the page, and takes keyboard and screen reader to its head when it is another one.
+ * @param {Route} route
+ */
+function settle({ path }) {
+  const heading = main.querySelector('h1');
+  document.title = heading ? `${heading.textContent} · ConTree` : 'ConTree';
+  const place = path.join('/');
+  if (place === lastPlace) return;
+  if (lastPlace !== '' || path.length > 0) (heading ?? main).focus({ preventScroll: true });
+  lastPlace = place;
+  scrollTo(0, 0);
+}
+
+function nowhere() {
+  return h(
+    'div',
+    null,
+    h('h1', { tabindex: -1 }, 'There is nothing here'),
+    h('p', null, h('a', { href: href([]) }, 'Go to the overview')),
+  );
+}
+
+/** @type {Promise<boolean> | undefined} */
+let asking;
+/** Whether the user turned the prompt away at this place. */
+let declined = false;
+
+/**
+ * One prompt at a time, however many requests were refused.
+ * @param {boolean} refused
+ */
+function promptForToken(refused) {
+  // What polls in the background must not ask again and again.
+  if (declined) return Promise.resolve(false);
+  asking ??= (async () => {
+    const why = refused
+      ? 'This token was not accepted: it may have expired or been revoked.'
+      : 'This server asks for a token.';
+    const how = h('p', null, 'Make one on the server with ', h('code', null, 'contree token create'), '.');
+    const hint = 'It stays in this tab and is forgotten when the tab is closed.';
+    const given = await askText('Sign in', 'Token', {
+      confirm: 'Sign in',
+      secret: true,
+      hint,
+      before: [h('p', null, why), how],
+    });
+    declined = given === undefined || given === '';
+    if (given === undefined || given === '') return false;
+    setToken(given);
+    drawAccount();
+    return true;
+  })().finally(() => (asking = undefined));
+  return asking;
+}
+
+applyTheme();
+drawFrame();
+onTokenNeeded(promptForToken);
+addEventListener('hashchange', () => void show());
+document.querySelector('.skip')?.addEventListener('click', (event) => {
+  event.preventDefault();
+  main.focus();
+});
+void show();
