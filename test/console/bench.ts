@@ -29,7 +29,7 @@ export async function openConsole(
   if (page === undefined) throw new Error('the console has no page');
   const closing = new AbortController();
   const app = createApp({
-    contree: engine.engine,
+    contreeFor: () => engine.engine,
     log: SILENT,
     version: 'test',
     authentication: options.authentication ?? { kind: 'fixed', principal: OWNER },

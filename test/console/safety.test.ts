@@ -162,7 +162,7 @@ test('everything can be done with the keyboard alone', async () => {
   assert.equal(await focused(page), 'Delete…', 'and comes back');
   await page.getByRole('link', { name: 'Run on it' }).focus();
   await press('Enter');
-  await page.getByLabel('Command').focus();
+  await page.getByRole('textbox', { name: 'Command' }).focus();
   await page.keyboard.type('echo by keyboard');
   await press('Control+Enter');
   await page.getByRole('log').getByText('by keyboard').waitFor();

@@ -283,7 +283,7 @@ test('a run is started from a form, repeated, and cancelled after a question', a
   const { engine, base } = bench.engine;
   await using watched = await openPage(browser, `${bench.address}/#/run?image=${base.uuid}`);
   const { page } = watched;
-  await page.getByLabel('Command').fill('echo begun; sleep 600');
+  await page.getByRole('textbox', { name: 'Command' }).fill('echo begun; sleep 600');
   await page.getByLabel('Keep the changes').uncheck();
   await page.getByText('More', { exact: true }).click();
   await page.getByLabel('Network').selectOption('allowlist');
@@ -301,8 +301,8 @@ test('a run is started from a form, repeated, and cancelled after a question', a
   await page.getByText('cancelled', { exact: true }).first().waitFor();
   assert.equal((await finished(engine, uuid)).status, 'CANCELLED');
   await page.getByRole('link', { name: 'Run again…' }).click();
-  assert.equal(await page.getByLabel('Command').inputValue(), 'echo begun; sleep 600');
-  await page.getByLabel('Command').fill('echo again; exit 4');
+  assert.equal(await page.getByRole('textbox', { name: 'Command' }).inputValue(), 'echo begun; sleep 600');
+  await page.getByRole('textbox', { name: 'Command' }).fill('echo again; exit 4');
   await page.getByRole('button', { name: 'Run', exact: true }).click();
   await page.getByText('exit 4', { exact: true }).first().waitFor();
   await page.goto(`${bench.address}/#/operations`);

@@ -29,6 +29,7 @@ import { cut, shown } from '../kit/text.js';
 
 const REFRESH_MS = 4_000;
 const USES_SHOWN = 6;
+const IMAGES_COUNTED = 1_000;
 
 /**
  * @param {Route} _route
@@ -42,7 +43,7 @@ export async function overview(_route, scope) {
     const [now, latest, images] = await Promise.all([
       whoami(scope.signal),
       listOperations({ limit: 6 }, scope.signal),
-      listImages({ limit: 1_000 }, scope.signal),
+      listImages({ limit: IMAGES_COUNTED }, scope.signal),
     ]);
     fill(numbers, numberCards(now, images.length));
     fill(recent, latest.length > 0 ? latest.map(operationLine) : firstSteps());
@@ -62,9 +63,9 @@ export async function overview(_route, scope) {
         'div',
         null,
         panel('Latest operations', [recent], { actions: [h('a', { href: href(['operations']) }, 'All operations')] }),
-        doctorPanel(scope),
+        doctorPanel(who, scope),
       ),
-      h('div', null, limitsPanel(who), storePanel(who), trafficPanel(scope)),
+      h('div', null, limitsPanel(who), storePanel(who, scope), trafficPanel(who, scope)),
     ),
   );
 }
@@ -85,7 +86,7 @@ function numberCards({ operations_stat: stat, limits }, images) {
     [count(stat['PENDING'] ?? 0), 'waiting', href(['operations'], { status: 'PENDING' })],
     [count(stat['SUCCESS'] ?? 0), 'finished', href(['operations'], { status: 'SUCCESS' })],
     [count(stat['FAILED'] ?? 0), 'failed', href(['operations'], { status: 'FAILED' })],
-    [images >= 1_000 ? '1,000+' : count(images), 'images', href(['images'])],
+    [images >= IMAGES_COUNTED ? `${count(IMAGES_COUNTED)}+` : count(images), 'images', href(['images'])],
   ];
   return cards.map(([value, label, address]) =>
     h(
@@ -123,8 +124,11 @@ function firstSteps() {
 /** @type {Readonly<Record<DoctorCheck['status'], readonly [import('../kit/dom.js').IconName, string]>>} */
 const MARKS = { ok: ['ok', 'fine'], warning: ['warning', 'warning'], failed: ['failed', 'failed'] };
 
-/** @param {Scope} scope */
-function doctorPanel(scope) {
+/**
+ * @param {WhoAmIResponse} who
+ * @param {Scope} scope
+ */
+function doctorPanel({ permissions }, scope) {
   const body = h('div', { 'aria-live': 'polite' });
   /** @param {boolean} verify */
   const look = async (verify) => {
@@ -149,9 +153,9 @@ function doctorPanel(scope) {
   };
   void look(false);
   const title = 'Reads every byte of the store and checks its digests';
-  return panel('Doctor', [body], {
-    actions: [button('Verify the store', () => void look(true), { kind: 'quiet', title })],
-  });
+  const verify =
+    permissions['admin'] === true && button('Verify the store', () => void look(true), { kind: 'quiet', title });
+  return panel('Doctor', [body], { actions: [verify] });
 }
 
 /** @param {DoctorCheck} check */
@@ -173,7 +177,7 @@ function checkItem({ name, status, detail, remedy }) {
 }
 
 /** @param {WhoAmIResponse} who */
-function limitsPanel({ limits, permissions, token_expiration: expires, token_uuid: uuid }) {
+function limitsPanel({ limits, permissions, project, token_expiration: expires, token_uuid: uuid }) {
   const allowed = Object.entries(permissions).map(([name, may]) =>
     badge(name, may ? 'good' : 'neutral', may ? 'allowed' : 'not allowed'),
   );
@@ -185,6 +189,7 @@ function limitsPanel({ limits, permissions, token_expiration: expires, token_uui
   const anonymous = /^0[0-]*$/u.test(uuid);
   return panel('You and your limits', [
     facts([
+      ['project', project],
       ['token', anonymous ? 'none asked for' : h('code', null, uuid)],
       ['expires', expires === null ? null : new Date(expires * 1000).toLocaleString()],
       ...rows,
@@ -193,13 +198,17 @@ function limitsPanel({ limits, permissions, token_expiration: expires, token_uui
   ]);
 }
 
-/** @param {WhoAmIResponse} who */
-function storePanel({ permissions }) {
+/**
+ * What uses space: for administrators all of it, for others what their own images have added.
+ * @param {WhoAmIResponse} who
+ * @param {Scope} scope
+ */
+function storePanel({ permissions }, scope) {
   const body = h('div', { 'aria-live': 'polite' });
-  if (permissions['delete'] === false) {
-    fill(
-      body,
-      h('p', { class: 'muted' }, 'Your token may not look at what uses space: it needs the permission "delete".'),
+  if (permissions['admin'] !== true) {
+    ownImages(scope.signal).then(
+      (told) => fill(body, told),
+      (error) => scope.signal.aborted || fill(body, problem(error)),
     );
     return panel('Store', [body]);
   }
@@ -235,6 +244,23 @@ function storePanel({ permissions }) {
   return panel('Store', [body], { actions: [free] });
 }
 
+/** @param {AbortSignal} signal */
+async function ownImages(signal) {
+  const images = await listImages({ limit: IMAGES_COUNTED }, signal);
+  const added = images.reduce((sum, { layer_bytes: one }) => sum + (one ?? 0), 0);
+  const which = images.length < IMAGES_COUNTED ? 'Your' : `The newest ${count(IMAGES_COUNTED)} of your`;
+  return [
+    h('p', null, `${which} images have added ${bytes(added)} to what they were made from.`),
+    h(
+      'p',
+      { class: 'muted' },
+      'What the whole store uses is told to its owner by ',
+      h('code', null, 'contree gc --dry-run'),
+      '.',
+    ),
+  ];
+}
+
 /** @param {GcReport} report */
 function parts({ images, layers, files, events }) {
   return `${count(images)} images, ${count(layers)} layers, ${count(files)} files, ${count(events)} logs`;
@@ -262,8 +288,12 @@ function usage(report) {
   );
 }
 
-/** @param {Scope} scope */
-function trafficPanel(scope) {
+/**
+ * @param {WhoAmIResponse} who
+ * @param {Scope} scope
+ */
+function trafficPanel({ permissions }, scope) {
+  if (permissions['metrics'] !== true && permissions['admin'] !== true) return null;
   const body = h('div');
   const look = async () => {
     const samples = parseMetrics(await metricsText(scope.signal));
