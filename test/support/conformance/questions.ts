@@ -26,7 +26,7 @@ function form(properties: Schema['properties'], required?: string[]): Schema {
 
 const ask = (message: string, requestedSchema: Schema): InputRequest =>
   inputRequired.elicit({ message, requestedSchema });
-const askName = (): InputRequest => ask('What is your name?', NAME);
+export const askName = (): InputRequest => ask('What is your name?', NAME);
 const sample = (value: string, maxTokens: number): InputRequest =>
   inputRequired.createMessage({ messages: [{ role: 'user', content: { type: 'text', text: value } }], maxTokens });
 
@@ -79,7 +79,7 @@ export function registerPushed(server: McpServer): void {
 type Handler = (request: ServerContext) => Promise<CallToolResult | InputRequiredResult>;
 
 /** Asks until every question has an answer, then gives the answers back. */
-function rounds(questions: Readonly<Record<string, InputRequest>>): Handler {
+export function rounds(questions: Readonly<Record<string, InputRequest>>): Handler {
   return async ({ mcpReq: { inputResponses } }) => {
     const open = Object.entries(questions).filter(([key]) => inputResponse(inputResponses, key).kind === 'missing');
     if (open.length > 0) return inputRequired({ inputRequests: Object.fromEntries(open) });

@@ -15,9 +15,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { McpContext } from '../../../src/mcp/context.ts';
 import { buildServer } from '../../../src/mcp/server.ts';
-import { ScriptedContree } from '../scripted-contree.ts';
 import { registerContents } from './contents.ts';
 import { registerPushed, registerRounds } from './questions.ts';
+import { computingContree, registerLong } from './tasks.ts';
 
 export interface FixtureServer extends AsyncDisposable {
   readonly url: string;
@@ -28,8 +28,13 @@ export interface FixtureServer extends AsyncDisposable {
  * are added for clients of 2025-11-25: the product has none, but the suite's questions to the client are pushed.
  */
 export async function serveFixtures(): Promise<FixtureServer> {
-  const context = new McpContext(() => Promise.resolve(new ScriptedContree()), { version: '0', log: () => {} });
-  const build = (request: McpRequestContext): McpServer => withFixtures(buildServer(context, request, 'http'), context);
+  const contree = computingContree();
+  const context = new McpContext(() => Promise.resolve(contree), { version: '0', log: () => {} });
+  const build = (request: McpRequestContext): McpServer => {
+    const server = withFixtures(buildServer(context, request, 'http'), context);
+    registerLong({ context, server, channel: { transport: 'http', era: request.era } }, contree);
+    return server;
+  };
   const modern = createMcpHandler(build, { legacy: 'reject' });
   const sessions = new Sessions(() => build({ era: 'legacy' }));
   const fetch = async (request: Request): Promise<Response> =>
@@ -45,6 +50,7 @@ export async function serveFixtures(): Promise<FixtureServer> {
       await modern.close();
       await sessions[Symbol.asyncDispose]();
       await context[Symbol.asyncDispose]();
+      await contree[Symbol.asyncDispose]();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },

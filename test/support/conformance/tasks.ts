@@ -1,0 +1,73 @@
+import type { CallToolResult, ServerContext } from '@modelcontextprotocol/server';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { isFinished, type OperationResponse } from '../../../src/contract/index.ts';
+import type { Serving } from '../../../src/mcp/serving.ts';
+import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';
+import { ScriptedContree } from '../scripted-contree.ts';
+import { text } from './contents.ts';
+import { rounds, askName } from './questions.ts';
+
+/** The suite's tools that take long. Their tasks are operations, which the product's own `tasks/…` methods tell about. */
+
+/** A ConTree whose guests can take their time: `compute SECONDS WORDS` says the words in the end. */
+export function computingContree(): ScriptedContree & { readonly computer: string } {
+  const contree = new ScriptedContree({
+    compute: async ({ args: [seconds, ...words], signalled, out }) => {
+      const stop = new AbortController();
+      const slept = delay(Number(seconds) * 1_000, 0, { signal: stop.signal }).catch(() => -1);
+      const code = await Promise.race([slept, signalled.then(() => -1)]);
+      stop.abort();
+      out(words.join(' '));
+      return code;
+    },
+  });
+  return Object.assign(contree, { computer: contree.addImage() });
+}
+
+export function registerLong(serving: Serving, contree: ReturnType<typeof computingContree>): void {
+  const { server } = serving;
+  server.registerTool(
+    'greet',
+    { description: 'answers at once', inputSchema: z.object({ name: z.string() }) },
+    ({ name }) => text(`Hello, ${name}!`),
+  );
+  server.registerTool(
+    'slow_compute',
+    { description: 'takes a while', inputSchema: z.object({ seconds: z.number(), label: z.string().optional() }) },
+    async ({ seconds }, request) => {
+      const operation = await started(contree, seconds);
+      const later = seconds > 0 && takesTasks(serving, request);
+      return later ? asTask(operation, text('goes on')) : await whenDone(contree, operation);
+    },
+  );
+  server.registerTool('failing_job', { description: 'fails' }, async () => {
+    const { uuid } = await contree.importImage({ registry: { url: 'docker://missing' } });
+    return asTask(await contree.getOperation(uuid), text('goes on'));
+  });
+  const first = rounds({ user_name: askName() });
+  server.registerTool(
+    'test_tool_with_task',
+    { description: 'asks, then takes a while' },
+    async (request: ServerContext) => {
+      const answer = await first(request);
+      return 'inputRequests' in answer
+        ? answer
+        : asTask(await started(contree, 1, JSON.stringify(request.mcpReq.inputResponses)), text('goes on'));
+    },
+  );
+}
+
+async function started(
+  contree: ReturnType<typeof computingContree>,
+  seconds: number,
+  words = 'computed',
+): Promise<OperationResponse> {
+  const { uuid } = await contree.spawn({ image: contree.computer, command: 'compute', args: [`${seconds}`, words] });
+  return await contree.getOperation(uuid);
+}
+
+async function whenDone(contree: ScriptedContree, { uuid }: OperationResponse): Promise<CallToolResult> {
+  while (!isFinished((await contree.getOperation(uuid)).status)) await delay(10);
+  return text('computed');
+}
