@@ -3,12 +3,14 @@ import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { passed } from '../std/passing-buffers.ts';
-import { decompress } from './compression.ts';
+import { decompress, type UnpackBound } from './compression.ts';
 import { LayerBuilder, type LayerBuilderOptions, type LayerSummary } from './layer-builder.ts';
 import { printable } from './path.ts';
 import { type TarEntry, TarReader } from './tar-reader.ts';
 
 export interface BuildOptions extends LayerBuilderOptions {
+  /** Bound of the plain tar; default that of the layer file. */
+  readonly unpacked?: UnpackBound;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -33,7 +35,8 @@ export async function buildLayer(
   const { signal, bytesMax = limits.layerFileBytesMax } = options;
   await using builder = await LayerBuilder.create(target, options);
   const hash = createHash('sha256');
-  const plain = hashed(decompress(tar, bytesMax), hash, signal);
+  const { unpacked = { limit: bytesMax, what: 'bytes' } } = options;
+  const plain = hashed(decompress(tar, unpacked), hash, signal);
   try {
     const reader = new TarReader(plain);
     for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {

@@ -1,24 +1,38 @@
 import type { Transform } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
 import { isSkippable, ZSTD_MAGIC, zstdFrames } from './zstd-frames.ts';
 
 const CHUNK_BYTES = 128 * 1024;
 const SNIFF_BYTES = 4;
 
+/** How many bytes may come out of compressed data, and what they are called when more do. */
+export interface UnpackBound {
+  readonly limit: number;
+  readonly what: string;
+}
+
+/** The bound for data of this compressed length: a bomb is known by how much comes out of how little. */
+export function unpackBound(packedBytes: number): UnpackBound {
+  const { unpackedPerPackedMax: times, unpackedBytesFree, layerFileBytesMax } = limits;
+  const limit = Math.max(unpackedBytesFree, packedBytes * times);
+  if (limit >= layerFileBytesMax) return { limit: layerFileBytesMax, what: 'bytes' };
+  return { limit, what: `unpacked bytes for ${packedBytes} compressed ones (at most ${times} times as many)` };
+}
+
 /**
- * The plain bytes of a gzip, zstd or plain stream, told apart by their first bytes. At most `bytesMax` come out, more is
- * LAYER_LIMIT. Truncation, damage and garbage behind the last member are LAYER_MALFORMED. The source is read to its end
+ * The plain bytes of a gzip, zstd or plain stream, told apart by their first bytes. More than `bound` is LAYER_LIMIT. Truncation, damage and garbage behind the last member are LAYER_MALFORMED. The source is read to its end
  * even where the compressed data ends before, because sources check their digest there.
  */
-export async function* decompress(source: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Uint8Array> {
+export async function* decompress(source: AsyncIterable<Uint8Array>, bound: UnpackBound): AsyncGenerator<Uint8Array> {
   const chunks = source[Symbol.asyncIterator]();
   try {
     const head = await readHead(chunks);
     let bytes = 0;
     for await (const chunk of decode(head, prepend(head, chunks))) {
       bytes += chunk.length;
-      if (bytes > bytesMax) throw fault('LAYER_LIMIT', { what: 'bytes', limit: bytesMax });
+      if (bytes > bound.limit) throw fault('LAYER_LIMIT', { ...bound });
       yield chunk;
     }
   } finally {

@@ -252,7 +252,7 @@ export const ERRORS = {
     class: 'exhausted',
     http: 413,
     message: ({ what, limit }) => `the layer exceeds the limit of ${limit} ${what}`,
-    hint: 'Use a smaller image, or raise the limit in the settings.',
+    hint: 'Use a smaller image; docs/limits.md has every bound.',
   }),
   IMAGE_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',

@@ -51,6 +51,9 @@ export const limits = {
   paxHeaderBytesMax: 1 * MiB,
   layerFileBytesMax: 64 * GiB,
   metadataBytesMax: 512 * MiB,
+  /** Compressed data may unpack to so many times its own size; below `unpackedBytesFree` nobody asks. */
+  unpackedPerPackedMax: 200,
+  unpackedBytesFree: 1 * GiB,
 
   // Registry
   manifestBytesMax: 4 * MiB,

@@ -1,10 +1,9 @@
 import { open } from 'node:fs/promises';
-import { decompress } from '../archive/compression.ts';
+import { decompress, unpackBound } from '../archive/compression.ts';
 import { parseHeader, TAR_BLOCK_BYTES } from '../archive/tar-header.ts';
 import { type TarEntry, TarReader } from '../archive/tar-reader.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import { EMPTY_IMAGE_CONFIG } from '../contract/image.ts';
-import { limits } from '../contract/limits.ts';
 import type { Digest } from '../registry/digest.ts';
 import type { OciImage } from '../registry/oci-image.ts';
 import { hostPlatform, type Platform } from '../registry/platform.ts';
@@ -67,8 +66,8 @@ async function openIndexed(source: ArchiveSource, index: ArchiveIndex): Promise<
 }
 
 /** Reads headers until one tells whether this is an image archive or a root filesystem. */
-async function classify({ path }: ArchiveSource, signal: AbortSignal): Promise<'image' | 'rootfs'> {
-  const plain = decompress(readFile(path, signal), limits.layerFileBytesMax);
+async function classify({ path, bytes }: ArchiveSource, signal: AbortSignal): Promise<'image' | 'rootfs'> {
+  const plain = decompress(readFile(path, signal), unpackBound(bytes));
   try {
     const reader = new TarReader(plain);
     let entry = await firstEntry(reader);
@@ -134,10 +133,10 @@ async function openPlain({ path }: ArchiveSource) {
   return { file, [Symbol.asyncDispose]: () => file.close() };
 }
 
-async function unpack({ path, tmp }: ArchiveSource, signal: AbortSignal): Promise<Spool> {
+async function unpack({ path, bytes, tmp }: ArchiveSource, signal: AbortSignal): Promise<Spool> {
   const spool = await Spool.create(tmp);
   try {
-    await spool.fill(decompress(readFile(path, signal), limits.layerFileBytesMax));
+    await spool.fill(decompress(readFile(path, signal), unpackBound(bytes)));
     return spool;
   } catch (error) {
     await spool[Symbol.asyncDispose]();

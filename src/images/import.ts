@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { buildLayer, type BuildOptions, type BuiltLayer } from '../archive/build-layer.ts';
+import { unpackBound } from '../archive/compression.ts';
 import { Tree } from '../archive/tree.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { ImageConfig } from '../contract/image.ts';
@@ -121,7 +122,8 @@ async function addLayer({ target, pool, below, layer, bytes }: Addition, signal:
   const { layers: store } = target;
   await using lower = below.layers.length === 0 ? null : await Tree.open(await store.files(below.layers), pool);
   await using staged = store.stage();
-  const built = await buildToEnd(bytes, staged.path, { lower: lower ?? undefined, signal });
+  const unpacked = unpackBound(layer.bytes);
+  const built = await buildToEnd(bytes, staged.path, { lower: lower ?? undefined, unpacked, signal });
   const diffId = built.tarDigest as Digest;
   if (layer.diffId !== undefined && layer.diffId !== diffId) {
     const what = `layer ${below.layers.length + 1}, uncompressed,`;

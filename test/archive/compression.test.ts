@@ -2,16 +2,18 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
-import { decompress } from '../../src/archive/compression.ts';
+import { decompress, type UnpackBound } from '../../src/archive/compression.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { streamOf } from '../support/tar.ts';
+
+const bound = (limit: number): UnpackBound => ({ limit, what: 'bytes' });
 
 const PLAIN = Buffer.concat([Buffer.from('plain text '.repeat(40_000)), randomBytes(300_000)]);
 const GZIP = gzipSync(PLAIN);
 const ZSTD = zstdCompressSync(PLAIN, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
 
 async function run(bytes: Uint8Array, bytesMax = 1e8, chunkBytes = 10_000): Promise<Buffer> {
-  return collect(decompress(streamOf(bytes, chunkBytes), bytesMax), 1e9);
+  return collect(decompress(streamOf(bytes, chunkBytes), bound(bytesMax)), 1e9);
 }
 
 test('gzip, zstd and plain streams are told apart by their bytes', async () => {
@@ -38,7 +40,7 @@ test('zeros behind a gzip stream are padding, and the source is still read to it
     yield* streamOf(Buffer.concat([GZIP, Buffer.alloc(50_000)]));
     ended = true;
   })();
-  assert.ok((await collect(decompress(source, 1e8), 1e9)).equals(PLAIN));
+  assert.ok((await collect(decompress(source, bound(1e8)), 1e9)).equals(PLAIN));
   assert.ok(ended);
 });
 
@@ -48,7 +50,7 @@ test('a source that finds its digest wrong at the end is believed', async () => 
       yield* streamOf(bytes);
       throw new Error('wrong digest');
     })();
-    await assert.rejects(collect(decompress(source, 1e8), 1e9), { message: 'wrong digest' });
+    await assert.rejects(collect(decompress(source, bound(1e8)), 1e9), { message: 'wrong digest' });
   }
 });
 
@@ -77,7 +79,7 @@ test('what comes out is bounded: a bomb ends at the limit', async () => {
   for (const bomb of [gzipSync(zeros), zstdCompressSync(zeros)]) {
     let seen = 0;
     const read = async () => {
-      for await (const chunk of decompress(streamOf(bomb), 5_000_000)) seen += chunk.length;
+      for await (const chunk of decompress(streamOf(bomb), bound(5_000_000))) seen += chunk.length;
     };
     await assert.rejects(read(), { code: 'LAYER_LIMIT', message: /5000000 bytes/u });
     assert.ok(seen <= 5_000_000);
@@ -89,7 +91,7 @@ test('an error of the source is passed on as it is, and the source is ended when
     yield GZIP.subarray(0, 5_000);
     throw new Error('the network is down');
   })();
-  await assert.rejects(collect(decompress(failing, 1e8), 1e9), { message: 'the network is down' });
+  await assert.rejects(collect(decompress(failing, bound(1e8)), 1e9), { message: 'the network is down' });
   let ended = false;
   const endless = (async function* () {
     try {
@@ -98,7 +100,7 @@ test('an error of the source is passed on as it is, and the source is ended when
       ended = true;
     }
   })();
-  for await (const chunk of decompress(endless, 1e9)) {
+  for await (const chunk of decompress(endless, bound(1e9))) {
     assert.ok(chunk.length > 0);
     break;
   }
