@@ -4,4 +4,6 @@ export interface LayerFile {
   readonly path: string;
   /** Multiple of 4096. */
   readonly bytes: number;
+  /** Another one after the file was replaced by a whole copy of itself: what was kept open of the old one is stale. */
+  readonly version?: string;
 }

@@ -39,7 +39,7 @@ export async function diagnose(
   signal: AbortSignal,
 ): Promise<DoctorCheck[]> {
   const checks = [await checkSpace(store), checkDatabase(store)];
-  if (verify) checks.push(...(await checkLayers(store, signal)));
+  if (verify) checks.push(...(await checkLayers(store, signal)), ...(await checkUploads(store, signal)));
   return [...checks, ...(await driver.inspect(signal))];
 }
 
@@ -69,6 +69,19 @@ async function checkLayers(store: Store, signal: AbortSignal): Promise<DoctorChe
   const { count, bytes } = store.layers.usage();
   return [
     { name: 'layers', status: 'ok', detail: `${count} layers, ${(bytes / GiB).toFixed(2)} GiB, match their digests` },
+  ];
+}
+
+async function checkUploads(store: Store, signal: AbortSignal): Promise<DoctorCheck[]> {
+  const damaged: DoctorCheck[] = [];
+  for await (const sha256 of store.files.verify(signal)) {
+    const detail = 'its content was not what its digest says, so it was dropped';
+    damaged.push({ name: `upload ${sha256}`, status: 'failed', detail, remedy: 'Upload or rsync the file again.' });
+  }
+  if (damaged.length > 0) return damaged;
+  const { count, bytes } = store.files.usage();
+  return [
+    { name: 'uploads', status: 'ok', detail: `${count} uploads, ${(bytes / GiB).toFixed(2)} GiB, match their digests` },
   ];
 }
 

@@ -19,7 +19,7 @@ interface Slot {
 /** Keeps the trees of recently inspected images of all projects open, so that looking again costs a few reads at most. */
 export class ImageTrees implements AsyncDisposable {
   readonly #readers: ReaderPool;
-  /** By layers, since an image is given others when they are merged; least recently used first. */
+  /** By layers, since an image is given others when they are merged, and their versions; least recently used first. */
   readonly #slots = new Map<string, Slot>();
 
   constructor(readers: ReaderPool) {
@@ -29,7 +29,7 @@ export class ImageTrees implements AsyncDisposable {
   /** The tree of a project's image. Rejects with IMAGE_NOT_FOUND, or STORE_CORRUPT when a layer is damaged. */
   async open(store: ProjectStore, image: string): Promise<TreeLease> {
     const { uuid, layers } = store.images.resolve(image);
-    const key = layers.join();
+    const key = store.layers.versions(layers) ?? (await checked(store, layers));
     const slot = this.#slots.get(key) ?? { tree: this.#load(store, layers), users: 0 };
     this.#slots.delete(key);
     this.#slots.set(key, slot);
@@ -66,6 +66,12 @@ export class ImageTrees implements AsyncDisposable {
     slot.users -= 1;
     if (this.#slots.get(key) === slot) await this.closeIdle(IDLE_MAX);
   }
+}
+
+/** The versions of layers that were written to and are still whole. Rejects with STORE_CORRUPT. */
+async function checked(store: ProjectStore, layers: readonly string[]): Promise<string> {
+  await store.layers.files(layers);
+  return store.layers.versions(layers) ?? layers.join();
 }
 
 async function close({ tree }: Slot): Promise<void> {

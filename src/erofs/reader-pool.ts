@@ -4,6 +4,7 @@ import { WindowCache } from './cache.ts';
 import { LayerReader } from './reader.ts';
 
 interface Slot {
+  readonly path: string;
   readonly reader: Promise<LayerReader>;
   users: number;
 }
@@ -12,7 +13,7 @@ interface Slot {
 export class ReaderPool implements AsyncDisposable {
   readonly #idleMax: number;
   readonly #cache: WindowCache;
-  /** By path; least recently acquired first. */
+  /** By path and version; least recently acquired first. */
   readonly #slots = new Map<string, Slot>();
 
   /** Keeps at most `idleMax` layers open that nobody uses. */
@@ -23,38 +24,41 @@ export class ReaderPool implements AsyncDisposable {
 
   /** The reader of a layer; every acquire is followed by one `release`. */
   async acquire(layer: LayerFile): Promise<LayerReader> {
-    const slot = this.#slots.get(layer.path) ?? { reader: LayerReader.open(layer, this.#cache), users: 0 };
-    this.#slots.delete(layer.path);
-    this.#slots.set(layer.path, slot);
+    const key = keyOf(layer);
+    const slot = this.#slots.get(key) ?? { path: layer.path, reader: LayerReader.open(layer, this.#cache), users: 0 };
+    this.#slots.delete(key);
+    this.#slots.set(key, slot);
     slot.users++;
     try {
       return await slot.reader;
     } catch (error) {
       slot.users--;
-      if (this.#slots.get(layer.path) === slot) this.#slots.delete(layer.path);
+      if (this.#slots.get(key) === slot) this.#slots.delete(key);
       throw error;
     }
   }
 
   async release(layer: LayerFile): Promise<void> {
-    const slot = defined(this.#slots.get(layer.path), 'only what was acquired is released');
+    const slot = defined(this.#slots.get(keyOf(layer)), 'only what was acquired is released');
     assert(slot.users > 0, 'released as often as acquired');
     slot.users--;
     let idle = [...this.#slots.values()].filter(({ users }) => users === 0).length;
-    for (const [path, { users }] of this.#slots) {
+    for (const [key, least] of this.#slots) {
       if (idle <= this.#idleMax) break;
-      if (users > 0) continue;
-      await this.evict(path);
+      if (least.users > 0) continue;
+      this.#slots.delete(key);
+      await close(least);
       idle--;
     }
   }
 
   /** Closes the reader of a layer that is about to be deleted, unless it is in use; its space is free only then. */
   async evict(path: string): Promise<void> {
-    const slot = this.#slots.get(path);
-    if (slot === undefined || slot.users > 0) return;
-    this.#slots.delete(path);
-    await close(slot);
+    for (const [key, slot] of this.#slots) {
+      if (slot.path !== path || slot.users > 0) continue;
+      this.#slots.delete(key);
+      await close(slot);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -62,6 +66,10 @@ export class ReaderPool implements AsyncDisposable {
     this.#slots.clear();
     await Promise.all(slots.map(close));
   }
+}
+
+function keyOf({ path, version = '' }: LayerFile): string {
+  return `${path}\n${version}`;
 }
 
 async function close({ reader }: Slot): Promise<void> {

@@ -190,6 +190,15 @@ export class FileStore {
     });
   }
 
+  /** Hashes the contents of all projects again, forgets those that are damaged, and yields their sha256. */
+  async *verify(signal: AbortSignal): AsyncIterable<string> {
+    for (const row of this.#database.all<FileRow>(`${SELECT} GROUP BY sha256 ORDER BY id`)) {
+      if (await this.#isIntact(row, signal)) continue;
+      this.forget(row.sha256);
+      yield row.sha256;
+    }
+  }
+
   /** Contents of all projects, each counted once. */
   usage(): { readonly count: number; readonly bytes: number } {
     const contents = 'SELECT sha256, max(size) AS size FROM files GROUP BY sha256';
@@ -210,6 +219,17 @@ export class FileStore {
       return await this.#record({ sha256, size });
     } finally {
       await rm(path, { force: true });
+    }
+  }
+
+  async #isIntact(row: FileRow, signal: AbortSignal): Promise<boolean> {
+    try {
+      const hash = createHash('sha256');
+      for await (const chunk of this.#read(row, signal)) hash.update(chunk);
+      return hash.digest('hex') === row.sha256;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw error;
     }
   }
 
