@@ -15,6 +15,7 @@ export class McpContext implements AsyncDisposable {
   /** Seals what a client carries between two rounds of one call. */
   readonly stateCodec = createRequestStateCodec<SignInState>({ key: randomBytes(32), ttlSeconds: 600 });
   readonly #connect: Connect;
+  readonly #calls = new Set<Promise<unknown>>();
   #shared: Promise<ConTree> | undefined;
 
   constructor(connect: Connect, options: McpOptions) {
@@ -46,7 +47,20 @@ export class McpContext implements AsyncDisposable {
     }
   }
 
+  /** Remembers a call until it has ended, aborted ones too: they still have to say what becomes of their operation. */
+  async call<Value>(work: () => Promise<Value>): Promise<Value> {
+    const running = work();
+    this.#calls.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#calls.delete(running);
+    }
+  }
+
+  /** Waits for the calls that run now, then closes what they used. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#calls);
     await this.desk[Symbol.asyncDispose]();
     const shared = await this.#shared?.catch(() => undefined);
     await shared?.[Symbol.asyncDispose]();

@@ -27,6 +27,8 @@ export interface McpOptions {
   readonly taskAfterMs?: number;
   /** Whether a call whose HTTP response stream was closed stops the operation it started. Default `stop`. */
   readonly onDisconnect?: 'stop' | 'detach';
+  /** Fires when this server is told to stop: calls that end then were not ended by their clients. */
+  readonly closing?: AbortSignal;
   /** Takes one line for the log; default standard error. Never standard output: that is the protocol's. */
   readonly log?: (line: string) => void;
 }

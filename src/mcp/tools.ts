@@ -20,7 +20,7 @@ export function registerTools(serving: Serving): void {
         inputSchema: advertised(tool, 'input'),
         outputSchema: advertised(tool, 'output'),
       },
-      async (args: unknown, request) => await answer(serving, tool, args, request),
+      async (args: unknown, request) => await serving.context.call(() => answer(serving, tool, args, request)),
     );
   }
 }
@@ -72,12 +72,12 @@ function callFor(
 ): SurfaceCall {
   const { context, server, channel, request: http } = serving;
   const { signal, notify, _meta: meta } = request.mcpReq;
-  const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false } = context.options;
+  const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false, closing } = context.options;
   const progressToken = meta?.progressToken;
   return {
     connect: () => context.contree(http),
     signal,
-    stopsWork: () => meansStop(signal.reason, channel, onDisconnect),
+    stopsWork: () => closing?.aborted !== true && meansStop(signal.reason, channel, onDisconnect),
     inlineWaitMs: context.inlineWaitMs,
     ...(takesTasks(serving, request) && {
       handOver: { afterMs: context.options.taskAfterMs ?? limits.taskAfterMs, take: onHandOver },

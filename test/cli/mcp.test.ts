@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { openCli } from '../support/cli-bench.ts';
+import { ScriptedContree } from '../support/scripted-contree.ts';
 
 const PROGRAM = new URL('../../bin/contree-mcp', import.meta.url).pathname;
 
@@ -70,6 +71,29 @@ test('--mode http --token: nobody comes in without it', async () => {
   assert.equal(await ask('/mcp'), 401);
   await end(child);
 });
+
+for (const era of ['auto', 'legacy'] as const) {
+  test(`--mode http, ${era}: a server that is told to stop leaves what runs alone`, async () => {
+    await using cli = await openCli(new ScriptedContree({ work: ({ signalled }) => signalled.then(() => -1) }));
+    const image = cli.contree.addImage();
+    const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const address = await started(child);
+    const client = new Client({ name: 'test', version: '0' }, { versionNegotiation: { mode: era } });
+    await client.connect(new StreamableHTTPClientTransport(new URL(`${address}/mcp`)));
+    const told = Promise.withResolvers<void>();
+    const call = client.callTool(
+      { name: 'run', arguments: { command: 'work', image } },
+      { onprogress: () => told.resolve() },
+    );
+    const refused = assert.rejects(call);
+    await told.promise;
+    await end(child);
+    await client.close();
+    await refused;
+    assert.equal((await cli.contree.listOperations({}))[0]?.status, 'EXECUTING');
+  });
+}
 
 test('a setting that makes no sense ends with 2 and one clear error, before anything starts', async () => {
   await using cli = await openCli();
