@@ -1,10 +1,13 @@
 import { getMcpConfigForManifest, unpackExtension } from '@anthropic-ai/mcpb';
 import { McpbManifestSchema } from '@anthropic-ai/mcpb/schemas/0.3';
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { globSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport, type StdioServerParameters } from '@modelcontextprotocol/client/stdio';
@@ -41,7 +44,7 @@ test('the package holds what users need and nothing else', async () => {
     'package.json',
   ];
   const guest = ['guest/dist/vmlinux', 'guest/dist/initramfs.cpio', 'guest/dist/manifest.json'];
-  const whole = globSync(['docs/*.md', 'console/**/*.*'], { cwd: ROOT });
+  const whole = globSync(['docs/*.md', 'console/**/*.*'], { cwd: ROOT, exclude: ['console/tsconfig.json'] });
   for (const path of [...wanted, ...guest, ...whole]) assert.ok(files.includes(path), path);
   const allowed = /^(?:bin|console|dist|docs|guest\/dist)\/|^(?:README\.md|LICENSE|SECURITY\.md|package\.json)$/u;
   assert.deepEqual(
@@ -115,6 +118,25 @@ async function assertServes(server: StdioServerParameters): Promise<void> {
   await client.close();
   assert.equal(told, '');
 }
+
+test('the console is there, with all that its page asks for', async () => {
+  const node = published.nodes.oldest;
+  const env = defined(published.environment(node));
+  const program = join(published.folder, 'node_modules/.bin/contree-mcp');
+  const server = spawn(program, ['--mode', 'http', '--http-port', '0'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  try {
+    const [announced] = (await once(createInterface({ input: server.stderr }), 'line')) as [string];
+    const [, address = ''] = /^MCP at (\S+)\/mcp,/u.exec(announced) ?? [];
+    const page = await (await fetch(`${address}/`)).text();
+    const parts = [...page.matchAll(/(?:src|href)="([^"#:]+)"/gu)].map(([, path = '']) => path);
+    assert.ok(parts.length > 1, page.slice(0, 500));
+    for (const path of parts) assert.equal((await fetch(new URL(path, `${address}/`))).status, 200, path);
+  } finally {
+    server.kill('SIGTERM');
+    await once(server, 'exit');
+    await published.npx(node, ['contree', 'engine', 'stop']);
+  }
+});
 
 test('a Node that is too old gets one line and exit code 1', async () => {
   const node = published.nodes['too-old'];
