@@ -35,10 +35,10 @@ export async function main(program: Program, argv: readonly string[] = process.a
   process.exitCode = await runMcp(mcpHost(), argv);
 }
 
-/** When whoever reads our output has gone (`contree ls … | head`), nobody needs the rest. */
+/** When whoever reads our output has gone (`contree ls … | head`, a terminal that was closed), nobody needs the rest. */
 function endWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
     process.exit(0);
   });
 }

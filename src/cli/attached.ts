@@ -92,5 +92,10 @@ export class Attached implements AsyncDisposable {
     };
     stdout.on('resize', resize);
     this.#cleanup.defer(() => void stdout.off('resize', resize));
+    // As every shell is told whose terminal is closed; a run without one goes on.
+    const hangUp = (): void => {
+      this.#contree.killSubprocess(this.#operation, SPID_MAIN, 'HUP').catch(() => undefined);
+    };
+    this.#cleanup.use(this.#cli.host.onSignal('SIGHUP', hangUp));
   }
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -264,4 +264,25 @@ test('with -it the command gets a terminal of our size, in raw mode, and our key
   await ended;
   assert.match(screen, / icanon /u, 'the terminal is as it was');
   assert.match(screen, / echo /u);
+});
+
+test('whose terminal is closed is told, as every shell is; it has longer than other runs', async () => {
+  await using cli = await bench();
+  const program = new URL('../../bin/contree', import.meta.url).pathname;
+  const line = `exec ${process.execPath} ${program} --data-dir ${cli.folder} run -it base -- greet`;
+  cli.contree.programs['greet'] = (context) => {
+    context.out('ready\r\n');
+    return PROGRAMS['cat']!(context);
+  };
+  const terminal = spawn('script', ['-qefc', line, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => terminal.once('exit', resolve));
+  // It listens for the signal from when it shows what the command says.
+  for await (const chunk of terminal.stdout) if (String(chunk).includes('ready')) break;
+  assert.equal(cli.contree.spawned[0]?.timeout, 3_600);
+  assert.deepEqual(cli.contree.spawned[0]?.tty, { columns: 80, rows: 24 }, 'a terminal that does not know its size');
+  const [client] = readFileSync(`/proc/${terminal.pid}/task/${terminal.pid}/children`, 'utf8').split(' ');
+  process.kill(Number(client), 'SIGHUP');
+  while (cli.contree.signalsSent.length === 0) await delay(5);
+  assert.deepEqual(cli.contree.signalsSent, ['HUP']);
+  await ended;
 });

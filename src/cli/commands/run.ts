@@ -1,8 +1,10 @@
 import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
 import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { Attached } from '../attached.ts';
+import type { Output } from '../host.ts';
 import { injectedFiles } from '../injected-files.ts';
 import { Interrupts } from '../interrupts.ts';
 import { operationFault } from '../outcome.ts';
@@ -59,7 +61,10 @@ export const run: Register = (program, runner, { separated }) => {
     .option('-w, --workdir <DIR>', 'where the command starts; made when missing')
     .option('-u, --user <UID[:GID]>', 'as whom it runs', '0')
     .option('--hostname <NAME>', 'name of the machine it sees')
-    .option('--timeout <SECONDS>', 'end it after this long (default: 60)')
+    .option(
+      '--timeout <SECONDS>',
+      `end it after this long (default: ${limits.commandTimeoutSecondsDefault}; with -t ${limits.commandTimeoutSecondsMax})`,
+    )
     .option('--network <MODE>', 'none, public or allowlist')
     .option('--allow <HOST>', 'what --network allowlist may reach: domain, address or block', collect)
     .option('-f, --file <LOCAL:PATH[:MODE]>', 'put a local file into the image first', collect)
@@ -106,8 +111,7 @@ async function spawnRequest(
   if (options.disposable && (options.keep || options.tag !== undefined)) {
     throw fault('ARGUMENT_INVALID', { reason: '--disposable keeps no image; leave out --keep and --tag' });
   }
-  const { columns = 80, rows = 24 } = cli.host.stdout;
-  const { workdir: cwd, hostname, timeout, state, file } = options;
+  const { workdir: cwd, hostname, state, file } = options;
   return {
     image: imageReference(image),
     ...commandOf(words, options),
@@ -117,13 +121,13 @@ async function spawnRequest(
     ...(options.preserveEnv && { preserve_env: true }),
     ...(cwd !== undefined && { cwd }),
     ...(hostname !== undefined && { hostname }),
-    ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
+    ...timeout(options),
     ...resources(options),
     ...networking(options),
     ...(state && { directory_states: [...state] }),
     ...(file && { files: await injectedFiles(cli, file) }),
     ...(input.kind !== 'none' && { stdin: input.first }),
-    ...(options.tty && { tty: { columns, rows } }),
+    ...(options.tty && { tty: sizeOf(cli.host.stdout) }),
   };
 }
 
@@ -155,6 +159,17 @@ function environment(
     return [setting, env[setting] ?? null];
   });
   return Object.fromEntries(entries);
+}
+
+/** Of our terminal; one that does not know its size says zero. */
+function sizeOf({ columns, rows }: Output): { columns: number; rows: number } {
+  return columns && rows ? { columns, rows } : { columns: 80, rows: 24 };
+}
+
+/** People stay in a shell for longer than programs run. */
+function timeout({ timeout: asked, tty }: RunOptions): Pick<InstanceSpawnRequest, 'timeout'> {
+  if (asked !== undefined) return { timeout: wholeNumber(asked, '--timeout') };
+  return tty ? { timeout: limits.commandTimeoutSecondsMax } : {};
 }
 
 function identity(user: string): { uid: number; gid: number } {

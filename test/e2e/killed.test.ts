@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
+import type { OperationSummary } from '../../src/contract/index.ts';
+import { cliHome, ROOT, type CliHome } from '../support/home.ts';
+import { jailPids } from '../support/microvm.ts';
+import { FakeRegistry } from '../support/registry.ts';
+import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-image.ts';
+
+/*
+ * A real engine with real guests, killed (SIGKILL) before every step of a run that is saved and of an import. After each,
+ * the next engine must find a whole store, end what was left with the reason, and nothing of the dead one may be there.
+ */
+
+const SWITCH = join(ROOT, 'test/support/kill-switch.ts');
+const GONE_MS = 5_000;
+/** More steps than either of them has. */
+const STEPS_MAX = 80;
+
+let home: CliHome;
+let registry: FakeRegistry;
+let order: string;
+let env: Readonly<Record<string, string>>;
+
+before(async () => {
+  registry = await FakeRegistry.start();
+  await addBusybox(registry, 'base');
+  home = await cliHome();
+  order = join(home.dataDir, 'kill-at');
+  env = { NODE_OPTIONS: `--import=${SWITCH}`, CONTREE_TEST_KILL: order };
+  await home.json(['import', url('base'), '--tag', 'base'], { env });
+  assert.equal((await home.run(['run', '--disposable', 'tag:base', '--', 'true'], { env })).code, 0);
+});
+
+after(async () => {
+  await home[Symbol.asyncDispose]();
+  await registry[Symbol.asyncDispose]();
+});
+
+function url(name: string): string {
+  return `docker://${registry.host}/team/app:${name}`;
+}
+
+/** Processes of dead engines: jails with a QEMU in them, and passts that nobody holds any more. */
+async function orphans(): Promise<number> {
+  const stateDir = await realpath(join(home.dataDir, 'microvm'));
+  let count = (await jailPids(stateDir)).length;
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
+    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+    if (/^Name:\s+passt/mu.test(status) && /^PPid:\s+1$/mu.test(status)) count += 1;
+  }
+  return count;
+}
+
+async function operations(): Promise<OperationSummary[]> {
+  return home.json(['ops', '--limit', '1000'], { env });
+}
+
+/** What must hold after the engine was killed while the newest operation went on. Returns how that ended. */
+async function assertWhole(label: string): Promise<OperationSummary> {
+  const deadline = performance.now() + GONE_MS;
+  // This starts the next engine.
+  const all = await operations();
+  while ((await orphans()) > 0) {
+    assert.ok(performance.now() < deadline, `${label}: a process of the dead engine lives on`);
+    await wait(50);
+  }
+  const [newest] = all;
+  assert.ok(newest, label);
+  assert.deepEqual(
+    all.filter(({ status }) => !['SUCCESS', 'FAILED'].includes(status)),
+    [],
+    label,
+  );
+  if (newest.status === 'FAILED') assert.match(newest.error ?? '', /engine stopped/u, label);
+  assert.deepEqual(await readdir(join(home.dataDir, 'tmp')), [], label);
+  assert.deepEqual(
+    await readdir(join(home.dataDir, 'microvm/tmp')).then((names) => names.filter((name) => name !== 'padding')),
+    [],
+    label,
+  );
+  const { result_image_uuid: image } = newest;
+  if (image !== null)
+    assert.equal((await home.run(['cat', image, '/etc/group'], { env })).stdout, 'root:x:0:\n', label);
+  return newest;
+}
+
+/** Kills the engine before step 1, 2, … of `work`, until it has no more steps. */
+async function killedEverywhere(work: () => Promise<unknown>): Promise<{ steps: string[]; failed: number }> {
+  let failed = 0;
+  for (let at = 1; at < STEPS_MAX; at += 1) {
+    await rm(`${order}.steps`, { force: true });
+    await writeFile(order, String(at));
+    await work();
+    await rm(order);
+    const steps = (await readFile(`${order}.steps`, 'utf8')).trim().split('\n');
+    const { status } = await assertWhole(`killed before step ${at} of ${steps.join(' ')}`);
+    if (status === 'FAILED') failed += 1;
+    if (steps.length < at) {
+      assert.equal(status, 'SUCCESS', 'it was left in peace');
+      const checked = await home.run(['doctor', '--verify'], { env });
+      assert.equal(checked.code, 0, checked.stdout);
+      return { steps, failed };
+    }
+  }
+  throw new Error('there were too many steps');
+}
+
+test('30: an engine killed before any step of a run or its commit leaves a whole store, no process, no file, and the reason', async () => {
+  // Pings go out through passt.
+  const script =
+    'ping -c 1 203.0.113.1 > /dev/null & echo kept > /kept; dd if=/dev/urandom of=/data bs=1M count=3 2> /dev/null; echo said';
+  const { steps, failed } = await killedEverywhere(() =>
+    home.run(['run', '--keep', 'tag:base', '--', script], { env, timeoutMs: 60_000 }),
+  );
+  assert.ok(
+    steps.includes('spawn') && steps.includes('rename') && steps.includes('sync') && failed > 5,
+    `${failed} of ${steps.join(' ')}`,
+  );
+});
+
+test('30: an engine killed before any step of an import leaves a whole store, no file, and the reason', async () => {
+  let round = 0;
+  const { steps, failed } = await killedEverywhere(async () => {
+    round += 1;
+    const members = [...(await busyboxMembers()), { path: 'etc/round', content: String(round) }];
+    registry.addImage([layerOfMembers(members)], { tag: `again-${round}` });
+    await home.run(['import', url(`again-${round}`), '--tag', 'again'], { env, timeoutMs: 60_000 });
+  });
+  assert.ok(steps.includes('sync') && failed > 3, `${failed} of ${steps.join(' ')}`);
+});
