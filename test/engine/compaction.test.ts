@@ -62,7 +62,7 @@ test('mergeFrom() leaves large bottoms alone and always gets below the bound', (
   assert.equal(mergeFrom(Array.from({ length: 17 }, () => 10)), 0);
 });
 
-test('at depth 200 an image has few layers, and all of its lineage and content', async () => {
+test('at depth 200 an image has few layers, and all of its lineage and content; deleting in the middle is refused or takes the rest along', async () => {
   const layers: number[] = [];
   await using bench = await openEngine({
     hooks: {
@@ -105,6 +105,16 @@ test('at depth 200 an image has few layers, and all of its lineage and content',
   await engine.gc({ olderThanDays: 0 });
   for (const depth of [1, 100, 200])
     assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth} after gc`);
+  const refused = engine.deleteImage(line[120]!);
+  await assert.rejects(refused, { code: 'IMAGE_IN_USE', message: /80 images made from it/u });
+  assert.deepEqual(await engine.deleteImage(line[120]!, { cascade: true }), line.slice(120).toReversed());
+  await engine.gc({ olderThanDays: 0 });
+  await assert.rejects(engine.getImage(deepest), { code: 'IMAGE_NOT_FOUND' });
+  for (const depth of [1, 100, 119])
+    assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth} after the rest was deleted`);
+  const { added, removed } = await engine.diff(line[118]!, line[119]!);
+  assert.deepEqual([added, removed], [1, 1]);
+  await run(engine, script(bench, 'true', { image: line[119]!, disposable: true }));
   const { checks } = await engine.doctor({ verify: true });
   assert.deepEqual(
     checks.filter(({ status }) => status === 'failed'),
