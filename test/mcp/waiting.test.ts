@@ -138,6 +138,40 @@ test('wait_operations: any_success names the winner and how to stop the others',
   ]);
 });
 
+test('wait_operations: any is satisfied by a failure too, all by nothing less than all; neither stops anything', async () => {
+  const { release, contree } = gate();
+  const image = contree.addImage();
+  await using mcp = await connectMcp(contree);
+  const start = async (command: string): Promise<string> =>
+    (await mcp.call('run', { command, image, wait: false })).structured.operation_id;
+  const [long, failing] = [await start('work'), await start('false')];
+  const ids = [long, failing];
+  const { structured: any } = await mcp.call('wait_operations', { operation_ids: ids, mode: 'any' });
+  assert.deepEqual([any.winner, any.completed, any.pending, any.timed_out], [failing, [failing], [long], false]);
+  assert.equal(any.results[failing].exit_code, 1);
+  assert.equal((await contree.getOperation(long)).status, 'EXECUTING');
+  assert.equal(any.hint, `cancel_operation(operation_ids=["${long}"]) stops the others.`);
+  const all = mcp.call('wait_operations', { operation_ids: ids });
+  release();
+  const { structured } = await all;
+  assert.deepEqual([structured.pending, structured.timed_out, structured.winner], [[], false, undefined]);
+  assert.deepEqual(Object.keys(structured.results).toSorted(), ids.toSorted());
+  assert.equal(structured.results[long].stdout, 'first\nstep 2 of 3\ndone\n');
+});
+
+test('wait_operations: when nobody succeeds any_success ends with the last, and no winner', async () => {
+  const { contree } = gate();
+  const image = contree.addImage();
+  await using mcp = await connectMcp(contree);
+  const ids: string[] = [];
+  for (let index = 0; index < 3; index += 1) {
+    ids.push((await mcp.call('run', { command: 'false', image, wait: false })).structured.operation_id);
+  }
+  const { structured } = await mcp.call('wait_operations', { operation_ids: ids, mode: 'any_success' });
+  assert.deepEqual([structured.winner, structured.pending, structured.timed_out], [undefined, [], false]);
+  assert.equal(structured.completed.length, 3);
+});
+
 test('wait_operations: a wait that is over says so and keeps what is pending', async () => {
   const { release, contree } = gate();
   const image = contree.addImage();
