@@ -4,6 +4,7 @@ import { limits, type ConTree } from '../contract/index.ts';
 import { chooseTools, type Tool } from '../tools/index.ts';
 import { ImageNames } from './image-names.ts';
 import type { Connect, McpOptions } from './options.ts';
+import type { RoundState } from './questions.ts';
 import { SignInDesk } from './sign-in-desk.ts';
 
 /** What all connections of one process share. */
@@ -13,7 +14,7 @@ export class McpContext implements AsyncDisposable {
   readonly names = new ImageNames();
   readonly desk: SignInDesk;
   /** Seals what a client carries between two rounds of one call. */
-  readonly stateCodec = createRequestStateCodec<SignInState>({ key: randomBytes(32), ttlSeconds: 600 });
+  readonly stateCodec = createRequestStateCodec<RoundState>({ key: randomBytes(32), ttlSeconds: 600 });
   readonly #connect: Connect;
   readonly #calls = new Set<Promise<unknown>>();
   #shared: Promise<ConTree> | undefined;
@@ -65,10 +66,4 @@ export class McpContext implements AsyncDisposable {
     const shared = await this.#shared?.catch(() => undefined);
     await shared?.[Symbol.asyncDispose]();
   }
-}
-
-/** What a call that waits for the user's sign-in is about. */
-export interface SignInState {
-  readonly registry: string;
-  readonly page: string;
 }

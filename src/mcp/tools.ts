@@ -2,9 +2,10 @@ import type { CallToolResult, InputRequiredResult, ServerContext } from '@modelc
 import { limits, type OperationResponse } from '../contract/index.ts';
 import { annotationsOf, callTool, jsonSchemaOf, type SurfaceCall, type Tool } from '../tools/index.ts';
 import { meansStop } from './abort.ts';
+import { InputNeeded, Questions } from './questions.ts';
 import { resultOf } from './result.ts';
 import type { Serving } from './serving.ts';
-import { InputNeeded, signInFor } from './sign-in.ts';
+import { signInFor } from './sign-in.ts';
 import { asTask, takesTasks } from './tasks.ts';
 
 /** Offers the chosen tools on a server instance. */
@@ -70,7 +71,8 @@ function callFor(
   request: ServerContext,
   onHandOver: (operation: OperationResponse) => void,
 ): SurfaceCall {
-  const { context, server, channel, request: http } = serving;
+  const { context, channel, request: http } = serving;
+  const questions = new Questions(serving, request);
   const { signal, notify, _meta: meta } = request.mcpReq;
   const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false, closing } = context.options;
   const progressToken = meta?.progressToken;
@@ -92,6 +94,7 @@ function callFor(
     ...(localFiles && { localFiles }),
     ...(accounts && { accounts }),
     allowTokenArgument,
-    signIn: signInFor(context, server, request, channel),
+    ask: questions.ask,
+    signIn: signInFor(context, questions, signal),
   };
 }

@@ -2,15 +2,29 @@ import { z } from 'zod';
 import { registryHostOf, tokenPageOf } from './registry-hosts.ts';
 import { aside } from './schema.ts';
 import { lines } from './text.ts';
-import { defineTool } from './tool.ts';
+import { defineTool, type Agreement } from './tool.ts';
 
 const Output = z.object({
-  status: aside(z.enum(['known', 'unknown'])),
+  status: aside(z.enum(['known', 'opened', 'declined', 'unknown'])),
   registry: z.string(),
   url: z.string().optional(),
   scope: aside(z.string().optional()),
   next: z.string(),
 });
+
+const OUTCOMES: Readonly<
+  Record<Agreement, (registry: string) => { readonly status: 'known' | 'opened' | 'declined'; readonly next: string }>
+> = {
+  agreed: (registry) => ({
+    status: 'opened',
+    next: `The user has the page open; call registry_auth(registry_url="${registry}").`,
+  }),
+  refused: () => ({ status: 'declined', next: 'The user did not open the page; ask the user before trying again.' }),
+  unasked: (registry) => ({
+    status: 'known',
+    next: `Show the page to the user, then call registry_auth(registry_url="${registry}").`,
+  }),
+};
 
 export const registryTokenObtain = defineTool({
   name: 'registry_token_obtain',
@@ -23,17 +37,17 @@ export const registryTokenObtain = defineTool({
   offline: true,
   input: z.object({ registry_url: z.string().min(1).max(2_048) }),
   output: Output,
-  handle: async (_call, { registry_url }): Promise<z.infer<typeof Output>> => {
+  handle: async ({ ask }, { registry_url }): Promise<z.infer<typeof Output>> => {
     const registry = registryHostOf(registry_url);
     const page = tokenPageOf(registry);
-    const next = `Show the page to the user, then call registry_auth(registry_url="${registry}").`;
-    return page === undefined
-      ? {
-          status: 'unknown',
-          registry,
-          next: `Ask the user where ${registry} issues access tokens, then call registry_auth.`,
-        }
-      : { status: 'known', registry, url: page.url, scope: page.scope, next };
+    if (page === undefined) {
+      const next = `Ask the user where ${registry} issues access tokens, then call registry_auth.`;
+      return { status: 'unknown', registry, next };
+    }
+    const { url, scope } = page;
+    const message = `Make an access token for ${registry}: ${scope} is enough.`;
+    const outcome = await ask({ about: `token page of ${registry}`, message, url });
+    return { ...OUTCOMES[outcome](registry), registry, url, scope };
   },
   text: ({ registry, url, scope, next }) =>
     lines(`${registry}: ${url ?? 'no token page is known'}`, scope && `scope: ${scope}`, `Next: ${next}`),

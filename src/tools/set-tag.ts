@@ -20,6 +20,8 @@ export const setTag = defineTool({
       .string()
       .max(limits.tagBytesMax + 4)
       .optional(),
+    /** Moves a tag without asking the user; told by the hint of an answer that did not. */
+    force: aside(z.boolean().default(false)),
   }),
   output: z.object({
     uuid: z.string(),
@@ -28,7 +30,7 @@ export const setTag = defineTool({
     removed: aside(z.string().optional()),
     hint,
   }),
-  handle: async ({ contree, signal }, { image_uuid, tag: given }) => {
+  handle: async ({ contree, signal, ask }, { image_uuid, tag: given, force }) => {
     const tag = given?.replace(/^tag:/u, '');
     if (!tag) {
       const before = await contree.getImage(image_uuid, signal);
@@ -41,22 +43,43 @@ export const setTag = defineTool({
       };
     }
     const previous = await holderOf(contree, tag, signal);
-    const { uuid } = await contree.setTag(image_uuid, tag, signal);
+    const { uuid } = previous === undefined ? { uuid: image_uuid } : await contree.getImage(image_uuid, signal);
     const moved = previous !== undefined && previous !== uuid;
-    return {
-      uuid,
-      tag,
-      ...(moved && { previous_uuid: previous }),
-      hint: moved
-        ? `set_tag(image_uuid="${previous}", tag="${tag}") undoes this.`
-        : `run(image="tag:${tag}", command="…") uses it.`,
-    };
+    if (moved && !force) {
+      const [about, message] = [
+        `move tag:${tag} to ${uuid}`,
+        `Move tag:${tag} from image ${previous} to image ${uuid}?`,
+      ];
+      if ((await ask({ about, message })) === 'refused') return { uuid: previous, tag, hint: keptHint(tag) };
+    }
+    return await pointed(contree, { uuid, tag, previous: moved ? previous : undefined }, signal);
   },
   text: ({ uuid, tag, previous_uuid, removed, hint }) => {
     const done = tag === undefined ? `tag:${removed ?? '-'} removed from ${uuid}` : `tag:${tag} is image ${uuid}`;
     return `${done}${previous_uuid === undefined ? '' : `, was ${previous_uuid}`}${hint ? `\nNext: ${hint}` : ''}`;
   },
 });
+
+interface Move {
+  readonly uuid: string;
+  readonly tag: string;
+  /** The image that the tag leaves. */
+  readonly previous: string | undefined;
+}
+
+async function pointed(
+  contree: ConTree,
+  { uuid: image, tag, previous }: Move,
+  signal: AbortSignal,
+): Promise<{ uuid: string; tag: string; previous_uuid?: string; hint: string }> {
+  const { uuid } = await contree.setTag(image, tag, signal);
+  if (previous === undefined) return { uuid, tag, hint: `run(image="tag:${tag}", command="…") uses it.` };
+  return { uuid, tag, previous_uuid: previous, hint: `set_tag(image_uuid="${previous}", tag="${tag}") undoes this.` };
+}
+
+function keptHint(tag: string): string {
+  return `The user was asked and tag:${tag} stays where it was; force=true moves it without asking.`;
+}
 
 /** The image that has the tag now. */
 async function holderOf(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {

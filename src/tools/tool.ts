@@ -31,6 +31,18 @@ export type SignIn =
   | { readonly status: 'authenticated' | 'declined' }
   | { readonly status: 'pending' | 'unsupported'; readonly url?: string };
 
+/** A question to the user, which the client asks outside of the model's sight. */
+export interface Question {
+  /** Equal for equal questions: an answer counts only for the question it was given to. */
+  readonly about: string;
+  readonly message: string;
+  /** A page that the user is to open; without one the user agrees, or does not. */
+  readonly url?: string;
+}
+
+/** What came of a question; `unasked` where the client cannot ask. */
+export type Agreement = 'agreed' | 'refused' | 'unasked';
+
 /** The client's wish to be given the operation itself when it takes longer. */
 export interface HandOver {
   readonly afterMs: number;
@@ -55,6 +67,7 @@ export interface OfflineCall {
   readonly localFiles?: LocalFiles;
   /** Registry accounts of this machine; absent when the engine is elsewhere. */
   readonly accounts?: Accounts;
+  readonly ask: (question: Question) => Promise<Agreement>;
   /** Asks the user, outside of the model's sight, to sign in. */
   readonly signIn: (registry: string) => Promise<SignIn>;
   /** Whether registry_auth may take the secret as an argument, where the model sees it. */

@@ -89,7 +89,7 @@ export function rounds(questions: Readonly<Record<string, InputRequest>>): Handl
 
 /** Questions in rounds; state between them is sealed with the product's own codec. */
 export function registerRounds(server: McpServer, { stateCodec }: McpContext): void {
-  const seal = async (step: string): Promise<string> => await stateCodec.mint({ registry: step, page: step });
+  const seal = async (step: string): Promise<string> => await stateCodec.mint({ about: step });
   const stated: Handler = async ({ mcpReq: { inputResponses, requestState } }) => {
     const confirm = ask('Please confirm', form({ ok: { type: 'boolean' } }, ['ok']));
     if (acceptedContent(inputResponses, 'confirm') !== undefined && requestState() !== undefined)

@@ -1,0 +1,82 @@
+import {
+  inputRequired,
+  inputResponse,
+  type InputRequiredResult,
+  type ServerContext,
+} from '@modelcontextprotocol/server';
+import { z } from 'zod';
+import type { Agreement, Question } from '../tools/index.ts';
+import { clientCapabilities } from './capabilities.ts';
+import type { Serving } from './serving.ts';
+
+const ANSWER = 'answer';
+
+const OpensPages = z.looseObject({ elicitation: z.looseObject({ url: z.looseObject({}) }) });
+/** `{}` is what clients said before there was anything but forms. */
+const ShowsForms = z.union([
+  z.looseObject({ elicitation: z.looseObject({ form: z.looseObject({}) }) }),
+  z.looseObject({ elicitation: z.strictObject({}) }),
+]);
+
+/** What a client carries between two rounds of one call. */
+export interface RoundState {
+  /** The question that was asked: an answer counts for no other. */
+  readonly about: string;
+  /** Id of the sign-in page that was opened for it. */
+  readonly page?: string;
+}
+
+/** Leaves a tool's handler to ask the client for something; the client calls again with the answer. */
+export class InputNeeded extends Error {
+  override readonly name = 'InputNeeded';
+  readonly result: InputRequiredResult;
+
+  constructor(result: InputRequiredResult) {
+    super('the client is to ask the user');
+    this.result = result;
+  }
+}
+
+/** One call's way to its user: through the client, outside of the model's sight. */
+export class Questions {
+  readonly #serving: Serving;
+  readonly #request: ServerContext;
+
+  constructor(serving: Serving, request: ServerContext) {
+    this.#serving = serving;
+    this.#request = request;
+  }
+
+  /** Whether the client can ask that. One that did not declare it answers with a protocol error, which no model can read. */
+  possible(kind: 'page' | 'form'): boolean {
+    const { server, channel } = this.#serving;
+    const declared = clientCapabilities(server, this.#request, channel);
+    return z.safeParse(kind === 'page' ? OpensPages : ShowsForms, declared).success;
+  }
+
+  /** What the user did about a question of an earlier round; undefined when it has not been asked. */
+  answerTo(about: string): { readonly accepted: boolean; readonly state: RoundState } | undefined {
+    const { inputResponses, requestState } = this.#request.mcpReq;
+    const answer = inputResponse(inputResponses, ANSWER);
+    const state = requestState<RoundState>();
+    if (answer.kind !== 'elicit' || state?.about !== about) return undefined;
+    return { accepted: answer.action === 'accept', state };
+  }
+
+  /** Ends this round with the question. */
+  async put({ about, message, url }: Question, more: Omit<RoundState, 'about'> = {}): Promise<never> {
+    const requestState = await this.#serving.context.stateCodec.mint({ about, ...more });
+    const asked =
+      url === undefined
+        ? inputRequired.elicit({ message, requestedSchema: { type: 'object', properties: {} } })
+        : inputRequired.elicitUrl({ message, url });
+    throw new InputNeeded(inputRequired({ inputRequests: { [ANSWER]: asked }, requestState }));
+  }
+
+  readonly ask = async (question: Question): Promise<Agreement> => {
+    if (!this.possible(question.url === undefined ? 'form' : 'page')) return 'unasked';
+    const answer = this.answerTo(question.about);
+    if (answer === undefined) return await this.put(question);
+    return answer.accepted ? 'agreed' : 'refused';
+  };
+}
