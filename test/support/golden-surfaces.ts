@@ -7,7 +7,7 @@ import { openApiDocument } from '../../src/http/openapi.ts';
 export const SURFACES_FOLDER: string = join(import.meta.dirname, '../golden/surfaces');
 
 /** Commands whose help is kept, the program's own first. */
-const COMMANDS = [[], ['run'], ['import'], ['serve'], ['token', 'create'], ['auth', 'registry']] as const;
+const COMMANDS = [[], ['run'], ['import'], ['serve'], ['token', 'create'], ['auth', 'registry'], ['install']] as const;
 
 /** File name → what programs and people rely on: the API's description and the command line's help. */
 export async function goldenSurfaces(): Promise<ReadonlyMap<string, string>> {
