@@ -57,9 +57,15 @@ export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
     onDisconnect,
     log: (line) => void host.stderr.write(`${line}\n`),
     ...localFiles(host, settings),
+    ...hostEnv(host, settings),
     ...(tools.length > 0 && { tools }),
     ...(hasUserHere(settings) && { accounts: accountsOf(settings, host.env) }),
   };
+}
+
+function hostEnv({ env }: McpHost, { envFrom }: Settings): Pick<McpOptions, 'hostEnv'> {
+  const given = envFrom.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]] as const]));
+  return given.length === 0 ? {} : { hostEnv: Object.fromEntries(given) };
 }
 
 /**

@@ -326,6 +326,17 @@ export const SETTINGS = {
     group: 'mcp',
     programs: MCP,
   }),
+  envFrom: setting({
+    flag: 'env-from',
+    env: 'CONTREE_ENV_FROM',
+    default: [] as readonly string[],
+    defaultText: 'none',
+    value: 'NAMES',
+    parse: list,
+    doc: "Variables of this server's own environment that run may pass on by name (env_from); their values are never shown.",
+    group: 'mcp',
+    programs: MCP,
+  }),
   inlineWait: setting({
     flag: 'inline-wait',
     env: 'CONTREE_INLINE_WAIT',

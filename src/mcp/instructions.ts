@@ -1,14 +1,29 @@
-import type { Tool } from '../tools/index.ts';
+import type { HostEnv, Tool } from '../tools/index.ts';
 
 /**
  * What every client shows its model first, and some show alone. The first paragraph must do by itself; the whole stays
  * below 4,096 characters, where clients cut.
  */
-export function instructionsFor(tools: readonly Tool[]): string {
+export function instructionsFor(tools: readonly Tool[], hostEnv: HostEnv = {}): string {
   const has = (name: string): boolean => tools.some((tool) => tool.name === name);
   const work = has('run') && [LOOP, WORKFLOW, COSTS, BRANCHING];
-  const parts = [SUMMARY, ...(work || [READ_ONLY]), has('rsync') && FILES, LAST];
+  const parts = [
+    SUMMARY,
+    ...(work || [READ_ONLY]),
+    has('rsync') && FILES,
+    has('run') && secretsText(Object.keys(hostEnv)),
+    LAST,
+  ];
   return parts.filter((part) => typeof part === 'string').join('\n\n');
+}
+
+/** Names beyond this many are told by whoami only. */
+const NAMES_TOLD_MAX = 20;
+
+function secretsText(names: readonly string[]): string | undefined {
+  if (names.length === 0) return undefined;
+  const told = names.slice(0, NAMES_TOLD_MAX).join(', ');
+  return `run(env_from=["NAME"]) passes a variable of the user's machine without showing its value. Offered: ${told}.`;
 }
 
 const SUMMARY = `ConTree runs commands as root in isolated microVMs on the user's own machine. Images are immutable: every run can save a new image, and going back is using an older UUID.`;

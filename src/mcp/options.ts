@@ -1,5 +1,5 @@
 import type { ConTree } from '../contract/index.ts';
-import type { Accounts, LocalFiles } from '../tools/index.ts';
+import type { Accounts, HostEnv, LocalFiles } from '../tools/index.ts';
 
 /**
  * Connects to the engine or to a server. Called on first need, not at start, and again after a failure. Over HTTP it is
@@ -19,6 +19,8 @@ export interface McpOptions {
   readonly localFiles?: LocalFiles;
   /** Registry accounts of this machine; without it registry_auth only says what the user can do. */
   readonly accounts?: Accounts;
+  /** Variables of this machine that `run` may pass on by name, with their values. */
+  readonly hostEnv?: HostEnv;
   /** Let registry_auth take the secret as an argument, where the model sees it. Default false. */
   readonly allowTokenArgument?: boolean;
   /** How long a call waits for an operation when the client shows no progress. Default `limits.inlineWaitMs`. */

@@ -25,7 +25,7 @@ export function buildServer(
     // It is stamped into every modern result, so it is kept small.
     { name: 'contree', title: 'ConTree', version: context.options.version },
     {
-      instructions: instructionsFor(context.tools),
+      instructions: instructionsFor(context.tools, context.options.hostEnv),
       capabilities: {
         tools: { listChanged: false },
         prompts: { listChanged: false },

@@ -74,7 +74,7 @@ function callFor(
   const { context, channel, request: http } = serving;
   const questions = new Questions(serving, request);
   const { signal, notify, _meta: meta } = request.mcpReq;
-  const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false, closing } = context.options;
+  const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false, closing, hostEnv } = context.options;
   const progressToken = meta?.progressToken;
   return {
     connect: () => context.contree(http),
@@ -93,6 +93,7 @@ function callFor(
     }),
     ...(localFiles && { localFiles }),
     ...(accounts && { accounts }),
+    ...(hostEnv && { hostEnv }),
     allowTokenArgument,
     ask: questions.ask,
     signIn: signInFor(context, questions, signal),

@@ -5,7 +5,7 @@ import { followOwn } from './follow.ts';
 import { operationFields, operationText, summarize } from './operation.ts';
 import { outcomeOf } from './outcome.ts';
 import { aside } from './schema.ts';
-import { defineTool } from './tool.ts';
+import { defineTool, type HostEnv } from './tool.ts';
 
 /** Two streams at most of this size stay inside one result. */
 export const streamBytesMax = Math.floor((limits.toolResultBytesMax * 0.8) / 2);
@@ -18,6 +18,8 @@ const Input = z.object({
   shell: z.boolean().default(true).describe('false: program with args'),
   args: z.array(z.string()).optional(),
   env: z.record(z.string(), z.string()).optional().describe('instead of export'),
+  /** Told by the instructions and whoami of servers that offer some. */
+  env_from: aside(z.array(z.string().max(256)).max(64).optional()),
   preserve_env: aside(z.boolean().optional()),
   cwd: z.string().max(limits.pathBytesMax).optional().describe("default: the image's own"),
   timeout: z
@@ -57,7 +59,7 @@ export const run = defineTool({
   handle: async (call, input) => {
     const { contree, signal } = call;
     // Not aborted with the call: whether the run was started must be known to the end.
-    const { uuid } = await contree.spawn(requestOf(input));
+    const { uuid } = await contree.spawn(requestOf(input, call.hostEnv));
     const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.getOperation(uuid, signal);
     const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal };
     return input.wait ? await outcomeOf(state, options) : await summarize(state, options);
@@ -65,12 +67,13 @@ export const run = defineTool({
   text: operationText,
 });
 
-function requestOf(input: z.output<typeof Input>): InstanceSpawnRequest {
-  const { env, stdin, directory_state_id: state, files, network, allow, cpus, memory_mib, max_layer_bytes } = input;
+function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): InstanceSpawnRequest {
+  const { stdin, directory_state_id: state, files, network, allow, cpus, memory_mib, max_layer_bytes } = input;
   if (!input.shell && input.args === undefined && /\s/u.test(input.command.trim())) {
     const reason = `argument "command": ${JSON.stringify(input.command)} has spaces; with shell=false give args=[…]`;
     throw fault('ARGUMENT_INVALID', { reason });
   }
+  const env = { ...passedOn(input, hostEnv), ...input.env };
   const resources = present({ cpus, memory_mib, max_layer_bytes });
   return {
     command: input.command,
@@ -81,11 +84,25 @@ function requestOf(input: z.output<typeof Input>): InstanceSpawnRequest {
     // More than is shown, so that the rest can be paged without running again.
     truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
     ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid, preserve_env: input.preserve_env }),
-    ...(env && { env }),
+    ...(Object.keys(env).length > 0 && { env }),
     ...(stdin !== undefined && { stdin: { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' } }),
     ...(state !== undefined && { directory_states: [state] }),
     ...(files && { files: Object.fromEntries(Object.entries(files).map(([path, uuid]) => [path, { uuid }])) }),
     ...((network || allow) && { networking: { mode: network ?? 'allowlist', ...present({ allow }) } }),
     ...(Object.keys(resources).length > 0 && { resources_limits: resources }),
   };
+}
+
+/** The variables that the call names. Their values reach the guest, and nobody else. */
+function passedOn({ env_from: names = [], preserve_env }: z.output<typeof Input>, hostEnv: HostEnv): HostEnv {
+  const unknown = names.filter((name) => !Object.hasOwn(hostEnv, name));
+  if (unknown.length > 0) {
+    const offered = Object.keys(hostEnv).join(', ') || 'none; the user can start it with --env-from NAME';
+    const reason = `argument "env_from": this server does not pass on ${unknown.join(', ')} (offered: ${offered})`;
+    throw fault('ARGUMENT_INVALID', { reason });
+  }
+  if (names.length > 0 && preserve_env) {
+    throw fault('ARGUMENT_INVALID', { reason: 'preserve_env would keep the values of env_from in the image' });
+  }
+  return Object.fromEntries(names.map((name) => [name, hostEnv[name] ?? '']));
 }

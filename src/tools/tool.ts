@@ -31,6 +31,9 @@ export type SignIn =
   | { readonly status: 'authenticated' | 'declined' }
   | { readonly status: 'pending' | 'unsupported'; readonly url?: string };
 
+/** Names of variables of this machine and their values, which no model sees. */
+export type HostEnv = Readonly<Record<string, string>>;
+
 /** A question to the user, which the client asks outside of the model's sight. */
 export interface Question {
   /** Equal for equal questions: an answer counts only for the question it was given to. */
@@ -67,6 +70,8 @@ export interface OfflineCall {
   readonly localFiles?: LocalFiles;
   /** Registry accounts of this machine; absent when the engine is elsewhere. */
   readonly accounts?: Accounts;
+  /** What `run` may pass on by name. */
+  readonly hostEnv?: HostEnv;
   readonly ask: (question: Question) => Promise<Agreement>;
   /** Asks the user, outside of the model's sight, to sign in. */
   readonly signIn: (registry: string) => Promise<SignIn>;

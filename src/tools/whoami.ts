@@ -17,9 +17,10 @@ export const whoami = defineTool({
     limits: z.record(z.string(), z.int()),
     operations: aside(z.record(z.string(), z.int())),
     costs: aside(z.object({ vm: z.array(z.string()), free: z.string() })),
+    env_from: aside(z.array(z.string()).optional()),
     token_expiration: aside(z.string().optional()),
   }),
-  handle: async ({ contree, signal }) => {
+  handle: async ({ contree, signal, hostEnv = {} }) => {
     const { permissions, limits, operations_stat, token_expiration } = await contree.whoami(signal);
     const names = (allowed: boolean): string[] =>
       Object.keys(permissions).filter((name) => permissions[name] === allowed);
@@ -29,16 +30,18 @@ export const whoami = defineTool({
       limits,
       operations: operations_stat,
       costs: { vm: ['run', 'import_image'], free: 'every other tool' },
+      ...(Object.keys(hostEnv).length > 0 && { env_from: Object.keys(hostEnv) }),
       ...(token_expiration !== null && { token_expiration: new Date(token_expiration * 1_000).toISOString() }),
     };
   },
-  text: ({ permissions, denied, limits, operations, costs, token_expiration }) =>
+  text: ({ permissions, denied, limits, operations, costs, env_from, token_expiration }) =>
     lines(
       `allowed: ${permissions.join(', ')}`,
       denied && `not allowed: ${denied.join(', ')}`,
       `limits: ${pairs(limits)}`,
       `operations: ${pairs(operations)}`,
       `cost a VM: ${costs.vm.join(', ')}; free: ${costs.free}`,
+      env_from && `run(env_from=[…]) may name: ${env_from.join(', ')}`,
       token_expiration && `token expires ${token_expiration}`,
     ),
 });

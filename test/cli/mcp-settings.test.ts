@@ -88,6 +88,17 @@ test('--inline-wait is how long a call waits for a client that shows no progress
   assert.equal(structured.status, 'EXECUTING');
 });
 
+test('--env-from offers variables of the server, and no others', async () => {
+  await using cli = await openCli();
+  const image = cli.contree.addImage();
+  const env = { DEPLOY_KEY: 'canary-77', CONTREE_MCP_ENV_FROM: 'DEPLOY_KEY,NOT_SET' };
+  await using server = await start(cli, [], { env });
+  assert.deepEqual((await server.call('whoami', {})).structured.env_from, ['DEPLOY_KEY']);
+  await server.call('run', { command: 'true', image, env_from: ['DEPLOY_KEY'] });
+  assert.deepEqual(cli.contree.spawned.at(-1)?.env, { DEPLOY_KEY: 'canary-77' });
+  assert.match((await server.call('run', { command: 'true', image, env_from: ['HOME'] })).text, /^ARGUMENT_INVALID/u);
+});
+
 test('digests of local files are kept where --cache-files says', async () => {
   await using cli = await openCli();
   const root = join(cli.folder, 'root');

@@ -182,6 +182,29 @@ test('read-only mode offers what changes nothing, a choice only what was chosen'
   await assert.rejects(chosen.call('get_image', { image: 'x' }), { code: -32602 });
 });
 
+test('variables of the machine are passed on by name, only those that the user offered, and never shown', async () => {
+  const contree = new ScriptedContree();
+  const image = contree.addImage();
+  const secret = 'canary-9f2b';
+  await using mcp = await connectMcp(contree, 'modern', { hostEnv: { API_TOKEN: secret } });
+  const given = { command: 'true', image, env_from: ['API_TOKEN'], env: { MODE: 'test' } };
+  const answer = await mcp.call('run', given);
+  assert.deepEqual(contree.spawned.at(-1)?.env, { API_TOKEN: secret, MODE: 'test' });
+  const shown = await mcp.call('get_operation', { operation_id: answer.structured.operation_id });
+  const who = await mcp.call('whoami');
+  assert.deepEqual(who.structured.env_from, ['API_TOKEN']);
+  const told = [answer, shown, who, mcp.client.getInstructions(), mcp.logged];
+  assert.match(mcp.client.getInstructions() ?? '', /env_from=\["NAME"\].*Offered: API_TOKEN\./u);
+  assert.ok(!JSON.stringify(told).includes(secret));
+  const refused = await mcp.call('run', { ...given, env_from: ['API_TOKEN', 'HOME'] });
+  assert.match(refused.text, /^ARGUMENT_INVALID: .*does not pass on HOME \(offered: API_TOKEN\)/u);
+  assert.match((await mcp.call('run', { ...given, preserve_env: true })).text, /preserve_env would keep the values/u);
+  await using plain = await connectMcp(contree, 'modern');
+  assert.match((await plain.call('run', given)).text, /offered: none; the user can start it with --env-from NAME/u);
+  assert.doesNotMatch(plain.client.getInstructions() ?? '', /env_from/u);
+  assert.equal(contree.spawned.length, 1);
+});
+
 test('instructions begin with what is enough by itself and stay below the limit of clients', async () => {
   await using mcp = await connectMcp(new ScriptedContree(), 'modern', { localFiles: {} as never });
   const instructions = mcp.client.getInstructions() ?? '';
