@@ -1,4 +1,4 @@
-import { onTokenNeeded, setToken, token } from './api/session.js';
+import { onConnectionChange, onTokenNeeded, setToken, token } from './api/session.js';
 import { fill, h, icon } from './kit/dom.js';
 import { askText } from './kit/dialog.js';
 import { button, liveRegion, pageHead, problem } from './kit/parts.js';
@@ -46,6 +46,7 @@ const PATIENCE_MS = 200;
 const main = h('main', { id: 'main', tabindex: -1 });
 const places = h('ul');
 const account = h('div', { class: 'account' });
+const outage = h('div', { class: 'outage', role: 'status' });
 
 /** @type {AbortController} */
 let life = new AbortController();
@@ -57,7 +58,7 @@ function drawFrame() {
   const nav = h('nav', { class: 'places', 'aria-label': 'Main' }, places);
   const foot = h('div', { class: 'side-foot' }, account, themeButton());
   const app = /** @type {HTMLElement} */ (document.querySelector('#app'));
-  fill(app, h('header', { class: 'side' }, home, nav, foot), main);
+  fill(app, h('header', { class: 'side' }, home, nav, foot), h('div', { class: 'page' }, outage, main));
   document.body.append(liveRegion());
 }
 
@@ -191,6 +192,12 @@ function promptForToken(refused) {
 applyTheme();
 drawFrame();
 onTokenNeeded(promptForToken);
+onConnectionChange((there) => {
+  fill(
+    outage,
+    !there && h('p', null, 'The server does not answer. What you see may be old; the page tries again by itself.'),
+  );
+});
 addEventListener('hashchange', () => void show());
 document.querySelector('.skip')?.addEventListener('click', (event) => {
   event.preventDefault();

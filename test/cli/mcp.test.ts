@@ -50,6 +50,7 @@ test('--mode http: MCP and the API at one address, for this machine only', async
   assert.match(JSON.stringify(answer.structuredContent), /common\/base/u);
   await client.close();
   assert.equal(((await (await fetch(`${address}/v1/images`)).json()) as { images: [] }).images.length, 1);
+  assert.match(await (await fetch(`${address}/`)).text(), /<title>ConTree<\/title>/u);
   assert.equal((await fetch(`${address}/v1/engine/stop`, { method: 'POST', body: '{}' })).status, 403);
   assert.equal((await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } })).status, 403);
   await end(child);

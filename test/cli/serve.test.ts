@@ -64,6 +64,7 @@ test('serve asks TCP clients for a token, which its owner makes; SIGTERM ends it
   assert.match(address, /^http:\/\/127\.0\.0\.1:\d+$/u);
   const { stdout: token } = await here.run('token', 'create', '--expires', '1h');
   assert.equal((await fetch(`${address}/v1/images`)).status, 401);
+  assert.match(await (await fetch(`${address}/`)).text(), /<title>ConTree<\/title>/u, 'a page that asks for the token');
   assert.equal((await fetch(`${address}/healthz`)).status, 200);
   const remote = { url: address, token: token.trim(), env: {} };
   await using connection = await connect({ version: '1', program: 'test', server: { remote } });

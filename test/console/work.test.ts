@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import type { OperationSummary } from '../../src/contract/operation.ts';
 import { finished, run, script } from '../engine/bench.ts';
+import { ANYONE } from '../../src/http/auth.ts';
 import { addFamily, addHardImage, MANY_FILES, openConsole } from './bench.ts';
 import { openBrowser, openPage } from './browser.ts';
 
@@ -335,4 +336,30 @@ test('the overview tells limits, checks, store and traffic, and frees space afte
   await page.getByRole('button', { name: 'Free space…' }).click();
   await page.getByRole('button', { name: 'Free it' }).click();
   await seen(page, /^Freed /u);
+});
+
+test('who is no administrator sees what is theirs, and is not asked to do what they may not', async () => {
+  await using bench = await openConsole({ authentication: { kind: 'fixed', principal: ANYONE } });
+  await addFamily(bench.engine);
+  await using watched = await openPage(browser, bench.address);
+  const { page } = watched;
+  await seen(page, 'Your images have added 24.0 KiB to what they were made from.');
+  await seen(page, 'server is up');
+  await seen(page, 'store.sqlite is whole');
+  for (const name of ['Free space…', 'Verify the store'])
+    assert.equal(await page.getByRole('button', { name }).count(), 0);
+});
+
+test('a server that is gone is said to be, and the page goes on by itself when it is back', async () => {
+  await using bench = await openConsole();
+  await using watched = await openPage(browser, `${bench.address}/#/operations`, { expected: /ERR_FAILED/u });
+  const { page } = watched;
+  await seen(page, 'Nothing has run yet');
+  await page.route('**/v1/**', (route) => route.abort());
+  const outage = page.getByRole('status').getByText(/^The server does not answer/u);
+  await outage.waitFor();
+  await page.unroute('**/v1/**');
+  await run(bench.engine.engine, script(bench.engine, 'echo back', { disposable: true }));
+  await page.getByRole('link', { name: 'echo back' }).waitFor();
+  assert.equal(await outage.count(), 0);
 });

@@ -105,6 +105,25 @@ for (const kind of ['oldest', 'current'] as const) {
   });
 }
 
+test('npx serves the console', async () => {
+  const env = defined(published.environment(published.nodes.current));
+  const args = ['--no', '--', 'contree-mcp', '--mode', 'http', '--http-port', '0'];
+  const child = spawn('npx', args, { cwd: published.folder, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  try {
+    for await (const line of createInterface({ input: child.stderr })) {
+      const [, address] = /console at (\S+)$/u.exec(line) ?? [];
+      if (address === undefined) continue;
+      assert.match(await (await fetch(address)).text(), /<script type="module" src="app\/main\.js">/u);
+      assert.equal((await fetch(`${address}app/views/image-tree.js`)).status, 200);
+      break;
+    }
+  } finally {
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+    await published.npx(published.nodes.current, ['contree', 'engine', 'stop']);
+  }
+});
+
 /** Opens the server as a client does and lists its tools; standard error stays empty. */
 async function assertServes(server: StdioServerParameters): Promise<void> {
   const client = new Client({ name: 'test', version: '0' });

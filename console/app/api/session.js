@@ -39,6 +39,24 @@ export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
+/** @type {(there: boolean) => void} */
+let onConnection = () => undefined;
+let there = true;
+
+/**
+ * Sets who hears when the server ceases to answer, and when it does again.
+ * @param {(there: boolean) => void} callback
+ */
+export function onConnectionChange(callback) {
+  onConnection = callback;
+}
+
+/** @param {boolean} now */
+function heard(now) {
+  if (now !== there) onConnection(now);
+  there = now;
+}
+
 /**
  * A request to this page's own server, with the token if there is one. Rejects with `Fault`, or with the signal's reason.
  * @param {string} path
@@ -65,9 +83,12 @@ export async function request(path, init = {}) {
  */
 async function send(path, init) {
   try {
-    return await fetch(path, init);
+    const response = await fetch(path, init);
+    heard(true);
+    return response;
   } catch (error) {
     init.signal?.throwIfAborted();
+    heard(false);
     throw new Fault({
       code: '',
       status: 0,

@@ -165,7 +165,11 @@ async function showPatch(body, changed, scope) {
   fill(body, h('p', { class: 'muted' }, 'Comparing…'));
   try {
     const lines = await patchLines(changed, scope.signal);
-    const nothing = h('p', { class: 'muted' }, 'It is binary or too large for a comparison by lines.');
+    const why =
+      changed.change === 'metadata'
+        ? 'Its content is the same; its owner, mode, time or another attribute differs.'
+        : 'It is binary or too large for a comparison by lines.';
+    const nothing = h('p', { class: 'muted' }, why);
     fill(
       body,
       lines === undefined ? nothing : patchView(lines),

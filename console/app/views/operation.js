@@ -54,7 +54,8 @@ export async function operation({ path }, scope) {
     const before = now.status;
     now = await getOperation(uuid, scope.signal);
     draw();
-    if (before !== now.status) announce(`The operation is ${now.status.toLowerCase()}.`);
+    if (before !== now.status)
+      announce(isFinished(now) ? `It has ended: ${now.status.toLowerCase()}.` : `It is ${now.status.toLowerCase()}.`);
   };
   draw();
   every(scope, REFRESH_MS, async () => void (isFinished(now) || (await refresh())));

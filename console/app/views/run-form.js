@@ -35,7 +35,8 @@ export async function runForm({ query }, { signal }) {
     { id: 'images' },
     names.map((name) => h('option', { value: name })),
   );
-  const image = before?.image_uuid ?? query.get('image') ?? names[0] ?? '';
+  const image =
+    before?.image_uuid ?? query.get('image') ?? names.find((name) => name.startsWith('tag:')) ?? names[0] ?? '';
   const usual = usualControls(known, {
     image,
     keeps: permissions['spawn'] !== false,
