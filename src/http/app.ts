@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Hono, type Context } from 'hono';
 import type { ConTree } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
+import { endsSource } from '../std/ends-source.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
 import { readBody } from './body.ts';
@@ -167,17 +168,16 @@ class Server {
     if (body === undefined || body instanceof Uint8Array) return reply;
     const { log } = this.#options;
     const { raw, path } = context.req;
-    return {
-      ...reply,
-      body: (async function* () {
-        try {
-          yield* body;
-        } catch (error) {
-          if (!raw.signal.aborted) toFault(error, log, { method: raw.method, path });
-          context.env.outgoing?.destroy();
-        }
-      })(),
-    };
+    const source = body[Symbol.asyncIterator]();
+    const watched = (async function* () {
+      try {
+        yield* { [Symbol.asyncIterator]: () => source };
+      } catch (error) {
+        if (!raw.signal.aborted) toFault(error, log, { method: raw.method, path });
+        context.env.outgoing?.destroy();
+      }
+    })();
+    return { ...reply, body: endsSource(watched, source) };
   }
 
   /** Guards, answers, and counts one request. */

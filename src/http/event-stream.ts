@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { OperationEvent } from '../contract/event.ts';
 import { isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
+import { endsSource } from '../std/ends-source.ts';
 
 /** How long a log may take to say that it cannot be read before the answer starts as a stream. */
 const FIRST_EVENT_MS = 50;
@@ -24,7 +25,7 @@ export async function eventStream(
     await iterator.return?.();
     throw error;
   }
-  return frames(iterator, first, { onError, keepaliveMs });
+  return endsSource(frames(iterator, first, { onError, keepaliveMs }), iterator);
 }
 
 async function* frames(

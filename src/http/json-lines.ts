@@ -1,4 +1,5 @@
 import { isFault } from '../contract/errors.ts';
+import { endsSource } from '../std/ends-source.ts';
 
 /**
  * Values as lines of JSON. What fails before the first value is thrown, so that it becomes a status; later faults are the
@@ -9,7 +10,7 @@ export async function jsonLines(
   onError: (error: unknown) => void,
 ): Promise<AsyncIterable<Uint8Array>> {
   const iterator = values[Symbol.asyncIterator]();
-  return lines(iterator, await iterator.next(), onError);
+  return endsSource(lines(iterator, await iterator.next(), onError), iterator);
 }
 
 async function* lines(

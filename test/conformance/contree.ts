@@ -8,6 +8,7 @@ import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import type { Importer } from '../../src/engine/import.ts';
+import type { Pusher } from '../../src/engine/push.ts';
 import { rootLayer, stdoutOf } from '../engine/bench.ts';
 
 /** A ConTree over a store with one root image, however it is reached. */
@@ -16,6 +17,11 @@ export interface ContreeUnderTest extends AsyncDisposable {
   /** UUID of an image made by `addRoot`. */
   readonly base: string;
 }
+
+/** Takes every push and sends nothing. */
+export const PUSHER: Pusher = {
+  push: async (_image, { registry }) => ({ reference: registry.url, digest: 'sha256:0' }),
+};
 
 /** What the engine under test imports: a root image; `missing` is in no registry; an archive is its own content. */
 export const IMPORTER: Importer = {

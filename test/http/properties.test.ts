@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { createApp, type App } from '../../src/http/app.ts';
 import { OWNER, tenantOf } from '../../src/http/auth.ts';
 import { SILENT } from '../../src/http/log.ts';
-import { IMPORTER } from '../conformance/contree.ts';
+import { IMPORTER, PUSHER } from '../conformance/contree.ts';
 import { openEngine } from '../engine/bench.ts';
 import { operations, ours, type Operation, type Schema } from '../support/openapi.ts';
 
@@ -16,7 +16,7 @@ interface Bench extends AsyncDisposable {
 }
 
 async function open(): Promise<Bench> {
-  const bench = await openEngine({ importer: IMPORTER });
+  const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });
   const { engine, base } = bench;
   const app = createApp({
     contreeFor: (principal) => engine.forTenant(tenantOf(principal)),

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { Importer } from '../../src/engine/import.ts';
 import { ROUTES } from '../../src/http/routes/index.ts';
+import { PUSHER } from '../conformance/contree.ts';
 import { addRoot, finished, rootLayer } from '../engine/bench.ts';
 import type { Answer } from '../support/http-server.ts';
 import { serveBench, type ServedEngine, type TokenClient } from '../support/served-engine.ts';
@@ -54,6 +55,12 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
   ],
   'PATCH /images/{imageUUID}/tag': ({ image, tag }) => [['PATCH', `/images/${image}/tag`, { tag: `${tag}-2` }]],
   'POST /images/import': 'own',
+  'POST /images/{imageUUID}/push': ({ image, tag }) =>
+    [image, `tag:${tag}`].map((id) => [
+      'POST',
+      `/images/${encodeURIComponent(id)}/push`,
+      { registry: { url: 'registry.example/x' } },
+    ]),
   'POST /images/import-archive': ({ file }) => [['POST', '/images/import-archive', { file }]],
   'GET /files': ({ file, sha256 }) => [
     ['GET', `/files?sha256=${sha256}`],
@@ -215,7 +222,7 @@ test('attack 45: every route is known to this test', () => {
 
 for (const [victim, stranger] of PAIRS) {
   test(`attack 45: ids of project ${victim} are nothing in project ${stranger}, on every route`, async () => {
-    await using served = await serveBench({ importer });
+    await using served = await serveBench({ importer, pusher: PUSHER });
     const a = await settle(served, await served.client({ project: victim }), victim);
     const b = await settle(served, await served.client({ project: stranger }), stranger);
     const none = nowhere();
@@ -244,7 +251,7 @@ for (const [victim, stranger] of PAIRS) {
 }
 
 test('attack 45: lists, uploads, states and whoami show the own project only', async () => {
-  await using served = await serveBench({ importer });
+  await using served = await serveBench({ importer, pusher: PUSHER });
   const a = await settle(served, await served.client({ project: 'alpha' }), 'alpha');
   const b = await served.client({ project: 'beta' });
   const get = async (path: string): Promise<unknown> => (await b.send('GET', `/v1${path}`)).json;
