@@ -82,6 +82,8 @@ export const DiffEntry = z.object({
   size_before: count.nullable().describe('bytes in the first image; null when added'),
   mode: count.nullable(),
   mode_before: count.nullable(),
+  owner: z.string().nullable().optional().describe('uid:gid in the second image'),
+  owner_before: z.string().nullable().optional(),
   /** Unified diff of a small text file, when asked for. */
   patch: z.string().optional(),
 });

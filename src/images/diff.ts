@@ -1,11 +1,16 @@
 import { fault, isFault, limits, type DiffEntry, type DiffQuery, type DiffResult } from '../contract/index.ts';
 import type { Tree, TreeEntry, TreeNode } from '../archive/tree.ts';
 import { textFromPath } from '../std/path-text.ts';
+import { HEAD_BYTES } from './bulk-reader.ts';
 import { LoopGuard } from './loop-guard.ts';
 import { unifiedPatch } from './patch.ts';
+import { sameHeads } from './same-content.ts';
 import { resolve } from './view.ts';
 
 const COMPARE_BYTES = 256 * 1024;
+/** Pairs kept until they are read together: enough for long reads, few enough for memory. */
+const FILES_AT_ONCE = 2_000;
+const PAIRS_AT_ONCE = 20_000;
 /** Only files up to this size get a patch, and only so much patch in one result. */
 const PATCH_FILE_BYTES_MAX = 128 * 1024;
 const PATCH_TOTAL_CHARACTERS_MAX = 1024 * 1024;
@@ -53,6 +58,20 @@ interface ComparisonOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** What is at a path in both images. */
+interface PendingPair {
+  readonly path: string;
+  readonly before: TreeNode | undefined;
+  readonly after: TreeNode | undefined;
+}
+
+type FilePair = PendingPair & { readonly before: TreeNode; readonly after: TreeNode };
+
+/** Whether only reading tells if two files differ. */
+function isReadable(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
+  return before?.type === 'file' && after?.type === 'file' && before.size === after.size && before.size > 0;
+}
+
 class Comparison {
   readonly entries: DiffEntry[] = [];
   /** `modified` counts changes of metadata too. */
@@ -63,6 +82,9 @@ class Comparison {
   readonly #fromGuard = new LoopGuard();
   readonly #toGuard = new LoopGuard();
   #patchCharacters = 0;
+  /** Pairs seen and not yet recorded, in order of paths: many files are read at once. */
+  #pending: PendingPair[] = [];
+  #pendingFiles = 0;
 
   constructor(from: Tree, to: Tree, options: ComparisonOptions) {
     this.#from = from;
@@ -70,23 +92,44 @@ class Comparison {
     this.#options = options;
   }
 
-  /** Compares what is at a path in both images; `path` is empty for the root. */
+  /** Compares what is at a path in both images, and everything below; `path` is empty for the root. */
   async compare(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
+    await this.#visit(path, before, after);
+    await this.#settle();
+  }
+
+  async #visit(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
     this.#options.signal?.throwIfAborted();
     if (before?.key === after?.key) return;
-    if (before && after) await this.#change(path, before, after);
-    else this.#record({ path, change: after ? 'added' : 'removed', before, after });
+    this.#pending.push({ path, before, after });
+    if (isReadable(before, after)) this.#pendingFiles += 1;
+    if (this.#pendingFiles >= FILES_AT_ONCE || this.#pending.length >= PAIRS_AT_ONCE) await this.#settle();
     const children = await Promise.all([
       childrenOf(this.#from, before, path, this.#fromGuard),
       childrenOf(this.#to, after, path, this.#toGuard),
     ]);
     for (const [name, left, right] of paired(...children)) {
-      await this.compare(`${path}/${textFromPath(name)}`, left, right);
+      await this.#visit(`${path}/${textFromPath(name)}`, left, right);
     }
   }
 
-  async #change(path: string, before: TreeNode, after: TreeNode): Promise<void> {
-    if (before.type !== after.type || (await this.#contentDiffers(before, after))) {
+  /** Reads the files among the pending pairs and records what differs. */
+  async #settle(): Promise<void> {
+    const pairs = this.#pending;
+    [this.#pending, this.#pendingFiles] = [[], 0];
+    const files = pairs.filter((pair): pair is FilePair => isReadable(pair.before, pair.after));
+    const same = await sameHeads(this.#from, this.#to, files);
+    for (const pair of pairs) {
+      this.#options.signal?.throwIfAborted();
+      const { path, before, after } = pair;
+      if (before && after) await this.#change({ path, before, after }, same.has(pair as FilePair));
+      else this.#record({ path, change: after ? 'added' : 'removed', before, after });
+    }
+  }
+
+  /** `sameHead` says of files that their first bytes are the same. */
+  async #change({ path, before, after }: FilePair, sameHead: boolean): Promise<void> {
+    if (before.type !== after.type || (await this.#contentDiffers(before, after, sameHead))) {
       const patch = await this.#patchOf(path, before, after);
       this.#record({ path, change: 'modified', before, after, ...(patch !== undefined && { patch }) });
     } else if (await this.#metadataDiffers(before, after)) {
@@ -94,10 +137,11 @@ class Comparison {
     }
   }
 
-  async #contentDiffers(before: TreeNode, after: TreeNode): Promise<boolean> {
+  async #contentDiffers(before: TreeNode, after: TreeNode, sameHead: boolean): Promise<boolean> {
     switch (before.type) {
       case 'file':
-        return before.size !== after.size || (await this.#bytesDiffer(before, after));
+        if (before.size !== after.size) return true;
+        return before.size > 0 && (!sameHead || (await this.#restDiffers(before, after)));
       case 'symlink':
         return (await this.#from.readlink(before)) !== (await this.#to.readlink(after));
       case 'character':
@@ -108,8 +152,9 @@ class Comparison {
     }
   }
 
-  async #bytesDiffer(before: TreeNode, after: TreeNode): Promise<boolean> {
-    for (let offset = 0; offset < before.size; offset += COMPARE_BYTES) {
+  /** Beyond the first bytes, which are known to be the same. */
+  async #restDiffers(before: TreeNode, after: TreeNode): Promise<boolean> {
+    for (let offset = HEAD_BYTES; offset < before.size; offset += COMPARE_BYTES) {
       const [left, right] = await Promise.all([
         this.#from.read(before, offset, COMPARE_BYTES),
         this.#to.read(after, offset, COMPARE_BYTES),
@@ -181,8 +226,14 @@ function entryOf({ path, change, before, after, patch }: Found): DiffEntry {
     size_before: before?.size ?? null,
     mode: after?.mode ?? null,
     mode_before: before?.mode ?? null,
+    owner: ownerOf(after),
+    owner_before: ownerOf(before),
     ...(patch !== undefined && { patch }),
   };
+}
+
+function ownerOf(node: TreeNode | undefined): string | null {
+  return node === undefined ? null : `${node.uid}:${node.gid}`;
 }
 
 type Pair = readonly [name: string, before: TreeNode | undefined, after: TreeNode | undefined];

@@ -35,6 +35,8 @@ export const diff = defineTool({
         size_before: aside(count.optional()),
         mode: aside(z.string().optional()),
         mode_before: aside(z.string().optional()),
+        owner: aside(z.string().optional()),
+        owner_before: aside(z.string().optional()),
         patch: z.string().optional(),
       }),
     ),
@@ -68,14 +70,22 @@ export const diff = defineTool({
     ),
 });
 
-type Shown = { size?: number; size_before?: number; mode?: string; mode_before?: string };
+type Shown = {
+  size?: number;
+  size_before?: number;
+  mode?: string;
+  mode_before?: string;
+  owner?: string;
+  owner_before?: string;
+};
 
-function entryOf({ path, change, type, size, size_before, mode, mode_before, patch }: DiffEntry): {
+function entryOf(entry: DiffEntry): {
   path: string;
   change: DiffEntry['change'];
   type: string;
   patch?: string;
 } & Shown {
+  const { path, change, type, size, size_before, mode, mode_before, owner, owner_before, patch } = entry;
   const modeChanged = mode !== mode_before && mode !== null && mode_before !== null;
   return {
     path,
@@ -84,14 +94,17 @@ function entryOf({ path, change, type, size, size_before, mode, mode_before, pat
     ...(size !== null && type === 'file' && { size }),
     ...(size_before !== null && type === 'file' && { size_before }),
     ...(modeChanged && { mode: octal(mode), mode_before: octal(mode_before) }),
+    ...(owner && owner_before && owner !== owner_before && { owner, owner_before }),
     ...present({ patch }),
   };
 }
 
-function detailOf({ size, size_before, mode, mode_before }: { [Key in keyof Shown]?: Shown[Key] | undefined }): string {
+function detailOf(shown: { [Key in keyof Shown]?: Shown[Key] | undefined }): string {
+  const { size, size_before, mode, mode_before, owner, owner_before } = shown;
   const parts = [
     size !== undefined && size_before !== undefined && size !== size_before && `${size_before} → ${size} bytes`,
     mode !== undefined && `mode ${mode_before} → ${mode}`,
+    owner !== undefined && `owner ${owner_before} → ${owner}`,
   ].filter((part) => typeof part === 'string');
   return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
 }

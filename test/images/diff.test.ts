@@ -83,7 +83,11 @@ test('diff tells every kind of change, in order of paths', async () => {
     size_before: 1,
     mode: 0o100755,
     mode_before: 0o100644,
+    owner: '0:0',
+    owner_before: '0:0',
   });
+  const owner = result.entries.find(({ path }) => path === '/etc/owner');
+  assert.deepEqual([owner?.owner_before, owner?.owner], ['0:0', '7:0']);
 });
 
 test('diff is the same whether the images share layers, and turned round the other way', async () => {

@@ -1,4 +1,4 @@
-import type { GrepQuery } from '../../contract/inspect.ts';
+import type { DiffEntry, GrepQuery } from '../../contract/inspect.ts';
 import { formatListing } from '../../contract/listing.ts';
 import { imagePath, imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
@@ -126,7 +126,7 @@ export const diff: Register = (program, run) => {
           result.entries
             .map(
               (entry) =>
-                `${CHANGES[entry.change]} ${cli.name(entry.path)}\n${shownPatch(entry.patch, cli.host.stdout.isTTY)}`,
+                `${CHANGES[entry.change]} ${cli.name(entry.path)}${detailOf(entry)}\n${shownPatch(entry.patch, cli.host.stdout.isTTY)}`,
             )
             .join(''),
         );
@@ -134,6 +134,18 @@ export const diff: Register = (program, run) => {
       }),
     );
 };
+
+/** How sizes, mode and owner changed, where they did. */
+function detailOf({ type, size, size_before, mode, mode_before, owner, owner_before }: DiffEntry): string {
+  if (mode === null || mode_before === null) return '';
+  const octal = (value: number): string => (value & 0o7777).toString(8).padStart(4, '0');
+  const parts = [
+    ...(type === 'file' && size !== size_before ? [`${size_before} → ${size} bytes`] : []),
+    ...(mode === mode_before ? [] : [`mode ${octal(mode_before)} → ${octal(mode)}`]),
+    ...(owner === owner_before ? [] : [`owner ${owner_before} → ${owner}`]),
+  ];
+  return parts.length === 0 ? '' : `  (${parts.join(', ')})`;
+}
 
 /** Lines stay lines; what else could steer a terminal does not. */
 function shownPatch(patch: string | undefined, terminal: boolean | undefined): string {
