@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { request, type IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
@@ -53,6 +54,39 @@ test('--mode http: MCP and the API at one address, for this machine only', async
   assert.match(await (await fetch(`${address}/`)).text(), /<title>ConTree<\/title>/u);
   assert.equal((await fetch(`${address}/v1/engine/stop`, { method: 'POST', body: '{}' })).status, 403);
   assert.equal((await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } })).status, 403);
+  await end(child);
+});
+
+test('--mode http: what no MCP client sends, and what web pages could, is refused at /mcp', async () => {
+  await using cli = await openCli();
+  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const address = await started(child);
+  const ping = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' });
+  const status = async (method: string, headers: Record<string, string> = {}, body = ping): Promise<number> => {
+    const sent = request(`${address}/mcp`, {
+      method,
+      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+    });
+    const answered = once(sent, 'response') as Promise<[IncomingMessage]>;
+    sent.on('error', () => undefined);
+    sent.end(method === 'POST' ? body : undefined);
+    const [response] = await answered;
+    response.resume();
+    return response.statusCode ?? 0;
+  };
+  assert.equal(await status('POST'), 200);
+  assert.equal(await status('POST', { origin: address }), 200);
+  assert.equal(await status('POST', { host: 'evil.example' }), 403);
+  assert.equal(await status('POST', { host: `evil.example:${new URL(address).port}` }), 403);
+  assert.equal(await status('POST', { origin: 'http://evil.example' }), 403);
+  assert.equal(await status('POST', { origin: 'null' }), 403);
+  assert.equal(await status('GET'), 405);
+  assert.equal(await status('DELETE'), 405);
+  assert.equal(await status('POST', { 'content-type': 'text/plain' }), 415);
+  assert.equal(await status('POST', {}, 'not json'), 400);
+  assert.equal(await status('POST', {}, `"${'x'.repeat(5 * 1024 * 1024)}"`), 413);
+  assert.equal(await status('POST'), 200, 'it is still there');
   await end(child);
 });
 
