@@ -153,6 +153,7 @@ if (!values.local && (await hubAnswers())) {
       ? 'Building a Debian image here.'
       : 'Docker Hub does not answer from here: building a Debian image instead.',
   );
+  process.stdout.write(await command(resolve(root, 'scripts/setup'), ['--image']));
   const image = await debianImage();
   await using registry = await startRegistry();
   const reference = await registry.push(image.layout, 'debian', 'library/python:3.11-slim');

@@ -25,6 +25,17 @@ export interface Agent extends EntryPlace {
   readonly usual?: Readonly<Record<string, unknown>>;
 }
 
+/**
+ * How an agent starts the server that this launcher is of: as itself, or by npx where it lies in the cache of npx, which
+ * is swept.
+ */
+export function commandOf(launcher: string, args: readonly string[], platform: NodeJS.Platform): ServerCommand {
+  if (!/[\\/]_npx[\\/]/u.test(launcher)) return { command: launcher, args };
+  const npx = ['-y', 'contree-mcp', ...args];
+  // Windows cannot start a .cmd file as a program.
+  return platform === 'win32' ? { command: 'cmd', args: ['/c', 'npx', ...npx] } : { command: 'npx', args: npx };
+}
+
 const NAME = 'contree';
 /** Runs may take long; agents that give up sooner would lose their answers. */
 const TOOL_TIMEOUT_S = 600;

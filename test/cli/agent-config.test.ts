@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parse } from 'jsonc-parser';
 import { parse as parseToml } from 'smol-toml';
 import { parse as parseYaml } from 'yaml';
-import { AGENTS, type Agent, type Places } from '../../src/cli/agent-config.ts';
+import { AGENTS, commandOf, type Agent, type Places } from '../../src/cli/agent-config.ts';
 import { putEntry, takeEntry } from '../../src/cli/config-entry.ts';
 import { defined } from '../../src/std/assert.ts';
 
@@ -154,6 +154,15 @@ test('what is malformed, or cannot be edited without harm, is refused with the r
     ['goose', 'extensions: 7\n', /extensions is not a group/u],
   ];
   for (const [name, text, reason] of refused) assert.throws(() => installed(name, text), { message: reason }, text);
+});
+
+test('what npx runs from its cache is started by npx again', () => {
+  const cached = '/home/u/.npm/_npx/0a1b/node_modules/contree-mcp/bin/contree-mcp';
+  const args = ['--url', 'https://x'];
+  assert.deepEqual(commandOf(cached, args, 'linux'), { command: 'npx', args: ['-y', 'contree-mcp', ...args] });
+  const { command, args: all } = commandOf(cached.replaceAll('/', '\\'), args, 'win32');
+  assert.deepEqual([command, ...all], ['cmd', '/c', 'npx', '-y', 'contree-mcp', ...args]);
+  assert.deepEqual(commandOf('/opt/contree/bin/contree-mcp', args, 'linux').command, '/opt/contree/bin/contree-mcp');
 });
 
 test('the files are where each system keeps them', () => {

@@ -1,11 +1,11 @@
 import { lstat, mkdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join, resolve, sep } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Stats } from 'node:fs';
 import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
 import { writeFileAtomically } from '../../std/atomic-file.ts';
-import { AGENTS, type Agent, type ServerCommand } from '../agent-config.ts';
+import { AGENTS, commandOf, type Agent, type ServerCommand } from '../agent-config.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { putEntry, takeEntry } from '../config-entry.ts';
@@ -17,7 +17,6 @@ interface InstallOptions {
 
 /** Agents keep histories in their files; more than this is none of them. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
-const PACKAGE = 'contree-mcp';
 /** Other users and other programs read command lines and agents' files. */
 const TOKEN =
   'Put the server’s token into ~/.config/contree/mcp.ini as "token = …": it does not belong into the agent’s file.';
@@ -66,19 +65,10 @@ function told({ title }: Agent, file: string, changed: boolean, { uninstall = fa
 
 /** How the agent is to start us: the launcher beside ours, and the settings that decide which store is used. */
 function serverCommand({ host, settings }: Cli): ServerCommand {
-  const args =
-    settings.url !== ''
-      ? ['--url', settings.url]
-      : settings.dataDir === plainDataDir(host.env)
-        ? []
-        : ['--data-dir', settings.dataDir];
-  const launcher = join(dirname(host.self.at(1) ?? host.self[0]), PACKAGE);
-  // npx keeps its packages in a cache, which is swept.
-  if (!launcher.includes(`${sep}_npx${sep}`)) return { command: launcher, args };
-  const npx = ['npx', '-y', PACKAGE] as const;
-  // Windows cannot start a .cmd file as a program.
-  const [command, ...first] = process.platform === 'win32' ? (['cmd', '/c', ...npx] as const) : npx;
-  return { command, args: [...first, ...args] };
+  const { url, dataDir } = settings;
+  const usual = dataDir === plainDataDir(host.env) ? [] : ['--data-dir', dataDir];
+  const launcher = join(dirname(host.self.at(1) ?? host.self[0]), 'contree-mcp');
+  return commandOf(launcher, url === '' ? usual : ['--url', url], process.platform);
 }
 
 /**
