@@ -167,6 +167,10 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   assert.equal(await setting('cpu/owner/1/cpu.cfs_quota_us'), '250000');
   assert.equal(await setting('pids/owner/1/pids.max'), '256');
   for (const tree of ['memory', 'cpu', 'pids']) assert.equal(await setting(`${tree}/owner/1/cgroup.procs`), '4321');
+  await Promise.all([1, 2, 3].map(() => cgroups.create(SOME_MACHINE)));
+  for (const tree of ['memory', 'cpu', 'pids']) {
+    assert.deepEqual((await readdir(join(mount.path, tree, 'owner'))).toSorted(), ['1', '2', '3', '4'], tree);
+  }
 });
 
 const SOME_MACHINE = { accelerator: 'emulated', cpus: 2, memoryMib: 1_024 } as const;

@@ -51,14 +51,15 @@ export class Cgroups implements AsyncDisposable {
   /** A new group for a microVM. Its processes must be gone when it is disposed of. */
   async create(machine: Machine): Promise<Cgroup> {
     this.#count += 1;
+    const name = String(this.#count);
     const made: string[] = [];
     try {
       for (const { mount, controllers, version } of this.#hierarchies) {
-        const folder = join(mount, this.#owner, String(this.#count));
+        const folder = join(mount, this.#owner, name);
         await mkdir(folder);
         made.push(folder);
-        for (const [name, value] of controllers.flatMap((controller) => SETTINGS[version][controller](machine))) {
-          await writeFile(join(folder, name), value);
+        for (const [setting, value] of controllers.flatMap((controller) => SETTINGS[version][controller](machine))) {
+          await writeFile(join(folder, setting), value);
         }
       }
     } catch (error) {
