@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
 import { fault } from '../contract/errors.ts';
@@ -43,14 +44,16 @@ export async function folderMount(folder: string): Promise<Mount | undefined> {
       const { pathname } = new URL(request.url);
       const path = filePath(pathname);
       const type = path === undefined ? undefined : TYPES[extname(path)];
-      const file = path === undefined || type === undefined ? undefined : await fileAt(join(folder, path));
-      if (path === undefined || type === undefined || file === undefined || !READS.has(request.method)) {
+      const bytes = path === undefined || type === undefined ? undefined : await fileAt(join(folder, path));
+      if (type === undefined || bytes === undefined || !READS.has(request.method)) {
         throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${pathname.slice(0, 200)}` });
       }
-      // Asked for each time, answered with the file only when it is another one: an update is seen at once.
-      const headers = { ...HEADERS, 'Content-Type': type, 'Cache-Control': 'no-cache', ETag: file.tag };
-      if (request.headers.get('if-none-match') === file.tag) return new Response(null, { status: 304, headers });
-      return await toResponse({ status: 200, headers, body: await readFile(join(folder, path)) }, request);
+      // Asked for each time, answered with the file only when it is another one: an update is seen at once. By content,
+      // because packages give all their files the same time.
+      const tag = `W/"${createHash('sha256').update(bytes).digest('base64url').slice(0, 22)}"`;
+      const headers = { ...HEADERS, 'Content-Type': type, 'Cache-Control': 'no-cache', ETag: tag };
+      if (request.headers.get('if-none-match') === tag) return new Response(null, { status: 304, headers });
+      return await toResponse({ status: 200, headers, body: bytes }, request);
     },
   };
 }
@@ -69,9 +72,8 @@ function filePath(pathname: string): string | undefined {
 
 const READS = new Set(['GET', 'HEAD']);
 
-/** What tells this version of a file from others; undefined when there is no such file. */
-async function fileAt(path: string): Promise<{ readonly tag: string } | undefined> {
+/** The bytes of a regular file; undefined when there is none. */
+async function fileAt(path: string): Promise<Buffer | undefined> {
   const found = await stat(path).catch(() => undefined);
-  if (!found?.isFile()) return undefined;
-  return { tag: `W/"${found.size.toString(36)}-${Math.trunc(found.mtimeMs).toString(36)}"` };
+  return found?.isFile() ? await readFile(path) : undefined;
 }

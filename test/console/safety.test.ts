@@ -145,7 +145,7 @@ test('everything can be done with the keyboard alone', async () => {
   await press('Tab', 'Tab', 'Tab', 'Tab');
   assert.equal(await focused(page), 'Images by descent');
   await press('ArrowDown', 'Space', 'ArrowDown', 'Space');
-  await page.getByText('Press Compare').waitFor();
+  await page.getByRole('button', { name: 'Compare' }).waitFor();
   await press('ArrowUp', 'ArrowLeft');
   assert.equal(await page.getByRole('treeitem').count(), 2, 'closed by the arrow to the left');
   await press('ArrowRight', 'Enter');

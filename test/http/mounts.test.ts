@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -28,6 +28,12 @@ test('a folder is served at the root, its types known and nothing else of it', a
   assert.match(index.headers['content-security-policy'] as string, /default-src 'none'; script-src 'self';/u);
   const again = await server.send('GET', '/', { headers: { 'If-None-Match': index.headers['etag'] as string } });
   assert.deepEqual([again.status, again.text], [304, '']);
+  // As another version of the package has it: same length, same time.
+  const { mtime } = statSync(join(place.folder, 'index.html'));
+  writeFileSync(join(place.folder, 'index.html'), '<p>CONSOLE</p>');
+  utimesSync(join(place.folder, 'index.html'), mtime, mtime);
+  const updated = await server.send('GET', '/', { headers: { 'If-None-Match': index.headers['etag'] as string } });
+  assert.deepEqual([updated.status, updated.text], [200, '<p>CONSOLE</p>']);
   assert.equal((await server.send('POST', '/')).status, 404);
   assert.equal(index.headers['x-content-type-options'], 'nosniff');
   assert.equal((await server.send('GET', '/assets/app.js')).headers['content-type'], 'text/javascript; charset=utf-8');

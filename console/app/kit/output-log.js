@@ -1,6 +1,6 @@
 /**
  * @typedef {'stdout' | 'stderr'} Stream
- * @typedef {{ readonly stream: Stream, text: string }} OutputLine
+ * @typedef {{ readonly stream: Stream, text: string, readonly note?: boolean }} OutputLine `note` is ours, not the process's
  */
 
 /** Lines that are kept to be read; the bytes are all kept, to be saved. */
@@ -31,6 +31,18 @@ export class OutputLog {
       if (!last) state.open = undefined;
     }
     if (this.lines.length > LINES_MAX) this.dropped += this.lines.splice(0, this.lines.length - LINES_MAX * 0.9).length;
+  }
+
+  /**
+   * Says where something is missing, in what is read and in what is saved.
+   * @param {Stream} stream
+   * @param {string} text
+   */
+  gap(stream, text) {
+    const state = this.#streams[stream];
+    state.open = undefined;
+    this.lines.push({ stream, text, note: true });
+    state.chunks.push(new TextEncoder().encode(`\n[${text}]\n`));
   }
 
   /** @param {Stream} stream */

@@ -1,7 +1,7 @@
 import { listImages } from '../api/v1.js';
 import { fill, h } from '../kit/dom.js';
 import { counted } from '../kit/format.js';
-import { announce, button, buttonLink, checkbox, empty, pageHead, problem } from '../kit/parts.js';
+import { button, buttonLink, checkbox, empty, pageHead, problem } from '../kit/parts.js';
 import { go, href } from '../kit/route.js';
 import { every } from '../kit/scope.js';
 import { forest, visibleRows } from './image-forest.js';
@@ -34,7 +34,7 @@ export async function images(route, scope) {
   });
   const tagged = checkbox('Tagged only', false, { onchange: () => draw() });
   const total = h('p', { class: 'muted', role: 'status' });
-  const bar = h('div', { class: 'selection', hidden: true });
+  const bar = h('div', { class: 'selection', role: 'status', hidden: true });
   const body = h('div', { class: 'tree-place' });
   const tree = new ImageTree({ onToggle: () => draw(), onSelect: (chosen) => drawSelection(bar, chosen, tree) });
 
@@ -116,6 +116,5 @@ function drawSelection(bar, chosen, tree) {
       button('Compare', compare, { kind: 'primary' }),
       clear,
     );
-    announce('Two images are selected. Press Compare.');
   } else fill(bar, h('span', null, name(from), ' is selected. Select another one to compare with.'), clear);
 }

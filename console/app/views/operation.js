@@ -107,7 +107,8 @@ function take(event, output, processes) {
     const chunk = bytesOf(data);
     if (spid === SPID_MAIN) output.add(type, chunk);
     else processes.output(spid ?? 0, type, chunk);
-  } else if (type === 'spawn' && spid !== SPID_MAIN) processes.started(spid ?? 0, data);
+  } else if (type === 'truncated' && spid === SPID_MAIN) output.truncated(data);
+  else if (type === 'spawn' && spid !== SPID_MAIN) processes.started(spid ?? 0, data);
   else if (type === 'exit' && spid !== SPID_MAIN) processes.ended(spid ?? 0, data);
 }
 

@@ -6,7 +6,10 @@ import { button, checkbox, select } from '../kit/parts.js';
 import { Rows } from '../kit/rows.js';
 import { cut, shown } from '../kit/text.js';
 
-/** @import { OutputLine, Stream } from '../kit/output-log.js' */
+/**
+ * @import { OutputLine, Stream } from '../kit/output-log.js'
+ * @import { EventData } from '../../../src/contract/event.ts'
+ */
 
 const ROW_PX = 20;
 const LINE_CHARACTERS_MAX = 4_000;
@@ -51,6 +54,21 @@ export class Output {
    */
   add(stream, chunk) {
     this.#log.add(stream, chunk);
+    this.#schedule();
+  }
+
+  /**
+   * Of long output only the beginning and the end are kept.
+   * @param {EventData<'truncated'>} data
+   */
+  truncated({ stream, bytes_emitted: emitted, bytes_dropped: dropped, bytes_kept: kept = emitted }) {
+    const total = emitted + dropped;
+    if (kept >= total) return;
+    this.#log.gap(stream, `of ${count(total)} bytes of ${stream} the first ${count(kept)} and the last ones were kept`);
+    this.#schedule();
+  }
+
+  #schedule() {
     if (this.#scheduled) return;
     this.#scheduled = true;
     requestAnimationFrame(() => {
@@ -99,6 +117,7 @@ export class Output {
 }
 
 /** @param {OutputLine} line */
-function drawLine({ stream, text }) {
-  return h('div', { class: `output-line ${stream}` }, shown(cut(text, LINE_CHARACTERS_MAX), { lines: true }));
+function drawLine({ stream, text, note }) {
+  const content = shown(cut(text, LINE_CHARACTERS_MAX), { lines: true });
+  return h('div', { class: note ? 'output-line note' : `output-line ${stream}` }, content);
 }
