@@ -100,6 +100,22 @@ ${tasks}
 4. Give a table: task, exit code, duration, the line that matters.`,
   },
   {
+    name: 'compare',
+    title: 'Compare branches',
+    description: 'Race several ways from one image and keep the best',
+    arguments: { commands: 'the commands to compare, one per line', image: IMAGE, goal: 'what makes one the best' },
+    defaults: { goal: 'it succeeds, and is the quickest' },
+    text: ({ commands, image, goal }) => `Compare these ways, each in its own branch of image ${image}:
+
+${commands}
+
+1. Resolve the image once with get_image, so that all start from the same state.
+2. Start each with run(…, disposable=false, wait=false) and note which operation_id is which.
+3. wait_operations(operation_ids=[…], mode="all"); call it again while timed_out is true.
+4. See what each changed: diff(from_image=…, to_image=image_uuid of its result), without starting anything.
+5. Give a table: command, exit code, duration, files changed. Say which is the best (${goal}) and why, and tag only that image.`,
+  },
+  {
     name: 'build-project',
     title: 'Build and test a project',
     description: 'Install and test a local project in a sandbox',

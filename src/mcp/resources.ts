@@ -63,6 +63,15 @@ const FAMILIES: readonly Family[] = [
     read: async (contree, { image = '' }, signal) => json(await contree.lineage(image, signal), false),
   },
   {
+    name: 'diff',
+    title: 'Changes between two images',
+    template: 'contree://image/{image}/diff/{other}',
+    description: 'What {other} has added, removed and modified, as the tool diff says it.',
+    mimeType: 'application/json',
+    read: async (contree, { image = '', other = '' }, signal) =>
+      json(await contree.diff(image, other, { limit: limits.pageMax }, signal), isUuid(image) && isUuid(other)),
+  },
+  {
     name: 'list-root',
     title: 'Root directory of an image',
     template: 'contree://image/{image}/ls',
@@ -149,6 +158,7 @@ function completersFor(
 ): Record<string, CompleteResourceTemplateCallback> {
   return {
     ...(template.includes('{image}') && { image }),
+    ...(template.includes('{other}') && { other: image }),
     ...(template.includes('{+path}') && { path }),
     ...(template.includes('{operation_id}') && { operation_id: operation }),
     ...(template.includes('{stream}') && {

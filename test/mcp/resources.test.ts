@@ -29,6 +29,7 @@ for (const era of ERAS) {
       [
         'contree://image/{image}',
         'contree://image/{image}/lineage',
+        'contree://image/{image}/diff/{other}',
         'contree://image/{image}/ls',
         'contree://image/{image}/ls/{+path}',
         'contree://image/{image}/read/{+path}',
@@ -94,6 +95,25 @@ for (const era of ERAS) {
     await assert.rejects(read(mcp, `${structured.operation_uri}/stdlog`), { code: -32602 });
   });
 
+  test(`${era}: what changed between two images is a resource`, async () => {
+    const contree = new ScriptedContree();
+    const image = contree.addImage({ '/a': '' }, 'common/base');
+    await using mcp = await connectMcp(contree, era);
+    const touch = { command: 'touch /b', image, disposable: false };
+    contree.programs['touch'] = ({ args, write }) => (write(args[0] ?? '', ''), 0);
+    const { image_uuid: other } = (await mcp.call('run', touch)).structured;
+    for (const from of [image, 'tag%3Acommon%2Fbase']) {
+      const { entries } = JSON.parse((await read(mcp, `contree://image/${from}/diff/${other}`)).text ?? '') as {
+        entries: { path: string; change: string }[];
+      };
+      assert.deepEqual(
+        entries.map(({ path, change }) => [path, change]),
+        [['/b', 'added']],
+      );
+    }
+    await assert.rejects(read(mcp, `contree://image/${image}/diff/none`), { code: -32602 });
+  });
+
   test(`${era}: prompts keep their names and arguments and fill in what is not given`, async () => {
     await using mcp = await connectMcp(() => Promise.reject(new Error('no engine')), era);
     const { prompts } = await mcp.client.listPrompts();
@@ -109,6 +129,7 @@ for (const era of ERAS) {
         'sync-and-run(source, command, image?)',
         'install-packages(packages, image)',
         'parallel-tasks(tasks, image)',
+        'compare(commands, image, goal?)',
         'build-project(source, install_cmd?, test_cmd?)',
         'debug-failure(operation_id)',
         'inspect-image(image)',
