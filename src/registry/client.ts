@@ -7,7 +7,7 @@ import { Authorizer } from './authorizer.ts';
 import type { CredentialSource } from './credentials.ts';
 import type { ProxySettings } from './proxy.ts';
 import { apiHost } from './reference.ts';
-import { type Answer, type BodyBound, readAnswer, refusalOf, retryAfterMs } from './response.ts';
+import { type Answer, type BodyBound, readAnswer, readHeaders, refusalOf, retryAfterMs } from './response.ts';
 import { type HttpRequest, type HttpResponse, NetworkError, Transport } from './transport.ts';
 
 /** What the user's settings say about registries. */
@@ -92,9 +92,10 @@ export class RegistryClient implements AsyncDisposable {
     return this.#retried(this.registry, () => this.#authorized(request, signal), signal);
   }
 
-  /** The same for an answer that is small: status, and the body when it is 200. */
+  /** The same for an answer that is small: status, and the body when it is 200. The answer to HEAD has none. */
   async fetch(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
-    const attempt = async () => readAnswer(await this.#authorized(request, signal), bound, signal);
+    const read = request.method === 'HEAD' ? readHeaders : readAnswer;
+    const attempt = async () => read(await this.#authorized(request, signal), bound, signal);
     return this.#retried(this.registry, attempt, signal);
   }
 

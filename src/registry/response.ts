@@ -16,8 +16,13 @@ export interface Answer extends Omit<HttpResponse, 'body'> {
 
 /** Reads the body of a response that is expected to be small. Rejects as `readBytes`. */
 export async function readAnswer(response: HttpResponse, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
-  const { status, headers, url, body } = response;
-  if (status === 200) return { status, headers, url, bytes: await readBytes(response, bound, signal) };
+  const { status, headers, url } = response;
+  if (status !== 200) return readHeaders(response);
+  return { status, headers, url, bytes: await readBytes(response, bound, signal) };
+}
+
+/** The answer to HEAD: its length is that of what GET would bring. */
+export async function readHeaders({ status, headers, url, body }: HttpResponse): Promise<Answer> {
   await body.dump();
   return { status, headers, url, bytes: Buffer.alloc(0) };
 }
