@@ -56,7 +56,7 @@ export class Housekeeping implements AsyncDisposable {
     return this.#gc({ unusedSinceMs, ...(maxBytes !== undefined && { bytesMax: maxBytes }), dryRun });
   }
 
-  /** Looks whether there is something to collect, and does so in the background, one collection at a time. */
+  /** Looks whether there is something to collect or to reserve, and does so in the background, one collection at a time. */
   look(): void {
     this.#running = this.#running.then(async () => {
       try {
@@ -80,6 +80,7 @@ export class Housekeeping implements AsyncDisposable {
   async #lookNow(): Promise<void> {
     const { store, log } = this.#parts;
     const { unusedDays = 0, bytesMax } = this.#policy ?? {};
+    await store.reserve();
     const now = this.#nowMs();
     const old = unusedDays > 0 && now - this.#collectedMs >= COLLECT_EVERY_MS;
     const tooLarge = bytesMax !== undefined && store.bytes() > Math.max(bytesMax, this.#leftBytes);

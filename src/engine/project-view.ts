@@ -114,7 +114,12 @@ export class ProjectView implements ConTree {
 
   async deleteImage(image: string, options: { readonly cascade?: boolean } = {}): Promise<string[]> {
     const { uuid } = this.#store.images.resolve(image);
-    const gone = this.#store.images.delete(uuid, options.cascade ?? false, (id) => this.#parts.operations.userOf(id));
+    const usedBy = (id: string): string | undefined => this.#parts.operations.userOf(id);
+    // What frees space must be possible on a full disk.
+    const gone = this.#store.transaction(() => this.#store.images.delete(uuid, options.cascade ?? false, usedBy), {
+      durable: true,
+      essential: true,
+    });
     await this.#parts.trees.closeIdle();
     return gone;
   }

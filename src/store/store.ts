@@ -62,6 +62,11 @@ export class Store extends ProjectStore implements AsyncDisposable {
     return countByStatus(this.#parts.database);
   }
 
+  /** Takes the space for the end of operations again, if it was given up and there is room. */
+  async reserve(): Promise<void> {
+    await this.#parts.takeReserve();
+  }
+
   /** Bytes of all layers, uploads and output of all projects. */
   bytes(): number {
     return storeBytes(this.#parts.database);

@@ -4,11 +4,12 @@ import { test } from 'node:test';
 
 /** What runs on the small disk; prints one JSON line. */
 const SCRIPT = `
-  import { readdirSync } from 'node:fs';
+  import { readdirSync, rmSync, writeFileSync } from 'node:fs';
   import { collectEvents, openEngine, once, run, script } from ${JSON.stringify(new URL('./bench.ts', import.meta.url).href)};
   const bench = await openEngine();
   const { engine, store } = bench;
   const before = await run(engine, script(bench, 'echo kept > /kept'));
+  const doomed = await run(engine, script(bench, 'echo doomed > /doomed'));
   const big = await run(engine, script(bench, 'flood 30000000 > /big; echo said'));
   const events = await collectEvents(engine.events(big.uuid, {}));
   const upload = await engine.uploadFile((async function* () {
@@ -18,6 +19,15 @@ const SCRIPT = `
   const full = await run(engine, script(bench, 'echo again > /again'));
   await engine.gc({ olderThanDays: -1 });
   const after = await run(engine, script(bench, 'echo again > /again; echo ok'));
+  // To the last byte.
+  const ballast = bench.directory + '/ballast';
+  for (const bytes of [1 << 20, 1 << 12, 1]) {
+    try {
+      for (;;) writeFileSync(ballast, Buffer.alloc(bytes), { flag: 'a' });
+    } catch {}
+  }
+  const deleted = await engine.deleteImage(doomed.result_image_uuid).then((gone) => gone.length, ({ code }) => code);
+  rmSync(ballast);
   const { checks } = await engine.doctor({ verify: true });
   console.log(JSON.stringify({
     before: before.status,
@@ -27,6 +37,7 @@ const SCRIPT = `
     noisy: noisy.map(({ status, error_code }) => [status, error_code]),
     noisyEnds: await Promise.all(noisy.map(async ({ uuid }) => (await collectEvents(engine.events(uuid, {}))).at(-1).type)),
     full: full.status === 'SUCCESS' || full.error_code === 'DISK_FULL',
+    deleted,
     after: [after.status, after.error_code ?? null],
     tmp: readdirSync(store.tmp),
     damaged: checks.filter(({ status }) => status === 'failed').length,
@@ -65,6 +76,7 @@ test('a full disk fails what needs the space and nothing else', (context) => {
     upload: 'DISK_FULL',
     noisyEnds: ['completion', 'completion', 'completion'],
     full: true,
+    deleted: 1,
     after: ['SUCCESS', null],
     tmp: [],
     damaged: 0,
