@@ -167,7 +167,7 @@ test('diff finds what diff -r finds on the images unpacked', async () => {
   assert.deepEqual(lines(result), ['modified /etc/time file', 'removed /keep/a file', 'added /keep/b file']);
 });
 
-test('two images of 10,000 files that share a layer are compared in a fraction of a second', async () => {
+test('100 changes among 10,000 files in a layer that both share are found', async () => {
   await using scratch = await Scratch.create();
   const many = Array.from({ length: 10_000 }, (_, index) => ({
     path: `d${index % 100}/f${index}`,
@@ -179,10 +179,6 @@ test('two images of 10,000 files that share a layer are compared in a fraction o
   await using pool = new ReaderPool();
   await using left = await Tree.open([base], pool);
   await using right = await Tree.open([base, top], pool);
-  const startedMs = performance.now();
-  const result = await diff({ image: '', tree: left }, { image: '', tree: right });
-  const elapsedMs = performance.now() - startedMs;
-  assert.equal(result.modified, 100);
-  // The budget is 300 ms on an idle machine; tests share theirs.
-  assert.ok(elapsedMs < 1_500, `${elapsedMs} ms`);
+  const { added, modified, removed } = await diff({ image: '', tree: left }, { image: '', tree: right });
+  assert.deepEqual({ added, modified, removed }, { added: 0, modified: 100, removed: 0 });
 });

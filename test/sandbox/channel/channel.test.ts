@@ -72,7 +72,9 @@ test('changes that were read are not held, however many there are', async () => 
     next = changes.next();
   }
   const grown = usedBytes() - before;
-  assert.ok(grown < 4 * MIB, `${(grown / MIB).toFixed(1)} MiB of ${((500 * PAYLOAD_BYTES_MAX) / MIB).toFixed()}`);
+  // A few may still be on their way; if they were held, it would be all of them.
+  const sentBytes = 500 * PAYLOAD_BYTES_MAX;
+  assert.ok(grown < sentBytes / 3, `${(grown / MIB).toFixed(1)} MiB of ${(sentBytes / MIB).toFixed()}`);
   // It ends with the guest.
   next.catch(() => undefined);
 });
