@@ -4,6 +4,7 @@ import { benchEndurance } from './endurance.ts';
 import { benchImages } from './images.ts';
 import { benchImport } from './import.ts';
 import { benchLive } from './live.ts';
+import { benchLoad, benchLongLoad } from './load.ts';
 import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
 import { benchSoak } from './soak.ts';
@@ -11,7 +12,7 @@ import { openPlace, type Place } from './support/place.ts';
 import { Report } from './support/report.ts';
 import { benchTransfer } from './transfer.ts';
 
-/** `npm run bench [-- runs live images servers depth transfer]`: the budgets of the design, measured beside the tools we compare with. */
+/** `npm run bench [-- runs live images servers depth transfer load]`: the budgets of the design, measured beside the tools we compare with. */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   live: benchLive,
@@ -20,10 +21,11 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
   servers: benchServers,
   depth: benchDepth,
   transfer: benchTransfer,
+  load: benchLoad,
 };
 
 /** Minutes long: only when named. */
-const LONG: typeof SECTIONS = { soak: benchSoak, endurance: benchEndurance };
+const LONG: typeof SECTIONS = { soak: benchSoak, endurance: benchEndurance, 'long-load': benchLongLoad };
 
 const { positionals } = parseArgs({ allowPositionals: true });
 const report = new Report();

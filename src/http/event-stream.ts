@@ -3,9 +3,15 @@ import type { OperationEvent } from '../contract/event.ts';
 import { isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { endsSource } from '../std/ends-source.ts';
+import { Turns } from '../std/turns.ts';
 
 /** How long a log may take to say that it cannot be read before the answer starts as a stream. */
 const FIRST_EVENT_MS = 50;
+/** Events above this take milliseconds to make. */
+const LARGE_BYTES = 8 * 1024;
+
+/** Of all streams of this process. */
+const turns = new Turns();
 
 /**
  * Server-sent events of an operation (reference api.md §7). A fault that comes at once is thrown, so that it can become
@@ -39,7 +45,10 @@ async function* frames(
       yield* keepalives(next, keepaliveMs);
       const { done, value } = await next;
       if (done) return;
-      yield frame(value);
+      const bytes = frame(value);
+      yield bytes;
+      // Many readers of large logs at once must not hold up those who ask for little.
+      if (bytes.byteLength > LARGE_BYTES) await turns.take();
       next = iterator.next();
     }
   } catch (error) {

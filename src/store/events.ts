@@ -48,6 +48,8 @@ const FLUSH_INTERVAL_MS = 5;
 /** A write that failed for a full disk is tried again after this time. */
 const RETRY_MS = 1_000;
 const PAGE_EVENTS = 256;
+/** A page is held for as long as its reader takes. */
+const PAGE_BYTES = 256 * 1024;
 
 /**
  * The logs of all operations: append only, ids from 0 per operation, replayable for ever, followed by notification.
@@ -136,15 +138,16 @@ export class EventStore implements Disposable {
     this.#pending = withoutOutput(this.#pending);
   }
 
-  /** Up to a page of events with larger ids, oldest first. Empty when there is none now. */
+  /** Up to a page of events with larger ids, at least one, oldest first. Empty when there is none now. */
   page(operation: string, since: number): StoredEvent[] {
     this.#tryFlush();
+    const last = this.#pageEnd(operation, since);
     return this.#database
       .all<EventRow>(
-        'SELECT * FROM events WHERE operation = ? AND id > ? ORDER BY id LIMIT ?',
+        'SELECT * FROM events WHERE operation = ? AND id > ? AND id <= ? ORDER BY id',
         operation,
         since,
-        PAGE_EVENTS,
+        last,
       )
       .map((row) => parse(operation, row));
   }
@@ -195,6 +198,19 @@ export class EventStore implements Disposable {
     clearTimeout(this.#timer);
     this.#closed = true;
     for (const waiters of this.#waiters.values()) for (const wake of waiters) wake();
+  }
+
+  /** Id of the last event of a page: as many as a reader who may never come for the next can be given. */
+  #pageEnd(operation: string, since: number): number {
+    const sql = `SELECT id, coalesce(length(bytes), 0) AS size FROM events WHERE operation = ? AND id > ?
+      ORDER BY id LIMIT ?`;
+    let [last, bytes] = [since, 0];
+    for (const { id, size } of this.#database.all<{ id: number; size: number }>(sql, operation, since, PAGE_EVENTS)) {
+      bytes += size;
+      if (bytes > PAGE_BYTES && last !== since) break;
+      last = id;
+    }
+    return last;
   }
 
   #queue(event: PendingEvent): void {

@@ -5,17 +5,17 @@ import { connect, inProcessContree } from '../../src/client/index.ts';
 import { HttpContree } from '../../src/client/http-contree.ts';
 import { Requester } from '../../src/client/requester.ts';
 import { Transport } from '../../src/client/transport.ts';
-import { IMPORTER, testContree, type ContreeUnderTest } from '../conformance/contree.ts';
+import { IMPORTER, PUSHER, testContree, type ContreeUnderTest } from '../conformance/contree.ts';
 import { addRoot, openEngine } from '../engine/bench.ts';
 import { serveBench } from '../support/served-engine.ts';
 
 testContree('the engine', async () => {
-  const bench = await openEngine({ importer: IMPORTER });
+  const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });
   return { contree: bench.engine, base: bench.base.uuid, [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
 });
 
 testContree('the engine, for a tenant', async () => {
-  const bench = await openEngine({ importer: IMPORTER });
+  const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });
   const tenant = { project: 'other', token: 'a', limits: { instance_max_concurrency: 50 } };
   const base = await addRoot(bench.store.forProject('other'));
   const contree = bench.engine.forTenant(tenant);
@@ -23,7 +23,7 @@ testContree('the engine, for a tenant', async () => {
 });
 
 testContree('the API without a connection in between', async () => {
-  const bench = await openEngine({ importer: IMPORTER });
+  const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });
   const { engine } = bench;
   const app = createApp({
     contreeFor: (principal) => engine.forTenant(tenantOf(principal)),
@@ -37,7 +37,7 @@ testContree('the API without a connection in between', async () => {
 
 testContree('a client on the unix socket', async (): Promise<ContreeUnderTest> => {
   await using cleanup = new AsyncDisposableStack();
-  const served = cleanup.use(await serveBench({ importer: IMPORTER }));
+  const served = cleanup.use(await serveBench({ importer: IMPORTER, pusher: PUSHER }));
   const transport = cleanup.use(new Transport({ url: 'http://localhost', socket: served.socket, headers: {} }));
   const contree = new HttpContree(new Requester({ transport, checked: false }), async () => undefined);
   const owned = cleanup.move();
@@ -46,7 +46,7 @@ testContree('a client on the unix socket', async (): Promise<ContreeUnderTest> =
 
 testContree('a client on TCP, with a token, behind a path prefix', async (): Promise<ContreeUnderTest> => {
   await using cleanup = new AsyncDisposableStack();
-  const served = cleanup.use(await serveBench({ importer: IMPORTER }));
+  const served = cleanup.use(await serveBench({ importer: IMPORTER, pusher: PUSHER }));
   const { token } = await served.client({ permissions: [...PERMISSIONS] });
   const remote = { url: `${served.address}/sandboxes`, token, project: '', env: {} };
   const connection = cleanup.use(await connect({ version: '1.2.3', program: 'test', server: { remote } }));

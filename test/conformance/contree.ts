@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import type { ConTree } from '../../src/contract/contree.ts';
-import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
+import { fault, isFault, type ErrorCode } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { OperationResponse } from '../../src/contract/operation.ts';
@@ -18,11 +18,6 @@ export interface ContreeUnderTest extends AsyncDisposable {
   readonly base: string;
 }
 
-/** Takes every push and sends nothing. */
-export const PUSHER: Pusher = {
-  push: async (_image, { registry }) => ({ reference: registry.url, digest: 'sha256:0' }),
-};
-
 /** What the engine under test imports: a root image; `missing` is in no registry; an archive is its own content. */
 export const IMPORTER: Importer = {
   fromRegistry: async ({ url }, { store, progress }) => {
@@ -33,6 +28,14 @@ export const IMPORTER: Importer = {
   fromArchive: async ({ file }, { store }) => {
     const { sha256 } = store.files.get(file);
     return { layers: [(await rootLayer(store, sha256)).digest], config: EMPTY_IMAGE_CONFIG };
+  },
+};
+
+/** Pushes anything anywhere, but for what is `denied`. */
+export const PUSHER: Pusher = {
+  push: async (_image, { registry }) => {
+    if (registry.url.includes('denied')) throw fault('REGISTRY_DENIED', { registry: 'r.example', status: 403 });
+    return { reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
   },
 };
 
@@ -77,6 +80,7 @@ export function testContree(name: string, open: () => Promise<ContreeUnderTest>)
   contreeTest('inspection', inspection);
   contreeTest('uploads, directory states and files in runs', uploads);
   contreeTest('imports', imports);
+  contreeTest('pushes', pushes);
   contreeTest('results of runs', results);
   contreeTest('logs: replayed, resumed, followed', logs);
   contreeTest('processes of a running instance', processes);
@@ -227,6 +231,16 @@ async function imports({ contree }: ContreeUnderTest): Promise<void> {
   await assert.rejects(contree.importArchive({ file: NOWHERE }), faults('UPLOAD_NOT_FOUND'));
   const wrongTag = contree.importImage({ registry: { url: 'a' }, tag: 'No Tag' });
   await assert.rejects(wrongTag, faults('TAG_INVALID'));
+}
+
+async function pushes({ contree, base }: ContreeUnderTest): Promise<void> {
+  const url = 'docker://r.example/a:1';
+  const events = await Array.fromAsync(contree.pushImage(base, { registry: { url } }));
+  assert.equal(events.at(-1)?.type, 'pushed');
+  const denied = async (): Promise<unknown> =>
+    Array.fromAsync(contree.pushImage(base, { registry: { url: 'docker://r.example/denied:1' } }));
+  await assert.rejects(denied(), faults('REGISTRY_DENIED'));
+  await assert.rejects(Array.fromAsync(contree.pushImage(NOWHERE, { registry: { url } })), faults('IMAGE_NOT_FOUND'));
 }
 
 async function results({ contree, base }: ContreeUnderTest): Promise<void> {

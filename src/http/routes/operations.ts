@@ -12,6 +12,8 @@ import { SubprocessStarted, TerminalSize } from '../schemas.ts';
 import { started } from './images.ts';
 
 const EVENT_ID = integer(-1, Number.MAX_SAFE_INTEGER);
+/** No log has so many events. */
+const BEYOND = 10 ** 14;
 const SPID = integer(0, 2 ** 31 - 1);
 const SPAWN = ['spawn', 'spawn_disposable'] as const;
 
@@ -91,7 +93,8 @@ const OPERATIONS: readonly Route[] = [
       const operation = operationOf(call);
       const resume = request.headers.get('last-event-id');
       const since = resume === null ? call.query.since : EVENT_ID.read([resume], 'Last-Event-Id');
-      await contree.getOperation(operation, signal);
+      // Read from beyond its end, a log says whether it is there, and nothing else: the operation itself may hold megabytes.
+      for await (const _ of contree.events(operation, { since: BEYOND }, signal)) break;
       const events = contree.events(operation, present({ ...call.query, since }), signal);
       const onError = (error: unknown): void => {
         if (!signal.aborted) toFault(error, call.log, { operation });

@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { test } from 'node:test';
+import { PERMISSIONS, type Permission } from '../../src/http/auth.ts';
+import { ROUTES } from '../../src/http/routes/index.ts';
+import { serveBench } from '../support/served-engine.ts';
+
+/** Which one permission is enough for each route; `-` is none at all, several are alternatives. */
+const NEEDED: Readonly<Record<string, string>> = {
+  'GET /images': 'list',
+  'GET /images/{imageUUID}/lineage': 'list',
+  'GET /images/{imageUUID}/export': 'list',
+  'DELETE /images/{imageUUID}': 'delete',
+  'DELETE /images/{imageUUID}/tag': 'set_image_tag',
+  'PATCH /images/{imageUUID}/tag': 'set_image_tag',
+  'POST /images/import': 'import',
+  'POST /images/import-archive': 'import',
+  'POST /images/{imageUUID}/push': 'push',
+  'GET /files': 'list',
+  'HEAD /files': 'list',
+  'GET /files/{sha256}': 'list',
+  'HEAD /files/{sha256}': 'list',
+  'POST /files': 'upload',
+  'POST /files/bulk': 'upload',
+  'POST /directory-states': 'upload',
+  'POST /instances': 'spawn',
+  'GET /operations': 'list',
+  'GET /operations/{operationId}': 'list',
+  'DELETE /operations/{operationId}': 'cancel',
+  'GET /operations/{operationId}/events': 'list',
+  'POST /operations/{operationId}/subprocesses': 'spawn spawn_disposable',
+  'GET /operations/{operationId}/subprocesses/{spid}': 'list',
+  'DELETE /operations/{operationId}/subprocesses/{spid}': 'spawn spawn_disposable',
+  'POST /operations/{operationId}/subprocesses/{spid}/stdin': 'spawn spawn_disposable',
+  'POST /operations/{operationId}/subprocesses/{spid}/resize': 'spawn spawn_disposable',
+  'GET /inspect': 'list',
+  'GET /inspect/': 'list',
+  'GET /inspect/{image_uuid}': 'list',
+  'GET /inspect/{image_uuid}/': 'list',
+  'GET /inspect/{image_uuid}/download': 'list',
+  'HEAD /inspect/{image_uuid}/download': 'list',
+  'GET /inspect/{image_uuid}/archive': 'list',
+  'HEAD /inspect/{image_uuid}/archive': 'list',
+  'GET /inspect/{image_uuid}/list': 'list',
+  'GET /inspect/{image_uuid}/stat': 'list',
+  'GET /inspect/{image_uuid}/grep': 'list',
+  'GET /inspect/{image_uuid}/diff': 'list',
+  'GET /whoami': '-',
+  'POST /gc': 'admin',
+  'GET /doctor': 'list',
+  'GET /engine': 'metrics admin',
+  'POST /engine/stop': 'admin',
+  'GET /tokens': 'admin',
+  'POST /tokens': 'admin',
+  'DELETE /tokens/{uuid}': 'admin',
+};
+
+test('each route asks for its permission, over the wire, and for no other', async () => {
+  await using served = await serveBench();
+  assert.deepEqual(Object.keys(NEEDED).toSorted(), ROUTES.map(({ method, path }) => `${method} ${path}`).toSorted());
+  const only = new Map<Permission, Awaited<ReturnType<typeof served.client>>>();
+  for (const permission of PERMISSIONS) only.set(permission, await served.client({ permissions: [permission] }));
+  for (const [route, needed] of Object.entries(NEEDED)) {
+    const [method = '', path = ''] = route.split(' ');
+    const target = `/v1${path.replace('{spid}', '1').replaceAll(/\{\w+\}/gu, randomUUID())}`;
+    const query = method === 'GET' || method === 'HEAD' ? '?path=/&pattern=x&tag=nope&sha256=a&to=tag:x' : '';
+    const enough = new Set(needed.split(' '));
+    for (const [permission, { send }] of only) {
+      // Nothing may happen: the engine is not to stop, and what is named does not exist.
+      if (route === 'POST /engine/stop' && permission === 'admin') continue;
+      const body = method === 'POST' || method === 'PATCH' ? { body: '{}' } : {};
+      const { status, json } = await send(method, `${target}${query}`, body);
+      const refused = status === 403;
+      const free = needed === '-' || enough.has(permission);
+      // `spawn_disposable` passes the door of POST /instances; what it may run is decided by the request.
+      if (route === 'POST /instances' && permission === 'spawn_disposable') continue;
+      assert.equal(refused, !free, `${route} with ${permission} → ${status}`);
+      const code = (json as { code?: string } | undefined)?.code;
+      if (refused && method !== 'HEAD') assert.equal(code, 'PERMISSION_MISSING', route);
+    }
+    const anonymous = await fetch(`${served.address}${target}${query}`, { method, redirect: 'manual' });
+    assert.equal(anonymous.status, 401, `${route} without a token`);
+  }
+  assert.equal((await fetch(`${served.address}/metrics`)).status, 401);
+  assert.equal(
+    (await served.client({ permissions: ['list'] }).then(({ send }) => send('GET', '/metrics'))).status,
+    403,
+  );
+});
