@@ -5,20 +5,12 @@ import {
   ResourceTemplate,
 } from '@modelcontextprotocol/server';
 import type { CompleteResourceTemplateCallback, ReadResourceResult, ServerContext } from '@modelcontextprotocol/server';
-import { isFault, isFinished, isUuid, limits, type ConTree } from '../contract/index.ts';
+import { isFinished, isUuid, limits, type ConTree } from '../contract/index.ts';
 import { collect } from '../std/bytes.ts';
-import {
-  cutOutput,
-  failureText,
-  GUIDE_SECTIONS,
-  GUIDES,
-  guideUri,
-  isBinary,
-  readOutput,
-  summarize,
-} from '../tools/index.ts';
+import { cutOutput, GUIDE_SECTIONS, GUIDES, guideUri, isBinary, readOutput, summarize } from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
 import { mimeTypeOf } from './mime-types.ts';
+import { protocolError, type Asked } from './protocol-fault.ts';
 import type { Serving } from './serving.ts';
 
 const DAY_MS = 86_400_000;
@@ -146,7 +138,12 @@ export function registerResources(serving: Serving, completions: Completions): v
         const chosen = Object.fromEntries(
           Object.entries(variables).map(([key, value]) => [key, decode(String(value))]),
         );
-        return await asResource(uri.href, async () => await read(await context.contree(request), chosen, signal));
+        const asked = { method: 'resources/read', signal, log: (line: string) => context.log(line) };
+        return await asResource(
+          uri.href,
+          asked,
+          async () => await read(await context.contree(request), chosen, signal),
+        );
       },
     );
   }
@@ -167,17 +164,15 @@ function completersFor(
   };
 }
 
-async function asResource(uri: string, read: () => Promise<Content>): Promise<ReadResourceResult> {
+async function asResource(uri: string, asked: Asked, read: () => Promise<Content>): Promise<ReadResourceResult> {
   try {
     const { mimeType, body, fixed } = await read();
     const content = typeof body === 'string' ? { text: body } : { blob: body.toString('base64') };
     return { contents: [{ uri, mimeType, ...content }], ...(fixed ? FOREVER : NEVER) };
   } catch (error) {
-    if (!isFault(error)) throw error;
-    const text = failureText(error, 'resources/read');
-    if (error.class === 'missing') throw new ResourceNotFoundError(uri, text);
-    const ours = error.class === 'bug' || error.class === 'unavailable';
-    throw new ProtocolError(ours ? ProtocolErrorCode.InternalError : ProtocolErrorCode.InvalidParams, text);
+    throw protocolError(error, asked, (fault, text) =>
+      fault.class === 'missing' ? new ResourceNotFoundError(uri, text) : undefined,
+    );
   }
 }
 

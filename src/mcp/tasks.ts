@@ -1,9 +1,10 @@
-import { MissingRequiredClientCapabilityError, ProtocolError, ProtocolErrorCode } from '@modelcontextprotocol/server';
+import { MissingRequiredClientCapabilityError } from '@modelcontextprotocol/server';
 import type { CallToolResult, ServerContext } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { isFault, isFinished, limits, type ConTree, type OperationResponse } from '../contract/index.ts';
-import { failureText, plainName, replyLater } from '../tools/index.ts';
+import { plainName, replyLater } from '../tools/index.ts';
 import { clientCapabilities } from './capabilities.ts';
+import { protocolError } from './protocol-fault.ts';
 import { resultOf } from './result.ts';
 import type { Serving } from './serving.ts';
 
@@ -43,6 +44,7 @@ export function asTask(operation: OperationResponse, soFar: CallToolResult): Cal
 export function registerTasks(serving: Serving): void {
   const { server, context, request: http } = serving;
   server.server.registerCapabilities({ extensions: { [TASKS_EXTENSION]: {} } });
+  const log = (line: string): void => context.log(line);
   const answer = (method: string, work: (contree: ConTree, id: string, signal: AbortSignal) => Promise<object>): void =>
     server.server.setRequestHandler(method, { params: TaskParams }, async ({ taskId }, request) => {
       if (!takesTasks(serving, request)) {
@@ -50,18 +52,18 @@ export function registerTasks(serving: Serving): void {
           requiredCapabilities: { extensions: { [TASKS_EXTENSION]: {} } },
         });
       }
-      return {
-        ...(await orProtocolError(
-          method,
-          async () => await work(await context.contree(http), taskId, request.mcpReq.signal),
-        )),
-      };
+      const { signal } = request.mcpReq;
+      try {
+        return { ...(await work(await context.contree(http), taskId, signal)) };
+      } catch (error) {
+        throw protocolError(error, { method, signal, log });
+      }
     });
   answer('tasks/get', async (contree, id, signal) => {
     const operation = await contree.getOperation(id, signal);
     const task = taskOf(operation);
     if (task.status !== 'completed') return task;
-    const reply = await replyLater(operation, { contree, signal, log: (line) => context.log(line) });
+    const reply = await replyLater(operation, { contree, signal, log });
     return { ...task, result: { resultType: 'complete', ...resultOf(reply) } };
   });
   // Our tasks ask for nothing; that they exist is all there is to acknowledge.
@@ -95,16 +97,5 @@ async function cancelIfRunning(contree: ConTree, id: string, signal: AbortSignal
     await contree.cancelOperation(id, signal);
   } catch (error) {
     if (!isFault(error, 'OPERATION_FINISHED')) throw error;
-  }
-}
-
-async function orProtocolError<Value>(method: string, work: () => Promise<Value>): Promise<Value> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!isFault(error)) throw error;
-    const ours = error.class === 'bug' || error.class === 'unavailable';
-    const code = ours ? ProtocolErrorCode.InternalError : ProtocolErrorCode.InvalidParams;
-    throw new ProtocolError(code, failureText(error, method));
   }
 }

@@ -22,7 +22,7 @@ import { whoami } from './whoami.ts';
 
 export * from './accounts.ts';
 export * from './call.ts';
-export { failureText } from './failure.ts';
+export { asFault, failureText } from './failure.ts';
 export * from './guides/index.ts';
 export * from '../transfer/local-files.ts';
 export { summarize } from './operation.ts';

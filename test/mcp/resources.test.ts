@@ -183,6 +183,18 @@ for (const era of ERAS) {
   });
 }
 
+test('a bug shows an incident id, and the whole error to the log only', async () => {
+  const contree = new ScriptedContree();
+  contree.getOperation = () => Promise.reject(new TypeError('secret detail at /home/user'));
+  await using mcp = await connectMcp(contree);
+  const reading = mcp.client.readResource({ uri: 'contree://operations/instance/x' });
+  await assert.rejects(reading, (error: Error) => {
+    assert.match(error.message, /INTERNAL: internal error \(incident [0-9a-f]{8}\)/u);
+    return !error.message.includes('secret');
+  });
+  assert.match(mcp.logged.join('\n'), /secret detail/u);
+});
+
 test('modern: what never changes may be cached, what changes may not', async () => {
   const contree = new ScriptedContree();
   const image = contree.addImage({ '/f': 'x' }, 'common/base');

@@ -168,6 +168,15 @@ test('a task outlives the server that made it, and is an operation under any nam
   assert.equal(named.structuredContent.exit_code, 3);
 });
 
+test('a bug in asking for a task shows an incident id only', async () => {
+  const contree = new ScriptedContree();
+  contree.getOperation = () => Promise.reject(new TypeError('secret detail at /home/user'));
+  await using client = openTaskClient(contree, 'stdio');
+  const answer = await client.send('tasks/get', { taskId: 'x' });
+  assert.ok(answer.kind === 'error' && answer.error.code === -32_603);
+  assert.match(answer.error.message, /^INTERNAL: internal error \(incident [0-9a-f]{8}\)/u);
+});
+
 test('what was told to return at once, and what is not long, is no task', async () => {
   const { contree, image, release } = gated();
   await using client = openTaskClient(contree, 'stdio', { ...SOON, inlineWaitMs: 350 });
