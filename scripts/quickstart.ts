@@ -139,6 +139,7 @@ function registrationLines(): string {
   const desktop = { mcpServers: { contree: { command: server, args: [] } } };
   return [
     'Add it to your agent:',
+    `  any of them     ${resolve(root, 'bin/contree')} install AGENT`,
     `  Claude Code     claude mcp add --transport stdio contree -- ${server}`,
     `  Codex           codex mcp add contree -- ${server}`,
     `  Claude Desktop  ${JSON.stringify(desktop)}`,
