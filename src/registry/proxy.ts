@@ -1,4 +1,5 @@
-import { BlockList, isIP } from 'node:net';
+import { isIP } from 'node:net';
+import { contains, parseAddress, parseCidr } from '../std/ip-address.ts';
 import { textAddressKind } from '../std/ip-kind.ts';
 import { bareHost, portOf } from './address.ts';
 
@@ -31,11 +32,6 @@ function covers(entry: string, host: string, port: string): boolean {
 }
 
 function blockHolds(block: string, host: string): boolean {
-  const [address = '', prefix = ''] = block.split('/');
-  const family = address.includes(':') ? 'ipv6' : 'ipv4';
-  const bits = Number(prefix);
-  if (isIP(address) === 0 || !/^\d+$/u.test(prefix) || bits > (family === 'ipv6' ? 128 : 32)) return false;
-  const list = new BlockList();
-  list.addSubnet(address, bits, family);
-  return list.check(host, host.includes(':') ? 'ipv6' : 'ipv4');
+  const [range, address] = [parseCidr(block), parseAddress(host)];
+  return range !== undefined && address !== undefined && contains(range, address);
 }

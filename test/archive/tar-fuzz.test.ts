@@ -6,7 +6,7 @@ import { buildLayer } from '../../src/archive/build-layer.ts';
 import { Tree } from '../../src/archive/tree.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import { Scratch } from '../support/layers.ts';
-import { Random } from '../support/random.ts';
+import { fuzzRounds, Random } from '../support/random.ts';
 import { streamOf, tarOf } from '../support/tar.ts';
 
 const ARCHIVE = tarOf([
@@ -38,7 +38,8 @@ function repairChecksums(tar: Buffer): void {
 }
 
 /** Builds a layer of damaged bytes; it must be refused with a fault of ours, leaving no file, or be readable. */
-async function fuzz(seeds: number, damage: (random: Random) => Buffer): Promise<number> {
+async function fuzz(usual: number, damage: (random: Random) => Buffer): Promise<number> {
+  const seeds = fuzzRounds(usual);
   await using scratch = await Scratch.create();
   let refused = 0;
   for (let seed = 1; seed <= seeds; seed++) {

@@ -7,7 +7,7 @@ import { diff } from '../../src/images/diff.ts';
 import { grep } from '../../src/images/grep.ts';
 import { archive, listDirectory, openFile, stat } from '../../src/images/view.ts';
 import { imageOf, layerOf, Scratch } from '../support/layers.ts';
-import { Random } from '../support/random.ts';
+import { fuzzRounds, Random } from '../support/random.ts';
 import { tarOf, type TarMember } from '../support/tar.ts';
 
 const MEMBERS: readonly TarMember[] = [
@@ -19,7 +19,7 @@ const MEMBERS: readonly TarMember[] = [
   { path: 'link', flag: '2', linkname: 'd1/e' },
 ];
 
-const ROUNDS = 80;
+const ROUNDS = fuzzRounds(80);
 
 /** Runs everything that looks into an image; what it cannot answer must be a fault, and soon. */
 async function lookInto(damaged: { path: string; bytes: number }, whole: Tree): Promise<void> {

@@ -31,3 +31,8 @@ export class Random {
     }
   }
 }
+
+/** Rounds of a fuzzer: a few in every test run, `CONTREE_FUZZ_TIMES` times as many for a night of it. */
+export function fuzzRounds(usual: number): number {
+  return usual * Number(process.env['CONTREE_FUZZ_TIMES'] ?? 1);
+}
