@@ -3,9 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command } from '../scripts/support/command.ts';
 import { debianImage } from '../scripts/support/debian-image.ts';
+import type { DirectoryStateEntry } from '../src/contract/file.ts';
+import { limits } from '../src/contract/limits.ts';
+import { defined } from '../src/std/assert.ts';
 import { sample, samplePair } from './support/measure.ts';
 import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';
+
+const INJECTED_FILES = 5_000;
 
 /** The same files and one more, in a layer of their own. */
 async function unrelated({ home, contree }: Place): Promise<string> {
@@ -101,9 +106,42 @@ async function searching({ contree, image, layout }: Place, report: Report): Pro
   }
 }
 
+/** A synced set of files is one layer: once it is made, a run that names it costs what any run does. */
+async function injecting(place: Place, report: Report): Promise<void> {
+  const { contree } = place;
+  const contents = Array.from({ length: INJECTED_FILES }, (_, index) => Buffer.from(`file ${index}\n`.repeat(20)));
+  const entries: DirectoryStateEntry[] = [];
+  for (let at = 0; at < contents.length; at += limits.bulkFilesMax) {
+    const uploaded = await contree.uploadFiles(each(contents.slice(at, at + limits.bulkFilesMax)));
+    for (const [index, { sha256 }] of uploaded.entries()) {
+      entries.push({ path: `/srv/${index % 50}/${at + index}`, sha256, mode: 0o644 });
+    }
+  }
+  const { state } = await contree.offerDirectoryState(entries);
+  const directory_states = [defined(state, 'every file was uploaded').id];
+  const pair = await samplePair(
+    9,
+    () => place.run({ command: '/bin/true', disposable: true, directory_states }),
+    () => place.run({ command: '/bin/true', disposable: true }),
+  );
+  report.add({
+    what: `run with ${INJECTED_FILES.toLocaleString('en')} injected files, over one without`,
+    value: pair.ratio,
+    unit: '×',
+    budget: { atMost: 1.1 },
+    peer: `without ${pair.peer.medianMs.toFixed(0)} ms, with ${pair.ours.medianMs.toFixed(0)} ms`,
+  });
+}
+
+// eslint-disable-next-line typescript/require-await -- an upload takes an async iterable.
+async function* each<Value>(values: readonly Value[]): AsyncGenerator<Value> {
+  yield* values;
+}
+
 /** Looking into images without a VM: DESIGN §9. */
 export async function benchImages(place: Place, report: Report): Promise<void> {
   report.section('Images');
   await inspecting(place, report);
   await searching(place, report);
+  await injecting(place, report);
 }
