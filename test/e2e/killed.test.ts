@@ -92,7 +92,7 @@ async function killedEverywhere(work: () => Promise<unknown>): Promise<{ steps: 
     await rm(`${order}.steps`, { force: true });
     await writeFile(order, String(at));
     await work();
-    await rm(order);
+    await rm(order, { force: true });
     const steps = (await readFile(`${order}.steps`, 'utf8')).trim().split('\n');
     const { status } = await assertWhole(`killed before step ${at} of ${steps.join(' ')}`);
     if (status === 'FAILED') failed += 1;
@@ -100,6 +100,8 @@ async function killedEverywhere(work: () => Promise<unknown>): Promise<{ steps: 
       assert.equal(status, 'SUCCESS', 'it was left in peace');
       const checked = await home.run(['doctor', '--verify'], { env });
       assert.equal(checked.code, 0, checked.stdout);
+      // It counts on where it is.
+      await home.run(['engine', 'stop'], { env });
       return { steps, failed };
     }
   }
