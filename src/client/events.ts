@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { createParser } from 'eventsource-parser';
 import { fault, isFault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
@@ -6,6 +5,7 @@ import type { OperationResponse } from '../contract/operation.ts';
 import { isFinished } from '../contract/status.ts';
 import type { Requester } from './requester.ts';
 import { pause } from './retry.ts';
+import type { Answer } from './transport.ts';
 
 const SILENCE_MS_MAX = 60_000;
 /** One event is at most a few hundred KB; the hosted service's clients allow 4 MiB. */
@@ -114,7 +114,7 @@ class RemoteLog {
     }
   }
 
-  #open(follow: boolean, signal: AbortSignal | undefined): Promise<IncomingMessage> {
+  #open(follow: boolean, signal: AbortSignal | undefined): Promise<Answer> {
     const resume = this.last >= 0 ? { 'Last-Event-Id': String(this.last) } : {};
     const request = {
       method: 'GET',
@@ -127,7 +127,7 @@ class RemoteLog {
 }
 
 /** Data of the server-sent events of an answer. */
-async function* messages(answer: IncomingMessage): AsyncGenerator<string> {
+async function* messages(answer: Answer): AsyncGenerator<string> {
   // Keepalives come four times as often; silence means that the peer is gone.
   answer.setTimeout(SILENCE_MS_MAX, () => answer.destroy(new Error('the event stream went silent')));
   const queue: { event?: string | undefined; data: string }[] = [];

@@ -1,8 +1,7 @@
-import type { IncomingMessage } from 'node:http';
 import type { FileContent, ReadRange } from '../contract/inspect.ts';
 import type { About } from './faults.ts';
 import type { Requester } from './requester.ts';
-import type { Outgoing } from './transport.ts';
+import type { Answer, Outgoing } from './transport.ts';
 
 interface Reading {
   readonly path: string;
@@ -28,7 +27,7 @@ export async function openRemoteFile(
   return { path, size, body: partial && !served ? slice(answer, offset ?? 0, length ?? Infinity) : answer };
 }
 
-function wholeSize({ headers }: IncomingMessage): number | undefined {
+function wholeSize({ headers }: Answer): number | undefined {
   const text = headers['x-file-size'] ?? headers['content-length'];
   return typeof text === 'string' && /^\d{1,16}$/u.test(text) ? Number(text) : undefined;
 }

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { frameFiles } from '../contract/bulk.ts';
 import type { ConTree, DoctorReport, GcOptions, GcReport, WhoAmIResponse } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
@@ -13,6 +12,7 @@ import type { About } from './faults.ts';
 import { pushEvents } from './push.ts';
 import type { Requester } from './requester.ts';
 import { openRemoteFile } from './file-content.ts';
+import type { Answer } from './transport.ts';
 
 const SERVER: About = { kind: 'server' };
 
@@ -280,7 +280,7 @@ export class HttpContree implements ConTree {
   }
 }
 
-function locationOf(answer: IncomingMessage): string | undefined {
+function locationOf(answer: Answer): string | undefined {
   return answer.headers.location?.split('?')[0]?.split('/').findLast(Boolean);
 }
 

@@ -1,10 +1,9 @@
-import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { ReadableStream as NodeStream } from 'node:stream/web';
 import { HttpContree } from './http-contree.ts';
 import { Requester } from './requester.ts';
 import { jsonLines } from '../std/json-lines.ts';
-import { contentType, search, type Outgoing, type Sender } from './transport.ts';
+import { contentType, search, type Answer, type Outgoing, type Sender } from './transport.ts';
 
 /** A server in this process: its fetch function. `outgoing.destroy()` says that an answer broke off half-way. */
 export type ServerFetch = (
@@ -28,7 +27,7 @@ class InProcess implements Sender {
     this.#headers = headers;
   }
 
-  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<IncomingMessage> {
+  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<Answer> {
     const leave = new AbortController();
     const ends = signal === undefined ? leave.signal : AbortSignal.any([leave.signal, signal]);
     let broken: () => void = () => undefined;
@@ -37,9 +36,12 @@ class InProcess implements Sender {
     const bytes = body === null ? Readable.from([]) : Readable.fromWeb(body as NodeStream<Uint8Array>);
     broken = () => bytes.destroy(new Error('the answer broke off'));
     bytes.once('close', () => leave.abort());
-    const answer = { statusCode: status, headers: Object.fromEntries(headers), setTimeout: () => bytes };
-    // What the client reads of an answer from the network, and no more. Silence cannot mean that the peer is gone.
-    return Object.assign(bytes, answer) as unknown as IncomingMessage;
+    // Silence cannot mean that the peer is gone.
+    return Object.assign(bytes, {
+      statusCode: status,
+      headers: Object.fromEntries(headers),
+      setTimeout: () => undefined,
+    });
   }
 
   #request(outgoing: Outgoing, signal: AbortSignal): Request {

@@ -1,11 +1,11 @@
-import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import { fault, faultFromReport } from '../contract/errors.ts';
 import type { PushEvent } from '../contract/image.ts';
+import type { Answer } from './transport.ts';
 
 /** The events in the answer to a push. Faults: the push's own, REMOTE_FAILED when the answer ends without a result. */
 export async function* pushEvents(
-  answer: IncomingMessage,
+  answer: Answer,
   check: (value: unknown) => Promise<unknown>,
 ): AsyncGenerator<PushEvent> {
   try {

@@ -1,11 +1,10 @@
-import type { IncomingMessage } from 'node:http';
 import { collect } from '../std/bytes.ts';
 import { fault, isFault, type ContreeError } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { parseAnswer } from './answers.ts';
 import { faultFromAnswer, type About } from './faults.ts';
 import { mayRetry, pause, retryDelayMs } from './retry.ts';
-import { ConnectError, type Outgoing, type Sender } from './transport.ts';
+import { ConnectError, type Answer, type Outgoing, type Sender } from './transport.ts';
 
 /** Repetitions when no connection can be made: a server that restarts is back soon, a mistyped name never is. */
 const CONNECT_RETRIES = 3;
@@ -39,7 +38,7 @@ export class Requester {
   }
 
   /** The answer, as soon as it is known to be no error. Its body must be read or destroyed. */
-  async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<IncomingMessage> {
+  async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<Answer> {
     // A streamed body is gone once it was sent, so the engine must be there before.
     if (outgoing.bytes !== undefined) await this.#options.revive?.(signal);
     for (let attempt = 0; ; attempt += 1) {
@@ -72,10 +71,10 @@ export class Requester {
     outgoing: Outgoing,
     { about, attempt }: { readonly about: About; readonly attempt: number },
     signal: AbortSignal | undefined,
-  ): Promise<{ answer?: IncomingMessage; error?: unknown; waitMs?: number | undefined }> {
+  ): Promise<{ answer?: Answer; error?: unknown; waitMs?: number | undefined }> {
     const safe = outgoing.method === 'GET' || outgoing.method === 'HEAD';
     const { transport, headers: own } = this.#options;
-    let answer: IncomingMessage;
+    let answer: Answer;
     try {
       answer = await transport.send({ ...outgoing, headers: { ...own, ...outgoing.headers } }, signal);
     } catch (error) {
@@ -116,7 +115,7 @@ function ownCode(error: ContreeError): string | undefined {
   return error.code === 'REMOTE_FAILED' ? undefined : error.code;
 }
 
-async function readFault(answer: IncomingMessage, about: About): Promise<ContreeError> {
+async function readFault(answer: Answer, about: About): Promise<ContreeError> {
   const chunks: Buffer[] = [];
   let total = 0;
   try {
@@ -131,7 +130,7 @@ async function readFault(answer: IncomingMessage, about: About): Promise<Contree
   return faultFromAnswer(answer.statusCode ?? 0, Buffer.concat(chunks).toString('utf8'), about);
 }
 
-async function readJson(answer: IncomingMessage, signal: AbortSignal | undefined): Promise<unknown> {
+async function readJson(answer: Answer, signal: AbortSignal | undefined): Promise<unknown> {
   const status = answer.statusCode ?? 0;
   try {
     return JSON.parse((await collect(answer, JSON_BYTES_MAX)).toString('utf8'));

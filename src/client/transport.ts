@@ -1,5 +1,5 @@
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import { pipeline } from 'node:stream';
+import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingHttpHeaders } from 'node:http';
+import { pipeline, type Readable } from 'node:stream';
 import { jsonLines } from '../std/json-lines.ts';
 
 /** Where a server is: below a URL with an optional path prefix, or behind a unix socket. */
@@ -27,10 +27,18 @@ export interface Outgoing {
 
 export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | Date | undefined>>;
 
+/** An answer: its status and headers, and its body as a stream. Node's `IncomingMessage` is one. */
+export interface Answer extends Readable {
+  readonly statusCode?: number | undefined;
+  readonly headers: IncomingHttpHeaders;
+  /** Calls back once nothing has come for so long. */
+  setTimeout(ms: number, callback: () => void): unknown;
+}
+
 /** What takes requests to a server. */
 export interface Sender {
   /** Resolves with the headers of the answer, whatever its status. */
-  send(outgoing: Outgoing, signal?: AbortSignal): Promise<IncomingMessage>;
+  send(outgoing: Outgoing, signal?: AbortSignal): Promise<Answer>;
 }
 
 const HEADERS_MS_MAX = 120_000;
@@ -72,10 +80,10 @@ export class Transport implements Sender, Disposable {
   }
 
   /** Resolves with the headers of the answer, whatever its status. Rejects with ConnectError or what broke. */
-  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<IncomingMessage> {
+  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<Answer> {
     signal?.throwIfAborted();
     const sent = this.#open(outgoing, signal);
-    const answered = Promise.withResolvers<IncomingMessage>();
+    const answered = Promise.withResolvers<Answer>();
     sent.once('response', answered.resolve);
     sent.once('error', (error) => answered.reject(signal?.aborted ? signal.reason : classified(error)));
     const limit = outgoing.timeoutMs ?? HEADERS_MS_MAX;
