@@ -77,7 +77,7 @@ const CLIENTS = [
 export function setup() {
   const server = { url: new URL('mcp', document.baseURI).href, secret: token() !== '' };
   const clients = CLIENTS.map(({ title, where, text }) =>
-    panel(title, [h('p', { class: 'muted' }, where), codeBlock(text(server), `Set-up of ${title}`)]),
+    panel(title, [h('p', { class: 'muted' }, where), codeBlock(text(server), `Set-up of ${title}`, { wrapped: true })]),
   );
   const own = [
     h(
@@ -85,7 +85,9 @@ export function setup() {
       null,
       'Where the agent runs on the same machine it can start the MCP server itself. It shares the images and operations that you see here.',
     ),
-    codeBlock('claude mcp add --transport stdio contree -- contree-mcp', 'Set-up of Claude Code'),
+    codeBlock('claude mcp add --transport stdio contree -- contree-mcp', 'Set-up of Claude Code', { wrapped: true }),
+    h('p', null, 'Claude Desktop and others that have the same file:'),
+    codeBlock(json({ mcpServers: { contree: { command: 'contree-mcp' } } }), 'Set-up of Claude Desktop'),
     h('p', null, 'For every agent there is one command that writes the right lines into the right file:'),
     codeBlock('contree install claude-code', 'Command'),
     h('p', { class: 'muted' }, `Also ${OTHERS}.`),
