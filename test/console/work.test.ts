@@ -206,6 +206,7 @@ test('the tree of images is live: a new one appears, tags are set, moved and rem
   await page.getByRole('button', { name: 'Cancel' }).click();
   await engine.getImage(made.result_image_uuid!);
   await page.goto(`${bench.address}/#/images/${branches[0]}/descent`);
+  await page.getByRole('heading', { name: `Image ${branches[0]!.slice(0, 8)}` }).waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
   await seen(page, /everything that was made from it \(1 child/u);
   await page.getByRole('button', { name: 'Delete it' }).click();
@@ -364,4 +365,19 @@ test('a server that is gone is said to be, and the page goes on by itself when i
   await run(bench.engine.engine, script(bench.engine, 'echo back', { disposable: true }));
   await page.getByRole('link', { name: 'echo back' }).waitFor();
   assert.equal(await outage.count(), 0);
+});
+
+test('what is pressed while the page draws itself anew is still pressed', async () => {
+  await using bench = await openConsole();
+  await run(bench.engine.engine, script(bench.engine, 'echo slow finger', { disposable: true }));
+  await using watched = await openPage(browser, `${bench.address}/#/operations`);
+  const { page, requests } = watched;
+  const lists = (): number => requests.filter((request) => request.url().includes('/v1/operations?')).length;
+  await page.getByRole('link', { name: 'echo slow finger' }).hover();
+  const before = lists();
+  while (lists() === before) await page.waitForTimeout(20);
+  await page.mouse.down();
+  await page.waitForTimeout(400);
+  await page.mouse.up();
+  await page.getByRole('heading', { name: 'echo slow finger' }).waitFor();
 });

@@ -103,12 +103,33 @@ export class Rows {
     const last = Math.min(this.#rows.length, seen + Math.ceil((clientHeight || 600) / this.#rowPx) + SPARE_ROWS);
     if (first === this.#first && last === this.#last) return;
     const hadFocus = this.#window.contains(document.activeElement);
-    this.#first = first;
-    this.#last = last;
-    const fresh = this.#rows.slice(first, last).map((row, index) => this.#draw(row, first + index));
     this.#window.style.transform = `translateY(${first * this.#rowPx * scale}px)`;
-    this.#window.replaceChildren(...fresh);
+    if (this.#first === -1 || first >= this.#last || last <= this.#first) {
+      this.#window.replaceChildren(...this.#drawn(first, last));
+    } else this.#shift(first, last);
+    [this.#first, this.#last] = [first, last];
     // A row with the focus that has left the document must not throw the keyboard back to the top of the page.
     if (hadFocus && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
+  }
+
+  /**
+   * Changes only what comes and goes at both ends: a row that is being pressed must stay where it is, or its link is not
+   * followed.
+   * @param {number} first
+   * @param {number} last
+   */
+  #shift(first, last) {
+    for (let at = this.#first; at < first; at += 1) this.#window.firstChild?.remove();
+    for (let at = this.#last; at > last; at -= 1) this.#window.lastChild?.remove();
+    this.#window.prepend(...this.#drawn(first, Math.max(first, this.#first)));
+    this.#window.append(...this.#drawn(Math.min(last, this.#last), last));
+  }
+
+  /**
+   * @param {number} first
+   * @param {number} last
+   */
+  #drawn(first, last) {
+    return this.#rows.slice(first, last).map((row, index) => this.#draw(row, first + index));
   }
 }

@@ -30,3 +30,23 @@ export function every({ signal }, ms, work, onError = () => undefined) {
   document.addEventListener('visibilitychange', () => void once(), { signal });
   signal.addEventListener('abort', () => clearInterval(timer), { once: true });
 }
+
+/** No press lasts longer; a browser does not tell the end of one on a scroll bar. */
+const PRESS_MS_MAX = 2_000;
+
+/** When the pointer was last pressed down; 0 while it is up. */
+const press = { atMs: 0 };
+globalThis.addEventListener?.('pointerdown', () => (press.atMs = performance.now()), { capture: true });
+for (const end of ['pointerup', 'pointercancel']) {
+  globalThis.addEventListener?.(end, () => (press.atMs = 0), { capture: true });
+}
+
+/**
+ * Resolves when nothing is being pressed. What is drawn anew by itself waits for it: a link or button that is replaced
+ * between the press and the release does nothing.
+ */
+export async function released() {
+  while (press.atMs > 0 && performance.now() - press.atMs < PRESS_MS_MAX) {
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+}

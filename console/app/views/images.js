@@ -3,7 +3,7 @@ import { fill, h } from '../kit/dom.js';
 import { counted } from '../kit/format.js';
 import { button, buttonLink, checkbox, empty, pageHead, problem } from '../kit/parts.js';
 import { go, href } from '../kit/route.js';
-import { every } from '../kit/scope.js';
+import { every, released } from '../kit/scope.js';
 import { forest, visibleRows } from './image-forest.js';
 import { ImageTree } from './image-tree.js';
 
@@ -56,6 +56,7 @@ export async function images(route, scope) {
       if (now === newest) return;
       all = await everyImage(scope.signal);
       newest = now;
+      await released();
       draw();
     },
     (error) => fill(total, problem(error)),

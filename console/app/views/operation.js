@@ -16,7 +16,7 @@ import {
   statusBadge,
 } from '../kit/parts.js';
 import { href } from '../kit/route.js';
-import { every } from '../kit/scope.js';
+import { every, released } from '../kit/scope.js';
 import { cut, shown } from '../kit/text.js';
 import { details } from './operation-details.js';
 import { Output } from './output.js';
@@ -53,6 +53,7 @@ export async function operation({ path }, scope) {
   const refresh = async () => {
     const before = now.status;
     now = await getOperation(uuid, scope.signal);
+    await released();
     draw();
     if (before !== now.status)
       announce(isFinished(now) ? `It has ended: ${now.status.toLowerCase()}.` : `It is ${now.status.toLowerCase()}.`);

@@ -3,7 +3,7 @@ import { fill, h } from '../kit/dom.js';
 import { age, bytes, duration, moment, short } from '../kit/format.js';
 import { button, buttonLink, empty, pageHead, problem, select, statusBadge, table } from '../kit/parts.js';
 import { go, href } from '../kit/route.js';
-import { every } from '../kit/scope.js';
+import { every, released } from '../kit/scope.js';
 import { cut, shown } from '../kit/text.js';
 
 /**
@@ -62,6 +62,7 @@ export async function operations({ query }, scope) {
       wanted += PAGE;
       void refresh();
     };
+    await released();
     draw(body, found, found.length >= wanted ? more : undefined, status + kind + since !== '');
   };
   await refresh();

@@ -3,7 +3,7 @@ import { fill, h } from '../kit/dom.js';
 import { age, bytes, count, duration } from '../kit/format.js';
 import { badge, buttonLink, empty, facts, pageHead, panel, statusBadge } from '../kit/parts.js';
 import { href } from '../kit/route.js';
-import { every } from '../kit/scope.js';
+import { every, released } from '../kit/scope.js';
 import { cut, shown } from '../kit/text.js';
 import { doctorPanel } from './doctor-panel.js';
 import { IMAGES_COUNTED, storePanel } from './store-panel.js';
@@ -26,13 +26,16 @@ export async function overview(_route, scope) {
   const who = await whoami(scope.signal);
   const numbers = h('div', { class: 'numbers' });
   const recent = h('div');
+  let images = 0;
+  let counted = '';
   const refresh = async () => {
-    const [now, latest, images] = await Promise.all([
-      whoami(scope.signal),
-      listOperations({ limit: 6 }, scope.signal),
-      listImages({ limit: IMAGES_COUNTED }, scope.signal),
-    ]);
-    fill(numbers, numberCards(now, images.length));
+    const [now, latest] = await Promise.all([whoami(scope.signal), listOperations({ limit: 6 }, scope.signal)]);
+    const stat = JSON.stringify(now.operations_stat);
+    // Images come from operations: as long as none has ended there are as many.
+    if (stat !== counted) images = (await listImages({ limit: IMAGES_COUNTED }, scope.signal)).length;
+    counted = stat;
+    await released();
+    fill(numbers, numberCards(now, images));
     fill(recent, latest.length > 0 ? latest.map(operationLine) : firstSteps());
   };
   await refresh();
