@@ -5,6 +5,16 @@ import { fault } from '../contract/errors.ts';
  * `[DEFAULT]` (or of no section), overridden by those of `section`, which must exist when it is given.
  */
 export function parseIni(text: string, section?: string): Record<string, string> {
+  const sections = iniSections(text);
+  const chosen = section === undefined ? {} : sections.get(section);
+  if (chosen === undefined) {
+    throw fault('CONFIG_INVALID', { setting: 'profile', reason: `the configuration file has no section [${section}]` });
+  }
+  return { ...sections.get('DEFAULT'), ...chosen };
+}
+
+/** Every section with its values; what stands before the first is `DEFAULT`. Faults: CONFIG_INVALID. */
+export function iniSections(text: string): ReadonlyMap<string, Readonly<Record<string, string>>> {
   const sections = new Map<string, Record<string, string>>([
     ['DEFAULT', Object.create(null) as Record<string, string>],
   ]);
@@ -26,9 +36,5 @@ export function parseIni(text: string, section?: string): Record<string, string>
       });
     }
   }
-  const chosen = section === undefined ? {} : sections.get(section);
-  if (chosen === undefined) {
-    throw fault('CONFIG_INVALID', { setting: 'profile', reason: `the configuration file has no section [${section}]` });
-  }
-  return { ...sections.get('DEFAULT'), ...chosen };
+  return sections;
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fault, isFault } from '../contract/errors.ts';
-import { parseIni } from './ini.ts';
+import { iniSections, parseIni } from './ini.ts';
 import type { Program, Setting } from './setting.ts';
 import { SETTINGS, type SettingName, type Settings } from './settings.ts';
 
@@ -46,14 +46,33 @@ function fileValues(sources: SettingSources): Readonly<Record<string, string>> {
   const file = sources.program === 'contree-mcp' ? 'mcp.ini' : 'contree.ini';
   const path = named ?? join(configHome(sources.env), 'contree', file);
   const profile = sources.flags.profile ?? fromEnvironment(sources, SETTINGS.profile);
-  if (named === undefined && profile === undefined && !existsSync(path)) return {};
+  const other = named === undefined && profile !== undefined ? hostedProfile(sources.env, profile) : undefined;
+  if (named === undefined && (profile === undefined || other) && !existsSync(path)) return other ?? {};
   try {
-    return parseIni(readFileSync(path, 'utf8'), profile);
+    const text = readFileSync(path, 'utf8');
+    if (other === undefined || iniSections(text).has(profile ?? '')) return parseIni(text, profile);
+    return { ...parseIni(text), ...other };
   } catch (error) {
     if (isFault(error)) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw fault('CONFIG_INVALID', { setting: 'config', reason }, { cause: error });
   }
+}
+
+/** What of a profile in `auth.ini` means something to us. */
+const HOSTED_KEYS = ['url', 'token', 'project'] as const;
+
+/**
+ * A profile that the hosted service's own command line has saved (`[profile:NAME]` of `auth.ini` beside our files): where
+ * it is and how to get in. Only when it is asked for by name; undefined when there is none.
+ */
+function hostedProfile(env: Environment, profile: string): Readonly<Record<string, string>> | undefined {
+  const path = join(configHome(env), 'contree', 'auth.ini');
+  if (!existsSync(path)) return undefined;
+  const section = iniSections(readFileSync(path, 'utf8')).get(`profile:${profile}`);
+  if (section === undefined) return undefined;
+  const kept = HOSTED_KEYS.flatMap((key) => (section[key] === undefined ? [] : [[key, section[key]] as const]));
+  return Object.fromEntries(kept);
 }
 
 function valueOf(sources: SettingSources, file: Readonly<Record<string, string>>, name: SettingName): unknown {

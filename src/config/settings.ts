@@ -26,7 +26,7 @@ export const SETTINGS = {
     default: '',
     value: 'NAME',
     parse: text,
-    doc: 'Section of the configuration file whose values win over those of [DEFAULT].',
+    doc: 'Section of the configuration file whose values win over those of [DEFAULT], or a profile of auth.ini beside it.',
     group: 'general',
     programs: BOTH,
   }),

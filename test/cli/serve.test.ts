@@ -92,3 +92,48 @@ test('serve without tokens is for loopback only', async () => {
   const foreign = await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } });
   assert.equal(foreign.status, 403);
 });
+
+/** As systemd does it: the socket is listening already, is descriptor 3, and `LISTEN_PID` is the process itself. */
+const ACTIVATOR = [
+  'import os, socket, sys',
+  'listener = socket.socket()',
+  'listener.bind(("127.0.0.1", 0))',
+  'listener.listen(16)',
+  'os.dup2(listener.fileno(), 3)',
+  'os.set_inheritable(3, True)',
+  'print(listener.getsockname()[1], flush=True)',
+  'os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")',
+  'os.execv(sys.argv[1], sys.argv[1:])',
+].join('\n');
+
+test('socket activation: serve takes the listening socket that systemd hands over, and asks for tokens on it', async () => {
+  await using here = await place();
+  const data = join(here.folder, 'data');
+  const argv = ['-c', ACTIVATOR, process.execPath, PROGRAM, 'serve', '--data-dir', data, '--http-port', '1'];
+  const server = spawn('python3', argv, { env: { ...process.env, HOME: here.folder } });
+  try {
+    const lines = createInterface({ input: server.stdout })[Symbol.asyncIterator]();
+    const port = Number((await lines.next()).value);
+    // Connected before anybody accepts: the kernel keeps it, and the engine answers once it is there.
+    assert.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 200);
+    assert.equal((await fetch(`http://127.0.0.1:${port}/v1/images`)).status, 401);
+    const { stdout: token } = await here.run('token', 'create');
+    const headers = { Authorization: `Bearer ${token.trim()}` };
+    assert.equal((await fetch(`http://127.0.0.1:${port}/v1/images`, { headers })).status, 200);
+    server.kill('SIGTERM');
+    const [code] = (await once(server, 'exit')) as [number];
+    assert.equal(code, 0);
+  } finally {
+    if (server.exitCode === null) server.kill('SIGKILL');
+  }
+});
+
+test('a socket that was meant for another process is not taken', async () => {
+  await using here = await place();
+  const data = join(here.folder, 'data');
+  const env = { ...process.env, HOME: here.folder, LISTEN_PID: '1', LISTEN_FDS: '1' };
+  const server = spawn(process.execPath, [PROGRAM, 'serve', '--data-dir', data, '--http-port', '0'], { env });
+  assert.match(await addressOf(server), /^http:\/\/127\.0\.0\.1:\d+$/u);
+  server.kill('SIGTERM');
+  await once(server, 'exit');
+});

@@ -83,9 +83,9 @@ test('the first request starts an engine, ready in under a second; the next clie
   assert.ok(ms < 5_000, `${Math.round(ms)} ms on a loaded machine`);
 });
 
-test('ten clients at once start one engine', async () => {
+test('twenty clients at once start one engine', async () => {
   await using here = await place();
-  const connections = await Promise.all(Array.from({ length: 10 }, () => connect(here.options())));
+  const connections = await Promise.all(Array.from({ length: 20 }, () => connect(here.options())));
   await using all = new AsyncDisposableStack();
   for (const connection of connections) all.use(connection);
   const pids = await Promise.all(connections.map(async ({ admin }) => (await admin.engine()).pid));
@@ -93,7 +93,7 @@ test('ten clients at once start one engine', async () => {
   assert.deepEqual(here.starts(), [pids[0]]);
 });
 
-test('ten processes at once start one engine', async () => {
+test('twenty processes at once start one engine', async () => {
   await using here = await place();
   const program = `
     import { connect } from ${JSON.stringify(new URL('../../src/client/index.ts', import.meta.url).href)};
@@ -101,7 +101,7 @@ test('ten processes at once start one engine', async () => {
     console.log((await connection.admin.engine()).pid);
   `;
   const outputs = await Promise.all(
-    Array.from({ length: 10 }, async () => {
+    Array.from({ length: 20 }, async () => {
       const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });

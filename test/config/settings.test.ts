@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -86,6 +86,28 @@ test('a profile is a section whose values win over [DEFAULT]', () => {
   assert.deepEqual([settings.url, settings.token], ['https://b.example/x', 'one']);
   assert.equal(read({ flags: { config: file.path } }).url, 'https://a.example');
   assert.throws(() => read({ flags: { config: file.path, profile: 'play' } }), refusal(/no section \[play\]/u));
+});
+
+test('a profile that the hosted command line has saved is used when it is asked for', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'contree-auth-'));
+  mkdirSync(join(folder, 'contree'));
+  const env = { HOME: '/nowhere', XDG_CONFIG_HOME: folder };
+  const saved =
+    '[DEFAULT]\nprofile = work\n\n[profile:work]\nurl = https://a.example/sandboxes/\ntoken = t\ntype = iam\nproject = p\n';
+  writeFileSync(join(folder, 'contree', 'auth.ini'), saved);
+  const { url, token, project } = read({ env, flags: { profile: 'work' } });
+  assert.deepEqual([url, token, project], ['https://a.example/sandboxes', 't', 'p']);
+  assert.equal(read({ env }).url, '', 'its default is not ours: nobody leaves this machine unasked');
+  assert.equal(read({ env, flags: { profile: 'work', url: 'http://b.example' } }).url, 'http://b.example');
+  assert.throws(() => read({ env, flags: { profile: 'play' } }), refusal(/setting config/u));
+  writeFileSync(join(folder, 'contree', 'contree.ini'), 'http_port = 1\n[play]\nurl = https://c.example\n');
+  assert.deepEqual(
+    [read({ env, flags: { profile: 'work' } }).url, read({ env, flags: { profile: 'work' } }).httpPort],
+    ['https://a.example/sandboxes', 1],
+  );
+  assert.equal(read({ env, flags: { profile: 'play' } }).url, 'https://c.example');
+  assert.throws(() => read({ env, flags: { profile: 'none' } }), refusal(/no section \[none\]/u));
+  rmSync(folder, { recursive: true });
 });
 
 test('every wrong value names its setting and what was expected', () => {
