@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
 import { createServer, type AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { after, test } from 'node:test';
@@ -63,6 +64,30 @@ test('a port of the host that its owner opened is reached, and is the only one',
   assert.equal(closed.calls(), 0);
   const { txPackets, rxPackets, rxBytes } = instance.networkUse();
   assert.ok(txPackets > 0 && rxPackets > 0 && rxBytes > 'host service\n'.length);
+});
+
+test('megabytes go in and out whole, and each side is told that the other has said all', async () => {
+  const content = randomBytes(20_000_000);
+  const digest = (bytes: Buffer): string => createHash('md5').update(bytes).digest('hex');
+  const heard: Buffer[] = [];
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {});
+    // What the guest has to say, to its end; then the answer, to its end.
+    socket.on('data', (chunk) => heard.push(chunk));
+    socket.on('end', () => socket.end(content));
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  await using _server = server;
+  const { port } = server.address() as AddressInfo;
+  await using bench = await folder.open({ network: { hostPorts: [port] } });
+  await using instance = await bench.driver.boot(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
+  const script = `head -c 20000000 /dev/urandom > /said; md5sum < /said; nc ${GATEWAY} ${port} < /said | md5sum`;
+  const { stdout } = await runScript(instance, script);
+  const [said, got] = stdout.split('\n').map((line) => line.split(' ', 1)[0]);
+  assert.equal(digest(Buffer.concat(heard)), said);
+  assert.equal(got, digest(content));
 });
 
 test('a frame of nonsense ends neither the run nor the engine', async () => {
