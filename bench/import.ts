@@ -57,6 +57,10 @@ async function importTime(place: Place, report: Report): Promise<void> {
   }
 }
 
+function megabytes(mib: number): number {
+  return (mib * 1024 ** 2) / 1e6;
+}
+
 /** What a layer of 2 GB costs an engine that does nothing else. */
 async function importMemory({ registry }: Place, report: Report): Promise<void> {
   const layout = await mkdtemp(join(tmpdir(), 'contree-bench-big-'));
@@ -66,16 +70,26 @@ async function importMemory({ registry }: Place, report: Report): Promise<void> 
     await using home = await cliHome();
     await home.json(['images']);
     await delay(SETTLE_MS);
+    // Another engine, which finds the template made.
+    await home.run(['engine', 'stop']);
+    await home.json(['images']);
+    await delay(SETTLE_MS / 5);
     const before = await memoryOfEngine(home.dataDir);
     await forgetPeak(home.dataDir);
     await home.json<Imported>(['import', reference]);
     const { peakMib } = await memoryOfEngine(home.dataDir);
     report.add({
-      what: 'engine memory at its peak while a layer of 2 GB is imported',
-      value: peakMib,
-      unit: 'MiB',
+      what: 'memory that the import of a layer of 2 GB adds to an engine, peak',
+      value: megabytes(peakMib - before.nowMib),
+      unit: 'MB',
       budget: { atMost: 150 },
-      note: `before the import ${before.nowMib.toFixed(0)} MiB, so the import took ${(peakMib - before.nowMib).toFixed(0)} MiB`,
+    });
+    report.add({
+      what: 'the whole engine process meanwhile, peak',
+      value: megabytes(peakMib),
+      unit: 'MB',
+      budget: { atMost: 150 },
+      note: `before the import ${megabytes(before.nowMib).toFixed(0)} MB, of which some 56 MB are the program text of Node`,
     });
   } finally {
     await rm(layout, { recursive: true, force: true });

@@ -89,6 +89,8 @@ function mcpHost(): McpHost {
 async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }: EngineLife): Promise<void> {
   // Layers pass through as short-lived buffers: a small young generation frees them soon and costs no time.
   setFlagsFromString('--max-semi-space-size=4');
+  // Swept by the collection itself: background threads come late on a busy machine, and the buffers pile up.
+  setFlagsFromString('--no-concurrent-array-buffer-sweeping');
   setFlagsFromString('--semi-space-growth-factor=1');
   const [life, { openLog }, { openEngine }, { engineFiles }] = await Promise.all([
     import('./http/engine-life.ts'),

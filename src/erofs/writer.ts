@@ -15,7 +15,7 @@ import { encodeXattrs, xattrAreaBytes } from './xattr.ts';
 /** A longer tail gets a block: behind the inode it would save less than it spreads the metadata. */
 const TAIL_BYTES_MAX = BLOCK_BYTES / 2;
 /** Tails wait in memory for their inodes; beyond this sum, files get whole blocks. */
-const TAILS_BYTES_MAX = 8 * 1024 * 1024;
+const TAILS_BYTES_MAX = 4 * 1024 * 1024;
 const SLAB_BYTES = 1024 * 1024;
 const SCRATCH_BYTES = 256 * 1024;
 
