@@ -7,8 +7,10 @@ import { createApp } from '../../src/http/app.ts';
 import { OWNER, type Permission, type Principal } from '../../src/http/auth.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { mcpMount } from '../../src/mcp-mount.ts';
+import { addRoot } from '../engine/bench.ts';
 import { startServer } from '../support/http-server.ts';
 import { answerOf } from '../support/mcp-client.ts';
+import { serveBench } from '../support/served-engine.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
 const principal = (...permissions: Permission[]): Principal => ({ ...OWNER, permissions: new Set(permissions) });
@@ -41,6 +43,29 @@ test('a token may do by MCP what it may do by the API, and no more', async () =>
   assert.ok((await call('runner', 'run', { command: 'echo hi', image, disposable: false })).isError);
   assert.equal(contree.spawned.length, 1);
   assert.equal((await fetch(url, { method: 'POST', body: '{}' })).status, 401);
+});
+
+test('attack 45: by MCP too a token sees its own project only', async () => {
+  await using mount = mcpMount({ version: '0', log: () => undefined });
+  await using served = await serveBench({ mounts: [mount] });
+  const { uuid: image } = await addRoot(served.bench.store.forProject('alpha'));
+  await served.bench.engine.forTenant({ project: 'alpha' }).setTag(image, 'secret');
+  const call = async (token: string, name: string, args: Record<string, unknown>) => {
+    const client = new Client({ name: 'test', version: '0' }, { versionNegotiation: { mode: 'auto' } });
+    const requestInit = { headers: { Authorization: `Bearer ${token}` } };
+    await client.connect(new StreamableHTTPClientTransport(new URL('/mcp', served.address), { requestInit }));
+    const answer = answerOf(await client.callTool({ name, arguments: args }));
+    await client.close();
+    return answer;
+  };
+  const [alpha, beta] = [await served.client({ project: 'alpha' }), await served.client({ project: 'beta' })];
+  assert.equal((await call(alpha.token, 'list_images', {})).structured.count, 1);
+  assert.equal((await call(beta.token, 'list_images', {})).structured.count, 0);
+  for (const name of [image, 'tag:secret']) {
+    assert.match((await call(beta.token, 'list_files', { image: name, path: '/' })).text, /^IMAGE_NOT_FOUND/u);
+    assert.match((await call(beta.token, 'run', { image: name, command: 'true' })).text, /^IMAGE_NOT_FOUND/u);
+  }
+  assert.equal((await call(alpha.token, 'run', { image: 'tag:secret', command: 'true' })).structured.exit_code, 0);
 });
 
 test('an answer that breaks off within the process does not look whole', async () => {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { Mount } from '../../src/http/app.ts';
 import { serveEngine } from '../../src/http/engine-server.ts';
 import { SILENT, type Log } from '../../src/http/log.ts';
 import { FileTokenStore, type TokenRequest } from '../../src/http/tokens.ts';
@@ -25,7 +26,9 @@ export interface TokenClient {
   open: Wire['open'];
 }
 
-export async function serveBench(options: BenchOptions & { readonly log?: Log } = {}): Promise<ServedEngine> {
+export async function serveBench(
+  options: BenchOptions & { readonly log?: Log; readonly mounts?: readonly Mount[] } = {},
+): Promise<ServedEngine> {
   await using cleanup = new AsyncDisposableStack();
   const bench = cleanup.use(await openEngine(options));
   const { engine, store, directory } = bench;
@@ -44,7 +47,13 @@ export async function serveBench(options: BenchOptions & { readonly log?: Log } 
       socket,
       tokens,
       idleMs: 0,
-      tcp: { where: { kind: 'tcp', host: '127.0.0.1', port: 0 }, authentication: 'token', names: [], anyHost: false },
+      tcp: {
+        where: { kind: 'tcp', host: '127.0.0.1', port: 0 },
+        authentication: 'token',
+        names: [],
+        anyHost: false,
+        ...(options.mounts && { mounts: options.mounts }),
+      },
       onReady: ready.resolve,
     },
     stop.signal,
