@@ -24,7 +24,10 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   // First: a server that may not listen starts no engine either.
   const door = await doorOf(settings, loopback, host.env);
   await using shared = await connectMcp(host, settings);
-  await using mcp = mcpMount({ ...mcpOptions(host, settings), closing: signal });
+  const { accounts, ...options } = mcpOptions(host, settings);
+  // Accounts at registries are those of this machine's owner: who needs a token to come in must not change them.
+  const owners = door.authentication.kind === 'fixed' && accounts !== undefined;
+  await using mcp = mcpMount({ ...options, ...(owners && { accounts }), closing: signal });
   const mounts: Mount[] = [mcp];
   const page = await folderMount(host.consoleDir);
   if (page !== undefined) mounts.push(page);
