@@ -146,6 +146,7 @@ test('Cgroups limits memory, processor time and processes, where the host hands 
   const setting = (name: string): Promise<string> => readFile(join(mount.path, 'owner', '1', name), 'utf8');
   assert.equal(await setting('memory.max'), String((1_024 + 512) * 1024 ** 2));
   assert.equal(await setting('cpu.max'), '250000 100000');
+  assert.equal(await setting('cpu.weight'), '300');
   assert.equal(await setting('pids.max'), '256');
   assert.equal(await setting('cgroup.procs'), '4321');
 });
@@ -165,6 +166,7 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   assert.equal(await setting('memory/owner/1/memory.limit_in_bytes'), String((1_024 + 512) * 1024 ** 2));
   assert.equal(await setting('cpu/owner/1/cpu.cfs_period_us'), '100000');
   assert.equal(await setting('cpu/owner/1/cpu.cfs_quota_us'), '250000');
+  assert.equal(await setting('cpu/owner/1/cpu.shares'), '3072');
   assert.equal(await setting('pids/owner/1/pids.max'), '256');
   for (const tree of ['memory', 'cpu', 'pids']) assert.equal(await setting(`${tree}/owner/1/cgroup.procs`), '4321');
   await Promise.all([1, 2, 3].map(() => cgroups.create(SOME_MACHINE)));

@@ -8,6 +8,9 @@ const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
 const PROCESSES_MAX = 256;
 const PERIOD_US = 100_000;
+/** Of one thread, in v1 and in v2. */
+const SHARES = 1_024;
+const WEIGHT = 100;
 const MIB = 1024 ** 2;
 const REMOVE_TRIES = 50;
 const REMOVE_PAUSE_MS = 10;
@@ -120,6 +123,11 @@ async function prepare({ mount, controllers, version }: Hierarchy, owner: string
 
 type Setting = readonly [file: string, value: string];
 
+/** A group counts as one thread unless told otherwise; this is what its threads would count on their own. */
+function threads({ cpus }: Machine): number {
+  return cpus + 1;
+}
+
 /** One more than the guest has processors, half of it used: QEMU's own threads. */
 function quotaUs({ cpus }: Machine): number {
   return Math.round((cpus + 0.5) * PERIOD_US);
@@ -135,12 +143,16 @@ const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (machine: Mac
     cpu: (machine) => [
       ['cpu.cfs_period_us', String(PERIOD_US)],
       ['cpu.cfs_quota_us', String(quotaUs(machine))],
+      ['cpu.shares', String(SHARES * threads(machine))],
     ],
     pids: () => [['pids.max', String(PROCESSES_MAX)]],
   },
   2: {
     memory: (machine) => [['memory.max', memoryBytes(machine)]],
-    cpu: (machine) => [['cpu.max', `${quotaUs(machine)} ${PERIOD_US}`]],
+    cpu: (machine) => [
+      ['cpu.max', `${quotaUs(machine)} ${PERIOD_US}`],
+      ['cpu.weight', String(WEIGHT * threads(machine))],
+    ],
     pids: () => [['pids.max', String(PROCESSES_MAX)]],
   },
 };
