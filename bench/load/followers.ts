@@ -23,6 +23,8 @@ const { socket, operation, followers, reading } = JSON.parse(process.argv[2] ?? 
 const lagsMs: number[] = [];
 let lost = 0;
 let stopping = false;
+/** Events from before all were connected are replayed, and say nothing of how fast new ones come. */
+let readyAtMs = Infinity;
 
 function read(answer: IncomingMessage): void {
   let rest = '';
@@ -31,7 +33,8 @@ function read(answer: IncomingMessage): void {
     rest = lines.pop() ?? '';
     for (const line of lines) {
       const [, at] = /^data: \{.*"ts":"([^"]+)"/u.exec(line) ?? [];
-      if (at !== undefined && lagsMs.length < LAGS_MAX) lagsMs.push(Date.now() - Date.parse(at));
+      const atMs = at === undefined ? -1 : Date.parse(at);
+      if (atMs >= readyAtMs && lagsMs.length < LAGS_MAX) lagsMs.push(Date.now() - atMs);
     }
   });
 }
@@ -51,7 +54,7 @@ function follow(): Promise<void> {
 }
 
 await Promise.all(Array.from({ length: followers }, follow));
-lagsMs.length = 0;
+readyAtMs = Date.now();
 process.stdout.write('ready\n');
 process.stdin.once('data', () => {
   stopping = true;
