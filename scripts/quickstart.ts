@@ -56,7 +56,9 @@ class Story implements AsyncDisposable {
   static async open(): Promise<Story> {
     const client = new Client({ name: 'contree-quickstart', version: '1.0.0' });
     const args = [resolve(root, 'bin/contree-mcp'), ...dataDirArgs];
-    await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }));
+    // All of the environment: by itself the transport leaves out, for example, where the user keeps data.
+    const env = { ...process.env } as Record<string, string>;
+    await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }));
     return new Story(client);
   }
 
