@@ -16,6 +16,7 @@ import { BOOT_FD, bootArguments, DISK_BYTES, FD, type Machine, SAVE_SOCKET } fro
 import { commandLine } from './template.ts';
 import { endedSoon } from './ended.ts';
 import { Vmm } from './vmm.ts';
+import { waitedForProcessor, Watchdog } from './watchdog.ts';
 
 /** What every boot on this host shares. */
 export interface BootHost {
@@ -45,11 +46,14 @@ export interface Saved {
 const STATE_BYTES_MAX = 16 * 1024 ** 2;
 const POLL_MS = 2;
 
-/** Boots a guest, waits until it says that it waits, and saves it. Its memory is in `files.ram` then. */
+/**
+ * Boots a guest, waits until it says that it waits, and saves it. Its memory is in `files.ram` then. Rejects with
+ * GUEST_BOOT_TIMEOUT when it had `timeMs` and is not there.
+ */
 export async function bootAndSave(
   boot: BootHost,
   machine: Machine,
-  files: BootFiles,
+  { files, timeMs }: { readonly files: BootFiles; readonly timeMs: number },
   signal: AbortSignal,
 ): Promise<Saved> {
   const { host, jail, guest, identity, device, cgroups } = boot;
@@ -75,11 +79,14 @@ export async function bootAndSave(
   });
   vmm.network.resume();
   using channel = new Channel(vmm.agent);
+  using watchdog = new Watchdog(timeMs, () => waitedForProcessor(vmm.jailPid ?? vmm.pid));
+  const ends = AbortSignal.any([signal, watchdog.signal]);
   try {
-    const { kernel } = await channel.hello(signal);
-    return { kernel, state: await save(vmm, files.folder, folder, signal) };
+    const { kernel } = await channel.hello(ends);
+    return { kernel, state: await save(vmm, files.folder, folder, ends) };
   } catch (error) {
     signal.throwIfAborted();
+    if (watchdog.signal.aborted) throw fault('GUEST_BOOT_TIMEOUT', { seconds: timeMs / 1_000 }, { cause: error });
     const ended = await endedSoon(vmm);
     throw ended === undefined ? error : fault('GUEST_LOST', { reason: ended.reason }, { cause: error });
   }
