@@ -2,6 +2,7 @@ import { fault, isFault } from '../contract/errors.ts';
 import { EVENT_DATA, OperationEventType, type EventData } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
+import { Turns } from '../std/turns.ts';
 import { parseColumn, parseValue, type Database } from './database.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
@@ -61,6 +62,11 @@ export class EventStore implements Disposable {
   readonly #database: Database;
   readonly #nextId = new Map<string, number>();
   readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #turns = new Turns();
+  /** The page of a growing log that was read last: whoever else follows it asks for the same one next. */
+  #lastPage:
+    | { readonly operation: string; readonly since: number; readonly events: readonly StoredEvent[] }
+    | undefined;
   #pending: PendingEvent[] = [];
   #timer: NodeJS.Timeout | undefined;
   #flushedAtMs = 0;
@@ -110,6 +116,7 @@ export class EventStore implements Disposable {
     if (this.#pending.length === 0) return;
     const pending = this.#pending;
     const next = new Map(this.#nextId);
+    this.#lastPage = undefined;
     this.#database.transaction(() => {
       for (const event of pending) this.#insert(event, next);
     });
@@ -139,17 +146,16 @@ export class EventStore implements Disposable {
   }
 
   /** Up to a page of events with larger ids, at least one, oldest first. Empty when there is none now. */
-  page(operation: string, since: number): StoredEvent[] {
+  page(operation: string, since: number): readonly StoredEvent[] {
     this.#tryFlush();
+    if (this.#lastPage?.operation === operation && this.#lastPage.since === since) return this.#lastPage.events;
     const last = this.#pageEnd(operation, since);
-    return this.#database
-      .all<EventRow>(
-        'SELECT * FROM events WHERE operation = ? AND id > ? AND id <= ? ORDER BY id',
-        operation,
-        since,
-        last,
-      )
-      .map((row) => parse(operation, row));
+    const sql = 'SELECT * FROM events WHERE operation = ? AND id > ? AND id <= ? ORDER BY id';
+    const rows = this.#database.all<EventRow>(sql, operation, since, last);
+    const events = rows.map((row) => parse(operation, row));
+    // What is still written to is never collected, so nothing else can change it behind our back.
+    if (this.#nextId.has(operation)) this.#lastPage = { operation, since, events };
+    return events;
   }
 
   /** What happened to one process, with at most `bytesMax` of each stream; oldest first. */
@@ -189,6 +195,8 @@ export class EventStore implements Disposable {
       if (page.length > 0) continue;
       if (!follow) return;
       await this.#changed(operation, signal);
+      // All who follow are woken at once, and others wait for one of them, not for all.
+      await this.#turns.take();
     }
   }
 

@@ -128,3 +128,26 @@ test('ofProcess() gives one process, its output up to a bound', async () => {
     [4, 'stdout', 6, 'abc'],
   ]);
 });
+
+test('all who follow a log see all of it in order, whenever they come', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  const followers: Promise<StoredEvent[]>[] = [];
+  const text = (index: number): string => `line ${String(index).padStart(2, '0')}\n`;
+  for (let index = 0; index < 40; index += 1) {
+    followers.push(all(store.events.read(uuid, -1, true)));
+    output(store, uuid, index * text(0).length, text(index));
+    store.events.flush();
+    if (index % 3 === 0) await new Promise(setImmediate);
+  }
+  store.events.append(uuid, 0, 'completion', COMPLETION);
+  store.events.flush();
+  const expected = [...Array.from({ length: 40 }, (_, index) => text(index)), 'completion'];
+  for (const seen of await Promise.all(followers)) {
+    assert.deepEqual(
+      seen.map((event) => ('bytes' in event ? Buffer.from(event.bytes).toString() : event.type)),
+      expected,
+    );
+  }
+});
