@@ -133,15 +133,15 @@ test('Identities gives every microVM and every passt one that nobody else has', 
 
 test('Cgroups limits memory, processor time and processes, where the host hands the controllers down', async () => {
   await using mount = await temporaryFolder();
-  assert.equal(await Cgroups.open('owner', mount.path), undefined, 'no control groups');
+  assert.equal(await Cgroups.open('owner', mount.path, mount.path), undefined, 'no control groups');
   await writeFile(join(mount.path, 'cgroup.subtree_control'), 'cpuset io pids\n');
-  assert.equal(await Cgroups.open('owner', mount.path), undefined, 'memory is not handed down');
+  assert.equal(await Cgroups.open('owner', mount.path, mount.path), undefined, 'memory is not handed down');
   await writeFile(join(mount.path, 'cgroup.subtree_control'), 'cpu memory pids\n');
   await mkdir(join(mount.path, 'owner', '7'), { recursive: true });
-  const cgroups = await Cgroups.open('owner', mount.path);
+  const cgroups = await Cgroups.open('owner', mount.path, mount.path);
   assert.ok(cgroups !== undefined);
   assert.deepEqual(await readdir(join(mount.path, 'owner')), ['cgroup.subtree_control'], 'what was left is gone');
-  const group = await cgroups.create(SOME_MACHINE);
+  const group = await cgroups.create(SOME_MACHINE, 0);
   await group.add([4_321]);
   const setting = (name: string): Promise<string> => readFile(join(mount.path, 'owner', '1', name), 'utf8');
   assert.equal(await setting('memory.max'), String((1_024 + 512) * 1024 ** 2));
@@ -155,12 +155,13 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   await using mount = await temporaryFolder();
   for (const tree of ['memory', 'cpu', 'pids']) {
     await mkdir(join(mount.path, tree, 'owner', '7'), { recursive: true });
-    if (tree === 'pids') assert.equal(await Cgroups.open('owner', mount.path), undefined, 'a folder is no tree');
+    if (tree === 'pids')
+      assert.equal(await Cgroups.open('owner', mount.path, mount.path), undefined, 'a folder is no tree');
     await writeFile(join(mount.path, tree, 'cgroup.procs'), '');
   }
-  const cgroups = await Cgroups.open('owner', mount.path);
+  const cgroups = await Cgroups.open('owner', mount.path, mount.path);
   assert.ok(cgroups !== undefined);
-  const group = await cgroups.create(SOME_MACHINE);
+  const group = await cgroups.create(SOME_MACHINE, 0);
   await group.add([4_321]);
   const setting = (path: string): Promise<string> => readFile(join(mount.path, path), 'utf8');
   assert.equal(await setting('memory/owner/1/memory.limit_in_bytes'), String((1_024 + 512) * 1024 ** 2));
@@ -169,9 +170,24 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   assert.equal(await setting('cpu/owner/1/cpu.shares'), '3072');
   assert.equal(await setting('pids/owner/1/pids.max'), '256');
   for (const tree of ['memory', 'cpu', 'pids']) assert.equal(await setting(`${tree}/owner/1/cgroup.procs`), '4321');
-  await Promise.all([1, 2, 3].map(() => cgroups.create(SOME_MACHINE)));
+  await Promise.all([1, 2, 3].map(() => cgroups.create(SOME_MACHINE, 0)));
   for (const tree of ['memory', 'cpu', 'pids']) {
     assert.deepEqual((await readdir(join(mount.path, tree, 'owner'))).toSorted(), ['1', '2', '3', '4'], tree);
+  }
+});
+
+test('Cgroups counts a disk as memory where that is what it is: on a tmpfs', async () => {
+  for (const [disks, extra] of [
+    ['/dev/shm', 4_096],
+    ['/proc', 0],
+  ] as const) {
+    await using mount = await temporaryFolder();
+    await writeFile(join(mount.path, 'cgroup.subtree_control'), 'cpu memory pids\n');
+    const cgroups = await Cgroups.open('owner', disks, mount.path);
+    assert.ok(cgroups !== undefined);
+    await cgroups.create(SOME_MACHINE, 4_096);
+    const limit = await readFile(join(mount.path, 'owner', '1', 'memory.max'), 'utf8');
+    assert.equal(limit, String((1_024 + 512) * 1024 ** 2 + extra), disks);
   }
 });
 

@@ -57,7 +57,7 @@ export async function bootAndSave(
   signal: AbortSignal,
 ): Promise<Saved> {
   const { host, jail, guest, identity, device, cgroups } = boot;
-  await using cgroup = await cgroups?.create(machine);
+  await using cgroup = await cgroups?.create(machine, DISK_BYTES);
   await using vmlinux = await open(guest.vmlinuxPath, 'r');
   await using initramfs = await open(guest.initramfsPath, 'r');
   await using folder = await open(files.folder, 'r');

@@ -1,4 +1,4 @@
-import { access, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rmdir, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Machine, OVERHEAD_MIB } from './machine.ts';
@@ -12,6 +12,8 @@ const PERIOD_US = 100_000;
 const SHARES = 1_024;
 const WEIGHT = 100;
 const MIB = 1024 ** 2;
+/** Type of a file system in memory (statfs(2)). */
+const TMPFS_MAGIC = 0x0102_1994;
 const REMOVE_TRIES = 50;
 const REMOVE_PAUSE_MS = 10;
 
@@ -30,17 +32,23 @@ interface Hierarchy {
 export class Cgroups implements AsyncDisposable {
   readonly #owner: string;
   readonly #hierarchies: readonly Hierarchy[];
+  readonly #disksInMemory: boolean;
   #count = 0;
 
-  private constructor(owner: string, hierarchies: readonly Hierarchy[]) {
+  private constructor(owner: string, hierarchies: readonly Hierarchy[], disksInMemory: boolean) {
     this.#owner = owner;
     this.#hierarchies = hierarchies;
+    this.#disksInMemory = disksInMemory;
   }
 
-  /** undefined where limits cannot be set. Groups that a killed engine left are removed. */
-  static async open(owner: string, mount: string = MOUNT): Promise<Cgroups | undefined> {
+  /**
+   * undefined where limits cannot be set. Groups that a killed engine left are removed. `disks` is the folder of the
+   * microVMs' disks: on a tmpfs what is written to them is memory, and charged to whoever writes it.
+   */
+  static async open(owner: string, disks: string, mount: string = MOUNT): Promise<Cgroups | undefined> {
+    const disksInMemory = (await statfs(disks)).type === TMPFS_MAGIC;
     for (const hierarchies of [unified(mount), separate(mount)]) {
-      const cgroups = new Cgroups(owner, hierarchies);
+      const cgroups = new Cgroups(owner, hierarchies, disksInMemory);
       try {
         for (const hierarchy of hierarchies) await prepare(hierarchy, owner);
         return cgroups;
@@ -51,8 +59,9 @@ export class Cgroups implements AsyncDisposable {
     return undefined;
   }
 
-  /** A new group for a microVM. Its processes must be gone when it is disposed of. */
-  async create(machine: Machine): Promise<Cgroup> {
+  /** A new group for a microVM that may write `diskBytes`. Its processes must be gone when it is disposed of. */
+  async create(machine: Machine, diskBytes: number): Promise<Cgroup> {
+    const bounds = { ...machine, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
     this.#count += 1;
     const name = String(this.#count);
     const made: string[] = [];
@@ -61,7 +70,7 @@ export class Cgroups implements AsyncDisposable {
         const folder = join(mount, this.#owner, name);
         await mkdir(folder);
         made.push(folder);
-        for (const [setting, value] of controllers.flatMap((controller) => SETTINGS[version][controller](machine))) {
+        for (const [setting, value] of controllers.flatMap((controller) => SETTINGS[version][controller](bounds))) {
           await writeFile(join(folder, setting), value);
         }
       }
@@ -133,25 +142,30 @@ function quotaUs({ cpus }: Machine): number {
   return Math.round((cpus + 0.5) * PERIOD_US);
 }
 
-function memoryBytes({ memoryMib }: Machine): string {
-  return String((memoryMib + OVERHEAD_MIB) * MIB);
+interface Bounds extends Machine {
+  /** What its disk may take of the host's memory. */
+  readonly diskMemoryBytes: number;
 }
 
-const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (machine: Machine) => readonly Setting[]>>>> = {
+function memoryBytes({ memoryMib, diskMemoryBytes }: Bounds): string {
+  return String((memoryMib + OVERHEAD_MIB) * MIB + diskMemoryBytes);
+}
+
+const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (bounds: Bounds) => readonly Setting[]>>>> = {
   1: {
-    memory: (machine) => [['memory.limit_in_bytes', memoryBytes(machine)]],
-    cpu: (machine) => [
+    memory: (bounds) => [['memory.limit_in_bytes', memoryBytes(bounds)]],
+    cpu: (bounds) => [
       ['cpu.cfs_period_us', String(PERIOD_US)],
-      ['cpu.cfs_quota_us', String(quotaUs(machine))],
-      ['cpu.shares', String(SHARES * threads(machine))],
+      ['cpu.cfs_quota_us', String(quotaUs(bounds))],
+      ['cpu.shares', String(SHARES * threads(bounds))],
     ],
     pids: () => [['pids.max', String(PROCESSES_MAX)]],
   },
   2: {
-    memory: (machine) => [['memory.max', memoryBytes(machine)]],
-    cpu: (machine) => [
-      ['cpu.max', `${quotaUs(machine)} ${PERIOD_US}`],
-      ['cpu.weight', String(WEIGHT * threads(machine))],
+    memory: (bounds) => [['memory.max', memoryBytes(bounds)]],
+    cpu: (bounds) => [
+      ['cpu.max', `${quotaUs(bounds)} ${PERIOD_US}`],
+      ['cpu.weight', String(WEIGHT * threads(bounds))],
     ],
     pids: () => [['pids.max', String(PROCESSES_MAX)]],
   },

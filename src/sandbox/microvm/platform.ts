@@ -59,7 +59,7 @@ export class Platform implements AsyncDisposable {
     const [host, guest] = await Promise.all([surveyHost(signal), loadGuest(guestDir), endLeftovers(owner)]);
     await using stack = new AsyncDisposableStack();
     const { vm: identity } = stack.use(identities.take());
-    const groups = await Cgroups.open(owner);
+    const groups = await Cgroups.open(owner, scratch);
     const cgroups = groups === undefined ? {} : { cgroups: stack.use(groups) };
     const jail = await Jail.open(host, { owner, identity, limited: groups !== undefined }, signal);
     const padding = stack.use(await paddingFile(scratch));

@@ -59,7 +59,7 @@ export async function restore(
   const { spec, template, machine } = run;
   const steps = new Stopwatch();
   const network = resources.use(await openNetwork(spec.network, run.network, signal));
-  const cgroup = await host.cgroups?.create(machine);
+  const cgroup = await host.cgroups?.create(machine, qcow2BytesMax(spec.diskBytes));
   if (cgroup !== undefined) resources.use(cgroup);
   const { vmm, extents } = await start(host, run, cgroup);
   resources.use(vmm);
