@@ -17,8 +17,27 @@ const ARENA_BYTES = 3 * 1024 * 1024;
 /** A file on its way and, in the end, the beginning of its content. */
 export interface HeadedFile<Target extends { readonly node: TreeNode }> {
   readonly target: Target;
-  /** Up to `HEAD_BYTES`. Valid until the next file is asked for. */
-  readonly head: Buffer;
+  /** Up to `HEAD_BYTES`: what fills blocks, and what is left of it. Valid until the next file is asked for. */
+  readonly head: readonly [blocks: Buffer, rest: Buffer];
+}
+
+type Head = HeadedFile<never>['head'];
+
+const NOTHING = Buffer.alloc(0);
+
+/** Whether two heads of the same length hold the same bytes, wherever they are cut. */
+export function equalHeads(left: Head, right: Head): boolean {
+  if (left[0].length !== right[0].length) return Buffer.concat(left).equals(Buffer.concat(right));
+  return left[0].equals(right[0]) && left[1].equals(right[1]);
+}
+
+/** A head in one piece, which is in `scratch` (of `HEAD_BYTES`) where it is not one already. */
+export function contiguous([blocks, rest]: Head, scratch: Buffer): Buffer {
+  if (rest.length === 0) return blocks;
+  if (blocks.length === 0) return rest;
+  blocks.copy(scratch);
+  rest.copy(scratch, blocks.length);
+  return scratch.subarray(0, blocks.length + rest.length);
 }
 
 /** Where the blocks of a file's head lie in its layer; what is left of it is inline, next to the inode. */
@@ -41,17 +60,16 @@ export async function* readHeads<Target extends { readonly node: TreeNode }>(
   tree: Tree,
   targets: AsyncIterable<Target>,
 ): AsyncGenerator<HeadedFile<Target>> {
-  const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES);
   // One is searched while the other is being filled.
   let [arena, spare] = [Buffer.allocUnsafeSlow(ARENA_BYTES), Buffer.allocUnsafeSlow(ARENA_BYTES)];
   let current: Batch<Target> | undefined;
   for await (const files of batches(targets)) {
     const next = new Batch(files, arena);
     [arena, spare] = [spare, arena];
-    if (current) yield* current.heads(tree, scratch);
+    if (current) yield* current.heads(tree);
     current = next;
   }
-  if (current) yield* current.heads(tree, scratch);
+  if (current) yield* current.heads(tree);
 }
 
 async function* batches<Target extends { readonly node: TreeNode }>(
@@ -81,23 +99,23 @@ class Batch<Target extends { readonly node: TreeNode }> {
     this.#ranges = readRanges(places, arena);
   }
 
-  async *heads(tree: Tree, scratch: Buffer): AsyncGenerator<HeadedFile<Target>> {
+  async *heads(tree: Tree): AsyncGenerator<HeadedFile<Target>> {
     for (const target of this.#targets) {
       const length = Math.min(target.node.size, HEAD_BYTES);
       const place = placeOf(target.node);
-      const blocks = place === undefined ? 0 : await this.#copyBlocks(place, scratch);
-      if (blocks < length) (await tree.read(target.node, blocks, length - blocks)).copy(scratch, blocks);
-      yield { target, head: scratch.subarray(0, length) };
+      const blocks = place === undefined ? NOTHING : await this.#blocks(place);
+      const left = length - blocks.length;
+      yield { target, head: [blocks, left > 0 ? await tree.read(target.node, blocks.length, left) : NOTHING] };
     }
   }
 
-  async #copyBlocks(place: Place, scratch: Buffer): Promise<number> {
+  async #blocks(place: Place): Promise<Buffer> {
     const range = this.#ranges.find(
       ({ reader, start, end }) => reader === place.reader && start <= place.start && place.end <= end,
     );
     const { start, bytes, filled } = defined(range, 'every place is in a range');
     await filled;
-    return bytes.copy(scratch, 0, place.start - start, place.end - start);
+    return bytes.subarray(place.start - start, place.end - start);
   }
 }
 

@@ -1,7 +1,7 @@
 import { fault, limits, type GrepMatch, type GrepQuery, type GrepResult } from '../contract/index.ts';
 import type { Tree, TreeNode } from '../archive/tree.ts';
 import { textFromPath } from '../std/path-text.ts';
-import { HEAD_BYTES, readHeads } from './bulk-reader.ts';
+import { contiguous, HEAD_BYTES, readHeads } from './bulk-reader.ts';
 import { globFilter, type GlobFilter } from './glob.ts';
 import { FileSearcher, type FileSearch } from './grep-file.ts';
 import { compilePatterns } from './grep-pattern.ts';
@@ -34,10 +34,11 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
   let total = 0;
   let bytes = 0;
   let truncated = false;
+  const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES);
   for await (const { target, head } of readHeads(tree, targetsOf(tree, starts, filter))) {
     signal?.throwIfAborted();
     const search = { pattern, countMax: Math.min(maxCount, maxTotal - total), ...context };
-    const searcher = await searchFile(tree, target, head, search);
+    const searcher = await searchFile(tree, target, contiguous(head, scratch), search);
     matches.push(...searcher.found);
     total += searcher.count;
     for (const { line_text: text } of searcher.found) bytes += text.length;

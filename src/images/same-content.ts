@@ -1,6 +1,6 @@
 import type { Tree, TreeNode } from '../archive/tree.ts';
 import { defined } from '../std/assert.ts';
-import { readHeads } from './bulk-reader.ts';
+import { equalHeads, readHeads } from './bulk-reader.ts';
 
 /** Two files of the same size. */
 export interface SameSize {
@@ -21,7 +21,7 @@ export async function sameHeads(from: Tree, to: Tree, pairs: readonly SameSize[]
     for (;;) {
       const [left, right] = await Promise.all([before.next(), after.next()]);
       if (left.done === true || right.done === true) return same;
-      if (left.value.head.equals(right.value.head)) same.add(right.value.target.pair);
+      if (equalHeads(left.value.head, right.value.head)) same.add(right.value.target.pair);
     }
   } finally {
     await Promise.all([before.return(undefined), after.return(undefined)]);
