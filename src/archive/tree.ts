@@ -61,6 +61,22 @@ export class TreeNode {
   get key(): string {
     return this.sources.map(({ reader, inode }) => `${reader.id}:${inode.nid}`).join('/');
   }
+
+  /** Whether both have the same key. */
+  is(other: TreeNode): boolean {
+    return (
+      this.sources.length === other.sources.length &&
+      this.sources.every(({ reader, inode }, index) => {
+        const source = other.sources[index];
+        return reader === source?.reader && inode.nid === source.inode.nid;
+      })
+    );
+  }
+
+  /** False where there are no xattrs at all. */
+  get mayHaveXattrs(): boolean {
+    return defined(this.sources[0], 'a node has a source').inode.xattrBytes > 0;
+  }
 }
 
 export interface TreeEntry {
@@ -183,13 +199,15 @@ export class Tree implements AsyncDisposable {
   async list(directory: TreeNode): Promise<TreeEntry[]> {
     const merged = new Map<ByteString, { readonly sources: Source[]; closed: boolean }>();
     for (const { reader, inode: parent } of directory.sources) {
-      for (const entry of await reader.list(parent)) {
+      const entries = (await reader.list(parent)).filter(({ name }) => merged.get(name)?.closed !== true);
+      const inodes = await reader.inodes(entries.map(({ nid }) => nid));
+      for (const [index, { name }] of entries.entries()) {
         if (this.#pace.due()) await this.#pace.rest();
-        const known = merged.get(entry.name);
-        if (known?.closed === true) continue;
-        const slot = known ?? { sources: [], closed: false };
-        if (known === undefined) merged.set(entry.name, slot);
-        slot.closed = !(await merge(slot.sources, { reader, inode: await reader.inode(entry.nid) }));
+        const slot = merged.get(name) ?? { sources: [], closed: false };
+        const inode = defined(inodes[index], 'every entry has an inode');
+        const open = merge(slot.sources, { reader, inode });
+        slot.closed = !(typeof open === 'boolean' ? open : await open);
+        merged.set(name, slot);
       }
     }
     const visible = [...merged].filter(([, { sources }]) => sources.length > 0);
@@ -280,15 +298,18 @@ export function isWhiteout(node: {
 }
 
 /** Adds what one more layer has under a name. Returns whether layers below can still contribute. */
-async function merge(sources: Source[], source: Source): Promise<boolean> {
-  const { inode, reader } = source;
+function merge(sources: Source[], source: Source): boolean | Promise<boolean> {
+  const { inode } = source;
   if (isWhiteout(inode)) return false;
   if (inode.type !== 'directory') {
     if (sources.length === 0) sources.push(source);
     return false;
   }
   sources.push(source);
-  if (inode.xattrBytes === 0) return true;
+  return inode.xattrBytes === 0 || isTransparent(source);
+}
+
+async function isTransparent({ reader, inode }: Source): Promise<boolean> {
   const opaque = (await reader.xattrs(inode)).get(OVERLAY_OPAQUE);
   return opaque === undefined || Buffer.from(opaque).toString('latin1') !== 'y';
 }

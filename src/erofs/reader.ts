@@ -11,6 +11,7 @@ import {
   COMPACT_INODE_BYTES,
   decodeInode,
   decodeSuperblock,
+  EXTENDED_INODE_BYTES,
   FLAT_INLINE,
   type Inode,
   inodeBytesAt,
@@ -23,6 +24,14 @@ import { decodeXattrs } from './xattr.ts';
 
 /** Content is streamed in pieces of this size. */
 const STREAM_BYTES = 256 * 1024;
+
+const NOTHING = Buffer.alloc(0);
+
+/** Positions in a layer file, from `start` up to `end`. */
+export interface Extent {
+  readonly start: number;
+  readonly end: number;
+}
 
 let readersOpened = 0;
 
@@ -76,9 +85,25 @@ export class LayerReader implements AsyncDisposable {
     const first = await this.#at(at, COMPACT_INODE_BYTES);
     const bytes = inodeBytesAt(first.window, first.offset);
     const { window, offset } = bytes === COMPACT_INODE_BYTES ? first : await this.#at(at, bytes);
-    const inode = decodeInode(window, offset, nid, this.#superblock);
-    this.#check(inode);
-    return inode;
+    return this.#decode(window, offset, nid);
+  }
+
+  /** The inodes of these numbers, in that order; of neighbours none waits for the others. */
+  async inodes(nids: readonly number[]): Promise<Inode[]> {
+    const inodes: Inode[] = [];
+    let start = 0;
+    let window: Buffer = NOTHING;
+    for (const nid of nids) {
+      if (this.#pace.due()) await this.#pace.rest();
+      const position = this.#inodeOffset(nid);
+      if (position < start || position + EXTENDED_INODE_BYTES > start + window.length) {
+        start = position - (position % WINDOW_BYTES);
+        window = await this.#window(start);
+      }
+      const whole = position + EXTENDED_INODE_BYTES <= start + window.length;
+      inodes.push(whole ? this.#decode(window, position - start, nid) : await this.inode(nid));
+    }
+    return inodes;
   }
 
   /** The entry of that name, or undefined; `.` and `..` are not found. */
@@ -143,6 +168,15 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
+  /** Where a regular file's content lies in the layer file, for `readRaw`: what fills blocks, and what is left of it. */
+  extents(file: Inode): { readonly blocks: Extent; readonly rest: Extent } {
+    const inline = file.layout === FLAT_INLINE ? file.size % BLOCK_BYTES : 0;
+    const filled = file.size - inline;
+    const blocks = this.#contentOffset(file, 0);
+    const rest = this.#contentOffset(file, filled);
+    return { blocks: { start: blocks, end: blocks + filled }, rest: { start: rest, end: rest + inline } };
+  }
+
   /** Fills `bytes` from the layer file as it lies there, for who reads the contents of many files at once. */
   async readRaw(position: number, bytes: Buffer): Promise<void> {
     await this.#fill(bytes, position);
@@ -150,6 +184,12 @@ export class LayerReader implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close();
+  }
+
+  #decode(source: Buffer, at: number, nid: number): Inode {
+    const inode = decodeInode(source, at, nid, this.#superblock);
+    this.#check(inode);
+    return inode;
   }
 
   #inodeOffset(nid: number): number {
@@ -201,17 +241,18 @@ export class LayerReader implements AsyncDisposable {
 
   /** At most a block of metadata, through the cache. */
   async #at(position: number, length: number): Promise<{ readonly window: Buffer; readonly offset: number }> {
-    const index = Math.floor(position / WINDOW_BYTES);
-    const offset = position - index * WINDOW_BYTES;
+    const offset = position % WINDOW_BYTES;
     // What crosses into the next window is rare (our inodes and their tails lie in one block) and read on its own.
     if (offset + length > WINDOW_BYTES) return { window: await this.#pread(position, length), offset: 0 };
-    const window = await this.#cache.get(`${this.id}:${index}`, () => this.#readWindow(index * WINDOW_BYTES));
+    const window = await this.#window(position - offset);
     if (offset + length > window.length) throw damaged('the file ends too early');
     return { window, offset };
   }
 
-  async #readWindow(position: number): Promise<Buffer> {
-    return this.#pread(position, Math.max(0, Math.min(WINDOW_BYTES, this.#bytes - position)));
+  /** What the layer holds at a multiple of `WINDOW_BYTES`. */
+  #window(start: number): Promise<Buffer> {
+    const length = Math.max(0, Math.min(WINDOW_BYTES, this.#bytes - start));
+    return this.#cache.get(`${this.id}:${start}`, () => this.#pread(start, length));
   }
 
   async #pread(position: number, length: number): Promise<Buffer> {

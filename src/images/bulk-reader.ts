@@ -1,12 +1,11 @@
-import { BLOCK_BYTES, FLAT_INLINE } from '../erofs/format.ts';
-import type { LayerReader } from '../erofs/reader.ts';
-import type { Tree, TreeNode } from '../archive/tree.ts';
+import type { TreeNode } from '../archive/tree.ts';
+import type { Extent, LayerReader } from '../erofs/reader.ts';
 import { defined } from '../std/assert.ts';
 
-/** Files up to this size are read together with others; of a larger one only this much is. */
-export const HEAD_BYTES: number = 1024 * 1024;
-/** A batch ends with the file that brings it to one of these. */
-const BATCH_FILES = 256;
+/** Contents are read in stretches of at most this size. */
+export const STRETCH_BYTES: number = 1024 * 1024;
+/** A batch ends with the stretch that brings it to one of these. */
+const BATCH_STRETCHES = 256;
 const BATCH_BYTES = 1024 * 1024;
 /** Reading over a gap of this size is cheaper than reading twice. */
 const GAP_BYTES = 64 * 1024;
@@ -14,25 +13,26 @@ const RANGE_BYTES_MAX = 1024 * 1024;
 /** Holds the ranges of most batches; those that jump about in their layer get memory of their own. */
 const ARENA_BYTES = 3 * 1024 * 1024;
 
-/** A file on its way and, in the end, the beginning of its content. */
-export interface HeadedFile<Target extends { readonly node: TreeNode }> {
-  readonly target: Target;
-  /** Up to `HEAD_BYTES`: what fills blocks, and what is left of it. Valid until the next file is asked for. */
-  readonly head: readonly [blocks: Buffer, rest: Buffer];
+/** Up to `STRETCH_BYTES` of a regular file's content. */
+export interface Stretch {
+  readonly node: TreeNode;
+  /** Where it begins: a multiple of `STRETCH_BYTES` below the file's size. */
+  readonly offset: number;
 }
 
-type Head = HeadedFile<never>['head'];
+/** What was read of a stretch: what fills blocks, and what is left of it. */
+export type Content = readonly [blocks: Buffer, rest: Buffer];
 
 const NOTHING = Buffer.alloc(0);
 
-/** Whether two heads of the same length hold the same bytes, wherever they are cut. */
-export function equalHeads(left: Head, right: Head): boolean {
+/** Whether two contents of the same length hold the same bytes, wherever they are cut. */
+export function equalContents(left: Content, right: Content): boolean {
   if (left[0].length !== right[0].length) return Buffer.concat(left).equals(Buffer.concat(right));
   return left[0].equals(right[0]) && left[1].equals(right[1]);
 }
 
-/** A head in one piece, which is in `scratch` (of `HEAD_BYTES`) where it is not one already. */
-export function contiguous([blocks, rest]: Head, scratch: Buffer): Buffer {
+/** A content in one piece, which is in `scratch` (of `STRETCH_BYTES`) where it is not one already. */
+export function contiguous([blocks, rest]: Content, scratch: Buffer): Buffer {
   if (rest.length === 0) return blocks;
   if (blocks.length === 0) return rest;
   blocks.copy(scratch);
@@ -40,47 +40,16 @@ export function contiguous([blocks, rest]: Head, scratch: Buffer): Buffer {
   return scratch.subarray(0, blocks.length + rest.length);
 }
 
-/** Where the blocks of a file's head lie in its layer; what is left of it is inline, next to the inode. */
-interface Place {
-  readonly reader: LayerReader;
-  readonly start: number;
-  readonly end: number;
-}
-
-interface Range extends Place {
-  readonly bytes: Buffer;
-  readonly filled: Promise<void>;
-}
-
-/**
- * The beginnings of many files, in the order given. A layer holds the contents of neighbours next to each other, so they are
- * read in few large pieces, one batch ahead of the consumer.
- */
-export async function* readHeads<Target extends { readonly node: TreeNode }>(
-  tree: Tree,
-  targets: AsyncIterable<Target>,
-): AsyncGenerator<HeadedFile<Target>> {
-  // One is searched while the other is being filled.
-  let [arena, spare] = [Buffer.allocUnsafeSlow(ARENA_BYTES), Buffer.allocUnsafeSlow(ARENA_BYTES)];
-  let current: Batch<Target> | undefined;
-  for await (const files of batches(targets)) {
-    const next = new Batch(files, arena);
-    [arena, spare] = [spare, arena];
-    if (current) yield* current.heads(tree);
-    current = next;
-  }
-  if (current) yield* current.heads(tree);
-}
-
-async function* batches<Target extends { readonly node: TreeNode }>(
-  targets: AsyncIterable<Target>,
-): AsyncGenerator<Target[]> {
-  let batch: Target[] = [];
+/** The same stretches, as many together as are best read together. */
+export async function* batched<Of extends Stretch>(
+  stretches: AsyncIterable<Of> | Iterable<Of>,
+): AsyncGenerator<readonly Of[]> {
+  let batch: Of[] = [];
   let bytes = 0;
-  for await (const target of targets) {
-    batch.push(target);
-    bytes += Math.min(target.node.size, HEAD_BYTES);
-    if (batch.length < BATCH_FILES && bytes < BATCH_BYTES) continue;
+  for await (const stretch of stretches) {
+    batch.push(stretch);
+    bytes += Math.min(stretch.node.size - stretch.offset, STRETCH_BYTES);
+    if (batch.length < BATCH_STRETCHES && bytes < BATCH_BYTES) continue;
     yield batch;
     batch = [];
     bytes = 0;
@@ -88,63 +57,98 @@ async function* batches<Target extends { readonly node: TreeNode }>(
   if (batch.length > 0) yield batch;
 }
 
-/** Files whose blocks are being read from the moment it exists. */
-class Batch<Target extends { readonly node: TreeNode }> {
-  readonly #targets: readonly Target[];
-  readonly #ranges: readonly Range[];
-
-  constructor(targets: readonly Target[], arena: Buffer) {
-    this.#targets = targets;
-    const places = targets.map(({ node }) => placeOf(node)).filter((place) => place !== undefined);
-    this.#ranges = readRanges(places, arena);
+/** What `read` makes of each item, in order; the next is being read while the consumer works on one. */
+export async function* readAhead<Item, Result>(
+  items: AsyncIterable<Item>,
+  read: (item: Item) => Promise<Result>,
+): AsyncGenerator<Result> {
+  let current: Promise<Result> | undefined;
+  for await (const item of items) {
+    const next = read(item);
+    // Whoever waits for it hears of a failure; until then it must not count as unheard.
+    next.catch(() => {});
+    if (current) yield await current;
+    current = next;
   }
+  if (current) yield await current;
+}
 
-  async *heads(tree: Tree): AsyncGenerator<HeadedFile<Target>> {
-    for (const target of this.#targets) {
-      const length = Math.min(target.node.size, HEAD_BYTES);
-      const place = placeOf(target.node);
-      const blocks = place === undefined ? NOTHING : await this.#blocks(place);
-      const left = length - blocks.length;
-      yield { target, head: [blocks, left > 0 ? await tree.read(target.node, blocks.length, left) : NOTHING] };
-    }
-  }
+/**
+ * Reads many files at once. A layer holds the contents of neighbours next to each other, so what is asked for together is
+ * read in few large pieces.
+ */
+export class BulkReader {
+  // What was read last can be worked on while more is being read.
+  #arenas: readonly [next: Buffer, last: Buffer] = [
+    Buffer.allocUnsafeSlow(ARENA_BYTES),
+    Buffer.allocUnsafeSlow(ARENA_BYTES),
+  ];
 
-  async #blocks(place: Place): Promise<Buffer> {
-    const range = this.#ranges.find(
-      ({ reader, start, end }) => reader === place.reader && start <= place.start && place.end <= end,
-    );
-    const { start, bytes, filled } = defined(range, 'every place is in a range');
-    await filled;
-    return bytes.subarray(place.start - start, place.end - start);
+  /** The contents, in the order of the stretches; valid until the second next read begins. */
+  async read(stretches: readonly Stretch[]): Promise<Content[]> {
+    const [arena, last] = this.#arenas;
+    this.#arenas = [last, arena];
+    const contents = stretches.map(piecesOf);
+    await readPieces(contents.flat(), arena);
+    return contents.map(([blocks, rest]) => [blocks.bytes, rest.bytes]);
   }
 }
 
-function placeOf({ size, sources }: TreeNode): Place | undefined {
-  const { reader, inode } = defined(sources[0], 'a node has a source');
-  const inline = inode.layout === FLAT_INLINE ? size % BLOCK_BYTES : 0;
-  const length = Math.min(size - inline, HEAD_BYTES);
-  const start = inode.contentBlock * BLOCK_BYTES;
-  return length === 0 ? undefined : { reader, start, end: start + length };
+/** A piece of a stretch, where it lies in its layer. */
+interface Piece extends Extent {
+  readonly reader: LayerReader;
+  bytes: Buffer;
 }
 
-/** Joins places that lie near each other and begins to read them into the arena. */
-function readRanges(places: readonly Place[], arena: Buffer): Range[] {
-  const ordered = places.toSorted((a, b) => a.reader.id - b.reader.id || a.start - b.start);
-  const joined: { reader: LayerReader; start: number; end: number }[] = [];
-  for (const { reader, start, end } of ordered) {
-    const last = joined.at(-1);
-    const near = last?.reader === reader && start - last.end <= GAP_BYTES && end - last.start <= RANGE_BYTES_MAX;
-    if (last && near) last.end = Math.max(last.end, end);
-    else joined.push({ reader, start, end });
-  }
+function piecesOf({ node, offset }: Stretch): readonly [blocks: Piece, rest: Piece] {
+  const { reader, inode } = defined(node.sources[0], 'a node has a source');
+  const { blocks, rest } = reader.extents(inode);
+  const start = Math.min(blocks.start + offset, blocks.end);
+  const end = Math.min(start + STRETCH_BYTES, blocks.end);
+  // What is left is less than a block, so it ends the stretch in which the blocks end unless they fill it.
+  const restEnd = end - start < STRETCH_BYTES ? rest.end : rest.start;
+  return [
+    { reader, start, end, bytes: NOTHING },
+    { reader, start: rest.start, end: restEnd, bytes: NOTHING },
+  ];
+}
+
+interface Range extends Extent {
+  readonly reader: LayerReader;
+  end: number;
+  readonly pieces: Piece[];
+}
+
+/** Joins pieces that lie near each other and reads them, into the arena while it has room. */
+async function readPieces(pieces: readonly Piece[], arena: Buffer): Promise<void> {
   let used = 0;
-  return joined.map(({ reader, start, end }) => {
-    const length = end - start;
+  const reads = rangesOf(pieces).map(async (range) => {
+    const length = range.end - range.start;
     const bytes = used + length <= arena.length ? arena.subarray(used, used + length) : Buffer.allocUnsafeSlow(length);
     used += length;
-    const filled = reader.readRaw(start, bytes);
-    // Whoever copies from it hears of a failure; until then it must not count as unheard.
-    filled.catch(() => {});
-    return { reader, start, end, bytes, filled };
+    for (const piece of range.pieces) {
+      piece.bytes = bytes.subarray(piece.start - range.start, piece.end - range.start);
+    }
+    await range.reader.readRaw(range.start, bytes);
   });
+  await Promise.all(reads);
+}
+
+function rangesOf(pieces: readonly Piece[]): Range[] {
+  const ordered = pieces
+    .filter(({ start, end }) => end > start)
+    .toSorted((a, b) => a.reader.id - b.reader.id || a.start - b.start);
+  const ranges: Range[] = [];
+  for (const piece of ordered) {
+    const { reader, start, end } = piece;
+    const last = ranges.at(-1);
+    const near = last?.reader === reader && start - last.end <= GAP_BYTES && end - last.start <= RANGE_BYTES_MAX;
+    if (!last || !near) {
+      ranges.push({ reader, start, end, pieces: [piece] });
+      continue;
+    }
+    last.end = Math.max(last.end, end);
+    last.pieces.push(piece);
+  }
+  return ranges;
 }

@@ -1,13 +1,12 @@
 import { fault, isFault, limits, type DiffEntry, type DiffQuery, type DiffResult } from '../contract/index.ts';
 import type { Tree, TreeEntry, TreeNode } from '../archive/tree.ts';
+import { Pace } from '../std/pace.ts';
 import { textFromPath } from '../std/path-text.ts';
-import { HEAD_BYTES } from './bulk-reader.ts';
 import { LoopGuard } from './loop-guard.ts';
 import { unifiedPatch } from './patch.ts';
-import { sameHeads } from './same-content.ts';
+import { differing } from './same-content.ts';
 import { resolve } from './view.ts';
 
-const COMPARE_BYTES = 256 * 1024;
 /** Pairs kept until they are read together: enough for long reads, few enough for memory. */
 const FILES_AT_ONCE = 2_000;
 const PAIRS_AT_ONCE = 20_000;
@@ -72,6 +71,18 @@ function isReadable(before: TreeNode | undefined, after: TreeNode | undefined): 
   return before?.type === 'file' && after?.type === 'file' && before.size === after.size && before.size > 0;
 }
 
+/** Whether both images have the very same there, all that is below included. */
+function isShared(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
+  return before === undefined ? after === undefined : after !== undefined && before.is(after);
+}
+
+function attributesDiffer(before: TreeNode, after: TreeNode): boolean {
+  if (before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid) return true;
+  // A directory's time changes with every entry and a symlink's means nothing.
+  if (before.type !== 'file') return false;
+  return before.mtimeSeconds !== after.mtimeSeconds || before.mtimeNanoseconds !== after.mtimeNanoseconds;
+}
+
 class Comparison {
   readonly entries: DiffEntry[] = [];
   /** `modified` counts changes of metadata too. */
@@ -81,6 +92,7 @@ class Comparison {
   readonly #options: ComparisonOptions;
   readonly #fromGuard = new LoopGuard();
   readonly #toGuard = new LoopGuard();
+  readonly #pace = new Pace();
   #patchCharacters = 0;
   /** Pairs seen and not yet recorded, in order of paths: many files are read at once. */
   #pending: PendingPair[] = [];
@@ -94,22 +106,25 @@ class Comparison {
 
   /** Compares what is at a path in both images, and everything below; `path` is empty for the root. */
   async compare(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
-    await this.#visit(path, before, after);
+    if (isShared(before, after)) return;
+    this.#pending.push({ path, before, after });
+    await this.#descend(path, before, after);
     await this.#settle();
   }
 
-  async #visit(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
+  async #descend(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
     this.#options.signal?.throwIfAborted();
-    if (before?.key === after?.key) return;
-    this.#pending.push({ path, before, after });
-    if (isReadable(before, after)) this.#pendingFiles += 1;
-    if (this.#pendingFiles >= FILES_AT_ONCE || this.#pending.length >= PAIRS_AT_ONCE) await this.#settle();
     const children = await Promise.all([
       childrenOf(this.#from, before, path, this.#fromGuard),
       childrenOf(this.#to, after, path, this.#toGuard),
     ]);
     for (const [name, left, right] of paired(...children)) {
-      await this.#visit(`${path}/${textFromPath(name)}`, left, right);
+      if (isShared(left, right)) continue;
+      const below = `${path}/${textFromPath(name)}`;
+      this.#pending.push({ path: below, before: left, after: right });
+      if (isReadable(left, right)) this.#pendingFiles += 1;
+      if (this.#pendingFiles >= FILES_AT_ONCE || this.#pending.length >= PAIRS_AT_ONCE) await this.#settle();
+      if (left?.type === 'directory' || right?.type === 'directory') await this.#descend(below, left, right);
     }
   }
 
@@ -118,18 +133,19 @@ class Comparison {
     const pairs = this.#pending;
     [this.#pending, this.#pendingFiles] = [[], 0];
     const files = pairs.filter((pair): pair is FilePair => isReadable(pair.before, pair.after));
-    const same = await sameHeads(this.#from, this.#to, files);
+    const different = await differing(files, this.#options.signal);
     for (const pair of pairs) {
       this.#options.signal?.throwIfAborted();
+      if (this.#pace.due()) await this.#pace.rest();
       const { path, before, after } = pair;
-      if (before && after) await this.#change({ path, before, after }, same.has(pair as FilePair));
-      else this.#record({ path, change: after ? 'added' : 'removed', before, after });
+      if (!before || !after) this.#record({ path, change: after ? 'added' : 'removed', before, after });
+      else await this.#change({ path, before, after }, different.has(pair as FilePair));
     }
   }
 
-  /** `sameHead` says of files that their first bytes are the same. */
-  async #change({ path, before, after }: FilePair, sameHead: boolean): Promise<void> {
-    if (before.type !== after.type || (await this.#contentDiffers(before, after, sameHead))) {
+  /** `bytesDiffer` is known of files of the same size. */
+  async #change({ path, before, after }: FilePair, bytesDiffer: boolean): Promise<void> {
+    if (before.type !== after.type || (await this.#contentDiffers(before, after, bytesDiffer))) {
       const patch = await this.#patchOf(path, before, after);
       this.#record({ path, change: 'modified', before, after, ...(patch !== undefined && { patch }) });
     } else if (await this.#metadataDiffers(before, after)) {
@@ -137,11 +153,10 @@ class Comparison {
     }
   }
 
-  async #contentDiffers(before: TreeNode, after: TreeNode, sameHead: boolean): Promise<boolean> {
+  async #contentDiffers(before: TreeNode, after: TreeNode, bytesDiffer: boolean): Promise<boolean> {
     switch (before.type) {
       case 'file':
-        if (before.size !== after.size) return true;
-        return before.size > 0 && (!sameHead || (await this.#restDiffers(before, after)));
+        return before.size !== after.size || bytesDiffer;
       case 'symlink':
         return (await this.#from.readlink(before)) !== (await this.#to.readlink(after));
       case 'character':
@@ -152,24 +167,9 @@ class Comparison {
     }
   }
 
-  /** Beyond the first bytes, which are known to be the same. */
-  async #restDiffers(before: TreeNode, after: TreeNode): Promise<boolean> {
-    for (let offset = HEAD_BYTES; offset < before.size; offset += COMPARE_BYTES) {
-      const [left, right] = await Promise.all([
-        this.#from.read(before, offset, COMPARE_BYTES),
-        this.#to.read(after, offset, COMPARE_BYTES),
-      ]);
-      if (!left.equals(right)) return true;
-      this.#options.signal?.throwIfAborted();
-    }
-    return false;
-  }
-
   async #metadataDiffers(before: TreeNode, after: TreeNode): Promise<boolean> {
-    if (before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid) return true;
-    // A directory's time changes with every entry and a symlink's means nothing.
-    const sameTime = before.mtimeSeconds === after.mtimeSeconds && before.mtimeNanoseconds === after.mtimeNanoseconds;
-    if (before.type === 'file' && !sameTime) return true;
+    if (attributesDiffer(before, after)) return true;
+    if (!before.mayHaveXattrs && !after.mayHaveXattrs) return false;
     const [left, right] = await Promise.all([this.#from.xattrs(before), this.#to.xattrs(after)]);
     return (
       left.size !== right.size ||

@@ -1,7 +1,16 @@
 import { fault, limits, type GrepMatch, type GrepQuery, type GrepResult } from '../contract/index.ts';
 import type { Tree, TreeNode } from '../archive/tree.ts';
+import { defined } from '../std/assert.ts';
 import { textFromPath } from '../std/path-text.ts';
-import { contiguous, HEAD_BYTES, readHeads } from './bulk-reader.ts';
+import {
+  batched,
+  BulkReader,
+  type Content,
+  contiguous,
+  readAhead,
+  STRETCH_BYTES,
+  type Stretch,
+} from './bulk-reader.ts';
 import { globFilter, type GlobFilter } from './glob.ts';
 import { FileSearcher, type FileSearch } from './grep-file.ts';
 import { compilePatterns } from './grep-pattern.ts';
@@ -12,10 +21,12 @@ import { resolve } from './view.ts';
 const RESULT_BYTES_MAX = 8 * 1024 * 1024;
 const CONTEXT_LINES_MAX = 1_000;
 
-interface Target {
+interface Target extends Stretch {
   /** As reported: below the path that was asked for. */
   readonly path: string;
   readonly node: TreeNode;
+  /** Files are searched from their beginning. */
+  readonly offset: 0;
 }
 
 /**
@@ -34,15 +45,23 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
   let total = 0;
   let bytes = 0;
   let truncated = false;
-  const scratch = Buffer.allocUnsafeSlow(HEAD_BYTES);
-  for await (const { target, head } of readHeads(tree, targetsOf(tree, starts, filter))) {
-    signal?.throwIfAborted();
-    const search = { pattern, countMax: Math.min(maxCount, maxTotal - total), ...context };
-    const searcher = await searchFile(tree, target, contiguous(head, scratch), search);
-    matches.push(...searcher.found);
-    total += searcher.count;
-    for (const { line_text: text } of searcher.found) bytes += text.length;
-    truncated = total >= maxTotal || bytes > RESULT_BYTES_MAX || performance.now() > deadlineMs;
+  const scratch = Buffer.allocUnsafeSlow(STRETCH_BYTES);
+  const reader = new BulkReader();
+  const read = async (targets: readonly Target[]): Promise<readonly (readonly [Target, Content])[]> => {
+    const heads = await reader.read(targets);
+    return targets.map((target, index) => [target, defined(heads[index], 'every file was read')]);
+  };
+  for await (const batch of readAhead(batched(targetsOf(tree, starts, filter)), read)) {
+    for (const [target, head] of batch) {
+      signal?.throwIfAborted();
+      const search = { pattern, countMax: Math.min(maxCount, maxTotal - total), ...context };
+      const searcher = await searchFile(tree, target, contiguous(head, scratch), search);
+      matches.push(...searcher.found);
+      total += searcher.count;
+      for (const { line_text: text } of searcher.found) bytes += text.length;
+      truncated = total >= maxTotal || bytes > RESULT_BYTES_MAX || performance.now() > deadlineMs;
+      if (truncated) break;
+    }
     if (truncated) break;
   }
   return { path: paths.length === 0 ? '/' : paths.join(', '), patterns: [...patterns], matches, truncated };
@@ -57,7 +76,7 @@ function contextOf(lines = 0): number {
 
 /** A path that was asked for; like ripgrep's arguments it is followed if it is a symlink. */
 async function startOf(tree: Tree, path: string): Promise<Target> {
-  return { path: `/${path.split('/').filter(Boolean).join('/')}`, node: await resolve(tree, path) };
+  return { path: `/${path.split('/').filter(Boolean).join('/')}`, node: await resolve(tree, path), offset: 0 };
 }
 
 /** Regular files with content. A file that was named itself is searched whatever the globs say. */
@@ -83,9 +102,10 @@ async function* targetsBelow(tree: Tree, start: Target, filter: GlobFilter): Asy
     if (node.type !== 'directory') continue;
     guard.enter(node, path);
     const below = path === start.path ? prefix : `${path}/`;
-    const children = (await tree.list(node)).map(({ name, node: child }) => ({
+    const children = (await tree.list(node)).map(({ name, node: child }): Target => ({
       path: below + textFromPath(name),
       node: child,
+      offset: 0,
     }));
     const searched = children.filter(({ path: full, node: { type } }) => {
       if (type === 'directory') return filter.entersDirectory(full.slice(1));
@@ -103,7 +123,7 @@ async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, sear
   }
   let carried: Buffer = Buffer.alloc(0);
   for (let offset = 0; offset < node.size && !searcher.finished;) {
-    const next = offset === 0 ? head : await tree.read(node, offset, HEAD_BYTES);
+    const next = offset === 0 ? head : await tree.read(node, offset, STRETCH_BYTES);
     offset += next.length;
     const isLast = offset >= node.size;
     const bytes = carried.length === 0 ? next : Buffer.concat([carried, next]);
@@ -118,5 +138,5 @@ async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, sear
 function endOfLines(bytes: Buffer): number {
   const feed = bytes.lastIndexOf(0x0a);
   if (feed >= 0) return feed + 1;
-  return bytes.length > 4 * HEAD_BYTES ? bytes.length : 0;
+  return bytes.length > 4 * STRETCH_BYTES ? bytes.length : 0;
 }

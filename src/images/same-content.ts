@@ -1,6 +1,14 @@
-import type { Tree, TreeNode } from '../archive/tree.ts';
+import type { TreeNode } from '../archive/tree.ts';
 import { defined } from '../std/assert.ts';
-import { equalHeads, readHeads } from './bulk-reader.ts';
+import {
+  batched,
+  BulkReader,
+  type Content,
+  equalContents,
+  readAhead,
+  STRETCH_BYTES,
+  type Stretch,
+} from './bulk-reader.ts';
 
 /** Two files of the same size. */
 export interface SameSize {
@@ -8,31 +16,55 @@ export interface SameSize {
   readonly after: TreeNode;
 }
 
+/** A stretch of both files of a pair; `node` is the one before. */
+interface PairStretch<Pair> extends Stretch {
+  readonly pair: Pair;
+}
+
+interface ReadPairs<Pair> {
+  readonly stretches: readonly PairStretch<Pair>[];
+  readonly before: readonly Content[];
+  readonly after: readonly Content[];
+}
+
 /**
- * The pairs whose files begin with the same bytes (`HEAD_BYTES` of them). Read in the order in which the
- * contents lie in the first image's layers, where neighbours are read in one go; in the second they mostly lie alike.
+ * The pairs whose contents differ. Read in the order in which the contents lie in the first image's layers, where
+ * neighbours are read in one go; in the second they mostly lie alike. A pair is read no further once it differs.
  */
-export async function sameHeads(from: Tree, to: Tree, pairs: readonly SameSize[]): Promise<ReadonlySet<SameSize>> {
-  const ordered = pairs.toSorted((left, right) => place(left.before) - place(right.before));
-  const before = readHeads(from, targets(ordered.map((pair) => ({ pair, node: pair.before }))));
-  const after = readHeads(to, targets(ordered.map((pair) => ({ pair, node: pair.after }))));
-  const same = new Set<SameSize>();
-  try {
-    for (;;) {
-      const [left, right] = await Promise.all([before.next(), after.next()]);
-      if (left.done === true || right.done === true) return same;
-      if (equalHeads(left.value.head, right.value.head)) same.add(right.value.target.pair);
+export async function differing<Pair extends SameSize>(
+  pairs: readonly Pair[],
+  signal?: AbortSignal,
+): Promise<ReadonlySet<Pair>> {
+  const different = new Set<Pair>();
+  const [before, after] = [new BulkReader(), new BulkReader()];
+  const readBoth = async (stretches: readonly PairStretch<Pair>[]): Promise<ReadPairs<Pair>> => {
+    const others = stretches.map(({ pair, offset }) => ({ node: pair.after, offset }));
+    const [left, right] = await Promise.all([before.read(stretches), after.read(others)]);
+    return { stretches, before: left, after: right };
+  };
+  for await (const read of readAhead(batched(stretchesOf(pairs, different)), readBoth)) {
+    signal?.throwIfAborted();
+    for (const [index, { pair }] of read.stretches.entries()) {
+      const left = defined(read.before[index], 'every stretch was read');
+      const right = defined(read.after[index], 'every stretch was read');
+      if (!equalContents(left, right)) different.add(pair);
     }
-  } finally {
-    await Promise.all([before.return(undefined), after.return(undefined)]);
+  }
+  return different;
+}
+
+function* stretchesOf<Pair extends SameSize>(
+  pairs: readonly Pair[],
+  different: ReadonlySet<Pair>,
+): Generator<PairStretch<Pair>> {
+  for (const pair of pairs.toSorted((left, right) => place(left.before) - place(right.before))) {
+    const node = pair.before;
+    for (let offset = 0; offset < node.size && !different.has(pair); offset += STRETCH_BYTES) {
+      yield { pair, node, offset };
+    }
   }
 }
 
 function place({ sources }: TreeNode): number {
   return defined(sources[0], 'a node has a source').inode.contentBlock;
-}
-
-// eslint-disable-next-line typescript/require-await -- the reader takes an async iterable.
-async function* targets<Target>(nodes: readonly Target[]): AsyncGenerator<Target> {
-  yield* nodes;
 }

@@ -111,6 +111,42 @@ test('images of different layers with the same files do not differ', async () =>
   assert.deepEqual(lines(result), []);
 });
 
+test('long files are compared to their last byte', async () => {
+  await using scratch = await Scratch.create();
+  const MIB = 1024 * 1024;
+  const bytes = Buffer.alloc(3 * MIB + 5_000, 'long ');
+  // First and last bytes of a stretch, one in between, and of what is left at the end.
+  const places = [0, MIB - 1, MIB, MIB + 77, 3 * MIB, bytes.length - 1];
+  const image = (changed: boolean): TarMember[] =>
+    [undefined, ...places].map((place, index) => {
+      const content = Buffer.from(bytes);
+      if (changed && place !== undefined) content[place] = 0;
+      return { path: `f${index}`, content };
+    });
+  const result = await compare(scratch, [image(false)], [image(true)]);
+  assert.deepEqual(
+    lines(result),
+    places.map((_, index) => `modified /f${index + 1} file`),
+  );
+});
+
+test('a file whose end lies beside its inode in one layer and in a block of its own in the other is the same', async () => {
+  await using scratch = await Scratch.create();
+  // So many ends wait for their inodes that the last file's no longer may.
+  const many = Array.from({ length: 5_000 }, (_, index) => ({ path: `a/${index}`, content: Buffer.alloc(1_000, 'x') }));
+  const file = (end: string): TarMember => ({ path: 'z', content: `${'x'.repeat(5_000)}${end}` });
+  await using alone = await Tree.open(await imageOf(scratch, [file('end')]));
+  await using crowded = await Tree.open(await imageOf(scratch, [...many, file('end')]));
+  const layouts = await Promise.all(
+    [alone, crowded].map(async (tree) => (await tree.resolve('/z')).sources[0]?.inode.layout),
+  );
+  assert.notEqual(layouts[0], layouts[1]);
+  const query = { path: '/z' };
+  assert.deepEqual(lines(await diff({ image: 'A', tree: alone }, { image: 'B', tree: crowded }, query)), []);
+  const result = await compare(scratch, [[file('eNd')]], [[...many, file('end')]], query);
+  assert.deepEqual(lines(result), ['modified /z file']);
+});
+
 test('xattrs count as metadata', async () => {
   await using scratch = await Scratch.create();
   const pax = { 'SCHILY.xattr.security.capability': '\x01\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' };
