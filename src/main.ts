@@ -92,12 +92,14 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
   // Swept by the collection itself: background threads come late on a busy machine, and the buffers pile up.
   setFlagsFromString('--no-concurrent-array-buffer-sweeping');
   setFlagsFromString('--semi-space-growth-factor=1');
-  const [life, { openLog }, { openEngine }, { engineFiles }] = await Promise.all([
+  const [life, { openLog }, { openEngine }, { engineFiles }, { Leftovers }] = await Promise.all([
     import('./http/engine-life.ts'),
     import('./http/log.ts'),
     import('./compose.ts'),
     import('./config/index.ts'),
+    import('./std/leftovers.ts'),
   ]);
+  const leftovers = new Leftovers();
   const { env } = process;
   const files = engineFiles(settings.dataDir, env);
   const guestDir = inPackage('guest/dist');
@@ -110,6 +112,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
     socket: files.socket,
     tokens: files.tokens,
     idleMs: background ? settings.idleMinutes * 60_000 : 0,
+    onRest: () => leftovers.clear(),
     open: (log) => openEngine(settings, { version: version(), env, log, guestDir }),
     ...(background && { readyDescriptor }),
     ...(tcp && { tcp: { ...(await tcpOptions(settings)), mounts: await servedMounts(mounts) } }),

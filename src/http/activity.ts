@@ -1,15 +1,10 @@
 /** How busy a server is with answering: from the arrival of a request to the end of its answer, streams included. */
 export class Activity {
   #inFlight = 0;
-  #quietSinceMs = performance.now();
+  readonly #timers = new Set<NodeJS.Timeout>();
 
   get inFlight(): number {
     return this.#inFlight;
-  }
-
-  /** Milliseconds since the last answer ended; 0 while there is one. */
-  get quietMs(): number {
-    return this.#inFlight > 0 ? 0 : performance.now() - this.#quietSinceMs;
   }
 
   began(): void {
@@ -18,6 +13,25 @@ export class Activity {
 
   ended(): void {
     this.#inFlight -= 1;
-    this.#quietSinceMs = performance.now();
+    if (this.#inFlight === 0) for (const timer of this.#timers) timer.refresh();
+  }
+
+  /**
+   * Calls back once nothing has been asked for so long, from now on and again after each time that something was. Who
+   * answers `later` is called back after the same time again, if nothing is asked until then. Keeps no process alive.
+   */
+  whenQuiet(afterMs: number, callback: () => Promise<'done' | 'later'>): Disposable {
+    const look = async (): Promise<void> => {
+      if (this.#inFlight > 0) return;
+      if ((await callback()) === 'later' && this.#timers.has(timer)) timer.refresh();
+    };
+    const timer = setTimeout(() => void look(), afterMs).unref();
+    this.#timers.add(timer);
+    return {
+      [Symbol.dispose]: () => {
+        clearTimeout(timer);
+        this.#timers.delete(timer);
+      },
+    };
   }
 }

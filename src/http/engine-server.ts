@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ConTree } from '../contract/contree.ts';
 import type { Tenant } from '../contract/token.ts';
 import { Activity } from './activity.ts';
@@ -9,6 +8,9 @@ import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import type { EngineControl } from './route.ts';
 import { FileTokenStore } from './tokens.ts';
+
+/** An engine that nobody has asked anything for so long is at rest. */
+const REST_MS = 1_000;
 
 /** A listener besides the unix socket. */
 export interface TcpOptions {
@@ -39,6 +41,8 @@ export interface EngineServerOptions {
   readonly tcp?: TcpOptions;
   /** Leaves after this long without work; 0 stays for ever. */
   readonly idleMs: number;
+  /** Called when nothing has been asked or run for a moment, once for each such time. */
+  readonly onRest?: () => void;
   /** Called once with the addresses when clients are welcome. */
   readonly onReady: (addresses: readonly string[]) => void;
 }
@@ -63,7 +67,9 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
     opened.push(listeners.use(await listen(createApp(app), where, activity)));
   }
   options.onReady(opened.map(({ address }) => address));
-  if (options.idleMs > 0) void watchIdle(options, activity, stop);
+  const { idleMs, onRest } = options;
+  using _rest = onRest && whenIdle(options, activity, REST_MS, onRest);
+  using _idle = idleMs > 0 ? whenIdle(options, activity, idleMs, () => stop.abort('it was idle')) : undefined;
   if (!ended.aborted) await new Promise((resolve) => ended.addEventListener('abort', resolve, { once: true }));
   stop.abort();
   return String(ended.reason);
@@ -96,23 +102,22 @@ function applications(
   ];
 }
 
-/** Stops the engine once nothing was asked and nothing ran for the idle time. */
-async function watchIdle(
-  { served, idleMs, log }: EngineServerOptions,
+/** Calls back once nothing was asked and nothing ran for that time. Work that nobody watches is looked at again after it. */
+function whenIdle(
+  { served, log }: EngineServerOptions,
   activity: Activity,
-  stop: AbortController,
-): Promise<void> {
-  const { signal } = stop;
-  while (!signal.aborted) {
-    await delay(Math.max(10, idleMs - activity.quietMs), undefined, { signal, ref: false }).catch(() => undefined);
-    if (signal.aborted || activity.quietMs < idleMs) continue;
+  afterMs: number,
+  callback: () => void,
+): Disposable {
+  return activity.whenQuiet(afterMs, async () => {
     try {
-      if (!(await served.busy())) return stop.abort('it was idle');
+      if (await served.busy()) return 'later';
     } catch (error) {
       log.warn({ reason: String(error) }, 'cannot tell whether the engine is idle');
+      return 'later';
     }
-    // Work that nobody watches: look again after another idle time.
-    activity.began();
-    activity.ended();
-  }
+    if (activity.inFlight > 0) return 'done';
+    callback();
+    return 'done';
+  });
 }

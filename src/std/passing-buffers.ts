@@ -1,15 +1,13 @@
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { collect } from './collector.ts';
 
 /** After so many bytes the young buffers are freed, after so many all. Measured: docs/decisions/0013-import-memory.md. */
 const YOUNG_EVERY_BYTES = 4 * 1024 * 1024;
 const ALL_EVERY_BYTES = 16 * 1024 * 1024;
 
-type Collect = (options?: { readonly type: 'minor' }) => void;
-
-let collect: Collect | undefined;
 let youngBytes = 0;
-let allBytes = 0;
+/** The first collection of all comes with the first buffers, and frees what the start of the process has left too. */
+let allBytes = ALL_EVERY_BYTES;
+let first = true;
 
 /**
  * Told of bytes that went through the process in buffers nobody needs any more. V8 collects when its own heap grows,
@@ -20,14 +18,8 @@ export function passed(bytes: number): void {
   allBytes += bytes;
   if (youngBytes < YOUNG_EVERY_BYTES) return;
   youngBytes = 0;
-  collect ??= collector();
-  if (allBytes < ALL_EVERY_BYTES) return collect({ type: 'minor' });
+  if (allBytes < ALL_EVERY_BYTES) return collect('young');
   allBytes = 0;
-  collect();
-}
-
-/** The collector is no part of a normal context; a new one made after the flag was set has it. */
-function collector(): Collect {
-  setFlagsFromString('--expose-gc');
-  return runInNewContext('gc') as Collect;
+  collect(first ? 'thoroughly' : 'all');
+  first = false;
 }
