@@ -2,7 +2,7 @@ import { collect } from './collector.ts';
 
 /** After so many bytes the young buffers are freed, after so many all. Measured: docs/decisions/0013-import-memory.md. */
 const YOUNG_EVERY_BYTES = 4 * 1024 * 1024;
-const ALL_EVERY_BYTES = 16 * 1024 * 1024;
+const ALL_EVERY_BYTES = 64 * 1024 * 1024;
 
 let youngBytes = 0;
 /** The first collection of all comes with the first buffers, and frees what the start of the process has left too. */
