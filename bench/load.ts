@@ -13,6 +13,8 @@ import type { Report } from './support/report.ts';
 
 const FOLLOWERS = 200;
 const STUCK_READERS = 50;
+/** They hold all they will ever hold by then. */
+const STUCK_SECONDS = 5;
 const PER_SECOND = 500;
 const SECONDS = 30;
 const LONG_SECONDS = 600;
@@ -131,13 +133,16 @@ export async function benchLoad(place: Place, report: Report): Promise<void> {
     const operation = await fullLog(place);
     const before = (await place.engine()).memoryMib;
     const stuck = await follow({ socket, operation, followers: STUCK_READERS, reading: false });
+    await delay(STUCK_SECONDS * 1_000);
+    const stuckMib = (await place.engine()).memoryMib;
     const measured = await measure(place, ticking, SECONDS);
     addRows(report, measured, `beside ${STUCK_READERS} readers that do not read`);
     report.add({
       what: `${STUCK_READERS} readers that do not read 8 MB each: memory of the engine above before`,
-      value: Math.max(...measured.memoryMib) - before,
+      value: stuckMib - before,
       unit: 'MiB',
       budget: { atMost: 64 },
+      note: `${stuckMib.toFixed(0)} MiB; beside them, while the others follow from the start and ask, at most ${Math.max(...measured.memoryMib).toFixed(0)}`,
     });
     await stuck.end();
   });

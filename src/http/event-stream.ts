@@ -10,6 +10,9 @@ const FIRST_EVENT_MS = 50;
 /** Events above this take milliseconds to make. */
 const LARGE_BYTES = 8 * 1024;
 
+/** Large enough for the frame of any event of text. */
+const PIECE_BYTES = 96 * 1024;
+
 /** Of all streams of this process. */
 const turns = new Turns();
 
@@ -46,7 +49,7 @@ async function* frames(
       const { done, value } = await next;
       if (done) return;
       const bytes = frame(value);
-      yield bytes;
+      yield* pieces(bytes);
       // Many readers of large logs at once must not hold up those who ask for little.
       if (bytes.byteLength > LARGE_BYTES) await turns.take();
       next = iterator.next();
@@ -77,6 +80,11 @@ async function* keepalives(next: Promise<unknown>, keepaliveMs: number): AsyncGe
     if (ready) return;
     yield Buffer.from(': keepalive\n\n');
   }
+}
+
+/** A reader that does not read holds the pieces that were taken for it, and the frame they are cut from: not the next one too. */
+function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
 function frame(event: OperationEvent): Uint8Array {

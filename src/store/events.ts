@@ -50,7 +50,7 @@ const FLUSH_INTERVAL_MS = 5;
 const RETRY_MS = 1_000;
 const PAGE_EVENTS = 256;
 /** A page is held for as long as its reader takes. */
-const PAGE_BYTES = 256 * 1024;
+const PAGE_BYTES = 128 * 1024;
 
 /**
  * The logs of all operations: append only, ids from 0 per operation, replayable for ever, followed by notification.
