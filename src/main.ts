@@ -99,7 +99,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
     import('./config/index.ts'),
     import('./std/leftovers.ts'),
   ]);
-  using leftovers = new Leftovers();
+  const leftovers = new Leftovers();
   const { env } = process;
   const files = engineFiles(settings.dataDir, env);
   const guestDir = inPackage('guest/dist');
@@ -112,7 +112,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
     socket: files.socket,
     tokens: files.tokens,
     idleMs: background ? settings.idleMinutes * 60_000 : 0,
-    onRest: () => leftovers.rest(),
+    onRest: () => leftovers.clear(),
     open: (log) => openEngine(settings, { version: version(), env, log, guestDir }),
     ...(background && { readyDescriptor }),
     ...(tcp && { tcp: { ...(await tcpOptions(settings)), mounts: await servedMounts(mounts) } }),

@@ -12,36 +12,21 @@ test('leftovers are given back to the system, and looked for again only when the
     collections.push(...list.getEntries().map(({ startTime }) => startTime)),
   );
   observer.observe({ entryTypes: ['gc'] });
-  using leftovers = new Leftovers();
+  const leftovers = new Leftovers();
   const before = useAndLeave(200);
-  leftovers.rest();
+  leftovers.clear();
   const given = before - process.memoryUsage.rss();
   assert.ok(given > 100 * MIB, `${(given / MIB).toFixed(0)} of 200 MiB were given back`);
   await delay(50);
   const counted = collections.length;
-  leftovers.rest();
+  leftovers.clear();
   await delay(50);
   assert.equal(collections.length, counted, 'nothing to give back, no pause');
   useAndLeave(100);
-  leftovers.rest();
+  leftovers.clear();
   await delay(50);
   assert.ok(collections.length > counted);
   observer.disconnect();
-});
-
-test('at work they are given back once a minute, when there are many', (context) => {
-  context.mock.timers.enable({ apis: ['setInterval'] });
-  using _leftovers = new Leftovers();
-  context.mock.timers.tick(60_000);
-  const before = useAndLeave(200);
-  context.mock.timers.tick(59_000);
-  assert.ok(before - process.memoryUsage.rss() < 20 * MIB, 'not before the minute is over');
-  context.mock.timers.tick(1_000);
-  const given = before - process.memoryUsage.rss();
-  assert.ok(given > 100 * MIB, `${(given / MIB).toFixed(0)} of 200 MiB were given back`);
-  const few = useAndLeave(32);
-  context.mock.timers.tick(60_000);
-  assert.ok(few - process.memoryUsage.rss() < 16 * MIB, 'a few are not worth the pause');
 });
 
 /** Uses so much memory and lets go of it; returns the resident bytes while it was used. */
