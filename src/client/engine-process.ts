@@ -7,6 +7,13 @@ import { limits } from '../contract/limits.ts';
 const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const READY_BYTES_MAX = 64 * 1024;
 
+/**
+ * How glibc is to allocate in an engine (mallopt(3)): large buffers on their own, so that they go back to the system when freed. By
+ * itself it raises the threshold to the largest buffer ever freed, and what an engine streams ends up between what it keeps.
+ * Measured: docs/decisions/0013-import-memory.md.
+ */
+const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '262144' };
+
 /** Descriptor on which a new engine says that it is ready, or why it cannot be. */
 export const READY_DESCRIPTOR = 3;
 
@@ -31,7 +38,12 @@ export async function startEngineProcess({ argv, env, log }: EngineCommand, sign
   let child: ChildProcess;
   try {
     // Its own session, and the root as its folder: neither our terminal nor our directory is held by it.
-    child = spawn(program, parameters, { detached: true, cwd: '/', env, stdio: ['ignore', output, output, 'pipe'] });
+    child = spawn(program, parameters, {
+      detached: true,
+      cwd: '/',
+      env: { ...ALLOCATOR, ...env },
+      stdio: ['ignore', output, output, 'pipe'],
+    });
   } finally {
     closeSync(output);
   }

@@ -17,7 +17,7 @@ const ENGINE = new URL('../support/scripted-engine.ts', import.meta.url).pathnam
 interface Place extends AsyncDisposable {
   readonly folder: string;
   readonly socket: string;
-  options(engineArguments?: readonly string[], version?: string): ConnectOptions;
+  options(engineArguments?: readonly string[], version?: string, env?: NodeJS.ProcessEnv): ConnectOptions;
   /** Pids of the engines that were started here. */
   starts(): number[];
 }
@@ -33,7 +33,7 @@ async function place(): Promise<Place> {
     folder,
     socket: join(folder, 'engine.sock'),
     starts,
-    options: (extra = [], version = '1.2.3') => ({
+    options: (extra = [], version = '1.2.3', env = {}) => ({
       version,
       program: 'test',
       server: {
@@ -42,7 +42,7 @@ async function place(): Promise<Place> {
           startLock: join(folder, 'start.lock'),
           command: {
             argv: [process.execPath, ENGINE, `--data-dir=${folder}`, ...extra],
-            env: process.env,
+            env: { ...process.env, ...env },
             log: join(folder, 'engine.log'),
           },
         },
@@ -150,6 +150,17 @@ test('an older idle engine is replaced, an older busy one is told about, a newer
   await using older = await connect(here.options([], '1.0.9'));
   assert.equal((await older.admin.engine()).version, '1.0.10');
   assert.equal(here.starts().length, 2);
+});
+
+test('an engine is told to give freed buffers back, unless its owner tells it otherwise', async () => {
+  await using here = await place();
+  await using _connection = await connect(here.options());
+  await using there = await place();
+  await using _other = await connect(there.options([], '1.2.3', { MALLOC_MMAP_THRESHOLD_: '1' }));
+  const thresholds = [...here.starts(), ...there.starts()].map(
+    (pid) => /(?:^|\0)MALLOC_MMAP_THRESHOLD_=(\d+)/u.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1],
+  );
+  assert.deepEqual(thresholds, ['131072', '1']);
 });
 
 test('an idle engine leaves, one with work or a follower stays', async () => {
