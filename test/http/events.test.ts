@@ -86,6 +86,27 @@ test('silence is filled with keepalive comments', async () => {
   while (!(await iterator.next()).done);
 });
 
+test('a large event comes in pieces, and the next is not made before they are taken', async () => {
+  const text = 'é'.repeat(200_000);
+  let made = 0;
+  async function* events(): AsyncGenerator<OperationEvent> {
+    for (const id of [0, 1]) {
+      made += 1;
+      yield { id, ts: '', spid: 1, type: 'stdout', data: { value: text, encoding: 'ascii', truncated: false } };
+    }
+  }
+  const iterator = (await eventStream(events(), heard))[Symbol.asyncIterator]();
+  const pieces: Uint8Array[] = [];
+  for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) {
+    if (pieces.length < 4) assert.equal(made, 1);
+    pieces.push(next.value);
+  }
+  assert.ok(pieces.every(({ byteLength }) => byteLength <= 128 * 1024));
+  const whole = Buffer.concat(pieces).toString();
+  assert.deepEqual(idsOf(whole), [0, 1]);
+  assert.equal(whole.split(text).length, 3, 'both texts are whole');
+});
+
 test('a log that breaks later ends with sse_error, without what broke it', async () => {
   const errors: unknown[] = [];
   // eslint-disable-next-line require-yield -- a log that breaks before its first event

@@ -6,6 +6,8 @@ driverConformance('fake', async () => {
   return {
     driver,
     layers: [],
+    // It reads no layers, and takes what it did not write for a file of the image.
+    imageFile: '/etc/group',
     flood: (bytes) => ['flood', String(bytes)],
     crash: ['crash'],
     live: async () => driver.live,
