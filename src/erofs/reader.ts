@@ -170,7 +170,7 @@ export class LayerReader implements AsyncDisposable {
 
   /** Where a regular file's content lies in the layer file, for `readRaw`: what fills blocks, and what is left of it. */
   extents(file: Inode): { readonly blocks: Extent; readonly rest: Extent } {
-    const inline = file.layout === FLAT_INLINE ? file.size % BLOCK_BYTES : 0;
+    const inline = inlineBytes(file);
     const filled = file.size - inline;
     const blocks = this.#contentOffset(file, 0);
     const rest = this.#contentOffset(file, filled);
@@ -198,7 +198,7 @@ export class LayerReader implements AsyncDisposable {
 
   /** Everything the inode claims lies inside the file. */
   #check(inode: Inode): void {
-    const tail = inode.layout === FLAT_INLINE ? inode.size % BLOCK_BYTES : 0;
+    const tail = inlineBytes(inode);
     const inlineEnd = this.#inodeOffset(inode.nid) + inode.inodeBytes + inode.xattrBytes + tail;
     const contentEnd = inode.contentBlock * BLOCK_BYTES + inode.size - tail;
     const hasContent = inode.type === 'file' || inode.type === 'directory' || inode.type === 'symlink';
@@ -228,7 +228,7 @@ export class LayerReader implements AsyncDisposable {
   }
 
   async #content(inode: Inode, offset: number, length: number): Promise<Buffer> {
-    const inlineStart = inode.layout === FLAT_INLINE ? inode.size - (inode.size % BLOCK_BYTES) : inode.size;
+    const inlineStart = inode.size - inlineBytes(inode);
     const end = offset + length;
     if (length === 0) return Buffer.alloc(0);
     if (end <= inlineStart) return this.#pread(this.#contentOffset(inode, offset), length);
@@ -270,6 +270,11 @@ export class LayerReader implements AsyncDisposable {
       done += bytesRead;
     }
   }
+}
+
+/** What of a content lies behind its inode instead of in a block. */
+function inlineBytes({ layout, size }: Inode): number {
+  return layout === FLAT_INLINE ? size % BLOCK_BYTES : 0;
 }
 
 async function openLayer(path: string): Promise<FileHandle> {

@@ -5,14 +5,14 @@ import { runInNewContext } from 'node:vm';
  * What is freed: the `young` buffers and objects, `all` that nobody needs any more, or all `thoroughly`, which also gives the
  * freed pages back to the system and drops compiled code that has not run lately.
  */
-export type Extent = 'young' | 'all' | 'thoroughly';
+type Collection = 'young' | 'all' | 'thoroughly';
 
 interface GcOptions {
   readonly type?: 'minor' | 'major';
   readonly flavor?: 'regular' | 'last-resort';
 }
 
-const OPTIONS: Readonly<Record<Extent, GcOptions>> = {
+const OPTIONS: Readonly<Record<Collection, GcOptions>> = {
   young: { type: 'minor' },
   all: { type: 'major' },
   thoroughly: { type: 'major', flavor: 'last-resort' },
@@ -21,9 +21,9 @@ const OPTIONS: Readonly<Record<Extent, GcOptions>> = {
 let gc: ((options: GcOptions) => void) | undefined;
 
 /** Frees memory now: about 1, 20 and 50 ms on a heap of 30 MB. V8 does so by itself, but looks at its own heap only. */
-export function collect(extent: Extent): void {
+export function collect(collection: Collection): void {
   gc ??= collector();
-  gc(OPTIONS[extent]);
+  gc(OPTIONS[collection]);
 }
 
 /** The collector is no part of a normal context; a new one made after the flag was set has it. */
