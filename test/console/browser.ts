@@ -6,6 +6,8 @@ export interface WatchedPage extends AsyncDisposable {
   readonly page: Page;
   /** Every request that it has made. */
   readonly requests: readonly Request[];
+  /** Goes to another place of the page. What was shown before is gone then: it cannot be taken for the new place. */
+  visit(place: string): Promise<void>;
   /** Console messages of this kind are expected from now on. */
   expectErrors(pattern: RegExp): void;
 }
@@ -67,6 +69,13 @@ export async function openPage(browser: Browser, address: string, options: PageO
   return {
     page,
     requests,
+    visit: async (place) => {
+      const target = `${origin}/#/${place}`;
+      if (page.url() === target) return;
+      await page.evaluate(`document.querySelector('main > *')?.setAttribute('data-left', '')`);
+      await page.goto(target);
+      await page.locator('[data-left]').waitFor({ state: 'detached' });
+    },
     expectErrors: (pattern) => void expected.push(pattern),
     [Symbol.asyncDispose]: async () => {
       await context.close();

@@ -40,7 +40,7 @@ test('a server that wants a token is given one, which stays out of addresses and
     page.getByRole('button', { name: 'Download', exact: true }).click(),
   ]);
   assert.match(await readFile(await download.path(), 'utf8'), /^root:x:0:0/u);
-  await page.goto(`${bench.address}/#/tools/whoami`);
+  await watched.visit('tools/whoami');
   await page.getByRole('button', { name: 'Call whoami' }).click();
   await page
     .getByRole('group', { name: 'Text of the result' })
@@ -79,7 +79,7 @@ test('hostile names, targets, output and commands are shown for what they are an
   }
   assert.equal(await page.locator('main img, main script, main svg [onload]').count(), 0);
   for (const [index, name] of HOSTILE_NAMES.entries()) {
-    await page.goto(`${bench.address}/#/images/${uuid}/files?path=/hostile`);
+    await watched.visit(`images/${uuid}/files?path=/hostile`);
     await links.nth(shown.findIndex((text) => text === (escapes[name] ?? name))).click();
     await page
       .getByRole('group', { name: /^Content of/u })
@@ -95,10 +95,10 @@ test('hostile names, targets, output and commands are shown for what they are an
     'images',
     '',
   ]) {
-    await page.goto(`${bench.address}/#/${place}`);
+    await watched.visit(place);
     await page.getByText('onerror=alert(1)').first().waitFor();
   }
-  await page.goto(`${bench.address}/#/compare?from=${bench.engine.base.uuid}&to=${made.result_image_uuid}`);
+  await watched.visit(`compare?from=${bench.engine.base.uuid}&to=${made.result_image_uuid}`);
   await page.getByText('/<b>bold').click();
   await page.getByText(String.raw`<img src=x onerror=alert(1)> \u202e`).waitFor();
   assert.match(await page.title(), /^Compare/u);
@@ -189,7 +189,7 @@ for (const [scheme, width] of [
       ${inTagged}/descent ${inTagged}/search?pattern=root compare?from=${tagged}&to=${branches[0]}
       operations operations/${operation!.uuid} run import images/none nowhere`.split(/\s+/u);
     for (const place of places) {
-      await watched.page.goto(`${bench.address}/#/${place}`);
+      await watched.visit(place);
       await watched.page.getByRole('heading', { level: 1 }).waitFor();
       await watched.page.waitForLoadState('networkidle');
       await watched.page.evaluate(`document.querySelectorAll('main details').forEach((part) => (part.open = true))`);

@@ -54,7 +54,7 @@ test('a tool is called from its page: form, progress, result, request, errors', 
   assert.equal(call?.headers()['mcp-protocol-version'], '2026-07-28');
   await page.getByRole('link', { name: /^contree:\/\/operations\/instance\// }).click();
   await page.getByRole('heading', { name: 'echo hello from the page' }).waitFor();
-  await page.goto(`${bench.address}/#/tools/get_image`);
+  await watched.visit('tools/get_image');
   await page.getByRole('button', { name: 'As JSON' }).click();
   await page.getByLabel('Arguments as JSON').fill('{"image": "tag:nope"}');
   await page.getByRole('button', { name: 'Call get_image' }).click();
@@ -127,10 +127,10 @@ test('files are browsed, read in parts, in hexadecimal, and saved', async () => 
   await page.getByRole('button', { name: 'Go' }).click();
   await seen(page, 'Bytes 46 to 65,582');
   assert.equal((await downloaded(page, 'Download')).bytes.byteLength, 230_000);
-  await page.goto(`${bench.address}/#/images/${uuid}/files?path=/program`);
+  await watched.visit(`images/${uuid}/files?path=/program`);
   await seen(page, '00000000  7f 45 4c 46 00 01 02 03  ff fe');
   watched.expectErrors(/404/u);
-  await page.goto(`${bench.address}/#/images/${uuid}/files?path=/gone`);
+  await watched.visit(`images/${uuid}/files?path=/gone`);
   await page.getByRole('alert').getByText('FILE_NOT_FOUND').waitFor();
 });
 
@@ -150,7 +150,7 @@ test('a search leads to the line that it found', async () => {
     .getByText(/root:x:0:0/u)
     .waitFor();
   watched.expectErrors(/400/u);
-  await page.goto(`${bench.address}/#/images/${uuid}/search?pattern=(`);
+  await watched.visit(`images/${uuid}/search?pattern=(`);
   await page.getByRole('alert').getByText('PATTERN_INVALID').waitFor();
 });
 
@@ -207,7 +207,7 @@ test('the tree of images is live: a new one appears, tags are set, moved and rem
   await page.getByRole('button', { name: 'Delete…' }).click();
   await page.getByRole('button', { name: 'Cancel' }).click();
   await engine.getImage(made.result_image_uuid!);
-  await page.goto(`${bench.address}/#/images/${branches[0]}/descent`);
+  await watched.visit(`images/${branches[0]}/descent`);
   await page.getByRole('heading', { name: `Image ${branches[0]!.slice(0, 8)}` }).waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
   await seen(page, /everything that was made from it \(1 child/u);
@@ -311,7 +311,7 @@ test('a run is started from a form, repeated, and cancelled after a question', a
   await page.getByRole('textbox', { name: 'Command' }).fill('echo again; exit 4');
   await page.getByRole('button', { name: 'Run', exact: true }).click();
   await page.getByText('exit 4', { exact: true }).first().waitFor();
-  await page.goto(`${bench.address}/#/operations`);
+  await watched.visit('operations');
   await page.getByLabel('Status').selectOption('CANCELLED');
   await page.getByRole('link', { name: 'echo again; exit 4' }).waitFor({ state: 'detached' });
   await page.getByRole('link', { name: 'echo begun; sleep 600' }).waitFor();
