@@ -5,10 +5,12 @@ import type { PushProgress } from '../contract/image.ts';
 import type { LayerFile } from '../contract/layer.ts';
 import { RegistryClient, type RegistrySettings } from '../registry/client.ts';
 import type { CredentialSource } from '../registry/credentials.ts';
-import { type Digest, finish } from '../registry/digest.ts';
-import { OCI_LAYER_GZIP, OCI_MANIFEST } from '../registry/media-types.ts';
-import { pushBlob, pushManifest } from '../registry/push.ts';
+import { chainId, type Digest, finish } from '../registry/digest.ts';
+import { OCI_LAYER_GZIP, OCI_MANIFEST, ociLayerType } from '../registry/media-types.ts';
+import { hasBlob, mountBlob, pushBlob, pushManifest } from '../registry/push.ts';
 import { formatReference, type OciReference, parseReference } from '../registry/reference.ts';
+import type { BlobStore } from '../store/blobs.ts';
+import type { PublishedFile } from '../store/layers.ts';
 import { packed, type ExportRequest } from './export.ts';
 import { type Document, encodeConfig, encodeManifest, type ExportedLayer } from './export-config.ts';
 import { Spool } from './import-spool.ts';
@@ -21,6 +23,8 @@ export interface PushOptions {
   readonly credentials: CredentialSource;
   /** Folder for one compressed layer at a time. */
   readonly tmp: string;
+  /** What layers are called at registries. */
+  readonly blobs: BlobStore;
   readonly onProgress: (progress: PushProgress) => void;
 }
 
@@ -31,8 +35,9 @@ export interface Pushed {
 }
 
 /**
- * Pushes an image to a registry. Layers go up gzipped, bottom first, and only where the repository lacks them; the
- * manifest goes last, so that a push that ends half-way changes nothing anybody can pull.
+ * Pushes an image to a registry, layers bottom first. A layer whose blob the registry has, from an import or an earlier
+ * push, is neither packed nor sent; the others go up gzipped. The manifest goes last, so that a push that ends half-way
+ * changes nothing anybody can pull.
  * Faults: REFERENCE_INVALID, REGISTRY_*, DIGEST_MISMATCH, ARGUMENT_INVALID, DISK_FULL.
  */
 export async function pushImage(
@@ -45,8 +50,12 @@ export async function pushImage(
   await using client = new RegistryClient(reference.registry, options.registries, options.credentials);
   const meter = new Meter(request.layers, options.onProgress);
   const layers: ExportedLayer[] = [];
+  let below: Digest | undefined;
   for (const file of request.layers) {
-    layers.push(await pushLayer({ client, reference, file, tmp: options.tmp, meter }, signal));
+    const push: LayerPush = { client, reference, file, below, options, meter };
+    const layer = (await findLayer(push, signal)) ?? (await pushLayer(push, signal));
+    layers.push(layer);
+    below = chainId(below, layer.diffId);
     meter.layerDone();
   }
   const config = encodeConfig(request, layers);
@@ -113,18 +122,33 @@ class Meter {
 interface LayerPush {
   readonly client: RegistryClient;
   readonly reference: OciReference;
-  readonly file: LayerFile;
-  readonly tmp: string;
+  readonly file: PublishedFile;
+  /** chainID of the layers below it. */
+  readonly below: Digest | undefined;
+  readonly options: Pick<PushOptions, 'tmp' | 'blobs'>;
   readonly meter: Meter;
 }
 
-async function pushLayer(
-  { client, reference, file, tmp, meter }: LayerPush,
-  signal: AbortSignal,
-): Promise<ExportedLayer> {
+/** A blob of this layer that the repository has, or that another repository of the registry has for it. */
+async function findLayer(push: LayerPush, signal: AbortSignal): Promise<ExportedLayer | undefined> {
+  const { client, reference, file, below, options } = push;
+  const known = options.blobs.find({ below, layer: file.digest });
+  for (const { digest, diffId, bytes, mediaType, registry, repository } of known) {
+    const there =
+      (await hasBlob(client, reference, digest, signal)) ||
+      (registry === reference.registry &&
+        repository !== reference.repository &&
+        (await mountBlob(client, reference, { digest, from: repository }, signal)));
+    if (there) return { digest, diffId, bytes, mediaType: ociLayerType(mediaType) };
+  }
+  return undefined;
+}
+
+async function pushLayer(push: LayerPush, signal: AbortSignal): Promise<ExportedLayer> {
+  const { client, reference, file, below, options, meter } = push;
   const [plain, stored] = [createHash('sha256'), createHash('sha256')];
   let bytes = 0;
-  await using spool = await Spool.create(tmp);
+  await using spool = await Spool.create(options.tmp);
   const source = hashed(packed(file, signal), (chunk) => {
     plain.update(chunk);
     meter.packed(chunk.byteLength);
@@ -142,7 +166,10 @@ async function pushLayer(
     return hashed(spool.read(), (chunk) => meter.sent(chunk.byteLength));
   };
   await pushBlob(client, reference, { digest, bytes, open }, signal);
-  return { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId: finish(plain) };
+  const layer = { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId: finish(plain) };
+  const { registry, repository } = reference;
+  options.blobs.remember({ below, layer: file.digest }, { ...layer, registry, repository });
+  return layer;
 }
 
 async function* hashed(

@@ -3,6 +3,7 @@ import { packLayer } from '../archive/pack.ts';
 import type { TarEntry } from '../archive/tar-reader.ts';
 import { contentPadding, encodeHeader, TAR_END } from '../archive/tar-writer.ts';
 import type { LayerFile } from '../contract/layer.ts';
+import type { PublishedFile } from '../store/layers.ts';
 import { NO_XATTRS } from '../erofs/node.ts';
 import { LayerReader } from '../erofs/reader.ts';
 import { finish, hexOf } from '../registry/digest.ts';
@@ -12,7 +13,7 @@ import { encodeConfig, encodeIndex, encodeManifest, type ExportedLayer, type Exp
 
 export interface ExportRequest extends ExportFacts {
   /** Bottom first; kept by the caller until the export has ended. */
-  readonly layers: readonly LayerFile[];
+  readonly layers: readonly PublishedFile[];
   /** Name of the image in the layout; default its UUID. */
   readonly name?: string;
 }

@@ -58,7 +58,7 @@ export async function openDockerArchive(archive: IndexedArchive): Promise<OciIma
         open: (signal) => index.stream(member, signal),
       };
     }),
-    remote: false,
+    origin: undefined,
   };
 }
 

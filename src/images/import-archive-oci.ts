@@ -51,7 +51,7 @@ export async function openOciLayout(archive: IndexedArchive): Promise<OciImage> 
     config: config.config,
     history: config.history,
     layers: manifest.layers.map((layer, position) => layerOf(index, layer, config.diffIds[position])),
-    remote: false,
+    origin: undefined,
   };
 }
 

@@ -123,7 +123,7 @@ function rootfsImage({ path, bytes, digest, name }: ArchiveSource, compressed: b
     config: EMPTY_IMAGE_CONFIG,
     history: [],
     layers: [layer],
-    remote: false,
+    origin: undefined,
     [Symbol.asyncDispose]: async () => undefined,
   };
 }

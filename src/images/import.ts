@@ -1,18 +1,19 @@
-import { createHash } from 'node:crypto';
 import { buildLayer, type BuildOptions, type BuiltLayer } from '../archive/build-layer.ts';
 import { unpackBound } from '../archive/compression.ts';
 import { Tree } from '../archive/tree.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { ImageConfig } from '../contract/image.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
-import { type Digest, finish } from '../registry/digest.ts';
+import { chainId, type Digest } from '../registry/digest.ts';
 import type { OciImage, OciLayer } from '../registry/oci-image.ts';
+import type { BlobStore } from '../store/blobs.ts';
 import type { LayerStore } from '../store/layers.ts';
 import { LayerFeed } from './import-feed.ts';
 
 /** Where layers go: the part of the store that an import needs. */
 export interface ImportTarget {
   readonly layers: Pick<LayerStore, 'findByChain' | 'find' | 'files' | 'stage' | 'publish'>;
+  readonly blobs: Pick<BlobStore, 'remember'>;
   /** Folder for temporary files, on the store's file system. */
   readonly tmp: string;
 }
@@ -52,6 +53,7 @@ export async function importImage(
   signal: AbortSignal,
 ): Promise<ImportedImage> {
   if (image.layers.length === 0) throw fault('LAYER_MALFORMED', { reason: 'the image has no layers' });
+  const { origin } = image;
   const found = await findKnown(target.layers, image.layers);
   const missing = image.layers.slice(found.layers.length);
   let progress: ImportProgress = {
@@ -65,10 +67,10 @@ export async function importImage(
   report({});
 
   await using pool = new ReaderPool();
-  await using feed = new LayerFeed({ layers: missing, tmp: target.tmp, ahead: image.remote, onBytes }, signal);
+  await using feed = new LayerFeed({ layers: missing, tmp: target.tmp, ahead: origin !== undefined, onBytes }, signal);
   let done: Chain = found;
   for (const [index, layer] of missing.entries()) {
-    done = await addLayer({ target, pool, below: done, layer, bytes: feed.open(index) }, signal);
+    done = await addLayer({ target, pool, below: done, layer, origin, bytes: feed.open(index) }, signal);
     report({ layersDone: done.layers.length });
   }
   return { layers: done.layers, config: image.config, reference: image.reference, sourceDigest: image.digest };
@@ -104,22 +106,19 @@ export async function isWhole(store: ImportTarget['layers'], digests: readonly s
   }
 }
 
-/** image-spec, config.md: names a layer together with everything below it. */
-function chainId(below: Digest | undefined, diffId: Digest): Digest {
-  return below === undefined ? diffId : finish(createHash('sha256').update(`${below} ${diffId}`));
-}
-
 interface Addition {
   readonly target: ImportTarget;
   readonly pool: ReaderPool;
   readonly below: Chain;
   readonly layer: OciLayer;
+  readonly origin: OciImage['origin'];
   readonly bytes: AsyncIterable<Uint8Array>;
 }
 
 /** Builds and publishes one layer on top of a chain. */
-async function addLayer({ target, pool, below, layer, bytes }: Addition, signal: AbortSignal): Promise<Chain> {
-  const { layers: store } = target;
+async function addLayer(addition: Addition, signal: AbortSignal): Promise<Chain> {
+  const { target, pool, below, layer, origin, bytes } = addition;
+  const { layers: store, blobs } = target;
   await using lower = below.layers.length === 0 ? null : await Tree.open(await store.files(below.layers), pool);
   await using staged = store.stage();
   const unpacked = unpackBound(layer.bytes);
@@ -132,6 +131,10 @@ async function addLayer({ target, pool, below, layer, bytes }: Addition, signal:
   const id = chainId(below.id, diffId);
   const known = store.findByChain(id);
   const { digest } = known ?? (await store.publish(staged, { ...built, source: `oci:${id}` }));
+  if (origin !== undefined) {
+    const { digest: blob, mediaType, bytes: size } = layer;
+    blobs.remember({ below: below.id, layer: digest }, { digest: blob, diffId, mediaType, bytes: size, ...origin });
+  }
   return { layers: [...below.layers, digest], id };
 }
 

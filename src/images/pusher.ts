@@ -12,7 +12,7 @@ export interface PusherOptions {
 
 /** What a push works on and reports to. */
 export interface PusherContext {
-  readonly store: Pick<ProjectStore, 'project' | 'tmp'>;
+  readonly store: Pick<ProjectStore, 'project' | 'tmp' | 'blobs'>;
   readonly onProgress: (progress: PushProgress) => void;
 }
 
@@ -33,6 +33,7 @@ export class Pusher {
   ): Promise<Pushed> {
     const { registries, credentials: places } = this.#options;
     const credentials = credentialsFor(places, store.project, given);
-    return pushImage(image, url, { registries, credentials, tmp: store.tmp, onProgress }, signal);
+    const { tmp, blobs } = store;
+    return pushImage(image, url, { registries, credentials, tmp, blobs, onProgress }, signal);
   }
 }

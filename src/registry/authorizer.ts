@@ -109,7 +109,10 @@ function tokenRequest(realm: URL, asked: Readonly<Record<string, string>>, crede
     return { method: 'POST', url: realm, headers, body: form.toString() };
   }
   const url = new URL(realm);
-  for (const [name, value] of wanted) url.searchParams.append(name, value);
+  // Several scopes are written into one challenge, but each is a parameter of its own here.
+  for (const [name, value] of wanted) {
+    for (const part of name === 'scope' ? value.split(' ') : [value]) url.searchParams.append(name, part);
+  }
   if (credentials === undefined) return { method: 'GET', url };
   url.searchParams.append('account', credentials.username);
   return { method: 'GET', url, authorization: basicHeader(credentials.username, credentials.password) };

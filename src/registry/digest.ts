@@ -19,6 +19,11 @@ export function finish(hash: Hash): Digest {
   return `sha256:${hash.digest('hex')}`;
 }
 
+/** image-spec, config.md: names a layer together with everything below it. */
+export function chainId(below: Digest | undefined, diffId: Digest): Digest {
+  return below === undefined ? diffId : digestOf(Buffer.from(`${below} ${diffId}`));
+}
+
 /** The 64 hexadecimal digits. */
 export function hexOf(digest: Digest): string {
   return digest.slice('sha256:'.length);

@@ -13,14 +13,13 @@ const DOCKER_CONFIG = 'application/vnd.docker.container.image.v1+json';
 const INDEXES: ReadonlySet<string> = new Set([OCI_INDEX, DOCKER_LIST]);
 const MANIFESTS: ReadonlySet<string> = new Set([OCI_MANIFEST, DOCKER_MANIFEST]);
 const CONFIGS: ReadonlySet<string> = new Set([OCI_CONFIG, DOCKER_CONFIG]);
-const LAYERS: ReadonlySet<string> = new Set([
-  OCI_LAYER,
-  OCI_LAYER_GZIP,
-  OCI_LAYER_ZSTD,
-  'application/vnd.docker.image.rootfs.diff.tar',
-  'application/vnd.docker.image.rootfs.diff.tar.gzip',
-  'application/vnd.docker.image.rootfs.diff.tar.zstd',
+/** Docker's names for layers, and OCI's for the same bytes. */
+const DOCKER_LAYERS: ReadonlyMap<string, string> = new Map([
+  ['application/vnd.docker.image.rootfs.diff.tar', OCI_LAYER],
+  ['application/vnd.docker.image.rootfs.diff.tar.gzip', OCI_LAYER_GZIP],
+  ['application/vnd.docker.image.rootfs.diff.tar.zstd', OCI_LAYER_ZSTD],
 ]);
+const LAYERS: ReadonlySet<string> = new Set([OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, ...DOCKER_LAYERS.keys()]);
 /** Docker's first manifest format; it names no config and no uncompressed digests. */
 const SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/u;
 
@@ -38,6 +37,11 @@ export function documentKind(mediaType: string): DocumentKind | 'schema1' | unde
 
 export function isImageConfig(mediaType: string): boolean {
   return CONFIGS.has(mediaType);
+}
+
+/** What OCI manifests call a layer of this type. */
+export function ociLayerType(mediaType: string): string {
+  return DOCKER_LAYERS.get(mediaType) ?? mediaType;
 }
 
 /** Excludes foreign ("non-distributable") layers, whose bytes would have to be fetched from wherever they say. */

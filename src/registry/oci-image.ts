@@ -1,5 +1,6 @@
 import type { ImageConfig } from '../contract/image.ts';
 import type { Digest } from './digest.ts';
+import type { OciReference } from './reference.ts';
 
 /** One layer of an OCI image, wherever it comes from. */
 export interface OciLayer {
@@ -39,6 +40,6 @@ export interface OciImage {
   readonly history: readonly OciHistory[];
   /** Bottom first. */
   readonly layers: readonly OciLayer[];
-  /** Layers come over a network: it pays to fetch the next ones while one is being built. */
-  readonly remote: boolean;
+  /** The repository that has the layers, each under its `digest`. Undefined for an archive. */
+  readonly origin: Pick<OciReference, 'registry' | 'repository'> | undefined;
 }

@@ -50,7 +50,7 @@ export async function openImage(request: PullRequest, signal: AbortSignal): Prom
     digest: top.digest,
     config: config.config,
     history: config.history,
-    remote: true,
+    origin: { registry: reference.registry, repository },
     layers: manifest.layers.map(({ digest, size, mediaType }, index) => ({
       digest,
       // The lengths are equal, as checked above.

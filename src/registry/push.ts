@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream';
-import { fault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { RegistryClient } from './client.ts';
 import { type Digest, digestOf } from './digest.ts';
 import { formatReference, manifestName, type OciReference } from './reference.ts';
+import type { Answer } from './response.ts';
 import { locationOf } from './transport.ts';
 
 /** Bytes to be stored at a registry under their digest. */
@@ -20,6 +21,50 @@ function scopeOf({ repository }: OciReference): string {
   return `repository:${repository}:pull,push`;
 }
 
+/** Whether the repository has a blob. Faults: REGISTRY_*. */
+export async function hasBlob(
+  client: RegistryClient,
+  reference: OciReference,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const url = client.url(`/v2/${reference.repository}/blobs/${digest}`);
+  const answer = await client.fetch({ method: 'HEAD', url, scope: scopeOf(reference) }, SMALL, signal);
+  if (answer.status !== 200 && answer.status !== 404) throw client.refusal(answer);
+  return answer.status === 200;
+}
+
+/**
+ * Has the registry take a blob over from another of its repositories (distribution-spec, "mounting a blob"). False where
+ * it does not do that, or not for us. Faults: REGISTRY_*.
+ */
+export async function mountBlob(
+  client: RegistryClient,
+  reference: OciReference,
+  { digest, from }: { readonly digest: Digest; readonly from: string },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const url = client.url(`/v2/${reference.repository}/blobs/uploads/`);
+  url.search = new URLSearchParams({ mount: digest, from }).toString();
+  const scope = `repository:${from}:pull ${scopeOf(reference)}`;
+  const headers = { 'content-length': '0' };
+  try {
+    const answer = await client.fetch({ method: 'POST', url, headers, scope }, SMALL, signal);
+    if (answer.status === 202) await cancelUpload(client, reference, answer, signal);
+    return answer.status === 201;
+  } catch (error) {
+    // A token service may refuse to let us read there.
+    if (isFault(error, 'REGISTRY_DENIED')) return false;
+    throw error;
+  }
+}
+
+/** An upload that was begun in the place of a mount. Registries end it by themselves some day; not all can be told to. */
+async function cancelUpload(client: RegistryClient, reference: OciReference, started: Answer, signal: AbortSignal) {
+  const url = locationOf(started);
+  await client.fetch({ method: 'DELETE', url, scope: scopeOf(reference) }, SMALL, signal);
+}
+
 /**
  * Stores a blob unless the repository has it. Returns whether it was sent. Faults: REGISTRY_*, DIGEST_MISMATCH when the
  * registry received other bytes than we sent.
@@ -30,15 +75,9 @@ export async function pushBlob(
   blob: PushBlob,
   signal: AbortSignal,
 ): Promise<boolean> {
+  if (await hasBlob(client, reference, blob.digest, signal)) return false;
   const { repository } = reference;
   const scope = scopeOf(reference);
-  const known = await client.fetch(
-    { method: 'HEAD', url: client.url(`/v2/${repository}/blobs/${blob.digest}`), scope },
-    SMALL,
-    signal,
-  );
-  if (known.status === 200) return false;
-  if (known.status !== 404) throw client.refusal(known);
   const started = await client.fetch(
     {
       method: 'POST',

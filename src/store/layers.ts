@@ -19,6 +19,12 @@ export interface Layer {
   readonly entries: number;
 }
 
+/** Where a published layer lies. */
+export interface PublishedFile extends LayerFile {
+  /** sha256 of the file, hex. */
+  readonly digest: string;
+}
+
 /** A file that is being written below `tmp/`. Disposing it removes it, unless it has been published. */
 export interface StagedFile extends AsyncDisposable {
   readonly path: string;
@@ -143,18 +149,18 @@ export class LayerStore {
    * Where the layer is, for reading. A file that was written to since it was published is hashed again first, and
    * never served when it is damaged: STORE_CORRUPT.
    */
-  async file(digest: string): Promise<LayerFile> {
+  async file(digest: string): Promise<PublishedFile> {
     const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
     assert(row !== undefined, `layer ${digest} is in the database`);
     this.#holds.touch(digest);
     const damage = row.damage ?? (await this.#findDamage(row));
     if (damage !== undefined) throw fault('STORE_CORRUPT', { what: `layer ${digest}`, reason: damage });
     const version = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest)?.modified_ns;
-    return { path: this.pathOf(digest), bytes: row.bytes, version: version ?? row.modified_ns };
+    return { digest, path: this.pathOf(digest), bytes: row.bytes, version: version ?? row.modified_ns };
   }
 
   /** The same for several, in their order. */
-  async files(digests: readonly string[]): Promise<LayerFile[]> {
+  async files(digests: readonly string[]): Promise<PublishedFile[]> {
     return Promise.all(digests.map((digest) => this.file(digest)));
   }
 

@@ -1,3 +1,4 @@
+import { BlobStore } from './blobs.ts';
 import type { EventStore } from './events.ts';
 import { FileStore } from './files.ts';
 import { ImageStore } from './images.ts';
@@ -18,6 +19,7 @@ import { TagStore } from './tags.ts';
 export class ProjectStore {
   readonly project: string;
   readonly layers: LayerStore;
+  readonly blobs: BlobStore;
   readonly images: ImageStore;
   readonly tags: TagStore;
   readonly imports: ImportStore;
@@ -30,6 +32,7 @@ export class ProjectStore {
     this.#parts = parts;
     this.project = project;
     this.layers = new LayerStore(parts, project);
+    this.blobs = new BlobStore(parts.database, project);
     this.tags = new TagStore(parts.database, project);
     this.imports = new ImportStore(parts.database, project);
     this.images = new ImageStore(parts, project, this.tags);

@@ -208,4 +208,20 @@ export const MIGRATIONS: readonly string[] = [
   DROP TABLE imports;
   ALTER TABLE imports_4 RENAME TO imports;
   `,
+  `
+  CREATE TABLE layer_blobs (
+    id INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    below TEXT NOT NULL,
+    layer TEXT NOT NULL REFERENCES layers (digest) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    diff_id TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    registry TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    UNIQUE (project, below, layer, digest)
+  ) STRICT;
+  CREATE INDEX layer_blobs_layer ON layer_blobs (layer);
+  `,
 ];

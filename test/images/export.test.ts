@@ -1,55 +1,18 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isDeepStrictEqual, promisify } from 'node:util';
-import { startRegistry } from '../../scripts/support/registry.ts';
-import type { PushProgress } from '../../src/contract/image.ts';
+import { isDeepStrictEqual } from 'node:util';
 import { exportLayout, type ExportRequest } from '../../src/images/export.ts';
-import { pushImage } from '../../src/images/export-push.ts';
 import { importImage, type ImportedImage } from '../../src/images/import.ts';
 import { openArchive } from '../../src/images/import-archive.ts';
-import { openReference } from '../registry/support.ts';
 import { Scratch, listing } from '../support/layers.ts';
 import { FakeRegistry, sha256 } from '../support/registry.ts';
-import { openStore, rawLayer, tarLayer, type TestStore } from './import-support.ts';
+import { BASE, oddLayer, pull, requestFor, runTool } from './export-support.ts';
+import { openStore, tarLayer } from './import-support.ts';
 
 const signal = AbortSignal.timeout(120_000);
-const UUID = '11111111-2222-4333-8444-555555555555';
-const run = async (program: string, ...args: string[]) =>
-  (await promisify(execFile)(program, args, { maxBuffer: 64 * 1024 * 1024, signal })).stdout;
-
-/** What the layer of rare entries expects to lie on. */
-const BASE = tarLayer([
-  ...['usr/', 'usr/bin/', 'usr/lib/', 'usr/share/', 'usr/share/doc/', 'usr/share/doc/pkg/', 'usr/games/', 'etc/'].map(
-    (path) => ({ path, flag: '5', mode: 0o755, mtime: 1_500_000_000 }),
-  ),
-  { path: 'bin', flag: '2', linkname: 'usr/bin' },
-  { path: 'usr/lib/os-release', content: 'ID=test\n' },
-  { path: 'usr/share/doc/pkg/copyright', content: 'hidden' },
-  { path: 'usr/games/rogue', content: 'hidden' },
-  { path: 'etc/debian_version', content: 'hidden' },
-  { path: 'etc/issue', content: 'replaced' },
-  { path: 'etc/skel/', flag: '5', mode: 0o755 },
-  { path: 'etc/skel/.profile', content: 'hidden' },
-]);
-
-async function oddLayer(scratch: Scratch) {
-  const path = join(scratch.folder, 'odd.tar');
-  await run('python3', join(import.meta.dirname, '../support/odd_layer.py'), path);
-  return rawLayer(await readFile(path));
-}
-
-async function pull({ store }: TestStore, reference: string): Promise<ImportedImage> {
-  await using opened = await openReference(reference);
-  return await importImage(store, opened.image, () => undefined, signal);
-}
-
-async function requestFor({ store }: TestStore, image: ImportedImage): Promise<ExportRequest> {
-  return { uuid: UUID, layers: await store.layers.files(image.layers), config: image.config };
-}
 
 async function write(path: string, source: AsyncIterable<Uint8Array>): Promise<void> {
   await writeFile(path, source);
@@ -64,9 +27,9 @@ interface Unpacked {
 /** Every path that umoci unpacks from a layout, with all its attributes. */
 async function unpacked(scratch: Scratch, layout: string, name: string): Promise<Map<string, Unpacked>> {
   const bundle = scratch.path();
-  await run('umoci', 'unpack', '--image', `${layout}:${name}`, bundle);
+  await runTool('umoci', 'unpack', '--image', `${layout}:${name}`, bundle);
   const script = join(import.meta.dirname, '../support/manifest.py');
-  const lines = (await run('python3', script, join(bundle, 'rootfs'))).trim().split('\n');
+  const lines = (await runTool('python3', script, join(bundle, 'rootfs'))).trim().split('\n');
   return new Map(lines.map((line) => JSON.parse(line) as Unpacked).map((entry) => [entry.path, entry]));
 }
 
@@ -93,16 +56,16 @@ test('an exported image is the same to skopeo, umoci and our own import', async 
   const archive = join(scratch.folder, 'export.tar');
   await write(archive, exportLayout({ ...(await requestFor(bench, imported)), name: 'exported' }, signal));
 
-  const inspected = JSON.parse(await run('skopeo', 'inspect', '--config', `oci-archive:${archive}`)) as {
+  const inspected = JSON.parse(await runTool('skopeo', 'inspect', '--config', `oci-archive:${archive}`)) as {
     config: Record<string, unknown>;
   };
   assert.deepEqual(inspected.config, config.config);
-  const asDocker = JSON.parse(await run('skopeo', 'inspect', `docker-archive:${archive}`)) as { Env: string[] };
+  const asDocker = JSON.parse(await runTool('skopeo', 'inspect', `docker-archive:${archive}`)) as { Env: string[] };
   assert.deepEqual(asDocker.Env, config.config.Env);
 
   const original = scratch.path();
   const source = `docker://${registry.host}/app:1`;
-  await run(
+  await runTool(
     'skopeo',
     '--insecure-policy',
     'copy',
@@ -113,7 +76,7 @@ test('an exported image is the same to skopeo, umoci and our own import', async 
   );
   const exported = scratch.path();
   await mkdir(exported);
-  await run('tar', '-xf', archive, '-C', exported);
+  await runTool('tar', '-xf', archive, '-C', exported);
   const before = await unpacked(scratch, original, 'original');
   const after = await unpacked(scratch, exported, 'exported');
   assert.ok(before.size > 90, `${before.size} paths`);
@@ -159,7 +122,7 @@ test('the lineage becomes history, one step with content for each layer', async 
     await using scratch = await Scratch.create();
     const path = scratch.path();
     await writeFile(path, chunks);
-    const text = await run('skopeo', 'inspect', '--config', `oci-archive:${path}`);
+    const text = await runTool('skopeo', 'inspect', '--config', `oci-archive:${path}`);
     const { history, created } = JSON.parse(text) as { history: Record<string, unknown>[]; created: string };
     assert.equal(created, '2026-01-03T00:00:00Z');
     return history.map(({ created_by: by, empty_layer: empty }) => `${String(by)}${empty === true ? ' (empty)' : ''}`);
@@ -167,40 +130,4 @@ test('the lineage becomes history, one step with content for each layer', async 
   assert.deepEqual(await historyWith(request.layers), ['import', 'import', 'pip install x', 'make']);
   assert.deepEqual(await historyWith(request.layers.slice(0, 3)), ['import', 'pip install x', 'make']);
   assert.deepEqual(await historyWith(request.layers.slice(0, 2)), ['import', 'pip install x (empty)', 'make']);
-});
-
-test('an image is pushed to a real registry, inspected there, and comes back the same', async () => {
-  await using source = await FakeRegistry.start();
-  await using registry = await startRegistry();
-  await using bench = await openStore();
-  await using scratch = await Scratch.create();
-  source.addImage([BASE, await oddLayer(scratch)], { tag: '1', config: { config: { Env: ['A=b'] } } });
-  const imported = await pull(bench, `${source.host}/app:1`);
-  const request = await requestFor(bench, imported);
-  const told: PushProgress[] = [];
-  const { tmp } = bench.store;
-  const onProgress = (progress: PushProgress) => void told.push(progress);
-  const options = { registries: {}, credentials: async () => undefined, tmp, onProgress };
-  const target = `${registry.host}/team/pushed:v1`;
-  const pushed = await pushImage(request, target, options, signal);
-  assert.equal(pushed.reference, `docker://${target}`);
-  assert.deepEqual(await bench.leftovers(), []);
-  const total = request.layers.reduce((sum, { bytes }) => sum + bytes, 0);
-  const layers = { layers_done: 2, layers_total: 2, packed_bytes: total, total_bytes: total };
-  const { sent_bytes: sent = 0, ...last } = told.at(-1) ?? {};
-  assert.deepEqual(last, { type: 'progress', ...layers });
-  assert.ok(sent > 0 && told.every((one, index) => one.sent_bytes >= (told[index - 1]?.sent_bytes ?? 0)));
-  const inspected = JSON.parse(await run('skopeo', 'inspect', '--tls-verify=false', `docker://${target}`)) as {
-    Digest: string;
-    Env: string[];
-  };
-  assert.equal(inspected.Digest, pushed.digest);
-  assert.deepEqual(inspected.Env, ['A=b']);
-
-  const again = await pull(bench, target);
-  const list = async (image: ImportedImage) => listing(await bench.store.layers.files(image.layers));
-  assert.deepEqual(await list(again), await list(imported));
-  const repeated = await pushImage(request, target, options, signal);
-  assert.equal(repeated.digest, pushed.digest);
-  assert.equal(told.at(-1)?.sent_bytes, 0, 'the registry has the layers already');
 });
