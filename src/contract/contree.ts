@@ -83,7 +83,7 @@ export interface ConTree extends AsyncDisposable {
   /** Without `tag` removes the one that `Image.tag` shows. */
   removeTag(image: string, tag?: string, signal?: AbortSignal): Promise<void>;
   lineage(image: string, signal?: AbortSignal): Promise<Lineage>;
-  /** Refuses an image that others depend on, unless `cascade`. Returns the UUIDs that are gone. */
+  /** Refuses an image that others depend on, and by a tag one that has more tags, unless `cascade`. Returns the UUIDs that are gone. */
   deleteImage(image: string, options?: { readonly cascade?: boolean }, signal?: AbortSignal): Promise<string[]>;
   /** Starts an import; follow the operation to its end. */
   importImage(request: ImageImportRequest, signal?: AbortSignal): Promise<{ uuid: string }>;

@@ -114,9 +114,16 @@ export class ProjectView implements ConTree {
 
   async deleteImage(image: string, options: { readonly cascade?: boolean } = {}): Promise<string[]> {
     const { uuid } = this.#store.images.resolve(image);
+    const cascade = options.cascade ?? false;
+    // Who gives one of its names may not know the others; a UUID is the image itself.
+    const others = this.#store.tags.of(uuid).filter((name) => image.startsWith('tag:') && image !== `tag:${name}`);
+    if (others.length > 0 && !cascade) {
+      const shown = [...others.slice(0, 3), ...(others.length > 3 ? ['…'] : [])].join(', ');
+      throw fault('IMAGE_IN_USE', { image, by: `its other tag${others.length === 1 ? '' : 's'} ${shown}` });
+    }
     const usedBy = (id: string): string | undefined => this.#parts.operations.userOf(id);
     // What frees space must be possible on a full disk.
-    const gone = this.#store.transaction(() => this.#store.images.delete(uuid, options.cascade ?? false, usedBy), {
+    const gone = this.#store.transaction(() => this.#store.images.delete(uuid, cascade, usedBy), {
       durable: true,
       essential: true,
     });

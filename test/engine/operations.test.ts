@@ -238,6 +238,21 @@ test('an image in use cannot be deleted', async () => {
   assert.equal((await engine.getOperation(uuid)).image_uuid, base.uuid, 'the record of the run stays');
 });
 
+test('an image with several tags is not deleted by one of them', async () => {
+  await using bench = await openEngine();
+  const { engine, base } = bench;
+  for (const tag of ['one', 'two', 'three', 'four', 'five']) await engine.setTag(base.uuid, tag);
+  await assert.rejects(
+    engine.deleteImage('tag:two'),
+    (error) => isFault(error, 'IMAGE_IN_USE') && error.message.endsWith('its other tags five, four, three, …'),
+  );
+  assert.equal((await engine.getImage(base.uuid)).tags?.length, 5);
+  for (const tag of ['three', 'four', 'five']) await engine.removeTag(base.uuid, tag);
+  await assert.rejects(engine.deleteImage('tag:two'), /its other tag one$/u);
+  await engine.removeTag(base.uuid, 'one');
+  assert.deepEqual(await engine.deleteImage('tag:two'), [base.uuid], 'by its only tag');
+});
+
 test('processes beside the main one have their own output and ends, and end with it', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
