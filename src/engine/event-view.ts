@@ -23,7 +23,19 @@ export async function* operationEvents(
   }
 }
 
+/** Of events as they are stored: all who follow a log are given the same ones, so that each is made, and written out, once. */
+const made = new WeakMap<StoredEvent, OperationEvent>();
+
 function wireEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {
+  if ('bytes' in event && event.offset + event.bytes.byteLength > shownMax) return makeEvent(event, shownMax);
+  const known = made.get(event);
+  if (known !== undefined) return known;
+  const whole = makeEvent(event, Infinity);
+  if (whole !== undefined) made.set(event, whole);
+  return whole;
+}
+
+function makeEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {
   const stamp = { id: event.id, ts: new Date(event.atMs).toISOString(), spid: event.spid };
   if (!('bytes' in event)) return { ...stamp, type: event.type, data: event.data } as OperationEvent;
   const shown = event.bytes.subarray(0, Math.max(0, shownMax - event.offset));

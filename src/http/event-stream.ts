@@ -87,6 +87,13 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
+/** Of events that several follow. */
+const framed = new WeakMap<OperationEvent, Uint8Array>();
+
 function frame(event: OperationEvent): Uint8Array {
-  return Buffer.from(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+  const known = framed.get(event);
+  if (known !== undefined) return known;
+  const bytes = Buffer.from(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+  framed.set(event, bytes);
+  return bytes;
 }

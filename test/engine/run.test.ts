@@ -151,6 +151,26 @@ test('truncate_output_at shows the first bytes and keeps the rest', async () => 
   });
 });
 
+test('who follows the same log at the same time sees as much as each has asked for', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const stdin = { value: '', close: false };
+  const { uuid } = await engine.spawn(
+    script(bench, 'echo up; cat; flood 100', { truncate_output_at: 50, stdin, disposable: true }),
+  );
+  const bytes = async (full: boolean): Promise<number> => {
+    let sum = 0;
+    for await (const event of engine.events(uuid, { follow: true, full }, AbortSignal.timeout(30_000))) {
+      if (event.type === 'stdout') sum += event.data.value.length;
+    }
+    return sum;
+  };
+  const readers = [false, true, false, true].map(bytes);
+  await seen(engine, uuid, ({ type }) => type === 'stdout');
+  await engine.writeStdin(uuid, 1, { value: '', close: true });
+  assert.deepEqual(await Promise.all(readers), [50, 103, 50, 103]);
+});
+
 test('of output beyond the limit the end is kept, the rest is counted', async () => {
   await using bench = await openEngine();
   const bytes = 20 * 1024 * 1024;
