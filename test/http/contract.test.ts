@@ -102,7 +102,7 @@ test('3 gzip only when asked for, streams flushed event by event; large JSON in 
 test('4 and 5 shapes: what is wrapped, what is an array, what is never null, what is an integer', async () => {
   await using here = await served();
   const { send } = here.client0;
-  const done = await operation(here, { command: 'true', image: here.image, env: null });
+  const done = await operation(here, { command: 'sleep', args: ['0.02'], image: here.image, env: null });
   assert.ok(typeof done.duration === 'number' && typeof done.created_at === 'string');
   assert.ok('command' in done.metadata);
   const { env, stdin, result } = done.metadata;
