@@ -59,10 +59,14 @@ export async function mountBlob(
   }
 }
 
-/** An upload that was begun in the place of a mount. Registries end it by themselves some day; not all can be told to. */
+/** An upload that was begun in the place of a mount. A registry that cannot be told to end it does so some day. */
 async function cancelUpload(client: RegistryClient, reference: OciReference, started: Answer, signal: AbortSignal) {
-  const url = locationOf(started);
-  await client.fetch({ method: 'DELETE', url, scope: scopeOf(reference) }, SMALL, signal);
+  try {
+    const url = locationOf(started);
+    await client.fetch({ method: 'DELETE', url, scope: scopeOf(reference) }, SMALL, signal);
+  } catch (error) {
+    if (!isFault(error)) throw error;
+  }
 }
 
 /**

@@ -132,11 +132,16 @@ function acceptUploads(registry: FakeRegistry, sent: Buffer[]): void {
 }
 
 for (const [how, answer, cancelled] of [
-  ['does not know how to', () => status(202, { location: '/v2/mine/blobs/uploads/1' }), true],
-  ['may not', () => status(403), false],
-  ['is not let', (host) => status(401, { 'www-authenticate': `Bearer realm="http://${host}/denied"` }), false],
+  ['is unknown', () => status(202, { location: '/v2/mine/blobs/uploads/1' }), true],
+  ['begins an upload that has no address', () => status(202), false],
+  ['is forbidden', () => status(403), false],
+  [
+    'needs a token that we do not get',
+    (host) => status(401, { 'www-authenticate': `Bearer realm="http://${host}/denied"` }),
+    false,
+  ],
 ] as readonly (readonly [how: string, answer: (host: string) => Handler, cancelled: boolean])[]) {
-  test(`a registry that ${how} take a layer over is sent it`, async () => {
+  test(`a layer is sent where taking it over ${how}`, async () => {
     await using registry = await FakeRegistry.start();
     await using bench = await openStore();
     registry.addImage([BASE], { tag: '1' });
@@ -157,7 +162,7 @@ for (const [how, answer, cancelled] of [
     const scopes = '?scope=repository%3Avendor%2Fapp%3Apull&scope=repository%3Amine%3Apull%2Cpush';
     assert.equal(
       requests.some(({ url }) => url === `/denied${scopes}`),
-      how === 'is not let',
+      how === 'needs a token that we do not get',
     );
     assert.equal(
       requests.some(({ method, url }) => method === 'DELETE' && url === '/v2/mine/blobs/uploads/1'),
