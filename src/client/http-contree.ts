@@ -72,7 +72,8 @@ export class HttpContree implements ConTree {
     options: { readonly cascade?: boolean } = {},
     signal?: AbortSignal,
   ): Promise<string[]> {
-    const path = `/images/${await this.#resolve(image, signal)}`;
+    // Ours alone, so the server knows tags here; and whether it was named by one makes a difference to it.
+    const path = `/images/${encodeURIComponent(image)}`;
     const request = { method: 'DELETE', path, query: { ...options } } as const;
     const about = { kind: 'addition', route: 'image deletion' } as const;
     return (await this.requester.json<{ deleted: string[] }>('deleted', request, about, signal)).deleted;

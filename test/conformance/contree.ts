@@ -95,6 +95,7 @@ async function images({ contree, base }: ContreeUnderTest): Promise<void> {
   const [listed] = await contree.listImages({ tag: 'common/', limit: 5, tagged: true });
   assert.deepEqual([listed?.uuid, listed?.tag, listed?.tags], [base, 'common/base:1', ['two', 'common/base:1']]);
   assert.equal((await contree.getImage('tag:common/base:1')).uuid, base, 'an earlier tag stays');
+  await assert.rejects(contree.deleteImage('tag:common/base:1'), /its other tag two$/mu);
   await contree.removeTag(base, 'two');
   await assert.rejects(contree.removeTag(base, 'two'), faults('TAG_NOT_FOUND'));
   await assert.rejects(contree.setTag(base, 'No Tag'), faults('TAG_INVALID'));
@@ -114,7 +115,9 @@ async function images({ contree, base }: ContreeUnderTest): Promise<void> {
     diff.entries.map(({ path, change }) => [path, change]),
     [['/new', 'added']],
   );
-  await assert.rejects(contree.deleteImage(base), faults('IMAGE_IN_USE'));
+  for (const image of [base, 'tag:common/base:1'])
+    await assert.rejects(contree.deleteImage(image), faults('IMAGE_IN_USE'));
+  await assert.rejects(contree.deleteImage('tag:nobody'), faults('IMAGE_NOT_FOUND'));
   assert.deepEqual(await contree.deleteImage(base, { cascade: true }), [child, base]);
   await contree.removeTag(base).catch(faults('IMAGE_NOT_FOUND'));
 }
