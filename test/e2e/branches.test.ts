@@ -3,11 +3,14 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { collect } from '../../src/std/bytes.ts';
 import { cliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
-const BRANCHES = 20;
+const BRANCHES = 50;
+/** So many of them by a command each, the others by one client. */
+const COMMANDS = 10;
 
 /** Name and content hash of every layer file. */
 async function layersOf(dataDir: string): Promise<Map<string, string>> {
@@ -20,7 +23,7 @@ async function layersOf(dataDir: string): Promise<Map<string, string>> {
 }
 
 test(
-  '20 parallel branches that write the same path give 20 results and leave the parent alone',
+  '32: 50 parallel branches that write the same path give 50 results and leave the parent alone',
   { timeout: 300_000 },
   async () => {
     await using registry = await FakeRegistry.start();
@@ -33,14 +36,24 @@ test(
     const before = await layersOf(home.dataDir);
     for (const [name, hash] of before) assert.equal(name, hash, 'a layer is named by its content');
 
-    const branch = (index: number): Promise<{ result_image_uuid: string }> =>
-      home.json(['run', '--keep', parent, '--', 'sh', '-c', `echo branch ${index} > /root/result`]);
-    const results = await Promise.all(Array.from({ length: BRANCHES }, (_, index) => branch(index)));
+    await using contree = await home.connect();
+    const command = (index: number): string => `echo branch ${index} > /root/result`;
+    const branch = async (index: number): Promise<string | null> => {
+      if (index < COMMANDS) {
+        const args = ['run', '--keep', parent, '--', 'sh', '-c', command(index)];
+        return (await home.json<{ result_image_uuid: string }>(args)).result_image_uuid;
+      }
+      const { uuid } = await contree.spawn({ command: command(index), shell: true, image: parent });
+      await Array.fromAsync(contree.events(uuid, { follow: true }));
+      return (await contree.getOperation(uuid)).result_image_uuid;
+    };
+    const images = await Promise.all(Array.from({ length: BRANCHES }, (_, index) => branch(index)));
 
-    const images = results.map(({ result_image_uuid: image }) => image);
     assert.equal(new Set([...images, parent]).size, BRANCHES + 1);
     for (const [index, image] of images.entries()) {
-      assert.equal((await home.run(['cat', image, '/root/result'])).stdout, `branch ${index}\n`);
+      assert.ok(image);
+      const { body } = await contree.openFile(image, '/root/result');
+      assert.equal((await collect(body, 100)).toString(), `branch ${index}\n`);
     }
     assert.equal((await home.run(['cat', parent, '/root/result'])).code, 4, 'the parent has no such file');
     const after = await layersOf(home.dataDir);
