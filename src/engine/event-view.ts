@@ -1,5 +1,6 @@
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import { streamRepr } from '../contract/stream.ts';
+import { oncePer } from '../std/once-per.ts';
 import type { StoredEvent } from '../store/events.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
@@ -23,17 +24,13 @@ export async function* operationEvents(
   }
 }
 
-/** Of events as they are stored: all who follow a log are given the same ones, so that each is made, and written out, once. */
-const made = new WeakMap<StoredEvent, OperationEvent>();
-
 function wireEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {
-  if ('bytes' in event && event.offset + event.bytes.byteLength > shownMax) return makeEvent(event, shownMax);
-  const known = made.get(event);
-  if (known !== undefined) return known;
-  const whole = makeEvent(event, Infinity);
-  if (whole !== undefined) made.set(event, whole);
-  return whole;
+  const cut = 'bytes' in event && event.offset + event.bytes.byteLength > shownMax;
+  return cut ? makeEvent(event, shownMax) : wholeEvent(event);
 }
+
+/** Made, and so written out, once for all who follow a log: they are given the same stored events. */
+const wholeEvent = oncePer((event: StoredEvent) => makeEvent(event, Infinity));
 
 function makeEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {
   const stamp = { id: event.id, ts: new Date(event.atMs).toISOString(), spid: event.spid };

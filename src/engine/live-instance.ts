@@ -5,6 +5,7 @@ import type { ClosableStreamRepr } from '../contract/run.ts';
 import { streamBytes } from '../contract/stream.ts';
 import type { Command, Instance, Outcome, Process } from '../sandbox/driver.ts';
 import { defined } from '../std/assert.ts';
+import { settlesWithin } from '../std/settles-within.ts';
 import type { EventStore } from '../store/events.ts';
 import { exitEvent, killedOutcome } from './exit-event.ts';
 import { ProcessLog } from './process-log.ts';
@@ -100,7 +101,7 @@ export class LiveInstance {
     const all = [...this.#processes.values()];
     await Promise.allSettled(all.map(({ process }) => process.kill(SIGKILL)));
     const ends = Promise.allSettled(all.map(({ ended }) => ended));
-    await Promise.race([ends, after(limits.killGraceMs)]);
+    await settlesWithin(ends, limits.killGraceMs);
   }
 
   #get(spid: number): LiveProcess {
@@ -159,10 +160,4 @@ export class LiveInstance {
 async function drain(process: Process, log: ProcessLog): Promise<Outcome> {
   for await (const chunk of process.output) log.write(chunk);
   return process.outcome;
-}
-
-function after(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
 }

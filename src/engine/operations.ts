@@ -4,6 +4,7 @@ import { SPID_INIT } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
 import { isFinished, type OperationKind } from '../contract/operation.ts';
 import { assert } from '../std/assert.ts';
+import { settlesWithin } from '../std/settles-within.ts';
 import type { OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
@@ -168,10 +169,10 @@ export class Operations {
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     const all = Promise.allSettled([...this.#active.values()].map(({ done }) => done));
-    await Promise.race([all, after(graceMs)]);
+    await settlesWithin(all, graceMs);
     for (const active of this.#active.values()) this.#stop(active, fault('ENGINE_STOPPED', { operation: active.uuid }));
     // A sandbox that does not go away is its driver's to end.
-    await Promise.race([all, after(STOP_MS)]);
+    await settlesWithin(all, STOP_MS);
   }
 
   async #drive(active: ActiveOperation, order: WorkOrder): Promise<void> {
@@ -277,10 +278,4 @@ function failure(error: ContreeError): OperationEnd {
     error: error.message,
     errorCode: error.code,
   };
-}
-
-function after(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
 }

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { ImagePushRequest, PushEvent, PushProgress } from '../contract/image.ts';
 import type { ExportRequest } from '../images/export.ts';
+import { settlesWithin } from '../std/settles-within.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
 /** How often a push tells how far it is; also what keeps its connection from looking dead. */
@@ -28,12 +28,8 @@ export async function* pushEvents(push: Push, signal?: AbortSignal): AsyncGenera
   let latest: PushProgress | undefined;
   const onProgress = (progress: PushProgress): void => void (latest = progress);
   const pushed = push(onProgress, AbortSignal.any([stop.signal, ...(signal ? [signal] : [])]));
-  const ended = pushed.then(
-    () => true,
-    () => true,
-  );
   try {
-    while (!(await Promise.race([ended, delay(TELL_EVERY_MS, false, { ref: false })]))) {
+    while (!(await settlesWithin(pushed, TELL_EVERY_MS))) {
       if (latest !== undefined) yield latest;
     }
     const result = await pushed;
@@ -41,6 +37,6 @@ export async function* pushEvents(push: Push, signal?: AbortSignal): AsyncGenera
     yield { type: 'pushed', ...result };
   } finally {
     stop.abort(new Error('nobody follows the push any more'));
-    await ended;
+    await Promise.allSettled([pushed]);
   }
 }

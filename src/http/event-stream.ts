@@ -3,6 +3,8 @@ import type { OperationEvent } from '../contract/event.ts';
 import { isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { endsSource } from '../std/ends-source.ts';
+import { oncePer } from '../std/once-per.ts';
+import { settlesWithin } from '../std/settles-within.ts';
 import { Turns } from '../std/turns.ts';
 
 /** How long a log may take to say that it cannot be read before the answer starts as a stream. */
@@ -71,30 +73,12 @@ async function* keepalives(next: Promise<unknown>, keepaliveMs: number): AsyncGe
   while (!(await settlesWithin(next, keepaliveMs))) yield Buffer.from(': keepalive\n\n');
 }
 
-/** With a timer that is cleared, not aborted: the error that an abort makes for nobody costs more than all else here. */
-function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms, false).unref();
-    const settled = (): void => {
-      clearTimeout(timer);
-      resolve(true);
-    };
-    promise.then(settled, settled);
-  });
-}
-
 /** A reader that does not read holds the pieces that were taken for it, and the frame they are cut from: not the next one too. */
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
-/** Of events that several follow. */
-const framed = new WeakMap<OperationEvent, Uint8Array>();
-
-function frame(event: OperationEvent): Uint8Array {
-  const known = framed.get(event);
-  if (known !== undefined) return known;
-  const bytes = Buffer.from(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
-  framed.set(event, bytes);
-  return bytes;
-}
+/** Made once, for all who follow the same log. */
+const frame = oncePer((event: OperationEvent): Uint8Array =>
+  Buffer.from(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`),
+);

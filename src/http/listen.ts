@@ -4,9 +4,9 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { createAdaptorServer } from '@hono/node-server';
 import { fault } from '../contract/errors.ts';
+import { settlesWithin } from '../std/settles-within.ts';
 import type { Activity } from './activity.ts';
 import type { App } from './app.ts';
 
@@ -110,9 +110,7 @@ async function close(server: Server, where: Where): Promise<void> {
   const closed = once(server, 'close');
   server.close();
   server.closeIdleConnections();
-  const timer = new AbortController();
-  await Promise.race([closed, delay(CLOSE_GRACE_MS, undefined, { signal: timer.signal }).catch(() => undefined)]);
-  timer.abort();
+  await settlesWithin(closed, CLOSE_GRACE_MS);
   server.closeAllConnections();
   await closed;
 }
