@@ -14,6 +14,7 @@ import type {
 import { isTag } from '../contract/image.ts';
 import type * as Inspect from '../contract/inspect.ts';
 import { limits } from '../contract/limits.ts';
+import { isUuid } from '../contract/names.ts';
 import type { OperationQuery, OperationResponse, OperationSummary } from '../contract/operation.ts';
 import type { ClosableStreamRepr, ExecSpec, InstanceResult, InstanceSpawnRequest } from '../contract/run.ts';
 import type { Bounds, Tenant, TokenLimits } from '../contract/token.ts';
@@ -116,7 +117,7 @@ export class ProjectView implements ConTree {
     const { uuid } = this.#store.images.resolve(image);
     const cascade = options.cascade ?? false;
     // Who gives one of its names may not know the others; a UUID is the image itself.
-    const others = this.#store.tags.of(uuid).filter((name) => image.startsWith('tag:') && image !== `tag:${name}`);
+    const others = isUuid(image) ? [] : this.#store.tags.of(uuid).filter((name) => image !== `tag:${name}`);
     if (others.length > 0 && !cascade) {
       const shown = [...others.slice(0, 3), ...(others.length > 3 ? ['…'] : [])].join(', ');
       throw fault('IMAGE_IN_USE', { image, by: `its other tag${others.length === 1 ? '' : 's'} ${shown}` });
