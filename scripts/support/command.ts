@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 
-/** Runs a program to its end; rejects with what it printed when it fails. Returns its standard output. */
+/** Runs a program to its end, or for so long; rejects with what it printed when it fails. Returns its standard output. */
 export function command(
   program: string,
   args: readonly string[],
-  options: { readonly cwd?: string } = {},
+  options: { readonly cwd?: string; readonly timeout?: number } = {},
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -1,16 +1,15 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { command } from '../../scripts/support/command.ts';
 import type { ExportRequest } from '../../src/images/export.ts';
 import { importImage, type ImportedImage } from '../../src/images/import.ts';
 import { openReference } from '../registry/support.ts';
 import type { Scratch } from '../support/layers.ts';
 import { rawLayer, tarLayer, type TestStore } from './import-support.ts';
 
-/** Runs a program to its end and returns what it wrote. */
-export const runTool = async (program: string, ...args: string[]): Promise<string> =>
-  (await promisify(execFile)(program, args, { maxBuffer: 64 * 1024 * 1024, timeout: 120_000 })).stdout;
+/** `command`, for at most two minutes. */
+export const runTool = (program: string, ...args: string[]): Promise<string> =>
+  command(program, args, { timeout: 120_000 });
 
 /** What the layer of rare entries expects to lie on. */
 export const BASE = tarLayer([
