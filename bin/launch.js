@@ -7,8 +7,8 @@ var path = require('path');
 var url = require('url');
 
 /** Sources are TypeScript and stay as they are: Node 24. The published build is lowered to Node 22. */
-var SOURCE = path.join(__dirname, '..', 'src', 'main.ts');
-var BUILD = path.join(__dirname, '..', 'dist', 'main.js');
+var SOURCE = path.join(__dirname, '..', 'src', 'app', 'main.ts');
+var BUILD = path.join(__dirname, '..', 'dist', 'app', 'main.js');
 var IN_CLONE = fs.existsSync(SOURCE);
 var NODE_MIN = IN_CLONE ? [24, 0] : [22, 21];
 var SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };

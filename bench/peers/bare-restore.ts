@@ -6,12 +6,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { Channel } from '../../src/sandbox/channel/index.ts';
-import { emptyQcow2, vmdkDescriptor } from '../../src/sandbox/microvm/disk-image.ts';
-import { Identities } from '../../src/sandbox/microvm/identity.ts';
-import { DISK_BYTES, FD, LAYERS_DISK_BYTES, RESTORE_FD, restoreArguments } from '../../src/sandbox/microvm/machine.ts';
-import { namelessFile } from '../../src/sandbox/microvm/nameless-file.ts';
-import { Platform } from '../../src/sandbox/microvm/platform.ts';
-import { Qmp } from '../../src/sandbox/microvm/qmp.ts';
+import { emptyQcow2, vmdkDescriptor } from '../../src/sandbox/microvm/vm/disk-image.ts';
+import { Identities } from '../../src/sandbox/microvm/host/identity.ts';
+import {
+  DISK_BYTES,
+  FD,
+  LAYERS_DISK_BYTES,
+  RESTORE_FD,
+  restoreArguments,
+} from '../../src/sandbox/microvm/vm/machine.ts';
+import { namelessFile } from '../../src/sandbox/microvm/vm/nameless-file.ts';
+import { Platform } from '../../src/sandbox/microvm/host/platform.ts';
+import { Qmp } from '../../src/sandbox/microvm/vm/qmp.ts';
 import { defined } from '../../src/std/assert.ts';
 import { limits } from '../../src/contract/limits.ts';
 import { ROOT } from '../../test/support/home.ts';

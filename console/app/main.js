@@ -4,15 +4,15 @@ import { askText } from './kit/dialog.js';
 import { button, liveRegion, pageHead, problem } from './kit/parts.js';
 import { href, parseRoute } from './kit/route.js';
 import { applyTheme, nextTheme, theme } from './kit/theme.js';
-import { compare } from './views/compare.js';
-import { image } from './views/image.js';
-import { images } from './views/images.js';
-import { importForm } from './views/import-form.js';
-import { operation } from './views/operation.js';
-import { operations } from './views/operations.js';
-import { overview } from './views/overview.js';
-import { runForm } from './views/run-form.js';
-import { tools } from './views/tools.js';
+import { compare } from './views/images/compare.js';
+import { image } from './views/images/image.js';
+import { images } from './views/images/images.js';
+import { importForm } from './views/images/import-form.js';
+import { operation } from './views/operations/operation.js';
+import { operations } from './views/operations/operations.js';
+import { overview } from './views/overview/overview.js';
+import { runForm } from './views/operations/run-form.js';
+import { tools } from './views/tools/tools.js';
 
 /**
  * @import { Route } from './kit/route.js'

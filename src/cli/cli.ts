@@ -4,7 +4,7 @@ import type { Connection } from '../client/index.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { isUuid } from '../contract/names.ts';
 import type { CliHost, Output } from './host.ts';
-import { openSession } from './session.ts';
+import { openSession } from '../client/session.ts';
 import { visible } from './text.ts';
 
 /** One invocation of a command: its settings, its connection, and how it speaks to the user. */

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
-import { Tree } from '../archive/tree.ts';
+import { Tree } from '../layers/tree.ts';
 import { isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Layer } from '../store/layers.ts';
 import type { Store } from '../store/store.ts';
 import type { EngineLog } from './log.ts';
-import { mergeLayers } from '../archive/merge-layers.ts';
+import { mergeLayers } from '../layers/merge-layers.ts';
 
 /** An image of more layers is compacted in the background (decision 0005 has the figures). */
 const LAYERS_WANTED = 16;

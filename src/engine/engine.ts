@@ -11,7 +11,7 @@ import { Compactor } from './compaction.ts';
 import { Housekeeping, type HousekeepingPolicy } from './housekeeping.ts';
 import { ImageTrees } from './image-trees.ts';
 import type { Importer } from './import.ts';
-import { Injector } from './inject.ts';
+import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
 import { ProjectView, type EngineParts } from './project-view.ts';

@@ -1,4 +1,4 @@
-import { Tree } from '../archive/tree.ts';
+import { Tree } from '../layers/tree.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 

@@ -5,7 +5,7 @@ import { limits } from '../contract/limits.ts';
 import type { ImageImportMetadata } from '../contract/operation.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import type { OperationContext, WorkResult } from './operations.ts';
-import { MASK, maskUrl } from './secrets.ts';
+import { MASK, maskUrl } from './run/secrets.ts';
 
 /** What an import brought into the store. */
 export interface Imported {

@@ -1,4 +1,4 @@
-import type { Tree } from '../archive/tree.ts';
+import type { Tree } from '../layers/tree.ts';
 import type {
   DiffQuery,
   DiffResult,
@@ -9,10 +9,10 @@ import type {
   GrepResult,
   ReadRange,
 } from '../contract/inspect.ts';
-import { diff } from '../images/diff.ts';
-import { exportLayout, type ExportRequest } from '../images/export.ts';
-import { grep } from '../images/grep.ts';
-import * as view from '../images/view.ts';
+import { diff } from '../images/inspect/diff.ts';
+import { exportLayout, type ExportRequest } from '../images/export/oci-layout.ts';
+import { grep } from '../images/inspect/grep/grep.ts';
+import * as view from '../images/inspect/view.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import type { ImageTrees } from './image-trees.ts';
 

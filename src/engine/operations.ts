@@ -10,7 +10,7 @@ import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
 import type { Admission, Resources } from './admission.ts';
 import type { EngineLog } from './log.ts';
-import type { LiveInstance } from './live-instance.ts';
+import type { LiveInstance } from './run/live-instance.ts';
 import type { Statistics } from './statistics.ts';
 
 /** A cancelled operation is CANCELLED after this time even if its sandbox takes longer to go. */

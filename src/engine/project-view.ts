@@ -30,17 +30,17 @@ import { diagnose, whoAmI } from './health.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import type { ImageTrees } from './image-trees.ts';
 import { executeImport, recordArchiveImport, recordImport, type Importer, type ImportWork } from './import.ts';
-import type { Injector } from './inject.ts';
-import { injectedSet } from './injected-set.ts';
+import type { Injector } from './run/inject.ts';
+import { injectedSet } from './run/injected-set.ts';
 import { Inspection } from './inspect.ts';
-import type { LiveInstance } from './live-instance.ts';
+import type { LiveInstance } from './run/live-instance.ts';
 import type { Operations } from './operations.ts';
 import { type Pusher, pushEvents } from './push.ts';
 import { processResult, responseOf, summaryOf } from './result.ts';
-import { planExec, planRun } from './run-plan.ts';
-import { recordRun } from './run-record.ts';
-import { executeRun } from './run.ts';
-import { signalNumber } from './signals.ts';
+import { planExec, planRun } from './run/plan.ts';
+import { recordRun } from './run/record.ts';
+import { executeRun } from './run/run.ts';
+import { signalNumber } from './run/signals.ts';
 import type { Statistics } from './statistics.ts';
 
 /** What all projects of an engine work with. */

@@ -1,5 +1,5 @@
 import type { ImagePushRequest, PushEvent, PushProgress } from '../contract/image.ts';
-import type { ExportRequest } from '../images/export.ts';
+import type { ExportRequest } from '../images/export/oci-layout.ts';
 import { settlesWithin } from '../std/settles-within.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 

@@ -14,8 +14,8 @@ import { parseColumn, timestamp } from '../store/database.ts';
 import type { OutputStream, StoredEvent } from '../store/events.ts';
 import type { StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
-import { exitResources, exitState, runningState } from './exit-event.ts';
-import { RunRecord } from './run-record.ts';
+import { exitResources, exitState, runningState } from './run/exit-event.ts';
+import { RunRecord } from './run/record.ts';
 
 /** An operation in a list. Times are seconds, `consumed_memory` is KiB. */
 export function summaryOf(operation: StoredOperation): OperationSummary {

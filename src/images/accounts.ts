@@ -1,6 +1,6 @@
 import { DEFAULT_PROJECT } from '../contract/names.ts';
-import { credentialLadder, type CredentialPlaces } from '../registry/credential-ladder.ts';
-import type { CredentialSource } from '../registry/credentials.ts';
+import { credentialLadder, type CredentialPlaces } from '../registry/auth/credential-chain.ts';
+import type { CredentialSource } from '../registry/auth/credentials.ts';
 
 /** Where credentials are looked up when a request brings none. */
 export type AccountPlaces = Omit<CredentialPlaces, 'given'>;

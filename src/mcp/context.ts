@@ -4,8 +4,15 @@ import { limits, type ConTree } from '../contract/index.ts';
 import { chooseTools, type Tool } from '../tools/index.ts';
 import { ImageNames } from './image-names.ts';
 import type { Connect, McpOptions } from './options.ts';
-import type { RoundState } from './questions.ts';
 import { SignInDesk } from './sign-in-desk.ts';
+
+/** What a client carries between two rounds of one call. */
+export interface RoundState {
+  /** The question that was asked: an answer counts for no other. */
+  readonly about: string;
+  /** Id of the sign-in page that was opened for it. */
+  readonly page?: string;
+}
 
 /** What all connections of one process share. */
 export class McpContext implements AsyncDisposable {

@@ -7,6 +7,7 @@ import {
 import { z } from 'zod';
 import type { Agreement, Question } from '../tools/index.ts';
 import { clientCapabilities } from './capabilities.ts';
+import type { RoundState } from './context.ts';
 import type { Serving } from './serving.ts';
 
 const ANSWER = 'answer';
@@ -17,14 +18,6 @@ const ShowsForms = z.union([
   z.looseObject({ elicitation: z.looseObject({ form: z.looseObject({}) }) }),
   z.looseObject({ elicitation: z.strictObject({}) }),
 ]);
-
-/** What a client carries between two rounds of one call. */
-export interface RoundState {
-  /** The question that was asked: an answer counts for no other. */
-  readonly about: string;
-  /** Id of the sign-in page that was opened for it. */
-  readonly page?: string;
-}
 
 /** Leaves a tool's handler to ask the client for something; the client calls again with the answer. */
 export class InputNeeded extends Error {

@@ -9,7 +9,7 @@ import { limits } from '../contract/limits.ts';
 import { defined } from '../std/assert.ts';
 import { Conditions, timestamp, type Database } from './database.ts';
 import { isMissing, writing } from './disk.ts';
-import type { Holds } from './holds.ts';
+import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
 
 /** Contents up to this size are kept in the database: making a file costs many times more than the bytes in it do. */

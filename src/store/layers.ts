@@ -8,7 +8,7 @@ import { assert, defined } from '../std/assert.ts';
 import { hashFile } from '../std/hash-file.ts';
 import type { Database } from './database.ts';
 import { isMissing, modificationOf, sync, writing } from './disk.ts';
-import type { Holds } from './holds.ts';
+import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
 
 /** A published layer. */

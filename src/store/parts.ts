@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isFault } from '../contract/errors.ts';
 import type { Database, TransactionOptions } from './database.ts';
 import { EventStore } from './events.ts';
-import { Holds } from './holds.ts';
+import { Holds } from './gc/holds.ts';
 import { StackStore } from './stacks.ts';
 
 export interface StoreTransactionOptions extends TransactionOptions {

@@ -1,6 +1,6 @@
 import { defined } from '../std/assert.ts';
 import type { Database } from './database.ts';
-import type { Holds } from './holds.ts';
+import type { Holds } from './gc/holds.ts';
 
 /**
  * Which layers images consist of, bottom first. For whoever has an image's UUID already, whatever its project: layers are

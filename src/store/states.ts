@@ -8,7 +8,7 @@ import { limits } from '../contract/limits.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { parseColumn, timestamp, type Database } from './database.ts';
 import type { FileStore, StoredFile } from './files.ts';
-import type { Holds } from './holds.ts';
+import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
 
 interface StateRow {

@@ -6,7 +6,7 @@ import { fault, isFault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { Database } from './database.ts';
 import { diskFault, emptyDirectory } from './disk.ts';
-import { collectGarbage, type GcRequest } from './gc.ts';
+import { collectGarbage, type GcRequest } from './gc/gc.ts';
 import { countByStatus, unfinishedOperations, type StoredOperation } from './operations.ts';
 import { StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { parse } from 'jsonc-parser';
 import { parse as parseToml } from 'smol-toml';
 import { parse as parseYaml } from 'yaml';
-import { AGENTS, commandOf, type Agent, type Places } from '../../src/cli/agent-config.ts';
-import { putEntry, takeEntry } from '../../src/cli/config-entry.ts';
+import { AGENTS, commandOf, type Agent, type Places } from '../../src/cli/agents/agent-config.ts';
+import { putEntry, takeEntry } from '../../src/cli/agents/config-entry.ts';
 import { defined } from '../../src/std/assert.ts';
 
 const SERVER = { command: '/opt/contree/bin/contree-mcp', args: ['--data-dir', '/srv/a b'] };

@@ -56,8 +56,8 @@ test('an older Node and none to hand over to: one line that says what is needed'
     assert.match(stderr, /^contree-mcp needs Node 22\.21 or newer, this is v\d+.*npx .* contree-mcp contree-mcp\n$/u);
   }
   // A clone brings a Node once it is set up.
-  mkdirSync(join(place.folder, 'src'));
-  writeFileSync(join(place.folder, 'src/main.ts'), '');
+  mkdirSync(join(place.folder, 'src/app'), { recursive: true });
+  writeFileSync(join(place.folder, 'src/app/main.ts'), '');
   const { stderr } = spawnSync(process.execPath, [...pretend(place.folder, '22.22.0'), program], { encoding: 'utf8' });
   assert.match(stderr, /^contree-mcp needs Node 24\.0 or newer, this is v\d+.*scripts\/setup.*\n$/u);
 });
@@ -76,10 +76,10 @@ test(
 test('the published package runs its dist', () => {
   using place = published();
   const main = join(place.folder, 'dist');
-  cpSync(join(ROOT, 'bin'), main, { recursive: true });
-  rmSync(join(main, 'package.json'));
+  cpSync(join(ROOT, 'bin'), join(main, 'app'), { recursive: true });
+  rmSync(join(main, 'app/package.json'));
   writeFileSync(
-    join(main, 'main.js'),
+    join(main, 'app/main.js'),
     'export const main = (program) => console.log(program, ...process.argv.slice(2));',
   );
   const { stdout } = spawnSync(process.execPath, [join(place.folder, 'bin/contree'), 'a', 'b'], { encoding: 'utf8' });

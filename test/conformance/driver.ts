@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
-import { TarReader } from '../../src/archive/tar-reader.ts';
+import { TarReader } from '../../src/tar/reader.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import type { LayerFile } from '../../src/contract/layer.ts';
 import type { BootSpec, Command, Instance, Outcome, Process, SandboxDriver } from '../../src/sandbox/driver.ts';

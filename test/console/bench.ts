@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { LayerBuilder } from '../../src/archive/layer-builder.ts';
+import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { Activity } from '../../src/http/activity.ts';
@@ -9,7 +9,7 @@ import { listen } from '../../src/http/listen.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { folderMount } from '../../src/http/static.ts';
 import { pathFromText } from '../../src/std/path-text.ts';
-import { mcpMount } from '../../src/mcp-mount.ts';
+import { mcpMount } from '../../src/app/mcp-mount.ts';
 import type { StoredImage } from '../../src/store/images.ts';
 import { openEngine, once, run, script, type BenchOptions, type EngineBench } from '../engine/bench.ts';
 

@@ -10,7 +10,7 @@ import { debianImage } from '../../scripts/support/debian-image.ts';
 import { startRegistry } from '../../scripts/support/registry.ts';
 import { cliHome, ROOT } from '../support/home.ts';
 
-const MANIFEST = join(ROOT, 'test/support/manifest.py');
+const MANIFEST = join(ROOT, 'test/support/python/manifest.py');
 /** What the guest mounts for itself: not part of the image. */
 const GUEST_OWN = ['proc', 'sys', 'dev', 'etc/resolv.conf', 'etc/hosts', 'etc/hostname'];
 
@@ -53,7 +53,7 @@ function differences(
 async function oddLayout(folder: string): Promise<string> {
   const layout = join(folder, 'layout');
   await cp((await debianImage()).layout, layout, { recursive: true });
-  await command('python3', [join(ROOT, 'test/support/odd_layer.py'), join(folder, 'odd.tar')]);
+  await command('python3', [join(ROOT, 'test/support/python/odd_layer.py'), join(folder, 'odd.tar')]);
   await command('umoci', ['raw', 'add-layer', '--image', `${layout}:debian`, join(folder, 'odd.tar')]);
   return layout;
 }
@@ -80,7 +80,7 @@ test(
       const archive = join(folder, 'ours.tar');
       await pipeline(await contree.archive('tag:odd', '/'), createWriteStream(archive));
       const ours = entriesOf(
-        await command('python3', [join(ROOT, 'test/support/tar_manifest.py'), archive, ...GUEST_OWN]),
+        await command('python3', [join(ROOT, 'test/support/python/tar_manifest.py'), archive, ...GUEST_OWN]),
       );
       // An archive has no member for its own root.
       umoci.delete('.');

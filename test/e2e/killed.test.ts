@@ -14,7 +14,7 @@ import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-ima
  * the next engine must find a whole store, end what was left with the reason, and nothing of the dead one may be there.
  */
 
-const SWITCH = join(ROOT, 'test/support/kill-switch.ts');
+const SWITCH = join(ROOT, 'test/support/processes/kill-switch.ts');
 const GONE_MS = 15_000;
 /** More steps than either of them has. */
 const STEPS_MAX = 80;

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
-import { answerOf } from '../support/mcp-client.ts';
+import { answerOf } from '../support/mcp/client.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/registry.ts';
 import { addBusybox } from '../support/small-image.ts';

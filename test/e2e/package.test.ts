@@ -37,7 +37,7 @@ test('the package holds what users need and nothing else', async () => {
   const wanted = [
     'bin/contree',
     'bin/contree-mcp',
-    'dist/main.js',
+    'dist/app/main.js',
     'README.md',
     'LICENSE',
     'SECURITY.md',

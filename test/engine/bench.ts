@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LayerBuilder } from '../../src/archive/layer-builder.ts';
+import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import type { ConTree } from '../../src/contract/contree.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 import { EMPTY_IMAGE_CONFIG, type ImageConfig } from '../../src/contract/image.ts';
@@ -11,7 +11,7 @@ import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import type { Importer } from '../../src/engine/import.ts';
 import type { Pusher } from '../../src/engine/push.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
-import { FakeDriver, type FakeHooks } from '../../src/sandbox/fake/driver.ts';
+import { FakeDriver, type FakeHooks } from '../support/fake-sandbox/driver.ts';
 import type { Layer } from '../../src/store/layers.ts';
 import type { StoredImage } from '../../src/store/images.ts';
 import type { ProjectStore } from '../../src/store/project-store.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { LayerBuilder } from '../../src/archive/layer-builder.ts';
+import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { limits } from '../../src/contract/limits.ts';
 import { mergeFrom } from '../../src/engine/compaction.ts';

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFinished } from '../../src/contract/operation.ts';
-import { FakeDriver } from '../../src/sandbox/fake/driver.ts';
+import { FakeDriver } from '../support/fake-sandbox/driver.ts';
 import { Store } from '../../src/store/store.ts';
 import { addLayer, scratch } from '../store/bench.ts';
 import { collectEvents, once as bytes, openEngine, run, script, startEngine, type EngineBench } from './bench.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cp } from 'node:fs/promises';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
-import { FakeDriver } from '../../src/sandbox/fake/driver.ts';
+import { FakeDriver } from '../support/fake-sandbox/driver.ts';
 import { Store } from '../../src/store/store.ts';
 import { scratch } from '../store/bench.ts';
 import {

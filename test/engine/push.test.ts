@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PushEvent, PushProgress } from '../../src/contract/image.ts';
-import { Pusher } from '../../src/images/pusher.ts';
+import { Pusher } from '../../src/images/export/pusher.ts';
 import { FakeRegistry, status } from '../support/registry.ts';
 import { openEngine } from './bench.ts';
 

@@ -3,8 +3,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
-import { Importer } from '../../src/images/importer.ts';
-import { tarLayer } from '../images/import-support.ts';
+import { Importer } from '../../src/images/import/importer.ts';
+import { tarLayer } from '../images/import/support.ts';
 import { FakeRegistry } from '../support/registry.ts';
 import { collectEvents, finished, once, openEngine, script, type EngineBench } from './bench.ts';
 

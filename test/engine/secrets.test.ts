@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
-import { isSecretName, maskUrl } from '../../src/engine/secrets.ts';
+import { isSecretName, maskUrl } from '../../src/engine/run/secrets.ts';
 import { addLayer } from '../store/bench.ts';
 import { finished, openEngine, run, script } from './bench.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { walkLayer } from '../../src/archive/layer-walk.ts';
+import { walkLayer } from '../../src/layers/layer-walk.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import { decodeSuperblock, encodeSuperblock } from '../../src/erofs/format.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';

@@ -94,7 +94,7 @@ test('attack 39: no, wrong, cut, foreign and expired tokens are told apart from 
 });
 
 test('attack 39, 11: no secret reaches a log, a file or an answer', { timeout: 60_000 }, async () => {
-  const program = join(import.meta.dirname, '../support/logging-engine.ts');
+  const program = join(import.meta.dirname, '../support/processes/logging-engine.ts');
   const child = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'pipe'] });
   const logged = text(child.stderr);
   const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];

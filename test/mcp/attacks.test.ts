@@ -24,14 +24,14 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { extract } from 'tar';
-import { LayerBuilder, type LayerEntry } from '../../src/archive/layer-builder.ts';
+import { LayerBuilder, type LayerEntry } from '../../src/layers/layer-builder.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { LocalFolders } from '../../src/transfer/local-folders.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { once as chunk } from '../engine/bench.ts';
 import { clientOfSocket } from '../support/client.ts';
-import { connectMcp, ERAS, type TestConnection } from '../support/mcp-client.ts';
+import { connectMcp, ERAS, type TestConnection } from '../support/mcp/client.ts';
 import { serveBench, type ServedEngine } from '../support/served-engine.ts';
 
 /*

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GUIDE_SECTIONS, GUIDES, TOOLS, type LocalFiles } from '../../src/tools/index.ts';
-import { connectMcp } from '../support/mcp-client.ts';
+import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 import type { Program } from '../support/scripted-process.ts';
 

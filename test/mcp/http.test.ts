@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { Client, StreamableHTTPClientTransport, type Progress } from '@modelcontextprotocol/client';
 import { toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHttp, type McpHttpOptions } from '../../src/mcp/http.ts';
-import { answerOf, ERAS, type Era } from '../support/mcp-client.ts';
+import { answerOf, ERAS, type Era } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
 interface Served extends AsyncDisposable {

@@ -6,10 +6,10 @@ import { isFault } from '../../src/contract/errors.ts';
 import { createApp } from '../../src/http/app.ts';
 import { OWNER, type Permission, type Principal } from '../../src/http/auth.ts';
 import { SILENT } from '../../src/http/log.ts';
-import { mcpMount } from '../../src/mcp-mount.ts';
+import { mcpMount } from '../../src/app/mcp-mount.ts';
 import { addRoot } from '../engine/bench.ts';
 import { startServer } from '../support/http-server.ts';
-import { answerOf } from '../support/mcp-client.ts';
+import { answerOf } from '../support/mcp/client.ts';
 import { serveBench } from '../support/served-engine.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 

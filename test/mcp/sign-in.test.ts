@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Client } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/index.ts';
 import type { Accounts, Credentials } from '../../src/tools/index.ts';
-import { connectMcp, ERAS } from '../support/mcp-client.ts';
+import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
 /** A registry that takes one secret. */

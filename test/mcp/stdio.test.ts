@@ -8,9 +8,9 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
-import { answerOf, ERAS } from '../support/mcp-client.ts';
+import { answerOf, ERAS } from '../support/mcp/client.ts';
 
-const SERVER = join(import.meta.dirname, '../support/mcp-stdio-server.ts');
+const SERVER = join(import.meta.dirname, '../support/mcp/stdio-server.ts');
 
 function start(...flags: string[]): ChildProcessWithoutNullStreams {
   return spawn(process.execPath, [SERVER, ...flags]);

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/index.ts';
-import { connectMcp, ERAS } from '../support/mcp-client.ts';
+import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
 /** A program that writes a line and then runs until it is signalled or released. */

@@ -3,10 +3,10 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { test } from 'node:test';
-import { credentialLadder } from '../../src/registry/credential-ladder.ts';
-import { CredentialStore } from '../../src/registry/credential-store.ts';
-import { environmentCredentials } from '../../src/registry/credentials.ts';
-import { dockerCredentials } from '../../src/registry/docker-config.ts';
+import { credentialLadder } from '../../src/registry/auth/credential-chain.ts';
+import { CredentialStore } from '../../src/registry/auth/credential-store.ts';
+import { environmentCredentials } from '../../src/registry/auth/credentials.ts';
+import { dockerCredentials } from '../../src/registry/auth/docker-config.ts';
 
 const signal = AbortSignal.timeout(20_000);
 

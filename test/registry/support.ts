@@ -1,6 +1,6 @@
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { RegistryClient, type RegistrySettings } from '../../src/registry/client.ts';
-import type { CredentialSource } from '../../src/registry/credentials.ts';
+import type { CredentialSource } from '../../src/registry/auth/credentials.ts';
 import type { OciImage } from '../../src/registry/oci-image.ts';
 import type { Platform } from '../../src/registry/platform.ts';
 import { openImage } from '../../src/registry/pull.ts';

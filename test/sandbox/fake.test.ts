@@ -1,4 +1,4 @@
-import { FakeDriver } from '../../src/sandbox/fake/driver.ts';
+import { FakeDriver } from '../support/fake-sandbox/driver.ts';
 import { driverConformance } from '../conformance/driver.ts';
 
 driverConformance('fake', async () => {

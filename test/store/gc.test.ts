@@ -3,7 +3,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { GcReport } from '../../src/contract/contree.ts';
-import type { GcRequest } from '../../src/store/gc.ts';
+import type { GcRequest } from '../../src/store/gc/gc.ts';
 import type { Store } from '../../src/store/store.ts';
 import { addImage, addLayer, body, openStore } from './bench.ts';
 

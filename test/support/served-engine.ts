@@ -3,7 +3,7 @@ import type { Mount } from '../../src/http/app.ts';
 import { serveEngine } from '../../src/http/engine-server.ts';
 import { SILENT, type Log } from '../../src/http/log.ts';
 import { FileTokenStore, type TokenRequest } from '../../src/http/tokens.ts';
-import { engineMetrics } from '../../src/engine-metrics.ts';
+import { engineMetrics } from '../../src/app/engine-metrics.ts';
 import { openEngine, type BenchOptions, type EngineBench } from '../engine/bench.ts';
 import { wire, type Answer, type SendOptions, type Wire } from './http-server.ts';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { closestTo, parseArguments } from '../../src/tools/arguments.ts';
-import { defineTool } from '../../src/tools/tool.ts';
+import { closestTo, parseArguments } from '../../src/tools/support/arguments.ts';
+import { defineTool } from '../../src/tools/support/tool.ts';
 
 const tool = defineTool({
   name: 'sample',

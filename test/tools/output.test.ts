@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cutOutput, isBinary, showOutput } from '../../src/tools/output.ts';
+import { cutOutput, isBinary, showOutput } from '../../src/tools/support/output.ts';
 import { Random } from '../support/random.ts';
 
 const show = (text: string | Buffer, bytesMax: number, total?: number): { text: string; truncated: boolean } => {

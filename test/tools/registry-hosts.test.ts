@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { registryHostOf, tokenPageOf } from '../../src/tools/registry-hosts.ts';
+import { registryHostOf, tokenPageOf } from '../../src/tools/support/registry-hosts.ts';
 
 test('registryHostOf reads hosts, references and short names as docker does', () => {
   const cases: Readonly<Record<string, string>> = {

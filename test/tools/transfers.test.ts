@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/index.ts';
 import type { LocalFiles } from '../../src/tools/index.ts';
-import { connectMcp } from '../support/mcp-client.ts';
+import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
 const LOCAL: LocalFiles = {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
-import { TarReader } from '../../src/archive/tar-reader.ts';
+import { TarReader } from '../../src/tar/reader.ts';
 import type { Command, Instance } from '../../src/sandbox/driver.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { bootSpec, microvmFolder, runScript } from '../support/microvm.ts';

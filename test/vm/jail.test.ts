@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { surveyHost } from '../../src/sandbox/microvm/host.ts';
-import { Jail } from '../../src/sandbox/microvm/jail.ts';
-import { ownerOf } from '../../src/sandbox/microvm/leftovers.ts';
-import { FD } from '../../src/sandbox/microvm/machine.ts';
-import { Vmm } from '../../src/sandbox/microvm/vmm.ts';
+import { surveyHost } from '../../src/sandbox/microvm/host/host.ts';
+import { Jail } from '../../src/sandbox/microvm/host/jail.ts';
+import { ownerOf } from '../../src/sandbox/microvm/host/leftovers.ts';
+import { FD } from '../../src/sandbox/microvm/vm/machine.ts';
+import { Vmm } from '../../src/sandbox/microvm/vm/vmm.ts';
 import { bootSpec, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
 
 const folder = await microvmFolder();

@@ -7,11 +7,11 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { debianImage } from '../../scripts/support/debian-image.ts';
-import { buildLayer } from '../../src/archive/build-layer.ts';
+import { buildLayer } from '../../src/layers/build-layer.ts';
 import type { LayerFile } from '../../src/contract/layer.ts';
 import type { Instance, NetworkPolicy } from '../../src/sandbox/driver.ts';
-import type { Resolver } from '../../src/sandbox/microvm/network/dns/resolver.ts';
-import { a, answer, cname, type TestRecord } from '../support/dns-messages.ts';
+import type { Resolver } from '../../src/sandbox/network/dns/resolver.ts';
+import { a, answer, cname, type TestRecord } from '../support/network/dns-messages.ts';
 import { bootSpec, microvmFolder, type MicrovmBench, runScript } from '../support/microvm.ts';
 
 /*
@@ -20,7 +20,7 @@ import { bootSpec, microvmFolder, type MicrovmBench, runScript } from '../suppor
  */
 
 const folder = await microvmFolder();
-const ATTACKER = await readFile(join(import.meta.dirname, '../support/network_attacks.py'), 'utf8');
+const ATTACKER = await readFile(join(import.meta.dirname, '../support/network/network_attacks.py'), 'utf8');
 const debian = await debianLayer();
 after(() => folder[Symbol.asyncDispose]());
 

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
 import { isFault } from '../../src/contract/errors.ts';
-import { qcow2BytesMax } from '../../src/sandbox/microvm/disk-image.ts';
+import { qcow2BytesMax } from '../../src/sandbox/microvm/vm/disk-image.ts';
 import { bootSpec, jailPids, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
 
 const folder = await microvmFolder();
@@ -213,7 +213,7 @@ test('opening the driver removes what an earlier one left, and templates that no
 
 test('an engine that is killed takes its microVMs with it, at whatever moment', async () => {
   const [layer] = folder.layers;
-  const holder = join(import.meta.dirname, '../support/microvm-holder.ts');
+  const holder = join(import.meta.dirname, '../support/processes/microvm-holder.ts');
   // The moments are spread over a boot, from before QEMU starts to after the guest is ready.
   for (const afterMs of [0, 5, 20, 60, 200]) {
     const args = [holder, folder.stateDir, layer!.path, String(layer!.bytes)];

@@ -2,11 +2,11 @@ import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { credentialFiles } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
-import type { CredentialStore } from '../../registry/credential-store.ts';
+import type { CredentialStore } from '../../registry/auth/credential-store.ts';
 import type { Cli } from '../cli.ts';
 import type { Register, Runner } from '../command.ts';
-import { askLine, askSecret } from '../prompt.ts';
-import { registrySettings } from '../registry-settings.ts';
+import { askLine, askSecret } from '../terminal/prompt.ts';
+import { registrySettings } from '../../registry/settings.ts';
 import { table } from '../text.ts';
 
 export const auth: Register = (program, run) => {
@@ -41,7 +41,10 @@ function registry(group: Command, run: Runner): void {
           : await askSecret(cli, 'password or token: ');
         if (password === '') throw fault('ARGUMENT_INVALID', { reason: 'the password is empty' });
         // Programs that never speak to a registry need not load its client.
-        const [{ verifyCredentials }, store] = await Promise.all([import('../../registry/sign-in.ts'), openStore(cli)]);
+        const [{ verifyCredentials }, store] = await Promise.all([
+          import('../../registry/auth/sign-in.ts'),
+          openStore(cli),
+        ]);
         if (options.check !== false) {
           const credentials = { ...(username && { username }), password };
           const settings = await registrySettings(cli.settings, cli.host.env);
@@ -54,7 +57,7 @@ function registry(group: Command, run: Runner): void {
 }
 
 async function openStore(cli: Cli): Promise<CredentialStore> {
-  const { CredentialStore: Store } = await import('../../registry/credential-store.ts');
+  const { CredentialStore: Store } = await import('../../registry/auth/credential-store.ts');
   return new Store(credentialFiles(cli.host.env).own);
 }
 

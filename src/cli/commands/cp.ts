@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
 import { imagePath } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { writeWholeFile } from '../whole-file.ts';
+import { writeWholeFile } from '../transfer/whole-file.ts';
 
 const EXECUTABLE = 0o111;
 

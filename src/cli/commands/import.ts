@@ -6,10 +6,10 @@ import { streamBytes } from '../../contract/stream.ts';
 import { type AccountOptions, accountOf, addAccountOptions } from '../account.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { findLocalArchive, type LocalArchive } from '../local-archive.ts';
-import { operationFault } from '../outcome.ts';
+import { findLocalArchive, type LocalArchive } from '../transfer/local-archive.ts';
+import { operationFault } from '../terminal/outcome.ts';
 import { wholeNumber } from '../pages.ts';
-import { ProgressLine } from '../progress.ts';
+import { ProgressLine } from '../terminal/progress.ts';
 import { formatBytes } from '../text.ts';
 
 interface Options extends AccountOptions {

@@ -5,10 +5,10 @@ import type { Stats } from 'node:fs';
 import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
 import { writeFileAtomically } from '../../std/atomic-file.ts';
-import { AGENTS, commandOf, type Agent, type ServerCommand } from '../agent-config.ts';
+import { AGENTS, commandOf, type Agent, type ServerCommand } from '../agents/agent-config.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { putEntry, takeEntry } from '../config-entry.ts';
+import { putEntry, takeEntry } from '../agents/config-entry.ts';
 
 interface InstallOptions {
   readonly print?: boolean;

@@ -6,7 +6,7 @@ import type { OperationQuery, OperationResponse } from '../../contract/operation
 import { streamBytes } from '../../contract/stream.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { operationExitCode } from '../outcome.ts';
+import { operationExitCode } from '../terminal/outcome.ts';
 import { collectPages } from '../pages.ts';
 import { formatAge, formatBytes, formatSeconds, table } from '../text.ts';
 

@@ -1,7 +1,7 @@
 import { imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { type AccountOptions, accountOf, addAccountOptions } from '../account.ts';
-import { ProgressLine } from '../progress.ts';
+import { ProgressLine } from '../terminal/progress.ts';
 import { formatBytes } from '../text.ts';
 
 export const push: Register = (program, run) => {

@@ -3,13 +3,13 @@ import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
 import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { Attached } from '../attached.ts';
+import { Attached } from '../terminal/attached.ts';
 import type { Output } from '../host.ts';
-import { injectedFiles } from '../injected-files.ts';
-import { Interrupts } from '../interrupts.ts';
-import { operationFault } from '../outcome.ts';
+import { injectedFiles } from '../transfer/injected-files.ts';
+import { Interrupts } from '../terminal/interrupts.ts';
+import { operationFault } from '../terminal/outcome.ts';
 import { wholeNumber } from '../pages.ts';
-import { stdinOf, type GuestInput } from '../guest-input.ts';
+import { stdinOf, type GuestInput } from '../terminal/guest-input.ts';
 import { parseBytes } from '../../std/sizes.ts';
 
 export interface RunOptions {

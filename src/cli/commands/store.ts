@@ -2,7 +2,7 @@ import { ERROR_CLASSES, fault } from '../../contract/errors.ts';
 import { imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
-import { writeWholeFile } from '../whole-file.ts';
+import { writeWholeFile } from '../transfer/whole-file.ts';
 import { parseBytes } from '../../std/sizes.ts';
 import { formatBytes, table } from '../text.ts';
 

@@ -1,8 +1,8 @@
 import type { FileResponse } from '../../contract/file.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { absolutePath, openTransfers, shownSteps } from '../local-transfers.ts';
-import { ProgressLine } from '../progress.ts';
+import { absolutePath, openTransfers, shownSteps } from '../transfer/local-transfers.ts';
+import { ProgressLine } from '../terminal/progress.ts';
 
 export const upload: Register = (program, run) => {
   program

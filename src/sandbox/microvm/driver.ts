@@ -1,15 +1,15 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
-import { untilAborted } from './wait.ts';
+import { untilAborted } from './vm/wait.ts';
 import type { BootSpec, DriverCheck, Instance, SandboxDriver } from '../driver.ts';
-import { type AcceleratorSetting, forgetAccelerator } from './accelerator.ts';
-import { Identities } from './identity.ts';
-import { inspectHost } from './inspect.ts';
-import type { Machine } from './machine.ts';
-import type { NetworkOptions } from './network/index.ts';
-import { Platform } from './platform.ts';
-import { type Restore, restore } from './restore.ts';
+import { type AcceleratorSetting, forgetAccelerator } from './host/accelerator.ts';
+import { Identities } from './host/identity.ts';
+import { inspectHost } from './host/inspect.ts';
+import type { Machine } from './vm/machine.ts';
+import type { NetworkOptions } from '../network/index.ts';
+import { Platform } from './host/platform.ts';
+import { type Restore, restore } from './vm/restore.ts';
 
 export interface MicrovmOptions {
   /** Folder of the driver's own: templates, and files that live as long as a run. */

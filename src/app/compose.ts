@@ -1,0 +1,56 @@
+import { join } from 'node:path';
+import { credentialFiles, type Environment, type Settings } from '../config/index.ts';
+import { Engine } from '../engine/engine.ts';
+import { engineMetrics } from './engine-metrics.ts';
+import type { OwnedEngine } from '../http/engine-life.ts';
+import type { Log } from '../http/log.ts';
+import { Importer } from '../images/import/importer.ts';
+import { Pusher } from '../images/export/pusher.ts';
+import { registrySettings } from '../registry/settings.ts';
+import { openMicrovmDriver } from '../sandbox/microvm/driver.ts';
+import { Store } from '../store/store.ts';
+
+export interface EngineSurroundings {
+  readonly version: string;
+  readonly env: Environment;
+  readonly log: Log;
+  /** Folder with the guest that the package brings. */
+  readonly guestDir: string;
+}
+
+/** The engine of a data directory, put together from its parts. This is the only place that knows all of them. */
+export async function openEngine(settings: Settings, surroundings: EngineSurroundings): Promise<OwnedEngine> {
+  const { version, env, log, guestDir } = surroundings;
+  const { dataDir, accelerator, concurrency, networkAllow } = settings;
+  await using parts = new AsyncDisposableStack();
+  const store = parts.use(await Store.open(dataDir));
+  const driver = parts.use(
+    await openMicrovmDriver({
+      stateDir: join(dataDir, 'microvm'),
+      guestDir: settings.guestDir || guestDir,
+      accelerator,
+      network: { exceptions: networkAllow },
+      log: (message) => log.info({ part: 'microvm' }, message),
+    }),
+  );
+  const { own, docker } = credentialFiles(env);
+  const credentials = { storePath: own, dockerConfigPath: docker, environment: env };
+  const registries = await registrySettings(settings, env);
+  const importer = new Importer({ registries, credentials });
+  const pusher = new Pusher({ registries, credentials });
+  const housekeeping = {
+    unusedDays: settings.gcDays,
+    ...(settings.gcMaxSize > 0 && { bytesMax: settings.gcMaxSize }),
+  };
+  const options = { store, driver, importer, pusher, version, concurrency, housekeeping, log };
+  const engine = parts.use(Engine.open(options));
+  // Closed in the reverse order: nothing runs any more when the driver goes, nothing writes when the store goes.
+  const owned = parts.move();
+  return {
+    forTenant: (tenant) => engine.forTenant(tenant),
+    busy: async () => engine.activeCount > 0,
+    metrics: async () => engineMetrics(engine, store),
+    leave: (graceMs) => engine.stop(graceMs),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}

@@ -1,0 +1,60 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { OPERATION_STATUSES } from '../contract/operation.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Metric } from '../http/metrics.ts';
+import type { Store } from '../store/store.ts';
+
+type Samples = Metric['samples'];
+
+/** What an engine and its store show at `/metrics`. All projects together: who reads it runs the server. */
+export async function engineMetrics(engine: Engine, store: Store): Promise<readonly Metric[]> {
+  const counts = store.operationCounts();
+  const gauge = (name: string, help: string, samples: Samples): Metric => ({ name, help, type: 'gauge', samples });
+  const counter = (name: string, help: string, samples: Samples): Metric => ({ name, help, type: 'counter', samples });
+  const { phases, ends } = engine.statistics;
+  return [
+    gauge(
+      'operations',
+      'Operations in the store, by status.',
+      OPERATION_STATUSES.map((status) => ({ labels: { status }, value: counts[status] ?? 0 })),
+    ),
+    gauge('queue', 'Operations that wait for a place or have one.', queueSamples(engine)),
+    counter(
+      'operations_ended_total',
+      'Operations that ended since the engine started.',
+      ends.map(({ kind, status, count }) => ({ labels: { kind, status }, value: count })),
+    ),
+    counter(
+      'run_phase_seconds_total',
+      'Time that runs spent in each of their phases.',
+      [...phases].map(([phase, { seconds }]) => ({ labels: { phase }, value: Math.round(seconds * 1e4) / 1e4 })),
+    ),
+    counter(
+      'run_phases_total',
+      'Runs that went through each phase.',
+      [...phases].map(([phase, { count }]) => ({ labels: { phase }, value: count })),
+    ),
+    gauge('store_bytes', 'Bytes in the data directory, by what they are.', await storeSamples(store)),
+  ];
+}
+
+function queueSamples(engine: Engine): Samples {
+  return Object.entries(engine.queues).flatMap(([queue, { waiting, running }]) => [
+    { labels: { queue, state: 'waiting' }, value: waiting },
+    { labels: { queue, state: 'running' }, value: running },
+  ]);
+}
+
+async function storeSamples(store: Store): Promise<Samples> {
+  const sizes = ['store.sqlite', 'store.sqlite-wal'].map(async (name) => {
+    const info = await stat(join(store.directory, name)).catch(() => undefined);
+    return info?.size ?? 0;
+  });
+  const database = (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  return [
+    { labels: { what: 'layers' }, value: store.layers.usage().bytes },
+    { labels: { what: 'files' }, value: store.files.usage().bytes },
+    { labels: { what: 'database' }, value: database },
+  ];
+}

@@ -1,0 +1,148 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import type { CliHost, EngineLife } from '../cli/host.ts';
+import type { Program, Settings } from '../config/index.ts';
+import type { Mount } from '../http/app.ts';
+import type { TcpOptions } from '../http/engine-server.ts';
+import type { Where } from '../http/listen.ts';
+import type { McpHost } from './mcp-host.ts';
+
+/** First descriptor that systemd hands over (sd_listen_fds(3)). */
+const SYSTEMD_DESCRIPTOR = 3;
+
+/** Where the package is; this file is one folder below its root, as source and as published. */
+function inPackage(path: string): string {
+  return fileURLToPath(new URL(`../../${path}`, import.meta.url));
+}
+
+function version(): string {
+  return (JSON.parse(readFileSync(inPackage('package.json'), 'utf8')) as { version: string }).version;
+}
+
+/** Runs one of the package's commands in this process and sets its exit code. Loads only what that command needs. */
+export async function main(program: Program, argv: readonly string[] = process.argv.slice(2)): Promise<void> {
+  endWithReader();
+  // Node 22 has none; the modules that need it are all loaded below.
+  if (!('AsyncDisposableStack' in globalThis)) (await import('../std/disposable-stack.ts')).provideDisposableStack();
+  if (program === 'contree') {
+    const { runCli } = await import('../cli/program.ts');
+    process.exitCode = await runCli(cliHost(), argv);
+    return;
+  }
+  // An MCP server lives as long as its agent and allocates little: V8's young generation need not grow to 16 MB.
+  setFlagsFromString('--semi-space-growth-factor=1');
+  const { runMcp } = await import('./mcp-main.ts');
+  process.exitCode = await runMcp(mcpHost(), argv);
+}
+
+/** When whoever reads our output has gone (`contree ls … | head`, a terminal that was closed), nobody needs the rest. */
+function endWithReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
+    process.exit(0);
+  });
+}
+
+/** Program and first arguments of the `contree` command line, whichever command this process is. */
+function self(): readonly [string, ...string[]] {
+  return [process.execPath, inPackage('bin/contree')];
+}
+
+function cliHost(): CliHost {
+  return {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    version: version(),
+    self: self(),
+    onSignal,
+    liveAsEngine,
+  };
+}
+
+function onSignal(name: NodeJS.Signals, callback: () => void): Disposable {
+  process.on(name, callback);
+  return { [Symbol.dispose]: () => void process.off(name, callback) };
+}
+
+function mcpHost(): McpHost {
+  const { env, stderr, stdout } = process;
+  const consoleDir = inPackage('console');
+  return { env, version: version(), self: self(), cwd: process.cwd(), consoleDir, stderr, stdout, onSignal };
+}
+
+/** The life of an engine, with the parts that only this process loads. */
+async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }: EngineLife): Promise<void> {
+  // Layers pass through as short-lived buffers: a small young generation frees them soon and costs no time.
+  setFlagsFromString('--max-semi-space-size=4');
+  // Swept by the collection itself: background threads come late on a busy machine, and the buffers pile up.
+  setFlagsFromString('--no-concurrent-array-buffer-sweeping');
+  setFlagsFromString('--semi-space-growth-factor=1');
+  const [life, { openLog }, { openEngine }, { engineFiles }, { Leftovers }] = await Promise.all([
+    import('../http/engine-life.ts'),
+    import('../http/log.ts'),
+    import('./compose.ts'),
+    import('../config/index.ts'),
+    import('../std/leftovers.ts'),
+  ]);
+  const leftovers = new Leftovers();
+  const { env } = process;
+  const files = engineFiles(settings.dataDir, env);
+  const guestDir = inPackage('guest/dist');
+  const background = readyDescriptor !== undefined;
+  await using mounts = new AsyncDisposableStack();
+  await life.liveAsEngine({
+    version: version(),
+    // The log of an engine in the background is a file; on a terminal only what matters is shown.
+    log: openLog(background ? settings.engineLogLevel : settings.logLevel, 2),
+    socket: files.socket,
+    tokens: files.tokens,
+    idleMs: background ? settings.idleMinutes * 60_000 : 0,
+    onRest: () => leftovers.clear(),
+    open: (log) => openEngine(settings, { version: version(), env, log, guestDir }),
+    ...(background && { readyDescriptor }),
+    ...(tcp && { tcp: { ...(await tcpOptions(settings)), mounts: await servedMounts(mounts) } }),
+    onReady: (addresses) => {
+      if (!background) for (const address of addresses) print(`listening on ${address}`);
+    },
+  });
+}
+
+/**
+ * What a server for others offers beside `/v1`: MCP and the console. No folder of this machine and no registry account of
+ * its owner is theirs to use.
+ */
+async function servedMounts(owned: AsyncDisposableStack): Promise<Mount[]> {
+  const [{ mcpMount }, { folderMount }] = await Promise.all([import('./mcp-mount.ts'), import('../http/static.ts')]);
+  const page = await folderMount(inPackage('console'));
+  const mcp = owned.use(mcpMount({ version: version() }));
+  return page === undefined ? [mcp] : [mcp, page];
+}
+
+/** The TCP listener that the settings describe. Faults: CONFIG_INVALID when anyone on the network could use it. */
+async function tcpOptions(settings: Settings): Promise<TcpOptions> {
+  const [{ isLoopback }, { ANYONE }, { fault }] = await Promise.all([
+    import('../http/guard.ts'),
+    import('../http/auth.ts'),
+    import('../contract/errors.ts'),
+  ]);
+  const { httpListen: host, httpPort: port, auth, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
+  const handedOver = process.env['LISTEN_PID'] === String(process.pid) && process.env['LISTEN_FDS'] === '1';
+  const loopback = isLoopback(host) && !handedOver;
+  if (auth === 'none' && !loopback) {
+    throw fault('CONFIG_INVALID', { setting: '--auth', reason: 'none is for loopback only: others need tokens' });
+  }
+  const tls = cert === '' ? {} : { tls: { cert, key } };
+  const where: Exclude<Where, { kind: 'unix' }> = handedOver
+    ? { kind: 'inherited', descriptor: SYSTEMD_DESCRIPTOR, ...tls }
+    : { kind: 'tcp', host, port, ...tls };
+  return {
+    where,
+    authentication: auth === 'none' ? { kind: 'fixed', principal: ANYONE } : 'token',
+    names,
+    // A public server is reached under names we need not know; its tokens are what keeps strangers out.
+    anyHost: !loopback && names.length === 0,
+  };
+}

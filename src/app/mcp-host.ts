@@ -1,0 +1,13 @@
+/** What the MCP command needs of its process. */
+export interface McpHost {
+  readonly env: NodeJS.ProcessEnv;
+  readonly version: string;
+  readonly self: readonly [string, ...string[]];
+  readonly cwd: string;
+  /** Folder with the console's files. */
+  readonly consoleDir: string;
+  readonly stderr: NodeJS.WritableStream;
+  readonly stdout: NodeJS.WritableStream;
+  /** Calls back on every arrival of the signal until disposed. */
+  onSignal(name: NodeJS.Signals, callback: () => void): Disposable;
+}

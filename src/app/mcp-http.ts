@@ -1,0 +1,89 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { engineFiles, type Settings } from '../config/index.ts';
+import { fault } from '../contract/errors.ts';
+import { Activity } from '../http/activity.ts';
+import type { HttpContree } from '../client/index.ts';
+import { createApp, type Mount } from '../http/app.ts';
+import { ANYONE, bearer, type Authentication, type TokenVerifier } from '../http/auth.ts';
+import { isLoopback } from '../http/guard.ts';
+import { listen } from '../http/listen.ts';
+import { openLog } from '../http/log.ts';
+import { folderMount } from '../http/static.ts';
+import { FileTokenStore } from '../http/tokens.ts';
+import type { McpHost } from './mcp-host.ts';
+import { connectMcp, mcpOptions } from './mcp-options.ts';
+import { mcpMount } from './mcp-mount.ts';
+
+/**
+ * `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is asked for
+ * unless one was given for this server; anywhere else one always is.
+ */
+export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
+  const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
+  const loopback = isLoopback(httpListen);
+  // First: a server that may not listen starts no engine either.
+  const door = await doorOf(settings, loopback, host.env);
+  await using shared = await connectMcp(host, settings);
+  const { accounts, ...options } = mcpOptions(host, settings);
+  // Accounts at registries are those of this machine's owner: who needs a token to come in must not change them.
+  const owners = door.authentication.kind === 'fixed' && accounts !== undefined;
+  await using mcp = mcpMount({ ...options, ...(owners && { accounts }), closing: signal });
+  const mounts: Mount[] = [mcp];
+  const page = await folderMount(host.consoleDir);
+  if (page !== undefined) mounts.push(page);
+  const activity = new Activity();
+  const app = createApp({
+    contreeFor: (_principal, request) => viewOf(shared, door, request),
+    version: host.version,
+    log: openLog(settings.logLevel, 2),
+    authentication: door.authentication,
+    origin: { names, anyHost: !loopback && names.length === 0 },
+    mounts,
+    activity,
+    closing: signal,
+  });
+  const tls = cert === '' ? {} : { tls: { cert, key } };
+  await using listener = await listen(app, { kind: 'tcp', host: httpListen, port: httpPort, ...tls }, activity);
+  const { address } = listener;
+  const console = page === undefined ? '' : `, console at ${address}/`;
+  host.stderr.write(`MCP at ${address}/mcp, API at ${address}/v1${console}\n`);
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+}
+
+/** Who is let in, and whose token is that of the engine. */
+interface Door {
+  readonly authentication: Authentication;
+  /** Whether a token is one of the engine's, and not the one this server was given for itself. */
+  readonly isEngineToken: (token: string) => boolean;
+}
+
+async function doorOf(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Door> {
+  const { token, url, dataDir } = settings;
+  // With --url the token is ours for the server there; on loopback it says nothing about who may come here.
+  if (loopback && (token === '' || url !== '')) {
+    return { authentication: { kind: 'fixed', principal: ANYONE }, isEngineToken: () => false };
+  }
+  const kept = new FileTokenStore(engineFiles(dataDir, env).tokens);
+  if (token === '' && (url !== '' || (await kept.list()).length === 0)) {
+    const reason = 'a server that others reach needs one, or tokens made by "contree token create"';
+    throw fault('CONFIG_INVALID', { setting: '--token', reason });
+  }
+  const own = (given: string): boolean => token !== '' && same(token, given);
+  // A remote server knows nothing of the tokens of this machine.
+  const others = url === '' ? kept : { verify: async () => undefined };
+  const verify: TokenVerifier['verify'] = async (given) => (own(given) ? ANYONE : others.verify(given));
+  return { authentication: { kind: 'token', verifier: { verify } }, isEngineToken: (given) => !own(given) };
+}
+
+/** What a request sees: with a token of the engine what that may see, for the engine holds it to that. */
+function viewOf(shared: HttpContree, { isEngineToken }: Door, request: Request): HttpContree {
+  const token = bearer(request);
+  if (token === undefined || !isEngineToken(token)) return shared;
+  const project = request.headers.get('project');
+  return shared.withHeaders({ Authorization: `Bearer ${token}`, ...(project !== null && { Project: project }) });
+}
+
+function same(token: string, given: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(token), digest(given));
+}

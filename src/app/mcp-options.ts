@@ -1,0 +1,80 @@
+import { resolve } from 'node:path';
+import type { HttpContree } from '../client/index.ts';
+import { hashCacheFile, type Settings } from '../config/index.ts';
+import { isLoopback } from '../http/guard.ts';
+import type { McpOptions } from '../mcp/index.ts';
+import type { Accounts, LocalFiles } from '../tools/index.ts';
+import type { McpHost } from './mcp-host.ts';
+
+/** Connects the MCP server to the engine of the settings, which is started when needed. */
+export async function connectMcp(host: McpHost, settings: Settings): Promise<HttpContree> {
+  const { version, env, self, stderr } = host;
+  const notice = (text: string): void => void stderr.write(`${text}\n`);
+  // Loaded when the first call needs the engine: a server that nobody uses stays small.
+  const { openSession } = await import('../client/session.ts');
+  return (await openSession(settings, { program: 'contree-mcp', version, env, self, notice })).contree;
+}
+
+/** What the settings mean for the MCP server. */
+export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
+  const { readOnly, tools, allowTokenArg: allowTokenArgument, inlineWait, onCancel: onDisconnect } = settings;
+  return {
+    version: host.version,
+    readOnly,
+    allowTokenArgument,
+    inlineWaitMs: inlineWait * 1_000,
+    onDisconnect,
+    log: (line) => void host.stderr.write(`${line}\n`),
+    ...localFiles(host, settings),
+    ...hostEnv(host, settings),
+    ...(tools.length > 0 && { tools }),
+    ...(hasUserHere(settings) && { accounts: accountsOf(settings, host.env) }),
+  };
+}
+
+function hostEnv({ env }: McpHost, { envFrom }: Settings): Pick<McpOptions, 'hostEnv'> {
+  const given = envFrom.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]] as const]));
+  return given.length === 0 ? {} : { hostEnv: Object.fromEntries(given) };
+}
+
+/**
+ * Whether who asks for a sign-in sits at this machine, whose engine then uses it. A server that others reach would take
+ * the credentials of one of them for all, on a page that the others cannot open.
+ */
+function hasUserHere({ url, mode, httpListen }: Settings): boolean {
+  return url === '' && (mode === 'stdio' || isLoopback(httpListen));
+}
+
+/** The user's registry accounts; what they need is loaded on first use, which few sessions ever make. */
+function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
+  const load = async (): Promise<Accounts> => (await import('./registry-accounts.ts')).registryAccounts(settings, env);
+  return {
+    find: async (registry, signal) => await (await load()).find(registry, signal),
+    signIn: async (registry, credentials, signal) => await (await load()).signIn(registry, credentials, signal),
+  };
+}
+
+/**
+ * The folders that rsync, upload and download may touch: those named, else where the agent works. A server that clients
+ * reach over HTTP would offer its own disk to them, so there only named ones.
+ */
+function localFiles({ cwd, env }: McpHost, settings: Settings): Pick<McpOptions, 'localFiles'> {
+  const { fsRoot, mode, noLocalFs, cachePruneDays: keptDays } = settings;
+  if (noLocalFs) return {};
+  // Some clients start their servers in "/": that names no folder where anybody works.
+  if (fsRoot.length === 0 && (mode === 'http' || cwd === '/')) return {};
+  // Confinement is built on /proc/self/fd.
+  if (process.platform !== 'linux') return {};
+  const roots = fsRoot.length > 0 ? fsRoot.map((root) => resolve(cwd, root)) : [cwd];
+  const load = async (): Promise<LocalFiles> => {
+    const { LocalFolders } = await import('../transfer/local-folders.ts');
+    return new LocalFolders({ roots, cache: { path: hashCacheFile(settings, env), keptDays } });
+  };
+  return {
+    localFiles: {
+      sync: async (...call) => await (await load()).sync(...call),
+      upload: async (...call) => await (await load()).upload(...call),
+      download: async (...call) => await (await load()).download(...call),
+    },
+  };
+}

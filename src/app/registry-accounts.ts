@@ -1,0 +1,25 @@
+import { registrySettings } from '../registry/settings.ts';
+import { credentialFiles, type Environment, type Settings } from '../config/index.ts';
+import { credentialLadder } from '../registry/auth/credential-chain.ts';
+import { CredentialStore } from '../registry/auth/credential-store.ts';
+import { parseRegistry } from '../registry/reference.ts';
+import { verifyCredentials } from '../registry/auth/sign-in.ts';
+import type { Accounts } from '../tools/index.ts';
+
+/** The user's registry accounts on this machine, as far as tools may know them. */
+export function registryAccounts(settings: Settings, env: Environment): Accounts {
+  const { own, docker } = credentialFiles(env);
+  const source = credentialLadder({ storePath: own, dockerConfigPath: docker, environment: env });
+  return {
+    find: async (registry, signal = new AbortController().signal) => {
+      const found = await source(parseRegistry(registry), signal);
+      if (found === undefined) return undefined;
+      return { username: 'username' in found ? found.username : 'token' };
+    },
+    signIn: async (registry, { username, secret: password }, signal = new AbortController().signal) => {
+      const given = { ...(username && { username }), password };
+      const name = await verifyCredentials(registry, given, await registrySettings(settings, env), signal);
+      await new CredentialStore(own).set(name, { username, password });
+    },
+  };
+}

@@ -1,0 +1,101 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { isFault } from '../../contract/errors.ts';
+import { SPID_MAIN } from '../../contract/spid.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import type { Cli } from '../cli.ts';
+import { forwardInput, type GuestInput } from './guest-input.ts';
+import type { Interrupts } from './interrupts.ts';
+import { exitCodeOf } from './outcome.ts';
+
+export interface Ended {
+  /** Undefined when the command never ran to an end. */
+  readonly exitCode: number | undefined;
+  readonly image: string | null;
+}
+
+export interface AttachOptions {
+  readonly input: GuestInput;
+  readonly tty: boolean;
+  readonly interrupts: Interrupts;
+}
+
+/** Our terminal or pipes, connected to the main process of an operation for as long as it runs. */
+export class Attached implements AsyncDisposable {
+  readonly #cli: Cli;
+  readonly #contree: ConTree;
+  readonly #operation: string;
+  readonly #stop = new AbortController();
+  readonly #cleanup = new AsyncDisposableStack();
+
+  constructor(cli: Cli, contree: ConTree, operation: string, { input, tty, interrupts }: AttachOptions) {
+    this.#cli = cli;
+    this.#contree = contree;
+    this.#operation = operation;
+    interrupts.actOn((name, count) => this.#interrupt(name, count));
+    if (tty) this.#attachTerminal();
+    if (input.kind === 'forward') this.#forward();
+  }
+
+  /** Copies the output as it comes, until the operation has ended. */
+  async follow(): Promise<Ended> {
+    const { stdout, stderr } = this.#cli.host;
+    let exitCode: number | undefined;
+    for await (const event of this.#contree.events(this.#operation, { follow: true, full: true })) {
+      const ours = event.spid === SPID_MAIN && !this.#cli.json;
+      if (event.type === 'stdout' && ours) await this.#cli.write(streamBytes(event.data), stdout);
+      if (event.type === 'stderr' && ours) await this.#cli.write(streamBytes(event.data), stderr);
+      if (event.type === 'exit' && event.spid === SPID_MAIN) exitCode = exitCodeOf(event.data);
+      if (event.type === 'completion') {
+        const { status, result_image_uuid: image } = event.data;
+        return { exitCode: status === 'SUCCESS' ? exitCode : undefined, image };
+      }
+    }
+    return { exitCode: undefined, image: null };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#cleanup.disposeAsync();
+  }
+
+  /** The first Ctrl-C is the command's; the second one ends the operation. */
+  #interrupt(name: 'INT' | 'TERM', count: number): void {
+    const ask =
+      count === 1
+        ? this.#contree.killSubprocess(this.#operation, SPID_MAIN, name)
+        : this.#contree.cancelOperation(this.#operation);
+    // A command that has not begun cannot be signalled; a second Ctrl-C cancels it where it waits.
+    ask.catch((error: unknown) => {
+      if (!isFault(error, 'OPERATION_FINISHED'))
+        this.#cli.note('the command does not run yet; press Ctrl-C again to cancel');
+    });
+  }
+
+  #forward(): void {
+    const { stdin } = this.#cli.host;
+    const forwarding = forwardInput(stdin, this.#contree, this.#operation, this.#stop.signal);
+    forwarding.catch((error: unknown) => this.#cli.note(`standard input is cut off: ${String(error)}`));
+    this.#cleanup.defer(() => void stdin.destroy());
+  }
+
+  #attachTerminal(): void {
+    const { stdin, stdout } = this.#cli.host;
+    if (stdin.isTTY) {
+      stdin.setRawMode?.(true);
+      this.#cleanup.defer(() => void stdin.setRawMode?.(false));
+    }
+    const resize = (): void => {
+      const { columns, rows } = stdout;
+      if (columns === undefined || rows === undefined) return;
+      const size = { columns, rows };
+      this.#contree.resizeTerminal(this.#operation, SPID_MAIN, size, this.#stop.signal).catch(() => undefined);
+    };
+    stdout.on('resize', resize);
+    this.#cleanup.defer(() => void stdout.off('resize', resize));
+    // As every shell is told whose terminal is closed; a run without one goes on.
+    const hangUp = (): void => {
+      this.#contree.killSubprocess(this.#operation, SPID_MAIN, 'HUP').catch(() => undefined);
+    };
+    this.#cleanup.use(this.#cli.host.onSignal('SIGHUP', hangUp));
+  }
+}

@@ -1,0 +1,49 @@
+import { once } from 'node:events';
+import { fault } from '../../contract/errors.ts';
+import type { Cli } from '../cli.ts';
+
+const CTRL_C = '\u0003';
+const END_OF_INPUT = '\u0004';
+const BACKSPACES = new Set(['\u007f', '\b']);
+
+/** Asks on the terminal; the answer is shown while it is typed. */
+export function askLine(cli: Cli, question: string): Promise<string> {
+  return ask(cli, question, true);
+}
+
+/** Asks on the terminal without showing the answer. */
+export function askSecret(cli: Cli, question: string): Promise<string> {
+  return ask(cli, question, false);
+}
+
+async function ask(cli: Cli, question: string, shown: boolean): Promise<string> {
+  const { stdin, stderr } = cli.host;
+  if (!stdin.isTTY || stdin.setRawMode === undefined) {
+    throw fault('ARGUMENT_INVALID', { reason: 'there is no terminal to ask on; use --username and --password-stdin' });
+  }
+  stderr.write(question);
+  stdin.setRawMode(true);
+  stdin.resume();
+  try {
+    let answer = '';
+    while (!answer.endsWith('\n')) {
+      const [chunk] = (await once(stdin, 'data', { signal: cli.signal })) as [Buffer];
+      for (const character of chunk.toString('utf8')) answer = typed(answer, character);
+      if (shown) stderr.write(`\r${question}\x1b[K${answer.trimEnd()}`);
+    }
+    return answer.slice(0, -1);
+  } finally {
+    stdin.setRawMode(false);
+    stdin.pause();
+    stderr.write('\n');
+  }
+}
+
+/** The answer after one more key; a line break at its end completes it. */
+function typed(answer: string, character: string): string {
+  if (character === CTRL_C) throw new Error('interrupted');
+  if (answer.endsWith('\n')) return answer;
+  if (BACKSPACES.has(character)) return answer.slice(0, -1);
+  if (character === '\r' || character === END_OF_INPUT) return `${answer}\n`;
+  return answer + character;
+}

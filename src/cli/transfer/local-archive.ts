@@ -1,0 +1,61 @@
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
+import type { Pack } from 'tar-stream';
+import { fault } from '../../contract/errors.ts';
+
+/** Something on this machine that can be imported. */
+export interface LocalArchive {
+  readonly name: string;
+  /** Bytes that `open` yields, or nearly so. */
+  readonly bytes: number;
+  readonly open: () => AsyncIterable<Uint8Array>;
+}
+
+/**
+ * A file (docker-save archive, OCI layout in a tar, root filesystem tar), or a folder that is an OCI layout, which is
+ * packed on the way. Undefined when there is nothing at the path. Faults: ARCHIVE_INVALID.
+ */
+export async function findLocalArchive(path: string): Promise<LocalArchive | undefined> {
+  const info = await stat(path).catch(() => undefined);
+  if (info === undefined) return undefined;
+  const name = basename(path);
+  if (info.isFile()) return { name, bytes: info.size, open: () => createReadStream(path) };
+  if (!info.isDirectory()) throw fault('ARCHIVE_INVALID', { reason: `${name} is neither a file nor a folder` });
+  const files = await layoutFiles(path);
+  const bytes = files.reduce((sum, file) => sum + file.size, 0);
+  return { name, bytes, open: () => packFiles(path, files) };
+}
+
+interface LayoutFile {
+  readonly path: string;
+  readonly size: number;
+}
+
+async function layoutFiles(folder: string): Promise<LayoutFile[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const names = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  if (!names.includes(join(folder, 'oci-layout'))) {
+    throw fault('ARCHIVE_INVALID', { reason: `the folder ${basename(folder)} has no oci-layout file` });
+  }
+  return Promise.all(names.toSorted().map(async (path) => ({ path, size: (await stat(path)).size })));
+}
+
+async function* packFiles(folder: string, files: readonly LayoutFile[]): AsyncGenerator<Uint8Array> {
+  const { pack } = await import('tar-stream');
+  const packed = pack();
+  void writeFiles(packed, folder, files).catch((error: unknown) => packed.destroy(error as Error));
+  yield* packed as unknown as AsyncIterable<Uint8Array>;
+}
+
+async function writeFiles(packed: Pack, folder: string, files: readonly LayoutFile[]): Promise<void> {
+  for (const { path, size } of files) {
+    await new Promise<void>((resolve, reject) => {
+      const entry = packed.entry({ name: relative(folder, path), size }, (error) =>
+        error ? reject(error) : resolve(),
+      );
+      createReadStream(path).once('error', reject).pipe(entry);
+    });
+  }
+  packed.finalize();
+}

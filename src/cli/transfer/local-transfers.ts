@@ -1,0 +1,35 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { hashCacheFile } from '../../config/index.ts';
+import type { LocalFolders } from '../../transfer/local-folders.ts';
+import type { Cli } from '../cli.ts';
+import type { ProgressLine } from '../terminal/progress.ts';
+import { formatBytes } from '../text.ts';
+
+/** Transfers from and to all of this machine: on a command line it is the user who names the files. */
+export async function openTransfers(cli: Cli): Promise<LocalFolders> {
+  // Most commands move no files and need not load this.
+  const { LocalFolders: Folders } = await import('../../transfer/local-folders.ts');
+  const { settings, host } = cli;
+  const cache = { path: hashCacheFile(settings, host.env), keptDays: settings.cachePruneDays };
+  return new Folders({ roots: ['/'], cache });
+}
+
+/** A path as the user wrote it, absolute. */
+export function absolutePath(path: string): string {
+  return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : resolve(path);
+}
+
+interface Step {
+  readonly done: number;
+  readonly total?: number;
+  readonly what: string;
+}
+
+/** Shows the steps of a transfer; `unit` is what they count. */
+export function shownSteps(line: ProgressLine, unit: 'bytes' | 'files'): (step: Step) => void {
+  const count = (value: number): string => (unit === 'bytes' ? formatBytes(value) : String(value));
+  return ({ done, total, what }) => {
+    line.show(`${what}: ${count(done)}${total === undefined ? '' : ` of ${count(total)}`}`, done, total);
+  };
+}

@@ -1,0 +1,34 @@
+import { engineArguments, engineFiles, SETTINGS, type Environment, type Settings } from '../config/index.ts';
+import { connect, type Connection } from './index.ts';
+
+export interface SessionOptions {
+  readonly program: string;
+  readonly version: string;
+  readonly env: Environment;
+  /** Program and first arguments of the `contree` command line. */
+  readonly self: readonly [string, ...string[]];
+  readonly notice?: (text: string) => void;
+}
+
+/** Connects as the settings say: to `--url`, or to the engine of the data directory, which is started when needed. */
+export function openSession(settings: Settings, options: SessionOptions, signal?: AbortSignal): Promise<Connection> {
+  const { program, version, env, self, notice } = options;
+  const shared = { program, version, ...(notice && { notice }) };
+  if (settings.url !== '') {
+    const { url, token, project } = settings;
+    return connect({ ...shared, server: { remote: { url, token, project, env } } }, signal);
+  }
+  const files = engineFiles(settings.dataDir, env);
+  const [node, ...start] = self;
+  const argv = [node, ...start, 'engine', 'run', '--ready-fd=3', ...engineArguments(settings)] as const;
+  const command = { argv, env: engineEnvironment(env), log: files.log };
+  const local = { socket: files.socket, startLock: files.startLock, command };
+  return connect({ ...shared, server: { local, project: settings.project } }, signal);
+}
+
+/** The engine is told its settings by arguments; what its starter was told by variables is not its business. */
+function engineEnvironment(env: Environment): Environment {
+  const names = new Set(Object.values(SETTINGS).map((row) => row.env));
+  const isSetting = (name: string): boolean => names.has(name.replace(/^CONTREE_MCP_/u, 'CONTREE_'));
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSetting(name)));
+}

@@ -1,0 +1,76 @@
+import { buildLayer } from '../../layers/build-layer.ts';
+import { Tree } from '../../layers/tree.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import type { LayerFile } from '../../contract/layer.ts';
+import { LayerReader } from '../../erofs/reader.ts';
+import type { ReaderPool } from '../../erofs/reader-pool.ts';
+import type { Instance } from '../../sandbox/driver.ts';
+import type { Layer } from '../../store/layers.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+
+export interface CommitPlace {
+  readonly store: ProjectStore;
+  readonly readers: ReaderPool;
+  /** What the instance ran on, bottom first. */
+  readonly lower: readonly LayerFile[];
+  /** Bound of the new layer. */
+  readonly bytesMax: number;
+}
+
+/**
+ * Publishes what an instance wrote as a layer; undefined when it changed nothing. Ends every process in it. Rejects with
+ * LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
+ */
+export async function commitChanges(
+  instance: Instance,
+  place: CommitPlace,
+  signal: AbortSignal,
+): Promise<Layer | undefined> {
+  const { store, readers, lower, bytesMax } = place;
+  const changes = await peek(instance.changes(signal));
+  if (changes === undefined) return undefined;
+  await using tree = await Tree.open(lower, readers);
+  await using staged = store.layers.stage();
+  const built = await buildLayer(changes, staged.path, { lower: tree, bytesMax, signal }).catch((error: unknown) => {
+    if (!isFault(error, 'LAYER_LIMIT')) throw error;
+    throw fault('LAYER_BYTES_EXCEEDED', { limit: bytesMax }, { cause: error });
+  });
+  if (!(await changesAnything({ path: staged.path, bytes: built.bytes }, tree))) return undefined;
+  return await store.layers.publish(staged, built);
+}
+
+/** The stream again, or undefined when it is empty. */
+async function peek(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array> | undefined> {
+  const iterator = source[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  if (first.done === true) return undefined;
+  return (async function* rest() {
+    try {
+      yield first.value;
+      for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
+    } finally {
+      await iterator.return?.();
+    }
+  })();
+}
+
+/**
+ * Whether the layer has more than directories that are as they were. A directory in which something was created and
+ * removed again has new times; that alone does not make a new image.
+ */
+async function changesAnything(layer: LayerFile, lower: Tree): Promise<boolean> {
+  // Raw, not as a tree: a tree does not show whiteouts.
+  await using reader = await LayerReader.open(layer);
+  const pending = [{ path: '/', inode: await reader.root() }];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { path, inode } = next;
+    if (inode.type !== 'directory' || inode.xattrBytes > 0) return true;
+    const below = await lower.resolve(path, { followLast: false }).catch(() => undefined);
+    if (below?.type !== 'directory' || below.mode !== inode.mode) return true;
+    if (below.uid !== inode.uid || below.gid !== inode.gid) return true;
+    for (const { name, nid } of await reader.list(inode)) {
+      pending.push({ path: `${path}${name}/`, inode: await reader.inode(nid) });
+    }
+  }
+  return false;
+}

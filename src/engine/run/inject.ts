@@ -1,0 +1,183 @@
+import { createHash } from 'node:crypto';
+import { posix } from 'node:path';
+import { LayerBuilder, type LayerEntry } from '../../layers/layer-builder.ts';
+import { metadataOf } from '../../layers/build-directory.ts';
+import { Tree, type TreeNode } from '../../layers/tree.ts';
+import type { DirectoryStateEntry } from '../../contract/file.ts';
+import { isFault } from '../../contract/errors.ts';
+import type { LayerFile } from '../../contract/layer.ts';
+import type { ReaderPool } from '../../erofs/reader-pool.ts';
+import { NO_XATTRS } from '../../erofs/node.ts';
+import { pathFromText } from '../../std/path-text.ts';
+import { INJECTED } from '../../store/gc/sweep.ts';
+import type { Layer } from '../../store/layers.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import type { InjectedSet } from './injected-set.ts';
+
+/** Sets whose paths are remembered: a set that is injected again need not be looked at again. */
+const OUTLINES_MAX = 64;
+
+/** Where the entries of a set lie. */
+interface Outline {
+  /** Every directory that is above an entry, shortest first. */
+  readonly parents: readonly string[];
+  /** Entries that are directories themselves. */
+  readonly directories: readonly string[];
+}
+
+/**
+ * Makes layers of files to be injected, each set once for all images in which its paths lead to the same places.
+ *
+ * A layer depends on the image below only in how the parents of its paths resolve there, so the key of a layer is the
+ * set and that; whatever else the image holds, the layer is found again.
+ */
+export class Injector {
+  readonly #readers: ReaderPool;
+  /** By project and source. */
+  readonly #building = new Map<string, Promise<Layer>>();
+  /** By set; least recently used first. */
+  readonly #outlines = new Map<string, Outline>();
+
+  constructor(readers: ReaderPool) {
+    this.#readers = readers;
+  }
+
+  /** The layer that puts a set of the project on top of an image. Hold the store meanwhile. */
+  async layer({ store, set, lower }: Injection, signal: AbortSignal): Promise<Layer> {
+    await using tree = await Tree.open(lower, this.#readers);
+    const source = await sourceKey(tree, set.id, this.#outline(set));
+    const known = store.layers.findBySource(source);
+    if (known !== undefined) return known;
+    // Branches of one run often start together; one of them builds, unless its own run is cancelled first.
+    const build = { store, source, lower: tree, set };
+    const running = this.#building.get(keyOf(build));
+    const built = running?.catch(() => undefined) ?? this.#start(build, signal);
+    return (await built) ?? this.#build(build, signal);
+  }
+
+  #outline(set: InjectedSet): Outline {
+    const outline = this.#outlines.get(set.id) ?? outlineOf(set.entries());
+    this.#outlines.delete(set.id);
+    this.#outlines.set(set.id, outline);
+    const [oldest] = this.#outlines.keys();
+    if (this.#outlines.size > OUTLINES_MAX && oldest !== undefined) this.#outlines.delete(oldest);
+    return outline;
+  }
+
+  #start(build: Build, signal: AbortSignal): Promise<Layer> {
+    const key = keyOf(build);
+    const building = this.#build(build, signal).finally(() => this.#building.delete(key));
+    this.#building.set(key, building);
+    return building;
+  }
+
+  async #build({ store, source, lower, set }: Build, signal: AbortSignal): Promise<Layer> {
+    await using staged = store.layers.stage();
+    await using builder = await LayerBuilder.create(staged.path, { lower });
+    for (const entry of set.entries()) {
+      signal.throwIfAborted();
+      if (await isLinkedDirectory(lower, entry)) continue;
+      await builder.add(pathFromText(entry.path), layerEntry(store, entry, signal));
+    }
+    const summary = await builder.finish();
+    return await store.layers.publish(staged, { ...summary, source });
+  }
+}
+
+/** What to put into an image. */
+interface Injection {
+  readonly store: ProjectStore;
+  readonly set: InjectedSet;
+  /** Layers of the image, bottom first. */
+  readonly lower: readonly LayerFile[];
+}
+
+/** A layer to be built. */
+interface Build {
+  readonly store: ProjectStore;
+  readonly source: string;
+  readonly lower: Tree;
+  readonly set: InjectedSet;
+}
+
+function keyOf({ store, source }: Build): string {
+  return `${store.project} ${source}`;
+}
+
+function layerEntry(store: ProjectStore, entry: DirectoryStateEntry, signal: AbortSignal): LayerEntry {
+  const file = entry.sha256 === undefined ? undefined : store.files.get(entry.sha256);
+  const metadata = {
+    mode: entry.mode,
+    uid: entry.uid ?? 0,
+    gid: entry.gid ?? 0,
+    // Not "now": the same set must give the same layer. Not 0 either: zip knows no time before 1980.
+    mtimeSeconds: entry.mtime ?? Math.floor(Date.parse(file?.created_at ?? '2000-01-01T00:00:00Z') / 1_000),
+    mtimeNanoseconds: 0,
+    xattrs: NO_XATTRS,
+  };
+  if (file !== undefined) {
+    return { ...metadata, type: 'file', size: file.size, content: store.files.open(file.sha256, signal) };
+  }
+  if (entry.symlink_to !== undefined) {
+    return { ...metadata, type: 'symlink', target: pathFromText(entry.symlink_to) };
+  }
+  return { ...metadata, type: 'directory' };
+}
+
+function isDirectory(entry: DirectoryStateEntry): boolean {
+  return entry.sha256 === undefined && entry.symlink_to === undefined;
+}
+
+/** A directory that the image has as a link to one is left as it is: `/bin` put over `/bin` → `usr/bin` would hide every program. */
+async function isLinkedDirectory(tree: Tree, entry: DirectoryStateEntry): Promise<boolean> {
+  return isDirectory(entry) && (await linksToDirectory(tree, entry.path));
+}
+
+async function linksToDirectory(tree: Tree, path: string): Promise<boolean> {
+  const below = await nodeAt(tree, path, false);
+  return below?.type === 'symlink' && (await nodeAt(tree, path, true))?.type === 'directory';
+}
+
+function outlineOf(entries: readonly DirectoryStateEntry[]): Outline {
+  const parents = new Set<string>();
+  for (const { path } of entries) {
+    for (let at = path.indexOf('/', 1); at !== -1; at = path.indexOf('/', at + 1)) parents.add(path.slice(0, at));
+  }
+  const directories = entries.filter(isDirectory).map(({ path }) => path);
+  return { parents: [...parents].sort(), directories };
+}
+
+/** Everything the layer of a set on top of this tree depends on, in one name. */
+async function sourceKey(tree: Tree, set: string, { parents, directories }: Outline): Promise<string> {
+  const hash = createHash('sha256').update(set);
+  const missing = new Set<string>();
+  for (const path of parents) {
+    // Below what is not there nothing is.
+    const node = missing.has(posix.dirname(path)) ? undefined : await nodeAt(tree, path, false);
+    if (node === undefined) missing.add(path);
+    else hash.update(JSON.stringify([path, ...(await traits(tree, node))]));
+  }
+  for (const path of directories) {
+    if (!missing.has(posix.dirname(path)) && (await linksToDirectory(tree, path))) hash.update(JSON.stringify([path]));
+  }
+  return `${INJECTED}${hash.digest('hex')}`;
+}
+
+/** What is at a path; undefined when nothing is, or nothing that leads on. */
+async function nodeAt(tree: Tree, path: string, followLast: boolean): Promise<TreeNode | undefined> {
+  try {
+    return await tree.resolve(pathFromText(path), { followLast });
+  } catch (error) {
+    if (isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY', 'SYMLINK_LOOP')) return undefined;
+    throw error;
+  }
+}
+
+/** Where a symlink leads, or what of a directory is copied into the layer. */
+async function traits(tree: Tree, node: TreeNode): Promise<readonly unknown[]> {
+  if (node.type === 'symlink') return [await tree.readlink(node)];
+  if (node.type !== 'directory') return [node.type];
+  const { mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs } = await metadataOf(tree, node);
+  const named = [...xattrs].map(([name, value]) => [name, Buffer.from(value).toString('hex')]);
+  return [mode, uid, gid, mtimeSeconds, mtimeNanoseconds, ...named];
+}

@@ -1,0 +1,163 @@
+import { fault } from '../../contract/errors.ts';
+import { SPID_MAIN } from '../../contract/event.ts';
+import { limits } from '../../contract/limits.ts';
+import type { ClosableStreamRepr } from '../../contract/run.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import type { Command, Instance, Outcome, Process } from '../../sandbox/driver.ts';
+import { defined } from '../../std/assert.ts';
+import { settlesWithin } from '../../std/settles-within.ts';
+import type { EventStore } from '../../store/events.ts';
+import { exitEvent, killedOutcome } from './exit-event.ts';
+import { ProcessLog } from './process-log.ts';
+import { Deadline } from './deadline.ts';
+import { maskEnv } from './secrets.ts';
+
+const SIGKILL = 9;
+
+/** What to start, and how its start is told in the log. */
+export interface Launch {
+  readonly command: Command;
+  readonly shell: boolean;
+  /** Seconds; 0 for none. */
+  readonly timeoutSeconds: number;
+  /** Bytes of each stream that results show. */
+  readonly shownMax: number;
+  readonly stdin: ClosableStreamRepr | undefined;
+}
+
+/** How a process ended; `timedOut` when the engine ended it for that. */
+export interface Ended {
+  readonly pid: number;
+  readonly outcome: Outcome;
+  readonly timedOut: boolean;
+}
+
+interface LiveProcess {
+  readonly process: Process;
+  readonly ended: Promise<Ended>;
+}
+
+/**
+ * The processes of one running instance: the main one is spid 1, others are numbered from 2. Writes all that happens to
+ * them to the operation's log. It ends with its owner, who disposes the instance.
+ */
+export class LiveInstance {
+  readonly #events: EventStore;
+  readonly #operation: string;
+  readonly #instance: Instance;
+  readonly #signal: AbortSignal;
+  readonly #processes = new Map<number, LiveProcess>();
+  #main: Command | undefined;
+  #nextSpid = SPID_MAIN;
+  #running = 0;
+  #closing = false;
+
+  constructor(events: EventStore, operation: string, instance: Instance, signal: AbortSignal) {
+    this.#events = events;
+    this.#operation = operation;
+    this.#instance = instance;
+    this.#signal = signal;
+  }
+
+  /** The command of the main process, which was started first. */
+  get main(): Command {
+    return defined(this.#main, 'an instance is given to clients once its main process runs');
+  }
+
+  /** Starts a process and returns once the guest has it; `ended` settles when its output is drained too. */
+  async start(launch: Launch): Promise<{ readonly spid: number; readonly ended: Promise<Ended> }> {
+    if (this.#closing) throw fault('INSTANCE_NOT_RUNNING', { operation: this.#operation, status: 'ending' });
+    if (this.#running >= limits.subprocessesMax) throw fault('OPERATION_LIMIT', { limit: limits.subprocessesMax });
+    const spid = this.#nextSpid;
+    this.#nextSpid += 1;
+    this.#main ??= launch.command;
+    const process = await this.#instance.start(launch.command, this.#signal);
+    this.#logSpawn(spid, process.pid, launch);
+    const ended = this.#follow(spid, process, launch);
+    this.#processes.set(spid, { process, ended });
+    // Not waited for: a program may never read what it is given. That the guest is lost is told by `ended`.
+    this.#feed(spid, process, launch.stdin).catch(() => {});
+    // A subprocess that nobody waits for must not take the engine down.
+    ended.catch(() => {});
+    return { spid, ended };
+  }
+
+  /** Rejects with SUBPROCESS_NOT_FOUND. A process that has ended is ignored. */
+  async kill(spid: number, signal: number): Promise<void> {
+    await this.#get(spid).process.kill(signal);
+  }
+
+  async write(spid: number, input: ClosableStreamRepr): Promise<void> {
+    await this.#feed(spid, this.#get(spid).process, input);
+  }
+
+  async resize(spid: number, size: { readonly columns: number; readonly rows: number }): Promise<void> {
+    await this.#get(spid).process.resize(size.columns, size.rows);
+  }
+
+  /** Ends every other process and waits for their ends, at most the grace. Nothing can be started afterwards. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const all = [...this.#processes.values()];
+    await Promise.allSettled(all.map(({ process }) => process.kill(SIGKILL)));
+    const ends = Promise.allSettled(all.map(({ ended }) => ended));
+    await settlesWithin(ends, limits.killGraceMs);
+  }
+
+  #get(spid: number): LiveProcess {
+    const live = this.#processes.get(spid);
+    if (live === undefined) throw fault('SUBPROCESS_NOT_FOUND', { operation: this.#operation, spid });
+    return live;
+  }
+
+  #logSpawn(spid: number, pid: number, { command, shell, timeoutSeconds, shownMax }: Launch): void {
+    const [program = '', ...args] = command.argv;
+    this.#events.append(this.#operation, spid, 'spawn', {
+      pid,
+      command: program,
+      args,
+      shell,
+      cwd: command.cwd,
+      uid: command.uid,
+      gid: command.gid,
+      timeout: timeoutSeconds,
+      truncate_at: Math.min(shownMax, limits.outputBytesKept),
+      env: maskEnv(command.env),
+    });
+  }
+
+  async #feed(spid: number, process: Process, input: ClosableStreamRepr | undefined): Promise<void> {
+    if (input === undefined) return;
+    const bytes = streamBytes(input);
+    if (bytes.byteLength > 0) {
+      // What goes in may be a password, so the log says that something did, and nothing more.
+      this.#events.append(this.#operation, spid, 'stdin', { value: '', encoding: 'ascii', truncated: true });
+      await process.write(bytes);
+    }
+    if (input.close !== false) await process.closeStdin();
+  }
+
+  async #follow(spid: number, process: Process, launch: Launch): Promise<Ended> {
+    const startedMs = performance.now();
+    const log = new ProcessLog(this.#events, this.#operation, spid, launch.shownMax);
+    const deadline = new Deadline(launch.timeoutSeconds, () => process.kill(SIGKILL));
+    this.#running += 1;
+    try {
+      const outcome = await Promise.race([
+        drain(process, log),
+        deadline.abandoned.then(() => killedOutcome(performance.now() - startedMs)),
+      ]);
+      log.close();
+      this.#events.append(this.#operation, spid, 'exit', exitEvent(process.pid, outcome, deadline.passed));
+      return { pid: process.pid, outcome, timedOut: deadline.passed };
+    } finally {
+      this.#running -= 1;
+      deadline[Symbol.dispose]();
+    }
+  }
+}
+
+async function drain(process: Process, log: ProcessLog): Promise<Outcome> {
+  for await (const chunk of process.output) log.write(chunk);
+  return process.outcome;
+}

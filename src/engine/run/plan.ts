@@ -1,0 +1,150 @@
+import { fault } from '../../contract/errors.ts';
+import type { ImageConfig } from '../../contract/image.ts';
+import { limits } from '../../contract/limits.ts';
+import type { ExecSpec, InstanceSpawnRequest } from '../../contract/run.ts';
+import type { Command, NetworkPolicy } from '../../sandbox/driver.ts';
+import { parseRule } from '../../sandbox/network-rule.ts';
+import type { Launch } from './live-instance.ts';
+
+/** The hostname of the hosted service; scripts compare it. */
+export const HOSTNAME_DEFAULT = 'linuxkit';
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+type Env = Readonly<Record<string, string>>;
+
+/** Fields of a request with their defaults filled in (reference api.md §5). */
+export interface RunPlan {
+  readonly launch: Launch;
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly diskBytes: number;
+  readonly hostname: string;
+  readonly network: NetworkPolicy;
+  readonly disposable: boolean;
+  /** Configuration of the result image. */
+  readonly config: ImageConfig;
+}
+
+/** What the request means for an image of this configuration. Rejects with PATH_INVALID or ARGUMENT_INVALID. */
+export function planRun(request: InstanceSpawnRequest, config: ImageConfig): RunPlan {
+  const { resources_limits: bounds, stdin, tty } = request;
+  const shell = request.shell ?? false;
+  const uid = request.uid ?? 0;
+  const changes = request.env ?? {};
+  const command: Command = {
+    argv: argvOf(request.command, request.args ?? [], shell),
+    env: mergeEnv(defaultEnv(uid, tty !== undefined), config.env, changes),
+    cwd: workingDirectory(request.cwd, config.cwd || '/'),
+    uid,
+    gid: request.gid ?? 0,
+    stdin: stdin !== undefined && (stdin.value !== '' || stdin.close === false),
+    ...(tty && { tty }),
+  };
+  checkSize(command);
+  return {
+    launch: {
+      command,
+      shell,
+      timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsDefault,
+      shownMax: request.truncate_output_at ?? limits.outputBytesShownDefault,
+      stdin: command.stdin ? stdin : undefined,
+    },
+    cpus: bounds?.cpus ?? limits.guestCpusDefault,
+    memoryMib: bounds?.memory_mib ?? limits.guestMemoryMibDefault,
+    diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
+    hostname: request.hostname ?? HOSTNAME_DEFAULT,
+    network: networkOf(request),
+    disposable: request.disposable ?? false,
+    config: request.preserve_env === true ? { ...config, env: mergeEnv(config.env, changes) } : config,
+  };
+}
+
+/** Another process beside the main one: what it does not say it has from the main one. */
+export function planExec(spec: ExecSpec, main: Command): Launch {
+  const shell = spec.shell ?? false;
+  const { stdin } = spec;
+  const command: Command = {
+    argv: argvOf(spec.command, spec.args ?? [], shell),
+    env: mergeEnv(main.env, spec.env ?? {}),
+    cwd: workingDirectory(spec.cwd, main.cwd),
+    uid: spec.uid ?? main.uid,
+    gid: spec.gid ?? main.gid,
+    stdin: stdin !== undefined && (stdin.value !== '' || stdin.close === false),
+  };
+  checkSize(command);
+  return {
+    command,
+    shell,
+    timeoutSeconds: 0,
+    shownMax: spec.truncate_output_at ?? limits.outputBytesShownDefault,
+    stdin: command.stdin ? stdin : undefined,
+  };
+}
+
+/** With a shell, arguments become further words of the expression: clients send `/bin/sh` and `-s` that way. */
+function argvOf(command: string, args: readonly string[], shell: boolean): string[] {
+  const text = [command, ...args];
+  if (text.some((word) => word.includes('\0'))) {
+    throw fault('ARGUMENT_INVALID', { reason: 'command: it contains a NUL byte' });
+  }
+  if (!shell) {
+    if (command === '') throw fault('ARGUMENT_INVALID', { reason: 'command: it is empty' });
+    return text;
+  }
+  return ['/bin/sh', '-c', [command, ...args.map(quote)].join(' ')];
+}
+
+function quote(word: string): string {
+  return /^[\w@%+=:,./-]+$/u.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+function defaultEnv(uid: number, tty: boolean): Env {
+  return { PATH, HOME: uid === 0 ? '/root' : '/', TERM: tty ? 'xterm-256color' : 'dumb' };
+}
+
+/** Later ones win; null takes a variable away. */
+function mergeEnv(...layers: readonly Readonly<Record<string, string | null>>[]): Record<string, string> {
+  const merged = new Map<string, string>();
+  for (const layer of layers) {
+    for (const [name, value] of Object.entries(layer)) {
+      if (name === '' || /[=\0]/u.test(name) || value?.includes('\0') === true) {
+        throw fault('ARGUMENT_INVALID', { reason: `env: ${JSON.stringify(name)} cannot be a variable` });
+      }
+      if (value === null) merged.delete(name);
+      else merged.set(name, value);
+    }
+  }
+  return Object.fromEntries(merged);
+}
+
+function workingDirectory(asked: string | undefined, fallback: string): string {
+  const path = asked === undefined || asked === '' ? fallback : asked;
+  if (!path.startsWith('/')) throw fault('PATH_INVALID', { path, reason: 'the working directory must be absolute' });
+  if (path.includes('\0')) throw fault('PATH_INVALID', { path, reason: 'it contains a NUL byte' });
+  return path;
+}
+
+function networkOf({ networking }: InstanceSpawnRequest): NetworkPolicy {
+  if (networking?.enabled === false || networking?.mode === 'none') return { mode: 'none' };
+  const allow = networking?.allow;
+  if (networking?.mode === 'allowlist' || (networking?.mode === undefined && allow !== undefined)) {
+    // Said now, not when it runs.
+    for (const rule of allow ?? []) parseRule(rule);
+    return { mode: 'allowlist', allow: allow ?? [] };
+  }
+  if (allow !== undefined) {
+    throw fault('ARGUMENT_INVALID', { reason: 'networking.allow: it needs networking.mode "allowlist"' });
+  }
+  return { mode: 'public' };
+}
+
+/** The kernel takes arguments and environment in one area; ours is smaller than any guest's. */
+function checkSize({ argv, env }: Command): void {
+  const bytes = (words: readonly string[]): number => words.reduce((sum, word) => sum + Buffer.byteLength(word) + 1, 0);
+  if (bytes(argv) > limits.commandBytesMax) {
+    throw fault('ARGUMENT_INVALID', { reason: `command: it is larger than ${limits.commandBytesMax} bytes` });
+  }
+  if (bytes(Object.entries(env).flat()) > limits.envBytesMax) {
+    throw fault('ARGUMENT_INVALID', { reason: `env: it is larger than ${limits.envBytesMax} bytes` });
+  }
+}

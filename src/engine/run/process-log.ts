@@ -1,0 +1,93 @@
+import { limits } from '../../contract/limits.ts';
+import type { OutputChunk } from '../../sandbox/driver.ts';
+import type { EventStore, OutputStream } from '../../store/events.ts';
+
+/** Output events of one stream at most: a program that writes byte by byte must not fill the database with rows. */
+const CHUNKS_MAX = 262_144;
+
+/** Writes what one process puts out to the log of its operation: the first bytes up to the limit, and the last ones. */
+export class ProcessLog {
+  readonly #events: EventStore;
+  readonly #operation: string;
+  readonly #spid: number;
+  readonly #shownMax: number;
+  readonly #streams: Readonly<Record<OutputStream, StreamState>> = {
+    stdout: new StreamState(),
+    stderr: new StreamState(),
+  };
+
+  /** `shownMax` is the caller's `truncate_output_at`; more than that is kept all the same. */
+  constructor(events: EventStore, operation: string, spid: number, shownMax: number) {
+    this.#events = events;
+    this.#operation = operation;
+    this.#spid = spid;
+    this.#shownMax = shownMax;
+  }
+
+  write({ stream, bytes }: OutputChunk): void {
+    const state = this.#streams[stream];
+    const { kept } = state;
+    this.#append(stream, kept, bytes.subarray(0, state.take(bytes)));
+  }
+
+  /** Says what is not shown. Once, when the process has ended. */
+  close(): void {
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const { total, kept, tail } = this.#streams[stream];
+      const emitted = Math.min(kept, this.#shownMax);
+      if (emitted === total) continue;
+      this.#events.append(this.#operation, this.#spid, 'truncated', {
+        stream,
+        bytes_emitted: emitted,
+        bytes_dropped: total - emitted,
+        bytes_kept: kept,
+      });
+      // The end of a long output is where the error stands.
+      this.#append(stream, total - tail.byteLength, tail);
+    }
+  }
+
+  #append(stream: OutputStream, offset: number, bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.byteLength; at += limits.outputEventBytesMax) {
+      const piece = bytes.subarray(at, at + limits.outputEventBytesMax);
+      this.#events.appendOutput(this.#operation, { spid: this.#spid, stream, offset: offset + at, bytes: piece });
+    }
+  }
+}
+
+/** How much of one stream was written and kept. */
+class StreamState {
+  /** Bytes the process wrote. */
+  total = 0;
+  /** Bytes kept: always the first ones. */
+  kept = 0;
+  #chunks = 0;
+  #tail: Uint8Array[] = [];
+  #tailBytes = 0;
+
+  /** The last bytes of those that were not kept. */
+  get tail(): Uint8Array {
+    return Buffer.concat(this.#tail).subarray(-limits.outputTailBytes);
+  }
+
+  /** Counts a chunk; returns how many of its bytes are kept. */
+  take(chunk: Uint8Array): number {
+    // Once something is dropped nothing more is kept, so that what is kept has no gaps.
+    const whole = this.total === this.kept && this.#chunks < CHUNKS_MAX;
+    const kept = whole ? Math.min(chunk.byteLength, limits.outputBytesKept - this.kept) : 0;
+    this.#chunks += 1;
+    this.total += chunk.byteLength;
+    this.kept += kept;
+    if (kept < chunk.byteLength) this.#remember(chunk.subarray(kept));
+    return kept;
+  }
+
+  #remember(bytes: Uint8Array): void {
+    this.#tail.push(bytes);
+    this.#tailBytes += bytes.byteLength;
+    // Joined once in a while, so that neither tiny nor large chunks make the tail costly.
+    if (this.#tailBytes < 4 * limits.outputTailBytes && this.#tail.length < 1_024) return;
+    this.#tail = [Buffer.from(this.tail)];
+    this.#tailBytes = this.#tail[0]?.byteLength ?? 0;
+  }
+}

@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { limits } from '../../contract/limits.ts';
+import { InstanceSpawnRequest } from '../../contract/run.ts';
+import { HOSTNAME_DEFAULT } from './plan.ts';
+import { maskEnv } from './secrets.ts';
+
+/**
+ * The request of a run as it is kept and shown: every default filled in, secret-looking values masked, and nothing of
+ * standard input, which is what people pass passwords through.
+ */
+export const RunRecord = InstanceSpawnRequest.extend({
+  env: z.record(z.string(), z.string().nullable()),
+  stdin: z.object({ value: z.string(), encoding: z.enum(['ascii', 'base64']), close: z.boolean().optional() }),
+});
+export type RunRecord = z.infer<typeof RunRecord>;
+
+export function recordRun(request: InstanceSpawnRequest): RunRecord {
+  const { stdin } = request;
+  return {
+    ...request,
+    disposable: request.disposable ?? false,
+    hostname: request.hostname ?? HOSTNAME_DEFAULT,
+    args: request.args ?? [],
+    shell: request.shell ?? false,
+    env: maskEnv(request.env ?? {}),
+    preserve_env: request.preserve_env ?? false,
+    cwd: request.cwd ?? '',
+    uid: request.uid ?? 0,
+    gid: request.gid ?? 0,
+    timeout: request.timeout ?? limits.commandTimeoutSecondsDefault,
+    truncate_output_at: request.truncate_output_at ?? limits.outputBytesShownDefault,
+    files: request.files ?? {},
+    stdin: { value: '', encoding: 'ascii', ...(stdin?.close !== undefined && { close: stdin.close }) },
+  };
+}

@@ -1,0 +1,217 @@
+import { isFault } from '../../contract/errors.ts';
+import { SPID_INIT } from '../../contract/event.ts';
+import type { LayerFile } from '../../contract/layer.ts';
+import type { ReaderPool } from '../../erofs/reader-pool.ts';
+import type { Instance, SandboxDriver } from '../../sandbox/driver.ts';
+import type { StoredImage } from '../../store/images.ts';
+import type { Layer } from '../../store/layers.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import { commitChanges } from './commit.ts';
+import type { Compactor } from '../compaction.ts';
+import { exitEvent, exitResources, exitState } from './exit-event.ts';
+import type { Injector } from './inject.ts';
+import type { InjectedSet } from './injected-set.ts';
+import { LiveInstance, type Ended } from './live-instance.ts';
+import type { OperationContext, WorkResult } from '../operations.ts';
+import type { RunPlan } from './plan.ts';
+import type { Statistics } from '../statistics.ts';
+import { Steps } from '../steps.ts';
+
+/** A layer takes a little more than the same files on the guest's disk; only much more (a sparse file) is refused. */
+const LAYER_OVERHEAD_BYTES = 16 * 1024 * 1024;
+
+export interface RunPlace {
+  readonly store: ProjectStore;
+  readonly driver: SandboxDriver;
+  readonly readers: ReaderPool;
+  readonly injector: Injector;
+  readonly compactor: Compactor;
+  readonly statistics: Statistics;
+}
+
+/** One accepted run. The image was resolved when it was accepted: its tag may move meanwhile. */
+export interface Run {
+  readonly image: StoredImage;
+  readonly plan: RunPlan;
+  /** Files to put into the image first. */
+  readonly injected: InjectedSet | undefined;
+  /** The command as lineage tells it. */
+  readonly command: string;
+}
+
+/**
+ * Runs a command in a new instance of an image and makes what it wrote a layer. The instance is gone when this returns,
+ * and the result image is published only by the caller, so nobody ever sees an image that can still change.
+ */
+export async function executeRun(place: RunPlace, run: Run, context: OperationContext): Promise<WorkResult> {
+  return new Execution(place, run, context).execute();
+}
+
+class Execution {
+  readonly #place: RunPlace;
+  readonly #run: Run;
+  readonly #context: OperationContext;
+  readonly #steps: Steps;
+
+  constructor(place: RunPlace, run: Run, context: OperationContext) {
+    this.#place = place;
+    this.#run = run;
+    this.#context = context;
+    this.#steps = new Steps({ queue: context.queuedMs });
+  }
+
+  async execute(): Promise<WorkResult> {
+    const { store } = this.#place;
+    const layers = await this.#place.compactor.mountable(this.#run.image.uuid, this.#context.signal);
+    const lower = await store.layers.files(layers);
+    const injected = await this.#inject(layers, lower);
+    if (injected !== undefined) lower.push(await store.layers.file(injected.digest));
+    this.#steps.mark('prepare');
+    const { ended, committed } = await this.#inInstance(lower);
+    const reason = ended.timedOut ? 'job_timeout' : 'job_complete';
+    store.events.append(this.#context.uuid, SPID_INIT, 'shutdown', { stopped_at: new Date().toISOString(), reason });
+    const added = [injected, committed].filter((layer) => layer !== undefined);
+    return this.#publication({ added, exitCode: ended.outcome.exitCode });
+  }
+
+  /** The layer of injected files; undefined when there is none to add. */
+  async #inject(layers: readonly string[], lower: readonly LayerFile[]): Promise<Layer | undefined> {
+    const { injected } = this.#run;
+    if (injected === undefined) return undefined;
+    const layer = await this.#place.injector.layer(
+      { store: this.#place.store, set: injected, lower },
+      this.#context.signal,
+    );
+    return layer.digest === layers.at(-1) ? undefined : layer;
+  }
+
+  /** From boot to teardown. */
+  async #inInstance(
+    lower: readonly LayerFile[],
+  ): Promise<{ readonly ended: Ended; readonly committed: Layer | undefined }> {
+    const { cpus, memoryMib, diskBytes, hostname, network, disposable } = this.#run.plan;
+    const spec = { layers: lower, cpus, memoryMib, diskBytes, hostname, network };
+    const instance = await this.#place.driver.boot(spec, this.#context.signal);
+    try {
+      this.#steps.markParts('boot', instance.facts.stepsMs);
+      const ended = await this.#command(instance);
+      this.#steps.mark('exec');
+      const committed = disposable ? undefined : await this.#commit(instance, lower);
+      return { ended, committed };
+    } finally {
+      await instance[Symbol.asyncDispose]();
+      this.#steps.mark('teardown');
+      this.#place.statistics.ran(this.#steps.ms);
+      this.#report(instance);
+    }
+  }
+
+  async #command(instance: Instance): Promise<Ended> {
+    const { uuid, signal } = this.#context;
+    const { events } = this.#place.store;
+    events.append(uuid, SPID_INIT, 'init', {
+      started_at: new Date().toISOString(),
+      runtime_path: '/init',
+      verbose: false,
+      init_pid: 1,
+      hostname: this.#run.plan.hostname,
+      kernel: instance.facts.kernel,
+      boot_id: instance.facts.bootId,
+    });
+    const live = new LiveInstance(events, uuid, instance, signal);
+    const main = await live.start(this.#run.plan.launch);
+    this.#context.execute(live);
+    const ended = await Promise.race([main.ended, lost(instance), aborted(signal)]);
+    const exit = exitEvent(ended.pid, ended.outcome, ended.timedOut);
+    this.#context.note({ state: exitState(exit), resources: exitResources(exit) });
+    await live.close();
+    return ended;
+  }
+
+  async #commit(instance: Instance, lower: readonly LayerFile[]): Promise<Layer | undefined> {
+    const { store, readers } = this.#place;
+    const { diskBytes } = this.#run.plan;
+    const bytesMax = diskBytes + LAYER_OVERHEAD_BYTES;
+    try {
+      return await commitChanges(instance, { store, readers, lower, bytesMax }, this.#context.signal);
+    } catch (error) {
+      if (isFault(error, 'LAYER_BYTES_EXCEEDED')) {
+        store.events.append(this.#context.uuid, SPID_INIT, 'size_cap', { limit_bytes: diskBytes, file_size: bytesMax });
+      }
+      throw error;
+    } finally {
+      this.#steps.mark('commit');
+    }
+  }
+
+  #report(instance: Instance): void {
+    const { facts } = instance;
+    const use = instance.networkUse();
+    const interfaces = [
+      {
+        name: 'eth0',
+        rx_bytes: use.rxBytes,
+        rx_packets: use.rxPackets,
+        rx_errs: 0,
+        rx_drop: 0,
+        tx_bytes: use.txBytes,
+        tx_packets: use.txPackets,
+        tx_errs: 0,
+        tx_drop: use.dropped,
+      },
+    ];
+    this.#place.store.events.append(this.#context.uuid, SPID_INIT, 'network', { interfaces });
+    this.#context.note({
+      execution: {
+        accelerator: facts.accelerator,
+        jail: { parts: [...facts.jail.parts], missing: [...facts.jail.missing] },
+        steps_ms: this.#steps.ms,
+        network: { rx_bytes: use.rxBytes, tx_bytes: use.txBytes, dropped: use.dropped },
+      },
+    });
+  }
+
+  /** Nothing is left to decide here: it only says what becomes visible. */
+  #publication({ added, exitCode }: Addition): WorkResult {
+    const { image, plan, command } = this.#run;
+    const { store, compactor } = this.#place;
+    if (plan.disposable) return { publish: () => ({}), durable: false };
+    const sameConfig = JSON.stringify(plan.config) === JSON.stringify(image.config);
+    if (added.length === 0 && sameConfig) return { publish: () => ({ image: image.uuid }), durable: false };
+    const layerBytes = added.reduce((sum, { bytes }) => sum + bytes, 0);
+    const result = {
+      config: plan.config,
+      parent: image.uuid,
+      operation: this.#context.uuid,
+      command,
+      exitCode,
+      layerBytes,
+    };
+    const publish = (): { image: string; imageBytes: number } => {
+      // The layers the image has now: they may have been merged while it ran, which shows the same.
+      const layers = [...store.images.get(image.uuid).layers, ...added.map(({ digest }) => digest)];
+      const { uuid } = store.images.create({ ...result, layers });
+      return { image: uuid, imageBytes: layerBytes };
+    };
+    return { publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
+  }
+}
+
+/** What a run put on top of its image. */
+interface Addition {
+  readonly added: readonly Layer[];
+  readonly exitCode: number;
+}
+
+/** Rejects when the guest goes away without being asked to. */
+async function lost(instance: Instance): Promise<never> {
+  throw await instance.lost;
+}
+
+/** Rejects with the signal's reason. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    if (signal.aborted) reject(signal.reason as Error);
+  });
+}

@@ -1,0 +1,102 @@
+import type { ImageConfig } from '../../contract/image.ts';
+import { type Digest, digestOf } from '../../registry/digest.ts';
+import { OCI_CONFIG, OCI_INDEX, OCI_MANIFEST } from '../../registry/media-types.ts';
+import { hostPlatform } from '../../registry/platform.ts';
+
+/** One image of the line that leads to the exported one. */
+export interface ExportStep {
+  readonly uuid: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  /** Null for an import. */
+  readonly command: string | null;
+}
+
+/** What becomes an OCI image. */
+export interface ExportFacts {
+  readonly uuid: string;
+  readonly config: ImageConfig;
+  /** Root image first, the exported image last; kept as the OCI image's history. */
+  readonly lineage?: readonly ExportStep[];
+}
+
+/** A blob that is small enough to be held. */
+export interface Document {
+  readonly digest: Digest;
+  readonly bytes: Buffer;
+}
+
+/** A layer as the manifest names it, and what its tar unpacks to. */
+export interface ExportedLayer {
+  readonly mediaType: string;
+  readonly digest: Digest;
+  readonly bytes: number;
+  readonly diffId: Digest;
+}
+
+/** image-spec, config.md. Equal images give equal bytes. */
+export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[]): Document {
+  const { env, cwd, user, entrypoint, cmd, labels } = facts.config;
+  const { lineage = [] } = facts;
+  return documentOf({
+    ...(lineage.length === 0 ? {} : { created: lineage.at(-1)?.createdAt }),
+    ...hostPlatform(),
+    config: {
+      ...(user === '' ? {} : { User: user }),
+      Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+      ...(entrypoint.length === 0 ? {} : { Entrypoint: entrypoint }),
+      ...(cmd.length === 0 ? {} : { Cmd: cmd }),
+      ...(cwd === '' ? {} : { WorkingDir: cwd }),
+      ...(Object.keys(labels).length === 0 ? {} : { Labels: labels }),
+    },
+    rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
+    ...(lineage.length === 0 ? {} : { history: historyOf(lineage, layers.length) }),
+  });
+}
+
+export function encodeManifest(config: Document, layers: readonly ExportedLayer[]): Document {
+  return documentOf({
+    schemaVersion: 2,
+    mediaType: OCI_MANIFEST,
+    config: { mediaType: OCI_CONFIG, digest: config.digest, size: config.bytes.length },
+    layers: layers.map(({ mediaType, digest, bytes }) => ({ mediaType, digest, size: bytes })),
+  });
+}
+
+/** The `index.json` of a layout with one image. */
+export function encodeIndex(manifest: Document, name: string): Buffer {
+  const descriptor = {
+    mediaType: OCI_MANIFEST,
+    digest: manifest.digest,
+    size: manifest.bytes.length,
+    annotations: { 'org.opencontainers.image.ref.name': name },
+    platform: hostPlatform(),
+  };
+  return documentOf({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [descriptor] }).bytes;
+}
+
+/**
+ * The lineage as history, which must have one step that is not empty for each layer. Every image but the root made one
+ * layer; what is left belongs to the root. Where layers have been merged since, the oldest results count as empty.
+ */
+function historyOf(lineage: readonly ExportStep[], layers: number): object[] {
+  const [root, ...results] = lineage;
+  if (root === undefined) return [];
+  const merged = Math.max(0, results.length + 1 - layers);
+  const rootSteps = Array.from({ length: Math.max(1, layers - results.length) }, () => stepOf(root, false));
+  return [...rootSteps, ...results.map((result, index) => stepOf(result, index < merged))];
+}
+
+function stepOf({ uuid, createdAt, command }: ExportStep, empty: boolean): object {
+  return {
+    created: createdAt,
+    created_by: command ?? 'import',
+    comment: `contree image ${uuid}`,
+    ...(empty ? { empty_layer: true } : {}),
+  };
+}
+
+function documentOf(value: object): Document {
+  const bytes = Buffer.from(JSON.stringify(value));
+  return { bytes, digest: digestOf(bytes) };
+}

@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import { packLayer } from '../../layers/pack.ts';
+import type { TarEntry } from '../../tar/reader.ts';
+import { contentPadding, encodeHeader, TAR_END } from '../../tar/writer.ts';
+import type { LayerFile } from '../../contract/layer.ts';
+import type { PublishedFile } from '../../store/layers.ts';
+import { NO_XATTRS } from '../../erofs/node.ts';
+import { LayerReader } from '../../erofs/reader.ts';
+import { finish, hexOf } from '../../registry/digest.ts';
+import { OCI_LAYER } from '../../registry/media-types.ts';
+import { assert } from '../../std/assert.ts';
+import { encodeConfig, encodeIndex, encodeManifest, type ExportedLayer, type ExportFacts } from './config.ts';
+
+export interface ExportRequest extends ExportFacts {
+  /** Bottom first; kept by the caller until the export has ended. */
+  readonly layers: readonly PublishedFile[];
+  /** Name of the image in the layout; default its UUID. */
+  readonly name?: string;
+}
+
+/**
+ * An image as an OCI layout in a tar stream, which Docker can load too. Layers are stored uncompressed: the same image
+ * gives the same bytes everywhere, and nothing waits in a temporary file. Each layer is read twice, because its digest
+ * stands in front of it.
+ * Faults: ARGUMENT_INVALID for a file name that OCI layers cannot hold.
+ */
+export async function* exportLayout(request: ExportRequest, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  const { uuid, layers: files, name = uuid } = request;
+  const layers: ExportedLayer[] = [];
+  for (const file of files) layers.push(await measure(file, signal));
+  const config = encodeConfig(request, layers);
+  const manifest = encodeManifest(config, layers);
+  yield* small('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'));
+  yield* small('index.json', encodeIndex(manifest, name));
+  yield* small('manifest.json', dockerManifest(blobPath(config.digest), layers));
+  yield* small(blobPath(manifest.digest), manifest.bytes);
+  yield* small(blobPath(config.digest), config.bytes);
+  const written = new Set<string>();
+  for (const [index, file] of files.entries()) {
+    const layer = layers[index];
+    assert(layer !== undefined, 'every layer was measured');
+    if (written.has(layer.digest)) continue;
+    written.add(layer.digest);
+    yield memberHeader(blobPath(layer.digest), layer.bytes);
+    yield* packed(file, signal);
+    yield contentPadding(layer.bytes);
+  }
+  yield TAR_END;
+}
+
+/** The layer's tar, as `packLayer` makes it. */
+export async function* packed(file: LayerFile, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+  await using reader = await LayerReader.open(file);
+  for await (const chunk of packLayer(reader)) {
+    signal?.throwIfAborted();
+    yield chunk;
+  }
+}
+
+async function measure(file: LayerFile, signal: AbortSignal | undefined): Promise<ExportedLayer> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of packed(file, signal)) {
+    hash.update(chunk);
+    bytes += chunk.byteLength;
+  }
+  const digest = finish(hash);
+  return { mediaType: OCI_LAYER, digest, bytes, diffId: digest };
+}
+
+/** What versions of Docker before 25 look for (moby, image/tarexport). */
+function dockerManifest(config: string, layers: readonly ExportedLayer[]): Buffer {
+  const paths = layers.map(({ digest }) => blobPath(digest));
+  return Buffer.from(JSON.stringify([{ Config: config, RepoTags: null, Layers: paths }]));
+}
+
+function* small(path: string, bytes: Buffer): Generator<Uint8Array> {
+  yield memberHeader(path, bytes.length);
+  yield bytes;
+  yield contentPadding(bytes.length);
+}
+
+function memberHeader(path: string, size: number): Buffer {
+  const entry: TarEntry = {
+    type: 'file',
+    path,
+    linkpath: '',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    size,
+    mtimeSeconds: 0,
+    mtimeNanoseconds: 0,
+    major: 0,
+    minor: 0,
+    xattrs: NO_XATTRS,
+  };
+  return encodeHeader(entry);
+}
+
+function blobPath(digest: ExportedLayer['digest']): string {
+  return `blobs/sha256/${hexOf(digest)}`;
+}

@@ -1,0 +1,39 @@
+import type { ImagePushRequest, PushProgress } from '../../contract/image.ts';
+import type { RegistrySettings } from '../../registry/client.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import { type AccountPlaces, credentialsFor } from '../accounts.ts';
+import type { ExportRequest } from './oci-layout.ts';
+import { pushImage, type Pushed } from './push.ts';
+
+export interface PusherOptions {
+  readonly registries: RegistrySettings;
+  readonly credentials: AccountPlaces;
+}
+
+/** What a push works on and reports to. */
+export interface PusherContext {
+  readonly store: Pick<ProjectStore, 'project' | 'tmp' | 'blobs'>;
+  readonly onProgress: (progress: PushProgress) => void;
+}
+
+/** Pushes images where requests say, with the settings of this installation. */
+export class Pusher {
+  readonly #options: PusherOptions;
+
+  constructor(options: PusherOptions) {
+    this.#options = options;
+  }
+
+  /** Faults: those of `pushImage`. */
+  push(
+    image: ExportRequest,
+    { registry: { url, credentials: given } }: ImagePushRequest,
+    { store, onProgress }: PusherContext,
+    signal: AbortSignal,
+  ): Promise<Pushed> {
+    const { registries, credentials: places } = this.#options;
+    const credentials = credentialsFor(places, store.project, given);
+    const { tmp, blobs } = store;
+    return pushImage(image, url, { registries, credentials, tmp, blobs, onProgress }, signal);
+  }
+}

@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { fault } from '../../../contract/errors.ts';
+import { limits } from '../../../contract/limits.ts';
+import { digestOf } from '../../../registry/digest.ts';
+import { checkPlatform, parseConfig } from '../../../registry/image-config.ts';
+import { parseJson } from '../../../registry/manifest.ts';
+import { OCI_LAYER } from '../../../registry/media-types.ts';
+import type { OciImage } from '../../../registry/oci-image.ts';
+import { chooseImage } from './choice.ts';
+import type { ArchiveIndex } from './members.ts';
+import type { IndexedArchive } from './oci.ts';
+
+const MANIFEST = 'manifest.json';
+
+const Manifest = z.array(
+  z.object({ Config: z.string(), RepoTags: z.array(z.string()).nullish(), Layers: z.array(z.string()).nullish() }),
+);
+
+export function isDockerArchive(index: ArchiveIndex): boolean {
+  return index.find(MANIFEST) !== undefined;
+}
+
+/**
+ * Opens what `docker save` writes (moby, image/tarexport). It states no digests of its layers; that they are the right
+ * ones shows by their diffIDs when they are unpacked. Faults: ARCHIVE_INVALID, PLATFORM_UNSUPPORTED, IMAGE_LIMIT.
+ */
+export async function openDockerArchive(archive: IndexedArchive): Promise<OciImage> {
+  const { index, reference, platform } = archive;
+  const manifest = Manifest.safeParse(parseJson(await index.read(MANIFEST, limits.manifestBytesMax), refuse)).data;
+  if (manifest === undefined) throw refuse('its manifest.json is not understood');
+  const candidates = manifest.map((entry) => ({ names: entry.RepoTags ?? [], entry }));
+  const [chosen, another] = chooseImage(candidates, reference);
+  if (chosen === undefined || another !== undefined) throw refuse('it holds several images without different names');
+  const { Config: configName, Layers: layerNames } = chosen.entry;
+  const configBytes = await index.read(configName, limits.configBytesMax);
+  const config = parseConfig(configBytes, refuse);
+  const name = chosen.names[0] ?? archive.name;
+  checkPlatform(config, platform, name);
+  const names = layerNames ?? [];
+  if (names.length > limits.layersPerImageMax) {
+    throw fault('IMAGE_LIMIT', { what: 'layers', limit: limits.layersPerImageMax });
+  }
+  if (names.length !== config.diffIds.length) throw refuse('its manifest.json and config do not match');
+  return {
+    reference: name,
+    digest: digestOf(configBytes),
+    config: config.config,
+    history: config.history,
+    layers: config.diffIds.map((diffId, position) => {
+      const layerName = names[position] ?? '';
+      const member = index.find(layerName);
+      if (member === undefined) throw refuse(`it lacks layer ${position + 1}`);
+      return {
+        digest: diffId,
+        diffId,
+        mediaType: OCI_LAYER,
+        bytes: member.bytes,
+        open: (signal) => index.stream(member, signal),
+      };
+    }),
+    origin: undefined,
+  };
+}
+
+function refuse(reason: string): Error {
+  return fault('ARCHIVE_INVALID', { reason });
+}

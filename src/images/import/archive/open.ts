@@ -1,0 +1,156 @@
+import { open } from 'node:fs/promises';
+import { decompress, unpackBound } from '../../../tar/compression.ts';
+import { parseHeader, TAR_BLOCK_BYTES } from '../../../tar/header.ts';
+import { type TarEntry, TarReader } from '../../../tar/reader.ts';
+import { fault, isFault } from '../../../contract/errors.ts';
+import { EMPTY_IMAGE_CONFIG } from '../../../contract/image.ts';
+import type { Digest } from '../../../registry/digest.ts';
+import type { OciImage } from '../../../registry/oci-image.ts';
+import { hostPlatform, type Platform } from '../../../registry/platform.ts';
+import { archiveFault, ArchiveIndex, memberName, nextEntry } from './members.ts';
+import { isDockerArchive, openDockerArchive } from './docker.ts';
+import { isOciLayout, openOciLayout, verified } from './oci.ts';
+import { Spool } from '../spool.ts';
+
+/** An archive file on the host. Its content is hostile. */
+export interface ArchiveSource {
+  readonly path: string;
+  readonly bytes: number;
+  /** Of the file as it is. */
+  readonly digest: Digest;
+  /** What people call it. */
+  readonly name: string;
+  /** Which image of several. */
+  readonly reference?: string | undefined;
+  /** Folder for the unpacked form of a compressed image archive. */
+  readonly tmp: string;
+  /** Default: what this machine runs. */
+  readonly platform?: Platform;
+}
+
+/** An image in an archive; its layers can be read until it is disposed. */
+export type ArchivedImage = OciImage & AsyncDisposable;
+
+const READ_BYTES = 256 * 1024;
+const HEX = '(?:sha256:)?[0-9a-f]{64}';
+/** Every name that the members of image archives have, as far as we know their writers. */
+const IMAGE_MEMBER = new RegExp(
+  `^(?:oci-layout|(?:index|manifest)\\.json|repositories|blobs|blobs/sha256(?:/[0-9a-f]{64})?|` +
+    `${HEX}(?:\\.json|\\.tar|\\.tar\\.gz|/|/VERSION|/json|/layer\\.tar)?)$`,
+  'u',
+);
+
+/**
+ * Opens what a user uploaded: an OCI layout as tar, a `docker save` archive, or a tar of a root filesystem; each plain,
+ * gzip or zstd. Faults: ARCHIVE_INVALID, and those of image manifests.
+ */
+export async function openArchive(source: ArchiveSource, signal: AbortSignal): Promise<ArchivedImage> {
+  const kind = await classify(source, signal);
+  const compressed = await isCompressed(source.path);
+  if (kind === 'rootfs') return rootfsImage(source, compressed);
+  await using resources = new AsyncDisposableStack();
+  const file = resources.use(compressed ? await unpack(source, signal) : await openPlain(source));
+  const index = await ArchiveIndex.open(file.file, signal);
+  const image = await openIndexed(source, index);
+  const owned = resources.move();
+  return { ...image, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+async function openIndexed(source: ArchiveSource, index: ArchiveIndex): Promise<OciImage> {
+  const { name, reference, platform = hostPlatform() } = source;
+  const request = { index, name, reference, platform };
+  // Newer versions of Docker write both forms into one archive; the layout says more.
+  if (isOciLayout(index)) return openOciLayout(request);
+  if (isDockerArchive(index)) return openDockerArchive(request);
+  throw fault('ARCHIVE_INVALID', { reason: 'it has neither an index.json nor a manifest.json' });
+}
+
+/** Reads headers until one tells whether this is an image archive or a root filesystem. */
+async function classify({ path, bytes }: ArchiveSource, signal: AbortSignal): Promise<'image' | 'rootfs'> {
+  const plain = decompress(readFile(path, signal), unpackBound(bytes));
+  try {
+    const reader = new TarReader(plain);
+    let entry = await firstEntry(reader);
+    if (entry === undefined) throw fault('ARCHIVE_INVALID', { reason: 'it is empty' });
+    for (; entry !== undefined; entry = await nextEntry(reader)) {
+      const name = memberName(entry);
+      if (name === '') continue;
+      if (name === undefined || !IMAGE_MEMBER.test(name)) return 'rootfs';
+      // Directories come before what is in them; the first name that could hold something decides.
+      if (entry.type !== 'directory') return 'image';
+    }
+    return 'rootfs';
+  } finally {
+    await plain.return(undefined);
+  }
+}
+
+/** The first header shows whether the file is a tar at all. */
+async function firstEntry(reader: TarReader): Promise<TarEntry | undefined> {
+  try {
+    return await nextEntry(reader);
+  } catch (error) {
+    if (!isFault(error, 'ARCHIVE_INVALID')) throw error;
+    throw fault('ARCHIVE_INVALID', { reason: 'it is not a tar file' }, { cause: error });
+  }
+}
+
+/** Whether the file as it is does not start with a tar header. */
+async function isCompressed(path: string): Promise<boolean> {
+  await using file = await open(path, 'r');
+  const block = Buffer.alloc(TAR_BLOCK_BYTES);
+  await file.read(block, 0, block.length, 0);
+  try {
+    parseHeader(block);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** A single layer, built straight from the file. */
+function rootfsImage({ path, bytes, digest, name }: ArchiveSource, compressed: boolean): ArchivedImage {
+  const layer = {
+    digest,
+    diffId: compressed ? undefined : digest,
+    mediaType: 'application/x-tar',
+    bytes,
+    open: (signal: AbortSignal) => verified(readFile(path, signal), digest),
+  };
+  return {
+    reference: name,
+    digest,
+    config: EMPTY_IMAGE_CONFIG,
+    history: [],
+    layers: [layer],
+    origin: undefined,
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}
+
+async function openPlain({ path }: ArchiveSource) {
+  const file = await open(path, 'r');
+  return { file, [Symbol.asyncDispose]: () => file.close() };
+}
+
+async function unpack({ path, bytes, tmp }: ArchiveSource, signal: AbortSignal): Promise<Spool> {
+  const spool = await Spool.create(tmp);
+  try {
+    await spool.fill(decompress(readFile(path, signal), unpackBound(bytes)));
+    return spool;
+  } catch (error) {
+    await spool[Symbol.asyncDispose]();
+    throw archiveFault(error);
+  }
+}
+
+async function* readFile(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  await using file = await open(path, 'r');
+  for (;;) {
+    signal.throwIfAborted();
+    const chunk = Buffer.allocUnsafe(READ_BYTES);
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, null);
+    if (bytesRead === 0) return;
+    yield chunk.subarray(0, bytesRead);
+  }
+}

@@ -1,0 +1,95 @@
+import type { ArchiveImportRequest, ImageImportRequest } from '../../contract/image.ts';
+import { RegistryClient, type RegistrySettings } from '../../registry/client.ts';
+import type { Digest } from '../../registry/digest.ts';
+import { formatPlatform, hostPlatform, type Platform } from '../../registry/platform.ts';
+import { findDigest, openImage } from '../../registry/pull.ts';
+import { formatReference, parseReference } from '../../registry/reference.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import { type AccountPlaces, credentialsFor } from '../accounts.ts';
+import { importImage, type ImportedImage, isWhole } from './import-image.ts';
+import { openArchive } from './archive/open.ts';
+import { progressLines } from './progress.ts';
+
+export interface ImporterOptions {
+  readonly registries: RegistrySettings;
+  readonly credentials: AccountPlaces;
+  /** Default: what this machine runs. */
+  readonly platform?: Platform;
+}
+
+/** What an import works on and reports to. */
+export interface ImporterContext {
+  /** Held by the caller until something refers to the layers. */
+  readonly store: ProjectStore;
+  /** One line for people. */
+  readonly progress: (line: string) => void;
+}
+
+/** Imports what requests name, with the settings of this installation. */
+export class Importer {
+  readonly #options: ImporterOptions;
+
+  constructor(options: ImporterOptions) {
+    this.#options = options;
+  }
+
+  /** Faults: REFERENCE_INVALID, those of `openImage` and `importImage`. */
+  async fromRegistry(
+    { url, credentials: given }: ImageImportRequest['registry'],
+    { store, progress }: ImporterContext,
+    signal: AbortSignal,
+  ): Promise<ImportedImage> {
+    const { registries, credentials: places, platform = hostPlatform() } = this.#options;
+    const reference = parseReference(url);
+    const credentials = credentialsFor(places, store.project, given);
+    await using client = new RegistryClient(reference.registry, registries, credentials);
+    progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
+    const digest = await findDigest({ client, reference }, signal);
+    const unchanged = digest === undefined ? undefined : await recall(store, digest, platform);
+    if (unchanged !== undefined) {
+      progress('unchanged since the last import');
+      return { ...unchanged, reference: formatReference(reference) };
+    }
+    const image = await openImage({ client, reference, platform }, signal);
+    const imported = await importImage(store, image, progressLines(progress), signal);
+    store.imports.remember(sourceOf(imported.sourceDigest, platform), imported);
+    return imported;
+  }
+
+  /** Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
+  async fromArchive(
+    { file, name, reference }: ArchiveImportRequest,
+    { store, progress }: ImporterContext,
+    signal: AbortSignal,
+  ): Promise<ImportedImage> {
+    const { sha256, size } = store.files.get(file);
+    const path = await store.files.asFile(sha256);
+    const shown = name ?? file;
+    progress(`reading ${shown}`);
+    const { platform = hostPlatform() } = this.#options;
+    const digest: Digest = `sha256:${sha256}`;
+    const source = { path, bytes: size, digest, name: shown, reference, platform };
+    await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
+    return await importImage(store, image, progressLines(progress), signal);
+  }
+}
+
+/**
+ * What a source became before, so that an unchanged one needs a single question to its registry. Undefined unless the
+ * store still has all of it, merged or not.
+ */
+async function recall(
+  store: ProjectStore,
+  digest: Digest,
+  platform: Platform,
+): Promise<Omit<ImportedImage, 'reference'> | undefined> {
+  const known = store.imports.find(sourceOf(digest, platform));
+  if (known === undefined) return undefined;
+  const image = store.images.findRoot(known.layers, known.config);
+  return (await isWhole(store.layers, image?.layers ?? known.layers)) ? { ...known, sourceDigest: digest } : undefined;
+}
+
+/** The same digest, of an index, is another image on another platform. */
+function sourceOf(digest: Digest, platform: Platform): string {
+  return `${digest} ${formatPlatform(platform)}`;
+}

@@ -1,0 +1,27 @@
+import type { ImportProgress } from './import-image.ts';
+
+const LINE_EVERY_MS = 1_000;
+
+/**
+ * Tells people how far an import is, one line at a time: at once whenever a layer is done, else once a second.
+ * `nowMs` is a clock.
+ */
+export function progressLines(
+  write: (line: string) => void,
+  nowMs: () => number = () => performance.now(),
+): (progress: ImportProgress) => void {
+  let shownMs = Number.NEGATIVE_INFINITY;
+  let layersShown = -1;
+  return (progress) => {
+    const { layersDone, layersTotal, bytesDone, bytesTotal } = progress;
+    if (layersDone === layersShown && nowMs() - shownMs < LINE_EVERY_MS) return;
+    shownMs = nowMs();
+    layersShown = layersDone;
+    const bytes = bytesTotal === 0 ? 'nothing to transfer' : `${megabytes(bytesDone)} of ${megabytes(bytesTotal)} MB`;
+    write(`layers ${layersDone}/${layersTotal}, ${bytes}`);
+  };
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1);
+}

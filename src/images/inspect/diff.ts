@@ -1,0 +1,251 @@
+import { fault, isFault, limits, type DiffEntry, type DiffQuery, type DiffResult } from '../../contract/index.ts';
+import type { Tree, TreeEntry, TreeNode } from '../../layers/tree.ts';
+import { Pace } from '../../std/pace.ts';
+import { textFromPath } from '../../std/path-text.ts';
+import { LoopGuard } from './loop-guard.ts';
+import { unifiedPatch } from './patch.ts';
+import { differing } from './same-content.ts';
+import { resolve } from './view.ts';
+
+/** Pairs kept until they are read together: enough for long reads, few enough for memory. */
+const FILES_AT_ONCE = 2_000;
+const PAIRS_AT_ONCE = 20_000;
+/** Only files up to this size get a patch, and only so much patch in one result. */
+const PATCH_FILE_BYTES_MAX = 128 * 1024;
+const PATCH_TOTAL_CHARACTERS_MAX = 1024 * 1024;
+
+export interface DiffSide {
+  /** UUID, for the result. */
+  readonly image: string;
+  readonly tree: Tree;
+}
+
+/**
+ * What differs between two images, in byte order of paths: what was added or removed (every path below too), whose content or type is
+ * `modified`, and of whose `metadata` only (mode, owner, xattrs, or a file's time) differs. Whatever two images share is not looked at:
+ * equal keys mean equal content. Counts are of everything; `entries` holds the first `limit`.
+ */
+export async function diff(
+  from: DiffSide,
+  to: DiffSide,
+  query: DiffQuery = {},
+  signal?: AbortSignal,
+): Promise<DiffResult> {
+  const { path = '/', limit = limits.pageMax, patch = false } = query;
+  const [before, after] = await Promise.all([find(from.tree, path), find(to.tree, path)]);
+  if (before === undefined && after === undefined) throw fault('FILE_NOT_FOUND', { path });
+  const comparison = new Comparison(from.tree, to.tree, { limit, patch, signal });
+  const start = `/${path.split('/').filter(Boolean).join('/')}`;
+  await comparison.compare(start === '/' ? '' : start, before, after);
+  const { entries, counts } = comparison;
+  const total = counts.added + counts.removed + counts.modified;
+  return { from: from.image, to: to.image, entries, ...counts, truncated: total > entries.length };
+}
+
+async function find(tree: Tree, path: string): Promise<TreeNode | undefined> {
+  try {
+    return await resolve(tree, path);
+  } catch (error) {
+    if (isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY')) return undefined;
+    throw error;
+  }
+}
+
+interface ComparisonOptions {
+  readonly limit: number;
+  readonly patch: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What is at a path in both images. */
+interface PendingPair {
+  readonly path: string;
+  readonly before: TreeNode | undefined;
+  readonly after: TreeNode | undefined;
+}
+
+type FilePair = PendingPair & { readonly before: TreeNode; readonly after: TreeNode };
+
+/** Whether only reading tells if two files differ. */
+function isReadable(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
+  return before?.type === 'file' && after?.type === 'file' && before.size === after.size && before.size > 0;
+}
+
+/** Whether both images have the very same there, all that is below included. */
+function isShared(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
+  return before === undefined ? after === undefined : after !== undefined && before.is(after);
+}
+
+function attributesDiffer(before: TreeNode, after: TreeNode): boolean {
+  if (before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid) return true;
+  // A directory's time changes with every entry and a symlink's means nothing.
+  if (before.type !== 'file') return false;
+  return before.mtimeSeconds !== after.mtimeSeconds || before.mtimeNanoseconds !== after.mtimeNanoseconds;
+}
+
+class Comparison {
+  readonly entries: DiffEntry[] = [];
+  /** `modified` counts changes of metadata too. */
+  readonly counts = { added: 0, removed: 0, modified: 0 };
+  readonly #from: Tree;
+  readonly #to: Tree;
+  readonly #options: ComparisonOptions;
+  readonly #fromGuard = new LoopGuard();
+  readonly #toGuard = new LoopGuard();
+  readonly #pace = new Pace();
+  #patchCharacters = 0;
+  /** Pairs seen and not yet recorded, in order of paths: many files are read at once. */
+  #pending: PendingPair[] = [];
+  #pendingFiles = 0;
+
+  constructor(from: Tree, to: Tree, options: ComparisonOptions) {
+    this.#from = from;
+    this.#to = to;
+    this.#options = options;
+  }
+
+  /** Compares what is at a path in both images, and everything below; `path` is empty for the root. */
+  async compare(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
+    if (isShared(before, after)) return;
+    this.#pending.push({ path, before, after });
+    await this.#descend(path, before, after);
+    await this.#settle();
+  }
+
+  async #descend(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    const children = await Promise.all([
+      childrenOf(this.#from, before, path, this.#fromGuard),
+      childrenOf(this.#to, after, path, this.#toGuard),
+    ]);
+    for (const [name, left, right] of paired(...children)) {
+      if (isShared(left, right)) continue;
+      const below = `${path}/${textFromPath(name)}`;
+      this.#pending.push({ path: below, before: left, after: right });
+      if (isReadable(left, right)) this.#pendingFiles += 1;
+      if (this.#pendingFiles >= FILES_AT_ONCE || this.#pending.length >= PAIRS_AT_ONCE) await this.#settle();
+      if (left?.type === 'directory' || right?.type === 'directory') await this.#descend(below, left, right);
+    }
+  }
+
+  /** Reads the files among the pending pairs and records what differs. */
+  async #settle(): Promise<void> {
+    const pairs = this.#pending;
+    [this.#pending, this.#pendingFiles] = [[], 0];
+    const files = pairs.filter((pair): pair is FilePair => isReadable(pair.before, pair.after));
+    const different = await differing(files, this.#options.signal);
+    for (const pair of pairs) {
+      this.#options.signal?.throwIfAborted();
+      if (this.#pace.due()) await this.#pace.rest();
+      const { path, before, after } = pair;
+      if (!before || !after) this.#record({ path, change: after ? 'added' : 'removed', before, after });
+      else await this.#change({ path, before, after }, different.has(pair as FilePair));
+    }
+  }
+
+  /** `bytesDiffer` is known of files of the same size. */
+  async #change({ path, before, after }: FilePair, bytesDiffer: boolean): Promise<void> {
+    if (before.type !== after.type || (await this.#contentDiffers(before, after, bytesDiffer))) {
+      const patch = await this.#patchOf(path, before, after);
+      this.#record({ path, change: 'modified', before, after, ...(patch !== undefined && { patch }) });
+    } else if (await this.#metadataDiffers(before, after)) {
+      this.#record({ path, change: 'metadata', before, after });
+    }
+  }
+
+  async #contentDiffers(before: TreeNode, after: TreeNode, bytesDiffer: boolean): Promise<boolean> {
+    switch (before.type) {
+      case 'file':
+        return before.size !== after.size || bytesDiffer;
+      case 'symlink':
+        return (await this.#from.readlink(before)) !== (await this.#to.readlink(after));
+      case 'character':
+      case 'block':
+        return before.major !== after.major || before.minor !== after.minor;
+      default:
+        return false;
+    }
+  }
+
+  async #metadataDiffers(before: TreeNode, after: TreeNode): Promise<boolean> {
+    if (attributesDiffer(before, after)) return true;
+    if (!before.mayHaveXattrs && !after.mayHaveXattrs) return false;
+    const [left, right] = await Promise.all([this.#from.xattrs(before), this.#to.xattrs(after)]);
+    return (
+      left.size !== right.size ||
+      [...left].some(([name, value]) => Buffer.compare(value, right.get(name) ?? Buffer.alloc(0)) !== 0)
+    );
+  }
+
+  async #patchOf(path: string, before: TreeNode, after: TreeNode): Promise<string | undefined> {
+    const { patch, limit } = this.#options;
+    const wanted = patch && this.entries.length < limit && this.#patchCharacters < PATCH_TOTAL_CHARACTERS_MAX;
+    const small = [before, after].every(({ type, size }) => type === 'file' && size <= PATCH_FILE_BYTES_MAX);
+    if (!wanted || !small) return undefined;
+    const text = unifiedPatch(
+      path,
+      await this.#from.read(before, 0, PATCH_FILE_BYTES_MAX),
+      await this.#to.read(after, 0, PATCH_FILE_BYTES_MAX),
+    );
+    this.#patchCharacters += text?.length ?? 0;
+    return text;
+  }
+
+  #record(found: Found): void {
+    this.counts[found.change === 'metadata' ? 'modified' : found.change] += 1;
+    if (this.entries.length < this.#options.limit) this.entries.push(entryOf(found));
+  }
+}
+
+async function childrenOf(
+  tree: Tree,
+  node: TreeNode | undefined,
+  path: string,
+  guard: LoopGuard,
+): Promise<readonly TreeEntry[]> {
+  if (node?.type !== 'directory') return [];
+  guard.enter(node, path);
+  return await tree.list(node);
+}
+
+interface Found {
+  readonly path: string;
+  readonly change: DiffEntry['change'];
+  readonly before: TreeNode | undefined;
+  readonly after: TreeNode | undefined;
+  readonly patch?: string;
+}
+
+function entryOf({ path, change, before, after, patch }: Found): DiffEntry {
+  const { type = 'file' } = after ?? before ?? {};
+  return {
+    path: path === '' ? '/' : path,
+    change,
+    type: type === 'character' || type === 'block' ? 'device' : type,
+    size: after?.size ?? null,
+    size_before: before?.size ?? null,
+    mode: after?.mode ?? null,
+    mode_before: before?.mode ?? null,
+    owner: ownerOf(after),
+    owner_before: ownerOf(before),
+    ...(patch !== undefined && { patch }),
+  };
+}
+
+function ownerOf(node: TreeNode | undefined): string | null {
+  return node === undefined ? null : `${node.uid}:${node.gid}`;
+}
+
+type Pair = readonly [name: string, before: TreeNode | undefined, after: TreeNode | undefined];
+
+/** Entries of two directories side by side, ascending, as both lists are. */
+function* paired(left: readonly TreeEntry[], right: readonly TreeEntry[]): Generator<Pair> {
+  let [l, r] = [0, 0];
+  while (l < left.length || r < right.length) {
+    const [a, b] = [left[l], right[r]];
+    const order = a === undefined ? 1 : b === undefined ? -1 : a.name === b.name ? 0 : a.name < b.name ? -1 : 1;
+    if (order <= 0) l += 1;
+    if (order >= 0) r += 1;
+    yield [(order <= 0 ? a?.name : b?.name) ?? '', order <= 0 ? a?.node : undefined, order >= 0 ? b?.node : undefined];
+  }
+}

@@ -1,0 +1,142 @@
+import { fault, limits, type GrepMatch, type GrepQuery, type GrepResult } from '../../../contract/index.ts';
+import type { Tree, TreeNode } from '../../../layers/tree.ts';
+import { defined } from '../../../std/assert.ts';
+import { textFromPath } from '../../../std/path-text.ts';
+import {
+  batched,
+  BulkReader,
+  type Content,
+  contiguous,
+  readAhead,
+  STRETCH_BYTES,
+  type Stretch,
+} from '../bulk-reader.ts';
+import { globFilter, type GlobFilter } from './glob.ts';
+import { FileSearcher, type FileSearch } from './file.ts';
+import { compilePatterns } from './pattern.ts';
+import { LoopGuard } from '../loop-guard.ts';
+import { resolve } from '../view.ts';
+
+/** What one result may hold in text, whatever the lines are. */
+const RESULT_BYTES_MAX = 8 * 1024 * 1024;
+const CONTEXT_LINES_MAX = 1_000;
+
+interface Target extends Stretch {
+  /** As reported: below the path that was asked for. */
+  readonly path: string;
+  readonly node: TreeNode;
+  /** Files are searched from their beginning. */
+  readonly offset: 0;
+}
+
+/**
+ * Searches an image as ripgrep would (reference api.md §9.5): every text file below the paths, hidden ones included, symlinks
+ * not followed, ignore files ignored, in byte order of paths. Faults: PATTERN_INVALID, and as `Tree.resolve` for a path that does
+ * not exist. Ends with `truncated` at `maxTotal` matching lines, after `limits.grepSecondsMax`, or when the result grows too large.
+ */
+export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): Promise<GrepResult> {
+  const { patterns, paths = [], maxTotal = limits.grepMatchesDefault, maxCount = Infinity } = query;
+  const deadlineMs = performance.now() + limits.grepSecondsMax * 1_000;
+  const pattern = compilePatterns(patterns, query.case);
+  const filter = globFilter(query.globs ?? []);
+  const starts = await Promise.all((paths.length === 0 ? ['/'] : paths).map((path) => startOf(tree, path)));
+  const context = { before: contextOf(query.before), after: contextOf(query.after) };
+  const matches: GrepMatch[] = [];
+  let total = 0;
+  let bytes = 0;
+  let truncated = false;
+  const scratch = Buffer.allocUnsafeSlow(STRETCH_BYTES);
+  const reader = new BulkReader();
+  const read = async (targets: readonly Target[]): Promise<readonly (readonly [Target, Content])[]> => {
+    const heads = await reader.read(targets);
+    return targets.map((target, index) => [target, defined(heads[index], 'every file was read')]);
+  };
+  for await (const batch of readAhead(batched(targetsOf(tree, starts, filter)), read)) {
+    for (const [target, head] of batch) {
+      signal?.throwIfAborted();
+      const search = { pattern, countMax: Math.min(maxCount, maxTotal - total), ...context };
+      const searcher = await searchFile(tree, target, contiguous(head, scratch), search);
+      matches.push(...searcher.found);
+      total += searcher.count;
+      for (const { line_text: text } of searcher.found) bytes += text.length;
+      truncated = total >= maxTotal || bytes > RESULT_BYTES_MAX || performance.now() > deadlineMs;
+      if (truncated) break;
+    }
+    if (truncated) break;
+  }
+  return { path: paths.length === 0 ? '/' : paths.join(', '), patterns: [...patterns], matches, truncated };
+}
+
+function contextOf(lines = 0): number {
+  if (!Number.isInteger(lines) || lines < 0 || lines > CONTEXT_LINES_MAX) {
+    throw fault('ARGUMENT_INVALID', { reason: `lines of context must be 0 to ${CONTEXT_LINES_MAX}` });
+  }
+  return lines;
+}
+
+/** A path that was asked for; like ripgrep's arguments it is followed if it is a symlink. */
+async function startOf(tree: Tree, path: string): Promise<Target> {
+  return { path: `/${path.split('/').filter(Boolean).join('/')}`, node: await resolve(tree, path), offset: 0 };
+}
+
+/** Regular files with content. A file that was named itself is searched whatever the globs say. */
+async function* targetsOf(tree: Tree, starts: readonly Target[], filter: GlobFilter): AsyncGenerator<Target> {
+  for (const start of starts) {
+    if (start.node.type === 'file') yield start;
+    else if (start.node.type === 'directory') yield* targetsBelow(tree, start, filter);
+  }
+}
+
+async function* targetsBelow(tree: Tree, start: Target, filter: GlobFilter): AsyncGenerator<Target> {
+  const prefix = start.path === '/' ? '/' : `${start.path}/`;
+  const guard = new LoopGuard();
+  const pending: Target[][] = [[start]];
+  for (let siblings = pending.at(-1); siblings !== undefined; siblings = pending.at(-1)) {
+    const target = siblings.pop();
+    if (target === undefined) {
+      pending.pop();
+      continue;
+    }
+    const { path, node } = target;
+    if (node.type === 'file' && node.size > 0) yield target;
+    if (node.type !== 'directory') continue;
+    guard.enter(node, path);
+    const below = path === start.path ? prefix : `${path}/`;
+    const children = (await tree.list(node)).map(({ name, node: child }): Target => ({
+      path: below + textFromPath(name),
+      node: child,
+      offset: 0,
+    }));
+    const searched = children.filter(({ path: full, node: { type } }) => {
+      if (type === 'directory') return filter.entersDirectory(full.slice(1));
+      return type === 'file' && filter.acceptsFile(full.slice(1));
+    });
+    pending.push(searched.toReversed());
+  }
+}
+
+async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, search: FileSearch): Promise<FileSearcher> {
+  const searcher = new FileSearcher(path, search);
+  if (node.size <= head.length) {
+    searcher.push(head, true);
+    return searcher;
+  }
+  let carried: Buffer = Buffer.alloc(0);
+  for (let offset = 0; offset < node.size && !searcher.finished;) {
+    const next = offset === 0 ? head : await tree.read(node, offset, STRETCH_BYTES);
+    offset += next.length;
+    const isLast = offset >= node.size;
+    const bytes = carried.length === 0 ? next : Buffer.concat([carried, next]);
+    const end = isLast ? bytes.length : endOfLines(bytes);
+    searcher.push(bytes.subarray(0, end), isLast);
+    carried = bytes.subarray(end);
+  }
+  return searcher;
+}
+
+/** Where the last whole line ends; a line too long to be kept is cut. */
+function endOfLines(bytes: Buffer): number {
+  const feed = bytes.lastIndexOf(0x0a);
+  if (feed >= 0) return feed + 1;
+  return bytes.length > 4 * STRETCH_BYTES ? bytes.length : 0;
+}

@@ -1,0 +1,70 @@
+import type { TreeNode } from '../../layers/tree.ts';
+import { defined } from '../../std/assert.ts';
+import {
+  batched,
+  BulkReader,
+  type Content,
+  equalContents,
+  readAhead,
+  STRETCH_BYTES,
+  type Stretch,
+} from './bulk-reader.ts';
+
+/** Two files of the same size. */
+export interface SameSize {
+  readonly before: TreeNode;
+  readonly after: TreeNode;
+}
+
+/** A stretch of both files of a pair; `node` is the one before. */
+interface PairStretch<Pair> extends Stretch {
+  readonly pair: Pair;
+}
+
+interface ReadPairs<Pair> {
+  readonly stretches: readonly PairStretch<Pair>[];
+  readonly before: readonly Content[];
+  readonly after: readonly Content[];
+}
+
+/**
+ * The pairs whose contents differ. Read in the order in which the contents lie in the first image's layers, where
+ * neighbours are read in one go; in the second they mostly lie alike. A pair is read no further once it differs.
+ */
+export async function differing<Pair extends SameSize>(
+  pairs: readonly Pair[],
+  signal?: AbortSignal,
+): Promise<ReadonlySet<Pair>> {
+  const different = new Set<Pair>();
+  const [before, after] = [new BulkReader(), new BulkReader()];
+  const readBoth = async (stretches: readonly PairStretch<Pair>[]): Promise<ReadPairs<Pair>> => {
+    const others = stretches.map(({ pair, offset }) => ({ node: pair.after, offset }));
+    const [left, right] = await Promise.all([before.read(stretches), after.read(others)]);
+    return { stretches, before: left, after: right };
+  };
+  for await (const read of readAhead(batched(stretchesOf(pairs, different)), readBoth)) {
+    signal?.throwIfAborted();
+    for (const [index, { pair }] of read.stretches.entries()) {
+      const left = defined(read.before[index], 'every stretch was read');
+      const right = defined(read.after[index], 'every stretch was read');
+      if (!equalContents(left, right)) different.add(pair);
+    }
+  }
+  return different;
+}
+
+function* stretchesOf<Pair extends SameSize>(
+  pairs: readonly Pair[],
+  different: ReadonlySet<Pair>,
+): Generator<PairStretch<Pair>> {
+  for (const pair of pairs.toSorted((left, right) => place(left.before) - place(right.before))) {
+    const node = pair.before;
+    for (let offset = 0; offset < node.size && !different.has(pair); offset += STRETCH_BYTES) {
+      yield { pair, node, offset };
+    }
+  }
+}
+
+function place({ sources }: TreeNode): number {
+  return defined(sources[0], 'a node has a source').inode.contentBlock;
+}

@@ -1,0 +1,111 @@
+import {
+  fault,
+  isFault,
+  type DirectoryList,
+  type FileContent,
+  type FileItem,
+  type ReadRange,
+} from '../../contract/index.ts';
+import { packTree } from '../../layers/pack.ts';
+import type { Tree, TreeNode } from '../../layers/tree.ts';
+import type { ByteString } from '../../std/bytes.ts';
+import { pathFromText, textFromPath } from '../../std/path-text.ts';
+import { readOwners, type Owners } from './owners.ts';
+
+/**
+ * Looking into images without a VM. Paths are text as clients send it (see `std/path-text.ts`), absolute or relative to
+ * the root; symlinks are followed inside the image only.
+ */
+
+/** Entries of a directory, ascending in byte order. Faults as `Tree.resolve`, and NOT_A_DIRECTORY. */
+export async function listDirectory(tree: Tree, path: string): Promise<DirectoryList> {
+  const node = await resolve(tree, path);
+  if (node.type !== 'directory') throw fault('NOT_A_DIRECTORY', { path, type: wordFor(node) });
+  const owners = await ownersOf(tree);
+  const files: FileItem[] = [];
+  for (const { name, node: child } of await tree.list(node)) files.push(await itemOf(tree, owners, name, child));
+  return { path, files };
+}
+
+/** What is at a path; a symlink at its end is described, not followed. `path` of the item is the path asked for. */
+export async function stat(tree: Tree, path: string): Promise<FileItem> {
+  const node = await resolve(tree, path, false);
+  const item = await itemOf(tree, await ownersOf(tree), '', node);
+  return { ...item, path };
+}
+
+/** A regular file for reading, `range` clipped to what it holds. Faults as `Tree.resolve`, and NOT_A_FILE. */
+export async function openFile(tree: Tree, path: string, range: ReadRange = {}): Promise<FileContent> {
+  const node = await resolve(tree, path);
+  if (node.type !== 'file') throw fault('NOT_A_FILE', { path, type: wordFor(node) });
+  const { offset = 0, length = node.size } = range;
+  return { path, size: node.size, body: tree.stream(node, Math.min(offset, node.size), length) };
+}
+
+/** PAX tar of what is at the path and all below it; members are named from the image's root. Faults as `Tree.resolve`. */
+export async function archive(tree: Tree, path: string): Promise<AsyncIterable<Uint8Array>> {
+  const node = await resolve(tree, path);
+  return packTree(tree, node, lexicalPath(pathFromText(path)));
+}
+
+/** The path without `.`, `..` and empty parts: what members are called must not lead out of where they are unpacked. */
+function lexicalPath(path: ByteString): ByteString {
+  const names: ByteString[] = [];
+  for (const name of path.split('/')) {
+    if (name === '..') names.pop();
+    else if (name !== '' && name !== '.') names.push(name);
+  }
+  return names.join('/');
+}
+
+/** The node at a path given as text; faults name the path as it was given. */
+export async function resolve(tree: Tree, path: string, followLast = true): Promise<TreeNode> {
+  if (path === '') throw fault('PATH_INVALID', { path, reason: 'is empty' });
+  try {
+    return await tree.resolve(pathFromText(path), { followLast });
+  } catch (error) {
+    if (isFault(error, 'FILE_NOT_FOUND')) {
+      const { nearest } = error.detail;
+      throw fault('FILE_NOT_FOUND', { path, ...(typeof nearest === 'string' && { nearest }) }, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** Type of a file in the words of a person. */
+export function wordFor({ type }: Pick<TreeNode, 'type'>): string {
+  return type === 'character' || type === 'block' ? 'device' : type;
+}
+
+/** Read once per tree: an image never changes. */
+const ownersByTree = new WeakMap<Tree, Promise<Owners>>();
+
+function ownersOf(tree: Tree): Promise<Owners> {
+  const known = ownersByTree.get(tree);
+  if (known !== undefined) return known;
+  const owners = readOwners(tree);
+  ownersByTree.set(tree, owners);
+  owners.catch(() => ownersByTree.delete(tree));
+  return owners;
+}
+
+async function itemOf(tree: Tree, owners: Owners, name: ByteString, node: TreeNode): Promise<FileItem> {
+  const { type, mode, uid, gid, size, mtimeSeconds, nlink } = node;
+  return {
+    size,
+    path: textFromPath(name),
+    owner: owners.owner(uid),
+    group: owners.group(gid),
+    uid,
+    gid,
+    mode,
+    mtime: mtimeSeconds,
+    nlink,
+    is_dir: type === 'directory',
+    is_regular: type === 'file',
+    is_symlink: type === 'symlink',
+    is_socket: type === 'socket',
+    is_fifo: type === 'fifo',
+    symlink_to: type === 'symlink' ? textFromPath(await tree.readlink(node)) : '',
+  };
+}

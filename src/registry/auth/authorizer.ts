@@ -1,0 +1,119 @@
+import { z } from 'zod';
+import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import { type Challenge, parseChallenges } from './challenge.ts';
+import { basicHeader, type Credentials, type CredentialSource } from './credentials.ts';
+import { type Answer, type BodyBound, parseJson, refusalOf } from '../response.ts';
+import type { HttpRequest, HttpResponse } from '../transport.ts';
+
+/** A token is used until shortly before it ends, so that it does not end on the way. */
+const EXPIRY_SLACK_MS = 5_000;
+/** What the token specification says where a registry does not. */
+const LIFETIME_SECONDS_DEFAULT = 60;
+const CLIENT_ID = 'contree';
+
+const TokenAnswer = z.object({
+  token: z.string().optional(),
+  access_token: z.string().optional(),
+  expires_in: z.number().nullable().optional(),
+});
+
+interface Grant {
+  readonly header: string;
+  readonly expiresAtMs: number;
+}
+
+export interface AuthorizerOptions {
+  readonly registry: string;
+  readonly credentials: CredentialSource;
+  /** Sends with retries; what it throws is final. */
+  readonly exchange: (request: HttpRequest, bound: BodyBound, signal: AbortSignal) => Promise<Answer>;
+}
+
+/**
+ * Gets a registry's permission: answers its challenge with Basic credentials, or exchanges them for a bearer token
+ * (distribution-spec token authentication) and keeps the token for its scope until it expires.
+ */
+export class Authorizer {
+  readonly #options: AuthorizerOptions;
+  readonly #grants = new Map<string, Grant>();
+  #credentials: Promise<Credentials | undefined> | undefined;
+
+  constructor(options: AuthorizerOptions) {
+    this.#options = options;
+  }
+
+  /** The header to send with requests of this scope, as far as it is known. */
+  header(scope: string): string | undefined {
+    const grant = this.#grants.get(scope) ?? this.#grants.get(EVERY_SCOPE);
+    return grant !== undefined && Date.now() < grant.expiresAtMs ? grant.header : undefined;
+  }
+
+  /** Answers a 401: the header to try again with, or undefined when there is nothing to show. */
+  async answer(response: HttpResponse, scope: string, signal: AbortSignal): Promise<string | undefined> {
+    const challenges = parseChallenges(response.headers['www-authenticate'] ?? '');
+    const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
+    if (bearer !== undefined) return this.#grant(scope, await this.#token(bearer, scope, signal));
+    const basic = challenges.find(({ scheme }) => scheme === 'basic');
+    const credentials = basic === undefined ? undefined : await this.#find(signal);
+    if (credentials === undefined || 'identityToken' in credentials) return undefined;
+    const header = basicHeader(credentials.username, credentials.password);
+    return this.#grant(EVERY_SCOPE, { header, expiresAtMs: Number.POSITIVE_INFINITY });
+  }
+
+  #grant(scope: string, grant: Grant): string {
+    this.#grants.set(scope, grant);
+    return grant.header;
+  }
+
+  #find(signal: AbortSignal): Promise<Credentials | undefined> {
+    this.#credentials ??= this.#options.credentials(this.#options.registry, signal);
+    return this.#credentials;
+  }
+
+  async #token({ parameters }: Challenge, scope: string, signal: AbortSignal): Promise<Grant> {
+    const { registry, exchange } = this.#options;
+    const realm = parameters.get('realm') ?? '';
+    if (!URL.canParse(realm))
+      throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its token service has no address' });
+    const url = new URL(realm);
+    url.username = '';
+    url.password = '';
+    const asked = { service: parameters.get('service') ?? '', scope: parameters.get('scope') ?? scope };
+    const request = tokenRequest(url, asked, await this.#find(signal));
+    const response = await exchange(request, { what: 'a token', bytesMax: limits.tokenBytesMax }, signal);
+    if (response.status !== 200) throw refusalOf(response, registry);
+    const answer = TokenAnswer.safeParse(parseJson(response.bytes, registry)).data;
+    const token = answer?.token ?? answer?.access_token ?? '';
+    // Anything else in the token would be a header of its own.
+    if (!/^[\u0021-\u007e]+$/u.test(token)) {
+      throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its token service sent no token' });
+    }
+    const lifetimeMs = Math.max(answer?.expires_in ?? 0, LIFETIME_SECONDS_DEFAULT) * 1000;
+    return { header: `Bearer ${token}`, expiresAtMs: Date.now() + lifetimeMs - EXPIRY_SLACK_MS };
+  }
+}
+
+const EVERY_SCOPE = '*';
+
+function tokenRequest(realm: URL, asked: Readonly<Record<string, string>>, credentials?: Credentials): HttpRequest {
+  const wanted = Object.entries(asked).filter(([, value]) => value !== '');
+  if (credentials !== undefined && 'identityToken' in credentials) {
+    const form = new URLSearchParams([
+      ...wanted,
+      ['grant_type', 'refresh_token'],
+      ['client_id', CLIENT_ID],
+      ['refresh_token', credentials.identityToken],
+    ]);
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    return { method: 'POST', url: realm, headers, body: form.toString() };
+  }
+  const url = new URL(realm);
+  // Several scopes are written into one challenge, but each is a parameter of its own here.
+  for (const [name, value] of wanted) {
+    for (const part of name === 'scope' ? value.split(' ') : [value]) url.searchParams.append(name, part);
+  }
+  if (credentials === undefined) return { method: 'GET', url };
+  url.searchParams.append('account', credentials.username);
+  return { method: 'GET', url, authorization: basicHeader(credentials.username, credentials.password) };
+}

@@ -1,0 +1,190 @@
+import { access, mkdir, readdir, readFile, rmdir, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
+
+const MOUNT = '/sys/fs/cgroup';
+const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
+type Controller = (typeof CONTROLLERS)[number];
+const PROCESSES_MAX = 256;
+const PERIOD_US = 100_000;
+/** Of one thread, in v1 and in v2. */
+const SHARES = 1_024;
+const WEIGHT = 100;
+const MIB = 1024 ** 2;
+/** Type of a file system in memory (statfs(2)). */
+const TMPFS_MAGIC = 0x0102_1994;
+const REMOVE_TRIES = 50;
+const REMOVE_PAUSE_MS = 10;
+
+/** A tree of groups, and what is written into a group of it. */
+interface Hierarchy {
+  readonly mount: string;
+  readonly controllers: readonly Controller[];
+  readonly version: 1 | 2;
+}
+
+/**
+ * Limits on what a microVM takes from the host, by control groups, where we may make some: as root, on a host that hands
+ * the controllers down. One group per driver, one in it per microVM; in cgroup v1, where each controller has a tree of
+ * its own, one in each of the trees (Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel).
+ */
+export class Cgroups implements AsyncDisposable {
+  readonly #owner: string;
+  readonly #hierarchies: readonly Hierarchy[];
+  readonly #disksInMemory: boolean;
+  #count = 0;
+
+  private constructor(owner: string, hierarchies: readonly Hierarchy[], disksInMemory: boolean) {
+    this.#owner = owner;
+    this.#hierarchies = hierarchies;
+    this.#disksInMemory = disksInMemory;
+  }
+
+  /**
+   * undefined where limits cannot be set. Groups that a killed engine left are removed. `disks` is the folder of the
+   * microVMs' disks: on a tmpfs what is written to them is memory, and charged to whoever writes it.
+   */
+  static async open(owner: string, disks: string, mount: string = MOUNT): Promise<Cgroups | undefined> {
+    const disksInMemory = (await statfs(disks)).type === TMPFS_MAGIC;
+    for (const hierarchies of [unified(mount), separate(mount)]) {
+      const cgroups = new Cgroups(owner, hierarchies, disksInMemory);
+      try {
+        for (const hierarchy of hierarchies) await prepare(hierarchy, owner);
+        return cgroups;
+      } catch {
+        await cgroups[Symbol.asyncDispose]();
+      }
+    }
+    return undefined;
+  }
+
+  /** A new group for a microVM that may write `diskBytes`. Its processes must be gone when it is disposed of. */
+  async create(machine: Machine, diskBytes: number): Promise<Cgroup> {
+    const bounds = { ...machine, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
+    this.#count += 1;
+    const name = String(this.#count);
+    const made: string[] = [];
+    try {
+      for (const { mount, controllers, version } of this.#hierarchies) {
+        const folder = join(mount, this.#owner, name);
+        await mkdir(folder);
+        made.push(folder);
+        for (const [setting, value] of controllers.flatMap((controller) => SETTINGS[version][controller](bounds))) {
+          await writeFile(join(folder, setting), value);
+        }
+      }
+    } catch (error) {
+      await removeTrees(made);
+      throw error;
+    }
+    return new Cgroup(made);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await removeTrees(this.#hierarchies.map(({ mount }) => join(mount, this.#owner)));
+  }
+}
+
+/** One microVM's group: its folders, one for each tree. */
+export class Cgroup implements AsyncDisposable {
+  readonly #folders: readonly string[];
+
+  constructor(folders: readonly string[]) {
+    this.#folders = folders;
+  }
+
+  /** Moves processes in; their children follow only if they start later. */
+  async add(pids: readonly number[]): Promise<void> {
+    for (const folder of this.#folders) {
+      for (const pid of pids) await writeFile(join(folder, 'cgroup.procs'), String(pid));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await removeTrees(this.#folders);
+  }
+}
+
+function unified(mount: string): readonly Hierarchy[] {
+  return [{ mount, controllers: CONTROLLERS, version: 2 }];
+}
+
+function separate(mount: string): readonly Hierarchy[] {
+  return CONTROLLERS.map((name) => ({ mount: join(mount, name), controllers: [name], version: 1 }));
+}
+
+/** Makes the driver's group. Rejects where this host has no such tree, or does not let us. */
+async function prepare({ mount, controllers, version }: Hierarchy, owner: string): Promise<void> {
+  const folder = join(mount, owner);
+  if (version === 2) {
+    const handedDown = (await readFile(join(mount, 'cgroup.subtree_control'), 'utf8')).split(/\s+/u);
+    if (!controllers.every((name) => handedDown.includes(name))) throw new Error('a controller is not handed down');
+  } else {
+    // Any folder may be made in a tmpfs, which is what the trees are mounted on; a tree has this file.
+    await access(join(mount, 'cgroup.procs'));
+  }
+  await removeTree(folder);
+  await mkdir(folder);
+  if (version === 1) return;
+  await writeFile(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
+}
+
+type Setting = readonly [file: string, value: string];
+
+/** A group counts as one thread unless told otherwise; this is what its threads would count on their own. */
+function threads({ cpus }: Machine): number {
+  return cpus + 1;
+}
+
+/** One more than the guest has processors, half of it used: QEMU's own threads. */
+function quotaUs({ cpus }: Machine): number {
+  return Math.round((cpus + 0.5) * PERIOD_US);
+}
+
+interface Bounds extends Machine {
+  /** What its disk may take of the host's memory. */
+  readonly diskMemoryBytes: number;
+}
+
+function memoryBytes({ memoryMib, diskMemoryBytes }: Bounds): string {
+  return String((memoryMib + OVERHEAD_MIB) * MIB + diskMemoryBytes);
+}
+
+const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (bounds: Bounds) => readonly Setting[]>>>> = {
+  1: {
+    memory: (bounds) => [['memory.limit_in_bytes', memoryBytes(bounds)]],
+    cpu: (bounds) => [
+      ['cpu.cfs_period_us', String(PERIOD_US)],
+      ['cpu.cfs_quota_us', String(quotaUs(bounds))],
+      ['cpu.shares', String(SHARES * threads(bounds))],
+    ],
+    pids: () => [['pids.max', String(PROCESSES_MAX)]],
+  },
+  2: {
+    memory: (bounds) => [['memory.max', memoryBytes(bounds)]],
+    cpu: (bounds) => [
+      ['cpu.max', `${quotaUs(bounds)} ${PERIOD_US}`],
+      ['cpu.weight', String(WEIGHT * threads(bounds))],
+    ],
+    pids: () => [['pids.max', String(PROCESSES_MAX)]],
+  },
+};
+
+async function removeTrees(folders: readonly string[]): Promise<void> {
+  await Promise.all(folders.map(removeTree));
+}
+
+/** The kernel refuses while a process that was killed has not quite left. */
+async function removeTree(folder: string): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) if (entry.isDirectory()) await removeTree(join(folder, entry.name));
+  for (let tries = 0; tries < REMOVE_TRIES; tries += 1) {
+    const error = await rmdir(folder).then(
+      () => undefined,
+      (reason: unknown) => reason as NodeJS.ErrnoException,
+    );
+    if (error?.code !== 'EBUSY') return;
+    await wait(REMOVE_PAUSE_MS);
+  }
+}

@@ -1,0 +1,217 @@
+import { access } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { defined } from '../../../std/assert.ts';
+import { fault, isFault } from '../../../contract/errors.ts';
+import type { HostDevice } from './accelerator.ts';
+import { libraries, type Host } from './host.ts';
+import type { Identity } from './identity.ts';
+import { OVERHEAD_MIB } from '../vm/machine.ts';
+import { runTool } from './tool.ts';
+
+/**
+ * How the jail is set up. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
+ * `privileged`: where root may not let others make user namespaces, bubblewrap runs as root, and QEMU as the microVM's
+ * identity all the same.
+ */
+export type JailKind = 'unprivileged' | 'privileged';
+
+/** What the host granted, as every result states it. */
+export interface JailFacts {
+  readonly parts: readonly string[];
+  readonly missing: readonly string[];
+}
+
+export interface JailLimits {
+  /** The guest's memory, MiB. */
+  readonly memoryMib: number;
+  /** The largest file QEMU may write. */
+  readonly fileBytesMax: number;
+}
+
+export interface JailOptions {
+  readonly owner: string;
+  readonly identity: Identity | undefined;
+  /** Whether control groups limit what it takes. */
+  readonly limited: boolean;
+  /** Kinds to try, strongest first. */
+  readonly kinds?: readonly JailKind[];
+}
+
+/** What differs from one jail to the next. */
+export interface JailSpec {
+  readonly identity: Identity | undefined;
+  readonly limits: JailLimits;
+  readonly device?: HostDevice;
+  /** Descriptors: on one bubblewrap tells its child, on the other it waits before it starts QEMU. */
+  readonly info?: number;
+  readonly block?: number;
+}
+
+interface JailForm {
+  readonly kind: JailKind;
+  /** Files that QEMU does not need, but its start does. */
+  readonly extra: readonly string[];
+  readonly facts: JailFacts;
+}
+
+const DESCRIPTORS_MAX = 512;
+const PROCESSES_MAX = 256;
+const WHOLE_FOLDER_MIN = 8;
+/** Address space that QEMU reserves but does not fill: code buffers, stacks, mapped firmware. */
+const ADDRESS_SPACE_SLACK_MIB = 4_096;
+
+/** The wall around QEMU: what of the host it can see, and as whom it runs. Every microVM gets a jail of its own. */
+export class Jail {
+  readonly kind: JailKind;
+  readonly facts: JailFacts;
+  readonly #host: Host;
+  /** Hostname inside, by which the jails of one driver are known. */
+  readonly #owner: string;
+  readonly #files: readonly string[];
+
+  private constructor(host: Host, { owner }: JailOptions, { kind, extra, facts }: JailForm) {
+    this.#host = host;
+    this.#owner = owner;
+    this.kind = kind;
+    this.#files = bindsOf([...host.qemuFiles, ...extra]);
+    this.facts = facts;
+  }
+
+  /**
+   * Builds the strongest jail this host allows, and proves it by running QEMU in it. Rejects with DRIVER_UNAVAILABLE where
+   * none holds: without a wall nothing is started.
+   */
+  static async open(host: Host, options: JailOptions, signal: AbortSignal): Promise<Jail> {
+    const { identity, kinds = ['unprivileged', 'privileged'] } = options;
+    let failure: Error | undefined;
+    for (const kind of kinds) {
+      // Without another identity to change to, root's help would leave QEMU with root's rights.
+      if (kind === 'privileged' && identity === undefined) continue;
+      const { setpriv } = host.tools;
+      const extra = kind === 'privileged' ? [setpriv, ...(await libraries([setpriv], signal))] : [];
+      const jail = new Jail(host, options, { kind, extra, facts: await factsOf(kind, options) });
+      const reason = await jail.#probe(identity, signal);
+      if (reason === undefined) return jail;
+      failure ??= reason;
+    }
+    throw defined(failure, 'a kind was tried');
+  }
+
+  /** Program and arguments that run QEMU with `qemuArguments` in the jail. */
+  command(spec: JailSpec, qemuArguments: readonly string[]): readonly [string, ...string[]] {
+    const { limits, identity } = spec;
+    const mib = 1024 ** 2;
+    const resources = [
+      '--core=0',
+      `--nofile=${DESCRIPTORS_MAX}`,
+      `--fsize=${limits.fileBytesMax}`,
+      `--as=${(limits.memoryMib + OVERHEAD_MIB + ADDRESS_SPACE_SLACK_MIB) * mib}`,
+      // The limit counts all of a user's processes, so it is of use only to one who has no others.
+      ...(identity === undefined ? [] : [`--nproc=${PROCESSES_MAX}`]),
+    ];
+    const change = this.kind === 'privileged' && identity !== undefined ? this.#setpriv(identity) : [];
+    const { prlimit } = this.#host.tools;
+    return [
+      prlimit,
+      ...resources,
+      '--',
+      this.#host.bwrap.path,
+      ...this.#bwrap(spec),
+      '--',
+      ...change,
+      this.#host.qemu.path,
+      ...qemuArguments,
+    ];
+  }
+
+  /** As whom the whole command is started; the privileged kind changes later, inside. */
+  spawnIdentity(identity: Identity | undefined): Partial<Identity> {
+    return this.kind === 'unprivileged' ? (identity ?? {}) : {};
+  }
+
+  #setpriv({ uid, gid }: Identity): string[] {
+    const none = ['--clear-groups', '--inh-caps=-all', '--bounding-set=-all', '--no-new-privs'];
+    return [this.#host.tools.setpriv, `--reuid=${uid}`, `--regid=${gid}`, ...none];
+  }
+
+  #bwrap({ device, info, block }: JailSpec): string[] {
+    const privileges =
+      this.kind === 'unprivileged'
+        ? [['--unshare-user'], ['--disable-userns'], ['--cap-drop', 'ALL']]
+        : [['--cap-drop', 'ALL'], ...['SETUID', 'SETGID', 'SETPCAP'].map((name) => ['--cap-add', `CAP_${name}`])];
+    const devices = device === undefined ? ['/dev/null'] : ['/dev/null', device.path];
+    return [
+      ...privileges,
+      ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+      ['--die-with-parent', '--new-session', '--clearenv'],
+      ['--hostname', this.#owner],
+      ['--chdir', '/'],
+      ...(this.kind === 'privileged' ? this.#openFolders() : []),
+      ...this.#files.map((path) => ['--ro-bind', path, path]),
+      ...devices.map((path) => ['--dev-bind', path, path]),
+      ['--proc', '/proc'],
+      ['--remount-ro', '/'],
+      info === undefined ? [] : ['--info-fd', String(info)],
+      block === undefined ? [] : ['--block-fd', String(block)],
+    ].flat();
+  }
+
+  /** The folders above the files belong to root then, and are closed to others unless they are made beforehand. */
+  #openFolders(): string[][] {
+    const above = (path: string): string[] => (path === '/' ? [] : [...above(dirname(path)), path]);
+    const folders = new Set(this.#files.flatMap((path) => above(dirname(path))));
+    return [...folders].map((path) => ['--perms', '0755', '--dir', path]);
+  }
+
+  /** Why QEMU cannot be run in this jail; undefined when it can. */
+  async #probe(identity: Identity | undefined, signal: AbortSignal): Promise<Error | undefined> {
+    const limits = { memoryMib: 0, fileBytesMax: 0 };
+    const [program, ...args] = this.command({ identity, limits }, ['--version']);
+    try {
+      await runTool(program, args, signal, this.spawnIdentity(identity));
+      return undefined;
+    } catch (error) {
+      if (!isFault(error)) throw error;
+      const remedy =
+        'allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0), or run the engine as root';
+      return fault(
+        'DRIVER_UNAVAILABLE',
+        { reason: `the jail cannot be built: ${error.message}`, remedy },
+        { cause: error },
+      );
+    }
+  }
+}
+
+/**
+ * What to bind for these files to be there: a folder of which many are needed as a whole, because every bind costs bubblewrap a
+ * look at all mounts of the host. That is the folder of the system's shared libraries, and nothing in it is a secret.
+ */
+export function bindsOf(files: readonly string[]): string[] {
+  const folders = Map.groupBy(new Set(files), dirname);
+  return [...folders].flatMap(([folder, inside]) => (inside.length >= WHOLE_FOLDER_MIN ? [folder] : inside));
+}
+
+async function factsOf(kind: JailKind, { identity, limited }: JailOptions): Promise<JailFacts> {
+  const cgroupNamespace = await access('/proc/self/ns/cgroup').then(
+    () => true,
+    () => false,
+  );
+  const facts: readonly (readonly [string, boolean])[] = [
+    ['own uid', identity !== undefined],
+    ['user namespace', kind === 'unprivileged'],
+    ['mount namespace', true],
+    ['pid namespace', true],
+    ['network namespace', true],
+    ['ipc namespace', true],
+    ['uts namespace', true],
+    ['cgroup namespace', cgroupNamespace],
+    ['no capabilities', true],
+    ['no new privileges', true],
+    ['seccomp', true],
+    ['resource limits', true],
+    ['memory and CPU limits', limited],
+  ];
+  const names = (present: boolean): string[] => facts.filter(([, has]) => has === present).map(([name]) => name);
+  return { parts: names(true), missing: names(false) };
+}

@@ -1,0 +1,84 @@
+import { open, rm, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { fault, isFault } from '../../../contract/errors.ts';
+import { limits } from '../../../contract/limits.ts';
+import { bootAndSave, type BootHost } from './boot.ts';
+import { verifyGuest } from '../guest.ts';
+import { DISK_BYTES, type Machine } from '../vm/machine.ts';
+import { packRam } from './ram.ts';
+import { type Made, TEMPLATE_FILES } from './template.ts';
+import { runTool } from '../host/tool.ts';
+
+/**
+ * Emulated, a kernel may hang while it measures its clock, and says nothing any more: the cure is to try again. A boot
+ * takes 2–3 s on an idle host; time that a busy one gave to others is not counted (`Watchdog`).
+ */
+export const EMULATED_ATTEMPTS_MS: readonly number[] = [10_000, 15_000, 20_000, 30_000, limits.guestBootMsMax];
+/** With KVM a guest is up in a second, or never. */
+export const KVM_ATTEMPTS_MS: readonly number[] = [5_000, 10_000];
+
+/** Read and write for everybody, in a folder that only we can enter: QEMU may run as somebody else. */
+const SHARED_MODE = 0o666;
+const MIB = 1024 ** 2;
+
+/**
+ * Boots a guest until it waits for its first run, and saves it in `folder`. One attempt for each of `attemptsMs`. Rejects
+ * with GUEST_BOOT_TIMEOUT or DRIVER_UNAVAILABLE.
+ */
+export async function makeTemplate(
+  host: BootHost,
+  machine: Machine,
+  target: { readonly folder: string; readonly attemptsMs: readonly number[]; readonly log: (message: string) => void },
+  signal: AbortSignal,
+): Promise<Made> {
+  await verifyGuest(host.guest);
+  let failure: unknown;
+  for (const [index, attemptMs] of target.attemptsMs.entries()) {
+    try {
+      return await makeOnce(host, machine, { folder: target.folder, attemptMs }, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      failure = error;
+      target.log(`boot ${index + 1} of a template failed: ${String(error)}`);
+    }
+  }
+  if (!isFault(failure, 'GUEST_LOST', 'GUEST_PROTOCOL')) throw failure;
+  throw fault('DRIVER_UNAVAILABLE', { reason: String(failure.detail['reason']) }, { cause: failure });
+}
+
+async function makeOnce(
+  host: BootHost,
+  machine: Machine,
+  { folder, attemptMs }: { readonly folder: string; readonly attemptMs: number },
+  signal: AbortSignal,
+): Promise<Made> {
+  const live = join(folder, 'ram.live');
+  await using stack = new AsyncDisposableStack();
+  const disk = stack.use(await newFile(join(folder, TEMPLATE_FILES.disk), DISK_BYTES));
+  const ram = stack.use(await newFile(live, machine.memoryMib * MIB));
+  const state = stack.use(await newFile(join(folder, TEMPLATE_FILES.state), 0));
+  const packed = stack.use(await newFile(join(folder, TEMPLATE_FILES.ram), 0));
+  await makeFilesystem(host, join(folder, TEMPLATE_FILES.disk), signal);
+  const saved = await bootAndSave(host, machine, { files: { folder, disk, ram }, timeMs: attemptMs }, signal);
+  await state.write(saved.state);
+  const packedRam = await packRam(live, packed, host.host.tools.perl, signal);
+  await rm(live);
+  // The others have digests, by which a loss in a power cut is noticed.
+  await disk.sync();
+  return { kernel: saved.kernel, stateSha256: createHash('sha256').update(saved.state).digest('hex'), ram: packedRam };
+}
+
+/** An empty or sparse file; replaces what an earlier attempt left. */
+async function newFile(path: string, bytes: number): Promise<FileHandle> {
+  const file = await open(path, 'w+', SHARED_MODE);
+  await file.chmod(SHARED_MODE);
+  await file.truncate(bytes);
+  return file;
+}
+
+/** The filesystem of every run's writable disk; docs/guest-protocol.md §2 says why these options. */
+async function makeFilesystem(host: BootHost, path: string, signal: AbortSignal): Promise<void> {
+  const features = ['-O', '^has_journal,^resize_inode', '-E', 'lazy_itable_init=1,nodiscard'];
+  await runTool(host.host.tools.mke2fs, ['-q', '-F', '-t', 'ext4', '-b', '4096', '-m', '0', ...features, path], signal);
+}

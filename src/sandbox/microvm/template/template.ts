@@ -1,0 +1,217 @@
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  access,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  utimes,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { fault } from '../../../contract/errors.ts';
+import type { Guest } from '../guest.ts';
+import type { Host } from '../host/host.ts';
+import { bootArguments, type Accelerator, type Machine } from '../vm/machine.ts';
+import { loadRam, type PackedRam } from './ram.ts';
+
+/** Raised when the files of a template, or what a guest in it has done, change their meaning. */
+const FORMAT = 1;
+/** Other sizes of machine than the usual one are used rarely: the least recently used templates go. */
+const KEPT_MAX = 6;
+
+const TemplateRecord = z.object({
+  format: z.literal(FORMAT),
+  /** Of everything but the size of the machine. */
+  base: z.string(),
+  /** Kernel release, by the guest's own account. */
+  kernel: z.string(),
+  /** sha256 of the device state. */
+  state: z.string(),
+  ram: z.object({ sha256: z.string(), bytes: z.int(), runs: z.array(z.int()) }),
+});
+
+/** The files of one template, in a folder of their own; `record.json` is the last to be written. */
+export const TEMPLATE_FILES = { state: 'state', disk: 'disk', ram: 'ram', record: 'record.json' } as const;
+
+/** What a template is called, and what made it so. */
+export interface TemplateKey {
+  readonly key: string;
+  readonly base: string;
+}
+
+/** The kernel's command line. Emulation needs the frequency of the clock told, or it may hang while measuring it. */
+export function commandLine(guest: Guest, host: Host, accelerator: Accelerator): string {
+  const clock = accelerator === 'emulated' ? [`tsc_early_khz=${host.cpu.tscKhz}`] : [];
+  return [guest.commandLine, 'console=ttyS0', ...clock].join(' ');
+}
+
+/** Everything a saved guest depends on: it is restored only where all of it is the same. */
+export function templateKey(host: Host, guest: Guest, machine: Machine): TemplateKey {
+  const { accelerator } = machine;
+  const common = {
+    format: FORMAT,
+    guest: [guest.identity, guest.commandLine],
+    qemu: host.qemuIdentity,
+    // Measured anew at every boot of the host; the last digits differ and do not matter.
+    clockMhz: Math.round(host.cpu.tscKhz / 1_000),
+    cpu: accelerator === 'kvm' ? host.cpu.identity : '',
+    accelerator,
+  };
+  return { key: digest([common, bootArguments(machine, '')]), base: digest(common) };
+}
+
+function digest(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 32);
+}
+
+/** A saved guest, ready to be restored any number of times at once. */
+export class Template {
+  readonly kernel: string;
+  readonly state: FileHandle;
+  readonly disk: FileHandle;
+  /** Sealed: nobody can write it. */
+  readonly ram: FileHandle;
+  /** A guest was continued from it: if another one is not, the host is to blame. */
+  proven = false;
+  #users = 0;
+  #retired = false;
+
+  constructor(
+    kernel: string,
+    files: { readonly state: FileHandle; readonly disk: FileHandle; readonly ram: FileHandle },
+  ) {
+    this.kernel = kernel;
+    this.state = files.state;
+    this.disk = files.disk;
+    this.ram = files.ram;
+  }
+
+  /** Keeps the files open until the result is disposed of; undefined when they are closed already. */
+  use(): AsyncDisposable | undefined {
+    if (this.#retired) return undefined;
+    this.#users += 1;
+    return {
+      [Symbol.asyncDispose]: async () => {
+        this.#users -= 1;
+        await this.#closeUnused();
+      },
+    };
+  }
+
+  /** No new use will come. */
+  async retire(): Promise<void> {
+    this.#retired = true;
+    await this.#closeUnused();
+  }
+
+  async #closeUnused(): Promise<void> {
+    if (!this.#retired || this.#users > 0) return;
+    await Promise.all([this.state.close(), this.disk.close(), this.ram.close()]);
+  }
+}
+
+/** What the maker of a template knows when its files are complete. */
+export interface Made {
+  readonly kernel: string;
+  readonly stateSha256: string;
+  readonly ram: PackedRam;
+}
+
+/** Templates on disk: `<folder>/<key>/`, complete or absent. */
+export class TemplateStore {
+  readonly #folder: string;
+  readonly #scratch: string;
+
+  constructor(folder: string, scratch: string) {
+    this.#folder = folder;
+    this.#scratch = scratch;
+  }
+
+  async has({ key }: TemplateKey): Promise<boolean> {
+    return access(join(this.#folder, key, TEMPLATE_FILES.record)).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** The template, or undefined when there is none. One that is damaged is removed: it can be made again. */
+  async find({ key }: TemplateKey, perl: string, signal: AbortSignal): Promise<Template | undefined> {
+    const folder = join(this.#folder, key);
+    await using files = new AsyncDisposableStack();
+    try {
+      const record = TemplateRecord.parse(JSON.parse(await readFile(join(folder, TEMPLATE_FILES.record), 'utf8')));
+      const state = files.use(await open(join(folder, TEMPLATE_FILES.state), 'r'));
+      const disk = files.use(await open(join(folder, TEMPLATE_FILES.disk), 'r'));
+      await checkState(state, record.state);
+      await using packed = await open(join(folder, TEMPLATE_FILES.ram), 'r');
+      const ram = await loadRam(packed, record.ram, perl, signal);
+      // Marks it as used, for `prune`.
+      await utimes(folder, new Date(), new Date());
+      files.move();
+      return new Template(record.kernel, { state, disk, ram });
+    } catch {
+      signal.throwIfAborted();
+      await rm(folder, { recursive: true, force: true });
+      return undefined;
+    }
+  }
+
+  /** Lets `make` fill a new folder, and publishes it as a whole. */
+  async add(name: TemplateKey, make: (folder: string) => Promise<Made>): Promise<void> {
+    const folder = join(this.#scratch, randomUUID());
+    await mkdir(folder, { mode: 0o700 });
+    try {
+      const { kernel, stateSha256, ram } = await make(folder);
+      const record: z.input<typeof TemplateRecord> = {
+        format: FORMAT,
+        base: name.base,
+        kernel,
+        state: stateSha256,
+        ram: { ...ram, runs: [...ram.runs] },
+      };
+      await writeFile(join(folder, TEMPLATE_FILES.record), JSON.stringify(record), { flag: 'wx', mode: 0o600 });
+      await rm(join(this.#folder, name.key), { recursive: true, force: true });
+      await rename(folder, join(this.#folder, name.key));
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  async remove({ key }: TemplateKey): Promise<void> {
+    await rm(join(this.#folder, key), { recursive: true, force: true });
+  }
+
+  /** Removes what no run of this host, QEMU and guest can use any more, and of the rest all but the most recent. */
+  async prune(bases: readonly string[]): Promise<void> {
+    const names = await readdir(this.#folder);
+    const found = await Promise.all(names.map(async (key) => ({ key, ...(await this.#age(key)) })));
+    const useful = found.filter(({ base }) => bases.includes(base)).sort((a, b) => b.usedMs - a.usedMs);
+    const keep = new Set(useful.slice(0, KEPT_MAX).map(({ key }) => key));
+    await Promise.all(names.filter((key) => !keep.has(key)).map(async (key) => this.remove({ key, base: '' })));
+  }
+
+  async #age(key: string): Promise<{ base: string; usedMs: number }> {
+    const folder = join(this.#folder, key);
+    try {
+      const { base } = TemplateRecord.parse(JSON.parse(await readFile(join(folder, TEMPLATE_FILES.record), 'utf8')));
+      await using handle = await open(folder, 'r');
+      return { base, usedMs: (await handle.stat()).mtimeMs };
+    } catch {
+      return { base: '', usedMs: 0 };
+    }
+  }
+}
+
+async function checkState(file: FileHandle, sha256: string): Promise<void> {
+  const found = createHash('sha256')
+    .update(await file.readFile())
+    .digest('hex');
+  if (found === sha256) return;
+  throw fault('STORE_CORRUPT', { what: 'the device state of a microVM template', reason: 'its digest differs' });
+}

@@ -1,0 +1,179 @@
+import { randomBytes } from 'node:crypto';
+import { open, type FileHandle } from 'node:fs/promises';
+import { assert } from '../../../std/assert.ts';
+import { fault } from '../../../contract/errors.ts';
+import type { LayerFile } from '../../../contract/layer.ts';
+import { limits } from '../../../contract/limits.ts';
+import { Channel, type GuestReady, type GuestSetup, type LayerExtent } from '../../channel/index.ts';
+import type { BootSpec, Instance } from '../../driver.ts';
+import type { HostDevice } from '../host/accelerator.ts';
+import type { Cgroup, Cgroups } from '../host/cgroup.ts';
+import { emptyQcow2, qcow2BytesMax, vmdkDescriptor, type Extent } from './disk-image.ts';
+import { guestNetwork } from './guest-network.ts';
+import type { Identity } from '../host/identity.ts';
+import { endedSoon } from './ended.ts';
+import { MicrovmInstance } from './instance.ts';
+import type { Jail } from '../host/jail.ts';
+import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
+import { namelessFile } from './nameless-file.ts';
+import { type NetworkOptions, openNetwork } from '../../network/index.ts';
+import type { Template } from '../template/template.ts';
+import { Vmm } from './vmm.ts';
+
+/** What every run on this host shares. */
+export interface RestoreHost {
+  readonly jail: Jail;
+  readonly device?: HostDevice;
+  readonly cgroups?: Cgroups;
+  /** Folder for files that lose their name before QEMU starts. */
+  readonly scratch: string;
+  /** A sparse file of `LAYERS_DISK_BYTES`. */
+  readonly padding: FileHandle;
+}
+
+/** What to restore, over which image. */
+export interface Restore {
+  readonly machine: Machine;
+  readonly template: Template;
+  readonly spec: BootSpec;
+  readonly identity: Identity | undefined;
+  readonly network: NetworkOptions;
+}
+
+const ENTROPY_BYTES = 64;
+const EMPTY_DISK = emptyQcow2(DISK_BYTES);
+
+/**
+ * Continues a saved guest over the layers of an image and waits until it takes commands. The instance owns `resources` from
+ * then on; until then the caller does.
+ *
+ * Rejects with DRIVER_UNAVAILABLE or GUEST_BOOT_TIMEOUT when the template does not continue, with GUEST_LOST when it does but
+ * cannot become this run's machine.
+ */
+export async function restore(
+  host: RestoreHost,
+  run: Restore,
+  resources: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<Instance> {
+  const { spec, template, machine } = run;
+  const steps = new Stopwatch();
+  const network = resources.use(await openNetwork(spec.network, run.network, signal));
+  const cgroup = await host.cgroups?.create(machine, qcow2BytesMax(spec.diskBytes));
+  if (cgroup !== undefined) resources.use(cgroup);
+  const { vmm, extents } = await start(host, run, cgroup);
+  resources.use(vmm);
+  network.attach(vmm.network);
+  const channel = resources.use(new Channel(vmm.agent));
+  steps.done('start');
+  // Sent before QEMU even runs: everything waits for its reader in the sockets.
+  const setup = {
+    hostname: spec.hostname,
+    entropy: randomBytes(ENTROPY_BYTES),
+    diskBytes: spec.diskBytes,
+    layers: extents,
+    ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
+  };
+  const ready = await whenReady({ vmm, channel }, setup, steps, signal);
+  template.proven = true;
+  const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
+  steps.done('restore', guestMs);
+  const facts = {
+    accelerator: machine.accelerator,
+    jail: host.jail.facts,
+    kernel: template.kernel,
+    bootId: ready.bootId,
+    stepsMs: { ...steps.takenMs, ...ready.stepsMs },
+  };
+  return new MicrovmInstance(facts, { vmm, channel, network, diskBytes: spec.diskBytes, resources });
+}
+
+async function whenReady(
+  { vmm, channel }: { readonly vmm: Vmm; readonly channel: Channel },
+  setup: GuestSetup,
+  steps: Stopwatch,
+  signal: AbortSignal,
+): Promise<GuestReady> {
+  const deadline = AbortSignal.timeout(limits.guestRestoreMsMax);
+  const capabilities = [{ capability: 'x-ignore-shared', state: true }];
+  const launched = vmm.qmp.execute('migrate-set-capabilities', { capabilities }).then(() => steps.done('launch'));
+  const incoming = vmm.qmp.execute('migrate-incoming', { uri: `fd:${RESTORE_FD.state}` });
+  try {
+    const [ready] = await Promise.all([channel.setup(setup, AbortSignal.any([signal, deadline])), launched, incoming]);
+    return ready;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (deadline.aborted) {
+      throw fault('GUEST_BOOT_TIMEOUT', { seconds: limits.guestRestoreMsMax / 1_000 }, { cause: error });
+    }
+    const ended = await endedSoon(vmm);
+    if (ended === undefined || ended.byGuest) throw error;
+    throw fault('DRIVER_UNAVAILABLE', { reason: ended.reason }, { cause: error });
+  }
+}
+
+async function start(
+  host: RestoreHost,
+  run: Restore,
+  cgroup: Cgroup | undefined,
+): Promise<{ readonly vmm: Vmm; readonly extents: readonly LayerExtent[] }> {
+  const { machine, template, spec, identity } = run;
+  const { extents, parts } = lineUp(spec.layers);
+  await using files = new AsyncDisposableStack();
+  const opened = await Promise.allSettled([
+    // Each QEMU needs a position of its own in this one.
+    open(`/proc/self/fd/${template.state.fd}`, 'r'),
+    namelessFile(host.scratch, 'r+', EMPTY_DISK),
+    namelessFile(host.scratch, 'r', vmdkDescriptor(parts)),
+    ...spec.layers.map(async ({ path }) => open(path, 'r')),
+  ]);
+  for (const result of opened) if (result.status === 'fulfilled') files.use(result.value);
+  const [state, overlay, descriptor, ...layers] = opened.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+  assert(state !== undefined && overlay !== undefined && descriptor !== undefined, 'all of them were opened');
+  const vmm = new Vmm({
+    jail: host.jail,
+    identity,
+    memoryMib: machine.memoryMib,
+    fileBytesMax: qcow2BytesMax(spec.diskBytes),
+    ...(host.device === undefined ? {} : { device: host.device }),
+    ...(cgroup === undefined ? {} : { cgroup }),
+    arguments: restoreArguments(machine, layers.length),
+    descriptors: new Map([
+      [FD.ram, template.ram.fd],
+      [RESTORE_FD.state, state.fd],
+      [RESTORE_FD.disk, template.disk.fd],
+      [RESTORE_FD.overlay, overlay.fd],
+      [RESTORE_FD.layers, descriptor.fd],
+      ...[...layers, host.padding].map(({ fd }, index) => [RESTORE_FD.firstExtent + index, fd] as const),
+    ]),
+  });
+  return { vmm, extents };
+}
+
+/** One layer after the other, then padding up to the size the guest remembers. */
+function lineUp(layers: readonly LayerFile[]): { extents: LayerExtent[]; parts: Extent[] } {
+  let offset = 0;
+  const extents = layers.map(({ bytes }) => {
+    offset += bytes;
+    return { offset: offset - bytes, bytes };
+  });
+  if (offset >= LAYERS_DISK_BYTES) throw fault('ARGUMENT_INVALID', { reason: 'the layers of the image are too large' });
+  const sizes = [...layers.map(({ bytes }) => bytes), LAYERS_DISK_BYTES - offset];
+  return { extents, parts: sizes.map((bytes, index) => ({ descriptor: RESTORE_FD.firstExtent + index, bytes })) };
+}
+
+/** Takes the time of steps that follow one another. */
+class Stopwatch {
+  readonly takenMs: Record<string, number> = {};
+  #startedMs = performance.now();
+
+  /** The step took all the time since the last one, but for `otherMs` that somebody else accounts for. */
+  done(step: string, otherMs = 0): void {
+    const now = performance.now();
+    this.takenMs[step] = now - this.#startedMs - otherMs;
+    this.#startedMs = now;
+  }
+}

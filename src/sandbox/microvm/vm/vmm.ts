@@ -1,0 +1,171 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Duplex, Readable } from 'node:stream';
+import { defined } from '../../../std/assert.ts';
+import type { HostDevice } from '../host/accelerator.ts';
+import type { Cgroup } from '../host/cgroup.ts';
+import type { Identity } from '../host/identity.ts';
+import type { Jail } from '../host/jail.ts';
+import { FD } from './machine.ts';
+import { Qmp } from './qmp.ts';
+import { Tail } from './tail.ts';
+
+export interface VmmSpec {
+  readonly jail: Jail;
+  readonly identity: Identity | undefined;
+  readonly memoryMib: number;
+  /** The largest file QEMU may write: a guest that would go beyond is stopped (`Qmp.writeFailed`). */
+  readonly fileBytesMax: number;
+  readonly device?: HostDevice;
+  readonly cgroup?: Cgroup;
+  readonly arguments: readonly string[];
+  /** Number in QEMU → open descriptor of ours; free to be closed once this returns. */
+  readonly descriptors: ReadonlyMap<number, number>;
+}
+
+/** How a QEMU ended. */
+export interface Ended {
+  /** For people. */
+  readonly reason: string;
+  /** The guest stopped or restarted the machine; otherwise QEMU failed. */
+  readonly byGuest: boolean;
+}
+
+/** A killed process that has not ended by then is stuck in the kernel; nothing we do helps it. */
+const KILL_MS_MAX = 1_500;
+/** Enough for a kernel's last words with all its registers. */
+const WORDS_KEPT = 8_192;
+
+/**
+ * One QEMU in its jail, and the host's ends of its sockets.
+ *
+ * It cannot outlive us: bubblewrap kills it when its parent dies, and its sockets close. The process tree is
+ * bubblewrap → bubblewrap (pid 1 inside) → QEMU.
+ */
+export class Vmm implements AsyncDisposable {
+  readonly qmp: Qmp;
+  readonly agent: Duplex;
+  readonly network: Duplex;
+  /** Resolves when it is gone; never rejects. */
+  readonly ended: Promise<Ended>;
+  /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
+  jailPid: number | undefined;
+  readonly #child: ChildProcess;
+  /** Resolves when `jailPid` is known, or never will be. */
+  readonly #begun: Promise<void>;
+  readonly #stderr = new Tail(WORDS_KEPT);
+  readonly #console = new Tail(WORDS_KEPT);
+  #failure: string | undefined;
+
+  constructor(spec: VmmSpec) {
+    const { jail, memoryMib, fileBytesMax, device, cgroup } = spec;
+    const identity = spec.identity && { ...spec.identity, ...(device?.gid === undefined ? {} : { gid: device.gid }) };
+    const wall = {
+      identity,
+      limits: { memoryMib, fileBytesMax },
+      info: FD.info,
+      ...(cgroup === undefined ? {} : { block: FD.block }),
+      ...(device === undefined ? {} : { device }),
+    };
+    const [program, ...args] = jail.command(wall, spec.arguments);
+    const stdio = stdioOf(spec.descriptors);
+    this.#child = spawn(program, args, { stdio, env: {}, cwd: '/', ...jail.spawnIdentity(identity) });
+    this.qmp = new Qmp(this.#socket(FD.qmp));
+    this.agent = this.#socket(FD.agent);
+    this.network = this.#socket(FD.network);
+    const words = [
+      keep(this.#socket(FD.console), this.#console),
+      keep(defined(this.#child.stderr, 'stderr is a pipe'), this.#stderr),
+    ];
+    this.ended = this.#watch([this.qmp.closed, ...words]);
+    this.#begun = this.#begin(cgroup);
+  }
+
+  /** Process id of the outer bubblewrap. */
+  get pid(): number {
+    return defined(this.#child.pid, 'the process was started');
+  }
+
+  #socket(number: number): Duplex {
+    const socket = defined(this.#child.stdio[number], 'the descriptor is a socket') as Duplex;
+    // What it means that a socket broke is told by `ended`.
+    return socket.on('error', () => {});
+  }
+
+  /** Learns the jail's pid, and lets it start QEMU once its limits are set. */
+  async #begin(cgroup: Cgroup | undefined): Promise<void> {
+    const words = new Tail(WORDS_KEPT);
+    // To its end: bubblewrap would die, and its child wait for ever, if it could not say all of it.
+    await keep(this.#socket(FD.info), words);
+    const pid = /"child-pid": (\d+)/u.exec(words.lastLines(WORDS_KEPT))?.[1];
+    this.jailPid = pid === undefined ? undefined : Number(pid);
+    if (cgroup === undefined || this.jailPid === undefined) return;
+    try {
+      await cgroup.add([this.pid, this.jailPid]);
+      this.#socket(FD.block).end('\n');
+    } catch (error) {
+      this.#failure = `its limits cannot be set: ${String(error)}`;
+      this.#kill(this.jailPid);
+    }
+  }
+
+  async #watch(drained: readonly Promise<void>[]): Promise<Ended> {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.#child.once('error', (error) => resolve(error.message));
+    this.#child.once('exit', (code, signal) => resolve(signal ?? statusOf(code)));
+    const how = await promise;
+    // QEMU's descriptors close after its memory is freed; then its last words are here, too.
+    await Promise.all(drained);
+    const guestSaid = this.#console.lastMatch(/Kernel panic.*/u) ?? this.#console.lastLines(3);
+    const said = [this.#stderr.lastLines(2), guestSaid].filter((text) => text !== '');
+    const { shutdownReason } = this.qmp;
+    const reason = [this.#failure ?? shutdownReason ?? `QEMU ended: ${how}`, ...said].join('; ');
+    return { reason, byGuest: shutdownReason !== undefined };
+  }
+
+  /** Ends everything in the jail at once and returns when it is gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { promise: tooLate, resolve } = Promise.withResolvers<void>();
+    const timers = [setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2), setTimeout(resolve, KILL_MS_MAX)];
+    // A bubblewrap that is killed while it sets its child up leaves it waiting for ever; some milliseconds later it does not.
+    await Promise.race([this.#begun, tooLate]);
+    this.#kill(this.jailPid ?? this.pid);
+    await Promise.race([this.ended, tooLate]);
+    for (const timer of timers) clearTimeout(timer);
+    for (const stream of this.#child.stdio) stream?.destroy();
+  }
+
+  #kill(pid: number): void {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It is gone already.
+    }
+  }
+}
+
+/** bubblewrap reports a signal that ended its child as a shell does. */
+function statusOf(code: number | null): string {
+  const signal = Object.entries(constants.signals).find(([, number]) => number === (code ?? 0) - 128);
+  return signal?.[0] ?? `exit code ${code}`;
+}
+
+function stdioOf(descriptors: ReadonlyMap<number, number>): ('ignore' | 'pipe' | number)[] {
+  const sockets: readonly number[] = [FD.qmp, FD.agent, FD.network, FD.console, FD.info, FD.block];
+  const last = Math.max(...sockets, ...descriptors.keys());
+  return Array.from({ length: last + 1 }, (_, number) => {
+    if (number < 2) return 'ignore';
+    if (number === 2 || sockets.includes(number)) return 'pipe';
+    return descriptors.get(number) ?? 'ignore';
+  });
+}
+
+/** Reads to the end; resolves there. */
+async function keep(stream: Readable, tail: Tail): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.on('data', (chunk: Buffer) => tail.push(chunk));
+  stream.on('error', () => {});
+  stream.once('close', resolve);
+  return promise;
+}

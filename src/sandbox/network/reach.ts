@@ -1,0 +1,99 @@
+import { fault } from '../../contract/errors.ts';
+import type { NetworkPolicy } from '../driver.ts';
+import { parseRule } from '../network-rule.ts';
+import { contains, type Address, type Cidr } from '../../std/ip-address.ts';
+import { addressKind } from '../../std/ip-kind.ts';
+import { PROTOCOL, TCP_FLAG, type Packet } from './packet.ts';
+import { hostNetworks } from './host-networks.ts';
+import { RuleSet } from './rules.ts';
+
+export interface ReachOptions {
+  /** What the owner of the host permits although it is private: `host[:port]`, address or CIDR block. */
+  readonly exceptions?: readonly string[];
+  /** Injected by tests. */
+  readonly networks?: () => readonly Cidr[];
+  readonly nowMs?: () => number;
+}
+
+/** DNS, and DNS over TLS or QUIC: names are resolved by us alone, else a list of names would mean nothing. */
+const DNS_PORTS: ReadonlySet<number> = new Set([53, 853]);
+const RULES_MAX = 1_000;
+/** A laptop changes networks while a run goes on. */
+const NETWORKS_FRESH_MS = 10_000;
+
+/**
+ * Who may be reached. Two questions, both must be answered with yes: is the address public, or excepted by the owner of
+ * the host; and, in mode `allowlist`, is it on the run's own list. The run's list never opens what is private.
+ */
+export class Reach {
+  readonly #exceptions: RuleSet;
+  readonly #list: RuleSet | undefined;
+  readonly #networksOf: () => readonly Cidr[];
+  readonly #nowMs: () => number;
+  #networks: readonly Cidr[];
+  #networksReadMs: number;
+
+  /** Throws ARGUMENT_INVALID or CONFIG_INVALID on a rule that cannot be read. */
+  constructor(policy: Exclude<NetworkPolicy, { mode: 'none' }>, options: ReachOptions = {}) {
+    const { exceptions = [], networks = hostNetworks, nowMs = () => performance.now() } = options;
+    this.#networksOf = networks;
+    this.#nowMs = nowMs;
+    this.#networks = networks();
+    this.#networksReadMs = nowMs();
+    this.#exceptions = new RuleSet(bounded(exceptions).map(parseRule), nowMs);
+    this.#list = policy.mode === 'allowlist' ? new RuleSet(bounded(policy.allow).map(parseRule), nowMs) : undefined;
+  }
+
+  /** Whether the guest may send `packet`. */
+  permits(packet: Packet): boolean {
+    const { destination, destinationPort: port, protocol } = packet;
+    const fresh = protocol !== PROTOCOL.tcp || (packet.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn;
+    if (fresh) this.#refresh();
+    if (!this.#open(destination, port, fresh)) return false;
+    return this.#list === undefined || this.#list.matches(destination, port, fresh);
+  }
+
+  /** Whether `packet` can be an answer to something that the guest was permitted to send. */
+  expects(packet: Packet): boolean {
+    const { source, sourcePort: port } = packet;
+    if (!this.#open(source, port, false)) return false;
+    return this.#list === undefined || this.#list.matches(source, port, false);
+  }
+
+  /** Whether the guest may ask for this name. */
+  permitsName(name: string): boolean {
+    return this.#list === undefined || this.#list.matchesName(name);
+  }
+
+  /** Whether the guest may be told that `name` is at `address`: public names must not point into private networks. */
+  shows(name: string, address: Address): boolean {
+    return !this.isPrivate(address) || this.#exceptions.covers(address) || this.#exceptions.matchesName(name);
+  }
+
+  /** DNS said, and the guest is about to hear, that `name` is at `address`. */
+  learn(name: string, address: Address, ttlSeconds: number): void {
+    this.#exceptions.learn(name, address, ttlSeconds);
+    this.#list?.learn(name, address, ttlSeconds);
+  }
+
+  isPrivate(address: Address): boolean {
+    return addressKind(address) !== 'public' || this.#networks.some((network) => contains(network, address));
+  }
+
+  #open(address: Address, port: number, fresh: boolean): boolean {
+    const ordinary = !DNS_PORTS.has(port) && !this.isPrivate(address);
+    return ordinary || this.#exceptions.matches(address, port, fresh);
+  }
+
+  #refresh(): void {
+    const nowMs = this.#nowMs();
+    if (nowMs - this.#networksReadMs < NETWORKS_FRESH_MS) return;
+    this.#networks = this.#networksOf();
+    this.#networksReadMs = nowMs;
+  }
+}
+
+function bounded(rules: readonly string[]): readonly string[] {
+  if (rules.length > RULES_MAX) throw fault('ARGUMENT_INVALID', { reason: `more than ${RULES_MAX} network rules` });
+  return rules;
+}

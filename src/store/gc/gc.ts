@@ -1,0 +1,131 @@
+import { renameSync } from 'node:fs';
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+import type { GcReport } from '../../contract/contree.ts';
+import { isFault } from '../../contract/errors.ts';
+import type { Database } from '../database.ts';
+import { isMissing } from '../disk.ts';
+import { type Sweep, sweepUnneeded, type SweepPlace, type SweepRequest } from './sweep.ts';
+
+export interface GcRequest extends SweepRequest {
+  readonly dryRun: boolean;
+  /** A file without a row is a leftover of a crash once it is this old; before, it may be just being published. */
+  readonly orphanAgeMs?: number;
+  /** Told of each layer file that is about to go, so that nobody keeps it open. */
+  readonly onRemove?: (path: string) => Promise<void>;
+}
+
+export interface GcPlace extends SweepPlace {
+  readonly layers: string;
+  readonly files: string;
+  readonly tmp: string;
+}
+
+const ORPHAN_AGE_MS = 3_600_000;
+const VACUUM_PAGES = 256;
+
+/** Carries the result out of a transaction that is to leave no trace. */
+class DryRun extends Error {
+  readonly sweep: Sweep;
+
+  constructor(sweep: Sweep) {
+    super('dry run');
+    this.sweep = sweep;
+  }
+}
+
+/**
+ * Frees what nothing in any project needs: rows first, durably, then their files. What is held stays, so runs and imports may go on
+ * meanwhile. A crash in between leaves files without rows, which the next gc removes.
+ */
+export async function collectGarbage(place: GcPlace, request: GcRequest, signal?: AbortSignal): Promise<GcReport> {
+  const sweep = sweepRows(place, request);
+  if (!request.dryRun) {
+    // In the tick of the commit, so that nobody can publish the same content in between.
+    const doomed = [
+      ...moveAway(place, place.layers, sweep.layers),
+      ...moveAway(place, place.files, sweep.files),
+      ...moveAway(place, place.layers, await orphans(place, 'layers', request)),
+      ...moveAway(place, place.files, await orphans(place, 'files', request)),
+    ];
+    for (const digest of sweep.layers) await request.onRemove?.(join(place.layers, digest));
+    for (const path of doomed) await rm(path, { force: true });
+    await shrink(place.database, signal);
+  }
+  return {
+    images: sweep.images,
+    layers: sweep.layers.length,
+    files: sweep.files.length,
+    events: sweep.events,
+    freed_bytes: sweep.freedBytes,
+    usage: sweep.usage,
+  };
+}
+
+/** Gives unused pages of the database back. Best effort: on a disk that is full to the brim it may be too early. */
+async function shrink(database: Database, signal?: AbortSignal): Promise<void> {
+  try {
+    while (database.unusedPages() > 0) {
+      signal?.throwIfAborted();
+      database.vacuum(VACUUM_PAGES);
+      await new Promise(setImmediate);
+    }
+    database.truncateLog();
+  } catch (error) {
+    if (!isFault(error, 'DISK_FULL')) throw error;
+  }
+}
+
+function sweepRows(place: GcPlace, request: GcRequest): Sweep {
+  try {
+    return place.database.transaction(
+      () => {
+        const sweep = sweepUnneeded(place, request);
+        if (request.dryRun) throw new DryRun(sweep);
+        return sweep;
+      },
+      { durable: true },
+    );
+  } catch (error) {
+    if (error instanceof DryRun) return error.sweep;
+    throw error;
+  }
+}
+
+/** Takes files out of their place at once; removing a big file takes a while. */
+function moveAway({ tmp }: GcPlace, directory: string, names: readonly string[]): string[] {
+  const moved: string[] = [];
+  for (const name of names) {
+    const target = join(tmp, `garbage-${randomUUID()}`);
+    try {
+      renameSync(join(directory, name), target);
+      moved.push(target);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+  }
+  return moved;
+}
+
+/** Files that no row names and nobody is about to name. */
+async function orphans(place: GcPlace, table: 'layers' | 'files', request: GcRequest): Promise<string[]> {
+  const column = table === 'layers' ? 'digest' : 'sha256';
+  const known = new Set(
+    place.database.all<{ name: string }>(`SELECT ${column} AS name FROM ${table}`).map(({ name }) => name),
+  );
+  const bornBeforeMs = Date.now() - (request.orphanAgeMs ?? ORPHAN_AGE_MS);
+  const old: string[] = [];
+  for (const name of await readdir(place[table])) {
+    if (known.has(name)) continue;
+    const stats = await stat(join(place[table], name)).catch(() => undefined);
+    if (stats !== undefined && stats.ctimeMs <= bornBeforeMs) old.push(name);
+  }
+  // Asked again: somebody may have published it since.
+  return old.filter((name) => !place.holds.isHeld(name) && !exists(place.database, table, name));
+}
+
+function exists(database: Database, table: 'layers' | 'files', name: string): boolean {
+  const column = table === 'layers' ? 'digest' : 'sha256';
+  return database.get(`SELECT 1 FROM ${table} WHERE ${column} = ?`, name) !== undefined;
+}

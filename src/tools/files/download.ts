@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import { limits } from '../../contract/index.ts';
+import { image, imagePath } from '../support/fields.ts';
+import { aside } from '../support/schema.ts';
+import { grouped, plainName } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+import { requireLocalFiles, transferOptions } from '../support/transfers.ts';
+
+export const download = defineTool({
+  name: 'download',
+  title: 'Download a file of an image',
+  description: 'Free: copies one file of an image to this machine. To only look at it use read_file.',
+  cost: 'free',
+  effect: 'replaces',
+  openWorld: false,
+  local: true,
+  input: z.object({
+    image,
+    path: imagePath,
+    destination: z.string().min(1).max(limits.pathBytesMax).describe('absolute local path'),
+    executable: z.boolean().default(false),
+    overwrite: z.boolean().default(true),
+  }),
+  output: z.object({
+    source: aside(z.string()),
+    destination: z.string(),
+    size: z.int().min(0),
+    sha256: z.string(),
+    executable: aside(z.boolean()),
+    overwritten: aside(z.boolean()),
+  }),
+  handle: async (call, input) => {
+    const local = requireLocalFiles(call, 'download');
+    const report = await local.download(call.contree, input, transferOptions(call));
+    return { source: input.path, executable: input.executable, ...report };
+  },
+  text: ({ source, destination, size, sha256, overwritten }) =>
+    `${plainName(source)} -> ${destination} · ${grouped(size)} bytes · sha256 ${sha256}${overwritten ? ' · replaced a file' : ''}`,
+});

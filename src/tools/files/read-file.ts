@@ -1,0 +1,148 @@
+import { z } from 'zod';
+import { limits, type FileContent } from '../../contract/index.ts';
+import { collect } from '../../std/bytes.ts';
+import { count, hint, image, imagePath, present } from '../support/fields.ts';
+import { isBinary } from '../support/output.ts';
+import { aside } from '../support/schema.ts';
+import { grouped, lines, plainName } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+import { readUri } from '../support/uris.ts';
+
+/** Base64 costs a third more than the bytes; this much of a binary file is as much as a model can use. */
+const BINARY_BYTES_MAX = 2_048;
+
+export const readFile = defineTool({
+  name: 'read_file',
+  title: 'Read a file',
+  description:
+    'Free and instant, without a VM; use it instead of run("cat"). Page with offset and limit (bytes) or start_line and ' +
+    'max_lines. To search use grep; for binary files download.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  input: z.object({
+    image,
+    path: imagePath,
+    offset: z.int().min(0).max(limits.layerFileBytesMax).default(0),
+    limit: z.int().min(1).max(limits.toolReadBytesDefault).default(limits.toolReadBytesDefault),
+    start_line: z.int().min(1).max(1_000_000_000).optional(),
+    max_lines: z.int().min(1).max(100_000).optional(),
+  }),
+  output: z.object({
+    image_uuid: aside(z.string()),
+    path: aside(z.string()),
+    content: z.string(),
+    encoding: z.enum(['utf-8', 'base64']),
+    size: count,
+    offset: aside(count),
+    next_offset: count.optional(),
+    next_line: aside(count.optional()),
+    truncated: aside(z.boolean()),
+    hint,
+  }),
+  handle: async ({ contree, signal }, { image, path, offset, limit, start_line, max_lines }) => {
+    // A tag may move between two calls: resolve it once.
+    const { uuid } = await contree.getImage(image, signal);
+    const byLine = start_line !== undefined || max_lines !== undefined;
+    const range = byLine ? undefined : { offset, length: limit };
+    const content = await contree.openFile(uuid, path, range, signal);
+    const part = byLine
+      ? await readLines(content, { start: start_line ?? 1, count: max_lines ?? Infinity, bytesMax: limit })
+      : { bytes: await collect(content.body, limit), offset };
+    const { text, encoding, used } = asText(part.bytes, part.offset, content.size);
+    const end = part.offset + used;
+    const more = end < content.size;
+    return {
+      image_uuid: uuid,
+      path,
+      content: text,
+      encoding,
+      size: content.size,
+      offset: part.offset,
+      ...(more && { next_offset: end }),
+      ...present({ next_line: more && 'nextLine' in part ? part.nextLine : undefined }),
+      truncated: more,
+      ...(encoding === 'base64' && {
+        hint: `download(image="${uuid}", path=${JSON.stringify(path)}, destination="…") saves the whole file.`,
+      }),
+    };
+  },
+  text: ({ path, content, encoding, size, offset, next_offset, hint }) =>
+    lines(
+      `${plainName(path)}: ${grouped(size)} bytes${encoding === 'base64' ? ', base64' : ''}` +
+        (offset === 0 && next_offset === undefined
+          ? ''
+          : `, from ${grouped(offset)} to ${grouped(next_offset ?? size)}`),
+      content,
+      hint && `Next: ${hint}`,
+    ),
+  links: ({ image_uuid, path }) => [{ uri: readUri(image_uuid, path), name: plainName(path) }],
+});
+
+interface Part {
+  readonly bytes: Buffer;
+  readonly offset: number;
+  /** Line after the last one read whole. */
+  readonly nextLine?: number;
+}
+
+/** Lines `start` … of a file, whole as far as they fit into `bytesMax`, and the byte offset at which they begin. */
+async function readLines(
+  { body }: FileContent,
+  { start, count, bytesMax }: { start: number; count: number; bytesMax: number },
+): Promise<Part> {
+  const kept: Buffer[] = [];
+  let line = 1;
+  let begin = 0;
+  let bytes = 0;
+  for await (const piece of pieces(body)) {
+    if (line < start) {
+      begin += piece.length;
+    } else {
+      const part = piece.subarray(0, bytesMax - bytes);
+      kept.push(part);
+      bytes += part.length;
+      if (part.length < piece.length) break;
+    }
+    if (piece.at(-1) === 0x0a) line += 1;
+    if (line >= start + count) break;
+  }
+  return { bytes: Buffer.concat(kept), offset: begin, nextLine: line };
+}
+
+/** The content cut after every line feed; a long line comes in several pieces. */
+async function* pieces(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  for await (const chunk of body) {
+    const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    for (let at = 0; at < buffer.length;) {
+      const newline = buffer.indexOf(0x0a, at);
+      const next = newline < 0 ? buffer.length : newline + 1;
+      yield buffer.subarray(at, next);
+      at = next;
+    }
+  }
+}
+
+/** Bytes as text without a character cut in two, or as base64; `used` is how many of them are shown. */
+function asText(
+  bytes: Buffer,
+  offset: number,
+  size: number,
+): { text: string; encoding: 'utf-8' | 'base64'; used: number } {
+  if (isBinary(bytes)) {
+    const shown = bytes.subarray(0, BINARY_BYTES_MAX);
+    return { text: shown.toString('base64'), encoding: 'base64', used: shown.length };
+  }
+  const whole = offset + bytes.length >= size ? bytes : bytes.subarray(0, wholeCharacters(bytes));
+  return { text: whole.toString('utf8'), encoding: 'utf-8', used: whole.length };
+}
+
+/** Length of the longest prefix that does not end inside a UTF-8 character. */
+function wholeCharacters(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if (byte < 0x80) return bytes.length;
+    if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}

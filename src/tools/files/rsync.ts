@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { limits } from '../../contract/index.ts';
+import { aside } from '../support/schema.ts';
+import { counted, grouped, lines, plainName } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+import { requireLocalFiles, transferOptions } from '../support/transfers.ts';
+
+const SKIPPED_SHOWN_MAX = 20;
+
+export const rsync = defineTool({
+  name: 'rsync',
+  title: 'Sync a local directory',
+  description:
+    'Free. Makes a local directory available: run(directory_state_id=…) puts it at destination. Only changed files are ' +
+    'sent; sync again after edits. exclude takes .gitignore patterns. Likely secrets (.env, keys) are skipped and reported.',
+  cost: 'free',
+  effect: 'ensures',
+  openWorld: false,
+  local: true,
+  input: z.object({
+    source: z.string().min(1).max(limits.pathBytesMax).describe('absolute local directory'),
+    destination: z.string().min(1).max(limits.pathBytesMax).describe('absolute, in the image'),
+    exclude: z.array(z.string().max(1_024)).max(1_000).optional(),
+  }),
+  output: z.object({
+    directory_state_id: z.string(),
+    files: z.int().min(0),
+    uploaded: z.int().min(0),
+    reused: aside(z.int().min(0)),
+    bytes: aside(z.int().min(0)),
+    skipped: z.array(z.string()),
+    hint: aside(z.string()),
+  }),
+  handle: async (call, { source, destination, exclude = [] }) => {
+    const local = requireLocalFiles(call, 'rsync');
+    const report = await local.sync(call.contree, { source, destination, exclude }, transferOptions(call));
+    const { directoryState, skipped, files, uploaded, reused, bytes } = report;
+    const unshown = skipped.length - SKIPPED_SHOWN_MAX;
+    return {
+      directory_state_id: directoryState,
+      files,
+      uploaded,
+      reused,
+      bytes,
+      skipped: [...skipped.slice(0, SKIPPED_SHOWN_MAX), ...(unshown > 0 ? [`… and ${unshown} more`] : [])],
+      hint: `run(image="…", command="…", cwd=${JSON.stringify(destination)}, directory_state_id="${directoryState}")`,
+    };
+  },
+  text: ({ directory_state_id, files, uploaded, bytes, skipped, hint }) =>
+    lines(
+      `directory state ${directory_state_id} · ${counted(files, 'file')}, ${grouped(bytes)} bytes · ${grouped(uploaded)} uploaded`,
+      skipped.length > 0 && `skipped: ${skipped.map(plainName).join(', ')}`,
+      `Next: ${hint}`,
+    ),
+});

@@ -1,0 +1,110 @@
+import { z } from 'zod';
+import { DiffEntry, limits } from '../../contract/index.ts';
+import { count, hint, image, imagePath, present } from '../support/fields.ts';
+import { pageOf } from '../support/page.ts';
+import { aside } from '../support/schema.ts';
+import { lines, octal, plainName } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+
+const SIGNS = { added: '+', removed: '-', modified: 'M', metadata: 'm' } as const;
+
+export const diff = defineTool({
+  name: 'diff',
+  title: 'Compare two images',
+  description: 'Free: what changed between two images. patch=true adds diffs of small text files.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  aliases: { from: 'from_image', to: 'to_image' },
+  input: z.object({
+    from_image: image,
+    to_image: image,
+    path: imagePath.optional().describe('only below this'),
+    patch: z.boolean().default(false),
+    limit: z.int().min(1).max(limits.pageMax).default(200),
+  }),
+  output: z.object({
+    from_uuid: aside(z.string()),
+    to_uuid: aside(z.string()),
+    entries: z.array(
+      z.object({
+        path: z.string(),
+        change: DiffEntry.shape.change,
+        type: aside(z.string()),
+        size: aside(count.optional()),
+        size_before: aside(count.optional()),
+        mode: aside(z.string().optional()),
+        mode_before: aside(z.string().optional()),
+        owner: aside(z.string().optional()),
+        owner_before: aside(z.string().optional()),
+        patch: z.string().optional(),
+      }),
+    ),
+    added: aside(count),
+    removed: aside(count),
+    modified: aside(count),
+    truncated: z.boolean(),
+    hint,
+  }),
+  handle: async ({ contree, signal }, { from_image, to_image, path, patch, limit }) => {
+    const query = { patch, limit, ...present({ path }) };
+    const { from, to, entries, truncated, ...totals } = await contree.diff(from_image, to_image, query, signal);
+    const { items, nextOffset } = pageOf(entries.map(entryOf), 0, truncated);
+    const cut = nextOffset !== undefined;
+    return {
+      from_uuid: from,
+      to_uuid: to,
+      entries: [...items],
+      ...totals,
+      truncated: cut,
+      ...(cut && { hint: 'There are more changes; give a path to look below it.' }),
+    };
+  },
+  text: ({ entries, added, removed, modified, truncated, hint }) =>
+    lines(
+      `${added} added, ${removed} removed, ${modified} modified${truncated ? ' (not all shown)' : ''}`,
+      ...entries.map((entry) =>
+        lines(`${SIGNS[entry.change]} ${plainName(entry.path)}${detailOf(entry)}`, entry.patch),
+      ),
+      hint && `Next: ${hint}`,
+    ),
+});
+
+type Shown = {
+  size?: number;
+  size_before?: number;
+  mode?: string;
+  mode_before?: string;
+  owner?: string;
+  owner_before?: string;
+};
+
+function entryOf(entry: DiffEntry): {
+  path: string;
+  change: DiffEntry['change'];
+  type: string;
+  patch?: string;
+} & Shown {
+  const { path, change, type, size, size_before, mode, mode_before, owner, owner_before, patch } = entry;
+  const modeChanged = mode !== mode_before && mode !== null && mode_before !== null;
+  return {
+    path,
+    change,
+    type,
+    ...(size !== null && type === 'file' && { size }),
+    ...(size_before !== null && type === 'file' && { size_before }),
+    ...(modeChanged && { mode: octal(mode), mode_before: octal(mode_before) }),
+    ...(owner && owner_before && owner !== owner_before && { owner, owner_before }),
+    ...present({ patch }),
+  };
+}
+
+function detailOf(shown: { [Key in keyof Shown]?: Shown[Key] | undefined }): string {
+  const { size, size_before, mode, mode_before, owner, owner_before } = shown;
+  const parts = [
+    size !== undefined && size_before !== undefined && size !== size_before && `${size_before} → ${size} bytes`,
+    mode !== undefined && `mode ${mode_before} → ${mode}`,
+    owner !== undefined && `owner ${owner_before} → ${owner}`,
+  ].filter((part) => typeof part === 'string');
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
+}

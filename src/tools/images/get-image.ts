@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { image } from '../support/fields.ts';
+import { aside } from '../support/schema.ts';
+import { lines } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+import { imageUri, lineageUri, listUri } from '../support/uris.ts';
+
+export const getImage = defineTool({
+  name: 'get_image',
+  title: 'Show an image',
+  description: 'Free. Resolves an image or tag to its UUID, tags, parent and creation time.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  input: z.object({ image }),
+  output: z.object({
+    uuid: z.string(),
+    tag: z.string().optional(),
+    tags: aside(z.array(z.string()).optional()),
+    parent: z.string().optional(),
+    created_at: aside(z.string()),
+    operation_id: aside(z.string().optional()),
+    uri: aside(z.string()),
+    lineage_uri: aside(z.string()),
+  }),
+  handle: async ({ contree, signal }, { image }) => {
+    const { uuid, tag, tags, parent_uuid: parent, created_at, operation_uuid } = await contree.getImage(image, signal);
+    return {
+      uuid,
+      ...(tag !== null && { tag }),
+      ...(tags !== undefined && tags.length > 1 && { tags }),
+      ...(parent && { parent }),
+      created_at,
+      ...(operation_uuid !== null && { operation_id: operation_uuid }),
+      uri: imageUri(uuid),
+      lineage_uri: lineageUri(uuid),
+    };
+  },
+  text: ({ uuid, tag, tags, parent, created_at }) =>
+    lines(
+      `image ${uuid} · created ${created_at}`,
+      tag !== undefined && `tags: ${(tags ?? [tag]).map((name) => `tag:${name}`).join(', ')}`,
+      parent === undefined ? 'imported (no parent)' : `parent ${parent}`,
+    ),
+  links: ({ uuid }) => [
+    { uri: imageUri(uuid), name: 'image' },
+    { uri: listUri(uuid), name: 'files' },
+    { uri: lineageUri(uuid), name: 'lineage' },
+  ],
+});

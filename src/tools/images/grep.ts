@@ -1,0 +1,86 @@
+import { z } from 'zod';
+import { limits, type GrepMatch } from '../../contract/index.ts';
+import { count, hint, image, present } from '../support/fields.ts';
+import { pageOf } from '../support/page.ts';
+import { aside } from '../support/schema.ts';
+import { counted, lines, plainLine, plainName } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+
+const LINE_CHARACTERS_MAX = 500;
+
+export const grep = defineTool({
+  name: 'grep',
+  title: 'Search files',
+  description:
+    'Free: searches an image without a VM, like ripgrep (no look-around; hidden files included, binary ones skipped). ' +
+    'One call replaces many read_file calls.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  aliases: { pattern: 'patterns', path: 'paths', glob: 'globs' },
+  input: z.object({
+    image,
+    patterns: z.array(z.string()).min(1).max(20).describe('regular expressions, OR-ed'),
+    paths: z.array(z.string().min(1).max(limits.pathBytesMax)).max(50).optional(),
+    globs: z.array(z.string()).max(50).optional().describe('*.py; !*.js excludes'),
+    case: z.enum(['sensitive', 'insensitive', 'smart']).default('sensitive'),
+    context: z.int().min(0).max(20).default(0).describe('lines around each match'),
+    max_count: aside(z.int().min(1).max(10_000).optional()),
+    max_total: z.int().min(1).max(limits.grepMatchesDefault).default(200),
+  }),
+  output: z.object({
+    image_uuid: aside(z.string()),
+    matches: z.array(
+      z.object({ path: z.string(), line: count, text: z.string(), context: aside(z.boolean().optional()) }),
+    ),
+    count: aside(count),
+    truncated: z.boolean(),
+    hint,
+  }),
+  handle: async (
+    { contree, signal },
+    { image, patterns, paths, globs, context, max_count, max_total, case: letters },
+  ) => {
+    const { uuid } = await contree.getImage(image, signal);
+    const found = await contree.grep(
+      uuid,
+      {
+        patterns,
+        case: letters,
+        maxTotal: max_total,
+        ...present({ paths, globs, maxCount: max_count }),
+        ...(context > 0 && { before: context, after: context }),
+      },
+      signal,
+    );
+    const { items } = pageOf(found.matches.map(itemOf), 0, false);
+    const truncated = found.truncated || items.length < found.matches.length;
+    return {
+      image_uuid: uuid,
+      matches: [...items],
+      count: items.filter((item) => !('context' in item)).length,
+      truncated,
+      ...(truncated && { hint: 'There are more matches; narrow the search with paths or globs.' }),
+    };
+  },
+  text: ({ matches, count, truncated, hint }) =>
+    lines(
+      `${counted(count, 'match').replace('matchs', 'matches')}${truncated ? ' (more exist)' : ''}`,
+      ...matches.map(
+        ({ path, line, text, context }) =>
+          `${plainName(path)}${context ? '-' : ':'}${line}${context ? '-' : ':'}${plainLine(text)}`,
+      ),
+      hint && `Next: ${hint}`,
+    ),
+});
+
+function itemOf({ path, line_number, line_text, type }: GrepMatch): {
+  path: string;
+  line: number;
+  text: string;
+  context?: boolean;
+} {
+  const text = line_text.replace(/\r?\n$/u, '');
+  const shown = text.length > LINE_CHARACTERS_MAX ? `${text.slice(0, LINE_CHARACTERS_MAX)}…` : text;
+  return { path, line: line_number, text: shown, ...(type === 'context' && { context: true }) };
+}

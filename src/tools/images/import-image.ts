@@ -1,0 +1,70 @@
+import { z } from 'zod';
+import { isFault, limits, type ConTree } from '../../contract/index.ts';
+import { followOwn } from '../support/follow.ts';
+import { operationFields, operationText, summarize } from '../support/operation.ts';
+import { outcomeOf } from '../support/outcome.ts';
+import { aside } from '../support/schema.ts';
+import { defineTool } from '../support/tool.ts';
+
+const { operation_id, status, image_uuid, tag, duration_s, error, operation_uri, hint } = operationFields;
+
+const Output = z.object({
+  operation_id: operation_id.optional(),
+  status,
+  image_uuid,
+  tag,
+  duration_s: aside(duration_s),
+  error,
+  operation_uri: aside(operation_uri.optional()),
+  hint,
+});
+
+export const importImage = defineTool({
+  name: 'import_image',
+  title: 'Import an image',
+  description:
+    'Costs as much as a VM (seconds to minutes). Makes an image from an OCI registry: docker://python:3.11-slim, ' +
+    'docker://ghcr.io/owner/app:1 or a short name. Check list_images first. A tag that exists is returned unless force=true.',
+  cost: 'vm',
+  effect: 'creates',
+  openWorld: true,
+  input: z.object({
+    registry_url: z.string().min(1).max(2_048),
+    tag: z.string().max(limits.tagBytesMax).optional(),
+    wait: z.boolean().default(true),
+    timeout: z
+      .int()
+      .min(1)
+      .max(limits.importTimeoutSecondsMax)
+      .default(limits.importTimeoutSecondsDefault)
+      .describe('seconds'),
+    force: z.boolean().default(false),
+    /** Earlier servers asked for it; anonymous pulls need no consent here. */
+    i_accept_that_anonymous_access_might_be_rate_limited: aside(z.boolean().optional()),
+  }),
+  output: Output,
+  handle: async (call, { registry_url, tag: wanted, wait, timeout, force }): Promise<z.infer<typeof Output>> => {
+    const { contree, signal } = call;
+    const tag = wanted?.replace(/^tag:/u, '');
+    const existing = tag && !force ? await findTagged(contree, tag, signal) : undefined;
+    if (existing !== undefined) {
+      const hint = `tag:${tag} exists and was returned as it is; force=true imports anew.`;
+      return { status: 'SUCCESS', image_uuid: existing, tag, hint };
+    }
+    // Not aborted with the call: whether the import was started must be known to the end.
+    const { uuid } = await contree.importImage({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
+    const state = wait ? await followOwn(call, uuid, timeout) : await contree.getOperation(uuid, signal);
+    const options = { contree, outputBytesMax: 0, signal };
+    return wait ? await outcomeOf(state, options) : await summarize(state, options);
+  },
+  text: operationText,
+});
+
+async function findTagged(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    return (await contree.getImage(`tag:${tag}`, signal)).uuid;
+  } catch (error) {
+    if (isFault(error, 'IMAGE_NOT_FOUND', 'TAG_NOT_FOUND')) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,77 @@
+import { z } from 'zod';
+import { limits, type Image } from '../../contract/index.ts';
+import { count, hint, offset, since, until } from '../support/fields.ts';
+import { pageOf } from '../support/page.ts';
+import { aside } from '../support/schema.ts';
+import { counted, lines } from '../support/text.ts';
+import { timeFilters } from '../support/time.ts';
+import { defineTool } from '../support/tool.ts';
+import { imageUri } from '../support/uris.ts';
+
+export const listImages = defineTool({
+  name: 'list_images',
+  title: 'List images',
+  description:
+    'Free. Images, newest first. Call it first: a tagged environment that exists (tag_prefix="common/" or your project) ' +
+    'saves importing and installing.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  input: z.object({
+    limit: z.int().min(1).max(limits.pageMax).default(50),
+    offset,
+    tagged: z.boolean().optional(),
+    tag_prefix: z.string().max(limits.tagBytesMax).optional().describe('like common/'),
+    since,
+    until,
+  }),
+  output: z.object({
+    images: z.array(
+      z.object({
+        uuid: z.string(),
+        tag: z.string().optional(),
+        created_at: aside(z.string()),
+        uri: aside(z.string()),
+      }),
+    ),
+    count: aside(count),
+    next_offset: count.optional(),
+    hint,
+  }),
+  handle: async ({ contree, signal }, { limit, offset, tagged, tag_prefix, ...times }) => {
+    const wanted = Math.min(limit + 1, limits.pageMax);
+    const query = {
+      limit: wanted,
+      offset,
+      ...(tagged !== undefined && { tagged }),
+      ...(tag_prefix !== undefined && { tag: tag_prefix.replace(/^tag:/u, '') }),
+      ...timeFilters(times),
+    };
+    const found = await contree.listImages(query, signal);
+    const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), offset, found.length === wanted);
+    return {
+      images: [...items],
+      count: items.length,
+      ...(nextOffset !== undefined && { next_offset: nextOffset }),
+      ...(items.length === 0 && { hint: emptyHint(tag_prefix, offset) }),
+    };
+  },
+  text: ({ images, next_offset, hint }) =>
+    lines(
+      `${counted(images.length, 'image')}${next_offset === undefined ? '' : `; more from offset=${next_offset}`}`,
+      ...images.map(({ uuid, tag, created_at }) => `${uuid}  ${created_at}  ${tag === undefined ? '-' : `tag:${tag}`}`),
+      hint && `Next: ${hint}`,
+    ),
+});
+
+function itemOf({ uuid, tag, created_at }: Image): { uuid: string; tag?: string; created_at: string; uri: string } {
+  return { uuid, ...(tag !== null && { tag }), created_at, uri: imageUri(uuid) };
+}
+
+function emptyHint(prefix: string | undefined, offset: number): string {
+  if (offset > 0) return 'No more images; call list_images with a smaller offset.';
+  const prepare = 'import_image(registry_url="docker://python:3.11-slim") makes one';
+  return prefix === undefined
+    ? `No image yet; ${prepare}.`
+    : `No tag begins with "${prefix}"; try a shorter tag_prefix, or ${prepare}.`;
+}

@@ -1,0 +1,93 @@
+import { z } from 'zod';
+import { isFault, limits, type ConTree } from '../../contract/index.ts';
+import { hint, image } from '../support/fields.ts';
+import { aside } from '../support/schema.ts';
+import { defineTool } from '../support/tool.ts';
+
+export const setTag = defineTool({
+  name: 'set_tag',
+  title: 'Tag or untag an image',
+  description:
+    'Free. Points a tag at an image, for use as image="tag:NAME"; moves it if it exists and says where it was. Name tags ' +
+    "{scope}/{purpose}/{base}: common/python-ml/python:3.11-slim. Without tag, removes the image's.",
+  cost: 'free',
+  effect: 'replaces',
+  openWorld: false,
+  aliases: { image: 'image_uuid' },
+  input: z.object({
+    image_uuid: image,
+    tag: z
+      .string()
+      .max(limits.tagBytesMax + 4)
+      .optional(),
+    /** Moves a tag without asking the user; told by the hint of an answer that did not. */
+    force: aside(z.boolean().default(false)),
+  }),
+  output: z.object({
+    uuid: z.string(),
+    tag: z.string().optional(),
+    previous_uuid: z.string().optional(),
+    removed: aside(z.string().optional()),
+    hint,
+  }),
+  handle: async ({ contree, signal, ask }, { image_uuid, tag: given, force }) => {
+    const tag = given?.replace(/^tag:/u, '');
+    if (!tag) {
+      const before = await contree.getImage(image_uuid, signal);
+      if (before.tag === null) return { uuid: before.uuid, hint: 'The image has no tag; nothing was removed.' };
+      await contree.removeTag(before.uuid, before.tag, signal);
+      return {
+        uuid: before.uuid,
+        removed: before.tag,
+        hint: `set_tag(image_uuid="${before.uuid}", tag="${before.tag}") undoes this.`,
+      };
+    }
+    const previous = await holderOf(contree, tag, signal);
+    const { uuid } = previous === undefined ? { uuid: image_uuid } : await contree.getImage(image_uuid, signal);
+    const moved = previous !== undefined && previous !== uuid;
+    if (moved && !force) {
+      const [about, message] = [
+        `move tag:${tag} to ${uuid}`,
+        `Move tag:${tag} from image ${previous} to image ${uuid}?`,
+      ];
+      if ((await ask({ about, message })) === 'refused') return { uuid: previous, tag, hint: keptHint(tag) };
+    }
+    return await pointed(contree, { uuid, tag, previous: moved ? previous : undefined }, signal);
+  },
+  text: ({ uuid, tag, previous_uuid, removed, hint }) => {
+    const done = tag === undefined ? `tag:${removed ?? '-'} removed from ${uuid}` : `tag:${tag} is image ${uuid}`;
+    return `${done}${previous_uuid === undefined ? '' : `, was ${previous_uuid}`}${hint ? `\nNext: ${hint}` : ''}`;
+  },
+});
+
+interface Move {
+  readonly uuid: string;
+  readonly tag: string;
+  /** The image that the tag leaves. */
+  readonly previous: string | undefined;
+}
+
+async function pointed(
+  contree: ConTree,
+  { uuid: image, tag, previous }: Move,
+  signal: AbortSignal,
+): Promise<{ uuid: string; tag: string; previous_uuid?: string; hint: string }> {
+  const { uuid } = await contree.setTag(image, tag, signal);
+  if (previous === undefined) return { uuid, tag, hint: `run(image="tag:${tag}", command="…") uses it.` };
+  return { uuid, tag, previous_uuid: previous, hint: `set_tag(image_uuid="${previous}", tag="${tag}") undoes this.` };
+}
+
+function keptHint(tag: string): string {
+  return `The user was asked and tag:${tag} stays where it was; force=true moves it without asking.`;
+}
+
+/** The image that has the tag now. */
+async function holderOf(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    return (await contree.getImage(`tag:${tag}`, signal)).uuid;
+  } catch (error) {
+    // Whether the tag is well-formed is for setTag to say.
+    if (isFault(error, 'IMAGE_NOT_FOUND', 'TAG_NOT_FOUND', 'TAG_INVALID')) return undefined;
+    throw error;
+  }
+}

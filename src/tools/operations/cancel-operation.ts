@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { fault, isFault, OperationStatus, type ConTree } from '../../contract/index.ts';
+import { operationId } from '../support/fields.ts';
+import { aside } from '../support/schema.ts';
+import { lines } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+
+const Item = z.object({ operation_id: z.string(), cancelled: z.boolean(), status: aside(OperationStatus) });
+
+export const cancelOperation = defineTool({
+  name: 'cancel_operation',
+  title: 'Cancel operations',
+  description: 'Free. Stops a run or import, or several. One that has ended already stays as it is (cancelled=false).',
+  cost: 'free',
+  effect: 'replaces',
+  openWorld: false,
+  input: z.object({
+    operation_id: operationId.optional(),
+    operation_ids: z.array(operationId).max(100).optional(),
+  }),
+  output: Item.partial().extend({ cancelled: z.boolean(), operations: aside(z.array(Item).optional()) }),
+  handle: async ({ contree, signal }, { operation_id, operation_ids = [] }) => {
+    const ids = [...new Set(operation_id === undefined ? operation_ids : [operation_id, ...operation_ids])];
+    const [only] = ids;
+    if (only === undefined) throw fault('ARGUMENT_INVALID', { reason: 'argument "operation_id" is required' });
+    const operations = [];
+    for (const id of ids) operations.push(await cancel(contree, id, signal));
+    const cancelled = operations.every((operation) => operation.cancelled);
+    return ids.length === 1 ? { ...operations[0], cancelled } : { cancelled, operations };
+  },
+  text: ({ operations, ...only }) =>
+    lines(
+      ...(operations ?? [only]).map(({ operation_id, cancelled, status }) =>
+        cancelled
+          ? `operation ${operation_id}: cancelled`
+          : `operation ${operation_id}: not cancelled, it is ${status}`,
+      ),
+    ),
+});
+
+async function cancel(contree: ConTree, operation: string, signal: AbortSignal): Promise<z.infer<typeof Item>> {
+  try {
+    await contree.cancelOperation(operation, signal);
+    return { operation_id: operation, cancelled: true, status: 'CANCELLED' };
+  } catch (error) {
+    if (!isFault(error, 'OPERATION_FINISHED')) throw error;
+    const { status } = await contree.getOperation(operation, signal);
+    return { operation_id: operation, cancelled: false, status };
+  }
+}

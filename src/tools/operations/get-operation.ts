@@ -1,0 +1,73 @@
+import { z } from 'zod';
+import { limits, OperationKind } from '../../contract/index.ts';
+import { count, operationId } from '../support/fields.ts';
+import { operationFields, operationText, summarize } from '../support/operation.ts';
+import { cutOutput, isBinary, readOutput } from '../support/output.ts';
+import { aside } from '../support/schema.ts';
+import { streamBytesMax } from './run.ts';
+import { grouped, lines } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+
+const Output = z.object({
+  ...operationFields,
+  operation_id: aside(operationFields.operation_id),
+  timed_out: aside(operationFields.timed_out),
+  truncated: aside(operationFields.truncated),
+  filesystem_changed: aside(operationFields.filesystem_changed),
+  duration_s: aside(operationFields.duration_s),
+  hint: aside(operationFields.hint),
+  kind: aside(OperationKind),
+  created_at: aside(z.string()),
+  stream: aside(z.string().optional()),
+  content: z.string().optional(),
+  size: aside(count.optional()),
+  offset: aside(count.optional()),
+  next_offset: count.optional(),
+});
+
+export const getOperation = defineTool({
+  name: 'get_operation',
+  title: 'Show an operation',
+  description:
+    'Free. State and result of a run or import. With stream, pages through its whole output: offset in bytes, ' +
+    'negative from the end.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  input: z.object({
+    operation_id: operationId,
+    stream: z.enum(['stdout', 'stderr']).optional(),
+    offset: z.int().min(-limits.outputBytesKept).max(limits.outputBytesKept).default(0),
+    length: z.int().min(1).max(limits.toolReadBytesDefault).default(streamBytesMax),
+  }),
+  output: Output,
+  handle: async ({ contree, signal }, { operation_id, stream, offset, length }) => {
+    const operation = await contree.getOperation(operation_id, signal);
+    const { kind, created_at } = operation;
+    const outputBytesMax = stream === undefined ? limits.toolOutputBytesDefault : 0;
+    const fields = await summarize(operation, { contree, outputBytesMax, signal });
+    if (stream === undefined || kind !== 'instance') return { ...fields, kind, created_at };
+    const kept = await readOutput(contree, operation_id, stream, signal);
+    const { bytes, offset: start } = cutOutput(kept, offset, length);
+    const end = start + bytes.length;
+    const { stdout: _stdout, stderr: _stderr, truncated: _truncated, ...rest } = fields;
+    return {
+      ...rest,
+      kind,
+      created_at,
+      stream,
+      content: isBinary(bytes) ? `[${grouped(bytes.length)} bytes of binary output]` : bytes.toString('utf8'),
+      size: kept.totalBytes,
+      offset: start,
+      ...(end < kept.totalBytes && { next_offset: end }),
+    };
+  },
+  text: (fields) =>
+    fields.stream === undefined
+      ? operationText(fields)
+      : lines(
+          `${fields.stream} of operation ${fields.operation_id} (${fields.status}): from byte ${grouped(fields.offset ?? 0)} ` +
+            `of ${grouped(fields.size ?? 0)}${fields.next_offset === undefined ? '' : `, next offset ${fields.next_offset}`}`,
+          fields.content,
+        ),
+});

@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import { limits, OperationKind, OperationStatus, type OperationSummary } from '../../contract/index.ts';
+import { count, hint, offset, present, since, until } from '../support/fields.ts';
+import { rounded, waitHint } from '../support/operation.ts';
+import { pageOf } from '../support/page.ts';
+import { aside } from '../support/schema.ts';
+import { counted, lines } from '../support/text.ts';
+import { timeFilters } from '../support/time.ts';
+import { defineTool } from '../support/tool.ts';
+import { operationUri } from '../support/uris.ts';
+
+const Item = z.object({
+  uuid: z.string(),
+  kind: aside(OperationKind),
+  status: OperationStatus,
+  error: aside(z.string().optional()),
+  created_at: aside(z.string()),
+  duration_s: aside(z.number().optional()),
+  image_uuid: z.string().optional(),
+  uri: aside(z.string()),
+});
+
+export const listOperations = defineTool({
+  name: 'list_operations',
+  title: 'List operations',
+  description: 'Free. Runs and imports, newest first; finds one whose call was interrupted.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  aliases: { type: 'kind' },
+  input: z.object({
+    limit: z.int().min(1).max(limits.pageMax).default(20),
+    offset,
+    status: OperationStatus.optional(),
+    kind: OperationKind.optional(),
+    since,
+    until,
+  }),
+  output: z.object({ operations: z.array(Item), count: aside(count), next_offset: count.optional(), hint }),
+  handle: async ({ contree, signal }, { limit, offset, status, kind, ...times }) => {
+    const wanted = Math.min(limit + 1, limits.pageMax);
+    const query = { limit: wanted, offset, ...present({ status, kind }), ...timeFilters(times) };
+    const found = await contree.listOperations(query, signal);
+    const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), offset, found.length === wanted);
+    const open = items.filter((item) => !['SUCCESS', 'FAILED', 'CANCELLED'].includes(item.status));
+    return {
+      operations: [...items],
+      count: items.length,
+      ...present({ next_offset: nextOffset }),
+      ...(open.length > 0 && { hint: waitHint(...open.slice(0, 5).map((item) => item.uuid)) }),
+    };
+  },
+  text: ({ operations, next_offset, hint }) =>
+    lines(
+      `${counted(operations.length, 'operation')}${next_offset === undefined ? '' : `; more from offset=${next_offset}`}`,
+      ...operations.map(
+        ({ uuid, kind, status, created_at, duration_s, error }) =>
+          `${uuid}  ${created_at}  ${kind}  ${status}${duration_s === undefined ? '' : `  ${duration_s} s`}${error === undefined ? '' : `  ${error}`}`,
+      ),
+      hint && `Next: ${hint}`,
+    ),
+});
+
+function itemOf({
+  uuid,
+  kind,
+  status,
+  error,
+  created_at,
+  duration,
+  result_image_uuid,
+}: OperationSummary): z.infer<typeof Item> {
+  return {
+    uuid,
+    kind,
+    status,
+    ...(error !== null && { error: error.slice(0, 300) }),
+    created_at,
+    ...(duration > 0 && { duration_s: rounded(duration) }),
+    ...(result_image_uuid !== null && { image_uuid: result_image_uuid }),
+    uri: operationUri(kind, uuid),
+  };
+}

@@ -1,0 +1,108 @@
+import { z } from 'zod';
+import { fault, limits, NetworkMode, type InstanceSpawnRequest } from '../../contract/index.ts';
+import { image, present } from '../support/fields.ts';
+import { followOwn } from '../support/follow.ts';
+import { operationFields, operationText, summarize } from '../support/operation.ts';
+import { outcomeOf } from '../support/outcome.ts';
+import { aside } from '../support/schema.ts';
+import { defineTool, type HostEnv } from '../support/tool.ts';
+
+/** Two streams at most of this size stay inside one result. */
+export const streamBytesMax = Math.floor((limits.toolResultBytesMax * 0.8) / 2);
+
+const id = aside(z.int().min(0).max(0xffff_fffe).optional());
+
+const Input = z.object({
+  command: z.string().min(1).max(limits.commandBytesMax),
+  image,
+  shell: z.boolean().default(true).describe('false: program with args'),
+  args: z.array(z.string()).optional(),
+  env: z.record(z.string(), z.string()).optional().describe('instead of export'),
+  /** Told by the instructions and whoami of servers that offer some. */
+  env_from: aside(z.array(z.string().max(256)).max(64).optional()),
+  preserve_env: aside(z.boolean().optional()),
+  cwd: z.string().max(limits.pathBytesMax).optional().describe("default: the image's own"),
+  timeout: z
+    .int()
+    .min(1)
+    .max(limits.commandTimeoutSecondsMax)
+    .default(limits.toolTimeoutSecondsDefault)
+    .describe('seconds'),
+  disposable: z.boolean().default(true).describe('false saves a new image'),
+  stdin: z.string().max(limits.stdinBytesMax).optional(),
+  directory_state_id: z.string().optional().describe('from rsync'),
+  files: z.record(z.string(), z.string()).optional().describe('{"/path": uuid of upload}'),
+  wait: z.boolean().default(true).describe('false returns at once'),
+  truncate_output_at: z.int().min(0).default(limits.toolOutputBytesDefault).describe('bytes shown per stream'),
+  uid: id,
+  gid: id,
+  network: NetworkMode.optional(),
+  allow: z.array(z.string()).optional().describe('hosts for network=allowlist'),
+  cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
+  memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
+  max_layer_bytes: aside(z.int().min(1).max(limits.layerBytesMax).optional()),
+});
+
+export const run = defineTool({
+  name: 'run',
+  title: 'Run a command',
+  description:
+    'Costs a VM (0.5-5 s plus the command). Runs a command as root in a fresh microVM; the image itself never changes. ' +
+    'disposable=false saves the result as image_uuid to chain or branch from. For parallel branches use wait=false, then ' +
+    'wait_operations. A non-zero exit_code is a result. Long output shows head and tail; get_operation pages it. To look at ' +
+    'files use the free list_files, read_file, grep, diff. More arguments: get_guide(section="reference").',
+  cost: 'vm',
+  effect: 'creates',
+  openWorld: true,
+  input: Input,
+  output: z.object(operationFields),
+  handle: async (call, input) => {
+    const { contree, signal } = call;
+    // Not aborted with the call: whether the run was started must be known to the end.
+    const { uuid } = await contree.spawn(requestOf(input, call.hostEnv));
+    const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.getOperation(uuid, signal);
+    const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal };
+    return input.wait ? await outcomeOf(state, options) : await summarize(state, options);
+  },
+  text: operationText,
+});
+
+function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): InstanceSpawnRequest {
+  const { stdin, directory_state_id: state, files, network, allow, cpus, memory_mib, max_layer_bytes } = input;
+  if (!input.shell && input.args === undefined && /\s/u.test(input.command.trim())) {
+    const reason = `argument "command": ${JSON.stringify(input.command)} has spaces; with shell=false give args=[…]`;
+    throw fault('ARGUMENT_INVALID', { reason });
+  }
+  const env = { ...passedOn(input, hostEnv), ...input.env };
+  const resources = present({ cpus, memory_mib, max_layer_bytes });
+  return {
+    command: input.command,
+    image: input.image,
+    shell: input.shell,
+    disposable: input.disposable,
+    timeout: input.timeout,
+    // More than is shown, so that the rest can be paged without running again.
+    truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
+    ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid, preserve_env: input.preserve_env }),
+    ...(Object.keys(env).length > 0 && { env }),
+    ...(stdin !== undefined && { stdin: { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' } }),
+    ...(state !== undefined && { directory_states: [state] }),
+    ...(files && { files: Object.fromEntries(Object.entries(files).map(([path, uuid]) => [path, { uuid }])) }),
+    ...((network || allow) && { networking: { mode: network ?? 'allowlist', ...present({ allow }) } }),
+    ...(Object.keys(resources).length > 0 && { resources_limits: resources }),
+  };
+}
+
+/** The variables that the call names. Their values reach the guest, and nobody else. */
+function passedOn({ env_from: names = [], preserve_env }: z.output<typeof Input>, hostEnv: HostEnv): HostEnv {
+  const unknown = names.filter((name) => !Object.hasOwn(hostEnv, name));
+  if (unknown.length > 0) {
+    const offered = Object.keys(hostEnv).join(', ') || 'none; the user can start it with --env-from NAME';
+    const reason = `argument "env_from": this server does not pass on ${unknown.join(', ')} (offered: ${offered})`;
+    throw fault('ARGUMENT_INVALID', { reason });
+  }
+  if (names.length > 0 && preserve_env) {
+    throw fault('ARGUMENT_INVALID', { reason: 'preserve_env would keep the values of env_from in the image' });
+  }
+  return Object.fromEntries(names.map((name) => [name, hostEnv[name] ?? '']));
+}

@@ -1,0 +1,129 @@
+import { z } from 'zod';
+import { limits, type OperationResponse } from '../../contract/index.ts';
+import { operationId } from '../support/fields.ts';
+import { untilFinished } from '../support/follow.ts';
+import { operationText, summarize, waitHint, type OperationFields } from '../support/operation.ts';
+import { aside } from '../support/schema.ts';
+import { lines } from '../support/text.ts';
+import { defineTool, type ToolCall } from '../support/tool.ts';
+
+const OUTPUT_BYTES_EACH = 2_000;
+const PROGRESS_MS = 5_000;
+
+type Mode = 'all' | 'any' | 'any_success';
+
+const Output = z.object({
+  results: z.record(
+    z.string(),
+    // Flat summaries as `run` returns them.
+    z.looseObject({}),
+  ),
+  completed: z.array(z.string()),
+  pending: z.array(z.string()),
+  cancelled: aside(z.array(z.string())),
+  timed_out: z.boolean(),
+  winner: z.string().optional(),
+  hint: z.string().optional(),
+});
+
+export const waitOperations = defineTool({
+  name: 'wait_operations',
+  title: 'Wait for operations',
+  description:
+    'Free. Waits for operations started with wait=false: all, any (first to end) or any_success (first with exit_code 0, ' +
+    'named in winner). Never cancels: the others stay in pending. If timed_out, call again.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  input: z.object({
+    operation_ids: z.array(operationId).min(1).max(50),
+    timeout: z.int().min(1).max(limits.commandTimeoutSecondsMax).default(300),
+    mode: z.enum(['all', 'any', 'any_success']).default('all'),
+  }),
+  output: Output,
+  handle: async (call, { operation_ids, timeout, mode }) => {
+    const ids = [...new Set(operation_ids)];
+    const ended = await waitFor(call, ids, { timeoutSeconds: timeout, mode });
+    const winner = mode === 'all' ? undefined : ended.find((state) => isWin(state, mode));
+    const bytesEach = Math.min(OUTPUT_BYTES_EACH, Math.floor((limits.toolResultBytesMax * 0.6) / (2 * ids.length)));
+    const results: Record<string, OperationFields> = {};
+    for (const state of ended) {
+      results[state.uuid] = await summarize(state, { ...call, outputBytesMax: bytesEach });
+    }
+    const pending = ids.filter((id) => !(id in results));
+    const goalReached = winner !== undefined || pending.length === 0;
+    return {
+      results,
+      completed: ended.filter(({ status }) => status !== 'CANCELLED').map(({ uuid }) => uuid),
+      pending,
+      cancelled: ended.filter(({ status }) => status === 'CANCELLED').map(({ uuid }) => uuid),
+      timed_out: !goalReached,
+      ...(winner && { winner: winner.uuid }),
+      ...hintFor(pending, goalReached),
+    };
+  },
+  text: ({ results, pending, timed_out, winner, hint }) =>
+    lines(
+      winner !== undefined && `winner ${winner}`,
+      ...Object.values(results).map((result) => operationText(result as unknown as OperationFields)),
+      pending.length > 0 && `still running: ${pending.join(', ')}`,
+      timed_out && 'the wait timed out; the operations go on',
+      hint !== undefined && `Next: ${hint}`,
+    ),
+});
+
+function hintFor(pending: readonly string[], goalReached: boolean): { hint?: string } {
+  if (pending.length === 0) return {};
+  if (!goalReached) return { hint: waitHint(...pending) };
+  return { hint: `cancel_operation(operation_ids=${JSON.stringify(pending)}) stops the others.` };
+}
+
+function isWin({ status, metadata }: OperationResponse, mode: Mode): boolean {
+  if (status !== 'SUCCESS') return mode === 'any' && status === 'FAILED';
+  if (mode === 'any' || !('result' in metadata)) return true;
+  return metadata.result.state?.exit_code === 0 && !metadata.result.state.timed_out;
+}
+
+/** The operations that ended, in the order in which they did, once the mode is satisfied or the time is up. */
+async function waitFor(
+  call: ToolCall,
+  ids: readonly string[],
+  { timeoutSeconds, mode }: { timeoutSeconds: number; mode: Mode },
+): Promise<OperationResponse[]> {
+  const waitMs = call.progress ? timeoutSeconds * 1_000 : Math.min(timeoutSeconds * 1_000, call.inlineWaitMs);
+  const enough = new AbortController();
+  const deadline = AbortSignal.timeout(waitMs);
+  const signal = AbortSignal.any([call.signal, deadline, enough.signal]);
+  const ended: OperationResponse[] = [];
+  using _progress = reportCount(call, ids.length, () => ended.length);
+  const faults: unknown[] = [];
+  const waits = ids.map(async (id) => {
+    try {
+      const state = await untilFinished(call.contree, id, () => {}, signal);
+      ended.push(state);
+      if (mode !== 'all' && isWin(state, mode)) enough.abort();
+    } catch (error) {
+      if (signal.aborted) return;
+      // An id that does not exist is told at once, not after the others have ended.
+      faults.push(error);
+      enough.abort();
+    }
+  });
+  await Promise.all(waits);
+  call.signal.throwIfAborted();
+  if (faults.length > 0) throw faults[0];
+  return ended;
+}
+
+/** `k of n ended`, whenever asked for, every few seconds. */
+function reportCount(call: ToolCall, total: number, count: () => number): Disposable {
+  const startedMs = performance.now();
+  const step = (): void =>
+    call.progress?.({
+      progress: Math.round(performance.now() - startedMs) / 1_000,
+      message: `${count()} of ${total} ended`,
+    });
+  step();
+  const timer = call.progress ? setInterval(step, PROGRESS_MS) : undefined;
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}

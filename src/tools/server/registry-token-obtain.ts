@@ -1,0 +1,54 @@
+import { z } from 'zod';
+import { registryHostOf, tokenPageOf } from '../support/registry-hosts.ts';
+import { aside } from '../support/schema.ts';
+import { lines } from '../support/text.ts';
+import { defineTool, type Agreement } from '../support/tool.ts';
+
+const Output = z.object({
+  status: aside(z.enum(['known', 'opened', 'declined', 'unknown'])),
+  registry: z.string(),
+  url: z.string().optional(),
+  scope: aside(z.string().optional()),
+  next: z.string(),
+});
+
+const OUTCOMES: Readonly<
+  Record<Agreement, (registry: string) => { readonly status: 'known' | 'opened' | 'declined'; readonly next: string }>
+> = {
+  agreed: (registry) => ({
+    status: 'opened',
+    next: `The user has the page open; call registry_auth(registry_url="${registry}").`,
+  }),
+  refused: () => ({ status: 'declined', next: 'The user did not open the page; ask the user before trying again.' }),
+  unasked: (registry) => ({
+    status: 'known',
+    next: `Show the page to the user, then call registry_auth(registry_url="${registry}").`,
+  }),
+};
+
+export const registryTokenObtain = defineTool({
+  name: 'registry_token_obtain',
+  title: 'Where to get a registry token',
+  description:
+    'Free. The page on which the user makes an access token for a registry, and the scope it needs. Then registry_auth.',
+  cost: 'free',
+  effect: 'ensures',
+  openWorld: true,
+  offline: true,
+  input: z.object({ registry_url: z.string().min(1).max(2_048) }),
+  output: Output,
+  handle: async ({ ask }, { registry_url }): Promise<z.infer<typeof Output>> => {
+    const registry = registryHostOf(registry_url);
+    const page = tokenPageOf(registry);
+    if (page === undefined) {
+      const next = `Ask the user where ${registry} issues access tokens, then call registry_auth.`;
+      return { status: 'unknown', registry, next };
+    }
+    const { url, scope } = page;
+    const message = `Make an access token for ${registry}: ${scope} is enough.`;
+    const outcome = await ask({ about: `token page of ${registry}`, message, url });
+    return { ...OUTCOMES[outcome](registry), registry, url, scope };
+  },
+  text: ({ registry, url, scope, next }) =>
+    lines(`${registry}: ${url ?? 'no token page is known'}`, scope && `scope: ${scope}`, `Next: ${next}`),
+});

@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import { aside } from '../support/schema.ts';
+import { lines } from '../support/text.ts';
+import { defineTool } from '../support/tool.ts';
+
+export const whoami = defineTool({
+  name: 'whoami',
+  title: 'Show limits and costs',
+  description: 'Free. Permissions, limits, operations by status, and which tools cost a VM.',
+  cost: 'free',
+  effect: 'reads',
+  openWorld: false,
+  input: z.object({}),
+  output: z.object({
+    permissions: z.array(z.string()),
+    denied: aside(z.array(z.string()).optional()),
+    limits: z.record(z.string(), z.int()),
+    operations: aside(z.record(z.string(), z.int())),
+    costs: aside(z.object({ vm: z.array(z.string()), free: z.string() })),
+    env_from: aside(z.array(z.string()).optional()),
+    token_expiration: aside(z.string().optional()),
+  }),
+  handle: async ({ contree, signal, hostEnv = {} }) => {
+    const { permissions, limits, operations_stat, token_expiration } = await contree.whoami(signal);
+    const names = (allowed: boolean): string[] =>
+      Object.keys(permissions).filter((name) => permissions[name] === allowed);
+    return {
+      permissions: names(true),
+      ...(names(false).length > 0 && { denied: names(false) }),
+      limits,
+      operations: operations_stat,
+      costs: { vm: ['run', 'import_image'], free: 'every other tool' },
+      ...(Object.keys(hostEnv).length > 0 && { env_from: Object.keys(hostEnv) }),
+      ...(token_expiration !== null && { token_expiration: new Date(token_expiration * 1_000).toISOString() }),
+    };
+  },
+  text: ({ permissions, denied, limits, operations, costs, env_from, token_expiration }) =>
+    lines(
+      `allowed: ${permissions.join(', ')}`,
+      denied && `not allowed: ${denied.join(', ')}`,
+      `limits: ${pairs(limits)}`,
+      `operations: ${pairs(operations)}`,
+      `cost a VM: ${costs.vm.join(', ')}; free: ${costs.free}`,
+      env_from && `run(env_from=[…]) may name: ${env_from.join(', ')}`,
+      token_expiration && `token expires ${token_expiration}`,
+    ),
+});
+
+function pairs(values: Readonly<Record<string, number>>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', ');
+}

@@ -1,0 +1,78 @@
+import { z } from 'zod';
+import { limits, type ContreeError, type OperationResponse } from '../../contract/index.ts';
+import { parseArguments } from './arguments.ts';
+import { asFault, failureText } from './failure.ts';
+import { importImage } from '../images/import-image.ts';
+import { outcomeOf } from './outcome.ts';
+import { run } from '../operations/run.ts';
+import type { ResourceLink, SurfaceCall, Tool, ToolCall } from './tool.ts';
+
+const ERROR_CHARACTERS_MAX = 9_000;
+
+/** The outcome of a call, ready for any surface: text for people, and the structured answer or the fault. */
+export type Reply =
+  | {
+      readonly ok: true;
+      readonly text: string;
+      readonly structured: Record<string, unknown>;
+      readonly links: readonly ResourceLink[];
+    }
+  | { readonly ok: false; readonly text: string; readonly fault: ContreeError };
+
+/**
+ * Parses the arguments, runs the tool, and puts its answer or its fault into words. Rejects only when the call's signal
+ * fired, with the signal's reason, or with what `isControlFlow` claims.
+ */
+export async function callTool(
+  tool: Tool,
+  raw: unknown,
+  call: SurfaceCall,
+  isControlFlow: (error: unknown) => boolean = () => false,
+): Promise<Reply> {
+  try {
+    const { input, remark } = parseArguments(tool, raw);
+    const answer = tool.offline
+      ? await tool.handle(call, input)
+      : await tool.handle({ ...call, contree: await call.connect() }, input);
+    return replyOf(tool, answer, remark);
+  } catch (error) {
+    if (isControlFlow(error)) throw error;
+    return refusalOf(tool, error, call);
+  }
+}
+
+/** The reply that the call which started a finished operation would have given, had somebody waited for it. */
+export async function replyLater(
+  operation: OperationResponse,
+  call: Pick<ToolCall, 'contree' | 'signal' | 'log'>,
+): Promise<Reply> {
+  const tool = operation.kind === 'instance' ? run : importImage;
+  try {
+    return replyOf(tool, await outcomeOf(operation, { ...call, outputBytesMax: limits.toolOutputBytesDefault }));
+  } catch (error) {
+    return refusalOf(tool, error, call);
+  }
+}
+
+function replyOf(tool: Tool, answer: Record<string, unknown>, remark?: string): Reply {
+  const structured = withRemark(z.parse(tool.output, answer), remark);
+  const text = withRemarkLine(tool.text(structured), remark).slice(0, limits.toolResultBytesMax);
+  return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };
+}
+
+function refusalOf(tool: Tool, error: unknown, { signal, log }: Pick<SurfaceCall, 'signal' | 'log'>): Reply {
+  if (signal.aborted) throw error;
+  const fault = asFault(error, log);
+  return { ok: false, text: failureText(fault, tool.name).slice(0, ERROR_CHARACTERS_MAX), fault };
+}
+
+/** What was ignored goes first: it may be why the answer is not the expected one. */
+function withRemark(answer: Record<string, unknown>, remark: string | undefined): Record<string, unknown> {
+  if (remark === undefined) return answer;
+  const { hint } = answer;
+  return { ...answer, hint: typeof hint === 'string' ? `${remark} ${hint}` : remark };
+}
+
+function withRemarkLine(text: string, remark: string | undefined): string {
+  return remark === undefined || text.includes(remark) ? text : `${text}\nNote: ${remark}`;
+}

@@ -1,0 +1,87 @@
+import { randomUUID } from 'node:crypto';
+import {
+  ERROR_CLASSES,
+  ERRORS,
+  fault,
+  faultFromReport,
+  isFault,
+  type ContreeError,
+  type ErrorCode,
+  type OperationResponse,
+} from '../../contract/index.ts';
+import { defined } from '../../std/assert.ts';
+
+type Detail = ContreeError['detail'];
+
+/** The exact next tool call, where the table's hint (written for every surface) can be said more exactly to a model. */
+const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string) => string } = {
+  ARGUMENT_INVALID: (_, tool) => `Correct the named arguments and call ${tool} again.`,
+  IMAGE_NOT_FOUND: ({ image }) =>
+    `Call list_images(${prefixOf(String(image))}) to see what exists, or import_image(registry_url="docker://…").`,
+  TAG_NOT_FOUND: ({ tag }) => `Call list_images(${prefixOf(String(tag))}) to see the tags that exist.`,
+  OPERATION_NOT_FOUND: () => 'Call list_operations() to see the operations that exist; old ones are removed with time.',
+  FILE_NOT_FOUND: ({ path, nearest }) =>
+    `Call list_files(path=${JSON.stringify(nearest ?? parentOf(String(path)))}) on the same image to see what is there.`,
+  UPLOAD_NOT_FOUND: () => 'Call upload(path=…) again and pass the uuid that it returns.',
+  DIRECTORY_STATE_NOT_FOUND: () => 'Call rsync(source=…, destination=…) again and pass the id that it returns.',
+  NOT_A_FILE: ({ path }) => `Call list_files(path=${JSON.stringify(path)}) on the same image.`,
+  NOT_A_DIRECTORY: ({ path }) => `Call read_file(path=${JSON.stringify(path)}) on the same image.`,
+  FILE_TOO_LARGE: () => 'Call download to save it as a local file, or read_file with offset and limit.',
+  OPERATION_FINISHED: ({ operation }) => `Call get_operation(operation_id="${operation}") for its result.`,
+  OPERATION_LIMIT: () => 'Call wait_operations on operations you started, then try again.',
+  REGISTRY_DENIED: ({ registry }) =>
+    `Check the image name; if it is private call registry_auth(registry_url="${registry}") and import again.`,
+  REGISTRY_RATE_LIMITED: ({ registry }) =>
+    `Wait, or call registry_auth(registry_url="${registry}") for a higher limit.`,
+  SIGN_IN_NEEDED: ({ registry, url }) =>
+    `Ask the user to ${url === undefined ? '' : `open ${url} or to `}run in their own terminal: contree auth registry ${registry}. ` +
+    'Do not ask them to paste a token here. Then import again.',
+  TOKEN_INVALID: () => 'Ask the user to make a new token with "contree token create"; do not retry.',
+  TOKEN_MISSING: () => 'Ask the user to configure a token for this server; do not retry.',
+  PERMISSION_MISSING: () => 'Ask the user for a token with that permission; whoami() shows what this one may do.',
+  DISK_FULL: () => 'Ask the user to free space ("contree gc"); images made so far are whole.',
+};
+
+function prefixOf(image: string): string {
+  const scope = image.replace(/^tag:/u, '').split('/')[0] ?? '';
+  return image.includes('/') ? `tag_prefix="${scope}/"` : '';
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/';
+}
+
+/** A failed call as clients show it: first line what failed, second line the next call, third whether to retry. */
+export function failureText(error: ContreeError, tool: string): string {
+  const { code, message, detail, hint } = error;
+  // A fault that an operation ended with has lost its details; then the general hint is the better one.
+  const nextCall = Object.keys(detail).length > 0 || NEXT_CALL[code]?.length === 0 ? NEXT_CALL[code] : undefined;
+  const lines = [`${code}: ${message}`, nextCall?.(detail, tool) ?? hint];
+  if (ERROR_CLASSES[error.class].retry === 'later') lines.push('This can pass: the same call may work later.');
+  return lines.join('\n');
+}
+
+/**
+ * Any thrown value as a fault. What is not one of ours is a bug: it goes whole to `log`, and out as an incident id only,
+ * because its text may hold a secret or a host path.
+ */
+export function asFault(error: unknown, log: (line: string) => void): ContreeError {
+  if (isFault(error)) return error;
+  const incident = randomUUID().slice(0, 8);
+  log(`incident ${incident}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  return fault('INTERNAL', { incident });
+}
+
+/** Hint for an operation that ended FAILED: what the table says for its code. */
+export function hintOf(code: string | undefined): string | undefined {
+  return code !== undefined && code in ERRORS ? ERRORS[code as ErrorCode].hint : undefined;
+}
+
+/** The fault that an operation ended with; `detail` adds what the caller knows of it. */
+export function operationFault(operation: OperationResponse, detail: Detail = {}): ContreeError {
+  const { uuid, kind, error, error_code: code = 'REMOTE_FAILED' } = operation;
+  const message = `${kind === 'instance' ? 'run' : 'import'} ${uuid} failed: ${error ?? 'no reason was given'}`;
+  const known =
+    faultFromReport({ code, message, detail }) ?? faultFromReport({ code: 'REMOTE_FAILED', message, detail });
+  return defined(known, 'REMOTE_FAILED is in the table');
+}

@@ -1,0 +1,23 @@
+import { z } from 'zod';
+import { ImageSource, limits } from '../../contract/index.ts';
+import { aside } from './schema.ts';
+
+/** Arguments that several tools share, so that they read and validate alike everywhere. */
+
+export const image = ImageSource.describe('UUID or tag:NAME');
+export const imagePath = z.string().min(1).max(limits.pathBytesMax).describe('absolute, in the image');
+export const operationId = z.string().min(1).max(64);
+export const offset = z.int().min(0).max(1_000_000_000).default(0);
+export const since = z.string().max(64).optional().describe('15m, 2h, 7d or ISO time');
+export const until = aside(z.string().max(64).optional());
+export const hint = aside(z.string().optional());
+export const count = z.int().min(0);
+
+/** The fields that have a value: what an optional argument becomes in a request. */
+export function present<Fields extends object>(
+  fields: Fields,
+): { [Key in keyof Fields]?: Exclude<Fields[Key], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [Key in keyof Fields]?: Exclude<Fields[Key], undefined>;
+  };
+}

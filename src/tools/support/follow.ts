@@ -1,0 +1,142 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  isFault,
+  isFinished,
+  streamBytes,
+  type ConTree,
+  type OperationEvent,
+  type OperationResponse,
+} from '../../contract/index.ts';
+import { plainName } from './text.ts';
+import type { Progress, ToolCall } from './tool.ts';
+
+const POLL_MS_MIN = 250;
+const POLL_MS_MAX = 2_000;
+/** Beyond the operation's own timeout: queueing, restoring, saving the image. */
+const WAIT_SECONDS_EXTRA = 30;
+const CANCEL_MS_MAX = 5_000;
+const LINE_CHARACTERS_MAX = 160;
+
+/**
+ * Waits until an operation has finished, reporting its events as they come. Follows the event log and, where a server
+ * has none or the stream breaks, asks for the state with growing pauses. Rejects with the signal's reason.
+ */
+export async function untilFinished(
+  contree: ConTree,
+  operation: string,
+  onEvent: (event: OperationEvent) => void,
+  signal: AbortSignal,
+): Promise<OperationResponse> {
+  let since: number | undefined;
+  let hasEvents = true;
+  for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, POLL_MS_MAX)) {
+    try {
+      const query = { follow: true, ...(since !== undefined && { since }) };
+      for await (const event of hasEvents ? contree.events(operation, query, signal) : []) {
+        since = event.id;
+        pauseMs = POLL_MS_MIN;
+        onEvent(event);
+      }
+    } catch (error) {
+      if (signal.aborted || !isFault(error)) throw error;
+      if (error.class === 'missing' || error.class === 'unsupported') hasEvents = false;
+    }
+    const state = await contree.getOperation(operation, signal);
+    if (isFinished(state.status)) return state;
+    await pause(pauseMs, signal);
+  }
+}
+
+/**
+ * Waits for an operation that this call has started: until it ends, or as long as the client can be expected to listen.
+ * Returns its last state, finished or not. When the call is aborted the operation is cancelled only if the user meant it.
+ */
+export async function followOwn(call: ToolCall, operation: string, timeoutSeconds: number): Promise<OperationResponse> {
+  const { contree, signal } = call;
+  // A client without progress gives up after a minute or so: answer before, with the id to wait on.
+  const listensMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
+  const waitMs = Math.min(listensMs, call.handOver?.afterMs ?? Infinity);
+  const deadline = AbortSignal.timeout(waitMs);
+  using reporter = report(call.progress, operation, timeoutSeconds);
+  try {
+    return await untilFinished(contree, operation, reporter.onEvent, AbortSignal.any([signal, deadline]));
+  } catch (error) {
+    if (signal.aborted) {
+      await abandon(call, operation);
+      throw error;
+    }
+    if (!deadline.aborted) throw error;
+    const state = await contree.getOperation(operation, signal);
+    if (!isFinished(state.status)) call.handOver?.take(state);
+    return state;
+  }
+}
+
+async function abandon(call: ToolCall, operation: string): Promise<void> {
+  if (!call.stopsWork()) {
+    call.log(`operation ${operation} goes on; get_operation shows its result`);
+    return;
+  }
+  try {
+    await call.contree.cancelOperation(operation, AbortSignal.timeout(CANCEL_MS_MAX));
+  } catch (error) {
+    // It may have ended meanwhile; nobody listens for any other failure either.
+    call.log(`operation ${operation} was not cancelled: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+interface Reporter extends Disposable {
+  readonly onEvent: (event: OperationEvent) => void;
+}
+
+/** Reports at once (with the id, so that an aborted call leaves it behind), then every 2 s, after 10 s every 5 s. */
+function report(send: ((step: Progress) => void) | undefined, operation: string, totalSeconds: number): Reporter {
+  const startedMs = performance.now();
+  let state = 'PENDING';
+  let line = `operation ${operation}`;
+  const step = (): void =>
+    send?.({
+      progress: Math.round(performance.now() - startedMs) / 1_000,
+      total: totalSeconds,
+      message: line === '' ? state : `${state} · ${line}`,
+    });
+  step();
+  let timer: NodeJS.Timeout | undefined;
+  const arm = (): void => {
+    timer = setTimeout(
+      () => {
+        step();
+        arm();
+      },
+      performance.now() - startedMs < 10_000 ? 2_000 : 5_000,
+    );
+  };
+  if (send) arm();
+  return {
+    onEvent: (event) => {
+      state = 'EXECUTING';
+      line = lineOf(event) ?? line;
+    },
+    [Symbol.dispose]: () => clearTimeout(timer),
+  };
+}
+
+/** The last line that an output event shows. */
+function lineOf(event: OperationEvent): string | undefined {
+  if (event.type !== 'stdout' && event.type !== 'stderr') return undefined;
+  const text = streamBytes(event.data).toString('utf8').trimEnd();
+  const last =
+    text
+      .slice(text.lastIndexOf('\n') + 1)
+      .split('\r')
+      .at(-1) ?? '';
+  return last === '' ? undefined : plainName(last).slice(0, LINE_CHARACTERS_MAX);
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal });
+  } catch {
+    throw signal.reason;
+  }
+}

@@ -1,0 +1,196 @@
+import { constants } from 'node:os';
+import { z } from 'zod';
+import {
+  isFinished,
+  OperationStatus,
+  streamBytes,
+  type ConTree,
+  type InstanceResult,
+  type OperationInstanceMetadata,
+  type OperationResponse,
+  type StreamRepr,
+} from '../../contract/index.ts';
+import { hintOf } from './failure.ts';
+import { aside } from './schema.ts';
+import { readOutput, showOutput, type Shown, type StreamName } from './output.ts';
+import { grouped, lines } from './text.ts';
+import { operationUri } from './uris.ts';
+
+const count = z.int().min(0);
+
+/** What a run or import amounts to, flat. Fields that do not apply are absent. */
+export const operationFields = {
+  operation_id: z.string(),
+  status: OperationStatus,
+  exit_code: z.int().optional(),
+  signal: aside(z.string().optional()),
+  timed_out: z.boolean().optional(),
+  out_of_memory: aside(z.boolean().optional()),
+  stdout: z.string().optional(),
+  stderr: z.string().optional(),
+  stdout_bytes: aside(count.optional()),
+  stderr_bytes: aside(count.optional()),
+  truncated: z.boolean().optional(),
+  image_uuid: z.string().optional(),
+  tag: aside(z.string().optional()),
+  filesystem_changed: z.boolean().optional(),
+  duration_s: z.number().optional(),
+  cpu_s: aside(z.number().optional()),
+  max_rss: aside(count.optional()),
+  cost: aside(z.number().optional()),
+  accelerator: aside(z.string().optional()),
+  jail_missing: aside(z.string().optional()),
+  error: z.string().optional(),
+  operation_uri: aside(z.string()),
+  hint: z.string().optional(),
+};
+export type OperationFields = z.infer<z.ZodObject<typeof operationFields>>;
+
+export interface SummaryOptions {
+  readonly contree: ConTree;
+  /** Bytes per stream to show. */
+  readonly outputBytesMax: number;
+  readonly signal: AbortSignal;
+}
+
+/** The summary of an operation in any state. */
+export async function summarize(operation: OperationResponse, options: SummaryOptions): Promise<OperationFields> {
+  const { uuid, kind, status, error, error_code: code } = operation;
+  const failure = hintOf(code);
+  const common: OperationFields = {
+    operation_id: uuid,
+    status,
+    operation_uri: operationUri(kind, uuid),
+    ...(operation.duration > 0 && { duration_s: rounded(operation.duration) }),
+    ...(error !== null && { error }),
+    ...(!isFinished(status) && { hint: waitHint(uuid) }),
+    ...(status === 'FAILED' && failure !== undefined && { hint: failure }),
+  };
+  if (kind === 'image_import') return { ...common, ...importFields(operation) };
+  const { result } = operation.metadata as OperationInstanceMetadata;
+  return {
+    ...common,
+    ...imageFields(operation),
+    ...stateFields(result),
+    ...executionFields(operation),
+    ...(await streamFields(operation, options)),
+    ...outcomeHint(operation, result),
+  };
+}
+
+export function waitHint(...operations: readonly string[]): string {
+  return `wait_operations(operation_ids=${JSON.stringify(operations)})`;
+}
+
+export function rounded(seconds: number): number {
+  return Math.round(seconds * 100) / 100;
+}
+
+function importFields({ result, result_image_uuid: image, status }: OperationResponse): Partial<OperationFields> {
+  const tag = result?.tag;
+  if (image === null) return {};
+  return {
+    image_uuid: image,
+    ...(tag && { tag }),
+    ...(status === 'SUCCESS' && { hint: `run(image="${tag ? `tag:${tag}` : image}", command="…")` }),
+  };
+}
+
+function imageFields({ image_uuid: before, result_image_uuid: after }: OperationResponse): Partial<OperationFields> {
+  if (after === null) return {};
+  return { image_uuid: after, ...(before !== null && { filesystem_changed: after !== before }) };
+}
+
+function stateFields({ state, resources }: InstanceResult): Partial<OperationFields> {
+  return {
+    ...(state && state.exit_code >= 0 && { exit_code: state.exit_code }),
+    ...(state && state.signal > 0 && { signal: signalName(state.signal) }),
+    ...(state?.timed_out && { timed_out: true }),
+    ...(state?.out_of_memory && { out_of_memory: true }),
+    ...(resources && {
+      cpu_s: rounded(Math.max(0, resources.user_cpu_time) + Math.max(0, resources.system_cpu_time)),
+      ...(resources.max_rss >= 0 && { max_rss: resources.max_rss }),
+      ...(resources.cost > 0 && { cost: resources.cost }),
+    }),
+  };
+}
+
+function executionFields({ execution }: OperationResponse): Partial<OperationFields> {
+  if (execution === undefined) return {};
+  const { accelerator, jail } = execution;
+  return { accelerator, ...(jail.missing.length > 0 && { jail_missing: jail.missing.join(', ') }) };
+}
+
+function signalName(signal: number): string {
+  const found = Object.entries(constants.signals).find(([, number]) => number === signal);
+  return found?.[0] ?? String(signal);
+}
+
+async function streamFields(operation: OperationResponse, options: SummaryOptions): Promise<Partial<OperationFields>> {
+  const { result } = operation.metadata as OperationInstanceMetadata;
+  const out = await shownStream(operation, result.stdout, 'stdout', options);
+  const err = await shownStream(operation, result.stderr, 'stderr', options);
+  return {
+    ...(out && { stdout: out.text, stdout_bytes: out.totalBytes }),
+    ...(err && { stderr: err.text, stderr_bytes: err.totalBytes }),
+    ...((out?.truncated || err?.truncated) && { truncated: true }),
+  };
+}
+
+async function shownStream(
+  { uuid }: OperationResponse,
+  stream: StreamRepr | undefined,
+  name: StreamName,
+  { contree, outputBytesMax, signal }: SummaryOptions,
+): Promise<(Shown & { totalBytes: number }) | undefined> {
+  if (stream === undefined) return undefined;
+  const shown = streamBytes(stream);
+  // A stream that the engine cut is read from the log, which keeps more of it; unless the log was removed since.
+  const log = stream.truncated ? await readOutput(contree, uuid, name, signal) : undefined;
+  const known = log !== undefined && log.first.length >= shown.length;
+  const kept = known ? log : { first: shown, last: Buffer.alloc(0), totalBytes: shown.length };
+  const offset = Math.floor(outputBytesMax / 4);
+  const rest = `get_operation(operation_id="${uuid}", stream="${name}", offset=${offset}) shows more`;
+  return { ...showOutput(kept, outputBytesMax, rest), totalBytes: kept.totalBytes };
+}
+
+/** What the end of a run suggests to do next. */
+function outcomeHint(operation: OperationResponse, { state }: InstanceResult): Partial<OperationFields> {
+  if (operation.status !== 'SUCCESS') return {};
+  if (state?.timed_out) return { hint: 'The command was stopped by its timeout; call run again with a larger one.' };
+  if (state?.out_of_memory) return { hint: 'The guest ran out of memory; call run again with a larger memory_mib.' };
+  if (state?.exit_code === 127) return { hint: 'Exit code 127: the image has no such command; install it first.' };
+  const after = operation.result_image_uuid;
+  if (after === null || after === operation.image_uuid || state?.exit_code !== 0) return {};
+  return { hint: `set_tag(image_uuid="${after}", tag="…") keeps this image by name.` };
+}
+
+/** `SUCCESS · exit code 0 · 1.2 s · image …`, then the streams. */
+export function operationText(fields: { [Key in keyof OperationFields]?: OperationFields[Key] | undefined }): string {
+  const facts = [
+    fields.status,
+    fields.exit_code !== undefined && `exit code ${fields.exit_code}`,
+    fields.signal !== undefined && `ended by ${fields.signal}`,
+    fields.timed_out && 'timed out',
+    fields.out_of_memory && 'out of memory',
+    fields.duration_s !== undefined && `${fields.duration_s} s`,
+    fields.image_uuid !== undefined && `image ${fields.image_uuid}`,
+    fields.tag !== undefined && `tag:${fields.tag}`,
+    fields.filesystem_changed === false && 'nothing changed',
+    fields.accelerator,
+    fields.operation_id !== undefined && `operation ${fields.operation_id}`,
+  ];
+  return lines(
+    facts.filter((fact) => typeof fact === 'string').join(' · '),
+    fields.jail_missing !== undefined && `isolation of this host lacks: ${fields.jail_missing}`,
+    fields.error !== undefined && `error: ${fields.error}`,
+    streamText('stdout', fields.stdout, fields.stdout_bytes),
+    streamText('stderr', fields.stderr, fields.stderr_bytes),
+    fields.hint !== undefined && `Next: ${fields.hint}`,
+  );
+}
+
+function streamText(name: StreamName, text: string | undefined, bytes: number | undefined): string {
+  if (text === undefined || text === '') return '';
+  return `--- ${name} (${grouped(bytes ?? 0)} bytes)\n${text.replace(/\n$/u, '')}`;
+}

@@ -1,0 +1,115 @@
+import { limits, SPID_MAIN, streamBytes, type ConTree } from '../../contract/index.ts';
+import { grouped } from './text.ts';
+
+export type StreamName = 'stdout' | 'stderr';
+
+/** A stretch of output as text, and what was left out of it. */
+export interface Shown {
+  readonly text: string;
+  readonly truncated: boolean;
+}
+
+/**
+ * Output for a model: whole when it fits into `bytesMax`, otherwise the first quarter and the last three quarters of
+ * that (errors stand at the end), cut at line ends. `rest` says how to get what is missing.
+ */
+export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: number, rest: string): Shown {
+  if (isBinary(first)) return { text: `[${grouped(totalBytes)} bytes of binary output; ${rest}]`, truncated: true };
+  const whole = totalBytes <= first.length;
+  if (whole && first.length <= bytesMax) return { text: first.toString('utf8'), truncated: false };
+  const headBytes = Math.floor(bytesMax / 4);
+  const head = headOf(first, headBytes);
+  const tail = tailOf(whole || last.length === 0 ? first.subarray(head.length) : last, bytesMax - headBytes);
+  const omitted = totalBytes - head.length - tail.length;
+  const marker = `[… ${grouped(omitted)} bytes omitted; ${rest}]`;
+  const parts = [head.toString('utf8'), marker, tail.toString('utf8')];
+  return { text: parts.filter((part) => part !== '').join('\n'), truncated: true };
+}
+
+/** Up to `bytesMax` from the start, without the line that is cut, unless it is the only one. */
+function headOf(bytes: Buffer, bytesMax: number): Buffer {
+  if (bytesMax <= 0) return bytes.subarray(0, 0);
+  if (bytes.length <= bytesMax) return bytes;
+  const cut = bytes.subarray(0, bytesMax);
+  const end = cut.lastIndexOf(0x0a);
+  return end > 0 ? cut.subarray(0, end) : cut.subarray(0, characterStart(bytes, cut.length));
+}
+
+/** Up to `bytesMax` from the end, without the line that is cut, unless it is the only one. */
+function tailOf(bytes: Buffer, bytesMax: number): Buffer {
+  if (bytesMax <= 0) return bytes.subarray(0, 0);
+  if (bytes.length <= bytesMax) return bytes;
+  const start = bytes.length - bytesMax;
+  const line = bytes.indexOf(0x0a, start - 1);
+  if (line >= 0 && line + 1 < bytes.length) return bytes.subarray(line + 1);
+  let first = start;
+  while (first < bytes.length && isContinuation(bytes[first])) first += 1;
+  return bytes.subarray(first);
+}
+
+/** The last offset ≤ `offset` at which a UTF-8 character begins. */
+function characterStart(bytes: Buffer, offset: number): number {
+  let start = offset;
+  while (start > 0 && offset - start < 3 && isContinuation(bytes[start])) start -= 1;
+  return start;
+}
+
+function isContinuation(byte: number | undefined): boolean {
+  return byte !== undefined && (byte & 0xc0) === 0x80;
+}
+
+/** Whether bytes are better not shown as text: they hold NUL, or much of them is not UTF-8. */
+export function isBinary(bytes: Uint8Array): boolean {
+  if (bytes.includes(0)) return true;
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64 * 1024)).toString('utf8');
+  const replaced = text.split('\uFFFD').length - 1;
+  return replaced > 3 + text.length / 10;
+}
+
+/** What is kept of a stream of the main process: its first bytes and, where some were dropped after those, its last. */
+export interface KeptOutput {
+  readonly first: Buffer;
+  readonly last: Buffer;
+  /** Length of the whole stream so far. */
+  readonly totalBytes: number;
+}
+
+/** Reads what a run has written so far from the log of its operation. */
+export async function readOutput(
+  contree: ConTree,
+  operation: string,
+  stream: StreamName,
+  signal: AbortSignal,
+): Promise<KeptOutput> {
+  const parts = { first: [] as Buffer[], last: [] as Buffer[] };
+  let [part, bytesLeft, totalBytes]: ['first' | 'last', number, number] = ['first', limits.outputBytesKept, 0];
+  for await (const event of contree.events(operation, { spid: SPID_MAIN, full: true }, signal)) {
+    if (event.type === 'truncated' && event.data.stream === stream) {
+      totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
+      [part, bytesLeft] = ['last', limits.outputBytesKept];
+    }
+    if (event.type !== stream) continue;
+    const bytes = streamBytes(event.data);
+    if (part === 'first') totalBytes += bytes.length;
+    // The engine keeps no more than this; a server that sends more must not fill our memory.
+    parts[part].push(bytes.subarray(0, bytesLeft));
+    bytesLeft = Math.max(0, bytesLeft - bytes.length);
+  }
+  return { first: Buffer.concat(parts.first), last: Buffer.concat(parts.last), totalBytes };
+}
+
+/**
+ * Up to `length` bytes of what was kept from `offset` on, or, where nothing of that was kept, from the next byte that was;
+ * `offset` of the result says from where. A negative offset counts from the end of the stream.
+ */
+export function cutOutput(
+  { first, last, totalBytes }: KeptOutput,
+  offset: number,
+  length: number,
+): { readonly bytes: Buffer; readonly offset: number } {
+  const lastAt = totalBytes - last.length;
+  const from = offset < 0 ? Math.max(0, totalBytes + offset) : Math.min(offset, totalBytes);
+  if (from < first.length) return { bytes: first.subarray(from, from + length), offset: from };
+  const start = Math.max(from, lastAt);
+  return { bytes: last.subarray(start - lastAt, start - lastAt + length), offset: start };
+}

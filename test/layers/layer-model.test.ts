@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { buildLayer } from '../../src/layers/build-layer.ts';
+import { Tree } from '../../src/layers/tree.ts';
+import { isFault } from '../../src/contract/errors.ts';
+import type { LayerFile } from '../../src/contract/layer.ts';
+import { fsck, Scratch } from '../support/layers.ts';
+import { Random } from '../support/random.ts';
+import { streamOf, type TarMember, tarOf } from '../support/tar.ts';
+
+/*
+ * The other way to say what layers mean: unpack each archive, entry by entry, into one tree in memory. Random layers
+ * with colliding names must give the same tree as our layer files seen through the overlay.
+ */
+
+interface ModelFile {
+  readonly type: 'file' | 'symlink';
+  readonly text: string;
+  layer: number;
+}
+
+class ModelDirectory {
+  readonly type = 'directory';
+  readonly children = new Map<string, ModelNode>();
+  text = 'implied';
+  layer: number;
+
+  constructor(layer: number) {
+    this.layer = layer;
+  }
+
+  /** Removes what lower layers put here; says whether anything of this layer is left. */
+  removeLower(layer: number): boolean {
+    for (const [name, child] of this.children) {
+      const left = child.type === 'directory' ? child.removeLower(layer) : child.layer === layer;
+      if (!left) this.children.delete(name);
+    }
+    return this.layer === layer || this.children.size > 0;
+  }
+}
+
+type ModelNode = ModelFile | ModelDirectory;
+
+class Refused extends Error {}
+
+class Model {
+  readonly root = new ModelDirectory(0);
+  layer = 0;
+
+  apply({ path, flag = '0', linkname = '', content }: TarMember): void {
+    const names = path.split('/').filter((name) => name !== '');
+    const name = names.pop() ?? '';
+    if (name === '.wh..wh..opq') return void this.#enter(names, false)?.removeLower(this.layer);
+    if (name.startsWith('.wh.')) return this.#whiteout(names, name.slice(4));
+    if (flag === '1') return this.#link(names, name, linkname.split('/'));
+    const parent = this.#enter(names, true);
+    assert.ok(parent);
+    if (flag === '5') {
+      const known = parent.children.get(name);
+      const directory = known?.type === 'directory' ? known : new ModelDirectory(this.layer);
+      directory.text = 'described';
+      directory.layer = this.layer;
+      parent.children.set(name, directory);
+    } else {
+      const text = flag === '2' ? linkname : String(content);
+      parent.children.set(name, { type: flag === '2' ? 'symlink' : 'file', text, layer: this.layer });
+    }
+  }
+
+  #whiteout(names: readonly string[], name: string): void {
+    const parent = this.#enter(names, false);
+    const node = parent?.children.get(name);
+    const left = node?.type === 'directory' ? node.removeLower(this.layer) : node?.layer === this.layer;
+    if (!left) parent?.children.delete(name);
+  }
+
+  #link(names: readonly string[], name: string, target: string[]): void {
+    const targetName = target.pop() ?? '';
+    const targetParent = this.#enter(target, false);
+    const found = targetParent?.children.get(targetName);
+    if (targetParent === undefined || found === undefined || found.type === 'directory') throw new Refused();
+    // A file of a lower layer is copied: its other names there keep the old inode.
+    const node = found.layer === this.layer ? found : { ...found, layer: this.layer };
+    targetParent.children.set(targetName, node);
+    this.#enter(names, true)?.children.set(name, node);
+  }
+
+  #enter(names: readonly string[], create: boolean): ModelDirectory | undefined {
+    const pending = names.toReversed();
+    const stack = [this.root];
+    for (let follows = 0; pending.length > 0;) {
+      const name = pending.pop() ?? '';
+      const directory = stack.at(-1) ?? this.root;
+      const child = directory.children.get(name);
+      if (name === '..') {
+        if (stack.length > 1) stack.pop();
+      } else if (child?.type === 'symlink') {
+        if (++follows > 40) throw new Refused();
+        if (child.text.startsWith('/')) stack.length = 1;
+        pending.push(
+          ...child.text
+            .split('/')
+            .filter((part) => part !== '')
+            .toReversed(),
+        );
+      } else if (child?.type === 'directory') {
+        stack.push(child);
+      } else {
+        if (!create) return undefined;
+        const made = new ModelDirectory(this.layer);
+        directory.children.set(name, made);
+        stack.push(made);
+      }
+    }
+    return stack.at(-1);
+  }
+
+  listing(): string[] {
+    const lines: string[] = [];
+    const first = new Map<ModelNode, string>();
+    const visit = (path: string, node: ModelNode) => {
+      lines.push(lineOf(path, node.type, node.text, first.get(node) ?? path));
+      first.set(node, first.get(node) ?? path);
+      if (node.type !== 'directory') return;
+      for (const name of [...node.children.keys()].sort()) {
+        const child = node.children.get(name);
+        if (child !== undefined) visit(`${path}/${name}`, child);
+      }
+    };
+    visit('', this.root);
+    return lines.slice(1);
+  }
+}
+
+function lineOf(path: string, type: string, text: string, first: string): string {
+  return `${path} ${type} ${text}${first === path ? '' : ` = ${first}`}`;
+}
+
+async function ourListing(layers: readonly LayerFile[]): Promise<string[]> {
+  await using tree = await Tree.open(layers);
+  const lines: string[] = [];
+  const first = new Map<string, string>();
+  for await (const { path, node } of tree.walk()) {
+    const text =
+      node.type === 'directory'
+        ? node.mtimeSeconds === 0
+          ? 'implied'
+          : 'described'
+        : node.type === 'symlink'
+          ? await tree.readlink(node)
+          : (await tree.read(node, 0, 100)).toString();
+    lines.push(lineOf(`/${path}`, node.type, text, first.get(node.key) ?? `/${path}`));
+    first.set(node.key, first.get(node.key) ?? `/${path}`);
+  }
+  return lines.slice(1);
+}
+
+const NAMES = ['a', 'b', 'c'] as const;
+const TARGETS = ['a', 'b', '/c', '../a', 'a/b', '..', '/'] as const;
+
+function randomPath(random: Random): string {
+  return Array.from({ length: 1 + random.below(3) }, () => random.pick(NAMES)).join('/');
+}
+
+function randomMember(random: Random, serial: number, earlier: readonly string[]): TarMember {
+  const path = randomPath(random);
+  const target = earlier.length > 0 && random.below(8) > 0 ? earlier[random.below(earlier.length)] : undefined;
+  const cut = path.lastIndexOf('/') + 1;
+  switch (random.below(12)) {
+    case 0:
+    case 1:
+      return { path: `${path.slice(0, cut)}.wh.${path.slice(cut)}` };
+    case 2:
+      return { path: `${path}/.wh..wh..opq` };
+    case 3:
+      return { path, flag: '1', linkname: target ?? randomPath(random) };
+    case 4:
+    case 5:
+      return { path, flag: '2', linkname: random.pick(TARGETS) };
+    case 6:
+    case 7:
+    case 8:
+      return { path, flag: '5', mode: 0o755, mtime: 1 };
+    default:
+      return { path, content: `${serial}` };
+  }
+}
+
+/** One case: up to three layers. Returns whether both sides accepted it. */
+async function check(scratch: Scratch, seed: number): Promise<boolean> {
+  const random = new Random(seed);
+  const model = new Model();
+  const layers: LayerFile[] = [];
+  const archives: TarMember[][] = [];
+  for (model.layer = 1; model.layer <= 3; model.layer++) {
+    const members: TarMember[] = [];
+    archives.push(members);
+    for (let count = 1 + random.below(8); count > 0; count--) {
+      const files = archives.flat().filter(({ path, flag = '0' }) => flag !== '5' && !path.includes('.wh.'));
+      members.push(
+        randomMember(
+          random,
+          model.layer * 10 + count,
+          files.map(({ path }) => path),
+        ),
+      );
+    }
+    let refused = false;
+    try {
+      for (const member of members) model.apply(member);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      refused = true;
+    }
+    const path = scratch.path();
+    await using lower = layers.length === 0 ? undefined : await Tree.open(layers);
+    const building = buildLayer(streamOf(tarOf(members), 1e6), path, { lower });
+    const explain = `seed ${seed}: ${JSON.stringify(archives)}`;
+    if (refused) {
+      await assert.rejects(building, (error) => isFault(error, 'LAYER_MALFORMED'), explain);
+      return false;
+    }
+    layers.push({ path, ...(await building.catch((error: unknown) => assert.fail(`${String(error)} ${explain}`))) });
+    assert.deepEqual(await ourListing(layers), model.listing(), explain);
+  }
+  if (seed % 20 === 0) for (const { path } of layers) await fsck(path);
+  return true;
+}
+
+test('random layers with colliding names mean what unpacking them one after the other means', async () => {
+  await using scratch = await Scratch.create();
+  let accepted = 0;
+  for (let seed = 1; seed <= 250; seed++) if (await check(scratch, seed)) accepted++;
+  assert.ok(accepted > 100, `${accepted} accepted`);
+});

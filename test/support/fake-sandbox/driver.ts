@@ -1,0 +1,116 @@
+import { assert } from '../../../src/std/assert.ts';
+import type {
+  BootSpec,
+  Command,
+  DriverCheck,
+  Instance,
+  InstanceFacts,
+  NetworkUse,
+  Process,
+  SandboxDriver,
+} from '../../../src/sandbox/driver.ts';
+import { FakeGuest } from './guest.ts';
+
+/** Lets a test stand in the way of what the fake does. */
+export interface FakeHooks {
+  /** Runs before an instance is ready; the boot fails as it does. */
+  readonly beforeBoot?: (spec: BootSpec, signal: AbortSignal) => Promise<void>;
+  /** Runs before changes are streamed. */
+  readonly beforeChanges?: (signal: AbortSignal) => Promise<void>;
+}
+
+/**
+ * A sandbox driver without a sandbox: commands are a few small programs that run in this process (`programs.ts`), files
+ * are kept in memory. For tests of what is built on drivers. It isolates nothing, and every result says so.
+ */
+export class FakeDriver implements SandboxDriver {
+  readonly name = 'fake';
+  readonly #hooks: FakeHooks;
+  readonly #instances = new Set<FakeInstance>();
+  #disposed = false;
+
+  constructor(hooks: FakeHooks = {}) {
+    this.#hooks = hooks;
+  }
+
+  /** Instances that are not disposed. */
+  get live(): number {
+    return this.#instances.size;
+  }
+
+  async warm(): Promise<void> {}
+
+  async boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    signal.throwIfAborted();
+    assert(!this.#disposed, 'a disposed driver boots nothing');
+    const startedMs = performance.now();
+    await this.#hooks.beforeBoot?.(spec, signal);
+    signal.throwIfAborted();
+    const instance = new FakeInstance(spec, this.#hooks, performance.now() - startedMs, (gone) =>
+      this.#instances.delete(gone),
+    );
+    this.#instances.add(instance);
+    return instance;
+  }
+
+  async inspect(): Promise<DriverCheck[]> {
+    return [{ name: 'sandbox', status: 'warning', detail: 'the fake driver isolates nothing; it is for tests' }];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposed = true;
+    for (const instance of this.#instances) await instance[Symbol.asyncDispose]();
+  }
+}
+
+class FakeInstance implements Instance {
+  readonly facts: InstanceFacts;
+  readonly lost: Promise<Error>;
+  readonly #guest: FakeGuest;
+  readonly #hooks: FakeHooks;
+  readonly #onDispose: (instance: FakeInstance) => void;
+  #streamed = false;
+  #disposed = false;
+
+  constructor(spec: BootSpec, hooks: FakeHooks, bootMs: number, onDispose: (instance: FakeInstance) => void) {
+    this.#guest = new FakeGuest(spec);
+    this.#hooks = hooks;
+    this.#onDispose = onDispose;
+    this.lost = this.#guest.lost;
+    this.facts = {
+      accelerator: 'none',
+      jail: { parts: [], missing: ['everything: the fake driver isolates nothing'] },
+      kernel: 'fake',
+      bootId: this.#guest.bootId,
+      stepsMs: { restore: bootMs, mount: 0 },
+    };
+  }
+
+  async start(command: Command, signal: AbortSignal): Promise<Process> {
+    signal.throwIfAborted();
+    assert(!this.#disposed, 'a disposed instance starts nothing');
+    return this.#guest.start(command);
+  }
+
+  async *changes(signal: AbortSignal): AsyncIterable<Uint8Array> {
+    assert(!this.#streamed, 'changes are streamed once');
+    this.#streamed = true;
+    await this.#guest.end();
+    await this.#hooks.beforeChanges?.(signal);
+    for (const chunk of this.#guest.files.changes()) {
+      signal.throwIfAborted();
+      if (chunk.byteLength > 0) yield chunk;
+    }
+  }
+
+  networkUse(): NetworkUse {
+    return { rxBytes: 0, rxPackets: 0, txBytes: 0, txPackets: 0, dropped: 0, refused: [] };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    await this.#guest.end();
+    this.#onDispose(this);
+  }
+}

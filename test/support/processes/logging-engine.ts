@@ -1,0 +1,19 @@
+import { createInterface } from 'node:readline';
+import type { ProjectStore } from '../../../src/store/project-store.ts';
+import { openLog } from '../../../src/http/log.ts';
+import { EMPTY_IMAGE_CONFIG } from '../../../src/contract/image.ts';
+import { rootLayer } from '../../engine/bench.ts';
+import { serveBench } from '../served-engine.ts';
+
+/** The served engine of the tests as a program: says where it is on standard output, logs everything on standard error. */
+const bring = async (_: unknown, { store }: { readonly store: ProjectStore }) => ({
+  layers: [(await rootLayer(store, 'imported')).digest],
+  config: EMPTY_IMAGE_CONFIG,
+});
+const importer = { fromRegistry: bring, fromArchive: bring };
+await using served = await serveBench({ importer, log: openLog('debug', 2) });
+const { token } = await served.client({ permissions: ['list', 'spawn', 'import', 'upload', 'cancel', 'admin'] });
+const { address, socket, bench } = served;
+const { directory, base } = bench;
+process.stdout.write(`${JSON.stringify({ address, socket, token, directory, image: base.uuid })}\n`);
+for await (const _ of createInterface({ input: process.stdin })) break;
