@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { globSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { MIGRATIONS } from '../src/store/schema.ts';
 
 /** Folder of src/ → folders it may import. Read top to bottom: an import only ever points up the list. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
@@ -232,4 +233,13 @@ test('settings come from the settings table: nobody else reads the environment',
     files.filter((file) => /\bprocess\.env\b/u.test(readFileSync(file, 'utf8'))),
     [],
   );
+});
+
+test('COMPATIBILITY.md names versions and files as they are', () => {
+  const page = readFileSync('COMPATIBILITY.md', 'utf8');
+  assert.ok(page.includes(`| \`PRAGMA user_version\` ${MIGRATIONS.length} |`), 'the version of store.sqlite');
+  const paths = [...page.matchAll(/`((?:src|docs|test|guest)\/[^`*]+)`/gu)].map(([, path = '']) => path);
+  assert.ok(paths.length > 10, 'the check found the places of definition');
+  const absent = paths.filter((path) => !path.startsWith('guest/dist') && !existsSync(path));
+  assert.deepEqual(absent, []);
 });
