@@ -2,20 +2,23 @@ import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Cli } from './cli.ts';
 
-/** Options of a command that may bring an account at a registry. */
+/** Options of a command that accepts a registry account. */
 export interface AccountOptions {
   readonly username?: string;
   readonly passwordStdin?: boolean;
 }
 
-/** `what` is what the account is for. A password is never an argument: other users see a command line. */
+/**
+ * Adds the options for a registry account; `what` names its use. A password is never an argument: other users can see
+ * command lines.
+ */
 export function addAccountOptions(command: Command, what: string): Command {
   return command
-    .option('-u, --username <NAME>', `account at the registry, for this ${what} only`)
-    .option('--password-stdin', 'read its password from standard input');
+    .option('-u, --username <NAME>', `registry account, for this ${what} only`)
+    .option('--password-stdin', 'read the password from standard input');
 }
 
-/** The account that the command line brings, or undefined when it brings none. */
+/** Returns the account given on the command line, or undefined when there is none. */
 export async function accountOf(
   cli: Cli,
   { username, passwordStdin }: AccountOptions,

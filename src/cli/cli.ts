@@ -7,11 +7,11 @@ import type { CliHost, Output } from './host.ts';
 import { openSession } from '../client/session.ts';
 import { visible } from './text.ts';
 
-/** One invocation of a command: its settings, its connection, and how it speaks to the user. */
+/** One invocation of a command: its settings, its connection and its output. */
 export class Cli implements AsyncDisposable {
   readonly host: CliHost;
   readonly settings: Settings;
-  /** Whether standard output carries one JSON value instead of text. */
+  /** True when standard output carries one JSON value instead of text. */
   readonly json: boolean;
   readonly #interrupt = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
@@ -25,7 +25,7 @@ export class Cli implements AsyncDisposable {
     this.#cleanup.use(host.onSignal('SIGINT', () => this.#onInterrupt()));
   }
 
-  /** Aborts when the user presses Ctrl-C, unless a command has taken that over. */
+  /** Aborts when the user presses Ctrl-C, unless a command handles Ctrl-C itself. */
   get signal(): AbortSignal {
     return this.#interrupt.signal;
   }
@@ -38,7 +38,7 @@ export class Cli implements AsyncDisposable {
     this.#onInterrupt = callback;
   }
 
-  /** Connects on first use; the connection is closed with the command. */
+  /** Connects on first use; the connection is closed when the command ends. */
   async connect(): Promise<Connection> {
     this.#connection ??= this.#open();
     return this.#connection;
@@ -55,23 +55,23 @@ export class Cli implements AsyncDisposable {
     return this.#cleanup.use(await openSession(this.settings, options, this.signal));
   }
 
-  /** Prints a result: the value as JSON when that was asked for, else its text. */
+  /** Prints a result: the value as JSON with `--json`, otherwise the text. */
   async print(value: unknown, text: string | (() => string)): Promise<void> {
     const shown = this.json ? `${JSON.stringify(value)}\n` : typeof text === 'string' ? text : text();
     await this.write(shown);
   }
 
-  /** Bytes to standard output, at its reader's pace. */
+  /** Writes bytes to standard output at the pace of its reader. */
   async write(bytes: string | Uint8Array, to: Output = this.host.stdout): Promise<void> {
     if (!to.write(bytes)) await once(to, 'drain', { signal: this.signal });
   }
 
-  /** A line for a person who watches, never part of a result. */
+  /** Prints a line for the person watching; it is never part of a result. */
   note(line: string): void {
     if (this.host.stderr.isTTY && !this.json) this.host.stderr.write(`${line}\n`);
   }
 
-  /** A name as it may be shown: raw where a program reads it, harmless where a terminal does. */
+  /** Returns a name for output: raw for a program, escaped for a terminal. */
   name(text: string): string {
     return this.host.stdout.isTTY ? visible(text) : text;
   }
@@ -81,12 +81,12 @@ export class Cli implements AsyncDisposable {
   }
 }
 
-/** An image as people name it: a UUID, `tag:NAME`, or just the tag. */
+/** Converts an image as people name it: a UUID, `tag:NAME`, or just the tag. */
 export function imageReference(text: string): string {
   return isUuid(text) || text.startsWith('tag:') ? text : `tag:${text}`;
 }
 
-/** `IMAGE:/PATH`, or the image and the path apart. */
+/** Parses `IMAGE:/PATH`, or the image and the path as separate arguments. */
 export function imagePath(text: string, path: string | undefined): { readonly image: string; readonly path: string } {
   const [, image, inner] = /^(.+?):(\/.*)$/su.exec(text) ?? [];
   if (path === undefined && image !== undefined && inner !== undefined)

@@ -3,23 +3,23 @@ import { readSettings, settingsOf, type Setting, type SettingGroup, type Setting
 import { Cli } from './cli.ts';
 import type { CliHost } from './host.ts';
 
-/** What the command line looks like as a whole. */
+/** Facts about the command line as a whole. */
 export interface CommandLine {
-  /** Whether "--" says where arguments end that are ours. */
+  /** True when "--" marks the end of our own arguments. */
   readonly separated: boolean;
 }
 
 /** Adds one command to the program. */
 export type Register = (program: Command, run: Runner, line: CommandLine) => void;
 
-/** What a command does; a number is the exit code, nothing is 0. */
+/** Handler of a command; a number is the exit code, undefined means 0. */
 export type Handler<Options, Args extends readonly unknown[]> = (
   cli: Cli,
   options: Options,
   args: Args,
 ) => Promise<number | void>;
 
-/** Turns a handler into an action: settles the settings, runs it, keeps the exit code, closes what was opened. */
+/** Turns a handler into an action: reads the settings, runs it, keeps the exit code, closes what was opened. */
 export type Runner = <Options, Args extends readonly unknown[]>(
   handler: Handler<Options, Args>,
 ) => (...args: unknown[]) => Promise<void>;
@@ -33,8 +33,8 @@ const GROUPS: Readonly<Record<SettingGroup, string>> = {
 };
 
 /**
- * The settings as options, so that they may stand anywhere on the line. Help shows those of `groups`: each where it
- * belongs, instead of all of them everywhere.
+ * Adds the settings as options, so that they are accepted anywhere on the line. Help shows only those of `groups`, each
+ * with the command it belongs to.
  */
 export function addSettings(command: Command, groups: readonly SettingGroup[]): void {
   for (const [, row] of settingsOf('contree')) {
@@ -50,7 +50,10 @@ function describe(row: Setting<unknown>): string {
   return usual === '' ? row.doc : `${row.doc} (default: ${usual})`;
 }
 
-/** Names of commander's option values, for example `dataDir`, are those of the settings table. */
+/**
+ * Returns the settings among commander's option values; their names, such as `dataDir`, are those of the settings
+ * table.
+ */
 function settingFlags(options: Readonly<Record<string, unknown>>): Partial<Record<SettingName, string>> {
   const given = settingsOf('contree')
     .map(([name]) => [name, options[name]] as const)
@@ -58,11 +61,11 @@ function settingFlags(options: Readonly<Record<string, unknown>>): Partial<Recor
   return Object.fromEntries(given.map(([name, value]) => [name, value === true ? '' : String(value)]));
 }
 
-/** Makes the runner of one invocation; `finish` hears the exit code. */
+/** Returns the runner of one invocation; `finish` receives the exit code. */
 export function runner(host: CliHost, finish: (exitCode: number) => void): Runner {
   return (handler) =>
     async (...received) => {
-      // commander hands over the arguments, their options, and the command.
+      // Commander passes the arguments, then the options, then the command.
       const command = received.at(-1) as Command;
       const options = command.optsWithGlobals<Record<string, unknown>>();
       const settings = readSettings({ program: 'contree', flags: settingFlags(options), env: host.env });

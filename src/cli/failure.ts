@@ -4,7 +4,7 @@ import { visible } from './text.ts';
 
 export const EXIT = { usage: 2, interrupted: 130, terminated: 143, bug: 70 } as const;
 
-/** Says what went wrong, in one shape: message and hint for people, the report with `--json`. Returns the exit code. */
+/** Reports what went wrong: message and hint for people, the error object with `--json`. Returns the exit code. */
 export function tellFailure(host: CliHost, error: unknown, json: boolean): number {
   if (isInterrupt(error)) return EXIT.interrupted;
   const fault = faultIn(error);
@@ -22,7 +22,10 @@ export function isInterrupt(error: unknown): boolean {
   return error instanceof Error && error.message === 'interrupted';
 }
 
-/** Cleaning up after a fault may fail too; the fault is what the user needs to hear. */
+/**
+ * Returns the fault behind a `SuppressedError`: cleanup after a fault may fail too, and the user needs to see the
+ * fault.
+ */
 function faultIn(error: unknown): ContreeError | undefined {
   if (isFault(error)) return error;
   if (error instanceof SuppressedError) return faultIn(error.suppressed) ?? faultIn(error.error);

@@ -1,7 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Environment, Settings } from '../config/index.ts';
 
-/** A stream that may be a terminal. */
+/** Output stream that may be a terminal. */
 export interface Output extends Writable {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -13,24 +13,24 @@ export interface Input extends Readable {
   setRawMode?(raw: boolean): unknown;
 }
 
-/** Everything a command may know of the process it runs in. */
+/** Everything a command may know about the process it runs in. */
 export interface CliHost {
   readonly stdin: Input;
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Environment;
-  /** Version of the product. */
+  /** Version of the package. */
   readonly version: string;
-  /** Program and first arguments that run this command line again, for an engine in the background. */
+  /** Program and first arguments that start this command line again, for a background engine. */
   readonly self: readonly [string, ...string[]];
-  /** Calls back at each signal until it is disposed; meanwhile the signal does not end the process. */
+  /** Calls back at each signal until disposed; meanwhile the signal does not end the process. */
   readonly onSignal: (name: NodeJS.Signals, callback: () => void) => Disposable;
-  /** Lives as the engine of the data directory until asked to leave. `print` takes a line for whoever watches. */
+  /** Runs as the engine of the data directory until asked to stop. `print` takes a line for the person watching. */
   readonly liveAsEngine: (settings: Settings, life: EngineLife) => Promise<void>;
 }
 
 export interface EngineLife {
-  /** Whether it also listens on TCP. */
+  /** True to listen on TCP as well. */
   readonly tcp: boolean;
   readonly readyDescriptor?: number;
   readonly print: (line: string) => void;

@@ -1,7 +1,7 @@
 import { limits } from '../contract/limits.ts';
 import { fault } from '../contract/errors.ts';
 
-/** A whole number that the user wrote. Faults: ARGUMENT_INVALID. */
+/** Parses a whole number typed by the user. Faults: ARGUMENT_INVALID. */
 export function wholeNumber(text: string, name: string, min = 1): number {
   const number = /^\d{1,12}$/u.test(text) ? Number(text) : Number.NaN;
   if (!(number >= min))
@@ -9,7 +9,7 @@ export function wholeNumber(text: string, name: string, min = 1): number {
   return number;
 }
 
-/** Reads as many pages as it takes for `limit` entries. */
+/** Reads as many pages as needed for `limit` entries. */
 export async function collectPages<Value>(
   read: (page: { readonly limit: number; readonly offset: number }) => Promise<readonly Value[]>,
   limit = '100',

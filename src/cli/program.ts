@@ -19,7 +19,7 @@ import { rsync, upload } from './commands/transfer.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import type { CliHost } from './host.ts';
 
-/** Commands in the order of the help, by what they are for. */
+/** Commands in the order of the help, grouped by purpose. */
 const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
   ['Images:', [importImage, images, tag, tree, rm, exportImage, push]],
   ['Runs:', [run, ops, show, wait, cancel]],
@@ -28,7 +28,7 @@ const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
   ['This installation:', [doctor, gc, engine, serve, token, auth, whoami, install]],
 ];
 
-/** Runs one command line (without program names) and returns its exit code. Writes to the host's streams only. */
+/** Runs one command line (without program names) and returns its exit code. Writes only to the host's streams. */
 export async function runCli(host: CliHost, argv: readonly string[]): Promise<number> {
   let exitCode = 0;
   const program = buildProgram(host, argv, (code) => (exitCode = code));
@@ -36,13 +36,13 @@ export async function runCli(host: CliHost, argv: readonly string[]): Promise<nu
     await program.parseAsync(argv, { from: 'user' });
     return exitCode;
   } catch (error) {
-    // Help and version are exceptions to commander, and no failures.
+    // Commander throws for help and version too; these are not failures.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     return tellFailure(host, error, ownWords(argv).includes('--json'));
   }
 }
 
-/** The line without what belongs to a guest's command. */
+/** Returns the line without the part that belongs to a guest's command. */
 function ownWords(argv: readonly string[]): readonly string[] {
   const separator = argv.indexOf('--');
   return separator === -1 ? argv : argv.slice(0, separator);
@@ -50,10 +50,10 @@ function ownWords(argv: readonly string[]): readonly string[] {
 
 function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode: number) => void): Command {
   const program = new Command('contree')
-    .description('Run commands as root in microVMs of your own; every run can become an image.')
+    .description('Run commands as root in microVMs on your own machine; every run can become an image.')
     .version(host.version, '-V, --version')
     .helpCommand(false)
-    .showHelpAfterError('Run "contree --help" or "contree <command> --help" for how it is used.')
+    .showHelpAfterError('Run "contree --help" or "contree <command> --help" for usage.')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void host.stdout.write(text),
@@ -63,7 +63,7 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
     });
   program.enablePositionalOptions();
   addSettings(program, ['general', 'server']);
-  program.addHelpText('after', '\nSettings of the engine and of the HTTP server: contree serve --help');
+  program.addHelpText('after', '\nSettings of the engine and the HTTP server: contree serve --help');
   for (const [group, registers] of COMMANDS) {
     program.commandsGroup(group);
     for (const register of registers) register(program, runner(host, finish), { separated: argv.includes('--') });
@@ -72,7 +72,7 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
   return program;
 }
 
-/** Commands that are about settings which others only pass on. */
+/** Commands whose help shows settings that other commands only pass on. */
 const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serve: ['engine', 'http'] };
 
 function finishCommand(command: Command): void {

@@ -1,8 +1,11 @@
-/** Names come from images and may hold anything; none of it may steer the terminal. Bidirectional marks included. */
+/**
+ * Characters that could steer the terminal, bidirectional marks included: names come from images and may contain
+ * anything.
+ */
 // eslint-disable-next-line no-misleading-character-class -- each character stands for itself
 const STEERING = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 
-/** The text with every character that could steer a terminal written out, for example `\x1b`. */
+/** Returns the text with every character that could steer a terminal escaped, for example `\x1b`. */
 export function visible(text: string): string {
   return text.replaceAll(STEERING, (character) => {
     const code = character.codePointAt(0) ?? 0;
@@ -12,7 +15,7 @@ export function visible(text: string): string {
   });
 }
 
-/** Columns two spaces apart, the last one unpadded; numbers (columns in `right`) to the right. */
+/** Returns a table with columns two spaces apart, the last one unpadded; columns in `right` are right-aligned. */
 export function table(rows: readonly (readonly string[])[], right: readonly number[] = []): string {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const lines = rows.map((row) =>
@@ -41,7 +44,7 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }
 
-/** How long ago an ISO time was, as one unit. */
+/** Returns the time since an ISO time, in one unit. */
 export function formatAge(iso: string, now: number = Date.now()): string {
   const seconds = Math.max(0, (now - Date.parse(iso)) / 1000);
   if (Number.isNaN(seconds)) return '';

@@ -31,14 +31,14 @@ function table(group: SettingGroup): string {
   ].join('\n');
 }
 
-/** Text of docs/settings.md. */
+/** Returns the text of docs/settings.md. */
 export function settingsDocument(): string {
   return [
     '# Settings',
-    'A flag wins over the environment, the environment over the configuration file, the file over the default.',
-    '`contree-mcp` also reads every variable as `CONTREE_MCP_…`, which wins over `CONTREE_…`. The configuration file is\n' +
+    'A flag overrides the environment, the environment the configuration file, the configuration file the default.',
+    '`contree-mcp` also reads every variable as `CONTREE_MCP_…`, which overrides `CONTREE_…`. The configuration file is\n' +
       '`~/.config/contree/contree.ini` (`mcp.ini` for `contree-mcp`): `key = value` lines below `[DEFAULT]`; other sections\n' +
-      'are profiles for `--profile`. Switches take `true` or `false` there; lists are separated by commas.',
+      'are profiles for `--profile`. Switches are `true` or `false` there; lists are comma-separated.',
     ...SETTING_GROUPS.map(table),
     '',
   ].join('\n\n');

@@ -3,25 +3,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Environment } from './read.ts';
 
-/** Linux keeps 108 bytes for a socket's path, one of them for the end mark. */
+/** Longest path of a Unix socket: Linux has 108 bytes, including the terminating NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
-/** Files by which processes find and guard the engine of a data directory. */
+/** Files with which processes find and lock the engine of a data directory. */
 export interface EngineFiles {
   readonly dataDir: string;
   /** The engine's socket, 0600 in a 0700 directory. */
   readonly socket: string;
-  /** What the engine writes to its standard output and error. */
+  /** Log of the engine: its standard output and error. */
   readonly log: string;
-  /** Held while an engine is being started, so that ten starters start one. */
+  /** Lock held while an engine is being started, so that ten processes start only one. */
   readonly startLock: string;
   /** Hashes of the tokens that TCP clients may use. */
   readonly tokens: string;
 }
 
 /**
- * The socket is in the data directory; when that path is too long for a socket it gets a short one of its own under
- * `$XDG_RUNTIME_DIR` or the temporary directory, the same for everyone who names this data directory.
+ * Returns the files of a data directory. The socket is in it; if that path is too long for a socket, it gets a short
+ * path under `$XDG_RUNTIME_DIR` or the temporary directory, the same for every process that uses this data directory.
  */
 export function engineFiles(dataDir: string, env: Environment): EngineFiles {
   const direct = join(dataDir, 'engine.sock');

@@ -1,8 +1,8 @@
 import { fault } from '../contract/errors.ts';
 
 /**
- * The part of INI that we read: `key = value`, `[section]`, whole-line comments with `#` or `;`. Returns the values of
- * `[DEFAULT]` (or of no section), overridden by those of `section`, which must exist when it is given.
+ * Parses the subset of INI we support: `key = value`, `[section]`, whole-line comments with `#` or `;`. Returns the
+ * values of `[DEFAULT]` (or of no section), overridden by those of `section`, which must exist when it is given.
  */
 export function parseIni(text: string, section?: string): Record<string, string> {
   const sections = iniSections(text);
@@ -13,7 +13,9 @@ export function parseIni(text: string, section?: string): Record<string, string>
   return { ...sections.get('DEFAULT'), ...chosen };
 }
 
-/** Every section with its values; what stands before the first is `DEFAULT`. Faults: CONFIG_INVALID. */
+/**
+ * Returns every section with its values; lines before the first section belong to `DEFAULT`. Faults: CONFIG_INVALID.
+ */
 export function iniSections(text: string): ReadonlyMap<string, Readonly<Record<string, string>>> {
   const sections = new Map<string, Record<string, string>>([
     ['DEFAULT', Object.create(null) as Record<string, string>],

@@ -8,20 +8,20 @@ import { SETTINGS, type SettingName, type Settings } from './settings.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where values come from. `flags` holds only what the command line named, by setting. */
+/** Sources of the values. `flags` has only the settings named on the command line. */
 export interface SettingSources {
   readonly program: Program;
   readonly flags: Partial<Readonly<Record<SettingName, string>>>;
   readonly env: Environment;
 }
 
-/** `[name, row]` of every setting a program takes, in table order. */
+/** Returns `[name, row]` of every setting a program takes, in table order. */
 export function settingsOf(program: Program): readonly (readonly [SettingName, Setting<unknown>])[] {
   const rows = Object.entries(SETTINGS) as [SettingName, Setting<unknown>][];
   return rows.filter(([, row]) => row.programs.includes(program));
 }
 
-/** Names of the environment variables of a setting, first wins. */
+/** Returns the environment variables of a setting; the first that is set wins. */
 export function environmentNames(program: Program, row: Setting<unknown>): readonly string[] {
   return program === 'contree-mcp' ? [row.env.replace('CONTREE_', 'CONTREE_MCP_'), row.env] : [row.env];
 }
@@ -40,7 +40,9 @@ function parse(row: Setting<unknown>, from: string, value: string): unknown {
   }
 }
 
-/** Values of the configuration file by key; an absent file is empty unless it was asked for by name. */
+/**
+ * Returns the values of the configuration file by key; a missing file counts as empty unless it was named explicitly.
+ */
 function fileValues(sources: SettingSources): Readonly<Record<string, string>> {
   const named = sources.flags.config ?? fromEnvironment(sources, SETTINGS.config);
   const file = sources.program === 'contree-mcp' ? 'mcp.ini' : 'contree.ini';
@@ -59,12 +61,12 @@ function fileValues(sources: SettingSources): Readonly<Record<string, string>> {
   }
 }
 
-/** What of a profile in `auth.ini` means something to us. */
+/** Keys of a profile in `auth.ini` that we use. */
 const HOSTED_KEYS = ['url', 'token', 'project'] as const;
 
 /**
- * A profile that the hosted service's own command line has saved (`[profile:NAME]` of `auth.ini` beside our files): where
- * it is and how to get in. Only when it is asked for by name; undefined when there is none.
+ * Returns a profile saved by the hosted service's own command line (`[profile:NAME]` of `auth.ini` in our folder): its
+ * URL and credentials. Returns undefined when there is no such profile.
  */
 function hostedProfile(env: Environment, profile: string): Readonly<Record<string, string>> | undefined {
   const path = join(configHome(env), 'contree', 'auth.ini');
@@ -95,14 +97,14 @@ function refuseUnknownKeys(file: Readonly<Record<string, string>>): void {
   }
 }
 
-/** Settles every setting. Faults: CONFIG_INVALID. */
+/** Returns the value of every setting. Faults: CONFIG_INVALID. */
 export function readSettings(sources: SettingSources): Settings {
   const file = fileValues(sources);
   refuseUnknownKeys(file);
   const names = Object.keys(SETTINGS) as SettingName[];
   const values = Object.fromEntries(names.map((name) => [name, valueOf(sources, file, name)])) as Settings;
   if ((values.tlsCert === '') !== (values.tlsKey === '')) {
-    throw fault('CONFIG_INVALID', { setting: '--tls-cert', reason: 'a certificate and its key go together' });
+    throw fault('CONFIG_INVALID', { setting: '--tls-cert', reason: 'must be given together with --tls-key' });
   }
   return { ...values, dataDir: resolve(values.dataDir || join(dataHome(sources.env), 'contree')) };
 }
@@ -115,19 +117,19 @@ function home(env: Environment): string {
   return env['HOME'] || homedir();
 }
 
-/** Where digests of synced local files are remembered; losing it costs time only. */
+/** Returns the path of the digest cache of local files; losing the file only costs time. */
 export function hashCacheFile({ cacheFiles }: Settings, env: Environment): string {
   if (cacheFiles !== '') return resolve(cacheFiles);
   return join(env['XDG_CACHE_HOME'] || join(home(env), '.cache'), 'contree', 'hashes.sqlite');
 }
 
-/** Where registry credentials are kept: our own file, and Docker's. */
+/** Returns the files with registry credentials: our own and Docker's. */
 export function credentialFiles(env: Environment): { readonly own: string; readonly docker: string } {
   const docker = env['DOCKER_CONFIG'] || join(home(env), '.docker');
   return { own: join(configHome(env), 'contree', 'registries.json'), docker: join(docker, 'config.json') };
 }
 
-/** The data directory of a process that has nothing of ours in its environment, whoever starts it. */
+/** Returns the data directory that a process without any of our variables uses. */
 export function plainDataDir(env: Environment): string {
   return join(home(env), '.local', 'share', 'contree');
 }
@@ -136,7 +138,7 @@ function dataHome(env: Environment): string {
   return env['XDG_DATA_HOME'] || join(home(env), '.local', 'share');
 }
 
-/** Flags that give a background engine the engine settings of whoever starts it; values equal to the default are left out. */
+/** Returns flags that pass our engine settings to a background engine; values equal to the default are omitted. */
 export function engineArguments(settings: Settings): string[] {
   const rows = Object.entries(SETTINGS) as [SettingName, Setting<unknown>][];
   const passed = rows.filter(

@@ -1,31 +1,31 @@
 import { parseBytes } from '../std/sizes.ts';
 
-/** The two commands of the package; both may start the engine, so both take its settings. */
+/** The two programs of the package; both may start the engine, so both take its settings. */
 export type Program = 'contree' | 'contree-mcp';
 
-/** What a setting is for; the order in which help and docs list them. */
+/** Groups of settings, in the order of help and documentation. */
 export const SETTING_GROUPS = ['general', 'server', 'engine', 'http', 'mcp'] as const;
 export type SettingGroup = (typeof SETTING_GROUPS)[number];
 
 /** One row of the settings table. */
 export interface Setting<Value> {
-  /** Without dashes; the key in the configuration file is the same with underscores. */
+  /** Name of the flag without dashes; the key in the configuration file is the same with underscores. */
   readonly flag: string;
-  /** Environment variable; `contree-mcp` also reads it as `CONTREE_MCP_…`, which wins. */
+  /** Environment variable; `contree-mcp` also reads `CONTREE_MCP_…`, which takes precedence. */
   readonly env: string;
   readonly default: NoInfer<Value>;
-  /** Text of the default where it is worked out at start. */
+  /** Description of a default that is computed at start. */
   readonly defaultText?: string;
-  /** Name of the value in help; a setting without one is a switch. */
+  /** Placeholder of the value in help; a setting without one is a switch. */
   readonly value?: string;
-  /** Throws an Error whose message says what was expected. */
+  /** Parses the value. Throws an Error whose message says what was expected. */
   readonly parse: (text: string) => Value;
   readonly doc: string;
   readonly group: SettingGroup;
   readonly programs: readonly Program[];
 }
 
-/** Ties a row's default to what its parser returns. */
+/** Checks at compile time that a row's default has the type its parser returns. */
 export function setting<Value>(row: Setting<Value>): Setting<Value> {
   return row;
 }
@@ -34,7 +34,7 @@ export function text(value: string): string {
   return value;
 }
 
-/** Comma-separated; empty entries are dropped. */
+/** Parses a comma-separated list; empty entries are dropped. */
 export function list(value: string): readonly string[] {
   return value
     .split(',')
@@ -68,7 +68,7 @@ export function onOff(value: string): boolean {
   return found;
 }
 
-/** A whole number between the bounds, both included. */
+/** Returns a parser of whole numbers between the bounds, both included. */
 export function between(min: number, max: number): (value: string) => number {
   return (value) => {
     const number = /^\d{1,15}$/u.test(value) ? Number(value) : Number.NaN;
@@ -79,14 +79,14 @@ export function between(min: number, max: number): (value: string) => number {
   };
 }
 
-/** A size such as `10G`, in bytes. */
+/** Parses a size such as `10G` into bytes. */
 export function size(value: string): number {
   const bytes = parseBytes(value);
   if (bytes === undefined) throw new Error(`expected a size such as 10G, got ${JSON.stringify(value)}`);
   return bytes;
 }
 
-/** An http or https address without its trailing slashes and without `/v1`; empty means none. */
+/** Parses an http or https URL and removes trailing slashes and `/v1`; empty means none. */
 export function httpUrl(value: string): string {
   if (value === '') return '';
   const url = URL.parse(value);

@@ -143,15 +143,15 @@ test('YAML: other extensions and comments stay, and an empty group is filled', (
 test('what is malformed, or cannot be edited without harm, is refused with the reason', () => {
   const refused: readonly (readonly [string, string, RegExp])[] = [
     ['gemini', '{\n "mcpServers": ', /line 2: ValueExpected/u],
-    ['gemini', '[1]', /group of entries/u],
-    ['gemini', '{"mcpServers": []}', /mcpServers is not a group/u],
+    ['gemini', '[1]', /not an object/u],
+    ['gemini', '{"mcpServers": []}', /mcpServers is not an object/u],
     ['codex', 'a = \n', /./u],
     ['codex', '[a]\n[a]\n', /redefine/u],
     ['codex', 'mcp_servers = { contree = { command = "x" } }\n', /cannot be edited|redefine/u],
     ['codex', '[mcp_servers]\ncontree.command = "x"\n', /cannot be edited|redefine/u],
     ['codex', 's = """\n[mcp_servers.contree]\n"""\n', /cannot be edited|TOML/u],
     ['goose', 'a: [1\n', /./u],
-    ['goose', 'extensions: 7\n', /extensions is not a group/u],
+    ['goose', 'extensions: 7\n', /extensions is not an object/u],
   ];
   for (const [name, text, reason] of refused) assert.throws(() => installed(name, text), { message: reason }, text);
 });

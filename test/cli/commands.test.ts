@@ -9,7 +9,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/u;
 
 test('images: a table for people, JSON for programs, and the next step when there are none', async () => {
   await using cli = await openCli();
-  assert.match((await cli.run(['images'])).stdout, /^no images; "contree import/u);
+  assert.match((await cli.run(['images'])).stdout, /^no images; import one with "contree import/u);
   const image = cli.contree.addImage({}, 'common/base:1');
   assert.match(
     (await cli.run(['images'])).stdout,
@@ -61,7 +61,7 @@ test('import: a local file is uploaded, a layout folder packed on the way, a mis
   const missing = await cli.run(['import', './nothing.tar']);
   assert.deepEqual(
     [missing.code, missing.stderr.split('\n')[0]],
-    [2, 'error: not an archive we can import: there is no ./nothing.tar'],
+    [2, 'error: not an archive we can import: ./nothing.tar does not exist'],
   );
   mkdirSync(join(cli.folder, 'plain'));
   assert.match((await cli.run(['import', join(cli.folder, 'plain')])).stderr, /has no oci-layout file/u);
@@ -202,7 +202,7 @@ test('auth registry keeps an account in a private file and never shows its secre
   assert.equal((await cli.run(['auth', 'remove', 'registry.example.org'])).code, 0);
   assert.match((await cli.run(['auth', 'remove', 'registry.example.org'])).stdout, /^no account/u);
   const blind = await cli.run(['auth', 'registry', 'x.example']);
-  assert.match(blind.stderr, /no terminal to ask on; use --username and --password-stdin/u);
+  assert.match(blind.stderr, /no terminal to prompt on; use --username and --password-stdin/u);
 });
 
 test('engine status and stop', async () => {
@@ -212,7 +212,7 @@ test('engine status and stop', async () => {
   const busy = await cli.run(['engine', 'stop']);
   assert.deepEqual([busy.code, /--force/u.test(busy.stderr)], [5, true]);
   assert.equal((await cli.run(['engine', 'stop', '--force'])).code, 0);
-  assert.match((await cli.run(['engine', 'status'])).stdout, /^no engine runs/u);
+  assert.match((await cli.run(['engine', 'status'])).stdout, /^no engine is running/u);
 });
 
 test('mistakes on the command line end with 2, a message and where to read on', async () => {

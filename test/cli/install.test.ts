@@ -45,9 +45,9 @@ test('install writes an agent’s file once, keeps what is there, and never star
   assert.match((await home.install('claude-code')).stdout, /already/u);
   assert.equal((await stat(file)).ino, ino, 'what says enough is not written again');
 
-  assert.match((await home.install('claude-code', '--uninstall')).stdout, /out of/u);
+  assert.match((await home.install('claude-code', '--uninstall')).stdout, /removed contree from/u);
   assert.deepEqual(JSON.parse(await readFile(file, 'utf8')), { mcpServers: {}, theme: 'dark' });
-  assert.match((await home.install('claude-code', '--uninstall')).stdout, /was not in/u);
+  assert.match((await home.install('claude-code', '--uninstall')).stdout, /is not in/u);
   const made = (await readdir(home.folder)).filter((name) => name !== '.cache');
   assert.deepEqual(made, ['.claude.json'], 'nothing else was made');
 });

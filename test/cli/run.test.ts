@@ -194,7 +194,7 @@ test('commandOf: one word that only a shell understands is a shell line', () => 
   assert.deepEqual(commandOf(['echo', 'a | wc'], {}), { command: 'echo', args: ['a | wc'] });
   assert.deepEqual(commandOf(['echo', '$HOME'], { shell: true }), { command: 'echo $HOME', shell: true });
   assert.deepEqual(commandOf([], { tty: true }), { command: '/bin/sh' });
-  assert.throws(() => commandOf([], {}), /a command is needed/u);
+  assert.throws(() => commandOf([], {}), /a command is required/u);
 });
 
 test('--tag names the new image, and --json tells all of it', async () => {
@@ -210,14 +210,14 @@ test('--tag names the new image, and --json tells all of it', async () => {
 test('what cannot be is refused before anything runs', async () => {
   await using cli = await bench();
   const mistakes: readonly (readonly [readonly string[], RegExp])[] = [
-    [['base'], /a command is needed/u],
+    [['base'], /a command is required/u],
     [['--disposable', '--tag', 'x', 'base', 'true'], /keeps no image/u],
     [['--user', 'root', 'base', 'true'], /--user takes a number/u],
     [['--memory', 'lots', 'base', 'true'], /--memory takes a size/u],
     [['--network', 'vpn', 'base', 'true'], /none, public or allowlist/u],
     [['--env', '=x', 'base', 'true'], /NAME=VALUE/u],
     [['--file', 'nowhere', 'base', 'true'], /LOCAL:\/PATH/u],
-    [['--file', '/nowhere:/x', 'base', 'true'], /\/nowhere is no file/u],
+    [['--file', '/nowhere:/x', 'base', 'true'], /\/nowhere is not a file/u],
     [['--timeout', '-1', 'base', 'true'], /whole number/u],
   ];
   for (const [args, message] of mistakes) {

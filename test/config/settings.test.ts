@@ -119,7 +119,7 @@ test('every wrong value names its setting and what was expected', () => {
   assert.throws(() => read({ flags: { accelerator: 'xen' } }), refusal(/--accelerator: expected auto, kvm, emulated/u));
   assert.throws(() => read({ env: { CONTREE_URL: 'ftp://x' } }), refusal(/CONTREE_URL: expected an http/u));
   assert.throws(() => read({ flags: { url: 'https://u:p@x' } }), refusal(/credentials do not belong/u));
-  assert.throws(() => read({ flags: { tlsCert: 'a.pem' } }), refusal(/go together/u));
+  assert.throws(() => read({ flags: { tlsCert: 'a.pem' } }), refusal(/given together/u));
   assert.throws(() => read({ flags: { config: '/nowhere/x.ini' } }), refusal(/setting config/u));
 });
 

@@ -2,32 +2,32 @@ import { join } from 'node:path';
 import type { EntryPlace } from './config-entry.ts';
 import { JSONC, TOML, YAML, type ConfigFormat } from './config-formats.ts';
 
-/** How an agent starts the MCP server. */
+/** Command with which an agent starts the MCP server. */
 export interface ServerCommand {
   readonly command: string;
   readonly args: readonly string[];
 }
 
-/** Where the agents keep their files. */
+/** Directories and variables from which the location of agents' files is derived. */
 export interface Places {
   readonly home: string;
   readonly platform: NodeJS.Platform;
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** One agent that speaks MCP: which file it reads, where in it our entry belongs, and what the entry says. */
+/** One agent that speaks MCP: the file it reads, the place of our entry in it, and the content of the entry. */
 export interface Agent extends EntryPlace {
   readonly name: string;
   readonly title: string;
   readonly file: (places: Places) => string;
   readonly entry: (server: ServerCommand) => Readonly<Record<string, unknown>>;
-  /** What a new entry says besides; once it is there its owner decides. */
+  /** Further fields of a new entry; in an existing entry the values of its owner are kept. */
   readonly usual?: Readonly<Record<string, unknown>>;
 }
 
 /**
- * How an agent starts the server that this launcher is of: as itself, or by npx where it lies in the cache of npx, which
- * is swept.
+ * Returns the command with which an agent starts the server of this launcher: the launcher itself, or npx where the
+ * launcher lies in the cache of npx, which is cleaned from time to time.
  */
 export function commandOf(launcher: string, args: readonly string[], platform: NodeJS.Platform): ServerCommand {
   if (!/[\\/]_npx[\\/]/u.test(launcher)) return { command: launcher, args };
@@ -37,7 +37,7 @@ export function commandOf(launcher: string, args: readonly string[], platform: N
 }
 
 const NAME = 'contree';
-/** Runs may take long; agents that give up sooner would lose their answers. */
+/** Timeout for agents that have one: a run may take long, and an agent that gives up sooner loses the answer. */
 const TOOL_TIMEOUT_S = 600;
 
 const plain: Agent['entry'] = ({ command, args }) => ({ command, args });
@@ -52,13 +52,13 @@ const inHome =
   ({ home }) =>
     join(home, ...path);
 
-/** In the folder that a variable names, else in one of the home folder. */
+/** Returns a path in the folder that a variable names, or else in a folder of the home directory. */
 const inFolder =
   (variable: string, usual: readonly string[], file: string): Agent['file'] =>
   ({ home, env }) =>
     join(env[variable] || join(home, ...usual), file);
 
-/** Where desktop programs keep their configuration. */
+/** Returns a path in the folder where desktop programs keep their configuration. */
 const inAppData =
   (...path: readonly string[]): Agent['file'] =>
   ({ home, platform, env }) => {
@@ -67,7 +67,7 @@ const inAppData =
     return join(env['XDG_CONFIG_HOME'] || join(home, '.config'), ...path);
   };
 
-/** Under `~/.config` wherever the variable of XDG does not say otherwise, on macOS too; elsewhere on Windows. */
+/** Returns a path under `$XDG_CONFIG_HOME` or `~/.config`, on macOS too; on Windows, one under `%APPDATA%`. */
 const inConfig =
   (path: readonly string[], onWindows: readonly string[]): Agent['file'] =>
   (places) =>
@@ -75,7 +75,10 @@ const inConfig =
       ? inAppData(...onWindows)(places)
       : inFolder('XDG_CONFIG_HOME', ['.config'], join(...path))(places);
 
-/** Formats of reference mcp.md §5, tried with the agents themselves where those run without an account. */
+/**
+ * The supported agents. Formats are those of the agents' own documentation, tried with each agent that runs without an
+ * account.
+ */
 export const AGENTS: readonly Agent[] = [
   {
     name: 'claude-code',

@@ -10,24 +10,24 @@ import {
 import { parse as parseToml } from 'smol-toml';
 import { parseDocument } from 'yaml';
 
-/** Keys from the top of a file to one of its entries. */
+/** Keys that lead from the root of a file to one of its entries. */
 export type Path = readonly string[];
-/** Key → value to set; undefined takes the key away. */
+/** Values to set by key; undefined removes the key. */
 export type Changes = Readonly<Record<string, unknown>>;
 
-/** A kind of configuration file that its owner edits by hand, so that comments and order are worth keeping. */
+/** Configuration format that people edit by hand, so comments and order are kept. */
 export interface ConfigFormat {
-  /** What the text says; an empty one says `{}`. Throws when it is malformed. */
+  /** Parses the text; an empty text gives `{}`. Throws when it is malformed. */
   readonly parse: (text: string) => unknown;
-  /** Changes keys of the entry at `path`, which is made when there is none. The rest stays, comments too. */
+  /** Changes keys of the entry at `path`, which is created if missing. Everything else stays, comments included. */
   readonly put: (text: string, path: Path, changes: Changes) => string;
-  /** Takes the entry out. */
+  /** Removes the entry. */
   readonly take: (text: string, path: Path) => string;
 }
 
 const eolOf = (text: string): string => (text.includes('\r\n') ? '\r\n' : '\n');
 
-/** JSON that may have comments and trailing commas. */
+/** JSON with optional comments and trailing commas. */
 export const JSONC: ConfigFormat = {
   parse: (text) => {
     const errors: ParseError[] = [];
@@ -49,17 +49,17 @@ function editJson(text: string, path: Path, value: unknown): string {
   const [, indent = '  '] = /\n([ \t]+)\S/u.exec(text) ?? [];
   const insertSpaces = !indent.startsWith('\t');
   const formattingOptions = { insertSpaces, tabSize: insertSpaces ? indent.length : 4, eol: eolOf(text) };
-  // A file in one line stays in one.
+  // A file on a single line stays on a single line.
   const formatted = text.trimEnd().includes('\n') || text.trim() === '{}';
   const edits = modify(text, [...path], value, {
     ...(formatted && { formattingOptions }),
-    // Behind the last property there may be a comment about it, which would then stand behind ours.
+    // The last property may be followed by a comment about it, which would then follow ours.
     getInsertionIndex: () => 0,
   });
   return applyEdits(text, edits);
 }
 
-/** Takes a property with the comma behind it; the library's own way also lays out anew what is beside it. */
+/** Removes a property and the comma after it; the library's own removal also reformats its neighbours. */
 function removeJson(text: string, path: Path): string {
   const tree = parseTree(text, [], { allowTrailingComma: true });
   const property = tree && findNodeAtLocation(tree, [...path])?.parent;
@@ -80,7 +80,7 @@ export const YAML: ConfigFormat = {
   put: (text, path, changes) => {
     const document = parseDocument(text);
     const parents = path.slice(0, -1);
-    // `extensions:` with nothing below it is null, into which nothing can be put.
+    // `extensions:` with nothing below it parses as null, to which no key can be added.
     if (document.getIn(parents) === null) document.setIn(parents, document.createNode({}));
     for (const [key, value] of Object.entries(changes)) {
       if (value === undefined) document.deleteIn([...path, key]);
@@ -95,7 +95,9 @@ export const YAML: ConfigFormat = {
   },
 };
 
-/** TOML, in which an entry is a table under a header of its own. Edited by lines: no library keeps comments. */
+/**
+ * TOML, in which an entry is a table with its own header. It is edited line by line because no library keeps comments.
+ */
 export const TOML: ConfigFormat = {
   parse: (text) => {
     try {
@@ -125,13 +127,13 @@ export const TOML: ConfigFormat = {
 };
 
 interface Table {
-  /** Line of the header. */
+  /** Index of the header line. */
   readonly start: number;
-  /** Line after the last one of the table; comments above the next header are that one's. */
+  /** Index after the last line of the table; comments above the next header belong to that header. */
   readonly end: number;
 }
 
-/** The table at a path, or also those below it. */
+/** Returns the table at a path, or also the tables below it. */
 function tablesOf(lines: readonly string[], path: Path, which: 'exact' | 'below'): readonly Table[] {
   const key = path.map((part) => `(?:${part}|"${part}"|'${part}')`).join(String.raw`\s*\.\s*`);
   const more = which === 'below' ? String.raw`(?:\s*\.[^\]]*)?` : '';
@@ -146,7 +148,7 @@ function tablesOf(lines: readonly string[], path: Path, which: 'exact' | 'below'
     });
 }
 
-/** Sets or removes one key of a table, whose value may go over several lines. */
+/** Sets or removes one key of a table; its value may span several lines. */
 function changeKey(body: string[], key: string, value: unknown): void {
   const row = value === undefined ? [] : [`${key} = ${JSON.stringify(value)}`];
   const start = body.findIndex((line) => new RegExp(String.raw`^\s*(?:${key}|"${key}")\s*=`, 'u').test(line));
@@ -172,7 +174,7 @@ function present(changes: Changes): Record<string, unknown> {
   return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
 }
 
-/** The value at a path; undefined where the path does not lead anywhere. */
+/** Returns the value at a path, or undefined when there is none. */
 export function valueAt(value: unknown, path: Path): unknown {
   return path.reduce<unknown>((at, key) => (isObject(at) ? at[key] : undefined), value);
 }

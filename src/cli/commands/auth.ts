@@ -12,8 +12,8 @@ import { table } from '../text.ts';
 export const auth: Register = (program, run) => {
   const group = program
     .command('auth')
-    .summary('accounts at registries')
-    .description('Accounts at registries, kept on this machine in a file that only you can read.');
+    .summary('manage registry accounts')
+    .description('Manage registry accounts. They are stored on this machine in a file that only you can read.');
   registry(group, run);
   list(group, run);
   remove(group, run);
@@ -28,11 +28,11 @@ interface RegistryOptions {
 function registry(group: Command, run: Runner): void {
   group
     .command('registry')
-    .description('Sign in to a registry. The secret is asked for without showing it, tried, and kept.')
+    .description('Sign in to a registry. The secret is read without echo, tried at the registry, and stored.')
     .argument('<host>', 'for example docker.io, ghcr.io or registry.example.org:5000')
-    .option('-u, --username <NAME>', 'account; with some registries any name goes with a token')
+    .option('-u, --username <NAME>', 'account name; some registries accept any name with a token')
     .option('--password-stdin', 'read the password or token from standard input')
-    .option('--no-check', 'keep it without trying it')
+    .option('--no-check', 'store the account without trying it')
     .action(
       run(async (cli, options: RegistryOptions, [host]: [string]) => {
         const username = options.username ?? (options.passwordStdin ? '' : await askLine(cli, `account at ${host}: `));
@@ -40,7 +40,7 @@ function registry(group: Command, run: Runner): void {
           ? (await text(cli.host.stdin)).replace(/\r?\n$/u, '')
           : await askSecret(cli, 'password or token: ');
         if (password === '') throw fault('ARGUMENT_INVALID', { reason: 'the password is empty' });
-        // Programs that never speak to a registry need not load its client.
+        // Loaded on demand: most commands never speak to a registry.
         const [{ verifyCredentials }, store] = await Promise.all([
           import('../../registry/auth/sign-in.ts'),
           openStore(cli),
@@ -64,7 +64,7 @@ async function openStore(cli: Cli): Promise<CredentialStore> {
 function list(group: Command, run: Runner): void {
   group
     .command('list')
-    .description('List the registries with a kept account. Never shows a secret.')
+    .description('List the registries with a stored account. Secrets are never shown.')
     .action(
       run(async (cli) => {
         const accounts = await (await openStore(cli)).list();
@@ -79,12 +79,12 @@ function list(group: Command, run: Runner): void {
 function remove(group: Command, run: Runner): void {
   group
     .command('remove')
-    .description('Forget the account at a registry.')
+    .description('Remove the stored account of a registry.')
     .argument('<host>')
     .action(
       run(async (cli, _options, [host]: [string]) => {
         const removed = await (await openStore(cli)).remove(host);
-        await cli.print({ removed }, removed ? '' : `no account at ${cli.name(host)} was kept\n`);
+        await cli.print({ removed }, removed ? '' : `no account for ${cli.name(host)} was stored\n`);
       }),
     );
 }

@@ -11,12 +11,13 @@ export const cp: Register = (program, run) => {
   program
     .command('cp')
     .summary('copy a file or a folder out of an image')
-    .description('Copy a file out of an image. A folder comes as a tar. "-" is standard output.')
+    .description('Copy a file out of an image. A folder is written as a tar. "-" is standard output.')
     .argument('<source>', 'IMAGE:/PATH')
-    .argument('[destination]', 'file, or folder to put it into', '.')
+    .argument('[destination]', 'file, or folder to place it in', '.')
     .action(
       run(async (cli, _options, [source, destination]: [string, string]) => {
-        if (!/:\//u.test(source)) throw fault('ARGUMENT_INVALID', { reason: 'the source is written IMAGE:/PATH' });
+        if (!/:\//u.test(source))
+          throw fault('ARGUMENT_INVALID', { reason: 'the source must have the form IMAGE:/PATH' });
         const { image, path } = imagePath(source, undefined);
         const contree = await cli.contree();
         const item = await contree.stat(image, path, cli.signal);
@@ -28,7 +29,7 @@ export const cp: Register = (program, run) => {
           for await (const chunk of content.body) await cli.write(chunk);
           return;
         }
-        // A link's own mode says nothing about what it leads to.
+        // The mode of a link says nothing about its target.
         const executable = item.is_regular && (item.mode & EXECUTABLE) !== 0;
         const target = await targetOf(destination, item.is_dir ? `${name}.tar` : name);
         await writeWholeFile(target, { ...content, executable }, cli.signal);

@@ -10,14 +10,14 @@ import { formatAge, table } from '../text.ts';
 export const engine: Register = (program, run) => {
   const group = program
     .command('engine')
-    .summary('the engine process of the data directory')
-    .description('The engine process of the data directory. It starts by itself and leaves when idle.');
+    .summary('manage the engine process')
+    .description('Manage the engine process of the data directory. It starts on demand and exits when idle.');
   status(group, run);
   stop(group, run);
   live(group, run);
 };
 
-/** Whether an engine runs; unlike other commands these must not start one to find out. */
+/** Reports whether an engine is running; unlike other commands, these must not start one to find out. */
 async function running(cli: Cli): Promise<boolean> {
   if (cli.settings.url !== '') return true;
   return answers(engineFiles(cli.settings.dataDir, cli.host.env).socket);
@@ -26,18 +26,18 @@ async function running(cli: Cli): Promise<boolean> {
 function status(group: Command, run: Runner): void {
   group
     .command('status')
-    .description('Show whether it runs.')
+    .description('Show whether the engine is running.')
     .action(
       run(async (cli) => {
         if (!(await running(cli)))
-          return cli.print({ running: false }, 'no engine runs; the next command starts one\n');
+          return cli.print({ running: false }, 'no engine is running; the next command starts one\n');
         const found = await (await cli.connect()).admin.engine(cli.signal);
         const files = engineFiles(cli.settings.dataDir, cli.host.env);
         const rows = [
           ['version', found.version],
           ['process', String(found.pid)],
           ['started', `${found.started_at} (${formatAge(found.started_at)})`],
-          ['operations', found.busy ? 'waiting or running' : 'none'],
+          ['operations', found.busy ? 'queued or running' : 'none'],
           ['log', files.log],
         ];
         await cli.print({ running: true, ...found }, table(rows));
@@ -48,11 +48,11 @@ function status(group: Command, run: Runner): void {
 function stop(group: Command, run: Runner): void {
   group
     .command('stop')
-    .description('End it. While operations wait or run it stays, unless --force.')
-    .option('--force', 'end it all the same; what runs fails')
+    .description('Stop the engine. Refuses while operations are queued or running, unless --force is given.')
+    .option('--force', 'stop even if operations are running; they fail')
     .action(
       run(async (cli, { force }: { force?: boolean }) => {
-        if (!(await running(cli))) return cli.print({ running: false }, 'no engine runs\n');
+        if (!(await running(cli))) return cli.print({ running: false }, 'no engine is running\n');
         await (await cli.connect()).admin.stopEngine(!force, cli.signal);
         if (cli.settings.url === '')
           await engineLeft(engineFiles(cli.settings.dataDir, cli.host.env).socket, cli.signal);
@@ -64,8 +64,8 @@ function stop(group: Command, run: Runner): void {
 function live(group: Command, run: Runner): void {
   group
     .command('run')
-    .description('Be the engine, in the foreground.')
-    .option('--ready-fd <DESCRIPTOR>', 'where to say that it is ready')
+    .description('Run the engine in the foreground.')
+    .option('--ready-fd <DESCRIPTOR>', 'file descriptor to write to when ready')
     .action(
       run(async (cli, options: { readyFd?: string }) => {
         const readyDescriptor = options.readyFd === undefined ? undefined : wholeNumber(options.readyFd, '--ready-fd');
@@ -79,15 +79,15 @@ function live(group: Command, run: Runner): void {
 export const serve: Register = (program, run) => {
   program
     .command('serve')
-    .summary('serve others over HTTP')
+    .summary('serve the API over HTTP')
     .description(
-      'Be the engine of the data directory and serve it over TCP too: /v1 for clients, /metrics, /healthz. Clients need ' +
-        'a token ("contree token create"); on loopback --auth none does without.',
+      'Run the engine in the foreground and also serve it over TCP: /v1, /metrics, /healthz. Clients need ' +
+        'a token ("contree token create"), unless --auth none is given on loopback.',
     )
     .action(
       run(async (cli) => {
         if (cli.settings.url !== '')
-          throw fault('ARGUMENT_INVALID', { reason: 'serve is about this machine; leave out --url' });
+          throw fault('ARGUMENT_INVALID', { reason: 'serve runs the engine of this machine; omit --url' });
         await makeWay(cli);
         await cli.host.liveAsEngine(cli.settings, {
           tcp: true,
@@ -97,7 +97,9 @@ export const serve: Register = (program, run) => {
     );
 };
 
-/** An idle engine in the background gives the data directory up; a busy one keeps it, which the store then says. */
+/**
+ * Stops an idle background engine to free the data directory; a busy one keeps it, and opening the store then fails.
+ */
 async function makeWay(cli: Cli): Promise<void> {
   if (!(await running(cli))) return;
   await (await cli.connect()).admin.stopEngine(true, cli.signal);

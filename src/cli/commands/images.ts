@@ -13,16 +13,16 @@ export const images: Register = (program, run) => {
     .command('images')
     .summary('list images')
     .description('List images, newest first.')
-    .option('-p, --prefix <TAG>', 'only tags that start so')
-    .option('-t, --tagged', 'only images with a tag')
-    .option('-n, --limit <COUNT>', 'how many', '100')
+    .option('-p, --prefix <TAG>', 'only tags with this prefix')
+    .option('-t, --tagged', 'only tagged images')
+    .option('-n, --limit <COUNT>', 'maximum number of images', '100')
     .action(
       run(async (cli, { prefix, tagged, limit }: Options) => {
         const contree = await cli.contree();
         const query = { ...(prefix !== undefined && { tag: prefix }), ...(tagged && { tagged }) };
         const found = await collectPages((page) => contree.listImages({ ...query, ...page }, cli.signal), limit);
         await cli.print(found, () => {
-          if (found.length === 0) return 'no images; "contree import python:3.11-slim" brings one\n';
+          if (found.length === 0) return 'no images; import one with "contree import python:3.11-slim"\n';
           const rows = found.map((image) => [
             cli.name((image.tags ?? [image.tag ?? '']).join(' ')) || '-',
             image.uuid,

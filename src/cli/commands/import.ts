@@ -13,7 +13,7 @@ import { ProgressLine } from '../terminal/progress.ts';
 import { formatBytes } from '../text.ts';
 
 interface Options extends AccountOptions {
-  /** False after `--no-tag`. */
+  /** Tag for the image; false with `--no-tag`. */
   readonly tag?: string | false;
   readonly timeout?: string;
   readonly reference?: string;
@@ -22,16 +22,16 @@ interface Options extends AccountOptions {
 export const importImage: Register = (program, run) => {
   const command = program
     .command('import')
-    .summary('bring in an image from a registry or a file')
+    .summary('import an image from a registry or a file')
     .description(
-      'Bring in an image: from a registry (python:3.11-slim, docker://ghcr.io/owner/image:tag), or from a local ' +
-        'docker-save archive, OCI layout (tar or folder) or root filesystem tar.',
+      'Import an image from a registry (python:3.11-slim, docker://ghcr.io/owner/image:tag) or from a local ' +
+        'docker-save archive, OCI layout (tar or folder) or root file system tar.',
     )
     .argument('<source>', 'reference, or path of a local archive')
-    .option('-t, --tag <TAG>', 'name of the image; default: repository and tag of the reference')
-    .option('--no-tag', 'give it no name')
-    .option('--timeout <SECONDS>', 'give up after this long')
-    .option('--reference <NAME>', 'which image of an archive that holds several');
+    .option('-t, --tag <TAG>', 'tag of the image (default: repository and tag of the reference)')
+    .option('--no-tag', 'do not tag the image')
+    .option('--timeout <SECONDS>', 'give up after this time')
+    .option('--reference <NAME>', 'image to import from an archive with several');
   addAccountOptions(command, 'import').action(
     run(async (cli, options: Options, [source]: [string]) => {
       const contree = await cli.contree();
@@ -49,12 +49,15 @@ export const importImage: Register = (program, run) => {
   );
 };
 
-/** What looks like a path must be there; anything else is a reference unless a file of that name exists. */
+/**
+ * Opens the source if it is a local file: anything that looks like a path must exist; anything else is a reference
+ * unless a file of that name exists.
+ */
 async function localArchive(source: string): Promise<LocalArchive | undefined> {
   if (source.includes('://')) return undefined;
   const found = await findLocalArchive(source);
   if (found === undefined && /^(?:\.{0,2}\/|~)|\.(?:tar|tgz|gz|zst)$/u.test(source)) {
-    throw fault('ARCHIVE_INVALID', { reason: `there is no ${source}` });
+    throw fault('ARCHIVE_INVALID', { reason: `${source} does not exist` });
   }
   return found;
 }
@@ -71,7 +74,10 @@ async function startRegistry(cli: Cli, contree: ConTree, url: string, options: O
   return contree.importImage(request, cli.signal);
 }
 
-/** `docker://docker.io/library/python:3.11-slim` is known as `python:3.11-slim`; null when that is no tag. */
+/**
+ * Returns the default tag of a reference, `python:3.11-slim` for `docker://docker.io/library/python:3.11-slim`, or null
+ * when it would not be a valid tag.
+ */
 export function usualTag(reference: string): string | null {
   const bare = reference.replace(/^\w+:\/\//u, '').replace(/@sha256:.*$/u, '');
   const name = bare.replace(/^(?:docker\.io|index\.docker\.io)\//u, '').replace(/^library\//u, '');
@@ -110,7 +116,7 @@ async function* counted({ bytes, open }: LocalArchive, progress: ProgressLine): 
   }
 }
 
-/** Shows the lines in which an import tells how far it is. Ctrl-C cancels it. */
+/** Shows the progress lines of an import until it ends. Ctrl-C cancels it. */
 async function followImport(
   cli: Cli,
   contree: ConTree,

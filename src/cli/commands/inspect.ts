@@ -9,10 +9,10 @@ export const ls: Register = (program, run) => {
   program
     .command('ls')
     .summary('list a directory of an image')
-    .description('List a directory of an image, without starting anything.')
+    .description('List a directory of an image without starting a microVM.')
     .argument('<image>', 'tag or UUID, or IMAGE:/PATH')
     .argument('[path]')
-    .option('-l, --long', 'with mode, owner, size and time')
+    .option('-l, --long', 'show mode, owner, size and time')
     .action(
       run(async (cli, { long }: { long?: boolean }, [image, path]: [string, string?]) => {
         const at = imagePath(image, path);
@@ -29,7 +29,7 @@ export const cat: Register = (program, run) => {
   program
     .command('cat')
     .summary('print files of an image')
-    .description('Print files of an image, byte by byte.')
+    .description('Print files of an image unchanged.')
     .argument('<image>', 'tag or UUID, or IMAGE:/PATH')
     .argument('[path...]')
     .action(
@@ -54,21 +54,21 @@ interface GrepOptions {
   readonly context?: string;
 }
 
-/** No match is an answer, told by the exit code as grep has it. */
+/** Exit code for "no match", as in grep: it is a result, not a failure. */
 const NO_MATCH = 1;
 
 export const grep: Register = (program, run) => {
   program
     .command('grep')
     .summary('search the files of an image')
-    .description('Search the files of an image for a regular expression, without starting anything.')
+    .description('Search the files of an image for a regular expression without starting a microVM.')
     .argument('<pattern>')
     .argument('<image>', 'tag or UUID')
     .argument('[path...]', 'default: the whole image')
     .option('-i, --ignore-case')
     .option('-S, --smart-case', 'ignore case unless the pattern has capitals')
-    .option('-g, --glob <GLOB...>', 'only files that match; ! negates')
-    .option('-m, --max-count <COUNT>', 'matches per file')
+    .option('-g, --glob <GLOB...>', 'only matching files; ! negates')
+    .option('-m, --max-count <COUNT>', 'maximum number of matches per file')
     .option('-B, --before <LINES>', 'lines of context before a match')
     .option('-A, --after <LINES>', 'lines of context after a match')
     .option('-C, --context <LINES>', 'lines of context around a match')
@@ -84,7 +84,7 @@ export const grep: Register = (program, run) => {
           });
           return lines.join('');
         });
-        if (found.truncated) cli.note('the search was cut short; name paths or globs to narrow it');
+        if (found.truncated) cli.note('the search was cut short; narrow it with paths or globs');
         return found.matches.length === 0 ? NO_MATCH : 0;
       }),
     );
@@ -111,12 +111,12 @@ const CHANGES = { added: 'A', removed: 'D', modified: 'M', metadata: 'm' } as co
 export const diff: Register = (program, run) => {
   program
     .command('diff')
-    .summary('what changed between two images')
+    .summary('show what changed between two images')
     .description('Show what changed from one image to another: A added, D removed, M content, m mode or owner.')
     .argument('<from>', 'tag or UUID')
     .argument('<to>', 'tag or UUID')
     .argument('[path]', 'only below this path')
-    .option('-p, --patch', 'with the changed lines of small text files')
+    .option('-p, --patch', 'show the changed lines of small text files')
     .action(
       run(async (cli, { patch }: { patch?: boolean }, [from, to, path]: [string, string, string?]) => {
         const query = { ...(path !== undefined && { path }), ...(patch && { patch }) };
@@ -130,12 +130,12 @@ export const diff: Register = (program, run) => {
             )
             .join(''),
         );
-        if (result.truncated) cli.note('there are more changes than shown; name a path to narrow it');
+        if (result.truncated) cli.note('there are more changes than shown; narrow it with a path');
       }),
     );
 };
 
-/** How sizes, mode and owner changed, where they did. */
+/** Returns the changes of size, mode and owner, if any. */
 function detailOf({ type, size, size_before, mode, mode_before, owner, owner_before }: DiffEntry): string {
   if (mode === null || mode_before === null) return '';
   const octal = (value: number): string => (value & 0o7777).toString(8).padStart(4, '0');
@@ -147,7 +147,7 @@ function detailOf({ type, size, size_before, mode, mode_before, owner, owner_bef
   return parts.length === 0 ? '' : `  (${parts.join(', ')})`;
 }
 
-/** Lines stay lines; what else could steer a terminal does not. */
+/** Escapes everything that could steer a terminal, except line breaks and tabs. */
 function shownPatch(patch: string | undefined, terminal: boolean | undefined): string {
   if (patch === undefined) return '';
   const text = patch.endsWith('\n') ? patch : `${patch}\n`;

@@ -15,21 +15,21 @@ interface InstallOptions {
   readonly uninstall?: boolean;
 }
 
-/** Agents keep histories in their files; more than this is none of them. */
+/** Size limit of an agent's file; some agents keep their history in it. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
-/** Other users and other programs read command lines and agents' files. */
+/** Refusal of a token as an argument: other users and programs can read command lines and agents' files. */
 const TOKEN =
-  'Put the server’s token into ~/.config/contree/mcp.ini as "token = …": it does not belong into the agent’s file.';
+  'Put the server’s token into ~/.config/contree/mcp.ini as "token = …"; don’t put it in the agent’s config file.';
 
 export const install: Register = (program, run) => {
   const names = AGENTS.map(({ name }) => name).join(', ');
   program
     .command('install')
     .summary('add the MCP server to an agent')
-    .description(`Add the MCP server to the configuration of an agent, and keep all else in it.\nAgents: ${names}.`)
-    .argument('<agent>', 'which agent')
-    .option('-p, --print', 'print what belongs into the file, and write nothing')
-    .option('-u, --uninstall', 'take it out again')
+    .description(`Add the MCP server to the configuration of an agent; everything else in it stays.\nAgents: ${names}.`)
+    .argument('<agent>', 'agent to configure')
+    .option('-p, --print', 'print the snippet instead of writing it')
+    .option('-u, --uninstall', 'remove the MCP server')
     .action(
       run(async (cli, options: InstallOptions, [name]: [string]) => {
         const agent = agentOf(name);
@@ -37,7 +37,7 @@ export const install: Register = (program, run) => {
         const file = agent.file({ home: env['HOME'] || homedir(), platform: process.platform, env });
         if (options.print) {
           const text = putEntry(agent, '', agent.entry(serverCommand(cli)), agent.usual);
-          cli.note(`This belongs into ${file}:`);
+          cli.note(`Add this to ${file}:`);
           return await cli.print({ agent: name, file, text }, text);
         }
         const edit = (text: string): string =>
@@ -55,15 +55,15 @@ function agentOf(name: string): Agent {
   const agent = AGENTS.find((candidate) => candidate.name === name);
   if (agent !== undefined) return agent;
   const known = AGENTS.map((candidate) => candidate.name).join(', ');
-  throw fault('ARGUMENT_INVALID', { reason: `agent ${JSON.stringify(name)} is not known; known are ${known}` });
+  throw fault('ARGUMENT_INVALID', { reason: `unknown agent ${JSON.stringify(name)}; known agents: ${known}` });
 }
 
 function told({ title }: Agent, file: string, changed: boolean, { uninstall = false }: InstallOptions): string {
-  if (uninstall) return changed ? `${title}: contree is out of ${file}\n` : `${title}: contree was not in ${file}\n`;
-  return changed ? `${title}: contree is in ${file}; start it anew\n` : `${title}: contree was there already\n`;
+  if (uninstall) return changed ? `${title}: removed contree from ${file}\n` : `${title}: contree is not in ${file}\n`;
+  return changed ? `${title}: added contree to ${file}; restart the agent\n` : `${title}: contree was already there\n`;
 }
 
-/** How the agent is to start us: the launcher beside ours, and the settings that decide which store is used. */
+/** Returns the command for the agent: the launcher next to ours, and the settings that select the store. */
 function serverCommand({ host, settings }: Cli): ServerCommand {
   const { url, dataDir } = settings;
   const usual = dataDir === plainDataDir(host.env) ? [] : ['--data-dir', dataDir];
@@ -72,8 +72,9 @@ function serverCommand({ host, settings }: Cli): ServerCommand {
 }
 
 /**
- * Edits a file of somebody else in one step, through a symlink if it is one, and leaves it its permissions and owner.
- * Returns whether anything changed. Faults: AGENT_FILE_INVALID when that cannot be done; the file is then untouched.
+ * Edits a file of another program in one step, through a symlink if it is one, and keeps its permissions and owner.
+ * Returns true when anything changed. Faults: AGENT_FILE_INVALID when the edit is impossible; the file is then
+ * untouched.
  */
 async function editFile(file: string, edit: (text: string) => string): Promise<boolean> {
   try {
@@ -84,7 +85,7 @@ async function editFile(file: string, edit: (text: string) => string): Promise<b
     if (after === before) return false;
     await mkdir(dirname(target), { recursive: true });
     const owner = stats !== undefined && process.getuid?.() === 0 && { owner: { uid: stats.uid, gid: stats.gid } };
-    // A new file is its owner's alone: agents keep secrets there.
+    // A new file is readable by its owner only: agents keep secrets there.
     await writeFileAtomically(target, after, { mode: stats === undefined ? 0o600 : stats.mode & 0o777, ...owner });
     return true;
   } catch (error) {
@@ -99,7 +100,10 @@ async function textOf(path: string, stats: Stats): Promise<string> {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readFile(path));
 }
 
-/** Where a symlink leads, be it into nothing yet: to replace the link would part it from the dotfiles it belongs to. */
+/**
+ * Resolves a symlink even if its target does not exist yet: replacing the link would detach it from the dotfiles it
+ * belongs to.
+ */
 async function targetOf(file: string): Promise<string> {
   const link = await lstat(file).catch(ifMissing);
   if (link?.isSymbolicLink() !== true) return file;

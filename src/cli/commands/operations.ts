@@ -24,8 +24,8 @@ export const ops: Register = (program, run) => {
     .description('List operations, newest first.')
     .option('-s, --status <STATUS>', OPERATION_STATUSES.join(', '))
     .option('-k, --kind <KIND>', 'instance or image_import')
-    .option('-a, --active', 'only those that wait or run')
-    .option('-n, --limit <COUNT>', 'how many', '20')
+    .option('-a, --active', 'only queued and running operations')
+    .option('-n, --limit <COUNT>', 'maximum number of operations', '20')
     .action(
       run(async (cli, options: OpsOptions) => {
         const contree = await cli.contree();
@@ -68,11 +68,11 @@ function kindOf(text: string | undefined): 'instance' | 'image_import' | undefin
 export const show: Register = (program, run) => {
   program
     .command('show')
-    .summary('show an operation, or its output')
-    .description('Show an operation; with --output what its command wrote, byte by byte.')
+    .summary('show an operation or its output')
+    .description('Show an operation; with --output, the exact output of its command.')
     .argument('<operation>', 'UUID')
-    .option('-o, --output', 'write the output of its command as it was')
-    .option('-f, --follow', 'with --output: until it ends')
+    .option('-o, --output', 'print the output of its command unchanged')
+    .option('-f, --follow', 'with --output: follow until the operation ends')
     .action(
       run(async (cli, options: { output?: boolean; follow?: boolean }, [uuid]: [string]) => {
         const contree = await cli.contree();
@@ -113,7 +113,7 @@ function described(cli: Cli, operation: OperationResponse): string {
     ['image size', operation.image_size === null ? undefined : formatBytes(operation.image_size)],
     ['ran on', execution?.accelerator],
     ['steps', execution && steps(execution.steps_ms)],
-    ['missing walls', execution?.jail.missing.length ? execution.jail.missing.join(', ') : undefined],
+    ['isolation missing', execution?.jail.missing.length ? execution.jail.missing.join(', ') : undefined],
   ];
   const known = rows.filter(([, value]) => value !== null && value !== undefined);
   return table(known.map(([name, value]) => [name, String(value)]));
@@ -125,7 +125,7 @@ function steps(ms: Readonly<Record<string, number>>): string {
     .join(', ');
 }
 
-/** Of several operations some may have failed; each one's own code is in the JSON. */
+/** Exit code when some of several operations failed; the code of each is in the JSON. */
 const SOME_FAILED = 1;
 
 export const wait: Register = (program, run) => {
@@ -133,8 +133,8 @@ export const wait: Register = (program, run) => {
     .command('wait')
     .summary('wait until operations end')
     .description(
-      'Wait until operations end. Of one operation the exit code is that of its command; of several it is 0 when ' +
-        'all succeeded. Ctrl-C ends the waiting, not the operations.',
+      'Wait until operations end. For one operation the exit code is that of its command; for several it is 0 when ' +
+        'all succeeded. Ctrl-C stops waiting, not the operations.',
     )
     .argument('<operation...>', 'UUIDs')
     .option('--any', 'return when the first one ends')
@@ -168,8 +168,8 @@ async function ended(contree: ConTree, uuid: string, signal: AbortSignal): Promi
 export const cancel: Register = (program, run) => {
   program
     .command('cancel')
-    .summary('stop operations')
-    .description('Stop operations that wait or run.')
+    .summary('cancel operations')
+    .description('Cancel queued or running operations.')
     .argument('<operation...>', 'UUIDs')
     .action(
       run(async (cli, _options, [uuids]: [readonly string[]]) => {

@@ -7,12 +7,12 @@ import { formatBytes } from '../text.ts';
 export const push: Register = (program, run) => {
   const command = program
     .command('push')
-    .summary('send an image to a registry')
+    .summary('push an image to a registry')
     .description(
-      'Send an image to a registry, where any container tool can pull it. Layers that are there are not sent again.',
+      'Push an image to a registry, where any container tool can pull it. Layers the registry has are not sent again.',
     )
     .argument('<image>', 'tag or UUID')
-    .argument('<reference>', 'where to, for example ghcr.io/owner/image:tag');
+    .argument('<reference>', 'destination, for example ghcr.io/owner/image:tag');
   addAccountOptions(command, 'push').action(
     run(async (cli, options: AccountOptions, [image, url]: [string, string]) => {
       const credentials = await accountOf(cli, options);

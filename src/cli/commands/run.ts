@@ -42,37 +42,37 @@ export const run: Register = (program, runner, { separated }) => {
     .command('run')
     .summary('run a command in a fresh microVM of an image')
     .description(
-      'Run a command in a fresh microVM of an image. What it changes becomes a new image, unless --disposable. ' +
-        'One argument with spaces is a shell line; several are a program and its arguments. Options may stand on ' +
-        'both sides of the image when the command follows "--". The exit code is the command’s (124: timed out).',
+      'Run a command in a fresh microVM of an image. Its changes become a new image unless --disposable is given. ' +
+        'A single argument with spaces is a shell command; several are a program and its arguments. Options may be on ' +
+        'either side of the image when the command follows "--". The exit code is that of the command (124: timed out).',
     )
     .usage('[options] <image> [--] <command> [args...]')
     .argument('<image>', 'tag or UUID')
     .argument('[command...]')
-    .option('-s, --shell', 'the command is a shell line')
-    .option('-D, --disposable', 'discard what the command changes')
-    .option('-k, --keep', 'make an image of what it changes (default)')
-    .option('--tag <TAG>', 'name of the new image')
-    .option('-d, --detach', 'print the operation and return; "contree show" and "contree wait" find it')
-    .option('-i, --interactive', 'keep standard input open even from a terminal')
-    .option('-t, --tty', 'give the command a terminal; with -i for a shell')
-    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone takes its value from here', collect)
-    .option('--preserve-env', 'keep the variables in the new image')
-    .option('-w, --workdir <DIR>', 'where the command starts; made when missing')
-    .option('-u, --user <UID[:GID]>', 'as whom it runs', '0')
-    .option('--hostname <NAME>', 'name of the machine it sees')
+    .option('-s, --shell', 'run the command in a shell')
+    .option('-D, --disposable', 'discard the changes')
+    .option('-k, --keep', 'save the changes as a new image (default)')
+    .option('--tag <TAG>', 'tag of the new image')
+    .option('-d, --detach', 'print the operation id and return; see "contree show" and "contree wait"')
+    .option('-i, --interactive', 'forward standard input even from a terminal')
+    .option('-t, --tty', 'allocate a terminal; use -it for an interactive shell')
+    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone copies it from this environment', collect)
+    .option('--preserve-env', 'save the variables in the new image')
+    .option('-w, --workdir <DIR>', 'working directory; created if missing')
+    .option('-u, --user <UID[:GID]>', 'user that runs the command', '0')
+    .option('--hostname <NAME>', 'host name of the guest')
     .option(
       '--timeout <SECONDS>',
-      `end it after this long (default: ${limits.commandTimeoutSecondsDefault}; with -t ${limits.commandTimeoutSecondsMax})`,
+      `stop the command after this time (default: ${limits.commandTimeoutSecondsDefault}; with -t ${limits.commandTimeoutSecondsMax})`,
     )
     .option('--network <MODE>', 'none, public or allowlist')
-    .option('--allow <HOST>', 'what --network allowlist may reach: domain, address or block', collect)
-    .option('-f, --file <LOCAL:PATH[:MODE]>', 'put a local file into the image first', collect)
-    .option('--state <ID>', 'put a directory state into the image first (see rsync)', collect)
-    .option('--cpus <COUNT>', 'virtual processors')
+    .option('--allow <HOST>', 'domain, address or CIDR block that --network allowlist may reach', collect)
+    .option('-f, --file <LOCAL:PATH[:MODE]>', 'inject a local file before the run', collect)
+    .option('--state <ID>', 'inject a directory state before the run (see rsync)', collect)
+    .option('--cpus <COUNT>', 'number of virtual CPUs')
     .option('--memory <SIZE>', 'memory, for example 2G')
-    .option('--disk <SIZE>', 'how much it may write, for example 10G');
-  // Behind the image everything is the command's, dashes and all, unless "--" says where the command begins.
+    .option('--disk <SIZE>', 'writable disk space, for example 10G');
+  // After the image everything belongs to the command, dashes included, unless "--" marks where the command begins.
   command.passThroughOptions(!separated);
   command.action(
     runner(async (cli, options: RunOptions, [image, words]: [string, readonly string[]]) => {
@@ -131,10 +131,13 @@ async function spawnRequest(
   };
 }
 
-/** Characters that only mean something to a shell. */
+/** Characters that have a meaning only to a shell. */
 const SHELL_CHARACTERS = /[\s|&;<>()$`"'*?{}~#!\\]/u;
 
-/** One word that a shell would have to read is a shell line; several words are a program and its arguments. */
+/**
+ * Returns the command: a single word that needs a shell is a shell command, several words are a program and its
+ * arguments.
+ */
 export function commandOf(
   words: readonly string[],
   { shell, tty }: Pick<RunOptions, 'shell' | 'tty'>,
@@ -142,7 +145,7 @@ export function commandOf(
   const [program, ...args] = words;
   if (program === undefined) {
     if (tty) return { command: '/bin/sh' };
-    throw fault('ARGUMENT_INVALID', { reason: 'a command is needed after the image' });
+    throw fault('ARGUMENT_INVALID', { reason: 'a command is required after the image' });
   }
   if (shell || (args.length === 0 && SHELL_CHARACTERS.test(program))) return { command: words.join(' '), shell: true };
   return { command: program, args };
@@ -161,12 +164,12 @@ function environment(
   return Object.fromEntries(entries);
 }
 
-/** Of our terminal; one that does not know its size says zero. */
+/** Returns the size of our terminal; a terminal that does not know its size reports zero. */
 function sizeOf({ columns, rows }: Output): { columns: number; rows: number } {
   return columns && rows ? { columns, rows } : { columns: 80, rows: 24 };
 }
 
-/** People stay in a shell for longer than programs run. */
+/** Default timeout with a terminal: people stay in a shell for longer than programs run. */
 function timeout({ timeout: asked, tty }: RunOptions): Pick<InstanceSpawnRequest, 'timeout'> {
   if (asked !== undefined) return { timeout: wholeNumber(asked, '--timeout') };
   return tty ? { timeout: limits.commandTimeoutSecondsMax } : {};

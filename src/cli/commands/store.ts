@@ -15,11 +15,11 @@ interface GcOptions {
 export const gc: Register = (program, run) => {
   program
     .command('gc')
-    .summary('free what nothing uses')
-    .description('Free what nothing uses, and say what still uses space.')
-    .option('--older-than <DAYS>', 'also uploads and event logs that were not used for so long')
-    .option('--max-size <SIZE>', 'also what was unused for longest, images without a tag included, down to this size')
-    .option('-n, --dry-run', 'only say what would be freed')
+    .summary('free unused space')
+    .description('Free unused space and report what still uses space.')
+    .option('--older-than <DAYS>', 'also remove uploads and event logs unused for this long')
+    .option('--max-size <SIZE>', 'also remove the least recently used, untagged images included, down to this size')
+    .option('-n, --dry-run', 'only report what would be freed')
     .action(
       run(async (cli, options: GcOptions) => {
         const maxBytes = options.maxSize === undefined ? undefined : parseBytes(options.maxSize);
@@ -54,9 +54,9 @@ const MARKS = { ok: '✔', warning: '!', failed: '✘' } as const;
 export const doctor: Register = (program, run) => {
   program
     .command('doctor')
-    .summary('what this host offers and lacks')
-    .description('Look at what runs need on this host, and say how to get what is missing.')
-    .option('--verify', 'also read the whole store and check every digest')
+    .summary('check this host')
+    .description('Check what runs need on this host and report how to get what is missing.')
+    .option('--verify', 'also read the whole store and verify every digest')
     .action(
       run(async (cli, options: { verify?: boolean }) => {
         const report = await (await cli.contree()).doctor(options.verify ? { verify: true } : {}, cli.signal);
@@ -75,8 +75,8 @@ export const doctor: Register = (program, run) => {
 export const whoami: Register = (program, run) => {
   program
     .command('whoami')
-    .summary('permissions and limits')
-    .description('Show what the token may do and which limits hold.')
+    .summary('show permissions and limits')
+    .description('Show the permissions of the token and the limits in effect.')
     .action(
       run(async (cli) => {
         const me = await (await cli.contree()).whoami(cli.signal);
@@ -92,14 +92,14 @@ export const whoami: Register = (program, run) => {
 export const exportImage: Register = (program, run) => {
   program
     .command('export')
-    .summary('write an image as an OCI layout')
-    .description('Write an image as an OCI layout in a tar, which any container tool reads.')
+    .summary('export an image as an OCI layout')
+    .description('Export an image as an OCI layout in a tar file, which any container tool can read.')
     .argument('<image>', 'tag or UUID')
-    .option('-o, --output <FILE>', 'where to; default standard output')
+    .option('-o, --output <FILE>', 'output file (default: standard output)')
     .action(
       run(async (cli, { output }: { output?: string }, [image]: [string]) => {
         if (output === undefined && cli.host.stdout.isTTY) {
-          throw fault('ARGUMENT_INVALID', { reason: 'a tar does not belong on a terminal; give --output FILE' });
+          throw fault('ARGUMENT_INVALID', { reason: 'refusing to write a tar to a terminal; use --output FILE' });
         }
         const body = await (await cli.contree()).exportImage(imageReference(image), cli.signal);
         if (output === undefined) for await (const chunk of body) await cli.write(chunk);

@@ -5,11 +5,11 @@ import type { Register } from '../command.ts';
 export const tag: Register = (program, run) => {
   program
     .command('tag')
-    .summary('name an image, or take a name away')
-    .description('Point a tag at an image, wherever it pointed before; or remove a tag.')
+    .summary('tag an image or remove a tag')
+    .description('Point a tag at an image, moving it if it exists; or remove a tag.')
     .argument('<image>', 'tag or UUID')
     .argument('[tag]', 'for example common/python-ml/python:3.11-slim')
-    .option('-d, --delete', 'remove the tag; without a tag, the one the image shows')
+    .option('-d, --delete', 'remove the tag (default: the tag that the image shows)')
     .action(
       run(async (cli, options: { delete?: boolean }, [source, name]: [string, string?]) => {
         const contree = await cli.contree();
@@ -20,7 +20,7 @@ export const tag: Register = (program, run) => {
           await contree.removeTag(image, own, cli.signal);
           return;
         }
-        if (name === undefined) throw fault('ARGUMENT_INVALID', { reason: 'a tag is needed' });
+        if (name === undefined) throw fault('ARGUMENT_INVALID', { reason: 'a tag is required' });
         const tagged = await contree.setTag(image, name, cli.signal);
         await cli.print(tagged, `${tagged.uuid}\n`);
       }),
@@ -31,9 +31,9 @@ export const rm: Register = (program, run) => {
   program
     .command('rm')
     .summary('delete images')
-    .description('Delete images. One that others were made from is kept, unless they go with it.')
+    .description('Delete images. An image that others were made from is deleted only with --cascade.')
     .argument('<image...>', 'tags or UUIDs')
-    .option('--cascade', 'also the images made from them')
+    .option('--cascade', 'also delete the images made from them')
     .action(
       run(async (cli, options: { cascade?: boolean }, [sources]: [readonly string[]]) => {
         const contree = await cli.contree();

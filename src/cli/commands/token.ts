@@ -7,8 +7,8 @@ import { formatAge, table } from '../text.ts';
 export const token: Register = (program, run) => {
   const group = program
     .command('token')
-    .summary('tokens for clients that come over TCP')
-    .description('Tokens for clients that come over TCP. Only their hashes are kept.');
+    .summary('manage tokens of TCP clients')
+    .description('Manage tokens of TCP clients. Only their hashes are stored.');
   create(group, run);
   list(group, run);
   revoke(group, run);
@@ -16,7 +16,7 @@ export const token: Register = (program, run) => {
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
 
-/** `90d`, `12h`: seconds. */
+/** Parses a time such as `90d` or `12h` into seconds. */
 function seconds(option: string, text: string): number {
   const [, amount, unit = ''] = /^(\d{1,9})([smhdw])$/u.exec(text) ?? [];
   if (amount === undefined) throw fault('ARGUMENT_INVALID', { reason: `${option} takes a time such as 90d or 12h` });
@@ -45,17 +45,15 @@ function limitsOf({ maxTimeout, maxRuns }: CreateOptions): TokenLimits {
 function create(group: Command, run: Runner): void {
   group
     .command('create')
-    .description(
-      'Make a token and print it. It is shown this once. It sees and makes things in the project that --project names, and in no other.',
-    )
-    .option('-n, --name <NAME>', 'who or what it is for')
-    .option('-e, --expires <TIME>', 'for how long it is good, for example 90d; default for ever')
+    .description('Create a token and print it; it is shown only once. It works only in the project named by --project.')
+    .option('-n, --name <NAME>', 'description, such as who uses it')
+    .option('-e, --expires <TIME>', 'lifetime, for example 90d (default: never expires)')
     .option(
       '-p, --permission <NAME...>',
-      'what it allows: list, spawn, spawn_disposable, import, cancel, set_image_tag, upload, delete, metrics, admin; default all but metrics and admin',
+      'permissions: list, spawn, spawn_disposable, import, cancel, set_image_tag, upload, push, delete, metrics, admin (default: all but metrics and admin)',
     )
-    .option('--max-timeout <TIME>', 'longest time that a run or an import may take, for example 10m')
-    .option('--max-runs <COUNT>', 'runs that it may have waiting or running at the same time')
+    .option('--max-timeout <TIME>', 'maximum duration of a run or an import, for example 10m')
+    .option('--max-runs <COUNT>', 'maximum number of queued and running runs')
     .action(
       run(async (cli, options: CreateOptions) => {
         const { name, expires, permission } = options;
@@ -74,7 +72,7 @@ function create(group: Command, run: Runner): void {
 function list(group: Command, run: Runner): void {
   group
     .command('list')
-    .description('List the tokens, without their secrets.')
+    .description('List the tokens without their secrets.')
     .action(
       run(async (cli) => {
         const tokens = await (await cli.connect()).admin.listTokens(cli.signal);
@@ -96,7 +94,7 @@ function list(group: Command, run: Runner): void {
 function revoke(group: Command, run: Runner): void {
   group
     .command('revoke')
-    .description('Revoke tokens; they are refused from now on.')
+    .description('Revoke tokens with immediate effect.')
     .argument('<token...>', 'UUIDs from "contree token list"')
     .action(
       run(async (cli, _options, [uuids]: [readonly string[]]) => {

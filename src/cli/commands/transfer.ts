@@ -8,7 +8,7 @@ export const upload: Register = (program, run) => {
   program
     .command('upload')
     .summary('upload files for runs')
-    .description('Upload files, to be named in runs. The same content is kept once. "-" is standard input.')
+    .description('Upload files for use in runs. The same content is stored once. "-" is standard input.')
     .argument('<file...>')
     .action(
       run(async (cli, _options, [files]: [readonly string[]]) => {
@@ -31,14 +31,14 @@ async function uploadOne(cli: Cli, path: string): Promise<FileResponse> {
 export const rsync: Register = (program, run) => {
   program
     .command('rsync')
-    .summary('sync a folder, to be put into images by runs')
+    .summary('sync a folder so that runs can use it')
     .description(
-      'Sync a local folder: only what changed is read and sent. Prints the id of the directory state, which ' +
-        '"contree run --state ID" puts at the destination. Likely secrets are left out and named.',
+      'Sync a local folder: only changed files are read and sent. Prints the id of the directory state, which ' +
+        '"contree run --state ID" places at the destination. Likely secrets are skipped and listed.',
     )
     .argument('<folder>')
     .argument('<destination>', 'absolute path in the image')
-    .option('-x, --exclude <PATTERN...>', 'leave out, as in a .gitignore; "!" brings in what is left out by default')
+    .option('-x, --exclude <PATTERN...>', 'skip files, in .gitignore syntax; "!" includes what is skipped by default')
     .action(
       run(async (cli, { exclude = [] }: { exclude?: readonly string[] }, [folder, destination]: [string, string]) => {
         const contree = await cli.contree();
@@ -50,7 +50,7 @@ export const rsync: Register = (program, run) => {
         progress[Symbol.dispose]();
         const { files, uploaded, skipped } = report;
         cli.note(
-          `${files} files, ${uploaded} sent${skipped.length > 0 ? `, left out: ${cli.name(skipped.join(', '))}` : ''}`,
+          `${files} files, ${uploaded} sent${skipped.length > 0 ? `, skipped: ${cli.name(skipped.join(', '))}` : ''}`,
         );
         await cli.print(report, `${report.directoryState}\n`);
       }),

@@ -12,10 +12,10 @@ interface Family extends LineageNode {
 export const tree: Register = (program, run) => {
   program
     .command('tree')
-    .summary('how images descend from each other')
-    .description('Show the family of an image from its root on, or of all images.')
+    .summary('show the lineage of images')
+    .description('Show the lineage of an image, starting at its root, or of all images.')
     .argument('[image]', 'tag or UUID')
-    .option('-n, --limit <COUNT>', 'how many images at most', '500')
+    .option('-n, --limit <COUNT>', 'maximum number of images', '500')
     .action(
       run(async (cli, { limit }: { limit: string }, [source]: [string?]) => {
         const contree = await cli.contree();
@@ -27,7 +27,7 @@ export const tree: Register = (program, run) => {
         await cli.print(source === undefined ? families : families[0], () =>
           families.map((family) => draw(cli, family, marked?.image.uuid)).join(''),
         );
-        if (walk.cut) cli.note(`only ${limit} images are shown; --limit shows more`);
+        if (walk.cut) cli.note(`only ${limit} images are shown; raise --limit to see more`);
       }),
     );
 };
@@ -37,7 +37,7 @@ async function rootsOf(contree: ConTree, limit: string, signal: AbortSignal): Pr
   return images.filter((image) => !image.parent_uuid).map(({ uuid }) => uuid);
 }
 
-/** Reads families, one image after the other, up to a number of images in all. */
+/** Reads the trees of images one image at a time, up to a total number of images. */
 class Walk {
   readonly #contree: ConTree;
   readonly #signal: AbortSignal;

@@ -8,7 +8,7 @@ import type { Interrupts } from './interrupts.ts';
 import { exitCodeOf } from './outcome.ts';
 
 export interface Ended {
-  /** Undefined when the command never ran to an end. */
+  /** Undefined when the command did not run to completion. */
   readonly exitCode: number | undefined;
   readonly image: string | null;
 }
@@ -19,7 +19,7 @@ export interface AttachOptions {
   readonly interrupts: Interrupts;
 }
 
-/** Our terminal or pipes, connected to the main process of an operation for as long as it runs. */
+/** Connection of our terminal or pipes to the main process of an operation, for as long as it runs. */
 export class Attached implements AsyncDisposable {
   readonly #cli: Cli;
   readonly #contree: ConTree;
@@ -36,7 +36,7 @@ export class Attached implements AsyncDisposable {
     if (input.kind === 'forward') this.#forward();
   }
 
-  /** Copies the output as it comes, until the operation has ended. */
+  /** Copies output as it arrives until the operation ends. */
   async follow(): Promise<Ended> {
     const { stdout, stderr } = this.#cli.host;
     let exitCode: number | undefined;
@@ -58,23 +58,23 @@ export class Attached implements AsyncDisposable {
     await this.#cleanup.disposeAsync();
   }
 
-  /** The first Ctrl-C is the command's; the second one ends the operation. */
+  /** Passes the first Ctrl-C to the command; the second one cancels the operation. */
   #interrupt(name: 'INT' | 'TERM', count: number): void {
     const ask =
       count === 1
         ? this.#contree.killSubprocess(this.#operation, SPID_MAIN, name)
         : this.#contree.cancelOperation(this.#operation);
-    // A command that has not begun cannot be signalled; a second Ctrl-C cancels it where it waits.
+    // A command that has not started cannot be signalled; a second Ctrl-C cancels it in the queue.
     ask.catch((error: unknown) => {
       if (!isFault(error, 'OPERATION_FINISHED'))
-        this.#cli.note('the command does not run yet; press Ctrl-C again to cancel');
+        this.#cli.note('the command has not started yet; press Ctrl-C again to cancel');
     });
   }
 
   #forward(): void {
     const { stdin } = this.#cli.host;
     const forwarding = forwardInput(stdin, this.#contree, this.#operation, this.#stop.signal);
-    forwarding.catch((error: unknown) => this.#cli.note(`standard input is cut off: ${String(error)}`));
+    forwarding.catch((error: unknown) => this.#cli.note(`forwarding standard input failed: ${String(error)}`));
     this.#cleanup.defer(() => void stdin.destroy());
   }
 
@@ -92,7 +92,7 @@ export class Attached implements AsyncDisposable {
     };
     stdout.on('resize', resize);
     this.#cleanup.defer(() => void stdout.off('resize', resize));
-    // As every shell is told whose terminal is closed; a run without one goes on.
+    // Like SIGHUP to a shell whose terminal closes; a run without a terminal goes on.
     const hangUp = (): void => {
       this.#contree.killSubprocess(this.#operation, SPID_MAIN, 'HUP').catch(() => undefined);
     };

@@ -5,12 +5,12 @@ import type { ClosableStreamRepr } from '../../contract/run.ts';
 import { streamRepr } from '../../contract/stream.ts';
 import type { Input } from '../host.ts';
 
-/** What the command reads: nothing, or what we read. `first` opens its standard input and leaves it open. */
+/** Standard input of the command: none, or a copy of ours. `first` opens it and leaves it open. */
 export type GuestInput = { readonly kind: 'none' } | { readonly kind: 'forward'; readonly first: ClosableStreamRepr };
 
 const WRITE_BYTES_MAX = 256 * 1024;
 
-/** A pipe or a file is forwarded; a terminal only when asked; `/dev/null` and a closed input are nothing. */
+/** Forwards a pipe or a file, and a terminal only on request. `/dev/null` and a closed input count as none. */
 export function stdinOf(
   stdin: Input,
   options: { readonly interactive?: boolean; readonly tty?: boolean; readonly detach?: boolean },
@@ -31,7 +31,7 @@ function hasInput(stdin: Input): boolean {
   }
 }
 
-/** Sends input until it ends, then the end. Stops quietly once the process no longer reads. */
+/** Forwards input until it ends, then closes it. Stops quietly once the process no longer reads. */
 export async function forwardInput(
   input: AsyncIterable<Uint8Array>,
   contree: ConTree,

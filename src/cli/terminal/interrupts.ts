@@ -2,8 +2,8 @@ import type { Cli } from '../cli.ts';
 import { EXIT } from '../failure.ts';
 
 /**
- * The signals with which a user wants a run stopped, from before it is asked for until it has ended. Those that come
- * while nobody can act on them yet are acted on later.
+ * Signals with which a user stops a run, caught from before it is requested until it has ended. Signals that arrive
+ * before anything can handle them are handled later.
  */
 export class Interrupts implements Disposable {
   readonly #terminate: Disposable;
@@ -11,7 +11,7 @@ export class Interrupts implements Disposable {
   readonly #impatient = new AbortController();
   #act: ((name: 'INT' | 'TERM', count: number) => void) | undefined;
   #count = 0;
-  /** What a shell reports for the last of the signals; undefined when there was none. */
+  /** Exit code a shell reports for the last signal, or undefined when there was none. */
   exitCode: number | undefined;
 
   constructor(cli: Cli) {
@@ -19,12 +19,12 @@ export class Interrupts implements Disposable {
     this.#terminate = cli.host.onSignal('SIGTERM', () => this.#came('TERM'));
   }
 
-  /** Aborts at the second signal that nobody could act on. */
+  /** Aborts at the second signal that arrived before anything could handle it. */
   get impatient(): AbortSignal {
     return this.#impatient.signal;
   }
 
-  /** Calls back for every signal, with how many there have been, those before included. */
+  /** Calls back for every signal with the number of signals so far, earlier ones included. */
   actOn(act: (name: 'INT' | 'TERM', count: number) => void): void {
     this.#act = act;
     for (const [index, name] of this.#early.splice(0).entries()) act(name, index + 1);

@@ -2,12 +2,12 @@ import { ContreeError, ERRORS, fault, type ErrorCode } from '../../contract/erro
 import type { EventData } from '../../contract/event.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 
-/** As `timeout(1)` has it. */
+/** Exit code of `timeout(1)` for a command that timed out. */
 const EXIT_TIMED_OUT = 124;
-/** Shells add the number of the signal to this. */
+/** Base of the exit code for a signal: shells add the signal number to it. */
 const EXIT_SIGNAL_BASE = 128;
 
-/** Exit code of a command from how its process ended. */
+/** Returns the exit code for the way a command's process ended. */
 export function exitCodeOf({
   code,
   signal,
@@ -17,7 +17,7 @@ export function exitCodeOf({
   return signal > 0 ? EXIT_SIGNAL_BASE + signal : Math.max(code, 0);
 }
 
-/** The exit code a finished operation stands for: its command's, or that of the fault that ended it. */
+/** Returns the exit code for a finished operation: that of its command, or that of the fault that ended it. */
 export function operationExitCode(operation: OperationResponse): number {
   if (operation.status !== 'SUCCESS') return operationFault(operation).exitCode;
   const { metadata } = operation;
@@ -25,7 +25,7 @@ export function operationExitCode(operation: OperationResponse): number {
   return state === undefined ? 0 : exitCodeOf({ ...state, code: state.exit_code });
 }
 
-/** Why an operation did not succeed. */
+/** Returns the fault that explains why an operation did not succeed. */
 export function operationFault({ uuid, status, error, error_code: code }: OperationResponse): ContreeError {
   if (status === 'CANCELLED') return fault('OPERATION_CANCELLED', { operation: uuid });
   const reason = error ?? 'the operation failed';

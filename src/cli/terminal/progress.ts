@@ -3,7 +3,7 @@ import { visible } from '../text.ts';
 
 const BAR_CHARACTERS = 24;
 
-/** One line at the bottom of a terminal that is redrawn; nothing where nobody watches. */
+/** Progress line that is redrawn at the bottom of a terminal; no output where standard error is not a terminal. */
 export class ProgressLine implements Disposable {
   readonly #cli: Cli;
   readonly #shown: boolean;
@@ -15,7 +15,7 @@ export class ProgressLine implements Disposable {
     this.#shown = cli.host.stderr.isTTY === true && !cli.json;
   }
 
-  /** `done` and `total` in the same unit; without a total only the text is shown. */
+  /** Redraws the line. `done` and `total` have the same unit; without a total only the text is shown. */
   show(text: string, done?: number, total?: number): void {
     const now = performance.now();
     if (!this.#shown || now - this.#drawnMs < 50) return;

@@ -6,12 +6,12 @@ const CTRL_C = '\u0003';
 const END_OF_INPUT = '\u0004';
 const BACKSPACES = new Set(['\u007f', '\b']);
 
-/** Asks on the terminal; the answer is shown while it is typed. */
+/** Prompts on the terminal and echoes the answer. */
 export function askLine(cli: Cli, question: string): Promise<string> {
   return ask(cli, question, true);
 }
 
-/** Asks on the terminal without showing the answer. */
+/** Prompts on the terminal without echoing the answer. */
 export function askSecret(cli: Cli, question: string): Promise<string> {
   return ask(cli, question, false);
 }
@@ -19,7 +19,9 @@ export function askSecret(cli: Cli, question: string): Promise<string> {
 async function ask(cli: Cli, question: string, shown: boolean): Promise<string> {
   const { stdin, stderr } = cli.host;
   if (!stdin.isTTY || stdin.setRawMode === undefined) {
-    throw fault('ARGUMENT_INVALID', { reason: 'there is no terminal to ask on; use --username and --password-stdin' });
+    throw fault('ARGUMENT_INVALID', {
+      reason: 'there is no terminal to prompt on; use --username and --password-stdin',
+    });
   }
   stderr.write(question);
   stdin.setRawMode(true);
@@ -39,7 +41,7 @@ async function ask(cli: Cli, question: string, shown: boolean): Promise<string> 
   }
 }
 
-/** The answer after one more key; a line break at its end completes it. */
+/** Returns the answer after one more key; a line break at its end completes it. */
 function typed(answer: string, character: string): string {
   if (character === CTRL_C) throw new Error('interrupted');
   if (answer.endsWith('\n')) return answer;

@@ -4,17 +4,17 @@ import { basename, join, relative } from 'node:path';
 import type { Pack } from 'tar-stream';
 import { fault } from '../../contract/errors.ts';
 
-/** Something on this machine that can be imported. */
+/** Local file or folder that can be imported. */
 export interface LocalArchive {
   readonly name: string;
-  /** Bytes that `open` yields, or nearly so. */
+  /** Approximate number of bytes that `open` yields. */
   readonly bytes: number;
   readonly open: () => AsyncIterable<Uint8Array>;
 }
 
 /**
- * A file (docker-save archive, OCI layout in a tar, root filesystem tar), or a folder that is an OCI layout, which is
- * packed on the way. Undefined when there is nothing at the path. Faults: ARCHIVE_INVALID.
+ * Opens a file (docker-save archive, OCI layout in a tar, root file system tar) or a folder with an OCI layout, which
+ * is packed while it is read. Returns undefined when the path does not exist. Faults: ARCHIVE_INVALID.
  */
 export async function findLocalArchive(path: string): Promise<LocalArchive | undefined> {
   const info = await stat(path).catch(() => undefined);

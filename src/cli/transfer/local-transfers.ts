@@ -6,16 +6,16 @@ import type { Cli } from '../cli.ts';
 import type { ProgressLine } from '../terminal/progress.ts';
 import { formatBytes } from '../text.ts';
 
-/** Transfers from and to all of this machine: on a command line it is the user who names the files. */
+/** Transfers that may reach every local file: on a command line it is the user who names the files. */
 export async function openTransfers(cli: Cli): Promise<LocalFolders> {
-  // Most commands move no files and need not load this.
+  // Loaded on demand: most commands transfer no files.
   const { LocalFolders: Folders } = await import('../../transfer/local-folders.ts');
   const { settings, host } = cli;
   const cache = { path: hashCacheFile(settings, host.env), keptDays: settings.cachePruneDays };
   return new Folders({ roots: ['/'], cache });
 }
 
-/** A path as the user wrote it, absolute. */
+/** Returns the absolute form of a path typed by the user. */
 export function absolutePath(path: string): string {
   return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : resolve(path);
 }
@@ -26,7 +26,7 @@ interface Step {
   readonly what: string;
 }
 
-/** Shows the steps of a transfer; `unit` is what they count. */
+/** Returns a callback that shows the steps of a transfer; `unit` is what they count. */
 export function shownSteps(line: ProgressLine, unit: 'bytes' | 'files'): (step: Step) => void {
   const count = (value: number): string => (unit === 'bytes' ? formatBytes(value) : String(value));
   return ({ done, total, what }) => {

@@ -2,15 +2,16 @@ import type { NewFile } from '../../transfer/download.ts';
 import { absolutePath } from './local-transfers.ts';
 
 /**
- * Writes a file that is whole or not there, as downloads do: what had the name before is replaced, not written into, and
- * on the disk before it has the name. Faults: those of `writeFileInto`, FILE_NOT_FOUND when there is no such folder.
+ * Writes a file atomically, as downloads do: it is synced to disk before it takes its name, and an existing file of
+ * that name is replaced, not written into. Faults: those of `writeFileInto`; FILE_NOT_FOUND when the folder does not
+ * exist.
  */
 export async function writeWholeFile(
   path: string,
   file: Pick<NewFile, 'body' | 'size' | 'executable'>,
   signal: AbortSignal,
 ): Promise<void> {
-  // Most commands write no files and need not load this.
+  // Loaded on demand: most commands write no files.
   const [{ writeFileInto }, { Roots }] = await Promise.all([
     import('../../transfer/download.ts'),
     import('../../transfer/roots.ts'),
