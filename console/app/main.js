@@ -21,7 +21,7 @@ import { tools } from './views/tools/tools.js';
  * @typedef {(route: Route, scope: Scope) => Promise<Node> | Node} View
  */
 
-/** By the first part of the path; what has one part more is another view. @type {Readonly<Record<string, View>>} */
+/** Views by the first part of the path; a longer path is another view. @type {Readonly<Record<string, View>>} */
 const VIEWS = {
   '': overview,
   tools,
@@ -40,7 +40,7 @@ const PLACES = [
   ['operations', 'Operations', 'operations', ['run']],
 ];
 
-/** How long a view may take before the page says that it is loading. */
+/** Time a view may take before the page shows that it is loading. */
 const PATIENCE_MS = 200;
 
 const main = h('main', { id: 'main', tabindex: -1 });
@@ -75,7 +75,7 @@ function themeButton() {
 function drawAccount() {
   const forget = () => {
     setToken('');
-    // What was read with it goes too.
+    // Data read with it is discarded too.
     location.reload();
   };
   fill(account, token() !== '' && button('Forget the token', forget, { kind: 'quiet', icon: 'key' }));
@@ -101,9 +101,9 @@ function drawPlaces(first) {
   );
 }
 
-/** Draws the place that the address names. */
+/** Draws the view that the address names. */
 async function show() {
-  life.abort(new DOMException('the reader went elsewhere', 'AbortError'));
+  life.abort(new DOMException('the user navigated away', 'AbortError'));
   life = new AbortController();
   const { signal } = life;
   declined = false;
@@ -122,7 +122,7 @@ async function show() {
     content = h(
       'div',
       null,
-      pageHead('This cannot be shown'),
+      pageHead('This page cannot be shown'),
       problem(error, () => void show()),
     );
   } finally {
@@ -134,7 +134,7 @@ async function show() {
 }
 
 /**
- * Names the page, and takes keyboard and screen reader to its head when it is another one.
+ * Sets the page title, and moves the focus to the heading after a navigation.
  * @param {Route} route
  */
 function settle({ path }) {
@@ -151,29 +151,29 @@ function nowhere() {
   return h(
     'div',
     null,
-    h('h1', { tabindex: -1 }, 'There is nothing here'),
+    h('h1', { tabindex: -1 }, 'Page not found'),
     h('p', null, h('a', { href: href([]) }, 'Go to the overview')),
   );
 }
 
 /** @type {Promise<boolean> | undefined} */
 let asking;
-/** Whether the user turned the prompt away at this place. */
+/** True when the user dismissed the prompt on this page. */
 let declined = false;
 
 /**
- * One prompt at a time, however many requests were refused.
+ * Shows one prompt at a time, however many requests were refused.
  * @param {boolean} refused
  */
 function promptForToken(refused) {
-  // What polls in the background must not ask again and again.
+  // Polling in the background must not show the prompt again and again.
   if (declined) return Promise.resolve(false);
   asking ??= (async () => {
     const why = refused
       ? 'This token was not accepted: it may have expired or been revoked.'
-      : 'This server asks for a token.';
-    const how = h('p', null, 'Make one on the server with ', h('code', null, 'contree token create'), '.');
-    const hint = 'It stays in this tab and is forgotten when the tab is closed.';
+      : 'This server requires a token.';
+    const how = h('p', null, 'Create one on the server with ', h('code', null, 'contree token create'), '.');
+    const hint = 'It is kept in this tab only, until the tab is closed.';
     const given = await askText('Sign in', 'Token', {
       confirm: 'Sign in',
       secret: true,
@@ -195,7 +195,7 @@ onTokenNeeded(promptForToken);
 onConnectionChange((there) => {
   fill(
     outage,
-    !there && h('p', null, 'The server does not answer. What you see may be old; the page tries again by itself.'),
+    !there && h('p', null, 'The server does not respond. The page may be outdated; it retries automatically.'),
   );
 });
 addEventListener('hashchange', () => void show());

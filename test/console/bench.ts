@@ -75,7 +75,7 @@ export async function addHardImage({ store }: EngineBench): Promise<StoredImage>
   return store.images.create({ layers: [layer.digest], config: EMPTY_IMAGE_CONFIG });
 }
 
-/** A family: a base with a child that was tagged, two branches of it, and a run that kept nothing. */
+/** A lineage: a base with a child that was tagged, two branches of it, and a run that kept nothing. */
 export async function addFamily(bench: EngineBench): Promise<{ readonly tagged: string; readonly branches: string[] }> {
   const { engine, base } = bench;
   await engine.setTag(base.uuid, 'common/base');

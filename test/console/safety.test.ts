@@ -28,7 +28,7 @@ test('a server that wants a token is given one, which stays out of addresses and
   });
   const { page, requests } = watched;
   const dialog = page.getByRole('dialog', { name: 'Sign in' });
-  await dialog.getByText('This server asks for a token.').waitFor();
+  await dialog.getByText('This server requires a token.').waitFor();
   await dialog.getByLabel('Token').fill('wrong');
   await dialog.getByLabel('Token').press('Enter');
   await page.getByText('This token was not accepted').waitFor();
@@ -90,7 +90,7 @@ test('hostile names, targets, output and commands are shown for what they are an
   const made = await run(engine, script(bench.engine, command));
   for (const place of [
     `operations/${made.uuid}`,
-    `images/${made.result_image_uuid}/descent`,
+    `images/${made.result_image_uuid}/lineage`,
     'operations',
     'images',
     '',
@@ -143,7 +143,7 @@ test('everything can be done with the keyboard alone', async () => {
   await page.getByRole('tree').waitFor();
   assert.equal(await focused(page), 'Images', 'a new page begins at its heading');
   await press('Tab', 'Tab', 'Tab', 'Tab');
-  assert.equal(await focused(page), 'Images by descent');
+  assert.equal(await focused(page), 'Images by lineage');
   await press('ArrowDown', 'Space', 'ArrowDown', 'Space');
   await page.getByRole('button', { name: 'Compare' }).waitFor();
   await press('ArrowUp', 'ArrowLeft');
@@ -160,7 +160,7 @@ test('everything can be done with the keyboard alone', async () => {
   assert.equal(inside, true, 'the focus stays in the dialog');
   await press('Escape');
   assert.equal(await focused(page), 'Delete…', 'and comes back');
-  await page.getByRole('link', { name: 'Run on it' }).focus();
+  await page.getByRole('link', { name: 'Run a command' }).focus();
   await press('Enter');
   await page.getByRole('textbox', { name: 'Command' }).focus();
   await page.keyboard.type('echo by keyboard');
@@ -186,7 +186,7 @@ for (const [scheme, width] of [
     const places = `
       tools tools/run tools/instructions tools/prompts/run-shell tools/guides/workflow tools/resources
       images ${inHard} ${inHard}/files?path=/hostile ${inHard}/files?path=/large.txt ${inHard}/files?path=/program
-      ${inTagged}/descent ${inTagged}/search?pattern=root compare?from=${tagged}&to=${branches[0]}
+      ${inTagged}/lineage ${inTagged}/search?pattern=root compare?from=${tagged}&to=${branches[0]}
       operations operations/${operation!.uuid} run import images/none nowhere`.split(/\s+/u);
     for (const place of places) {
       await watched.visit(place);

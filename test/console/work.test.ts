@@ -34,9 +34,9 @@ test('a tool is called from its page: form, progress, result, request, errors', 
   await using watched = await openPage(browser, `${bench.address}/#/tools`);
   const { page, requests } = watched;
   const index = page.getByRole('navigation', { name: 'Tool reference' });
-  await index.getByRole('link', { name: 'run Costs a microVM' }).click();
+  await index.getByRole('link', { name: 'run Starts a microVM' }).click();
   await page.getByRole('heading', { name: 'Run a command' }).waitFor();
-  await seen(page, 'costs a microVM');
+  await seen(page, 'starts a microVM');
   await page.getByRole('row', { name: /^timeout integer seconds default 300/u }).waitFor();
   await page.getByLabel('command').fill('echo hello from the page');
   await page.getByLabel('image').fill('tag:common/base');
@@ -55,7 +55,7 @@ test('a tool is called from its page: form, progress, result, request, errors', 
   await page.getByRole('link', { name: /^contree:\/\/operations\/instance\// }).click();
   await page.getByRole('heading', { name: 'echo hello from the page' }).waitFor();
   await watched.visit('tools/get_image');
-  await page.getByRole('button', { name: 'As JSON' }).click();
+  await page.getByRole('button', { name: 'Edit as JSON' }).click();
   await page.getByLabel('Arguments as JSON').fill('{"image": "tag:nope"}');
   await page.getByRole('button', { name: 'Call get_image' }).click();
   await page
@@ -84,17 +84,15 @@ test('the reference shows set-up, instructions, prompts, guides and resources', 
   await seen(page, /ConTree runs commands as root/u);
   await index.getByRole('link', { name: 'run-shell' }).click();
   await page.getByLabel('command').fill('uname -a');
-  await page.getByRole('button', { name: 'Make the messages' }).click();
+  await page.getByRole('button', { name: 'Get messages' }).click();
   await page
     .getByRole('group', { name: 'Message' })
     .getByText(/uname -a/u)
     .waitFor();
   await index.getByRole('link', { name: 'Workflow: check, prepare, execute' }).click();
   await page.getByRole('heading', { name: '1. CHECK for a prepared environment' }).waitFor();
-  await index.getByRole('link', { name: 'Addresses to read' }).click();
-  await page
-    .getByRole('textbox', { name: 'Address' })
-    .fill(`contree://image/${bench.engine.base.uuid}/read/etc/passwd`);
+  await index.getByRole('link', { name: 'Resource templates' }).click();
+  await page.getByRole('textbox', { name: 'URI' }).fill(`contree://image/${bench.engine.base.uuid}/read/etc/passwd`);
   await page.getByRole('button', { name: 'Read' }).click();
   await page
     .getByRole('group', { name: 'Content' })
@@ -175,7 +173,7 @@ test('two images of the tree are compared by lines', async () => {
   await page.getByRole('button', { name: 'Compare' }).click();
   await seen(page, '1 added');
   await page.getByText('/root/notes.txt').click();
-  const patch = page.getByRole('group', { name: 'Difference by lines' });
+  const patch = page.getByRole('group', { name: 'Line-by-line difference' });
   await patch.waitFor();
   assert.deepEqual(await patch.locator('.patch-removed, .patch-added').allInnerTexts(), [
     '1\t\t-first line',
@@ -197,21 +195,21 @@ test('the tree of images is live: a new one appears, tags are set, moved and rem
   await item.getByRole('link').click();
   await page.getByRole('button', { name: 'Add a tag' }).click();
   await page.getByRole('dialog').getByLabel('Tag').fill('common/python-ml/python:3.11-slim');
-  await page.getByRole('button', { name: 'Set the tag' }).click();
-  await page.getByRole('button', { name: 'Move it' }).click();
+  await page.getByRole('button', { name: 'Set tag' }).click();
+  await page.getByRole('button', { name: 'Move', exact: true }).click();
   await page.getByRole('heading', { name: 'common/python-ml/python:3.11-slim' }).waitFor();
   assert.deepEqual((await engine.getImage(tagged)).tags, []);
   await page.getByRole('button', { name: 'Remove the tag common/python-ml/python:3.11-slim' }).click();
-  await page.getByRole('button', { name: 'Remove it' }).click();
+  await page.getByRole('button', { name: 'Remove', exact: true }).click();
   await page.getByRole('heading', { name: `Image ${made.result_image_uuid!.slice(0, 8)}` }).waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
   await page.getByRole('button', { name: 'Cancel' }).click();
   await engine.getImage(made.result_image_uuid!);
-  await watched.visit(`images/${branches[0]}/descent`);
+  await watched.visit(`images/${branches[0]}/lineage`);
   await page.getByRole('heading', { name: `Image ${branches[0]!.slice(0, 8)}` }).waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
-  await seen(page, /everything that was made from it \(1 child/u);
-  await page.getByRole('button', { name: 'Delete it' }).click();
+  await seen(page, /everything made from it \(1 child/u);
+  await page.getByRole('button', { name: 'Delete', exact: true }).click();
   await seen(page, '2 images deleted.');
   await assert.rejects(engine.getImage(made.result_image_uuid!), { code: 'IMAGE_NOT_FOUND' });
 });
@@ -262,7 +260,7 @@ test('output streams as it comes, goes on after a broken connection, and is not 
   await engine.writeStdin(uuid, 1, { value: '', close: true });
   await page.getByText('success', { exact: true }).waitFor();
   assert.equal((await downloaded(page, 'stdout')).bytes.toString(), 'ready\none\ntwo \u001b[31mred\u202e\nthree\n');
-  await seen(page, 'Where the time went');
+  await seen(page, 'Time by phase');
   watched.expectErrors(/network error/u);
 });
 
@@ -276,7 +274,7 @@ test('output beyond 8 MiB keeps the page small, and what is missing is told', as
   await using watched = await openPage(browser, `${bench.address}/#/operations/${uuid}`);
   const { page } = watched;
   await page.getByRole('log').getByText('end', { exact: true }).waitFor();
-  await seen(page, 'of 9,000,007 bytes of stdout the first 8,388,608 and the last ones were kept');
+  await seen(page, 'of 9,000,007 bytes of stdout, only the first 8,388,608 and the last ones were kept');
   const characters = await page.evaluate('document.body.textContent.length');
   assert.ok((characters as number) < 50_000, `${String(characters)} characters in the page`);
   const { bytes } = await downloaded(page, 'stdout');
@@ -291,9 +289,9 @@ test('a run is started from a form, repeated, and cancelled after a question', a
   const { page } = watched;
   await page.getByRole('textbox', { name: 'Command' }).fill('echo begun; sleep 600');
   await page.getByLabel('Keep the changes').uncheck();
-  await page.getByText('More', { exact: true }).click();
+  await page.getByText('More options').click();
   await page.getByLabel('Network').selectOption('allowlist');
-  await page.getByLabel('Hosts it may reach').fill('*.example.org\n203.0.113.7');
+  await page.getByLabel('Allowed hosts').fill('*.example.org\n203.0.113.7');
   await page.getByRole('button', { name: 'Run', exact: true }).click();
   await page.getByRole('log').getByText('begun').waitFor();
   const [{ uuid }] = (await engine.listOperations({ status: 'EXECUTING' })) as [OperationSummary];
@@ -303,7 +301,7 @@ test('a run is started from a form, repeated, and cancelled after a question', a
     allow: ['*.example.org', '203.0.113.7'],
   });
   await page.getByRole('button', { name: 'Cancel…' }).click();
-  await page.getByRole('button', { name: 'Cancel it' }).click();
+  await page.getByRole('button', { name: 'Cancel operation' }).click();
   await page.getByText('cancelled', { exact: true }).first().waitFor();
   assert.equal((await finished(engine, uuid)).status, 'CANCELLED');
   await page.getByRole('link', { name: 'Run again…' }).click();
@@ -335,12 +333,12 @@ test('the overview tells limits, checks, store and traffic, and frees space afte
   const { page } = watched;
   await page.getByRole('link', { name: '4 images' }).waitFor();
   await seen(page, 'the fake driver isolates nothing; it is for tests');
-  await seen(page, /in all\./u);
-  await seen(page, 'server is up');
+  await seen(page, /in total\./u);
+  await seen(page, 'uptime');
   await page.getByRole('button', { name: 'Verify the store' }).click();
   await seen(page, /layers/u);
   await page.getByRole('button', { name: 'Free space…' }).click();
-  await page.getByRole('button', { name: 'Free it' }).click();
+  await page.getByRole('button', { name: 'Free space', exact: true }).click();
   await seen(page, /^Freed /u);
 });
 
@@ -349,8 +347,8 @@ test('who is no administrator sees what is theirs, and is not asked to do what t
   await addFamily(bench.engine);
   await using watched = await openPage(browser, bench.address);
   const { page } = watched;
-  await seen(page, 'Your images have added 24.0 KiB to what they were made from.');
-  await seen(page, 'server is up');
+  await seen(page, 'Your images add 24.0 KiB to their parents.');
+  await seen(page, 'uptime');
   await seen(page, 'store.sqlite is whole');
   for (const name of ['Free space…', 'Verify the store'])
     assert.equal(await page.getByRole('button', { name }).count(), 0);
@@ -362,7 +360,7 @@ test('a server that is gone is said to be, and the page goes on by itself when i
   const { page } = watched;
   await seen(page, 'Nothing has run yet');
   await page.route('**/v1/**', (route) => route.abort());
-  const outage = page.getByRole('status').getByText(/^The server does not answer/u);
+  const outage = page.getByRole('status').getByText(/^The server does not respond/u);
   await outage.waitFor();
   await page.unroute('**/v1/**');
   await run(bench.engine.engine, script(bench.engine, 'echo back', { disposable: true }));

@@ -1,8 +1,8 @@
 import { request, token } from './session.js';
 
 /**
- * Brings an answer of the server into the user's folder of downloads. Where a token is needed the page fetches it, because
- * a token in an address would stay in histories and logs; elsewhere the browser does it by itself, at any size.
+ * Saves a response of the server in the user's download folder. Where a token is needed the page fetches the response,
+ * because a token in a URL would stay in histories and logs; elsewhere the browser downloads it itself, at any size.
  * @param {string} address
  * @param {string} name proposed file name
  * @returns {Promise<void>}
@@ -20,7 +20,7 @@ export async function download(address, name) {
 export function saveBlob(blob, name) {
   const address = URL.createObjectURL(blob);
   save(address, name);
-  // The browser has taken it over by then.
+  // The browser has read the URL by then.
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 

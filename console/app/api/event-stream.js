@@ -3,15 +3,15 @@ import { Fault, request } from './session.js';
 import { v1 } from './v1.js';
 
 const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000];
-/** Keepalives come every 15 s; silence three times as long means that nobody is there. */
+/** Longest silence: keepalives arrive every 15 s, so the connection is dead after three times as long. */
 const SILENCE_MS = 45_000;
 
 /**
- * One message of a stream of server-sent events.
+ * One message of a server-sent event stream.
  * @typedef {{ id: string | undefined, event: string, data: string }} Message
  */
 
-/** Reads server-sent events (WHATWG HTML, 9.2.6) from text that comes in pieces. */
+/** Parser of server-sent events (WHATWG HTML, 9.2.6) that takes text in pieces. */
 export class MessageParser {
   #rest = '';
   /** @type {{ id: string | undefined, event: string, data: string[] }} */
@@ -19,7 +19,7 @@ export class MessageParser {
 
   /**
    * @param {string} text
-   * @returns {Message[]} those that are complete; comments and messages without data tell nothing
+   * @returns {Message[]} the complete messages, without comments and messages without data
    */
   feed(text) {
     const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/u);
@@ -46,7 +46,7 @@ export class MessageParser {
 }
 
 /**
- * The messages of an answer as they come.
+ * Yields the messages of a response as they arrive.
  * @param {AsyncIterable<Uint8Array>} body
  * @returns {AsyncGenerator<Message>}
  */
@@ -57,7 +57,7 @@ export async function* messages(body) {
 }
 
 /**
- * The chunks of an answer, until it ends or stays silent for too long.
+ * Yields the chunks of a response until it ends or stays silent for too long.
  * @param {Response} response
  * @param {AbortController} connection
  * @returns {AsyncGenerator<Uint8Array>}
@@ -77,8 +77,8 @@ export async function* chunks(response, connection) {
 }
 
 /**
- * Follows an operation's log to its end across broken connections: each new one begins after the last event that was
- * seen. `onState` hears whether there is a connection.
+ * Follows an operation's log to its end across broken connections: each new connection begins after the last event
+ * seen. `onState` is called when the state of the connection changes.
  * @param {string} operation
  * @param {AbortSignal} signal
  * @param {(state: 'live' | 'waiting') => void} onState
@@ -101,9 +101,9 @@ export async function* follow(operation, signal, onState) {
 }
 
 /**
- * What one connection brings beyond the last event that was seen.
+ * Yields the events of one connection after the last event seen.
  * @param {string} operation
- * @param {{ last: number, failures: number, ended: boolean }} log how far it was read; kept up to date
+ * @param {{ last: number, failures: number, ended: boolean }} log the position reached; updated while reading
  * @param {AbortSignal} signal
  * @param {() => void} onOpen
  * @returns {AsyncGenerator<OperationEvent>}
@@ -129,7 +129,7 @@ async function* connect(operation, log, signal, onOpen) {
 }
 
 /**
- * Whether asking again cannot help.
+ * Reports whether a retry cannot help.
  * @param {Fault} fault
  */
 function isFinal({ status }) {

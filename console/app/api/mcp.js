@@ -40,7 +40,7 @@ const CLIENT = { name: 'contree-console', version: '1' };
 
 let nextId = 1;
 
-/** Which part of a method's parameters the header `Mcp-Name` repeats (SEP-2243). */
+/** Parameter of each method that the header `Mcp-Name` repeats (SEP-2243). */
 const NAMED_BY = /** @type {Readonly<Record<string, string>>} */ ({
   'tools/call': 'name',
   'prompts/get': 'name',
@@ -48,7 +48,7 @@ const NAMED_BY = /** @type {Readonly<Record<string, string>>} */ ({
 });
 
 /**
- * Headers and body of one request of the stateless protocol: everything the server needs to know comes with it.
+ * Returns headers and body of one request of the stateless protocol, which carries everything the server needs to know.
  * @param {string} method
  * @param {Record<string, unknown>} [params]
  * @param {string} [progressToken]
@@ -74,7 +74,7 @@ export function envelope(method, params = {}, progressToken) {
 }
 
 /**
- * Text as a header may have it: what is not plain ASCII goes in Base64.
+ * Encodes text for a header: anything but printable ASCII as Base64.
  * @param {string} text
  */
 function headerValue(text) {
@@ -84,7 +84,7 @@ function headerValue(text) {
 }
 
 /**
- * One request to `/mcp`. Rejects with `Fault`.
+ * Sends one request to `/mcp`. Rejects with `Fault`.
  * @param {string} method
  * @param {Record<string, unknown>} [params]
  * @param {{ signal?: AbortSignal, onProgress?: (progress: Progress) => void }} [options]
@@ -105,8 +105,8 @@ async function call(method, params, { signal, onProgress } = {}) {
   throw new Fault({
     code: '',
     status: 0,
-    message: 'The connection ended before the answer came.',
-    hint: 'Look into the list of operations: what the call has started may still run.',
+    message: 'The connection ended before the response arrived.',
+    hint: 'Check the list of operations: an operation started by the call may still be running.',
   });
 }
 
@@ -121,7 +121,10 @@ function resultOf({ result, error }) {
   });
 }
 
-/** Lists do not change while a server runs; a reload of the page asks anew. @type {Map<string, Promise<any>>} */
+/**
+ * Lists by method. They do not change while a server runs; reloading the page fetches them again. @type {Map<string,
+ * Promise<any>>}
+ */
 const kept = new Map();
 
 /**

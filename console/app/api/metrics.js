@@ -1,4 +1,7 @@
-/** One sample of Prometheus's text format. @typedef {{ name: string, labels: Record<string, string>, value: number }} Sample */
+/**
+ * One sample of Prometheus's text format. @typedef {{ name: string, labels: Record<string, string>, value: number }}
+ * Sample
+ */
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/u;
 const LABEL = /([a-zA-Z_]\w*)="((?:[^"\\]|\\.)*)"/gu;
@@ -20,7 +23,7 @@ export function parseMetrics(text) {
 }
 
 /**
- * How often each route was asked for and how long it took on average, most asked first.
+ * Returns the number of requests and the mean duration of each route, busiest first.
  * @param {readonly Sample[]} samples
  * @returns {{ route: string, count: number, meanSeconds: number }[]}
  */

@@ -1,7 +1,7 @@
 /** @import { JsonSchema } from './mcp.js' */
 
 /**
- * One field of a schema, nested ones by their path: `matches[].path`.
+ * One field of a schema; nested fields have a path such as `matches[].path`.
  * @typedef {{ readonly path: string, readonly type: string, readonly required: boolean, readonly schema: JsonSchema }} SchemaField
  */
 

@@ -1,11 +1,11 @@
 const KEY = 'contree-token';
 
-/** What went wrong, in the server's words, with the next step. */
+/** Error reported by the server, with the next step. */
 export class Fault extends Error {
   /**
    * @param {object} facts
-   * @param {string} facts.code of the table of errors; empty when the server is not ours or did not answer
-   * @param {number} facts.status of HTTP; 0 when nothing answered
+   * @param {string} facts.code from the error table; empty when the server is not ours or did not respond
+   * @param {number} facts.status HTTP status; 0 without a response
    * @param {string} facts.message
    * @param {string} facts.hint
    */
@@ -17,12 +17,12 @@ export class Fault extends Error {
   }
 }
 
-/** @returns {string} the token of this tab; empty when none was given */
+/** @returns {string} the token of this tab; empty when there is none */
 export function token() {
   return sessionStorage.getItem(KEY) ?? '';
 }
 
-/** @param {string} value empty forgets it */
+/** @param {string} value the token; empty removes it */
 export function setToken(value) {
   if (value === '') sessionStorage.removeItem(KEY);
   else sessionStorage.setItem(KEY, value);
@@ -32,8 +32,9 @@ export function setToken(value) {
 let askForToken = async () => false;
 
 /**
- * Sets who asks the user for a token when the server wants one. It answers whether one was given.
- * @param {(refused: boolean) => Promise<boolean>} ask `refused` when the one there is was not accepted
+ * Sets the function that asks the user for a token when the server requires one. It returns true when the user gave
+ * one.
+ * @param {(refused: boolean) => Promise<boolean>} ask `refused` is true when the current token was not accepted
  */
 export function onTokenNeeded(ask) {
   askForToken = ask;
@@ -44,7 +45,7 @@ let onConnection = () => undefined;
 let there = true;
 
 /**
- * Sets who hears when the server ceases to answer, and when it does again.
+ * Sets the callback for the server becoming unreachable and reachable again.
  * @param {(there: boolean) => void} callback
  */
 export function onConnectionChange(callback) {
@@ -58,7 +59,8 @@ function heard(now) {
 }
 
 /**
- * A request to this page's own server, with the token if there is one. Rejects with `Fault`, or with the signal's reason.
+ * Sends a request to this page's own server, with the token if there is one. Rejects with `Fault`, or with the signal's
+ * reason.
  * @param {string} path
  * @param {RequestInit} [init]
  * @returns {Promise<Response>}
@@ -72,7 +74,7 @@ export async function request(path, init = {}) {
     if (response.ok) return response;
     const fault = await faultOf(response);
     const tokenNeeded = fault.code === 'TOKEN_MISSING' || fault.code === 'TOKEN_INVALID';
-    // Another request may have brought a new one meanwhile.
+    // Another request may have obtained a new token meanwhile.
     if (!tokenNeeded || !(used !== token() || (await askForToken(used !== '')))) throw fault;
   }
 }
@@ -93,7 +95,7 @@ async function send(path, init) {
       code: '',
       status: 0,
       message: `The server does not answer (${error instanceof Error ? error.message : 'no connection'}).`,
-      hint: 'See whether it still runs, then try again.',
+      hint: 'Check that it is running, then try again.',
     });
   }
 }
@@ -111,6 +113,6 @@ async function faultOf(response) {
     code: body.code ?? '',
     status,
     message,
-    hint: body.hint ?? 'Try again, or look into the server’s log.',
+    hint: body.hint ?? 'Try again, or check the server’s log.',
   });
 }

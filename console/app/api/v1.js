@@ -11,7 +11,7 @@ import { request } from './session.js';
 
 /**
  * @param {string} path below `/v1`, its parts encoded
- * @param {Query} [query] true is a flag, undefined is left out
+ * @param {Query} [query] true is a flag, undefined is omitted
  */
 export function v1(path, query = {}) {
   const search = new URLSearchParams();
@@ -27,7 +27,7 @@ export function v1(path, query = {}) {
 /**
  * @param {string} address
  * @param {AbortSignal} [signal]
- * @returns {Promise<any>} what the callers below say
+ * @returns {Promise<any>} a value of the type that the callers below declare
  */
 async function get(address, signal) {
   return await (await request(address, signal ? { signal } : {})).json();
@@ -59,7 +59,7 @@ export const whoami = (signal) => get(v1('/whoami'), signal);
 export const doctor = (verify, signal) => get(v1('/doctor', { verify }), signal);
 
 /**
- * What uses space; nothing is removed unless `remove`.
+ * Returns what uses space; removes unused data only with `remove`.
  * @param {{ remove: boolean }} options
  * @returns {Promise<GcReport>}
  */
@@ -96,7 +96,7 @@ export const removeTag = (image, tag) => change('DELETE', v1(`/images/${image}/t
 
 /**
  * @param {string} image
- * @param {boolean} cascade also what was made from it
+ * @param {boolean} cascade also delete the images made from it
  * @returns {Promise<{ deleted: string[] }>}
  */
 export const deleteImage = (image, cascade) => change('DELETE', v1(`/images/${image}`, { cascade }));
@@ -136,7 +136,7 @@ export const stat = (image, path, signal) => get(v1(`/inspect/${image}/stat`, { 
 export const listDirectory = (image, path, signal) => get(v1(`/inspect/${image}/list`, { path }), signal);
 
 /**
- * Part of a file, and the size of the whole.
+ * Reads a part of a file, and its total size.
  * @param {string} image
  * @param {string} path
  * @param {{ offset: number, length: number }} range
@@ -190,7 +190,7 @@ export const cancelOperation = (operation) => change('DELETE', v1(`/operations/$
 export const spawn = (body) => change('POST', v1('/instances'), body);
 
 /**
- * What the server counts, in Prometheus's text format.
+ * Returns the metrics of the server in the Prometheus text format.
  * @param {AbortSignal} [signal]
  */
 export async function metricsText(signal) {

@@ -1,6 +1,6 @@
 /**
- * What may stand inside an element. A string always becomes a text node, so nothing that a guest wrote can become
- * markup; `shown()` in text.js also makes its invisible characters visible.
+ * Content of an element. A string always becomes a text node, so nothing that a guest wrote can become markup;
+ * `shown()` in text.js also makes its invisible characters visible.
  * @typedef {Node | string | number | null | undefined | false} Child
  */
 
@@ -10,7 +10,7 @@
  */
 
 /**
- * Makes an element.
+ * Creates an element.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Props | null} [props]
@@ -50,7 +50,7 @@ export function append(parent, children) {
 }
 
 /**
- * Puts new children in the place of the old ones.
+ * Replaces the children of an element.
  * @param {Element} parent
  * @param {...(Child | readonly Child[])} children
  */
@@ -86,7 +86,7 @@ const ICONS = {
 };
 
 /**
- * A decoration; what it means stands in the text beside it or in a label.
+ * Returns a decorative icon; its meaning is in the text next to it or in a label.
  * @param {keyof typeof ICONS} name
  * @returns {SVGSVGElement}
  */

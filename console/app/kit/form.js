@@ -4,8 +4,8 @@ import { problem } from './parts.js';
 /** @import { Child } from './dom.js' */
 
 /**
- * A form that does one thing: by its button, by Enter, and by Ctrl+Enter where Enter begins a line. While it is done the
- * button cannot be pressed again; what goes wrong is shown above it.
+ * Returns a form with one action, triggered by its button, by Enter, and by Ctrl+Enter where Enter starts a new line.
+ * While the action runs the button is disabled; errors are shown above it.
  * @param {Child[]} fields
  * @param {{ submit: string, act: () => Promise<void>, more?: Child[], class?: string }} options `more` stands beside the
  *   button

@@ -19,8 +19,8 @@ export function hexDump(bytes, offset) {
 }
 
 /**
- * Whether bytes are better read in hexadecimal: they have a NUL, or are not UTF-8 apart from a character that the end
- * of the part has cut.
+ * Reports whether bytes are better shown in hexadecimal: they contain NUL, or are not UTF-8 except for a character cut
+ * at the end of the part.
  * @param {Uint8Array} bytes
  */
 export function looksBinary(bytes) {
@@ -29,7 +29,7 @@ export function looksBinary(bytes) {
     new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
     return false;
   } catch {
-    // A part may also begin within a character.
+    // A part may also begin in the middle of a character.
     const text = new TextDecoder().decode(bytes);
     return text.split('\ufffd').length - 1 > Math.max(3, text.length / 100);
   }

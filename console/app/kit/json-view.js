@@ -7,12 +7,12 @@ const OPEN_DEPTH = 2;
 const TEXT_CHARACTERS_MAX = 4_000;
 
 /**
- * Where in the console the text of a field leads to.
+ * Returns the page of the console that the text of a field refers to.
  * @typedef {(key: string, text: string) => string | undefined} LinkOf
  */
 
 /**
- * A JSON value to look into. Large parts are closed, long lists are shown piece by piece.
+ * Returns an expandable view of a JSON value. Large parts are closed, long lists are shown piece by piece.
  * @param {unknown} value
  * @param {LinkOf} linkOf
  */
@@ -60,7 +60,7 @@ function valueView(value, { key: name, depth, linkOf }) {
     if (drawn < entries.length)
       body.append(h('li', { class: 'json-more' }, button(`${entries.length - drawn} more`, more, { kind: 'quiet' })));
   };
-  // What is closed is drawn when it is opened: depth costs nothing until someone looks.
+  // Closed parts are drawn when they are opened, so depth costs nothing before.
   if (details.open) more();
   else details.addEventListener('toggle', () => drawn === 0 && more());
   return details;

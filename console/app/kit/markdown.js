@@ -6,7 +6,7 @@
  */
 
 /**
- * The blocks of the Markdown that our own guides are written in: headings, paragraphs, fenced code, flat lists, tables.
+ * Parses the Markdown of our own guides: headings, paragraphs, fenced code, flat lists, tables.
  * @param {string} text
  * @returns {Block[]}
  */

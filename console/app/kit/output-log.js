@@ -3,14 +3,14 @@
  * @typedef {{ readonly stream: Stream, text: string, readonly note?: boolean }} OutputLine `note` is ours, not the process's
  */
 
-/** Lines that are kept to be read; the bytes are all kept, to be saved. */
+/** Lines kept for reading; all bytes are kept for saving. */
 const LINES_MAX = 100_000;
 
-/** What a process has put out, as bytes and as lines of both streams in the order in which they came. */
+/** Output of a process, as bytes and as lines of both streams in order of arrival. */
 export class OutputLog {
   /** @type {OutputLine[]} */
   lines = [];
-  /** Lines at the beginning that are not kept any more. */
+  /** Number of lines dropped from the beginning. */
   dropped = 0;
   #streams = { stdout: newStream(), stderr: newStream() };
 
@@ -27,14 +27,14 @@ export class OutputLog {
       const last = index === texts.length - 1;
       if (state.open) state.open.text += text;
       else if (text !== '' || !last) this.lines.push((state.open = { stream, text }));
-      // All but the last have had their newline.
+      // All but the last are complete lines.
       if (!last) state.open = undefined;
     }
     if (this.lines.length > LINES_MAX) this.dropped += this.lines.splice(0, this.lines.length - LINES_MAX * 0.9).length;
   }
 
   /**
-   * Says where something is missing, in what is read and in what is saved.
+   * Marks a gap, in the lines and in the saved bytes.
    * @param {Stream} stream
    * @param {string} text
    */
@@ -61,13 +61,13 @@ function newStream() {
     chunks: /** @type {Uint8Array<ArrayBuffer>[]} */ ([]),
     bytes: 0,
     decoder: new TextDecoder(),
-    /** The line that has not ended. */
+    /** The line that is not complete yet. */
     open: /** @type {OutputLine | undefined} */ (undefined),
   };
 }
 
 /**
- * Bytes as the API writes them.
+ * Decodes bytes from their form in the API.
  * @param {{ value: string, encoding?: string }} repr
  * @returns {Uint8Array<ArrayBuffer>}
  */

@@ -19,17 +19,18 @@ export function badge(text, tone = 'neutral', title) {
 const STATUS_TONES = { SUCCESS: 'good', FAILED: 'bad', CANCELLED: 'warn', EXECUTING: 'busy', ASSIGNED: 'busy' };
 
 /**
- * How an operation stands. A run has succeeded when its command came to an end; how it ended is what people look for.
+ * Returns a badge with the status of an operation. A run succeeds when its command ends, so the badge also shows a
+ * failing exit code.
  * @param {{ status: string, exit_code?: number | undefined }} operation
  */
 export function statusBadge({ status, exit_code: code = 0 }) {
   if (status === 'SUCCESS' && code !== 0)
-    return badge(code < 0 ? 'killed' : `exit ${code}`, 'warn', 'The command has ended');
+    return badge(code < 0 ? 'killed' : `exit ${code}`, 'warn', 'The command ended');
   return badge(status.toLowerCase(), STATUS_TONES[status] ?? 'neutral');
 }
 
 /**
- * A share of a whole, for the eye; the number stands beside it.
+ * Returns a bar that shows a share of a whole; the number is next to it.
  * @param {number} value
  * @param {number} whole
  */
@@ -59,7 +60,7 @@ export function iconButton(label, name, onclick) {
 }
 
 /**
- * A link that looks like a button.
+ * Returns a link that looks like a button.
  * @param {Child | Child[]} label
  * @param {string} address
  * @param {{ kind?: 'primary' | 'quiet' | 'plain', icon?: IconName, title?: string }} [options]
@@ -69,7 +70,7 @@ export function buttonLink(label, address, { kind = 'plain', icon: name, title }
 }
 
 /**
- * Copies text where the browser lets a page do that (https, or this machine); elsewhere there is no button.
+ * Returns a button that copies text, or null where the browser does not allow that (neither https nor loopback).
  * @param {() => string} text
  * @param {string} [label]
  */
@@ -82,7 +83,7 @@ export function copyButton(text, label = 'Copy') {
 }
 
 /**
- * An id in full, to select and to copy.
+ * Returns a full id that can be selected and copied.
  * @param {string} text
  */
 export function identifier(text) {
@@ -95,10 +96,10 @@ export function identifier(text) {
 }
 
 /**
- * Code to copy.
+ * Returns a code block with a copy button.
  * @param {string} text
  * @param {string} [label]
- * @param {{ wrapped?: boolean }} [options] whether long lines are broken
+ * @param {{ wrapped?: boolean }} [options] true to wrap long lines
  */
 export function codeBlock(text, label = 'Code', { wrapped = false } = {}) {
   const code = h(
@@ -115,7 +116,7 @@ export function codeBlock(text, label = 'Code', { wrapped = false } = {}) {
 }
 
 /**
- * Facts with their names; those without a value are left out.
+ * Returns a list of names and values; entries without a value are omitted.
  * @param {readonly (readonly [string, Child | Child[]])[]} entries
  */
 export function facts(entries) {
@@ -138,7 +139,7 @@ export function panel(title, children, { actions = [], class: name = '' } = {}) 
 }
 
 /**
- * The head of a page. Its title takes the focus when the reader comes here.
+ * Returns the head of a page. Its title takes the focus after a navigation.
  * @param {Child | Child[]} title
  * @param {{ crumbs?: readonly (readonly [string, string])[], about?: Child | Child[], actions?: Child[] }} [options]
  */
@@ -159,7 +160,7 @@ export function pageHead(title, { crumbs = [], about, actions = [] } = {}) {
 }
 
 /**
- * Nothing is here, and what to do about it.
+ * Returns the placeholder for an empty view, with the next step.
  * @param {string} title
  * @param {Child | Child[]} next
  * @param {Child[]} [actions]
@@ -175,7 +176,7 @@ export function empty(title, next, actions = []) {
 }
 
 /**
- * What went wrong, and the next step.
+ * Returns a box with an error and the next step.
  * @param {unknown} error
  * @param {() => void} [retry]
  */
@@ -193,7 +194,7 @@ export function problem(error, retry) {
 }
 
 /**
- * A label with its control and a hint, tied together for those who cannot see that they are.
+ * Returns a label with its control and hint, connected for assistive technology.
  * @param {string} label
  * @param {HTMLElement} control
  * @param {{ hint?: Child | Child[], required?: boolean }} [options]
@@ -242,7 +243,7 @@ export function select(options, value = '', props = {}) {
 }
 
 /**
- * Rows of cells, which scroll sideways by themselves where the page is narrow.
+ * Returns a table that scrolls sideways where the page is narrow.
  * @param {string} label
  * @param {readonly (readonly [name: string, look?: string])[]} columns `look` is a class
  * @param {readonly HTMLTableRowElement[]} rows
@@ -257,7 +258,7 @@ export function table(label, columns, rows) {
 }
 
 /**
- * Links to parts of one thing, of which one is shown.
+ * Returns tabs: links to the views of one thing.
  * @param {string} label
  * @param {readonly (readonly [label: string, address: string, current: boolean])[]} links
  */
@@ -270,7 +271,7 @@ export function tabs(label, links) {
 
 let lastId = 0;
 
-/** @returns {number} another one each time */
+/** @returns {number} a new number at each call */
 export function nextId() {
   lastId += 1;
   return lastId;
@@ -279,13 +280,13 @@ export function nextId() {
 const live = h('div', { class: 'toast', role: 'status', 'aria-live': 'polite' });
 let liveTimer = 0;
 
-/** Where announcements are made; belongs into the page once. */
+/** Returns the live region for announcements; it belongs in the page once. */
 export function liveRegion() {
   return live;
 }
 
 /**
- * Says something in passing, to eyes and ears.
+ * Shows a short message and announces it to assistive technology.
  * @param {string} text
  */
 export function announce(text) {

@@ -1,12 +1,12 @@
 import { h } from './dom.js';
 
-/** Rows that are kept ready beyond what is seen. */
+/** Rows that are drawn beyond the visible part. */
 const SPARE_ROWS = 12;
-/** Browsers cannot lay out more; beyond it nobody scrolls by hand either. */
+/** Largest height that browsers can lay out. */
 const HEIGHT_PX_MAX = 8_000_000;
 
 /**
- * Rows of one height of which only those in sight are in the document, however many there are.
+ * List of rows of equal height; only the visible rows are in the document.
  * @template Row
  */
 export class Rows {
@@ -44,7 +44,7 @@ export class Rows {
     return this.#rows;
   }
 
-  /** Whether the end is in sight, as when a log is being followed. */
+  /** True when the end is visible, as when a log is being followed. */
   get atEnd() {
     const { scrollTop, clientHeight, scrollHeight } = this.element;
     return scrollTop + clientHeight >= scrollHeight - this.#rowPx * 2;
@@ -68,7 +68,7 @@ export class Rows {
   }
 
   /**
-   * Brings a row into sight and returns its element.
+   * Scrolls a row into view and returns its element.
    * @param {number} index
    */
   reveal(index) {
@@ -80,7 +80,7 @@ export class Rows {
     return /** @type {HTMLElement | undefined} */ (this.#window.children[index - this.#first]);
   }
 
-  /** Pixels of the scroll bar per pixel of rows: below one when there are too many. */
+  /** Pixels of the scroll bar per pixel of rows; below one when there are too many rows. */
   #scale() {
     const whole = this.#rows.length * this.#rowPx;
     return whole <= HEIGHT_PX_MAX ? 1 : HEIGHT_PX_MAX / whole;
@@ -108,13 +108,13 @@ export class Rows {
       this.#window.replaceChildren(...this.#drawn(first, last));
     } else this.#shift(first, last);
     [this.#first, this.#last] = [first, last];
-    // A row with the focus that has left the document must not throw the keyboard back to the top of the page.
+    // Removing a focused row from the document must not move the keyboard focus to the top of the page.
     if (hadFocus && !this.element.contains(document.activeElement)) this.element.focus({ preventScroll: true });
   }
 
   /**
-   * Changes only what comes and goes at both ends: a row that is being pressed must stay where it is, or its link is not
-   * followed.
+   * Changes only the rows that appear or disappear at both ends: a row that is being pressed must stay in place, or its
+   * link is not followed.
    * @param {number} first
    * @param {number} last
    */

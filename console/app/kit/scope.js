@@ -1,12 +1,12 @@
 /**
- * The life of what is on the page: it ends when the reader goes elsewhere.
+ * Lifetime of a view: it ends when the user navigates away.
  * @typedef {object} Scope
  * @property {AbortSignal} signal
- * @property {() => void} reload draws the same place anew
+ * @property {() => void} reload redraws the same view
  */
 
 /**
- * Calls `work` every `ms`, and when the page is looked at again, until the scope ends. Failures are told to
+ * Calls `work` every `ms` and when the page becomes visible again, until the scope ends. Failures are passed to
  * `onError` and do not end it.
  * @param {Scope} scope
  * @param {number} ms
@@ -31,10 +31,10 @@ export function every({ signal }, ms, work, onError = () => undefined) {
   signal.addEventListener('abort', () => clearInterval(timer), { once: true });
 }
 
-/** No press lasts longer; a browser does not tell the end of one on a scroll bar. */
+/** Longest press: a browser does not report the end of a press on a scroll bar. */
 const PRESS_MS_MAX = 2_000;
 
-/** When the pointer was last pressed down; 0 while it is up. */
+/** Time of the last pointer press; 0 while the pointer is up. */
 const press = { atMs: 0 };
 globalThis.addEventListener?.('pointerdown', () => (press.atMs = performance.now()), { capture: true });
 for (const end of ['pointerup', 'pointercancel']) {
@@ -42,8 +42,8 @@ for (const end of ['pointerup', 'pointercancel']) {
 }
 
 /**
- * Resolves when nothing is being pressed. What is drawn anew by itself waits for it: a link or button that is replaced
- * between the press and the release does nothing.
+ * Resolves when nothing is being pressed. Automatic redraws wait for it: a link or button that is replaced between
+ * press and release does nothing.
  */
 export async function released() {
   while (press.atMs > 0 && performance.now() - press.atMs < PRESS_MS_MAX) {

@@ -1,6 +1,6 @@
 /**
- * Characters that show nothing or change how others show: controls but tab and newline, soft hyphen, zero width,
- * direction marks and overrides, line separators, interlinear marks, tags, and halves of surrogate pairs.
+ * Characters that are invisible or change how others are displayed: controls but tab and newline, soft hyphen, zero
+ * width, direction marks and overrides, line separators, interlinear marks, tags, and halves of surrogate pairs.
  */
 const UNSEEN =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/gu;
@@ -18,7 +18,7 @@ const SHORT = {
 };
 
 /**
- * How an unseen character is written: `\e` for escape, `\u202e` for others.
+ * Returns an invisible character as an escape: `\e` for escape, `\u202e` for others.
  * @param {string} character
  */
 function escaped(character) {
@@ -27,7 +27,7 @@ function escaped(character) {
 }
 
 /**
- * Text from inside an image as plain text that shows what it is, for labels and titles. One line.
+ * Returns text from inside an image as one line of plain text, for labels and titles.
  * @param {string} text
  */
 export function plain(text) {
@@ -35,8 +35,8 @@ export function plain(text) {
 }
 
 /**
- * Text from inside an image for the page: unseen characters are written out and marked, so that they can be told from
- * the same letters in the text. Neighbours share one mark.
+ * Returns text from inside an image for the page. Invisible characters are escaped and marked, which distinguishes them
+ * from the same letters in the text. Adjacent ones share one mark.
  * @param {string} text
  * @param {{ lines?: boolean }} [options] `lines` keeps tabs and newlines, for blocks of text
  * @returns {DocumentFragment}
@@ -56,7 +56,7 @@ export function shown(text, { lines = false } = {}) {
 }
 
 /**
- * The text cut where characters begin or cease to be unseen ones, which are written out.
+ * Splits the text into visible and invisible runs; invisible characters are escaped.
  * @param {string} text
  * @param {boolean} lines
  * @returns {{ value: string, unseen: boolean }[]}
@@ -78,7 +78,7 @@ export function parts(text, lines = false) {
 }
 
 /**
- * The text, or its beginning and how much more there is.
+ * Returns the text, or its beginning and the length of the rest.
  * @param {string} text
  * @param {number} max characters
  */

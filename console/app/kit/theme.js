@@ -7,7 +7,7 @@ export function theme() {
   return THEMES.find((name) => name === localStorage.getItem(KEY)) ?? 'system';
 }
 
-/** Makes the page look as chosen; the choice stays in this browser. */
+/** Applies the chosen theme; the choice is stored in this browser. */
 export function applyTheme() {
   const name = theme();
   if (name === 'system') document.documentElement.removeAttribute('data-theme');

@@ -18,7 +18,7 @@ import { parsePatch, patchView, wholeFile } from './patch.js';
  */
 
 const ENTRIES_MAX = 10_000;
-/** Drawn at once; more on demand. */
+/** Entries drawn at first; more are drawn on demand. */
 const ENTRIES_DRAWN = 300;
 
 /** @type {Readonly<Record<DiffEntry['change'], readonly [sign: string, tone: Tone]>>} */
@@ -30,29 +30,26 @@ const CHANGES = {
 };
 
 /**
- * What changed from one image to another. No microVM is started for it.
+ * Shows what changed from one image to another. No microVM is started.
  * @param {Route} route
  * @param {Scope} scope
  */
 export async function compare({ query }, scope) {
   const [from, to, below] = [query.get('from') ?? '', query.get('to') ?? '', query.get('path') ?? ''];
   if (from === '' || to === '') {
-    const next = h('a', { href: href(['images']) }, 'the tree of images');
+    const next = h('a', { href: href(['images']) }, 'the image tree');
     return h('div', null, pageHead('Compare'), empty('Two images are needed', ['Select them in ', next, '.']));
   }
   const [before, after] = await Promise.all([lineage(from, scope.signal), lineage(to, scope.signal)]);
   const found = await diff(before.image.uuid, after.image.uuid, { limit: ENTRIES_MAX, path: below }, scope.signal);
   const crumbs = /** @type {const} */ ([['Images', href(['images'])]]);
-  const swap = button('The other way round', () => go(href(['compare'], { from: to, to: from, path: below })));
+  const swap = button('Swap', () => go(href(['compare'], { from: to, to: from, path: below })));
   return h(
     'div',
     null,
     pageHead('Compare', { crumbs, about: sides(before.image, after.image), actions: [swap] }),
     found.entries.length === 0
-      ? empty(
-          'There is no difference',
-          below === '' ? 'Both images show the same files.' : 'Look at the whole images instead.',
-        )
+      ? empty('No differences', below === '' ? 'Both images have the same files.' : 'Compare the whole images instead.')
       : changes(found, scope),
   );
 }
@@ -76,7 +73,7 @@ function changes(found, scope) {
   const filter = h('input', { type: 'search', placeholder: 'Filter paths', 'aria-label': 'Filter paths' });
   const kind = select(
     [
-      ['', 'Every change'],
+      ['', 'All changes'],
       ['added', 'Added'],
       ['removed', 'Removed'],
       ['modified', 'Changed'],
@@ -152,7 +149,7 @@ function changeItem({ from, to }, entry, scope) {
   return h('li', { class: 'change' }, h('details', { ontoggle }, h('summary', { class: 'change-head' }, head), body));
 }
 
-/** Of a file that is only in one of the images this much is shown. */
+/** Bytes shown of a file that is in only one of the images. */
 const WHOLE_BYTES_MAX = 64 * 1024;
 
 /**
@@ -168,7 +165,7 @@ async function showPatch(body, changed, scope) {
     const why =
       changed.change === 'metadata'
         ? 'Its content is the same; its owner, mode, time or another attribute differs.'
-        : 'It is binary or too large for a comparison by lines.';
+        : 'It is binary or too large to compare line by line.';
     const nothing = h('p', { class: 'muted' }, why);
     fill(
       body,

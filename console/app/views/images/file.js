@@ -12,12 +12,12 @@ import { hexDump, looksBinary } from '../../kit/hex.js';
  * @import { Scope } from '../../kit/scope.js'
  */
 
-/** What is shown at once, whatever the size of the file. */
+/** Bytes shown at once, whatever the size of the file. */
 const TEXT_BYTES = 64 * 1024;
 const HEX_BYTES = 8 * 1024;
 
 /**
- * A file, a part at a time: as text, or in hexadecimal.
+ * Shows a file one part at a time, as text or in hexadecimal.
  * @param {string} image
  * @param {{ path: string, size: number }} file
  * @param {Route} route `at` is the first byte that is shown, `as` how
@@ -41,7 +41,7 @@ export async function file(image, { path, size }, route, scope) {
     buttonLink('Text', here({ as: 'text' }), { kind: as === 'text' ? 'primary' : 'plain' }),
     buttonLink('Hex', here({ as: 'hex' }), { kind: as === 'hex' ? 'primary' : 'plain' }),
   ];
-  const content = size === 0 ? empty('This file is empty', 'It has no bytes to show.') : view(part, as, at, path);
+  const content = size === 0 ? empty('This file is empty', 'It has no content to show.') : view(part, as, at, path);
   return h(
     'div',
     { class: 'fill' },
@@ -83,7 +83,9 @@ function view(part, as, at, path) {
   return h('pre', props, shown(text, { lines: true }));
 }
 
-/** @param {{ at: number, length: number, size: number, here: (change: Record<string, number | undefined>) => string }} options */
+/**
+ * @param {{ at: number, length: number, size: number, here: (change: Record<string, number | undefined>) => string }} options
+ */
 function pager({ at, length, size, here }) {
   const input = h('input', { type: 'number', min: 0, max: size - 1, value: at });
   const onsubmit = (/** @type {SubmitEvent} */ event) => {

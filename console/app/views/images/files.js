@@ -19,8 +19,8 @@ import { file } from './file.js';
 const ROW_PX = 32;
 
 /**
- * What is at a path of an image: a directory to browse, or a file to read. No microVM is started for it.
- * @param {Lineage} family
+ * Shows what is at a path of an image: a directory to browse or a file to read. No microVM is started.
+ * @param {Lineage} lineage
  * @param {Route} route
  * @param {Scope} scope
  */
@@ -117,7 +117,7 @@ async function directory(image, path, scope) {
     );
     const nothing =
       all.length === 0
-        ? empty('This directory is empty', 'Go up by the path above.')
+        ? empty('This directory is empty', 'Use the path above to go up.')
         : empty('No name matches', 'Try a shorter text.');
     fill(body, rows.length === 0 ? nothing : table.element);
   };
@@ -188,10 +188,10 @@ function row(image, directory, item, index) {
  */
 function special(image, path, item) {
   if (!item.is_symlink)
-    return empty('There is nothing to read here', `It is a device, a socket or a FIFO (${fileMode(item.mode)}).`);
+    return empty('This entry has no content', `It is a device, a socket or a FIFO (${fileMode(item.mode)}).`);
   const target = join(path.replace(/\/[^/]*$/u, ''), item.symlink_to);
   return empty('A symbolic link', [
-    'It leads to ',
+    'It points to ',
     h('a', { href: fileHref(image, target) }, shown(item.symlink_to)),
     '.',
   ]);

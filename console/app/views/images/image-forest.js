@@ -11,8 +11,8 @@
  */
 
 /**
- * Images under the ones they were made from. Those whose parent is not in the list stand at the top, newest first;
- * children stand in the order in which they were made.
+ * Arranges images below their parents. Images whose parent is not in the list are roots, newest first; children are in
+ * the order in which they were created.
  * @param {readonly Image[]} images newest first
  * @returns {Node[]}
  */
@@ -30,8 +30,8 @@ export function forest(images) {
 }
 
 /**
- * The rows that are seen: what a filter leaves, with the ancestors of what matches, and without what lies in closed ones.
- * No recursion: a chain may be as long as there are images.
+ * Returns the visible rows: the images that match the filter, with their ancestors and without children of closed rows.
+ * It does not recurse: a chain may be as long as there are images.
  * @param {readonly Node[]} roots
  * @param {{ text: string, tagged: boolean, closed: ReadonlySet<string> }} filter
  * @returns {TreeRow[]}
@@ -79,7 +79,7 @@ function keptNodes(roots, text, tagged) {
   /** @type {{ node: Node, parent: Node | undefined }[]} */
   const order = roots.map((node) => ({ node, parent: undefined }));
   for (const entry of order) order.push(...entry.node.children.map((node) => ({ node, parent: entry.node })));
-  // From the leaves up: whoever keeps a child is kept.
+  // From the leaves up: an ancestor of a match is kept.
   for (const { node, parent } of order.toReversed()) {
     if (matches(node.image, text, tagged)) kept.add(node);
     if (parent && kept.has(node)) kept.add(parent);

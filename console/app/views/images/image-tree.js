@@ -11,23 +11,23 @@ import { cut, shown } from '../../kit/text.js';
  */
 
 const ROW_PX = 36;
-/** Deeper ones are not moved further to the right: a chain of runs may be hundreds long. */
+/** Deepest level that is indented: a chain of runs may be hundreds long. */
 const INDENT_DEPTH_MAX = 14;
 const INDENT_PX = 18;
 const TAGS_SHOWN = 3;
 
 /**
- * The images as a tree for eyes, mouse and keyboard (WAI-ARIA tree pattern): arrows move, open and close; Enter shows the
+ * Tree of images for mouse and keyboard (WAI-ARIA tree pattern): arrow keys move, open and close; Enter shows the
  * image; Space selects it for a comparison.
  */
 export class ImageTree {
   /** @type {readonly TreeRow[]} */
   #rows = [];
-  /** Index of the row that the keyboard is at. */
+  /** Index of the row with the keyboard focus. */
   #at = 0;
   /** @type {Map<string, Image>} in the order of selection, two at most */
   #chosen = new Map();
-  /** UUIDs of those whose children are hidden. @type {Set<string>} */
+  /** UUIDs of images whose children are hidden. @type {Set<string>} */
   closed = new Set();
   #onToggle;
   #onSelect;
@@ -40,7 +40,7 @@ export class ImageTree {
     const props = {
       role: 'tree',
       class: 'tree narrow',
-      'aria-label': 'Images by descent',
+      'aria-label': 'Images by lineage',
       'aria-multiselectable': 'true',
       onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),
       onfocus: () => this.#mark(),
@@ -128,7 +128,7 @@ export class ImageTree {
     this.#mark();
   }
 
-  /** Shows where the keyboard is, and tells those who listen. */
+  /** Marks the row with the keyboard focus and notifies assistive technology. */
   #mark() {
     for (const element of this.element.querySelectorAll('.at')) element.classList.remove('at');
     const id = `tree-${this.#rows[this.#at]?.image.uuid}`;

@@ -7,7 +7,7 @@ import { announce, button, buttonLink, iconButton, identifier, pageHead, tabs } 
 import { go, href } from '../../kit/route.js';
 import { cut, shown } from '../../kit/text.js';
 import { files } from './files.js';
-import { descent } from './image-descent.js';
+import { lineageView } from './image-lineage.js';
 import { search } from './search.js';
 
 /**
@@ -16,22 +16,24 @@ import { search } from './search.js';
  * @import { Lineage, LineageNode } from '../../../../src/contract/image.ts'
  */
 
-/** @type {Readonly<Record<string, readonly [label: string, view: (family: Lineage, route: Route, scope: Scope) => Promise<Node>]>>} */
+/**
+ * @type {Readonly<Record<string, readonly [label: string, view: (known: Lineage, route: Route, scope: Scope) => Promise<Node>]>>}
+ */
 const PARTS = {
   files: ['Files', files],
   search: ['Search', search],
-  descent: ['Descent', descent],
+  lineage: ['Lineage', lineageView],
 };
 
 /**
- * One image: its tags, what can be done with it, and its files, a search, or where it comes from.
+ * Shows one image: its tags, its actions, and its files, a search or its lineage.
  * @param {Route} route
  * @param {Scope} scope
  */
 export async function image(route, scope) {
   const [, name = '', part = 'files'] = route.path;
-  const family = await lineage(name, scope.signal);
-  const { image: self } = family;
+  const known = await lineage(name, scope.signal);
+  const { image: self } = known;
   const view = PARTS[part] ?? PARTS['files'];
   const links = Object.entries(PARTS).map(
     ([key, [label]]) => /** @type {const} */ ([label, href(['images', self.uuid, key]), key === part]),
@@ -42,11 +44,11 @@ export async function image(route, scope) {
     pageHead(title(self), {
       crumbs: [['Images', href(['images'])]],
       about: about(self),
-      actions: actions(family, scope),
+      actions: actions(known, scope),
     }),
     tags(self, scope),
-    tabs('Parts of the image', links),
-    view ? await view[1](family, route, scope) : null,
+    tabs('Views of the image', links),
+    view ? await view[1](known, route, scope) : null,
   );
 }
 
@@ -59,7 +61,7 @@ export function title({ tags, uuid }) {
 function about({ uuid, command, created_at: created, parent_uuid: parent }) {
   return [
     identifier(uuid),
-    h('span', { class: 'muted' }, ` ${parent === null ? 'imported' : 'made'} ${moment(created)}`),
+    h('span', { class: 'muted' }, ` ${parent === null ? 'imported' : 'created'} ${moment(created)}`),
     parent !== null &&
       command !== null &&
       h('span', { class: 'muted' }, ' by ', h('code', null, shown(cut(command, 120)))),
@@ -67,14 +69,14 @@ function about({ uuid, command, created_at: created, parent_uuid: parent }) {
 }
 
 /**
- * @param {Lineage} family
+ * @param {Lineage} known
  * @param {Scope} scope
  */
 function actions({ image: self, children }, scope) {
   const { uuid, parent_uuid: parent } = self;
   return [
-    buttonLink('Run on it', href(['run'], { image: uuid }), { kind: 'primary', icon: 'play' }),
-    parent !== null && buttonLink('What it changed', href(['compare'], { from: parent, to: uuid })),
+    buttonLink('Run a command', href(['run'], { image: uuid }), { kind: 'primary', icon: 'play' }),
+    parent !== null && buttonLink('Show changes', href(['compare'], { from: parent, to: uuid })),
     button('Export', () => void download(v1(`/images/${uuid}/export`), `${short(uuid)}.oci.tar`), {
       icon: 'download',
       title: 'As an OCI layout in a tar archive',
@@ -97,19 +99,18 @@ async function remove(self, children, _scope) {
   const { uuid, tags, parent_uuid: parent } = self;
   const lost = [
     tags.length > 0 && `its ${counted(tags.length, 'tag')}`,
-    children > 0 &&
-      `everything that was made from it (${counted(children, 'child', 'children')} and what came of them)`,
+    children > 0 && `everything made from it (${counted(children, 'child', 'children')} and their descendants)`,
   ].filter(Boolean);
   const what = h(
     'p',
     null,
-    lost.length > 0 ? `This also deletes ${lost.join(' and ')}.` : 'Nothing else depends on it.',
-    ' It cannot be undone.',
+    lost.length > 0 ? `This also deletes ${lost.join(' and ')}.` : 'No other image depends on it.',
+    ' This cannot be undone.',
   );
-  if (!(await ask(`Delete ${title(self)}?`, [what], { confirm: 'Delete it', danger: true }))) return;
+  if (!(await ask(`Delete ${title(self)}?`, [what], { confirm: 'Delete', danger: true }))) return;
   const { deleted } = await deleteImage(uuid, children > 0);
   announce(`${counted(deleted.length, 'image')} deleted.`);
-  go(parent === null ? href(['images']) : href(['images', parent, 'descent']));
+  go(parent === null ? href(['images']) : href(['images', parent, 'lineage']));
 }
 
 /**
@@ -119,22 +120,22 @@ async function remove(self, children, _scope) {
 function tags({ uuid, tags: names }, scope) {
   /** @param {string} tag */
   const drop = async (tag) => {
-    const text = h('p', null, 'The image stays, and can still be reached by its UUID.');
-    if (!(await ask(`Remove the tag ${tag}?`, [text], { confirm: 'Remove it', danger: true }))) return;
+    const text = h('p', null, 'The image is kept and can still be found by its UUID.');
+    if (!(await ask(`Remove the tag ${tag}?`, [text], { confirm: 'Remove', danger: true }))) return;
     await removeTag(uuid, tag);
-    announce('The tag is removed.');
+    announce('Tag removed.');
     scope.reload();
   };
   const add = async () => {
     const known = (await listImages({ tagged: true, limit: 200 }, scope.signal)).flatMap((image) => image.tags ?? []);
-    const hint = 'Words of a-z 0-9 _ - separated by / : or . A tag that another image has moves here.';
-    const tag = await askText('Tag this image', 'Tag', { confirm: 'Set the tag', hint, list: known });
+    const hint = 'Words of a-z 0-9 _ - separated by / : or . A tag of another image moves to this one.';
+    const tag = await askText('Tag this image', 'Tag', { confirm: 'Set tag', hint, list: known });
     if (!tag) return;
     const owner = known.includes(tag) && !names.includes(tag);
-    const moves = h('p', null, 'Another image has this tag. It will point here instead.');
-    if (owner && !(await ask(`Move the tag ${tag}?`, [moves], { confirm: 'Move it', danger: true }))) return;
+    const moves = h('p', null, 'Another image has this tag. It will point to this image instead.');
+    if (owner && !(await ask(`Move the tag ${tag}?`, [moves], { confirm: 'Move', danger: true }))) return;
     await setTag(uuid, tag);
-    announce('The tag is set.');
+    announce('Tag set.');
     scope.reload();
   };
   const chips = names.map((tag) =>

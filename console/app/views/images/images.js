@@ -16,7 +16,7 @@ import { ImageTree } from './image-tree.js';
 const PAGE = 1_000;
 const IMAGES_MAX = 10_000;
 const REFRESH_MS = 3_000;
-/** Of the newest images a change is noticed at once, of the others when the page is looked at again. */
+/** Number of newest images whose changes are noticed at once; changes of others when the page becomes visible again. */
 const WATCHED = 100;
 
 /**
@@ -44,7 +44,7 @@ export async function images(route, scope) {
     fill(total, all.length >= IMAGES_MAX ? `The newest ${counted(IMAGES_MAX, 'image')}` : counted(all.length, 'image'));
     if (all.length === 0) fill(body, firstImage());
     else if (rows.length === 0)
-      fill(body, empty('No image matches', 'Try a shorter text, or show those without a tag too.'));
+      fill(body, empty('No image matches', 'Try a shorter text, or include untagged images.'));
     else if (!body.contains(tree.element)) fill(body, tree.element);
   };
   filter.addEventListener('input', draw);
@@ -66,7 +66,7 @@ export async function images(route, scope) {
     'div',
     { class: 'fill' },
     pageHead('Images', {
-      about: 'Every run that keeps its changes makes a child. Select two to see what differs.',
+      about: 'Every run that keeps its changes creates a child image. Select two images to compare them.',
       actions: [buttonLink('Import an image', href(['import']), { kind: 'primary', icon: 'plus' })],
     }),
     h('div', { class: 'toolbar' }, filter, tagged.element, total),
@@ -91,11 +91,9 @@ async function everyImage(signal) {
 }
 
 function firstImage() {
-  return empty(
-    'No image yet',
-    'An image comes from a registry such as Docker Hub, or from an archive on this machine.',
-    [buttonLink('Import an image', href(['import']), { kind: 'primary' })],
-  );
+  return empty('No images yet', 'Import one from a registry such as Docker Hub, or from an archive on this machine.', [
+    buttonLink('Import an image', href(['import']), { kind: 'primary' }),
+  ]);
 }
 
 /**
@@ -117,5 +115,5 @@ function drawSelection(bar, chosen, tree) {
       button('Compare', compare, { kind: 'primary' }),
       clear,
     );
-  } else fill(bar, h('span', null, name(from), ' is selected. Select another one to compare with.'), clear);
+  } else fill(bar, h('span', null, name(from), ' is selected. Select another image to compare it with.'), clear);
 }

@@ -34,7 +34,7 @@ export function parsePatch(patch) {
 }
 
 /**
- * A file that is only in one of two images.
+ * Returns the lines of a file that is in only one of two images.
  * @param {string} text
  * @param {'added' | 'removed'} kind
  * @returns {PatchLine[]}
@@ -66,7 +66,7 @@ export function patchView(lines) {
   const rest = lines.length - rows.length;
   return h(
     'div',
-    { class: 'patch', tabindex: 0, role: 'group', 'aria-label': 'Difference by lines' },
+    { class: 'patch', tabindex: 0, role: 'group', 'aria-label': 'Line-by-line difference' },
     h('table', null, h('tbody', null, rows)),
     rest > 0 && h('p', { class: 'muted' }, `${count(rest)} more lines are not shown.`),
   );

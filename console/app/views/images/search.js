@@ -17,8 +17,8 @@ const MATCHES_MAX = 500;
 const LINE_BYTES_MAX = 400;
 
 /**
- * Searches the files of an image; what is searched for stands in the address.
- * @param {Lineage} family
+ * Searches the files of an image; the query is part of the address.
+ * @param {Lineage} lineage
  * @param {Route} route
  * @param {Scope} scope
  */
@@ -48,14 +48,14 @@ export async function search({ image: { uuid } }, { query }, scope) {
     'form',
     { class: 'search-form', onsubmit },
     field('Regular expression', pattern, { required: true }),
-    field('Below', path),
-    field('Only names like', glob),
+    field('Directory', path),
+    field('File names', glob),
     field('Case', letters),
     h('button', { class: 'button primary' }, 'Search'),
   );
   const body = h('div', { class: 'results', 'aria-live': 'polite' });
   if (pattern.value === '')
-    fill(body, empty('Search without a microVM', 'The files are read where they lie; binary ones are left out.'));
+    fill(body, empty('Search without a microVM', 'Files are read directly from the image; binary files are skipped.'));
   else {
     fill(body, h('p', { class: 'muted' }, 'Searching…'));
     const asked = {
@@ -78,8 +78,7 @@ export async function search({ image: { uuid } }, { query }, scope) {
  */
 function results(image, { matches, truncated }) {
   const found = matches.filter(({ type }) => type === 'match');
-  if (found.length === 0)
-    return empty('No match', 'Try another expression, a wider path, or letters that need not match in case.');
+  if (found.length === 0) return empty('No matches', 'Try another expression, a wider path, or ignore case.');
   const byFile = Map.groupBy(found, ({ path }) => path);
   const more = truncated ? ' There are more: narrow the search by path or name.' : '';
   return [

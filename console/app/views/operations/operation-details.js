@@ -10,7 +10,7 @@ import { cut, shown } from '../../kit/text.js';
  */
 
 /**
- * What an operation was, took and used.
+ * Returns the panels about the request, outcome and resource usage of an operation.
  * @param {OperationResponse} operation
  */
 export function details(operation) {
@@ -45,21 +45,21 @@ function outcome(operation, run) {
     facts([
       ['exit code', ended && state.exit_code >= 0 && badge(state.exit_code, state.exit_code === 0 ? 'good' : 'warn')],
       ['ended by', ended && state.signal > 0 && `signal ${state.signal}`],
-      ['time was up', state?.timed_out && badge('yes', 'warn')],
+      ['timed out', state?.timed_out && badge('yes', 'warn')],
       ['out of memory', state?.out_of_memory && badge('yes', 'bad')],
       ['image', imageLink(operation.image_uuid)],
       ['result', imageLink(operation.result_image_uuid)],
       ['tag', operation.result?.tag],
       ['duration', operation.duration > 0 && duration(operation.duration)],
-      ['size of the result', operation.image_size !== null && bytes(operation.image_size)],
+      ['size of the result image', operation.image_size !== null && bytes(operation.image_size)],
       [
-        'processor time',
+        'CPU time',
         resources && `${duration(resources.user_cpu_time)} user, ${duration(resources.system_cpu_time)} system`,
       ],
-      ['largest memory', resources && resources.max_rss >= 0 && bytes(resources.max_rss * 1024)],
+      ['peak memory', resources && resources.max_rss >= 0 && bytes(resources.max_rss * 1024)],
       ['page faults', resources && resources.page_faults >= 0 && count(resources.page_faults)],
       [
-        'read and written',
+        'disk read, written',
         resources &&
           resources.block_input >= 0 &&
           `${bytes(resources.block_input * 512)}, ${bytes(resources.block_output * 512)}`,
@@ -81,7 +81,7 @@ function steps({ steps_ms: steps }) {
       h('td', { class: 'bar-cell' }, bar(ms, total)),
     ),
   );
-  return panel('Where the time went', [h('table', { class: 'plain-table' }, h('tbody', null, rows))]);
+  return panel('Time by phase', [h('table', { class: 'plain-table' }, h('tbody', null, rows))]);
 }
 
 /** @param {ExecutionReport} execution */
@@ -94,7 +94,7 @@ function isolation({ accelerator, jail, network }) {
         badge(
           accelerator,
           native ? 'good' : 'neutral',
-          native ? 'By the processor' : 'In software: slower, and the jail is the wall',
+          native ? 'Hardware virtualization' : 'Emulation: slower; isolation is provided by the jail',
         ),
       ],
       [
@@ -107,7 +107,7 @@ function isolation({ accelerator, jail, network }) {
           ),
       ],
       [
-        'missing on this host',
+        'isolation missing',
         jail.missing.length > 0 &&
           h(
             'span',
@@ -117,7 +117,7 @@ function isolation({ accelerator, jail, network }) {
       ],
       ['received', network && bytes(network.rx_bytes)],
       ['sent', network && bytes(network.tx_bytes)],
-      ['packets refused', network && count(network.dropped)],
+      ['packets dropped', network && count(network.dropped)],
     ]),
   ]);
 }
@@ -131,19 +131,19 @@ function request(run) {
   const rows = [
     ['keeps its changes', run.disposable ? 'no' : 'yes'],
     ['shell', run.shell ? 'yes' : 'no'],
-    ['directory', run.cwd ? h('code', null, shown(run.cwd)) : null],
+    ['working directory', run.cwd ? h('code', null, shown(run.cwd)) : null],
     ['user', run.uid || run.gid ? `${run.uid ?? 0}:${run.gid ?? 0}` : null],
     ['time limit', duration(run.timeout)],
     ['network', networking.mode ?? (networking.enabled === false ? 'none' : 'public')],
-    ['may reach', networking.allow?.join(', ')],
+    ['allowed hosts', networking.allow?.join(', ')],
     ['processors', limits.cpus],
     ['memory', limits.memory_mib === undefined ? null : bytes(limits.memory_mib * 1024 * 1024)],
-    ['files put in', files.length > 0 && h('span', null, shown(cut(files.join(', '), 500)))],
-    ['directories put in', (run.directory_states?.length ?? 0) > 0 && String(run.directory_states?.length)],
+    ['injected files', files.length > 0 && h('span', null, shown(cut(files.join(', '), 500)))],
+    ['injected directories', (run.directory_states?.length ?? 0) > 0 && String(run.directory_states?.length)],
   ];
   const command = [run.command, ...(run.args ?? [])].join(' ');
   const lines = env.map(([name, value]) => `${name}=${value ?? ''}`).join('\n');
-  return panel('What was asked for', [
+  return panel('Request', [
     codeBlock(cut(command, 20_000), 'Command', { wrapped: true }),
     facts(rows),
     env.length > 0 && h('h3', null, 'Environment'),
@@ -153,7 +153,7 @@ function request(run) {
 
 /** @param {ImageImportMetadata} metadata */
 function importRequest({ registry, tag, timeout }) {
-  return panel('What was asked for', [
+  return panel('Request', [
     facts([
       ['from', h('code', null, shown(registry.url))],
       ['account', registry.credentials?.username],

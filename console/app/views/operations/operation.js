@@ -33,7 +33,7 @@ const REFRESH_MS = 1_500;
 const SPID_MAIN = 1;
 
 /**
- * One operation: how it goes, what it puts out, what it took.
+ * Shows one operation: its status, its output and its resource usage.
  * @param {Route} route
  * @param {Scope} scope
  */
@@ -56,7 +56,9 @@ export async function operation({ path }, scope) {
     await released();
     draw();
     if (before !== now.status)
-      announce(isFinished(now) ? `It has ended: ${now.status.toLowerCase()}.` : `It is ${now.status.toLowerCase()}.`);
+      announce(
+        isFinished(now) ? `Operation ended: ${now.status.toLowerCase()}.` : `Operation is ${now.status.toLowerCase()}.`,
+      );
   };
   draw();
   every(scope, REFRESH_MS, async () => void (isFinished(now) || (await refresh())));
@@ -64,15 +66,13 @@ export async function operation({ path }, scope) {
     const say = (/** @type {'live' | 'waiting'} */ state) =>
       fill(
         connection,
-        isFinished(now)
-          ? ''
-          : badge(state === 'live' ? 'live' : 'connecting again…', state === 'live' ? 'busy' : 'warn'),
+        isFinished(now) ? '' : badge(state === 'live' ? 'live' : 'reconnecting…', state === 'live' ? 'busy' : 'warn'),
       );
     try {
       for await (const event of follow(uuid, scope.signal, say)) take(event, output, processes);
       await refresh();
       fill(connection);
-      output.say(now.kind === 'instance' ? 'It put nothing out.' : 'An import has no output.');
+      output.say(now.kind === 'instance' ? 'No output.' : 'Imports have no output.');
     } catch (error) {
       if (!scope.signal.aborted)
         fill(
@@ -120,8 +120,8 @@ function take(event, output, processes) {
 function headOf(now, scope) {
   const { uuid, kind, subject = '', result_image_uuid: result, image_uuid: image, error } = now;
   const cancel = async () => {
-    const what = h('p', null, 'What it has put out so far is kept; an image is not made.');
-    if (!(await ask('Cancel this operation?', [what], { confirm: 'Cancel it', danger: true }))) return;
+    const what = h('p', null, 'Its output so far is kept; no image is created.');
+    if (!(await ask('Cancel this operation?', [what], { confirm: 'Cancel operation', danger: true }))) return;
     await cancelOperation(uuid);
     scope.reload();
   };
@@ -129,9 +129,8 @@ function headOf(now, scope) {
   const madeOne = result !== null && result !== image;
   const actions = [
     !isFinished(now) && button('Cancel…', () => void cancel().catch(tell), { kind: 'danger' }),
-    result !== null &&
-      buttonLink(madeOne ? 'The new image' : 'The image', href(['images', result]), { kind: 'primary' }),
-    madeOne && image !== null && buttonLink('What it changed', href(['compare'], { from: image, to: result })),
+    result !== null && buttonLink(madeOne ? 'New image' : 'Image', href(['images', result]), { kind: 'primary' }),
+    madeOne && image !== null && buttonLink('Show changes', href(['compare'], { from: image, to: result })),
     kind === 'instance' && buttonLink('Run again…', href(['run'], { again: uuid })),
   ];
   const title =

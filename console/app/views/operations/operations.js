@@ -17,8 +17,8 @@ const REFRESH_MS = 2_000;
 
 /** @type {readonly (readonly [string, string])[]} */
 const STATUSES = [
-  ['', 'Every status'],
-  ['PENDING', 'Waiting'],
+  ['', 'Any status'],
+  ['PENDING', 'Queued'],
   ['ASSIGNED', 'Assigned'],
   ['EXECUTING', 'Running'],
   ['SUCCESS', 'Finished'],
@@ -41,7 +41,7 @@ const SINCE = [
 ];
 
 /**
- * What was run and imported, newest first, kept up to date. The filters stand in the address.
+ * Lists runs and imports, newest first, and keeps the list up to date. The filters are part of the address.
  * @param {Route} route
  * @param {Scope} scope
  */
@@ -87,7 +87,10 @@ export async function operations({ query }, scope) {
   return h(
     'div',
     null,
-    pageHead('Operations', { about: 'They go on whoever watches, and can be replayed.', actions }),
+    pageHead('Operations', {
+      about: 'Operations continue when you leave the page; their output can be replayed.',
+      actions,
+    }),
     h(
       'div',
       { class: 'toolbar' },
@@ -99,15 +102,15 @@ export async function operations({ query }, scope) {
   );
 }
 
-/** The second word tells how a column is shown. @type {readonly (readonly [string, string])[]} */
+/** Columns as [name, class]. @type {readonly (readonly [string, string])[]} */
 const COLUMNS = [
   ['Status', ''],
-  ['What', ''],
+  ['Command', ''],
   ['Image', 'wide-only'],
   ['Time', 'number-cell'],
   ['CPU', 'number-cell wide-only'],
   ['Memory', 'number-cell wide-only'],
-  ['When', ''],
+  ['Created', ''],
 ];
 
 /**
@@ -118,16 +121,16 @@ const COLUMNS = [
  */
 function draw(body, found, more, filtered) {
   if (found.length === 0) {
-    const next = filtered ? 'Choose other filters.' : 'Run a command on an image, or import one.';
-    fill(body, empty(filtered ? 'No operation matches' : 'Nothing has run yet', next));
+    const next = filtered ? 'Change the filters.' : 'Run a command in an image, or import one.';
+    fill(body, empty(filtered ? 'No operations match' : 'Nothing has run yet', next));
     return;
   }
   const focused =
     document.activeElement instanceof HTMLAnchorElement && body.contains(document.activeElement)
       ? document.activeElement.href
       : '';
-  fill(body, table('Operations', COLUMNS, found.map(row)), more && button('Show older ones', more));
-  // The list is drawn anew every few seconds; the keyboard stays where it was.
+  fill(body, table('Operations', COLUMNS, found.map(row)), more && button('Show older operations', more));
+  // The list is redrawn every few seconds; the keyboard focus stays where it was.
   if (focused !== '')
     [...body.querySelectorAll('a')].find((link) => link.href === focused)?.focus({ preventScroll: true });
 }

@@ -14,7 +14,7 @@ import { cut, shown } from '../../kit/text.js';
 const ROW_PX = 20;
 const LINE_CHARACTERS_MAX = 4_000;
 
-/** The output of a run as it comes: both streams, or one; it follows the end until the reader scrolls up. */
+/** Live output of a run, of one stream or both. It follows the end until the user scrolls up. */
 export class Output {
   #log = new OutputLog();
   #choice = select(
@@ -58,13 +58,16 @@ export class Output {
   }
 
   /**
-   * Of long output only the beginning and the end are kept.
+   * Marks a gap: of long output only the beginning and the end are kept.
    * @param {EventData<'truncated'>} data
    */
   truncated({ stream, bytes_emitted: emitted, bytes_dropped: dropped, bytes_kept: kept = emitted }) {
     const total = emitted + dropped;
     if (kept >= total) return;
-    this.#log.gap(stream, `of ${count(total)} bytes of ${stream} the first ${count(kept)} and the last ones were kept`);
+    this.#log.gap(
+      stream,
+      `of ${count(total)} bytes of ${stream}, only the first ${count(kept)} and the last ones were kept`,
+    );
     this.#schedule();
   }
 
@@ -78,7 +81,7 @@ export class Output {
   }
 
   /**
-   * What stands there while there is no output.
+   * Sets the text that is shown while there is no output.
    * @param {string} text
    */
   say(text) {
@@ -86,7 +89,7 @@ export class Output {
     this.#draw();
   }
 
-  /** Who goes up wants to read, and not to be taken back down by the next line. */
+  /** Stops following when the user scrolls up, so that the next line does not move the text away. */
   #unfollow() {
     setTimeout(() => {
       if (!this.#rows.atEnd) this.#follow.box.checked = false;
@@ -101,7 +104,8 @@ export class Output {
     this.#rows.set(lines);
     if (this.#follow.box.checked) this.#rows.scrollToEnd();
     const sizes = `stdout ${bytes(this.#log.size('stdout'))}, stderr ${bytes(this.#log.size('stderr'))}`;
-    const dropped = this.#log.dropped > 0 ? `, the first ${count(this.#log.dropped)} lines are only in the files` : '';
+    const dropped =
+      this.#log.dropped > 0 ? `; the first ${count(this.#log.dropped)} lines are only in the saved files` : '';
     fill(this.#sizes, sizes + dropped);
     fill(this.#saves, this.#save('stdout'), this.#save('stderr'));
   }

@@ -9,10 +9,10 @@ import { cut, shown } from '../../kit/text.js';
  * @import { EventData } from '../../../../src/contract/event.ts'
  */
 
-/** The last lines of each are shown: the run's own output is what the page is about. */
+/** Lines shown of each process; the page is about the run's own output. */
 const LINES_SHOWN = 20;
 
-/** The processes that were started beside the main one, each with the end of its output. */
+/** Panel of the processes started in addition to the main one, each with the end of its output. */
 export class Processes {
   element = h(
     'section',

@@ -17,7 +17,7 @@ const LINES = { spellcheck: 'false', class: 'mono' };
 const TIMEOUT_SECONDS_DEFAULT = 60;
 
 /**
- * A command to run: on an image (`image`), or as an operation ran before (`again`).
+ * Shows the form that runs a command: in an image (`image`), or again as in an earlier operation (`again`).
  * @param {Route} route
  * @param {Scope} scope
  */
@@ -45,31 +45,35 @@ export async function runForm({ query }, { signal }) {
   const rare = rareControls(known);
   const act = async () => {
     const { uuid } = await spawn({ ...usual.read(), ...rare.read() });
-    announce('The run is queued.');
+    announce('Run queued.');
     go(href(['operations', uuid]));
   };
   const more = [h('a', { class: 'button plain', href: href(['operations']) }, 'Cancel')];
-  const fields = [choices, ...usual.fields, h('details', { open: rare.used }, h('summary', null, 'More'), rare.fields)];
+  const fields = [
+    choices,
+    ...usual.fields,
+    h('details', { open: rare.used }, h('summary', null, 'More options'), rare.fields),
+  ];
   return h(
     'div',
     null,
     pageHead('Run a command', {
       crumbs: [['Operations', href(['operations'])]],
-      about: 'In a fresh microVM, as root. The image itself never changes.',
+      about: 'As root in a fresh microVM. The image itself never changes.',
     }),
     form(fields, { submit: 'Run', act, more, class: 'panel' }),
   );
 }
 
 /**
- * What every run needs.
+ * Returns the fields that every run needs.
  * @param {OperationInstanceMetadata | undefined} known
  * @param {{ image: string, keeps: boolean, timeoutMax: number | undefined }} start
  */
 function usualControls(known, start) {
   const image = h('input', { ...TEXT, list: 'images', value: start.image });
   const command = h('textarea', { ...LINES, rows: 4 }, known?.command);
-  const shell = checkbox('Through a shell', known?.shell ?? true, { hint: 'otherwise a program with arguments' });
+  const shell = checkbox('Run in a shell', known?.shell ?? true, { hint: 'otherwise the command is a program' });
   const keeps = checkbox('Keep the changes as a new image', known ? known.disposable !== true : start.keeps);
   const timeout = h('input', {
     type: 'number',
@@ -77,13 +81,13 @@ function usualControls(known, start) {
     max: start.timeoutMax,
     value: known?.timeout ?? TIMEOUT_SECONDS_DEFAULT,
   });
-  const cwd = h('input', { ...TEXT, value: known?.cwd, placeholder: "the image's own" });
+  const cwd = h('input', { ...TEXT, value: known?.cwd, placeholder: 'default of the image' });
   return {
     fields: [
       field('Image', image, { required: true, hint: 'tag:NAME or a UUID' }),
-      field('Command', command, { required: true, hint: 'Ctrl+Enter runs it.' }),
+      field('Command', command, { required: true, hint: 'Press Ctrl+Enter to run it.' }),
       h('div', { class: 'checks-row' }, shell.element, keeps.element),
-      h('div', { class: 'field-row' }, field('Time limit in seconds', timeout), field('Directory', cwd)),
+      h('div', { class: 'field-row' }, field('Time limit in seconds', timeout), field('Working directory', cwd)),
     ],
     read: () => ({
       image: image.value.trim(),
@@ -98,13 +102,13 @@ function usualControls(known, start) {
 
 /** @type {readonly (readonly ['public' | 'none' | 'allowlist', string])[]} */
 const NETWORKS = [
-  ['public', 'The internet, not your own network'],
+  ['public', 'The internet, but not your local network'],
   ['none', 'None'],
-  ['allowlist', 'Only the hosts below'],
+  ['allowlist', 'Only the allowed hosts'],
 ];
 
 /**
- * What few runs need.
+ * Returns the fields that few runs need.
  * @param {OperationInstanceMetadata | undefined} known
  */
 function rareControls(known) {
@@ -117,7 +121,9 @@ function rareControls(known) {
   const cpus = h('input', { type: 'number', min: 1, value: limits.cpus });
   const memory = h('input', { type: 'number', min: 1, value: limits.memory_mib });
   const masked = Object.keys(env ?? {}).length > 0;
-  const envHint = masked ? 'The earlier values are not filled in: secrets among them were masked.' : 'One in a line.';
+  const envHint = masked
+    ? 'The earlier values are not filled in because secrets among them were masked.'
+    : 'One per line.';
   /** @returns {Partial<InstanceSpawnRequest>} */
   const read = () => {
     const mode = NETWORKS.find(([name]) => name === network.value)?.[0] ?? 'public';
@@ -137,11 +143,11 @@ function rareControls(known) {
     used: args.length > 0 || masked || networking.mode === 'allowlist',
     fields: [
       field('Network', network),
-      field('Hosts it may reach', allow, { hint: 'One in a line: names, *.names, addresses or blocks of them.' }),
-      field('Arguments', argument, { hint: 'One in a line; for a program without a shell.' }),
+      field('Allowed hosts', allow, { hint: 'One per line: host names, *.domains, addresses or CIDR blocks.' }),
+      field('Arguments', argument, { hint: 'One per line; for a program without a shell.' }),
       field('Environment', environment, { hint: envHint }),
       field('Standard input', stdin),
-      h('div', { class: 'field-row' }, field('Processors', cpus), field('Memory in MiB', memory)),
+      h('div', { class: 'field-row' }, field('CPUs', cpus), field('Memory in MiB', memory)),
     ],
     read,
   };

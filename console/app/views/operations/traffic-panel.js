@@ -14,7 +14,7 @@ import { every } from '../../kit/scope.js';
 const REFRESH_MS = 4_000;
 
 /**
- * What the server's metrics say, for whoever may read them.
+ * Returns the panel with the server's metrics, or null without the permission to read them.
  * @param {WhoAmIResponse} who
  * @param {Scope} scope
  */
@@ -39,15 +39,15 @@ export function trafficPanel({ permissions }, scope) {
     const head = h(
       'tr',
       null,
-      h('th', { scope: 'col' }, 'Asked most'),
-      h('th', { scope: 'col' }, 'Times'),
+      h('th', { scope: 'col' }, 'Busiest routes'),
+      h('th', { scope: 'col' }, 'Requests'),
       h('th', { scope: 'col' }, 'Mean'),
     );
     fill(
       body,
       facts([
-        ['server is up', duration(one('process_uptime_seconds'))],
-        ['memory of the server', bytes(one('process_resident_bytes'))],
+        ['uptime', duration(one('process_uptime_seconds'))],
+        ['server memory', bytes(one('process_resident_bytes'))],
         ['requests in flight', count(one('http_requests_in_flight') ?? 0)],
       ]),
       h('table', { class: 'plain-table' }, h('thead', null, head), h('tbody', null, rows)),

@@ -10,10 +10,10 @@ import { shown } from '../../kit/text.js';
  */
 
 /** @type {Readonly<Record<DoctorCheck['status'], readonly [IconName, string]>>} */
-const MARKS = { ok: ['ok', 'fine'], warning: ['warning', 'warning'], failed: ['failed', 'failed'] };
+const MARKS = { ok: ['ok', 'ok'], warning: ['warning', 'warning'], failed: ['failed', 'failed'] };
 
 /**
- * What the host offers and lacks, and how to get what it lacks.
+ * Returns the panel about what the host offers and lacks, with remedies.
  * @param {WhoAmIResponse} who
  * @param {Scope} scope
  */
@@ -21,12 +21,14 @@ export function doctorPanel({ permissions }, scope) {
   const body = h('div', { 'aria-live': 'polite' });
   /** @param {boolean} verify */
   const look = async (verify) => {
-    fill(body, h('p', { class: 'muted' }, verify ? 'Reading the whole store…' : 'Looking at this host…'));
+    fill(body, h('p', { class: 'muted' }, verify ? 'Reading the whole store…' : 'Checking this host…'));
     try {
       const { version, checks } = await doctor(verify, scope.signal);
       const failed = checks.filter(({ status }) => status !== 'ok').length;
       const verdict =
-        failed === 0 ? 'Everything that runs need is there.' : `${failed} of ${checks.length} checks need a look.`;
+        failed === 0
+          ? 'This host has everything that runs need.'
+          : `${failed} of ${checks.length} checks need attention.`;
       fill(
         body,
         h('p', { class: 'muted' }, `${verdict} Version ${version}.`),
@@ -41,7 +43,7 @@ export function doctorPanel({ permissions }, scope) {
     }
   };
   void look(false);
-  const title = 'Reads every byte of the store and checks its digests';
+  const title = 'Reads the whole store and verifies its digests';
   const verify =
     permissions['admin'] === true && button('Verify the store', () => void look(true), { kind: 'quiet', title });
   return panel('Doctor', [body], { actions: [verify] });

@@ -31,7 +31,7 @@ export async function overview(_route, scope) {
   const refresh = async () => {
     const [now, latest] = await Promise.all([whoami(scope.signal), listOperations({ limit: 6 }, scope.signal)]);
     const stat = JSON.stringify(now.operations_stat);
-    // Images come from operations: as long as none has ended there are as many.
+    // Images come from operations, so the count changes only when one has ended.
     if (stat !== counted) images = (await listImages({ limit: IMAGES_COUNTED }, scope.signal)).length;
     counted = stat;
     await released();
@@ -70,10 +70,10 @@ function numberCards({ operations_stat: stat, limits }, images) {
   const cards = [
     [
       `${count(running)} / ${count(limits['instance_max_concurrency'] ?? 0)}`,
-      'running now',
+      'running',
       href(['operations'], { status: 'EXECUTING' }),
     ],
-    [count(stat['PENDING'] ?? 0), 'waiting', href(['operations'], { status: 'PENDING' })],
+    [count(stat['PENDING'] ?? 0), 'queued', href(['operations'], { status: 'PENDING' })],
     [count(stat['SUCCESS'] ?? 0), 'finished', href(['operations'], { status: 'SUCCESS' })],
     [count(stat['FAILED'] ?? 0), 'failed', href(['operations'], { status: 'FAILED' })],
     [images >= IMAGES_COUNTED ? `${count(IMAGES_COUNTED)}+` : count(images), 'images', href(['images'])],
@@ -103,7 +103,7 @@ function operationLine(operation) {
 function firstSteps() {
   return empty(
     'Nothing has run yet',
-    'Import an image, then run a command on it. Or connect your agent and let it do both.',
+    'Import an image and run a command in it, or connect your agent and let it do both.',
     [
       buttonLink('Import an image', href(['import']), { kind: 'primary' }),
       buttonLink('Connect an agent', href(['tools', 'setup'])),
@@ -122,10 +122,10 @@ function limitsPanel({ limits, permissions, project, token_expiration: expires, 
     name.endsWith('timeout') ? duration(value) : name.endsWith('bytes') ? bytes(value) : count(value),
   ]);
   const anonymous = /^0[0-]*$/u.test(uuid);
-  return panel('You and your limits', [
+  return panel('Permissions and limits', [
     facts([
       ['project', project],
-      ['token', anonymous ? 'none asked for' : h('code', null, uuid)],
+      ['token', anonymous ? 'not required' : h('code', null, uuid)],
       ['expires', expires === null ? null : new Date(expires * 1000).toLocaleString()],
       ...rows,
     ]),

@@ -11,11 +11,11 @@ import { shown } from '../../kit/text.js';
  */
 
 const USES_SHOWN = 6;
-/** A page of the API: more images are told as "so many or more". */
+/** Largest page of the API: larger numbers of images are shown as "or more". */
 export const IMAGES_COUNTED = 1_000;
 
 /**
- * What uses space: for administrators all of it, for others what their own images have added.
+ * Returns the panel about disk usage: of the whole store for administrators, of their own images for others.
  * @param {WhoAmIResponse} who
  * @param {Scope} scope
  */
@@ -40,8 +40,8 @@ export function storePanel({ permissions }, scope) {
   };
   const clean = async () => {
     const report = await gc({ remove: false });
-    const what = `${bytes(report.freed_bytes)}: ${parts(report)}. Images stay; uploads and output that were not used for 30 days go.`;
-    if (!(await ask('Free what nothing uses?', [h('p', null, what)], { confirm: 'Free it', danger: true }))) return;
+    const what = `${bytes(report.freed_bytes)}: ${parts(report)}. Images are kept; uploads and output unused for 30 days are deleted.`;
+    if (!(await ask('Free unused space?', [h('p', null, what)], { confirm: 'Free space', danger: true }))) return;
     announce(`Freed ${bytes((await gc({ remove: true })).freed_bytes)}.`);
     await look();
   };
@@ -66,11 +66,11 @@ async function ownImages(signal) {
   const added = images.reduce((sum, { layer_bytes: one }) => sum + (one ?? 0), 0);
   const which = images.length < IMAGES_COUNTED ? 'Your' : `The newest ${count(IMAGES_COUNTED)} of your`;
   return [
-    h('p', null, `${which} images have added ${bytes(added)} to what they were made from.`),
+    h('p', null, `${which} images add ${bytes(added)} to their parents.`),
     h(
       'p',
       { class: 'muted' },
-      'What the whole store uses is told to its owner by ',
+      'The owner of the server sees the usage of the whole store with ',
       h('code', null, 'contree gc --dry-run'),
       '.',
     ),
@@ -95,11 +95,11 @@ function usage(report) {
       h('td', { class: 'bar-cell' }, bar(used, total)),
     );
   });
-  const free = report.freed_bytes > 0 ? ` Nothing uses ${bytes(report.freed_bytes)} of it.` : '';
+  const free = report.freed_bytes > 0 ? ` ${bytes(report.freed_bytes)} of it is unused.` : '';
   return h(
     'div',
     null,
-    h('p', { class: 'muted' }, `${bytes(total)} in all.${free}`),
+    h('p', { class: 'muted' }, `${bytes(total)} in total.${free}`),
     h('table', { class: 'plain-table' }, h('tbody', null, rows)),
   );
 }

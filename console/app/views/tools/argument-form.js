@@ -7,15 +7,15 @@ import { linesOf, pairsOf } from '../../kit/values.js';
 /**
  * @import { JsonSchema } from '../../api/mcp.js'
  * @import { Scope } from '../../kit/scope.js'
- * @typedef {{ element: HTMLElement, read: () => unknown, write: (value: unknown) => void }} Control `read` answers undefined for what was left out
+ * @typedef {{ element: HTMLElement, read: () => unknown, write: (value: unknown) => void }} Control `read` returns undefined for an omitted argument
  */
 
-/** Texts of these names have many lines. */
+/** Names of arguments with several lines of text. */
 const LONG = new Set(['command', 'stdin', 'content', 'code', 'text']);
 const IMAGES = new Set(['image', 'image_uuid', 'from', 'to']);
 
 /**
- * A form for the arguments that a schema describes, and the same as JSON for what a form cannot say.
+ * Returns a form for the arguments that a schema describes, with JSON input for anything a form cannot express.
  * @param {JsonSchema} schema
  * @param {Scope} scope
  * @returns {Promise<{ element: HTMLElement, toggle: HTMLElement, read: () => Record<string, unknown> }>}
@@ -61,14 +61,14 @@ export async function argumentForm(schema, scope) {
     );
   const readJson = () => objectOf(json.value);
   const toggle = button(
-    'As JSON',
+    'Edit as JSON',
     () => {
       if (asJson.hidden) json.value = JSON.stringify(readFields(), undefined, 2);
       else for (const { name, control } of controls) control.write(readJson()[name]);
       asJson.hidden = !asJson.hidden;
       byField.hidden = !asJson.hidden;
       for (const { control } of controls) control.element.toggleAttribute('disabled', byField.hidden);
-      fill(toggle, asJson.hidden ? 'As JSON' : 'As a form');
+      fill(toggle, asJson.hidden ? 'Edit as JSON' : 'Edit as a form');
     },
     { kind: 'quiet' },
   );
@@ -96,7 +96,7 @@ function objectOf(text) {
 }
 
 /**
- * Lists to choose from, for arguments that name something that exists.
+ * Returns suggestions for arguments that name something that exists.
  * @param {readonly string[]} names
  * @param {Scope} scope
  * @returns {Promise<Record<string, HTMLDataListElement>>}
@@ -132,13 +132,13 @@ function controlFor(name, schema, lists) {
   if (schema.type === 'boolean') return choice(['true', 'false'], schema, (text) => text === 'true');
   if (schema.type === 'integer' || schema.type === 'number') return numeric(schema);
   if (schema.type === 'array' && schema.items?.type === 'string')
-    return long('one in a line', linesOf, (value) => /** @type {string[]} */ (value).join('\n'));
+    return long('one per line', linesOf, (value) => /** @type {string[]} */ (value).join('\n'));
   if (
     schema.type === 'object' &&
     typeof schema.additionalProperties === 'object' &&
     schema.additionalProperties.type === 'string'
   ) {
-    return long('NAME=value in each line', pairsOf, (value) =>
+    return long('NAME=value, one per line', pairsOf, (value) =>
       Object.entries(/** @type {object} */ (value))
         .map((pair) => pair.join('='))
         .join('\n'),
@@ -160,7 +160,7 @@ function printed(value) {
 
 /** @param {JsonSchema} schema */
 function usual(schema) {
-  return schema.default === undefined ? 'not given' : `${printed(schema.default)} (when not given)`;
+  return schema.default === undefined ? 'not set' : `${printed(schema.default)} (default)`;
 }
 
 /**

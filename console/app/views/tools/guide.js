@@ -4,7 +4,7 @@ import { markdown } from '../../kit/markdown.js';
 import { codeBlock, table } from '../../kit/parts.js';
 
 /**
- * A guide of the server, as agents read it.
+ * Shows a guide of the server as agents read it.
  * @param {string} uri
  */
 export async function guide(uri) {

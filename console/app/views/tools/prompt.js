@@ -9,13 +9,13 @@ import { cut, shown } from '../../kit/text.js';
 const TEXT_CHARACTERS_MAX = 100_000;
 
 /**
- * A prompt: its arguments, and the messages that it makes of them.
+ * Shows a prompt: its arguments and the messages it produces from them.
  * @param {string} name
  * @param {Scope} _scope
  */
 export async function prompt(name, _scope) {
   const found = (await listPrompts()).find((entry) => entry.name === name);
-  if (!found) return pageHead('This server has no such prompt', { about: 'Choose one from the list.' });
+  if (!found) return pageHead('This server has no such prompt', { about: 'Select one from the list.' });
   const inputs = (found.arguments ?? []).map(({ name: key, description, required = false }) => {
     const element = h('input', { type: 'text', spellcheck: 'false' });
     return { key, element, field: field(key, element, { required, hint: description }) };
@@ -35,7 +35,7 @@ export async function prompt(name, _scope) {
     null,
     pageHead(found.title ?? name, { about: h('code', null, name) }),
     h('p', { class: 'prose' }, shown(found.description ?? '')),
-    panel('Try it', [form(fields, { submit: 'Make the messages', act })]),
+    panel('Try it', [form(fields, { submit: 'Get messages', act })]),
     output,
   );
 }

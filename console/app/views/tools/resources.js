@@ -8,7 +8,7 @@ import { fileHref } from '../images/files.js';
 
 const TEXT_CHARACTERS_MAX = 200_000;
 
-/** The families of addresses that a client can read, and one to read now. */
+/** Shows the resource templates of the server and a form to read a resource. */
 export async function resources() {
   const rows = (await listTemplates()).map(({ uriTemplate, title, name, description = '', mimeType = '' }) =>
     h(
@@ -22,9 +22,9 @@ export async function resources() {
   return h(
     'div',
     null,
-    pageHead('Resources', { about: 'What clients can read by address. What an image shows never changes.' }),
-    panel('Read one', [readForm()]),
-    panel('Addresses', [table('Addresses', [['Address'], ['Name'], ['What it is']], rows)]),
+    pageHead('Resources', { about: 'Resources that clients can read by URI. Resources of an image never change.' }),
+    panel('Read a resource', [readForm()]),
+    panel('Templates', [table('Templates', [['URI'], ['Name'], ['Description']], rows)]),
   );
 }
 
@@ -40,7 +40,7 @@ function readForm() {
     const { contents } = await readResource(input.value.trim());
     fill(output, contents.flatMap(contentView));
   };
-  return h('div', null, form([field('Address', input, { required: true })], { submit: 'Read', act }), output);
+  return h('div', null, form([field('URI', input, { required: true })], { submit: 'Read', act }), output);
 }
 
 /** @param {{ text?: string, blob?: string, mimeType?: string }} content */
@@ -51,7 +51,7 @@ function contentView({ text, blob = '', mimeType = '' }) {
 }
 
 /**
- * An address as a link to the place in the console that shows the same, where there is one.
+ * Returns a URI as a link to the page of the console that shows the same, where there is one.
  * @param {string} uri
  */
 export function uriLink(uri) {
@@ -71,11 +71,11 @@ export function placeOf(uri) {
   if (kind !== 'image') return undefined;
   const image = decodeURIComponent(first);
   if (second === 'ls' || second === 'read') return fileHref(image, `/${path.map(decodeURIComponent).join('/')}`);
-  return href(['images', image, second === 'lineage' ? 'descent' : 'files']);
+  return href(['images', image, second === 'lineage' ? 'lineage' : 'files']);
 }
 
 /**
- * Where the text of a field of a result leads to.
+ * Returns the page that the text of a result field refers to.
  * @param {string} key
  * @param {string} text
  * @returns {string | undefined}

@@ -16,8 +16,8 @@ function bounds({ default: usually, minimum, maximum }) {
 
 /**
  * @param {JsonSchema} schema
- * @param {string} label what it describes
- * @param {string} nothing what is said when it has no fields
+ * @param {string} label name of the table
+ * @param {string} nothing text for a schema without fields
  */
 export function schemaTable(schema, label, nothing) {
   const fields = fieldsOf(schema);
@@ -36,5 +36,5 @@ export function schemaTable(schema, label, nothing) {
       ),
     ),
   );
-  return table(label, [['Name'], ['Type'], ['What it is']], rows);
+  return table(label, [['Name'], ['Type'], ['Description']], rows);
 }

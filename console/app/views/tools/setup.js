@@ -3,7 +3,7 @@ import { h } from '../../kit/dom.js';
 import { codeBlock, pageHead, panel } from '../../kit/parts.js';
 
 /**
- * How one agent is told of this server.
+ * Configuration of one agent for this server.
  * @typedef {{ readonly title: string, readonly where: string, readonly text: (server: Server) => string }} Client
  * @typedef {{ readonly url: string, readonly secret: boolean }} Server
  */
@@ -73,22 +73,22 @@ const CLIENTS = [
   },
 ];
 
-/** How agents are connected to this server, and how they start one of their own. */
+/** Shows how to connect agents to this server, and how they start a server of their own. */
 export function setup() {
   const server = { url: new URL('mcp', document.baseURI).href, secret: token() !== '' };
   const clients = CLIENTS.map(({ title, where, text }) =>
-    panel(title, [h('p', { class: 'muted' }, where), codeBlock(text(server), `Set-up of ${title}`, { wrapped: true })]),
+    panel(title, [h('p', { class: 'muted' }, where), codeBlock(text(server), `Setup of ${title}`, { wrapped: true })]),
   );
   const own = [
     h(
       'p',
       null,
-      'Where the agent runs on the same machine it can start the MCP server itself. It shares the images and operations that you see here.',
+      'An agent on the same machine can start the MCP server itself. It shares the images and operations shown here.',
     ),
-    codeBlock('claude mcp add --transport stdio contree -- contree-mcp', 'Set-up of Claude Code', { wrapped: true }),
-    h('p', null, 'Claude Desktop and others that have the same file:'),
-    codeBlock(json({ mcpServers: { contree: { command: 'contree-mcp' } } }), 'Set-up of Claude Desktop'),
-    h('p', null, 'For every agent there is one command that writes the right lines into the right file:'),
+    codeBlock('claude mcp add --transport stdio contree -- contree-mcp', 'Setup of Claude Code', { wrapped: true }),
+    h('p', null, 'Claude Desktop and agents with the same file format:'),
+    codeBlock(json({ mcpServers: { contree: { command: 'contree-mcp' } } }), 'Setup of Claude Desktop'),
+    h('p', null, 'One command configures any supported agent:'),
     codeBlock('contree install claude-code', 'Command'),
     h('p', { class: 'muted' }, `Also ${OTHERS}.`),
   ];
@@ -100,7 +100,7 @@ export function setup() {
       h(
         'p',
         { class: 'prose' },
-        'Put a token where it says YOUR_TOKEN. Make one for each agent with ',
+        'Replace YOUR_TOKEN with a token. Create one for each agent with ',
         h('code', null, 'contree token create'),
         '.',
       ),

@@ -12,7 +12,7 @@ import { linkOfField, uriLink } from './resources.js';
 const TEXT_CHARACTERS_MAX = 100_000;
 
 /**
- * What a tool has answered: the structured content that programs read, the text that people and models do, the links.
+ * Shows the result of a tool: structured content, text and links.
  * @param {string} name
  * @param {Record<string, unknown>} args
  * @param {ToolResult} result
@@ -41,14 +41,14 @@ export function toolResult(name, args, { content = [], structuredContent, isErro
           links.map(({ uri = '' }) => h('li', null, uriLink(uri))),
         ),
       ],
-      h('details', null, h('summary', null, 'The request, for a shell'), codeBlock(curl(name, args), 'Request')),
+      h('details', null, h('summary', null, 'Request as a curl command'), codeBlock(curl(name, args), 'Request')),
     ].flat(),
     { class: isError ? 'result bad' : 'result' },
   );
 }
 
 /**
- * The same call with curl. The token is not written out.
+ * Returns the same call as a curl command, without the token.
  * @param {string} name
  * @param {Record<string, unknown>} args
  */

@@ -18,7 +18,8 @@ import { toolResult } from './tool-result.js';
 let known;
 
 /**
- * Names of the tools that cost a microVM, as the server's own tool `whoami` says; none where it is not offered.
+ * Returns the names of tools that start a microVM, from the server's tool `whoami`; empty where that tool is not
+ * offered.
  * @returns {Promise<string[]>}
  */
 export function costs() {
@@ -54,7 +55,7 @@ export async function tool(definition, scope) {
     panel('Try it', [tryForm(name, args, output, scope)]),
     output,
     panel('Arguments', [schemaTable(inputSchema, 'Arguments', 'This tool takes no arguments.')]),
-    outputSchema && panel('Answer', [schemaTable(outputSchema, 'Answer', 'The answer has no fields.')]),
+    outputSchema && panel('Result', [schemaTable(outputSchema, 'Result', 'The result has no fields.')]),
   );
 }
 
@@ -71,19 +72,19 @@ function marks({ annotations = {} }, vm) {
   } = annotations;
   return [
     vm
-      ? badge('costs a microVM', 'warn', 'Seconds of processor time')
-      : badge('free', 'good', 'Milliseconds; no microVM is started'),
+      ? badge('starts a microVM', 'warn', 'Takes seconds of CPU time')
+      : badge('free', 'good', 'Takes milliseconds; no microVM is started'),
     reads
-      ? badge('only reads', 'neutral')
+      ? badge('read-only', 'neutral')
       : badge(
-          destroys ? 'may replace' : 'adds',
+          destroys ? 'may overwrite' : 'additive',
           destroys ? 'bad' : 'accent',
-          destroys ? 'May make something unreachable by its name' : 'Adds something and leaves what is there',
+          destroys ? 'May make something unreachable by its name' : 'Adds something and changes nothing that exists',
         ),
     !reads &&
       idempotent &&
-      badge('idempotent', 'neutral', 'Calling it again with the same arguments changes nothing more'),
-    open && badge('reaches outside', 'neutral', 'Beyond this server and its store'),
+      badge('idempotent', 'neutral', 'Repeating the call with the same arguments has no further effect'),
+    open && badge('open world', 'neutral', 'Interacts with systems beyond this server and its store'),
   ].filter((mark) => mark !== undefined && mark !== false);
 }
 

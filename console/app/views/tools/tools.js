@@ -18,7 +18,8 @@ import { costs, tool } from './tool.js';
 const GUIDE = 'contree://guide/';
 
 /**
- * The tool reference: what agents see of this server over MCP, and each tool to try. It is read from the server itself.
+ * Shows the tool reference: what agents see of this server over MCP, with a form to try each tool. It is read from the
+ * server itself.
  * @param {Route} route
  * @param {Scope} scope
  */
@@ -47,13 +48,13 @@ async function page(part, name, scope) {
   if (part === 'resources') return resources();
   if (part === 'guides') return guide(`${GUIDE}${name}`);
   if (part === 'prompts') return prompt(name, scope);
-  return pageHead('This server has no such tool', { about: 'Choose one from the list.' });
+  return pageHead('This server has no such tool', { about: 'Select one from the list.' });
 }
 
 async function instructions() {
   const { instructions: text = '', _meta } = await discover();
   const version = _meta?.['io.modelcontextprotocol/serverInfo']?.version;
-  const about = 'What every agent is told when it connects, before it sees the tools.';
+  const about = 'Sent to every agent when it connects.';
   return h(
     'div',
     null,
@@ -88,7 +89,7 @@ async function index(known, guides, prompts, current) {
     text: `${name} ${title}`.toLowerCase(),
     element: link(name, [
       h('code', null, name),
-      vm.includes(name) && h('span', { class: 'dot', title: 'Costs a microVM' }),
+      vm.includes(name) && h('span', { class: 'dot', title: 'Starts a microVM' }),
     ]),
   }));
   filter.addEventListener('input', () => {
@@ -98,7 +99,7 @@ async function index(known, guides, prompts, current) {
   const guideLinks = guides
     .filter(({ uri }) => uri.startsWith(GUIDE))
     .map(({ uri, title, name }) => link(`guides/${uri.slice(GUIDE.length)}`, [title ?? name]));
-  // On a narrow page the list would stand in front of what it leads to.
+  // On a narrow page an open list would push the content out of sight.
   const open = matchMedia('(min-width: 901px)').matches;
   return h(
     'nav',
@@ -118,7 +119,7 @@ async function index(known, guides, prompts, current) {
         prompts.map(({ name }) => link(`prompts/${name}`, [h('code', null, name)])),
       ),
       group('Guides', guideLinks),
-      group('Resources', [link('resources', ['Addresses to read'])]),
+      group('Resources', [link('resources', ['Resource templates'])]),
     ),
   );
 }

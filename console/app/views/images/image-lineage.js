@@ -9,30 +9,30 @@ import { cut, shown } from '../../kit/text.js';
 const SHOWN_MAX = 200;
 
 /**
- * Where an image comes from and what was made from it.
- * @param {Lineage} family
+ * Shows the ancestors of an image and the images made from it.
+ * @param {Lineage} lineage
  */
-export async function descent({ image, ancestors, children }) {
+export async function lineageView({ image, ancestors, children }) {
   const line = ancestors.slice(0, SHOWN_MAX).toReversed();
   const hidden = ancestors.length - line.length;
   const steps = [...line, image].map((node) => step(node, node.uuid === image.uuid));
   return h(
     'div',
     { class: 'columns' },
-    panel('How it came to be', [
+    panel('Lineage', [
       hidden > 0 && h('p', { class: 'muted' }, `${hidden} older steps are not shown.`),
       h('ol', { class: 'steps' }, steps),
     ]),
-    panel(`Made from it (${children.length})`, [
+    panel(`Children (${children.length})`, [
       children.length === 0
-        ? h('p', { class: 'muted' }, 'Nothing yet. A run that keeps its changes makes a child.')
+        ? h('p', { class: 'muted' }, 'None yet. A run that keeps its changes creates a child image.')
         : h(
             'ol',
             { class: 'steps' },
             children.slice(0, SHOWN_MAX).map((node) => step(node, false)),
           ),
       children.length > SHOWN_MAX &&
-        h('p', { class: 'muted' }, `${children.length - SHOWN_MAX} more are in the tree of images.`),
+        h('p', { class: 'muted' }, `${children.length - SHOWN_MAX} more are in the image tree.`),
     ]),
   );
 }
@@ -52,7 +52,7 @@ function step(
     h(
       'div',
       null,
-      h('a', { href: href(['images', uuid, 'descent']) }, tags[0] ?? short(uuid)),
+      h('a', { href: href(['images', uuid, 'lineage']) }, tags[0] ?? short(uuid)),
       ' ',
       code !== null && code !== 0 && badge(`exit ${code}`, 'warn'),
     ),
