@@ -4,7 +4,7 @@ import { fault } from '../contract/errors.ts';
 import { Activity } from '../http/activity.ts';
 import type { HttpContree } from '../client/index.ts';
 import { createApp, type Mount } from '../http/app.ts';
-import { ANYONE, bearer, type Authentication, type TokenVerifier } from '../http/auth.ts';
+import { ANYONE, bearer, ON_BEHALF, type Authentication, type TokenVerifier } from '../http/auth.ts';
 import { isLoopback } from '../http/guard.ts';
 import { listen } from '../http/listen.ts';
 import { openLog } from '../http/log.ts';
@@ -78,7 +78,7 @@ async function doorOf(settings: Settings, loopback: boolean, env: McpHost['env']
 /** What a request sees: with a token of the engine what that may see, for the engine holds it to that. */
 function viewOf(shared: HttpContree, { isEngineToken }: Door, request: Request): HttpContree {
   const token = bearer(request);
-  if (token === undefined || !isEngineToken(token)) return shared;
+  if (token === undefined || !isEngineToken(token)) return shared.withHeaders({ [ON_BEHALF]: 'anyone' });
   const project = request.headers.get('project');
   return shared.withHeaders({ Authorization: `Bearer ${token}`, ...(project !== null && { Project: project }) });
 }

@@ -18,7 +18,9 @@ export function registryAccounts(settings: Settings, env: Environment): Accounts
     },
     signIn: async (registry, { username, secret: password }, signal = new AbortController().signal) => {
       const given = { ...(username && { username }), password };
-      const name = await verifyCredentials(registry, given, await registrySettings(settings, env), signal);
+      // Over HTTP a client need not be the owner: it may not make this machine look into its own network.
+      const registries = { ...(await registrySettings(settings, env)), privateByName: settings.mode === 'stdio' };
+      const name = await verifyCredentials(registry, given, registries, signal);
       await new CredentialStore(own).set(name, { username, password });
     },
   };

@@ -108,7 +108,7 @@ export const ERRORS = {
   REGISTRY_ADDRESS_DENIED: row<{ host: string; reason: string }>({
     class: 'denied',
     message: ({ host, reason }) => `will not connect to ${host}: ${reason}`,
-    hint: 'Name a registry of your own network in the allowed-registries setting to permit it.',
+    hint: 'The owner of the engine can permit a registry of its own network in the allowed-registries setting.',
   }),
   PATH_OUTSIDE_ROOT: row<{ path: string; roots: string }>({
     class: 'denied',

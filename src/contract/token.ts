@@ -17,4 +17,6 @@ export interface Tenant {
   /** Its UUID. */
   readonly token?: string;
   readonly limits?: TokenLimits;
+  /** Whether it is the owner of the data directory, on this machine; everybody else is a guest of its network. */
+  readonly isOwner?: boolean;
 }

@@ -40,7 +40,7 @@ export class Engine extends ProjectView implements AsyncDisposable {
   readonly #parts: EngineParts;
 
   private constructor(parts: EngineParts) {
-    super(parts, { project: DEFAULT_PROJECT });
+    super(parts, { project: DEFAULT_PROJECT, isOwner: true });
     this.#parts = parts;
   }
 

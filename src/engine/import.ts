@@ -18,6 +18,8 @@ export interface ImportContext {
   readonly store: ProjectStore;
   /** One line for people: what is being done, how far it is. */
   readonly progress: (line: string) => void;
+  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  readonly privateByName: boolean;
 }
 
 /** Brings images into the store as layers. Implemented by `images/`; the engine makes an operation of it. */
@@ -51,8 +53,7 @@ export function recordArchiveImport(request: ArchiveImportRequest): ImageImportM
 }
 
 /** One accepted import. */
-export interface ImportWork {
-  readonly store: ProjectStore;
+export interface ImportWork extends Pick<ImportContext, 'store' | 'privateByName'> {
   readonly tag: string | null | undefined;
   readonly timeoutSeconds: number;
   readonly bring: (context: ImportContext, signal: AbortSignal) => Promise<Imported>;
@@ -62,7 +63,7 @@ export interface ImportWork {
 
 /** Imports; what is there already unchanged is found again, not made twice. */
 export async function executeImport(work: ImportWork, context: OperationContext): Promise<WorkResult> {
-  const { store, tag, timeoutSeconds } = work;
+  const { store, tag, timeoutSeconds, privateByName } = work;
   context.execute();
   let offset = 0;
   const progress = (line: string): void => {
@@ -71,7 +72,8 @@ export async function executeImport(work: ImportWork, context: OperationContext)
     offset += bytes.byteLength;
   };
   const deadline = AbortSignal.timeout(timeoutSeconds * 1_000);
-  const imported = await work.bring({ store, progress }, AbortSignal.any([context.signal, deadline])).catch((error) => {
+  const bring = { store, progress, privateByName };
+  const imported = await work.bring(bring, AbortSignal.any([context.signal, deadline])).catch((error) => {
     if (deadline.aborted && !isFault(error)) throw fault('TIMED_OUT', { what: 'the import', seconds: timeoutSeconds });
     throw error;
   });

@@ -155,7 +155,11 @@ export class ProjectView implements ConTree {
     // Compressing takes a core, as an import does.
     using _place = await this.#parts.imports.enter({ imports: 1 }, signal ?? new AbortController().signal);
     const { pusher } = this.#parts;
-    yield* pushEvents((onProgress, ends) => pusher.push(exported, request, { store, onProgress }, ends), signal);
+    const privateByName = this.#privateByName;
+    yield* pushEvents(
+      (onProgress, ends) => pusher.push(exported, request, { store, onProgress, privateByName }, ends),
+      signal,
+    );
   }
 
   async listDirectory(image: string, path: string): Promise<Inspect.DirectoryList> {
@@ -295,6 +299,7 @@ export class ProjectView implements ConTree {
     const { images_import_max_timeout: most } = this.#bounds();
     const timeoutSeconds = boundedTimeout(timeout, limits.importTimeoutSecondsDefault, most);
     const published = (image: string): void => this.#parts.compactor.schedule(image);
+    const work = { store: this.#store, privateByName: this.#privateByName };
     const uuid = this.#parts.operations.start({
       store: this.#store,
       token: this.#tenant.token,
@@ -302,10 +307,18 @@ export class ProjectView implements ConTree {
       request,
       admission: this.#parts.imports,
       cost: { imports: 1 },
-      work: (context) => executeImport({ store: this.#store, tag, timeoutSeconds, bring, published }, context),
+      work: (context) => executeImport({ ...work, tag, timeoutSeconds, bring, published }, context),
       release: this.#store.hold(),
     });
     return { uuid };
+  }
+
+  /**
+   * Naming `127.0.0.1:5000` is permission enough for who sits at this machine. To anybody else it would be a way into
+   * its network, which the owner's settings alone open.
+   */
+  get #privateByName(): boolean {
+    return this.#tenant.isOwner === true;
   }
 
   /** The limits that hold for this tenant: the token's where they are tighter. */

@@ -6,12 +6,20 @@ import type { ProjectStore } from '../store/project-store.ts';
 /** How often a push tells how far it is; also what keeps its connection from looking dead. */
 const TELL_EVERY_MS = 500;
 
+/** What a push works on and reports to. */
+export interface PushContext {
+  readonly store: ProjectStore;
+  readonly onProgress: (progress: PushProgress) => void;
+  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  readonly privateByName: boolean;
+}
+
 /** Pushes images to registries. Implemented by `images/`. */
 export interface Pusher {
   push(
     image: ExportRequest,
     request: ImagePushRequest,
-    context: { readonly store: ProjectStore; readonly onProgress: (progress: PushProgress) => void },
+    context: PushContext,
     signal: AbortSignal,
   ): Promise<{ readonly reference: string; readonly digest: string }>;
 }

@@ -33,20 +33,25 @@ export interface Principal {
   /** Namespace of all that the principal sees and makes. */
   readonly project: string;
   readonly limits: TokenLimits;
+  /** Whether it came through the socket that only the owner of the data directory can open, for itself. */
+  readonly isOwner: boolean;
 }
 
 /** Uuid that stands for "no token": whoever reaches the unix socket owns the data directory. */
 const NO_TOKEN = '00000000-0000-0000-0000-000000000000';
 
-const NOBODY = { tokenUuid: NO_TOKEN, expiresAt: null, project: DEFAULT_PROJECT, limits: {} } as const;
+const NOBODY = { tokenUuid: NO_TOKEN, expiresAt: null, project: DEFAULT_PROJECT, limits: {}, isOwner: false } as const;
 
-export const OWNER: Principal = { ...NOBODY, permissions: new Set(PERMISSIONS) };
+export const OWNER: Principal = { ...NOBODY, permissions: new Set(PERMISSIONS), isOwner: true };
 
 /** A loopback client where no token is asked for: everything but tokens, gc and the end of the engine. */
 export const ANYONE: Principal = {
   ...NOBODY,
   permissions: new Set(PERMISSIONS.filter((permission) => permission !== 'admin')),
 };
+
+/** Comes to the owner's socket with what a server asks for a client of its own, which is not the owner then. */
+export const ON_BEHALF = 'contree-on-behalf';
 
 /** Looks up who presents a token. Compares in constant time; undefined for unknown and expired ones. */
 export interface TokenVerifier {
@@ -77,7 +82,9 @@ export async function authenticate(authentication: Authentication, request: Requ
 
 async function identify(authentication: Authentication, request: Request): Promise<Principal> {
   if (authentication.kind === 'fixed') return authentication.principal;
-  if (authentication.kind === 'owner' && !request.headers.has('authorization')) return OWNER;
+  if (authentication.kind === 'owner' && !request.headers.has('authorization')) {
+    return request.headers.has(ON_BEHALF) ? ANYONE : OWNER;
+  }
   const token = bearer(request);
   if (token === undefined) throw fault('TOKEN_MISSING', {});
   const principal = await authentication.verifier.verify(token);
@@ -91,8 +98,8 @@ export function bearer(request: Request): string | undefined {
 }
 
 /** For whom the engine works when this principal asks. */
-export function tenantOf({ tokenUuid, project, limits }: Principal): Tenant {
-  return tokenUuid === NO_TOKEN ? { project } : { project, token: tokenUuid, limits };
+export function tenantOf({ tokenUuid, project, limits, isOwner }: Principal): Tenant {
+  return tokenUuid === NO_TOKEN ? { project, isOwner } : { project, token: tokenUuid, limits };
 }
 
 /** Passes when the principal has one of the permissions. Faults: PERMISSION_MISSING. */

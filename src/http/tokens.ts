@@ -80,7 +80,7 @@ export class FileTokenStore implements TokenStore {
     if (found === undefined) return undefined;
     if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
     const { uuid: tokenUuid, expires_at: expiresAt, permissions, project, limits } = found;
-    return { tokenUuid, expiresAt, permissions: new Set(permissions), project, limits };
+    return { tokenUuid, expiresAt, permissions: new Set(permissions), project, limits, isOwner: false };
   }
 
   async create(request: TokenRequest): Promise<CreatedToken> {

@@ -16,7 +16,7 @@ export interface RegistrySettings {
   readonly insecure?: readonly string[];
   /** `host` or `host:port` that may resolve to a loopback, private or link-local address. */
   readonly allowed?: readonly string[];
-  /** Whether a reference such as `127.0.0.1:5000/x` permits that address by naming it. Default true. */
+  /** Whether a reference such as `127.0.0.1:5000/x` permits that address by naming it: for the owner only. Default true. */
   readonly privateByName?: boolean;
   readonly proxy?: ProxySettings;
   /** Additional certificate authorities, PEM. */

@@ -14,6 +14,8 @@ export interface PusherOptions {
 export interface PusherContext {
   readonly store: Pick<ProjectStore, 'project' | 'tmp' | 'blobs'>;
   readonly onProgress: (progress: PushProgress) => void;
+  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  readonly privateByName: boolean;
 }
 
 /** Pushes images where requests say, with the settings of this installation. */
@@ -28,10 +30,11 @@ export class Pusher {
   push(
     image: ExportRequest,
     { registry: { url, credentials: given } }: ImagePushRequest,
-    { store, onProgress }: PusherContext,
+    { store, onProgress, privateByName }: PusherContext,
     signal: AbortSignal,
   ): Promise<Pushed> {
-    const { registries, credentials: places } = this.#options;
+    const { credentials: places } = this.#options;
+    const registries = { ...this.#options.registries, privateByName };
     const credentials = credentialsFor(places, store.project, given);
     const { tmp, blobs } = store;
     return pushImage(image, url, { registries, credentials, tmp, blobs, onProgress }, signal);

@@ -23,6 +23,8 @@ export interface ImporterContext {
   readonly store: ProjectStore;
   /** One line for people. */
   readonly progress: (line: string) => void;
+  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  readonly privateByName: boolean;
 }
 
 /** Imports what requests name, with the settings of this installation. */
@@ -36,13 +38,13 @@ export class Importer {
   /** Faults: REFERENCE_INVALID, those of `openImage` and `importImage`. */
   async fromRegistry(
     { url, credentials: given }: ImageImportRequest['registry'],
-    { store, progress }: ImporterContext,
+    { store, progress, privateByName }: ImporterContext,
     signal: AbortSignal,
   ): Promise<ImportedImage> {
     const { registries, credentials: places, platform = hostPlatform() } = this.#options;
     const reference = parseReference(url);
     const credentials = credentialsFor(places, store.project, given);
-    await using client = new RegistryClient(reference.registry, registries, credentials);
+    await using client = new RegistryClient(reference.registry, { ...registries, privateByName }, credentials);
     progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
     const digest = await findDigest({ client, reference }, signal);
     const unchanged = digest === undefined ? undefined : await recall(store, digest, platform);
@@ -59,7 +61,7 @@ export class Importer {
   /** Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
   async fromArchive(
     { file, name, reference }: ArchiveImportRequest,
-    { store, progress }: ImporterContext,
+    { store, progress }: Pick<ImporterContext, 'store' | 'progress'>,
     signal: AbortSignal,
   ): Promise<ImportedImage> {
     const { sha256, size } = store.files.get(file);

@@ -25,7 +25,7 @@ test('fromRegistry imports and tells how far it is', async () => {
   await using bench = await openStore();
   registry.addImage(LAYERS, { tag: '1' });
   const lines: string[] = [];
-  const context = { store: bench.store, progress: (line: string) => void lines.push(line) };
+  const context = { store: bench.store, progress: (line: string) => void lines.push(line), privateByName: true };
   const imported = await importer().fromRegistry({ url: `docker://${registry.host}/app:1` }, context, signal);
   assert.deepEqual(await bench.contents(imported.layers), { a: 'a', b: 'b' });
   assert.equal(lines[0], `resolving docker://${registry.host}/app:1 for linux/amd64`);
@@ -38,7 +38,7 @@ test('an unchanged image costs one HEAD, from another tag as well', async () => 
   const { digest } = registry.addImage(LAYERS, { tag: '1' });
   registry.addImage(LAYERS, { tag: '2' });
   const subject = importer();
-  const context = { store: bench.store, progress: silent };
+  const context = { store: bench.store, progress: silent, privateByName: true };
   const bring = (tag: string) => subject.fromRegistry({ url: `${registry.host}/app:${tag}` }, context, signal);
   const first = await bring('1');
   registry.seen.length = 0;
@@ -61,7 +61,7 @@ test('importing again heals a layer that was damaged on the disk', async () => {
   await using bench = await openStore();
   registry.addImage(LAYERS, { tag: '1' });
   const subject = importer();
-  const context = { store: bench.store, progress: silent };
+  const context = { store: bench.store, progress: silent, privateByName: true };
   const bring = () => subject.fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
   const before = await bring();
   const path = bench.store.layers.pathOf(before.layers[0] ?? '');
@@ -77,7 +77,7 @@ test('an image whose layers were merged is unchanged as long as it is whole', as
   await using bench = await openStore();
   const { store } = bench;
   registry.addImage(LAYERS, { tag: '1' });
-  const context = { store, progress: silent };
+  const context = { store, progress: silent, privateByName: true };
   const bring = () => importer().fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
   const first = await bring();
   const { uuid } = store.images.create({ layers: first.layers, config: first.config });
@@ -95,7 +95,7 @@ test('a tag that has moved is imported anew', async () => {
   await using registry = await FakeRegistry.start();
   await using bench = await openStore();
   const subject = importer();
-  const context = { store: bench.store, progress: silent };
+  const context = { store: bench.store, progress: silent, privateByName: true };
   const bring = () => subject.fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
   registry.addImage(LAYERS.slice(0, 1), { tag: '1' });
   const before = await bring();
@@ -120,7 +120,7 @@ test('a secret is used and then found nowhere', async () => {
     const storePath = join(home, 'registries.json');
     await new CredentialStore(storePath).set(registry.host, { username: 'me', password: canary });
     const lines: string[] = [];
-    const context = { store: bench.store, progress: (line: string) => void lines.push(line) };
+    const context = { store: bench.store, progress: (line: string) => void lines.push(line), privateByName: true };
     const url = `${registry.host}/team/app:1`;
     const subject = importer({ credentials: { storePath } });
     const imported = await subject.fromRegistry({ url }, context, signal);
@@ -156,7 +156,7 @@ test('fromArchive imports an upload, and says when it is gone', async () => {
     );
   const { uuid } = await upload('x');
   const lines: string[] = [];
-  const context = { store, progress: (line: string) => void lines.push(line) };
+  const context = { store, progress: (line: string) => void lines.push(line), privateByName: true };
   const imported = await importer().fromArchive({ file: uuid, name: 'root.tar' }, context, signal);
   assert.deepEqual(await bench.contents(imported.layers), { etc: 'directory', 'etc/x': 'x' });
   assert.equal(imported.reference, 'root.tar');

@@ -48,7 +48,7 @@ test('what skopeo pushes to a real registry is imported, in every form that skop
   const importer = new Importer({ registries: {}, credentials: {}, platform: PLATFORM });
   const results = [];
   for (const tag of ['oci', 'docker', 'zstd', 'multi']) {
-    const context = { store: bench.store, progress: () => undefined };
+    const context = { store: bench.store, progress: () => undefined, privateByName: true };
     results.push(await importer.fromRegistry({ url: `${to}:${tag}` }, context, signal));
   }
   for (const { layers, config } of results) {
