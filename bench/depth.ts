@@ -26,11 +26,11 @@ export async function benchDepth(place: Place, report: Report): Promise<void> {
   const { near, deep } = await line(place);
   const { contree } = place;
   const read = async (image: string): Promise<void> => {
-    const { body } = await contree.openFile(image, '/etc/mke2fs.conf', { offset: 0, length: 4096 });
+    const { body } = await contree.files.read(image, { path: '/etc/mke2fs.conf', offset: 0, length: 4096 });
     for await (const chunk of body) void chunk;
   };
   const compared: readonly (readonly [string, number, (image: string) => Promise<unknown>])[] = [
-    ['list a directory', READS, (image) => contree.listDirectory(image, '/etc')],
+    ['list a directory', READS, (image) => contree.files.list(image, { path: '/etc' })],
     ['read up to 4 KiB of a file', READS, read],
     ['run of /bin/true, disposable', RUNS, (image) => place.run({ image, command: '/bin/true', disposable: true })],
     [

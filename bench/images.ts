@@ -22,7 +22,7 @@ async function unrelated({ home, contree }: Place): Promise<string> {
     await writeFile(join(folder, 'one-more'), 'x');
     await command('tar', ['--append', '--file', copy, '--directory', folder, 'one-more']);
     const { result_image_uuid: image } = await home.json<{ result_image_uuid: string }>(['import', copy]);
-    await contree.listDirectory(image, '/');
+    await contree.files.list(image, { path: '/' });
     return image;
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -31,7 +31,7 @@ async function unrelated({ home, contree }: Place): Promise<string> {
 
 async function inspecting(place: Place, report: Report): Promise<void> {
   const { contree, image } = place;
-  const list = await sample(200, () => contree.listDirectory(image, '/etc'), 10);
+  const list = await sample(200, () => contree.files.list(image, { path: '/etc' }), 10);
   report.add({
     what: 'list a directory over the socket, p50',
     value: list.medianMs,
@@ -41,7 +41,7 @@ async function inspecting(place: Place, report: Report): Promise<void> {
   const read = await sample(
     200,
     async () => {
-      const file = await contree.openFile(image, '/etc/mke2fs.conf', { offset: 0, length: 4096 });
+      const file = await contree.files.read(image, { path: '/etc/mke2fs.conf', offset: 0, length: 4096 });
       for await (const chunk of file.body) void chunk;
     },
     10,
@@ -58,7 +58,7 @@ async function inspecting(place: Place, report: Report): Promise<void> {
     disposable: false,
   });
   const child = changed.result_image_uuid ?? '';
-  const near = await sample(20, () => contree.diff(image, child));
+  const near = await sample(20, () => contree.images.diff(image, { to: child }));
   report.add({
     what: 'diff of an image and its child, 11,000 files, p50',
     value: near.medianMs,
@@ -66,7 +66,7 @@ async function inspecting(place: Place, report: Report): Promise<void> {
     budget: { atMost: 300 },
   });
   const other = await unrelated(place);
-  const far = await sample(5, () => contree.diff(image, other));
+  const far = await sample(5, () => contree.images.diff(image, { to: other }));
   report.add({
     what: 'diff of two images of 11,000 files that share no layer, p50',
     value: far.medianMs,
@@ -91,7 +91,7 @@ async function searching({ contree, image, layout }: Place, report: Report): Pro
     ];
     const pair = await samplePair(
       5,
-      () => contree.grep(image, { patterns: [pattern], paths: ['/usr'], maxTotal: 100_000 }),
+      () => contree.files.grep(image, { pattern: [pattern], path: ['/usr'], max_total: 100_000 }),
       () => command('rg', ripgrep).catch(() => ''),
     );
     report.add({
@@ -112,12 +112,12 @@ async function injecting(place: Place, report: Report): Promise<void> {
   const contents = Array.from({ length: INJECTED_FILES }, (_, index) => Buffer.from(`file ${index}\n`.repeat(20)));
   const entries: DirectoryStateEntry[] = [];
   for (let at = 0; at < contents.length; at += limits.bulkFilesMax) {
-    const uploaded = await contree.uploadFiles(each(contents.slice(at, at + limits.bulkFilesMax)));
+    const uploaded = await contree.uploads.createMany(each(contents.slice(at, at + limits.bulkFilesMax)));
     for (const [index, { sha256 }] of uploaded.entries()) {
       entries.push({ path: `/srv/${index % 50}/${at + index}`, sha256, mode: 0o644 });
     }
   }
-  const { state } = await contree.offerDirectoryState(entries);
+  const { state } = await contree.uploads.offerDirectory({ entries });
   const directory_states = [defined(state, 'every file was uploaded').id];
   const pair = await samplePair(
     9,

@@ -15,7 +15,7 @@ const PEAK_MS = 100;
  */
 async function echo(place: Place, report: Report): Promise<void> {
   const { contree } = place;
-  const { uuid } = await contree.spawn({
+  const { uuid } = await contree.runs.start({
     image: place.image,
     command: 'cat',
     disposable: true,
@@ -26,9 +26,9 @@ async function echo(place: Place, report: Report): Promise<void> {
   const send = async (): Promise<void> => {
     await delay(PAUSE_MS);
     sentMs = performance.now();
-    await contree.writeStdin(uuid, 1, { value: 'x\n', encoding: 'ascii', close: timesMs.length === ECHOES });
+    await contree.processes.write(uuid, 1, { value: 'x\n', encoding: 'ascii', close: timesMs.length === ECHOES });
   };
-  for await (const { type } of contree.events(uuid, { follow: true })) {
+  for await (const { type } of contree.operations.events(uuid, { follow: true })) {
     if (type === 'stdout') timesMs.push(performance.now() - sentMs);
     if (type === 'spawn' || type === 'stdout') void send().catch(() => undefined);
   }

@@ -105,8 +105,8 @@ async function besideRuns(place: Place, seconds: number, work: (ticking: string)
   const { contree, image } = place;
   const start = async (script: string): Promise<string> => {
     const timeout = Math.min(3_600, 4 * seconds + 120);
-    const { uuid } = await contree.spawn({ image, command: script, shell: true, disposable: true, timeout });
-    for await (const { type } of contree.events(uuid, { follow: true })) if (type === 'spawn') break;
+    const { uuid } = await contree.runs.start({ image, command: script, shell: true, disposable: true, timeout });
+    for await (const { type } of contree.operations.events(uuid, { follow: true })) if (type === 'spawn') break;
     return uuid;
   };
   const ticking = await start(`while :; do echo tick; sleep ${TICK_SECONDS}; done`);
@@ -114,7 +114,7 @@ async function besideRuns(place: Place, seconds: number, work: (ticking: string)
   try {
     await work(ticking);
   } finally {
-    for (const uuid of [ticking, computing]) await contree.cancelOperation(uuid);
+    for (const uuid of [ticking, computing]) await contree.operations.cancel(uuid);
   }
 }
 

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import type { OperationResponse } from '../src/contract/index.ts';
+import type { OperationResponse } from '../src/contract/operation.ts';
 import { defined } from '../src/std/assert.ts';
 import { openBareRestore } from './peers/bare-restore.ts';
 import { sample, sampleOf, samplePair, timeMs } from './support/measure.ts';

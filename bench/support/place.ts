@@ -5,7 +5,7 @@ import { startRegistry, type LoopbackRegistry } from '../../scripts/support/regi
 import type { HttpContree } from '../../src/client/index.ts';
 import { defined } from '../../src/std/assert.ts';
 import { cliHome, type CliHome } from '../../test/support/home.ts';
-import type { OperationResponse } from '../../src/contract/index.ts';
+import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 
 /** A fresh data directory with its engine, a loopback registry, and a Debian image of about 270 MB in both. */
@@ -47,10 +47,10 @@ export async function openPlace(): Promise<Place> {
   const { result_image_uuid: image } = await home.json<{ result_image_uuid: string }>(['import', reference]);
   const contree = stack.use(await home.connect());
   const finished = async (uuid: string): Promise<OperationResponse> => {
-    for await (const event of contree.events(uuid, { follow: true })) void event;
-    return contree.getOperation(uuid);
+    for await (const event of contree.operations.events(uuid, { follow: true })) void event;
+    return contree.operations.get(uuid);
   };
-  const run: Place['run'] = async (request) => finished((await contree.spawn({ image, ...request })).uuid);
+  const run: Place['run'] = async (request) => finished((await contree.runs.start({ image, ...request })).uuid);
   const first = await run({ command: 'true', disposable: true });
   const accelerator = defined(first.execution, 'a run reports its execution').accelerator;
   const kept = stack.move();

@@ -47,7 +47,7 @@ export async function openEngine(settings: Settings, surroundings: EngineSurroun
   // Closed in the reverse order: nothing runs any more when the driver goes, nothing writes when the store goes.
   const owned = parts.move();
   return {
-    forTenant: (tenant) => engine.forTenant(tenant),
+    contreeFor: (principal) => engine.forTenant(principal),
     busy: async () => engine.activeCount > 0,
     metrics: async () => engineMetrics(engine, store),
     leave: (graceMs) => engine.stop(graceMs),

@@ -12,7 +12,7 @@ export async function connectMcp(host: McpHost, settings: Settings): Promise<Htt
   const notice = (text: string): void => void stderr.write(`${text}\n`);
   // Loaded when the first call needs the engine: a server that nobody uses stays small.
   const { openSession } = await import('../client/session.ts');
-  return (await openSession(settings, { program: 'contree-mcp', version, env, self, notice })).contree;
+  return openSession(settings, { program: 'contree-mcp', version, env, self, notice });
 }
 
 /** What the settings mean for the MCP server. */

@@ -1,7 +1,6 @@
 import { once } from 'node:events';
 import type { Settings } from '../config/index.ts';
-import type { Connection } from '../client/index.ts';
-import type { ConTree } from '../contract/contree.ts';
+import type { HttpContree } from '../client/index.ts';
 import { isUuid } from '../contract/names.ts';
 import type { CliHost, Output } from './host.ts';
 import { openSession } from '../client/session.ts';
@@ -16,7 +15,7 @@ export class Cli implements AsyncDisposable {
   readonly #interrupt = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
   #onInterrupt: () => void = () => this.#interrupt.abort(new Error('interrupted'));
-  #connection: Promise<Connection> | undefined;
+  #connection: Promise<HttpContree> | undefined;
 
   constructor(host: CliHost, settings: Settings, json: boolean) {
     this.host = host;
@@ -39,16 +38,12 @@ export class Cli implements AsyncDisposable {
   }
 
   /** Connects on first use; the connection is closed when the command ends. */
-  async connect(): Promise<Connection> {
+  async contree(): Promise<HttpContree> {
     this.#connection ??= this.#open();
     return this.#connection;
   }
 
-  async contree(): Promise<ConTree> {
-    return (await this.connect()).contree;
-  }
-
-  async #open(): Promise<Connection> {
+  async #open(): Promise<HttpContree> {
     const { env, version, self } = this.host;
     const notice = (text: string): void => this.note(text);
     const options = { program: 'contree', version, env, self, notice };

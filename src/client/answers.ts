@@ -1,26 +1,12 @@
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
-import {
-  DiffResult,
-  DirectoryList,
-  DirectoryState,
-  DoctorReport,
-  File,
-  FileItem,
-  FileResponse,
-  GcReport,
-  GrepResult,
-  Image,
-  ImageImportMetadata,
-  InstanceResult,
-  Lineage,
-  OperationEvent,
-  OperationResponse,
-  OperationSummary,
-  PushEvent,
-  WhoAmIResponse,
-} from '../contract/index.ts';
-import { DEFAULT_PROJECT } from '../contract/names.ts';
+import type { SchemaName } from '../contract/api/row.ts';
+import { SCHEMAS } from '../contract/api/schemas.ts';
+import { Image } from '../contract/image.ts';
+import { ImageImportMetadata, OperationResponse, OperationSummary } from '../contract/operation.ts';
+import { InstanceResult } from '../contract/run.ts';
+import { WhoAmIResponse } from '../contract/server.ts';
+import { Token } from '../contract/token.ts';
 
 /** Fields that the hosted contract leaves optional get the value that stands for "not known". */
 const text = z.string().nullable().default(null);
@@ -55,50 +41,25 @@ const AnyResponse = OperationResponse.extend(summary).extend({
   result: z.object({ image: text, tag: text }).nullable().default(null),
 });
 
-const AnyToken = z.object({
-  uuid: z.string(),
-  name: z.string(),
-  created_at: z.string(),
-  expires_at: z.int().nullable(),
+const AnyToken = Token.extend({
   permissions: z.array(z.string()),
-  project: z.string().default(DEFAULT_PROJECT),
   limits: z.record(z.string(), z.int()).default({}),
 });
 
-const list = <Schema extends z.ZodType>(schema: Schema): z.ZodArray<Schema> => z.array(schema);
-
-const ANSWERS = {
-  whoami: WhoAmIResponse.extend({ limits: z.record(z.string(), z.int()).default({}) }),
-  image: AnyImage,
-  images: z.object({ images: list(AnyImage) }),
-  lineage: Lineage,
-  deleted: z.object({ deleted: list(z.string()) }),
-  started: z.object({ uuid: z.string() }),
-  spid: z.object({ spid: z.int() }),
-  push: PushEvent,
-  directory: DirectoryList,
-  item: FileItem,
-  grep: GrepResult,
-  diff: DiffResult,
-  uploaded: FileResponse,
-  bulk: z.object({ files: list(FileResponse) }),
-  file: File,
-  files: z.object({ files: list(File) }),
-  state: z.object({ state: DirectoryState.optional(), missing: list(z.string()) }),
-  operations: list(AnySummary),
-  operation: AnyResponse,
-  result: InstanceResult,
-  event: OperationEvent,
-  gc: GcReport,
-  doctor: DoctorReport,
-  engine: z.object({ version: z.string(), pid: z.int(), started_at: z.string(), busy: z.boolean() }),
-  createdToken: AnyToken.extend({ token: z.string() }),
-  tokens: z.object({ tokens: list(AnyToken) }),
-} as const satisfies Record<string, z.ZodType>;
+/** How the hosted service and newer servers may differ from the schemas that our own answers have. */
+const LENIENT: Readonly<Partial<Record<SchemaName, z.ZodType>>> = {
+  WhoAmIResponse: WhoAmIResponse.extend({ limits: z.record(z.string(), z.int()).default({}) }),
+  Image: AnyImage,
+  ImageListResponse: z.object({ images: z.array(AnyImage) }),
+  OperationSummaryList: z.array(AnySummary),
+  OperationResponse: AnyResponse,
+  CreatedToken: AnyToken.extend({ token: z.string() }),
+  TokenListResponse: z.object({ tokens: z.array(AnyToken) }),
+};
 
 /** Checks an answer of a server that we did not start. Faults: REMOTE_FAILED. */
-export function parseAnswer(name: keyof typeof ANSWERS, value: unknown): unknown {
-  const parsed = ANSWERS[name].safeParse(value);
+export function parseAnswer(name: SchemaName, value: unknown): unknown {
+  const parsed = (LENIENT[name] ?? SCHEMAS[name]).safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const where = issue === undefined ? '' : `${issue.path.map(String).join('.')}: ${issue.message}`;

@@ -1,8 +1,7 @@
 import { isFault } from '../contract/errors.ts';
-import { HttpContree } from './http-contree.ts';
+import { httpContree, type HttpContree } from './http-contree.ts';
 import { engineLeft, ensureEngine, isOlder, type LocalEngineOptions } from './local-engine.ts';
 import { Requester } from './requester.ts';
-import { ServerAdmin } from './server-admin.ts';
 import { Transport } from './transport.ts';
 
 export interface RemoteServer {
@@ -27,19 +26,13 @@ export interface ConnectOptions {
   readonly notice?: (text: string) => void;
 }
 
-/** A connection, with what is about the server itself beside what it serves. */
-export interface Connection extends AsyncDisposable {
-  readonly contree: HttpContree;
-  readonly admin: ServerAdmin;
-}
-
 /**
  * Connects to a remote server, or to the engine of this machine, which is started when none runs and again whenever a
  * later request finds it gone (engines leave when idle). An older engine without work is replaced by our version.
  *
  * Faults: ENGINE_UNAVAILABLE and what a new engine says; a remote server is first spoken to by the first request.
  */
-export async function connect(options: ConnectOptions, signal?: AbortSignal): Promise<Connection> {
+export async function connect(options: ConnectOptions, signal?: AbortSignal): Promise<HttpContree> {
   const { server, version, program } = options;
   const agent = { 'User-Agent': `${program}/${version} node/${process.versions.node}` };
   if ('remote' in server) {
@@ -58,7 +51,7 @@ export async function connect(options: ConnectOptions, signal?: AbortSignal): Pr
   const revive = (again?: AbortSignal): Promise<void> => ensureEngine(local, again);
   const opened = connection(new Requester({ transport, checked: false, revive }), transport);
   try {
-    await replaceOlder(opened.admin, options, local, signal);
+    await replaceOlder(opened, options, local, signal);
     return opened;
   } catch (error) {
     await opened[Symbol.asyncDispose]();
@@ -66,26 +59,21 @@ export async function connect(options: ConnectOptions, signal?: AbortSignal): Pr
   }
 }
 
-function connection(requester: Requester, transport: Transport): Connection {
-  const close = async (): Promise<void> => transport[Symbol.dispose]();
-  return {
-    contree: new HttpContree(requester, close),
-    admin: new ServerAdmin(requester),
-    [Symbol.asyncDispose]: close,
-  };
+function connection(requester: Requester, transport: Transport): HttpContree {
+  return httpContree(requester, async () => transport[Symbol.dispose]());
 }
 
 async function replaceOlder(
-  admin: ServerAdmin,
+  contree: HttpContree,
   { version, notice }: ConnectOptions,
   local: LocalEngineOptions,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   // When nobody listens, this first request starts the engine.
-  const engine = await admin.engine(signal);
+  const engine = await contree.engine.status(signal);
   if (!isOlder(engine, version)) return;
   try {
-    await admin.stopEngine(true, signal);
+    await contree.engine.stop({ only_idle: true }, signal);
   } catch (error) {
     if (!isFault(error, 'ENGINE_BUSY')) throw error;
     notice?.(`the running engine is version ${engine.version} and busy; it is used as it is, and replaced once idle`);

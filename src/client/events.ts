@@ -1,4 +1,5 @@
 import { createParser } from 'eventsource-parser';
+import { API } from '../contract/api/index.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import type { OperationResponse } from '../contract/operation.ts';
@@ -105,7 +106,7 @@ class RemoteLog {
   async *read(follow: boolean, signal: AbortSignal | undefined): AsyncGenerator<OperationEvent> {
     const answer = await this.#open(follow, signal);
     for await (const data of messages(answer)) {
-      const event = (await this.#requester.check('event', parse(data))) as OperationEvent;
+      const event = (await this.#requester.check('OperationEvent', parse(data))) as OperationEvent;
       if (event.id <= this.last) continue;
       this.last = event.id;
       this.completed = event.type === 'completion';
@@ -117,8 +118,8 @@ class RemoteLog {
   #open(follow: boolean, signal: AbortSignal | undefined): Promise<Answer> {
     const resume = this.last >= 0 ? { 'Last-Event-Id': String(this.last) } : {};
     const request = {
-      method: 'GET',
-      path: `/operations/${encodeURIComponent(this.#operation)}/events`,
+      method: API.operations.events.method,
+      path: API.operations.events.path.replace('{operationId}', encodeURIComponent(this.#operation)),
       query: { follow, spid: this.spid, since: this.last, full: this.#full },
       headers: { Accept: 'text/event-stream', ...resume },
     } as const;

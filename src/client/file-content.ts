@@ -1,11 +1,9 @@
-import type { FileContent, ReadRange } from '../contract/inspect.ts';
+import type { FileContent, ReadQuery } from '../contract/inspect.ts';
 import type { About } from './faults.ts';
 import type { Requester } from './requester.ts';
 import type { Answer, Outgoing } from './transport.ts';
 
-interface Reading {
-  readonly path: string;
-  readonly range: ReadRange;
+interface Reading extends ReadQuery {
   readonly about: About;
 }
 
@@ -16,10 +14,9 @@ interface Reading {
 export async function openRemoteFile(
   requester: Requester,
   request: Outgoing,
-  { path, range, about }: Reading,
+  { path, offset, length, about }: Reading,
   signal?: AbortSignal,
 ): Promise<FileContent> {
-  const { offset, length } = range;
   const answer = await requester.open({ ...request, query: { ...request.query, offset, length } }, about, signal);
   const size = wholeSize(answer) ?? (await sizeOf(requester, request, about, signal));
   const partial = offset !== undefined || length !== undefined;

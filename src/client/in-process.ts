@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { ReadableStream as NodeStream } from 'node:stream/web';
-import { HttpContree } from './http-contree.ts';
+import { httpContree, type HttpContree } from './http-contree.ts';
 import { Requester } from './requester.ts';
 import { jsonLines } from '../std/json-lines.ts';
 import { contentType, search, type Answer, type Outgoing, type Sender } from './transport.ts';
@@ -14,7 +14,7 @@ export type ServerFetch = (
 /** `ConTree` as one client of a server in the same process sees it: with the rights that the headers give. */
 export function inProcessContree(fetch: ServerFetch, headers: Readonly<Record<string, string>>): HttpContree {
   const requester = new Requester({ transport: new InProcess(fetch, headers), checked: false });
-  return new HttpContree(requester, async () => undefined);
+  return httpContree(requester);
 }
 
 /** Hands requests to a server without a connection in between; all else is as over one. */

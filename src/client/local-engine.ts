@@ -5,7 +5,6 @@ import { fault, isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { startEngineProcess, type EngineCommand } from './engine-process.ts';
 import { pause } from './retry.ts';
-import type { EngineStatus } from './server-admin.ts';
 
 /** How often starters look whether somebody else's engine answers yet. */
 const LOOK_MS = 20;
@@ -74,7 +73,7 @@ export async function engineLeft(socket: string, signal?: AbortSignal): Promise<
 }
 
 /** Whether `version` is older than `other`; what is no version is older than everything. */
-export function isOlder({ version }: Pick<EngineStatus, 'version'>, other: string): boolean {
+export function isOlder({ version }: { readonly version: string }, other: string): boolean {
   const [mine, theirs] = [numbers(version), numbers(other)];
   const index = theirs.findIndex((number, position) => number !== (mine[position] ?? -1));
   return index !== -1 && (mine[index] ?? -1) < (theirs[index] ?? 0);

@@ -1,7 +1,7 @@
 import { collect } from '../std/bytes.ts';
 import { fault, isFault, type ContreeError } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
-import type { parseAnswer } from './answers.ts';
+import type { SchemaName } from '../contract/api/row.ts';
 import { faultFromAnswer, type About } from './faults.ts';
 import { mayRetry, pause, retryDelayMs } from './retry.ts';
 import { ConnectError, type Answer, type Outgoing, type Sender } from './transport.ts';
@@ -11,8 +11,6 @@ const CONNECT_RETRIES = 3;
 const ERROR_BYTES_MAX = 64 * 1024;
 /** An answer in JSON is held in memory whole. */
 const JSON_BYTES_MAX = 4 * limits.jsonBodyBytesMax;
-
-export type AnswerName = Parameters<typeof parseAnswer>[0];
 
 export interface RequesterOptions {
   readonly transport: Sender;
@@ -49,9 +47,9 @@ export class Requester {
     }
   }
 
-  async json<Value>(name: AnswerName, outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<Value> {
+  async json(name: SchemaName, outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<unknown> {
     const answer = await this.open(outgoing, about, signal);
-    return (await this.check(name, await readJson(answer, signal))) as Value;
+    return this.check(name, await readJson(answer, signal));
   }
 
   /** For answers without a body. */
@@ -60,7 +58,7 @@ export class Requester {
   }
 
   /** The value, checked where it comes from a server that is not ours. */
-  async check(name: AnswerName, value: unknown): Promise<unknown> {
+  async check(name: SchemaName, value: unknown): Promise<unknown> {
     if (!this.#options.checked) return value;
     // The schemas take longer to load than a request to the local engine takes, which does not need them.
     const { parseAnswer } = await import('./answers.ts');

@@ -1,5 +1,5 @@
 import { engineArguments, engineFiles, SETTINGS, type Environment, type Settings } from '../config/index.ts';
-import { connect, type Connection } from './index.ts';
+import { connect, type HttpContree } from './index.ts';
 
 export interface SessionOptions {
   readonly program: string;
@@ -11,7 +11,7 @@ export interface SessionOptions {
 }
 
 /** Connects as the settings say: to `--url`, or to the engine of the data directory, which is started when needed. */
-export function openSession(settings: Settings, options: SessionOptions, signal?: AbortSignal): Promise<Connection> {
+export function openSession(settings: Settings, options: SessionOptions, signal?: AbortSignal): Promise<HttpContree> {
   const { program, version, env, self, notice } = options;
   const shared = { program, version, ...(notice && { notice }) };
   if (settings.url !== '') {

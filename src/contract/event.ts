@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { flag, integer } from './query.ts';
 import { StreamRepr } from './run.ts';
 
 export const OPERATION_EVENT_TYPES = [
@@ -162,13 +163,23 @@ export type OperationEvent = {
   };
 }[OperationEventType];
 
-export interface EventQuery {
+/** Number of an event within its operation; -1 is before the first. */
+export const EventId = integer(-1, Number.MAX_SAFE_INTEGER);
+
+export const Spid = integer(0, 2 ** 31 - 1);
+
+export const EventQuery = z.object({
   /** Keep streaming until the operation ends; otherwise replay what exists and stop. */
-  readonly follow?: boolean;
+  follow: flag().optional(),
   /** Only this process. */
-  readonly spid?: number;
+  spid: Spid.optional(),
   /** Only events with a larger id. */
-  readonly since?: number;
+  since: EventId.optional(),
   /** Addition: all output that was kept, also what lies beyond the run's `truncate_output_at`. */
-  readonly full?: boolean;
-}
+  full: flag().optional(),
+});
+export type EventQuery = z.infer<typeof EventQuery>;
+
+/** Server-sent events, each with one `OperationEvent`. */
+export const OperationEventStream = z.string();
+export const OperationEventSSEFrame = z.object({ id: z.int(), event: OperationEventType, data: OperationEvent });

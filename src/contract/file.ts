@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { limits } from './limits.ts';
+import { PAGE, text } from './query.ts';
 
 /** An uploaded file; `uuid` names it in runs, `sha256` (hex) is its content. */
 export const FileResponse = z.object({ uuid: z.string(), sha256: z.string(), size: z.int().min(0) });
@@ -7,12 +9,15 @@ export type FileResponse = z.infer<typeof FileResponse>;
 export const File = FileResponse.extend({ created_at: z.string(), updated_at: z.string() });
 export type File = z.infer<typeof File>;
 
-export interface FileQuery {
-  readonly limit?: number;
-  readonly offset?: number;
-  readonly since?: Date;
-  readonly until?: Date;
-}
+export const FileQuery = z.object(PAGE);
+export type FileQuery = z.infer<typeof FileQuery>;
+
+/** One file instead of a list: by either of its names. */
+export const FileNameQuery = z.object({ sha256: text().optional(), uuid: text().optional() });
+
+/** Of a bulk upload, in the order of the files. */
+export const BulkUploadResponse = z.object({ files: z.array(FileResponse) });
+export const FilesListResponse = z.object({ files: z.array(File) });
 
 /** A synced set of files: what rsync made, by what it holds (addition to the hosted contract). */
 export const DirectoryStateEntry = z.object({
@@ -39,8 +44,11 @@ export const DirectoryState = z.object({
 });
 export type DirectoryState = z.infer<typeof DirectoryState>;
 
+export const DirectoryStateRequest = z.object({
+  entries: z.array(DirectoryStateEntry).max(limits.directoryStateEntriesMax),
+});
+export type DirectoryStateRequest = z.infer<typeof DirectoryStateRequest>;
+
 /** Answer to a proposed directory state: done, or the contents still to be uploaded. */
-export interface DirectoryStateOffer {
-  readonly state?: DirectoryState;
-  readonly missing: readonly string[];
-}
+export const DirectoryStateResponse = z.object({ state: DirectoryState.optional(), missing: z.array(z.string()) });
+export type DirectoryStateResponse = z.infer<typeof DirectoryStateResponse>;

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { limits } from './limits.ts';
-
-export { isTag, isUuid } from './names.ts';
+import { flag, PAGE, requiredText, text } from './query.ts';
 
 /** An image named by UUID or as `tag:NAME`. */
 export const ImageSource = z
@@ -29,16 +28,26 @@ export const Image = z.object({
 });
 export type Image = z.infer<typeof Image>;
 
-export interface ImageQuery {
-  readonly limit?: number;
-  readonly offset?: number;
-  readonly tagged?: boolean;
+export const ImageQuery = z.object({
+  ...PAGE,
+  tagged: flag().optional(),
   /** Tag prefix; an exact match comes first. */
-  readonly tag?: string;
-  readonly uuid?: string;
-  readonly since?: Date;
-  readonly until?: Date;
-}
+  tag: text().optional(),
+  uuid: text().optional(),
+});
+export type ImageQuery = z.infer<typeof ImageQuery>;
+
+export const DeleteQuery = z.object({
+  /** Also those made from it. */
+  cascade: flag().optional(),
+});
+
+export const TagRequest = z.object({ tag: z.string() });
+export const TagQuery = z.object({ tag: text().optional() });
+export const FindTagQuery = z.object({ tag: requiredText(limits.tagBytesMax) });
+
+export const ImageListResponse = z.object({ images: z.array(Image) });
+export const DeletedImages = z.object({ deleted: z.array(z.string()) });
 
 export const ImageImportRequest = z.object({
   registry: z.object({

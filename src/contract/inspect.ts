@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { limits } from './limits.ts';
+import { choice, flag, integer, requiredText, text, texts } from './query.ts';
 
 const count = z.int().min(0);
 
@@ -27,11 +29,27 @@ export type FileItem = z.infer<typeof FileItem>;
 export const DirectoryList = z.object({ path: z.string(), files: z.array(FileItem) });
 export type DirectoryList = z.infer<typeof DirectoryList>;
 
-export interface ReadRange {
-  readonly offset?: number;
+export const PathQuery = z.object({
+  /** Absolute in the image. */
+  path: requiredText(),
+});
+export type PathQuery = z.infer<typeof PathQuery>;
+
+/** For people who ask by hand: the listing as `ls -l` writes it. */
+export const ListingQuery = z.object({ text: flag().optional() });
+
+const bytes = integer(0, Number.MAX_SAFE_INTEGER);
+
+export const ReadQuery = z.object({
+  path: requiredText(),
+  offset: bytes.optional(),
   /** Bytes at most. */
-  readonly length?: number;
-}
+  length: bytes.optional(),
+});
+export type ReadQuery = z.infer<typeof ReadQuery>;
+
+/** Which part of a file; absent for all of it. */
+export type ReadRange = Omit<ReadQuery, 'path'>;
 
 /** A regular file opened for reading inside an image. `size` is of the whole file. */
 export interface FileContent {
@@ -40,18 +58,21 @@ export interface FileContent {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-export interface GrepQuery {
-  readonly patterns: readonly string[];
+export const GrepQuery = z.object({
+  pattern: texts(),
   /** Default: the whole image. */
-  readonly paths?: readonly string[];
+  path: texts().optional(),
   /** `rg -g` semantics; a leading `!` negates. */
-  readonly globs?: readonly string[];
-  readonly maxCount?: number;
-  readonly maxTotal?: number;
-  readonly case?: 'sensitive' | 'insensitive' | 'smart';
-  readonly before?: number;
-  readonly after?: number;
-}
+  glob: texts().optional(),
+  /** Matches per file. */
+  max_count: integer(1, 1_000_000).optional(),
+  /** Matches in all. */
+  max_total: integer(1, 100_000).optional(),
+  case: choice('sensitive', 'insensitive', 'smart').optional(),
+  before: integer(0, 1_000).optional(),
+  after: integer(0, 1_000).optional(),
+});
+export type GrepQuery = z.infer<typeof GrepQuery>;
 
 export const GrepSubmatch = z.object({ text: z.string(), start: count, end: count });
 
@@ -100,9 +121,12 @@ export const DiffResult = z.object({
 });
 export type DiffResult = z.infer<typeof DiffResult>;
 
-export interface DiffQuery {
+export const DiffQuery = z.object({
+  /** The other image. */
+  to: requiredText(limits.tagBytesMax + 4),
   /** Only below this path. */
-  readonly path?: string;
-  readonly patch?: boolean;
-  readonly limit?: number;
-}
+  path: text().optional(),
+  patch: flag().optional(),
+  limit: integer(1, 1_000_000).optional(),
+});
+export type DiffQuery = z.infer<typeof DiffQuery>;

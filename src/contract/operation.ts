@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { choice, flag, PAGE } from './query.ts';
 import { InstanceResult, InstanceSpawnRequest } from './run.ts';
 import { OPERATION_STATUSES } from './status.ts';
 
@@ -63,11 +64,15 @@ export const OperationResponse = OperationSummary.extend({
 });
 export type OperationResponse = z.infer<typeof OperationResponse>;
 
-export interface OperationQuery {
-  readonly limit?: number;
-  readonly offset?: number;
-  readonly status?: OperationStatus;
-  readonly kind?: OperationKind;
-  readonly since?: Date;
-  readonly until?: Date;
-}
+export const OperationQuery = z.object({
+  ...PAGE,
+  status: choice(...OPERATION_STATUSES).optional(),
+  kind: choice(...OperationKind.options).optional(),
+});
+export type OperationQuery = z.infer<typeof OperationQuery>;
+
+/** Whether the hosted service shows the output of an operation that has not ended; ours always does. */
+export const InflightQuery = z.object({ inflight: flag().optional() });
+
+export const OperationSummaryList = z.array(OperationSummary);
+export const OperationStarted = z.object({ uuid: z.string() });

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ImageSource } from './image.ts';
 import { limits } from './limits.ts';
+import { text } from './query.ts';
 
 /** Bytes as text: `ascii` when every byte is 32–126, tab, LF or CR; otherwise base64 (reference api.md §6.4). */
 export const StreamRepr = z.object({
@@ -92,6 +93,20 @@ export const InstanceSpawnRequest = z.object({
   tty: z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
 });
 export type InstanceSpawnRequest = z.infer<typeof InstanceSpawnRequest>;
+
+export const InstanceSpawnResponse = InstanceSpawnRequest.extend({ uuid: z.string() });
+
+export const SubprocessStarted = z.object({ spid: z.int() });
+
+/** `signal` is its name, for example TERM; SIGTERM and term are read as the same. */
+export const KillQuery = z.object({
+  signal: text(16)
+    .transform((name) => name.toUpperCase().replace(/^SIG/u, '') || undefined)
+    .optional(),
+});
+
+export const TerminalSize = z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) });
+export type TerminalSize = z.infer<typeof TerminalSize>;
 
 export const InstanceResultState = z.object({
   exit_code: z.int(),

@@ -1,7 +1,6 @@
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { limits } from '../contract/limits.ts';
-import type { Tenant } from '../contract/token.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { Store } from '../store/store.ts';
@@ -14,7 +13,9 @@ import type { Importer } from './import.ts';
 import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
-import { ProjectView, type EngineParts } from './project-view.ts';
+import type { EngineParts } from './project/context.ts';
+import { projectContree } from './project/project.ts';
+import type { Tenant } from './project/tenant.ts';
 import type { Pusher } from './push.ts';
 import { queueLength, Statistics, type QueueLength } from './statistics.ts';
 
@@ -36,12 +37,28 @@ export interface EngineOptions {
  * The product itself: operations on a store with a sandbox driver. Store and driver are opened before it and disposed
  * after it by whoever composes them. The engine itself is the view of the default project; `forTenant` gives any.
  */
-export class Engine extends ProjectView implements AsyncDisposable {
+export class Engine implements ConTree {
   readonly #parts: EngineParts;
+  readonly images: ConTree['images'];
+  readonly tags: ConTree['tags'];
+  readonly files: ConTree['files'];
+  readonly uploads: ConTree['uploads'];
+  readonly runs: ConTree['runs'];
+  readonly operations: ConTree['operations'];
+  readonly processes: ConTree['processes'];
+  readonly system: ConTree['system'];
 
   private constructor(parts: EngineParts) {
-    super(parts, { project: DEFAULT_PROJECT, isOwner: true });
     this.#parts = parts;
+    const own = projectContree(parts, { project: DEFAULT_PROJECT, isOwner: true });
+    this.images = own.images;
+    this.tags = own.tags;
+    this.files = own.files;
+    this.uploads = own.uploads;
+    this.runs = own.runs;
+    this.operations = own.operations;
+    this.processes = own.processes;
+    this.system = own.system;
   }
 
   /** Ends what a dead engine left unfinished, then is ready. The driver gets ready in the background. */
@@ -77,7 +94,7 @@ export class Engine extends ProjectView implements AsyncDisposable {
 
   /** The engine as a tenant sees it. Costs nothing to make; what it needs is the engine's. */
   forTenant(tenant: Tenant): ConTree {
-    return new ProjectView(this.#parts, tenant);
+    return projectContree(this.#parts, tenant);
   }
 
   /** Operations of all projects that have not ended. */
@@ -106,7 +123,7 @@ export class Engine extends ProjectView implements AsyncDisposable {
     await this.#parts.operations.stop(graceMs);
   }
 
-  override async [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     const { compactor, housekeeping, trees, readers } = this.#parts;
     await this.stop(0);
     await housekeeping[Symbol.asyncDispose]();

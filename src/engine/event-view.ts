@@ -6,15 +6,25 @@ import type { ProjectStore } from '../store/project-store.ts';
 
 /**
  * The log of an operation as the wire has it. Output beyond a process's `truncate_at` is left out unless `full` is asked
- * for: clients put results together from events, and expect no more than they asked for.
+ * for: clients put results together from events, and expect no more than they asked for. Throws OPERATION_NOT_FOUND at
+ * once, not when the first event is read.
  */
-export async function* operationEvents(
+export function operationEvents(
   store: ProjectStore,
   operation: string,
   query: EventQuery,
   signal?: AbortSignal,
 ): AsyncIterable<OperationEvent> {
   const { uuid } = store.operations.get(operation);
+  return shownEvents(store, uuid, query, signal);
+}
+
+async function* shownEvents(
+  store: ProjectStore,
+  uuid: string,
+  query: EventQuery,
+  signal?: AbortSignal,
+): AsyncGenerator<OperationEvent> {
   const shownMax = new Map(store.events.spawns(uuid).map(({ spid, data }) => [spid, data.truncate_at]));
   for await (const event of store.events.read(uuid, query.since ?? -1, query.follow ?? false, signal)) {
     if (event.type === 'spawn') shownMax.set(event.spid, event.data.truncate_at);

@@ -1,42 +1,18 @@
 import { statfs } from 'node:fs/promises';
-import type { DoctorCheck, WhoAmIResponse } from '../contract/contree.ts';
-import type { Bounds, Tenant } from '../contract/token.ts';
+import type { DoctorCheck } from '../contract/server.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { DamagedLayer } from '../store/layers.ts';
-import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
 
 const GiB = 1024 ** 3;
 /** Below this much free space a run may fail for lack of it. */
 const FREE_BYTES_MIN = 2 * GiB;
 
-/** The only token of a local engine, whose owner may do everything. */
-const LOCAL_TOKEN = '00000000-0000-0000-0000-000000000000';
-
-export function whoAmI(store: ProjectStore, tenant: Tenant, bounds: Bounds): WhoAmIResponse {
-  return {
-    token_uuid: tenant.token ?? LOCAL_TOKEN,
-    token_expiration: null,
-    permissions: {
-      spawn: true,
-      spawn_disposable: true,
-      list: true,
-      import: true,
-      cancel: true,
-      set_image_tag: true,
-    },
-    limits: { ...bounds },
-    operations_stat: { ...store.operations.counts() },
-    project: tenant.project,
-  };
-}
-
 /** Everything `doctor` looks at; hashing all layers only with `verify`. */
 export async function diagnose(
   store: Store,
   driver: SandboxDriver,
-  verify: boolean,
-  signal: AbortSignal,
+  { verify, signal }: { readonly verify: boolean; readonly signal: AbortSignal },
 ): Promise<DoctorCheck[]> {
   const checks = [await checkSpace(store), checkDatabase(store)];
   if (verify) checks.push(...(await checkLayers(store, signal)), ...(await checkUploads(store, signal)));

@@ -1,4 +1,4 @@
-import type { GcOptions, GcReport } from '../contract/contree.ts';
+import type { GcReport, GcRequest } from '../contract/server.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { Store } from '../store/store.ts';
 import type { ImageTrees } from './image-trees.ts';
@@ -51,9 +51,13 @@ export class Housekeeping implements AsyncDisposable {
   }
 
   /** What `gc` does. Without an age, what was unused for 30 days goes. */
-  async collect({ olderThanDays = UNUSED_DAYS_DEFAULT, maxBytes, dryRun = false }: GcOptions): Promise<GcReport> {
-    const unusedSinceMs = this.#nowMs() - olderThanDays * DAY_MS;
-    return this.#gc({ unusedSinceMs, ...(maxBytes !== undefined && { bytesMax: maxBytes }), dryRun });
+  async collect({
+    older_than_days = UNUSED_DAYS_DEFAULT,
+    max_bytes: bytesMax,
+    dry_run: dryRun = false,
+  }: GcRequest): Promise<GcReport> {
+    const unusedSinceMs = this.#nowMs() - older_than_days * DAY_MS;
+    return this.#gc({ unusedSinceMs, ...(bytesMax !== undefined && { bytesMax }), dryRun });
   }
 
   /** Looks whether there is something to collect or to reserve, and does so in the background, one collection at a time. */

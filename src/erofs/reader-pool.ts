@@ -1,4 +1,4 @@
-import type { LayerFile } from '../contract/layer.ts';
+import type { LayerFile } from './layer-file.ts';
 import { assert, defined } from '../std/assert.ts';
 import { WindowCache } from './cache.ts';
 import { LayerReader } from './reader.ts';

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import type { LayerFile } from '../contract/layer.ts';
+import type { LayerFile } from './layer-file.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/pace.ts';

@@ -5,15 +5,15 @@ import { fault, isFault } from '../contract/errors.ts';
 import { endsSource } from '../std/ends-source.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
-import { readBody } from './body.ts';
 import { faultReply, toFault } from './fault-reply.ts';
 import { checkOrigin } from './guard.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import { openApiDocument, openApiYaml } from './openapi.ts';
-import { readQuery } from './params.ts';
 import { json, plain, toResponse, type Reply } from './reply.ts';
-import type { Call, Route, Services } from './route.ts';
-import { ROUTES } from './routes/index.ts';
+import { readBody } from './api/body.ts';
+import type { Call, Services } from './api/call.ts';
+import { readQuery, readSubject } from './api/parse.ts';
+import { ROUTES, type Route } from './api/routes.ts';
 
 /** Something else that answers below a path of the same server, for example `/mcp` or the console. */
 export interface Mount {
@@ -62,10 +62,10 @@ export function createApp(options: AppOptions): App {
   const app: App = async (request, connection) => hono.fetch(request, connection);
   const server = new Server(options);
   const hono = new Hono<{ Bindings: Connection }>({ getPath: routedPath });
-  for (const [path, routes] of Map.groupBy(ROUTES, (route) => route.path)) {
+  for (const [path, routes] of Map.groupBy(ROUTES, ({ row }) => row.path)) {
     const pattern = `/v1${path.replaceAll(/\{(\w+)\}/gu, ':$1')}`;
     // The router takes HEAD for GET, so a path that answers to HEAD is registered as one that answers to GET.
-    const methods = new Set(routes.map(({ method }) => (method === 'HEAD' ? 'GET' : method)));
+    const methods = new Set(routes.map(({ row: { method } }) => (method === 'HEAD' ? 'GET' : method)));
     hono.on([...methods], pattern, (context) => server.answer(path, context, () => server.call(path, routes, context)));
   }
   for (const [path, page] of Object.entries(PAGES)) {
@@ -108,19 +108,24 @@ class Server {
     const { raw: request } = context.req;
     const principal = await authenticate(this.#options.authentication, request);
     const found =
-      routes.find(({ method }) => method === request.method) ??
-      routes.find(({ method }) => method === 'GET' && request.method === 'HEAD');
+      routes.find(({ row }) => row.method === request.method) ??
+      routes.find(({ row }) => row.method === 'GET' && request.method === 'HEAD');
     const asked = path === '' ? context.req.path.slice(0, 200) : `/v1${path}`;
     if (found === undefined) throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${asked}` });
-    authorize(principal, found.permissions);
+    authorize(principal, found.row.permissions);
     return found.handle(await this.#call(found, principal, context));
   }
 
-  async #call(route: Route, principal: Principal, context: AppContext): Promise<Call<never, never>> {
+  async #call({ row }: Route, principal: Principal, context: AppContext): Promise<Call> {
     const request = context.req.raw;
     const { contreeFor, log, tokens, engine, closing } = this.#options;
-    const query = readQuery(route.query ?? {}, new URL(request.url).searchParams);
-    const body = route.body && (await readBody(request, route.body.schema, route.body));
+    const search = new URL(request.url).searchParams;
+    const parsed = {
+      subject: readSubject(row, context.req.param() as Readonly<Record<string, string>>),
+      query: readQuery(row.query, search),
+      wireQuery: readQuery(row.wireQuery, search),
+      body: await readBody(request, row),
+    };
     return {
       contree: contreeFor(principal, request),
       log,
@@ -128,9 +133,8 @@ class Server {
       ...(engine && { engine }),
       ...(closing && { closing }),
       principal,
-      path: context.req.param() as Readonly<Record<string, string>>,
-      query: query as never,
-      body: body as never,
+      // Parsed by the row that the handler is typed by.
+      ...(parsed as Pick<Call, keyof typeof parsed>),
       request,
       signal: request.signal,
     };

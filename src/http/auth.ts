@@ -1,23 +1,7 @@
 import { fault } from '../contract/errors.ts';
-import type { WhoAmIResponse } from '../contract/contree.ts';
 import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
-import type { Tenant, TokenLimits } from '../contract/token.ts';
-
-/** What a token may be allowed to do; the first six are the hosted service's names. */
-export const PERMISSIONS = [
-  'list',
-  'spawn',
-  'spawn_disposable',
-  'import',
-  'push',
-  'cancel',
-  'set_image_tag',
-  'upload',
-  'delete',
-  'metrics',
-  'admin',
-] as const;
-export type Permission = (typeof PERMISSIONS)[number];
+import { PERMISSIONS, type Permission } from '../contract/permissions.ts';
+import type { TokenLimits } from '../contract/token.ts';
 
 /** What a token allows when nobody says otherwise: everything that stays within its project. */
 export const TENANT_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(
@@ -26,7 +10,8 @@ export const TENANT_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(
 
 /** Who asks. */
 export interface Principal {
-  readonly tokenUuid: string;
+  /** UUID of the token; absent where none is asked for: whoever reaches the unix socket owns the data directory. */
+  readonly token?: string;
   /** Unix seconds; null for never. */
   readonly expiresAt: number | null;
   readonly permissions: ReadonlySet<Permission>;
@@ -37,10 +22,7 @@ export interface Principal {
   readonly isOwner: boolean;
 }
 
-/** Uuid that stands for "no token": whoever reaches the unix socket owns the data directory. */
-const NO_TOKEN = '00000000-0000-0000-0000-000000000000';
-
-const NOBODY = { tokenUuid: NO_TOKEN, expiresAt: null, project: DEFAULT_PROJECT, limits: {}, isOwner: false } as const;
+const NOBODY = { expiresAt: null, project: DEFAULT_PROJECT, limits: {}, isOwner: false } as const;
 
 export const OWNER: Principal = { ...NOBODY, permissions: new Set(PERMISSIONS), isOwner: true };
 
@@ -97,25 +79,9 @@ export function bearer(request: Request): string | undefined {
   return /^bearer +([\x21-\x7e]+) *$/iu.exec(request.headers.get('authorization') ?? '')?.[1];
 }
 
-/** For whom the engine works when this principal asks. */
-export function tenantOf({ tokenUuid, project, limits, isOwner }: Principal): Tenant {
-  return tokenUuid === NO_TOKEN ? { project, isOwner } : { project, token: tokenUuid, limits };
-}
-
 /** Passes when the principal has one of the permissions. Faults: PERMISSION_MISSING. */
 export function authorize(principal: Principal, anyOf: readonly Permission[]): void {
   const [first] = anyOf;
   if (first === undefined || anyOf.some((permission) => principal.permissions.has(permission))) return;
   throw fault('PERMISSION_MISSING', { permission: first });
-}
-
-/** The engine's answer, as it applies to the one who asks. */
-export function whoAmI(engine: WhoAmIResponse, principal: Principal): WhoAmIResponse {
-  const permissions = PERMISSIONS.map((permission) => [permission, principal.permissions.has(permission)] as const);
-  return {
-    ...engine,
-    token_uuid: principal.tokenUuid,
-    token_expiration: principal.expiresAt,
-    permissions: Object.fromEntries(permissions),
-  };
 }

@@ -1,12 +1,11 @@
 import type { ConTree } from '../contract/contree.ts';
-import type { Tenant } from '../contract/token.ts';
 import { Activity } from './activity.ts';
 import { createApp, type AppOptions, type Mount } from './app.ts';
-import { tenantOf, type Authentication, type Principal } from './auth.ts';
+import type { Authentication, Principal } from './auth.ts';
 import { listen, type Listener, type Where } from './listen.ts';
 import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
-import type { EngineControl } from './route.ts';
+import type { EngineControl } from './api/call.ts';
 import { FileTokenStore } from './tokens.ts';
 
 /** An engine that nobody has asked anything for so long is at rest. */
@@ -25,7 +24,8 @@ export interface TcpOptions {
 
 /** What the server needs of an engine. */
 export interface ServedEngine {
-  readonly forTenant: (tenant: Tenant) => ConTree;
+  /** As a principal sees it. Costs nothing to make. */
+  readonly contreeFor: (principal: Principal) => ConTree;
   /** Whether an operation of any project waits or runs. */
   readonly busy: () => Promise<boolean>;
   /** For `/metrics`. */
@@ -82,7 +82,7 @@ function applications(
   const { served, log, version, tcp } = options;
   const tokens = new FileTokenStore(options.tokens);
   const shared = {
-    contreeFor: (principal: Principal) => served.forTenant(tenantOf(principal)),
+    contreeFor: served.contreeFor,
     log,
     version,
     tokens,

@@ -1,16 +1,16 @@
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import type { Param, ParamSchema } from './params.ts';
-import type { ResponseDoc, Route } from './route.ts';
-import { ROUTES } from './routes/index.ts';
-import { SCHEMAS } from './schemas.ts';
+import type { Row, SchemaName, Subjects } from '../contract/api/row.ts';
+import { COMPONENTS, SCHEMAS } from '../contract/api/schemas.ts';
+import { parametersIn } from './api/parse.ts';
+import { ROUTES } from './api/routes.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
+const PLAIN = { target: 'openapi-3.0', io: 'input', unrepresentable: 'any' } as const;
+
 const TARGET = {
-  target: 'openapi-3.0',
-  io: 'input',
-  unrepresentable: 'any',
+  ...PLAIN,
   /** What every integer of JavaScript is bound by says nothing about ours. */
   override: ({ jsonSchema }: { readonly jsonSchema: { minimum?: number; maximum?: number } }) => {
     if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
@@ -25,82 +25,94 @@ function reference(name: string): Json {
 /** All named schemas; where one contains another, it refers to it. */
 function components(): Record<string, Json> {
   const registry = z.registry<{ id: string }>();
-  for (const [id, schema] of Object.entries(SCHEMAS)) registry.add(schema, { id });
+  for (const [id, schema] of Object.entries(COMPONENTS)) registry.add(schema, { id });
   const { schemas } = z.toJSONSchema(registry, { ...TARGET, uri: (id) => `#/components/schemas/${id}` });
   return Object.fromEntries(
     Object.entries(schemas).map(([name, { $id: _id, $schema: _schema, ...schema }]) => [name, schema]),
   );
 }
 
-function schemaOf(schema: string | z.ZodType): Json {
-  if (typeof schema === 'string') {
-    const list = /^(\w+)List$/u.exec(schema)?.[1];
-    const isArray = list !== undefined && !(schema in SCHEMAS);
-    return isArray ? { type: 'array', items: reference(list) } : reference(schema);
-  }
+/** A reference to a schema that the document names, a list of such, or the schema itself. */
+function schemaOf(schema: z.ZodType): Json {
+  const name = Object.entries(COMPONENTS).find(([, component]) => component === schema)?.[0];
+  if (name !== undefined) return reference(name);
+  if (schema instanceof z.ZodArray) return { type: 'array', items: schemaOf(schema.element as z.ZodType) };
   const { $schema: _, ...inline } = z.toJSONSchema(schema, TARGET) as Record<string, unknown>;
   return inline;
 }
 
-function parameter(name: string, place: 'path' | 'query' | 'header', schema: ParamSchema, required: boolean): Json {
+const UUID = reference('UUIDSchema');
+const INTEGER: Json = { type: 'integer' };
+
+/** What the parameters of a path are. */
+const SUBJECTS: Readonly<Record<keyof Subjects, readonly Json[]>> = {
+  image: [UUID],
+  operation: [UUID],
+  process: [UUID, INTEGER],
+  upload: [{ type: 'string' }],
+  token: [UUID],
+};
+
+function parameter(name: string, place: 'path' | 'query' | 'header', schema: Json, required: boolean): Json {
   return { name, in: place, ...(required && { required }), schema };
 }
 
-function parametersOf(route: Route): Json[] {
-  const names = [...route.path.matchAll(/\{(\w+)\}/gu)].map(([, name = '']) => name);
-  const path = names.map((name) => {
-    const schema =
-      name === 'spid' ? { type: 'integer' } : name === 'sha256' ? { type: 'string' } : reference('UUIDSchema');
-    return parameter(name, 'path', schema, true);
-  });
-  const query = Object.entries(route.query ?? {}).map(([name, param]: [string, Param<unknown>]) =>
-    parameter(name, 'query', param.schema, param.required ?? false),
+function queryParameters(name: SchemaName | undefined): Json[] {
+  if (name === undefined) return [];
+  const { properties = {}, required = [] } = z.toJSONSchema(SCHEMAS[name], PLAIN);
+  return Object.entries(properties).map(([field, schema]) =>
+    parameter(field, 'query', schema as Json, required.includes(field)),
   );
-  const header =
-    route.operationId === 'getOperationEvents'
-      ? [parameter('Last-Event-Id', 'header', { type: 'integer' }, false)]
-      : [];
-  return [...path, ...query, ...header];
 }
 
-function requestBody(route: Route): Json | undefined {
-  if (route.rawBody !== undefined) {
-    return { required: true, content: { [route.rawBody]: { schema: { type: 'string', format: 'binary' } } } };
-  }
-  if (route.body === undefined) return undefined;
+function parametersOf({ path, subject, query, wireQuery, header }: Row): Json[] {
+  const schemas = subject === undefined ? [] : SUBJECTS[subject];
+  return [
+    ...parametersIn(path).map((name, index) => parameter(name, 'path', schemas[index] ?? {}, true)),
+    ...queryParameters(query),
+    ...queryParameters(wireQuery),
+    ...(header === undefined ? [] : [parameter(header, 'header', INTEGER, false)]),
+  ];
+}
+
+const BYTES: Json = { type: 'string', format: 'binary' };
+
+function requestBody({ upload, body, lines }: Row): Json | undefined {
+  if (upload !== undefined) return { required: true, content: { 'application/octet-stream': { schema: BYTES } } };
+  if (body === undefined) return undefined;
   return {
     required: true,
     content: {
-      'application/json': { schema: schemaOf(route.body.name ?? route.body.schema) },
-      ...(route.body.lines && { 'application/x-ndjson': { schema: { type: 'string' } } }),
+      'application/json': { schema: schemaOf(SCHEMAS[body]) },
+      ...(lines && { 'application/x-ndjson': { schema: { type: 'string' } } }),
     },
   };
 }
 
-function success({ description, schema, mediaType }: ResponseDoc): Json {
-  if (schema === undefined && mediaType === undefined) return { description };
-  const body = schema === undefined ? { type: 'string', format: 'binary' } : schemaOf(schema);
-  return { description, content: { [mediaType ?? 'application/json']: { schema: body } } };
+function success({ success: description = 'ok', answer: own, wireAnswer: answer = own, mediaType }: Row): Json {
+  if (answer === undefined && mediaType === undefined) return { description };
+  const schema = answer === undefined ? BYTES : schemaOf(SCHEMAS[answer]);
+  return { description, content: { [mediaType ?? 'application/json']: { schema } } };
 }
 
-function operation(route: Route): Json {
-  const parameters = parametersOf(route);
-  const body = requestBody(route);
+function operation(row: Row): Json {
+  const parameters = parametersOf(row);
+  const body = requestBody(row);
   const failure = { description: 'a fault', content: { 'application/json': { schema: reference('Error') } } };
   return {
-    ...(route.operationId !== undefined && { operationId: route.operationId }),
-    summary: route.summary,
+    ...(row.operationId !== undefined && { operationId: row.operationId }),
+    summary: row.summary,
     ...(parameters.length > 0 && { parameters }),
     ...(body && { requestBody: body }),
-    responses: { [route.response.status]: success(route.response), default: failure },
+    responses: { [row.status]: success(row), default: failure },
   };
 }
 
-/** The OpenAPI document, made from the routes and from the schemas that validate their bodies. */
+/** The OpenAPI document, made from the rows of the API and from the schemas that validate requests. */
 export function openApiDocument(version: string): Json {
   const paths: Record<string, Record<string, Json>> = {};
-  for (const route of ROUTES) {
-    (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route);
+  for (const { row } of ROUTES) {
+    (paths[row.path] ??= {})[row.method.toLowerCase()] = operation(row);
   }
   return {
     openapi: '3.0.3',

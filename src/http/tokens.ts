@@ -3,49 +3,19 @@ import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
-import { TokenLimits } from '../contract/token.ts';
+import { Token, type CreatedToken, type TokenRequest } from '../contract/token.ts';
+import type { Permission } from '../contract/permissions.ts';
 import { writeFileAtomically } from '../std/atomic-file.ts';
-import { PERMISSIONS, TENANT_PERMISSIONS, type Permission, type Principal, type TokenVerifier } from './auth.ts';
+import { TENANT_PERMISSIONS, type Principal, type TokenVerifier } from './auth.ts';
 
 const FILE_VERSION = 1;
 const TOKENS_MAX = 10_000;
 
-const StoredToken = z.object({
-  uuid: z.string(),
-  name: z.string(),
-  /** sha256 of the token, hex. A token has 256 random bits, so a plain hash cannot be guessed back. */
-  hash: z.string().regex(/^[0-9a-f]{64}$/u),
-  created_at: z.string(),
-  /** Unix seconds. */
-  expires_at: z.int().nullable(),
-  permissions: z.array(z.enum(PERMISSIONS)),
-  /** Tokens from before there were projects have none. */
-  project: z.string().default(DEFAULT_PROJECT),
-  limits: TokenLimits.default({}),
-});
+/** sha256 of the token, hex. A token has 256 random bits, so a plain hash cannot be guessed back. */
+const StoredToken = Token.extend({ hash: z.string().regex(/^[0-9a-f]{64}$/u) });
 type StoredToken = z.infer<typeof StoredToken>;
 
 const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(StoredToken) });
-
-export const TokenRequest = z.object({
-  name: z.string().max(256).optional(),
-  expires_in: z.int().min(1).max(315_360_000).nullable().optional().describe('seconds; null for never'),
-  permissions: z.array(z.enum(PERMISSIONS)).min(1).optional().describe('default: everything but admin and metrics'),
-  project: z
-    .string()
-    .max(256)
-    .optional()
-    .describe('namespace of all that the token sees and makes; default: where its maker works'),
-  limits: TokenLimits.optional(),
-});
-export type TokenRequest = z.infer<typeof TokenRequest>;
-
-/** A token as lists show it: never the secret. */
-export const Token = StoredToken.omit({ hash: true });
-export type Token = z.infer<typeof Token>;
-
-export const CreatedToken = Token.extend({ token: z.string().describe('shown once') });
-export type CreatedToken = z.infer<typeof CreatedToken>;
 
 /** The tokens of a data directory. */
 export interface TokenStore extends TokenVerifier {
@@ -79,8 +49,8 @@ export class FileTokenStore implements TokenStore {
     }
     if (found === undefined) return undefined;
     if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
-    const { uuid: tokenUuid, expires_at: expiresAt, permissions, project, limits } = found;
-    return { tokenUuid, expiresAt, permissions: new Set(permissions), project, limits, isOwner: false };
+    const { uuid, expires_at: expiresAt, permissions, project, limits } = found;
+    return { token: uuid, expiresAt, permissions: new Set(permissions), project, limits, isOwner: false };
   }
 
   async create(request: TokenRequest): Promise<CreatedToken> {

@@ -1,5 +1,5 @@
 import { fault } from '../contract/errors.ts';
-import type { LayerFile } from '../contract/layer.ts';
+import type { LayerFile } from '../erofs/layer-file.ts';
 import { limits } from '../contract/limits.ts';
 import type { Inode } from '../erofs/format.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';

@@ -1,4 +1,4 @@
-import type { ConTree } from '../contract/index.ts';
+import type { ConTree } from '../contract/contree.ts';
 import type { ImageNames } from './image-names.ts';
 
 type Chosen = { arguments?: Record<string, string> };
@@ -30,7 +30,7 @@ export function completionsFor(connect: () => Promise<ConTree>, names: ImageName
       }),
     operation: async (value) =>
       await orNone(async () => {
-        const operations = await (await connect()).listOperations({ limit: 50 });
+        const operations = await (await connect()).operations.list({ limit: 50 });
         return operations.map(({ uuid }) => uuid).filter((uuid) => uuid.startsWith(value));
       }),
     path: async (value, context) =>
@@ -39,7 +39,7 @@ export function completionsFor(connect: () => Promise<ConTree>, names: ImageName
         if (image === '') return [];
         const slash = value.lastIndexOf('/');
         const directory = slash < 0 ? '' : value.slice(0, slash + 1);
-        const { files } = await (await connect()).listDirectory(image, `/${directory}`);
+        const { files } = await (await connect()).files.list(image, { path: `/${directory}` });
         return files
           .map((file) => `${directory}${file.path}${file.is_dir ? '/' : ''}`)
           .filter((path) => path.startsWith(value));

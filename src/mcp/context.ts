@@ -1,6 +1,7 @@
 import { createRequestStateCodec } from '@modelcontextprotocol/server';
 import { randomBytes } from 'node:crypto';
-import { limits, type ConTree } from '../contract/index.ts';
+import { limits } from '../contract/limits.ts';
+import type { ConTree } from '../contract/contree.ts';
 import { chooseTools, type Tool } from '../tools/index.ts';
 import { ImageNames } from './image-names.ts';
 import type { Connect, McpOptions } from './options.ts';

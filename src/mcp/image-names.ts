@@ -1,4 +1,6 @@
-import { limits, type ConTree, type Image } from '../contract/index.ts';
+import { limits } from '../contract/limits.ts';
+import type { ConTree } from '../contract/contree.ts';
+import type { Image } from '../contract/image.ts';
 
 const FRESH_MS = 30_000;
 
@@ -9,7 +11,7 @@ export class ImageNames {
   async list(contree: ConTree): Promise<Image[]> {
     const known = this.#cache.get(contree);
     if (known && performance.now() - known.atMs < FRESH_MS) return await known.images;
-    const images = contree.listImages({ limit: limits.pageDefault });
+    const images = contree.images.list({ limit: limits.pageDefault });
     this.#cache.set(contree, { atMs: performance.now(), images });
     images.catch(() => this.#cache.delete(contree));
     return await images;

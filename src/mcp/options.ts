@@ -1,4 +1,4 @@
-import type { ConTree } from '../contract/index.ts';
+import type { ConTree } from '../contract/contree.ts';
 import type { Accounts, HostEnv, LocalFiles } from '../tools/index.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { ProtocolError, ProtocolErrorCode } from '@modelcontextprotocol/server';
-import type { ContreeError } from '../contract/index.ts';
+import type { ContreeError } from '../contract/errors.ts';
 import { asFault, failureText } from '../tools/index.ts';
 
 /** A request that is no tool call, and where what nobody foresaw is written to. */

@@ -3,9 +3,14 @@ import {
   ProtocolErrorCode,
   ResourceNotFoundError,
   ResourceTemplate,
+  type CompleteResourceTemplateCallback,
+  type ReadResourceResult,
+  type ServerContext,
 } from '@modelcontextprotocol/server';
-import type { CompleteResourceTemplateCallback, ReadResourceResult, ServerContext } from '@modelcontextprotocol/server';
-import { isFinished, isUuid, limits, type ConTree } from '../contract/index.ts';
+import { isFinished } from '../contract/status.ts';
+import { isUuid } from '../contract/names.ts';
+import { limits } from '../contract/limits.ts';
+import type { ConTree } from '../contract/contree.ts';
 import { collect } from '../std/bytes.ts';
 import { cutOutput, GUIDE_SECTIONS, GUIDES, guideUri, isBinary, readOutput, summarize } from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
@@ -44,7 +49,7 @@ const FAMILIES: readonly Family[] = [
     description: 'An image: UUID, tags, parent, time. {image} is a UUID or a percent-encoded tag:NAME.',
     mimeType: 'application/json',
     // Its tags may change.
-    read: async (contree, { image = '' }, signal) => json(await contree.getImage(image, signal), false),
+    read: async (contree, { image = '' }, signal) => json(await contree.images.get(image, signal), false),
   },
   {
     name: 'lineage',
@@ -52,7 +57,7 @@ const FAMILIES: readonly Family[] = [
     template: 'contree://image/{image}/lineage',
     description: 'Ancestors and children of an image with the command of each step.',
     mimeType: 'application/json',
-    read: async (contree, { image = '' }, signal) => json(await contree.lineage(image, signal), false),
+    read: async (contree, { image = '' }, signal) => json(await contree.images.lineage(image, signal), false),
   },
   {
     name: 'diff',
@@ -61,7 +66,10 @@ const FAMILIES: readonly Family[] = [
     description: 'What {other} has added, removed and modified, as the tool diff says it.',
     mimeType: 'application/json',
     read: async (contree, { image = '', other = '' }, signal) =>
-      json(await contree.diff(image, other, { limit: limits.pageMax }, signal), isUuid(image) && isUuid(other)),
+      json(
+        await contree.images.diff(image, { to: other, limit: limits.pageMax }, signal),
+        isUuid(image) && isUuid(other),
+      ),
   },
   {
     name: 'list-root',
@@ -181,11 +189,11 @@ function json(value: unknown, fixed: boolean): Content {
 }
 
 async function listing(contree: ConTree, image: string, path: string, signal: AbortSignal): Promise<Content> {
-  return json(await contree.listDirectory(image, path, signal), isUuid(image));
+  return json(await contree.files.list(image, { path }, signal), isUuid(image));
 }
 
 async function readFile(contree: ConTree, { image = '', path = '' }: Variables, signal: AbortSignal): Promise<Content> {
-  const { size, body } = await contree.openFile(image, `/${path}`, { length: RESOURCE_BYTES_MAX }, signal);
+  const { size, body } = await contree.files.read(image, { path: `/${path}`, length: RESOURCE_BYTES_MAX }, signal);
   if (size > RESOURCE_BYTES_MAX) {
     const advice = `Call download(image="${image}", path=${JSON.stringify(`/${path}`)}, destination=…) or read_file with offset.`;
     throw new ProtocolError(
@@ -203,7 +211,7 @@ async function readOperation(
   { operation_id: id = '' }: Variables,
   signal: AbortSignal,
 ): Promise<Content> {
-  const operation = await contree.getOperation(id, signal);
+  const operation = await contree.operations.get(id, signal);
   const outputBytesMax = limits.toolOutputBytesDefault;
   return json(await summarize(operation, { contree, outputBytesMax, signal }), isFinished(operation.status));
 }
@@ -219,7 +227,7 @@ async function readStream(
       `a run has stdout and stderr, no ${JSON.stringify(stream)}`,
     );
   }
-  const { status } = await contree.getOperation(id, signal);
+  const { status } = await contree.operations.get(id, signal);
   const kept = await readOutput(contree, id, stream, signal);
   const { bytes } = cutOutput(kept, -RESOURCE_BYTES_MAX, RESOURCE_BYTES_MAX);
   const text = !isBinary(bytes);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { isFault } from '../contract/index.ts';
+import { isFault } from '../contract/errors.ts';
 import { defined } from '../std/assert.ts';
 import { collect } from '../std/bytes.ts';
 import { tokenPageOf, type Accounts } from '../tools/index.ts';

@@ -1,7 +1,14 @@
-import { MissingRequiredClientCapabilityError } from '@modelcontextprotocol/server';
-import type { CallToolResult, ServerContext } from '@modelcontextprotocol/server';
+import {
+  MissingRequiredClientCapabilityError,
+  type CallToolResult,
+  type ServerContext,
+} from '@modelcontextprotocol/server';
 import { z } from 'zod';
-import { isFault, isFinished, limits, type ConTree, type OperationResponse } from '../contract/index.ts';
+import { isFault } from '../contract/errors.ts';
+import { isFinished } from '../contract/status.ts';
+import { limits } from '../contract/limits.ts';
+import type { ConTree } from '../contract/contree.ts';
+import type { OperationResponse } from '../contract/operation.ts';
 import { plainName, replyLater } from '../tools/index.ts';
 import { clientCapabilities } from './capabilities.ts';
 import { protocolError } from './protocol-fault.ts';
@@ -60,7 +67,7 @@ export function registerTasks(serving: Serving): void {
       }
     });
   answer('tasks/get', async (contree, id, signal) => {
-    const operation = await contree.getOperation(id, signal);
+    const operation = await contree.operations.get(id, signal);
     const task = taskOf(operation);
     if (task.status !== 'completed') return task;
     const reply = await replyLater(operation, { contree, signal, log });
@@ -68,7 +75,7 @@ export function registerTasks(serving: Serving): void {
   });
   // Our tasks ask for nothing; that they exist is all there is to acknowledge.
   answer('tasks/update', async (contree, id, signal) => {
-    await contree.getOperation(id, signal);
+    await contree.operations.get(id, signal);
     return {};
   });
   answer('tasks/cancel', async (contree, id, signal) => {
@@ -94,7 +101,7 @@ function taskOf({ uuid, status, subject, created_at: createdAt, duration }: Oper
 
 async function cancelIfRunning(contree: ConTree, id: string, signal: AbortSignal): Promise<void> {
   try {
-    await contree.cancelOperation(id, signal);
+    await contree.operations.cancel(id, signal);
   } catch (error) {
     if (!isFault(error, 'OPERATION_FINISHED')) throw error;
   }

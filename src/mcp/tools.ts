@@ -1,5 +1,6 @@
 import type { CallToolResult, InputRequiredResult, ServerContext } from '@modelcontextprotocol/server';
-import { limits, type OperationResponse } from '../contract/index.ts';
+import { limits } from '../contract/limits.ts';
+import type { OperationResponse } from '../contract/operation.ts';
 import { annotationsOf, callTool, jsonSchemaOf, type SurfaceCall, type Tool } from '../tools/index.ts';
 import { meansStop } from './abort.ts';
 import { InputNeeded, Questions } from './questions.ts';

@@ -1,4 +1,4 @@
-import type { LayerFile } from '../contract/layer.ts';
+import type { LayerFile } from '../erofs/layer-file.ts';
 
 export type NetworkPolicy =
   | { readonly mode: 'none' }

@@ -7,18 +7,18 @@ import { runInNewContext } from 'node:vm';
  */
 type Collection = 'young' | 'all' | 'thoroughly';
 
-interface GcOptions {
+interface GcRequest {
   readonly type?: 'minor' | 'major';
   readonly flavor?: 'regular' | 'last-resort';
 }
 
-const OPTIONS: Readonly<Record<Collection, GcOptions>> = {
+const OPTIONS: Readonly<Record<Collection, GcRequest>> = {
   young: { type: 'minor' },
   all: { type: 'major' },
   thoroughly: { type: 'major', flavor: 'last-resort' },
 };
 
-let gc: ((options: GcOptions) => void) | undefined;
+let gc: ((options: GcRequest) => void) | undefined;
 
 /** Frees memory now: about 1, 20 and 50 ms on a heap of 30 MB. V8 does so by itself, but looks at its own heap only. */
 export function collect(collection: Collection): void {
@@ -27,7 +27,7 @@ export function collect(collection: Collection): void {
 }
 
 /** The collector is no part of a normal context; a new one made after the flag was set has it. */
-function collector(): (options: GcOptions) => void {
+function collector(): (options: GcRequest) => void {
   setFlagsFromString('--expose-gc');
-  return runInNewContext('gc') as (options: GcOptions) => void;
+  return runInNewContext('gc') as (options: GcRequest) => void;
 }

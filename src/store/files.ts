@@ -4,7 +4,7 @@ import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { File, FileQuery, FileResponse } from '../contract/file.ts';
-import { isUuid } from '../contract/image.ts';
+import { isUuid } from '../contract/names.ts';
 import { limits } from '../contract/limits.ts';
 import { defined } from '../std/assert.ts';
 import { Conditions, timestamp, type Database } from './database.ts';

@@ -1,14 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { fault } from '../contract/errors.ts';
-import {
-  ImageConfig,
-  isTag,
-  isUuid,
-  type Image,
-  type ImageQuery,
-  type Lineage,
-  type LineageNode,
-} from '../contract/image.ts';
+import { ImageConfig, type Image, type ImageQuery, type Lineage, type LineageNode } from '../contract/image.ts';
+import { isTag, isUuid } from '../contract/names.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import { Conditions, parseColumn, timestamp, type Database } from './database.ts';
@@ -184,7 +177,10 @@ export class ImageStore {
    * stay until gc. Rejects with IMAGE_IN_USE when something depends on it: `usedBy` names what the database cannot
    * know, such as a running operation.
    */
-  delete(uuid: string, cascade: boolean, usedBy: (image: string) => string | undefined): string[] {
+  delete(
+    uuid: string,
+    { cascade, usedBy }: { readonly cascade: boolean; readonly usedBy: (image: string) => string | undefined },
+  ): string[] {
     return this.#database.transaction(
       () => {
         const doomed = this.#database

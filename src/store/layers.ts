@@ -3,7 +3,7 @@ import { stat, rename, rm, chmod } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
-import type { LayerFile } from '../contract/layer.ts';
+import type { LayerFile } from '../erofs/layer-file.ts';
 import { assert, defined } from '../std/assert.ts';
 import { hashFile } from '../std/hash-file.ts';
 import type { Database } from './database.ts';

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompressSync } from 'node:zlib';
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
-import { DirectoryStateEntry, type DirectoryState, type DirectoryStateOffer } from '../contract/file.ts';
+import { DirectoryStateEntry, type DirectoryState, type DirectoryStateResponse } from '../contract/file.ts';
 import { limits } from '../contract/limits.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { parseColumn, timestamp, type Database } from './database.ts';
@@ -49,7 +49,7 @@ export class StateStore {
   }
 
   /** Makes the state if every content it names is here whole, else says which (sha256) are missing. */
-  async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
+  async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateResponse> {
     const sorted = await normalize(entries);
     const content = await serialize(sorted);
     const id = idOf(this.#project, content);

@@ -1,5 +1,5 @@
 import { fault } from '../contract/errors.ts';
-import { isTag } from '../contract/image.ts';
+import { isTag } from '../contract/names.ts';
 import type { Database } from './database.ts';
 
 /** Tags of one project: movable names of images. An image may have several; a name points at one image. */

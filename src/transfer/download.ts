@@ -47,7 +47,7 @@ export async function downloadFile(
   using place = destinationOf(roots, request);
   // Before anything is fetched: the usual refusals cost nothing.
   const replaced = whatIsThere(place, overwrite);
-  const { body, size } = await contree.openFile(image, path, {}, signal);
+  const { body, size } = await contree.files.read(image, { path }, signal);
   const file = { body: reported(body, size, onProgress), size, executable, overwrite };
   const written = await writeFileInto(place, file, signal);
   return { destination: place.path, ...written, overwritten: replaced };

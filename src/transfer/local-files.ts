@@ -1,4 +1,4 @@
-import type { ConTree } from '../contract/index.ts';
+import type { ConTree } from '../contract/contree.ts';
 
 /** The local side of `rsync`, `upload` and `download`, confined to the folders that the user allowed. */
 export interface LocalFiles {

@@ -50,7 +50,7 @@ class Sender {
   async sendBatch(batch: readonly LocalFile[]): Promise<void> {
     const { signal } = this.#options;
     const read: LocalFile[] = [];
-    const answers = await this.#contree.uploadFiles(this.#contents(batch, read), signal);
+    const answers = await this.#contree.uploads.createMany(this.#contents(batch, read), signal);
     if (answers.length !== read.length) {
       throw fault('REMOTE_FAILED', { status: 201, reason: `${answers.length} answers for ${read.length} files` });
     }
@@ -102,7 +102,7 @@ class Sender {
   async #sendOne(file: LocalFile, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     using open = this.#open(file);
-    if (open !== undefined) this.#keep(file, await this.#contree.uploadFile(open.content(signal), signal));
+    if (open !== undefined) this.#keep(file, await this.#contree.uploads.create(open.content(signal), signal));
   }
 
   #keep(file: LocalFile, { sha256, size }: { readonly sha256: string; readonly size: number }): void {

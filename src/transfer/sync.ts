@@ -67,7 +67,7 @@ async function agree(
 ): Promise<DirectoryState> {
   let lost = '';
   for (let offers = 0; offers < OFFERS_MAX; offers += 1) {
-    const { state, missing } = await contree.offerDirectoryState(entriesOf(set, destination), signal);
+    const { state, missing } = await contree.uploads.offerDirectory({ entries: entriesOf(set, destination) }, signal);
     if (state !== undefined) return state;
     const wanted = new Set(missing);
     // One of the files that hold a content is enough; deleting makes the next one of its kind no candidate.

@@ -25,7 +25,7 @@ export async function uploadLocalFile(
       onProgress?.({ done, total, what: 'uploading' });
     }
   };
-  const { uuid, sha256, size } = await contree.uploadFile(counted(), signal);
+  const { uuid, sha256, size } = await contree.uploads.create(counted(), signal);
   return { uuid, sha256, size, reused: false };
 }
 
@@ -37,7 +37,7 @@ async function digestOf(file: OpenFile, signal: AbortSignal): Promise<string> {
 
 async function findFile(contree: ConTree, sha256: string, signal: AbortSignal): Promise<File | undefined> {
   try {
-    return await contree.getFile(sha256, signal);
+    return await contree.uploads.get(sha256, signal);
   } catch (error) {
     if (isFault(error, 'UPLOAD_NOT_FOUND')) return undefined;
     throw error;

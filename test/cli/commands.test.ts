@@ -30,7 +30,7 @@ test('import: prints the image, names it by its reference, and tells why it fail
   assert.match(stdout.trim(), UUID);
   const registry = { url: 'docker://docker.io/library/python:3.11-slim' };
   assert.deepEqual(cli.contree.imported[0], { registry, tag: 'python:3.11-slim', timeout: 9 });
-  assert.equal((await cli.contree.getImage('tag:python:3.11-slim')).uuid, stdout.trim());
+  assert.equal((await cli.contree.images.get('tag:python:3.11-slim')).uuid, stdout.trim());
   const failed = await cli.run(['import', 'missing']);
   assert.equal(failed.code, 9);
   assert.match(failed.stderr, /^error: .*no image missing\n\S/u);
@@ -51,13 +51,13 @@ test('import: a local file is uploaded, a layout folder packed on the way, a mis
   assert.equal((await cli.run(['import', file, '--tag', 'app', '--reference', 'app:1'])).code, 0);
   const [{ file: uuid, ...request } = assert.fail()] = cli.contree.imported as { file?: string }[];
   assert.deepEqual(request, { name: 'app.tar', tag: 'app', reference: 'app:1' });
-  assert.equal((await cli.contree.getFile(uuid ?? '')).size, 7);
+  assert.equal((await cli.contree.uploads.get(uuid ?? '')).size, 7);
   const folder = join(cli.folder, 'layout');
   mkdirSync(join(folder, 'blobs'), { recursive: true });
   writeFileSync(join(folder, 'oci-layout'), '{}');
   writeFileSync(join(folder, 'blobs', 'x'), Buffer.alloc(100_000));
   assert.equal((await cli.run(['import', folder])).code, 0);
-  assert.equal((await cli.contree.listFiles({})).at(-1)?.size, 512 * 2 + 512 + 100_352 + 1024 - 0);
+  assert.equal((await cli.contree.uploads.list({})).at(-1)?.size, 512 * 2 + 512 + 100_352 + 1024 - 0);
   const missing = await cli.run(['import', './nothing.tar']);
   assert.deepEqual(
     [missing.code, missing.stderr.split('\n')[0]],
@@ -104,9 +104,9 @@ test('names that could steer a terminal are written out on one, and left alone i
 test('tag, tree and rm', async () => {
   await using cli = await openCli();
   const image = cli.contree.addImage({}, 'base');
-  const { uuid } = await cli.contree.spawn({ command: 'touch', args: ['/x'], image });
-  await Array.fromAsync(cli.contree.events(uuid, { follow: true }));
-  const { result_image_uuid: child } = await cli.contree.getOperation(uuid);
+  const { uuid } = await cli.contree.runs.start({ command: 'touch', args: ['/x'], image });
+  await Array.fromAsync(cli.contree.operations.events(uuid, { follow: true }));
+  const { result_image_uuid: child } = await cli.contree.operations.get(uuid);
   assert.ok(child);
   assert.equal((await cli.run(['tag', child, 'a/b'])).stdout, `${child}\n`);
   const tree = await cli.run(['tree', 'a/b']);
@@ -168,7 +168,7 @@ test('upload, export, gc, doctor, whoami', async () => {
 test('doctor ends with a failure when something that runs need is missing', async () => {
   await using cli = await openCli();
   const check = { name: 'QEMU', status: 'failed' as const, detail: 'not found', remedy: 'apt install qemu-system-x86' };
-  cli.contree.doctor = async () => ({ version: '1', checks: [check] });
+  cli.contree.system.doctor = async () => ({ version: '1', checks: [check] });
   const { code, stdout } = await cli.run(['doctor']);
   assert.deepEqual([code, stdout], [9, 'contree 1\n✘ QEMU: not found\n    apt install qemu-system-x86\n']);
 });
@@ -208,7 +208,7 @@ test('auth registry keeps an account in a private file and never shows its secre
 test('engine status and stop', async () => {
   await using cli = await openCli();
   assert.match((await cli.run(['engine', 'status'])).stdout, new RegExp(`^process +${process.pid}$`, 'mu'));
-  await cli.contree.spawn({ command: 'sleep', image: cli.contree.addImage() });
+  await cli.contree.runs.start({ command: 'sleep', image: cli.contree.addImage() });
   const busy = await cli.run(['engine', 'stop']);
   assert.deepEqual([busy.code, /--force/u.test(busy.stderr)], [5, true]);
   assert.equal((await cli.run(['engine', 'stop', '--force'])).code, 0);
@@ -248,7 +248,7 @@ test('with --json a failure is one JSON value too', async () => {
 
 test('a bug shows itself as one', async () => {
   await using cli = await openCli();
-  cli.contree.listImages = async () => {
+  cli.contree.images.list = async () => {
     throw new Error('boom');
   };
   const { code, stderr } = await cli.run(['images']);
@@ -290,10 +290,10 @@ test('rsync prints the state that a run takes, and leaves secrets out', async ()
   writeFileSync(join(project, 'b.log'), 'noise');
   writeFileSync(join(project, '.env'), 'TOKEN=1');
   const offered: string[] = [];
-  const { offerDirectoryState } = cli.contree;
-  cli.contree.offerDirectoryState = async (entries) => {
-    offered.splice(0, Infinity, ...entries.map(({ path }) => path));
-    return offerDirectoryState.call(cli.contree, entries);
+  const { offerDirectory } = cli.contree.uploads;
+  cli.contree.uploads.offerDirectory = async (request) => {
+    offered.splice(0, Infinity, ...request.entries.map(({ path }) => path));
+    return offerDirectory(request);
   };
   const env = { XDG_CACHE_HOME: join(cli.folder, 'cache') };
   const synced = await cli.run(['rsync', project, '/work', '--exclude', '*.log'], { env });

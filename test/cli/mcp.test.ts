@@ -126,7 +126,7 @@ for (const era of ['auto', 'legacy'] as const) {
     await end(child);
     await client.close();
     await refused;
-    assert.equal((await cli.contree.listOperations({}))[0]?.status, 'EXECUTING');
+    assert.equal((await cli.contree.operations.list({}))[0]?.status, 'EXECUTING');
   });
 }
 

@@ -18,8 +18,8 @@ async function bench(): Promise<CliBench & { image: string }> {
 /** Waits until the command has reached the engine and runs. */
 async function running(contree: ScriptedContree): Promise<string> {
   for (;;) {
-    const [operation] = await contree.listOperations({ status: 'EXECUTING' });
-    const events = operation && (await Array.fromAsync(contree.events(operation.uuid, {})));
+    const [operation] = await contree.operations.list({ status: 'EXECUTING' });
+    const events = operation && (await Array.fromAsync(contree.operations.events(operation.uuid, {})));
     if (operation && events?.some(({ type }) => type === 'spawn')) return operation.uuid;
     await delay(5);
   }
@@ -80,7 +80,7 @@ test('Ctrl-C is the command’s first, and ends the operation the second time', 
 
   const cancelled = Promise.withResolvers<string>();
   cli.contree.programs['stubborn'] = () => new Promise(() => undefined);
-  cli.contree.cancelOperation = async (uuid) => cancelled.resolve(uuid);
+  cli.contree.operations.cancel = async (uuid) => cancelled.resolve(uuid);
   const stubborn = cli.start(['run', 'base', '--', 'stubborn']);
   const gone = collectChild(stubborn);
   const operation = await running(cli.contree);
@@ -200,7 +200,7 @@ test('commandOf: one word that only a shell understands is a shell line', () => 
 test('--tag names the new image, and --json tells all of it', async () => {
   await using cli = await bench();
   const { stdout, stderr } = await cli.run(['run', '--tag', 'made', 'base', '--', 'touch', '/new'], { terminal: true });
-  const image = (await cli.contree.getImage('tag:made')).uuid;
+  const image = (await cli.contree.images.get('tag:made')).uuid;
   assert.deepEqual([stdout, stderr], ['', `image ${image} tagged made\n`]);
   const told = await cli.run(['run', '--json', 'base', '--', 'echo', 'hi']);
   const operation = JSON.parse(told.stdout) as { status: string; metadata: { result: { stdout: { value: string } } } };
@@ -231,10 +231,10 @@ test('what cannot be is refused before anything runs', async () => {
 
 test('an operation that fails ends with the exit code of its fault', async () => {
   await using cli = await bench();
-  const { uuid } = await cli.contree.importImage({ registry: { url: 'missing' } });
-  cli.contree.spawn = async () => ({ uuid });
-  const { getOperation } = cli.contree;
-  cli.contree.getOperation = async (id) => ({ ...(await getOperation.call(cli.contree, id)), error_code: 'DISK_FULL' });
+  const { uuid } = await cli.contree.images.import({ registry: { url: 'missing' } });
+  cli.contree.runs.start = async () => ({ uuid });
+  const { get } = cli.contree.operations;
+  cli.contree.operations.get = async (id) => ({ ...(await get(id)), error_code: 'DISK_FULL' });
   const { code, stderr } = await cli.run(['run', 'base', 'true']);
   assert.equal(code, 6);
   assert.match(stderr, /^error: .+\nFree space with/u);
@@ -260,7 +260,7 @@ test('with -it the command gets a terminal of our size, in raw mode, and our key
   child.stdin.write('key\u0003');
   while (!screen.includes('key\u0003')) await delay(5);
   assert.deepEqual(cli.contree.signalsSent, []);
-  await cli.contree.killSubprocess(operation, 1, 'HUP');
+  await cli.contree.processes.kill(operation, 1, { signal: 'HUP' });
   await ended;
   assert.match(screen, / icanon /u, 'the terminal is as it was');
   assert.match(screen, / echo /u);

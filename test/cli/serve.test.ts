@@ -68,8 +68,10 @@ test('serve asks TCP clients for a token, which its owner makes; SIGTERM ends it
   assert.equal((await fetch(`${address}/healthz`)).status, 200);
   const remote = { url: address, token: token.trim(), env: {} };
   await using connection = await connect({ version: '1', program: 'test', server: { remote } });
-  assert.deepEqual(await connection.contree.listImages({}), []);
-  await assert.rejects(connection.admin.stopEngine(true), (error: unknown) => isFault(error, 'PERMISSION_MISSING'));
+  assert.deepEqual(await connection.images.list({}), []);
+  await assert.rejects(connection.engine.stop({ only_idle: true }), (error: unknown) =>
+    isFault(error, 'PERMISSION_MISSING'),
+  );
   const byUrl = await here.run('--url', address, '--token', token.trim(), 'images', '--json');
   assert.deepEqual([byUrl.code, byUrl.stdout], [0, '[]\n']);
   server.kill('SIGTERM');

@@ -1,8 +1,9 @@
 import { createApp } from '../../src/http/app.ts';
-import { OWNER, PERMISSIONS, tenantOf } from '../../src/http/auth.ts';
+import { OWNER } from '../../src/http/auth.ts';
+import { PERMISSIONS } from '../../src/contract/permissions.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { connect, inProcessContree } from '../../src/client/index.ts';
-import { HttpContree } from '../../src/client/http-contree.ts';
+import { httpContree } from '../../src/client/http-contree.ts';
 import { Requester } from '../../src/client/requester.ts';
 import { Transport } from '../../src/client/transport.ts';
 import { IMPORTER, PUSHER, testContree, type ContreeUnderTest } from '../conformance/contree.ts';
@@ -26,7 +27,7 @@ testContree('the API without a connection in between', async () => {
   const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });
   const { engine } = bench;
   const app = createApp({
-    contreeFor: (principal) => engine.forTenant(tenantOf(principal)),
+    contreeFor: (principal) => engine.forTenant(principal),
     log: SILENT,
     version: '1',
     authentication: { kind: 'fixed', principal: OWNER },
@@ -39,7 +40,7 @@ testContree('a client on the unix socket', async (): Promise<ContreeUnderTest> =
   await using cleanup = new AsyncDisposableStack();
   const served = cleanup.use(await serveBench({ importer: IMPORTER, pusher: PUSHER }));
   const transport = cleanup.use(new Transport({ url: 'http://localhost', socket: served.socket, headers: {} }));
-  const contree = new HttpContree(new Requester({ transport, checked: false }), async () => undefined);
+  const contree = httpContree(new Requester({ transport, checked: false }));
   const owned = cleanup.move();
   return { contree, base: served.bench.base.uuid, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 });
@@ -51,6 +52,5 @@ testContree('a client on TCP, with a token, behind a path prefix', async (): Pro
   const remote = { url: `${served.address}/sandboxes`, token, project: '', env: {} };
   const connection = cleanup.use(await connect({ version: '1.2.3', program: 'test', server: { remote } }));
   const owned = cleanup.move();
-  const { contree } = connection;
-  return { contree, base: served.bench.base.uuid, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return { contree: connection, base: served.bench.base.uuid, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 });

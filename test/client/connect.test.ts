@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { answers, connect, type Connection, type ConnectOptions } from '../../src/client/index.ts';
+import { answers, connect, type HttpContree, type ConnectOptions } from '../../src/client/index.ts';
 import { isOlder } from '../../src/client/local-engine.ts';
 import { isFault } from '../../src/contract/errors.ts';
 
@@ -75,9 +75,9 @@ test('the first request starts an engine, ready in under a second; the next clie
   const startedMs = performance.now();
   await using first = await connect(here.options());
   const ms = performance.now() - startedMs;
-  assert.equal((await first.contree.getImage('tag:base')).tag, 'base');
+  assert.equal((await first.images.get('tag:base')).tag, 'base');
   await using second = await connect(here.options());
-  assert.equal((await second.admin.engine()).pid, here.starts()[0]);
+  assert.equal((await second.engine.status()).pid, here.starts()[0]);
   assert.equal(here.starts().length, 1);
   assert.equal(statSync(here.socket).mode & 0o777, 0o600);
   assert.ok(ms < 5_000, `${Math.round(ms)} ms on a loaded machine`);
@@ -88,7 +88,7 @@ test('twenty clients at once start one engine', async () => {
   const connections = await Promise.all(Array.from({ length: 20 }, () => connect(here.options())));
   await using all = new AsyncDisposableStack();
   for (const connection of connections) all.use(connection);
-  const pids = await Promise.all(connections.map(async ({ admin }) => (await admin.engine()).pid));
+  const pids = await Promise.all(connections.map(async ({ engine }) => (await engine.status()).pid));
   assert.equal(new Set(pids).size, 1);
   assert.deepEqual(here.starts(), [pids[0]]);
 });
@@ -98,7 +98,7 @@ test('twenty processes at once start one engine', async () => {
   const program = `
     import { connect } from ${JSON.stringify(new URL('../../src/client/index.ts', import.meta.url).href)};
     await using connection = await connect(${JSON.stringify(here.options())});
-    console.log((await connection.admin.engine()).pid);
+    console.log((await connection.engine.status()).pid);
   `;
   const outputs = await Promise.all(
     Array.from({ length: 20 }, async () => {
@@ -116,39 +116,39 @@ test('an engine that left is started again by the next request of the same clien
   await using here = await place();
   await using connection = await connect(here.options());
   const [first] = here.starts();
-  await connection.admin.stopEngine(true);
+  await connection.engine.stop({ only_idle: true });
   await stopped(first);
-  assert.equal((await connection.contree.getImage('tag:base')).tag, 'base');
+  assert.equal((await connection.images.get('tag:base')).tag, 'base');
   assert.equal(here.starts().length, 2);
 });
 
 test('an engine killed with SIGKILL leaves a socket that stops nobody', async () => {
   await using here = await place();
   await using connection = await connect(here.options());
-  const first = (await connection.admin.engine()).pid;
+  const first = (await connection.engine.status()).pid;
   process.kill(first, 'SIGKILL');
   await stopped(first);
   assert.ok(existsSync(here.socket));
   await using again = await connect(here.options());
-  assert.notEqual((await again.admin.engine()).pid, first);
+  assert.notEqual((await again.engine.status()).pid, first);
 });
 
 test('an older idle engine is replaced, an older busy one is told about, a newer one is used', async () => {
   await using here = await place();
   await using old = await connect(here.options(['--engine-version=1.0.9'], '1.0.9'));
-  const { uuid } = await old.contree.spawn({ command: 'sleep', image: 'tag:base' });
+  const { uuid } = await old.runs.start({ command: 'sleep', image: 'tag:base' });
   const notices: string[] = [];
   const newer = { ...here.options([], '1.0.10'), notice: (text: string) => void notices.push(text) };
   {
     await using busy = await connect(newer);
-    assert.equal((await busy.admin.engine()).version, '1.0.9');
+    assert.equal((await busy.engine.status()).version, '1.0.9');
     assert.match(notices.join(), /version 1\.0\.9 and busy/u);
-    await busy.contree.cancelOperation(uuid);
+    await busy.operations.cancel(uuid);
   }
   await using idle = await connect({ ...newer, ...here.options(['--engine-version=1.0.10'], '1.0.10') });
-  assert.equal((await idle.admin.engine()).version, '1.0.10');
+  assert.equal((await idle.engine.status()).version, '1.0.10');
   await using older = await connect(here.options([], '1.0.9'));
-  assert.equal((await older.admin.engine()).version, '1.0.10');
+  assert.equal((await older.engine.status()).version, '1.0.10');
   assert.equal(here.starts().length, 2);
 });
 
@@ -168,10 +168,10 @@ test('an idle engine leaves, one with work or a follower stays', async () => {
   // Longer than the first request may take on a busy machine.
   await using connection = await connect(here.options(['--idle-ms=1000']));
   const [pid = 0] = here.starts();
-  const { uuid } = await connection.contree.spawn({ command: 'sleep', image: 'tag:base' });
+  const { uuid } = await connection.runs.start({ command: 'sleep', image: 'tag:base' });
   await delay(2_000);
   assert.ok(lives(pid), 'it has work');
-  await connection.contree.cancelOperation(uuid);
+  await connection.operations.cancel(uuid);
   await stopped(pid);
   assert.ok(!existsSync(here.socket));
 });
@@ -180,8 +180,8 @@ test('SIGTERM ends it in good order', async () => {
   await using here = await place();
   await using connection = await connect(here.options());
   const [pid = 0] = here.starts();
-  const { uuid } = await connection.contree.spawn({ command: 'sleep', image: 'tag:base' });
-  const followed = Array.fromAsync(connection.contree.events(uuid, { follow: true }));
+  const { uuid } = await connection.runs.start({ command: 'sleep', image: 'tag:base' });
+  const followed = Array.fromAsync(connection.operations.events(uuid, { follow: true }));
   await delay(50);
   process.kill(pid, 'SIGTERM');
   await stopped(pid);
@@ -232,8 +232,8 @@ test('a client leaves no handle behind', async () => {
   await using here = await place();
   const before = process.getActiveResourcesInfo().filter((name) => name.includes('Wrap')).length;
   for (let round = 0; round < 5; round += 1) {
-    await using connection: Connection = await connect(here.options());
-    await connection.contree.listImages({});
+    await using connection: HttpContree = await connect(here.options());
+    await connection.images.list({});
   }
   await delay(20);
   const after = process.getActiveResourcesInfo().filter((name) => name.includes('Wrap')).length;

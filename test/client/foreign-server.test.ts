@@ -4,14 +4,16 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { connect, type Connection } from '../../src/client/index.ts';
+import { connect, type HttpContree } from '../../src/client/index.ts';
 import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
 
 /** A server that is not ours: it answers what the test says. */
-async function foreign(handler: Handler): Promise<Connection & { readonly requests: IncomingMessage[] }> {
+async function foreign(
+  handler: Handler,
+): Promise<AsyncDisposable & { readonly contree: HttpContree; readonly requests: IncomingMessage[] }> {
   const requests: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     requests.push(request);
@@ -22,14 +24,14 @@ async function foreign(handler: Handler): Promise<Connection & { readonly reques
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const remote = { url: `http://127.0.0.1:${port}/sandboxes`, token: 'sekret', project: 'p-1', env: {} };
-  const { contree, admin } = await connect({ version: '1.0.0', program: 'contree', server: { remote } });
+  const contree = await connect({ version: '1.0.0', program: 'contree', server: { remote } });
   const close = async (): Promise<void> => {
     await contree[Symbol.asyncDispose]();
     server.closeAllConnections();
     server.close();
     await once(server, 'close');
   };
-  return { contree, admin, requests, [Symbol.asyncDispose]: close };
+  return { contree, requests, [Symbol.asyncDispose]: close };
 }
 
 function answer(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
@@ -50,7 +52,7 @@ const OPERATION = { uuid: IMAGE, kind: 'image_import', status: 'SUCCESS', metada
 
 test('token, project, program and path prefix are sent, and no encoding is asked for', async () => {
   await using server = await foreign((_request, response) => answer(response, 200, { images: [] }));
-  await server.contree.listImages({ tagged: true, since: new Date('2026-01-02T03:04:05Z') });
+  await server.contree.images.list({ tagged: true, since: new Date('2026-01-02T03:04:05Z') });
   const [{ url, headers } = assert.fail()] = server.requests;
   assert.equal(url, '/sandboxes/v1/images?tagged=1&since=2026-01-02T03%3A04%3A05.000Z');
   assert.deepEqual([headers.authorization, headers['project']], ['Bearer sekret', 'p-1']);
@@ -69,7 +71,7 @@ test('plain error bodies become the nearest fault', async () => {
   ];
   for (const [status, body, code, message] of cases) {
     await using server = await foreign((_request, response) => answer(response, status, body));
-    await assert.rejects(server.contree.getImage(IMAGE), faults(code, message), String(status));
+    await assert.rejects(server.contree.images.get(IMAGE), faults(code, message), String(status));
     assert.equal(server.requests.length, 1, 'what cannot help is not repeated');
   }
 });
@@ -77,26 +79,26 @@ test('plain error bodies become the nearest fault', async () => {
 test('what the call was about names what is missing', async () => {
   await using server = await foreign((_request, response) => answer(response, 404, { error: 'not found' }));
   const { contree } = server;
-  await assert.rejects(contree.listDirectory(IMAGE, '/x'), faults('FILE_NOT_FOUND', /"\/x"/u));
-  await assert.rejects(contree.getOperation(IMAGE), faults('OPERATION_NOT_FOUND'));
-  await assert.rejects(contree.getSubprocess(IMAGE, 4), faults('SUBPROCESS_NOT_FOUND', /process 4/u));
-  await assert.rejects(contree.getFile('abc'), faults('UPLOAD_NOT_FOUND', /abc/u));
-  await assert.rejects(contree.lineage(IMAGE), faults('ROUTE_NOT_FOUND', /lineage/u));
+  await assert.rejects(contree.files.list(IMAGE, { path: '/x' }), faults('FILE_NOT_FOUND', /"\/x"/u));
+  await assert.rejects(contree.operations.get(IMAGE), faults('OPERATION_NOT_FOUND'));
+  await assert.rejects(contree.processes.get(IMAGE, 4), faults('SUBPROCESS_NOT_FOUND', /process 4/u));
+  await assert.rejects(contree.uploads.get('abc'), faults('UPLOAD_NOT_FOUND', /abc/u));
+  await assert.rejects(contree.images.lineage(IMAGE), faults('ROUTE_NOT_FOUND', /lineage/u));
 });
 
 test('reads are repeated after 502 and 503, creations only after 425 and 429', async () => {
   await using reads = await foreign((_request, response, count) => {
     answer(response, count === 1 ? 502 : count === 2 ? 503 : 200, { images: [] });
   });
-  assert.deepEqual(await reads.contree.listImages({}), []);
+  assert.deepEqual(await reads.contree.images.list({}), []);
   assert.equal(reads.requests.length, 3);
   await using untouched = await foreign((_request, response, count) => {
     answer(response, count === 1 ? 425 : count === 2 ? 429 : 201, { uuid: IMAGE });
   });
-  assert.equal((await untouched.contree.spawn({ command: 'x', image: IMAGE })).uuid, IMAGE);
+  assert.equal((await untouched.contree.runs.start({ command: 'x', image: IMAGE })).uuid, IMAGE);
   assert.equal(untouched.requests.length, 3);
   await using touched = await foreign((_request, response) => answer(response, 503, { error: 'later' }));
-  await assert.rejects(touched.contree.spawn({ command: 'x', image: IMAGE }), faults('REMOTE_FAILED', /later/u));
+  await assert.rejects(touched.contree.runs.start({ command: 'x', image: IMAGE }), faults('REMOTE_FAILED', /later/u));
   assert.equal(touched.requests.length, 1);
 });
 
@@ -106,38 +108,41 @@ test('Retry-After is honoured', async () => {
     else answer(response, 201, { uuid: IMAGE });
   });
   const startedMs = performance.now();
-  await server.contree.spawn({ command: 'x', image: IMAGE });
+  await server.contree.runs.start({ command: 'x', image: IMAGE });
   assert.ok(performance.now() - startedMs >= 990);
 });
 
 test('a report of our own server comes back as the same fault, and an internal error is not repeated', async () => {
   const report = { code: 'IMAGE_IN_USE', message: 'in use by x', detail: { image: IMAGE, by: 'x' } };
   await using server = await foreign((_request, response) => answer(response, 409, { error: 'text', ...report }));
-  await assert.rejects(server.contree.deleteImage(IMAGE), (error: unknown) => {
+  await assert.rejects(server.contree.images.delete(IMAGE), (error: unknown) => {
     assert.ok(isFault(error, 'IMAGE_IN_USE'));
     assert.deepEqual(error.detail, report.detail);
     return true;
   });
   const bug = { error: 'x', code: 'INTERNAL', message: 'internal error (incident 7)', detail: { incident: '7' } };
   await using broken = await foreign((_request, response) => answer(response, 500, bug));
-  await assert.rejects(broken.contree.whoami(), faults('INTERNAL', /incident 7/u));
+  await assert.rejects(broken.contree.system.whoami(), faults('INTERNAL', /incident 7/u));
   assert.equal(broken.requests.length, 1);
 });
 
 test('answers in another shape are refused, answers with fewer optional fields are understood', async () => {
   await using strange = await foreign((_request, response) => answer(response, 200, { pictures: [] }));
-  await assert.rejects(strange.contree.listImages({}), faults('REMOTE_FAILED', /do not understand \(images/u));
+  await assert.rejects(
+    strange.contree.images.list({}),
+    faults('REMOTE_FAILED', /do not understand \(ImageListResponse, images/u),
+  );
   await using page = await foreign((_request, response) => answer(response, 200, '<html>sign in</html>'));
-  await assert.rejects(page.contree.whoami(), faults('REMOTE_FAILED', /not the JSON/u));
+  await assert.rejects(page.contree.system.whoami(), faults('REMOTE_FAILED', /not the JSON/u));
   await using sparse = await foreign((_request, response) => answer(response, 200, { ...OPERATION, duration: null }));
-  const operation = await sparse.contree.getOperation(IMAGE);
+  const operation = await sparse.contree.operations.get(IMAGE);
   assert.deepEqual([operation.duration, operation.error, operation.result], [0, null, null]);
 });
 
 test('a server that cannot be reached is said so', async () => {
   const remote = { url: 'http://127.0.0.1:9', env: {} };
   await using refused = await connect({ version: '1', program: 'contree', server: { remote } });
-  await assert.rejects(refused.contree.whoami(), faults('REMOTE_FAILED', /ECONNREFUSED/u));
+  await assert.rejects(refused.system.whoami(), faults('REMOTE_FAILED', /ECONNREFUSED/u));
 });
 
 function sse(response: ServerResponse, ...events: Partial<OperationEvent>[]): void {
@@ -156,9 +161,10 @@ const END = {
   data: { status: 'SUCCESS', duration_ms: 1, result_image_uuid: null, error: null, image_size_bytes: null },
 } as const;
 
-async function follow(server: Connection): Promise<string[]> {
+async function follow(server: Awaited<ReturnType<typeof foreign>>): Promise<string[]> {
   const seen: string[] = [];
-  for await (const event of server.contree.events(IMAGE, { follow: true })) seen.push(`${event.id} ${event.type}`);
+  for await (const event of server.contree.operations.events(IMAGE, { follow: true }))
+    seen.push(`${event.id} ${event.type}`);
   return seen;
 }
 
@@ -188,7 +194,7 @@ test('where there is no log the operation is polled, and its completion made fro
     const status = polls > 1 ? 'SUCCESS' : 'EXECUTING';
     answer(response, 200, { ...OPERATION, status, duration: 2.5, result_image_uuid: IMAGE });
   });
-  const [completion, ...rest] = await Array.fromAsync(server.contree.events(IMAGE, { follow: true }));
+  const [completion, ...rest] = await Array.fromAsync(server.contree.operations.events(IMAGE, { follow: true }));
   assert.deepEqual(rest, []);
   assert.ok(completion?.type === 'completion');
   const { status, duration_ms, result_image_uuid } = completion.data;
@@ -200,11 +206,11 @@ test('a file from a server without ranges is cut to what was asked for', async (
     response.writeHead(200, { 'Content-Length': '10' });
     response.end('0123456789');
   });
-  const part = await server.contree.openFile(IMAGE, '/f', { offset: 3, length: 4 });
+  const part = await server.contree.files.read(IMAGE, { path: '/f', offset: 3, length: 4 });
   assert.deepEqual([part.size, await text(part.body)], [10, '3456']);
-  const rest = await server.contree.openFile(IMAGE, '/f', { offset: 8 });
+  const rest = await server.contree.files.read(IMAGE, { path: '/f', offset: 8 });
   assert.equal(await text(rest.body), '89');
-  const none = await server.contree.openFile(IMAGE, '/f', { length: 0 });
+  const none = await server.contree.files.read(IMAGE, { path: '/f', length: 0 });
   assert.equal(await text(none.body), '');
 });
 
@@ -226,9 +232,9 @@ test('stat on a server without it looks into the parent directory', async () => 
     if (request.url?.includes('/stat')) return answer(response, 404, { error: 'not found' });
     answer(response, 200, { path: '/d', files: [{ ...file, ...kind }] });
   });
-  assert.equal((await server.contree.stat(IMAGE, '/d/f')).path, '/d/f');
+  assert.equal((await server.contree.files.stat(IMAGE, { path: '/d/f' })).path, '/d/f');
   assert.match(server.requests[1]?.url ?? '', /list\?path=%2Fd$/u);
-  await assert.rejects(server.contree.stat(IMAGE, '/d/g'), faults('FILE_NOT_FOUND'));
+  await assert.rejects(server.contree.files.stat(IMAGE, { path: '/d/g' }), faults('FILE_NOT_FOUND'));
 });
 
 test('an upload that the server refuses half-way reports the refusal, not the broken pipe', async () => {
@@ -239,6 +245,6 @@ test('an upload that the server refuses half-way reports the refusal, not the br
   async function* endless(): AsyncGenerator<Uint8Array> {
     for (; sent < 10_000; sent += 1) yield Buffer.alloc(65_536);
   }
-  await assert.rejects(server.contree.uploadFile(endless()), faults('REMOTE_FAILED', /413: too much/u));
+  await assert.rejects(server.contree.uploads.create(endless()), faults('REMOTE_FAILED', /413: too much/u));
   assert.ok(sent < 10_000);
 });

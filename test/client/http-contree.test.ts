@@ -36,7 +36,7 @@ function over(kind: 'unix' | 'tcp'): () => Promise<Way> {
   return async () => {
     await using cleanup = new AsyncDisposableStack();
     const server = cleanup.use(await startServer({ kind }));
-    const { contree } = cleanup.use(await connectTo(server));
+    const contree = cleanup.use(await connectTo(server));
     const owned = cleanup.move();
     return { contree, scripted: server.contree, [Symbol.asyncDispose]: () => owned.disposeAsync() };
   };
@@ -75,29 +75,29 @@ for (const [name, open] of Object.entries(WAYS)) {
     const { contree, scripted } = way;
     const image = scripted.addImage({ '/etc/passwd': 'root\n' }, 'common/base:1');
     assert.deepEqual(
-      (await contree.listImages({ tag: 'common/', limit: 5, tagged: true })).map(({ uuid }) => uuid),
+      (await contree.images.list({ tag: 'common/', limit: 5, tagged: true })).map(({ uuid }) => uuid),
       [image],
     );
-    assert.deepEqual(await contree.listImages({ tag: 'other', since: new Date(0) }), []);
-    assert.equal((await contree.getImage('tag:common/base:1')).uuid, image);
-    assert.equal((await contree.setTag('tag:common/base:1', 'two')).tag, 'two');
-    await contree.removeTag(image, 'two');
-    await assert.rejects(contree.removeTag(image, 'two'), faults('TAG_NOT_FOUND'));
-    await assert.rejects(contree.setTag(image, 'No Tag'), faults('TAG_INVALID'));
-    await assert.rejects(contree.getImage('tag:nobody'), faults('IMAGE_NOT_FOUND'));
-    await assert.rejects(contree.getImage(NOWHERE), faults('IMAGE_NOT_FOUND'));
-    const { uuid } = await contree.spawn({ command: 'touch', args: ['/new'], image });
-    await all(contree.events(uuid, { follow: true }));
-    const { result_image_uuid: child } = await contree.getOperation(uuid);
+    assert.deepEqual(await contree.images.list({ tag: 'other', since: new Date(0) }), []);
+    assert.equal((await contree.images.get('tag:common/base:1')).uuid, image);
+    assert.equal((await contree.tags.set('tag:common/base:1', { tag: 'two' })).tag, 'two');
+    await contree.tags.remove(image, { tag: 'two' });
+    await assert.rejects(contree.tags.remove(image, { tag: 'two' }), faults('TAG_NOT_FOUND'));
+    await assert.rejects(contree.tags.set(image, { tag: 'No Tag' }), faults('TAG_INVALID'));
+    await assert.rejects(contree.images.get('tag:nobody'), faults('IMAGE_NOT_FOUND'));
+    await assert.rejects(contree.images.get(NOWHERE), faults('IMAGE_NOT_FOUND'));
+    const { uuid } = await contree.runs.start({ command: 'touch', args: ['/new'], image });
+    await all(contree.operations.events(uuid, { follow: true }));
+    const { result_image_uuid: child } = await contree.operations.get(uuid);
     assert.ok(child);
-    const lineage = await contree.lineage(child);
+    const lineage = await contree.images.lineage(child);
     assert.deepEqual([lineage.root, lineage.ancestors.map((node) => node.uuid)], [image, [image]]);
     assert.deepEqual(
-      (await contree.diff(image, child, { patch: true })).entries.map(({ path }) => path),
+      (await contree.images.diff(image, { to: child, patch: true })).entries.map(({ path }) => path),
       ['/new'],
     );
-    await assert.rejects(contree.deleteImage(image), faults('IMAGE_IN_USE'));
-    assert.deepEqual((await contree.deleteImage(image, { cascade: true })).toSorted(), [image, child].toSorted());
+    await assert.rejects(contree.images.delete(image), faults('IMAGE_IN_USE'));
+    assert.deepEqual((await contree.images.delete(image, { cascade: true })).toSorted(), [image, child].toSorted());
   });
 
   test(`${name}: inspection`, async () => {
@@ -105,69 +105,69 @@ for (const [name, open] of Object.entries(WAYS)) {
     const { contree, scripted } = way;
     const image = scripted.addImage({ '/etc/passwd': 'root:x:0\n', '/a b/ü%2f#': 'odd' }, 'base');
     assert.deepEqual(
-      (await contree.listDirectory('tag:base', '/etc')).files.map(({ path }) => path),
+      (await contree.files.list('tag:base', { path: '/etc' })).files.map(({ path }) => path),
       ['passwd'],
     );
-    assert.equal((await contree.listDirectory(image, '/a b')).files[0]?.path, 'ü%2f#');
-    assert.equal((await contree.stat(image, '/etc/passwd')).size, 9);
-    await assert.rejects(contree.stat(image, '/etc/nope'), faults('FILE_NOT_FOUND'));
-    await assert.rejects(contree.listDirectory(image, '/etc/passwd'), faults('NOT_A_DIRECTORY'));
-    await assert.rejects(contree.openFile(image, '/etc'), faults('NOT_A_FILE'));
+    assert.equal((await contree.files.list(image, { path: '/a b' })).files[0]?.path, 'ü%2f#');
+    assert.equal((await contree.files.stat(image, { path: '/etc/passwd' })).size, 9);
+    await assert.rejects(contree.files.stat(image, { path: '/etc/nope' }), faults('FILE_NOT_FOUND'));
+    await assert.rejects(contree.files.list(image, { path: '/etc/passwd' }), faults('NOT_A_DIRECTORY'));
+    await assert.rejects(contree.files.read(image, { path: '/etc' }), faults('NOT_A_FILE'));
     const read = async (offset?: number, length?: number): Promise<[number, string]> => {
       const range = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) };
-      const file = await contree.openFile(image, '/etc/passwd', range);
+      const file = await contree.files.read(image, { path: '/etc/passwd', ...range });
       return [file.size, await text(file.body)];
     };
     assert.deepEqual(await read(), [9, 'root:x:0\n']);
     assert.deepEqual(await read(5, 3), [9, 'x:0']);
     assert.deepEqual(await read(100), [9, '']);
     assert.deepEqual(await read(0, 0), [9, '']);
-    assert.equal(await text(await contree.archive(image, '/etc')), 'tar of /etc');
-    assert.equal(await text(await contree.exportImage(image)), `layout of ${image}`);
-    const pushed = await Array.fromAsync(contree.pushImage(image, { registry: { url: 'a/b:1' } }));
+    assert.equal(await text(await contree.files.archive(image, { path: '/etc' })), 'tar of /etc');
+    assert.equal(await text(await contree.images.export(image)), `layout of ${image}`);
+    const pushed = await Array.fromAsync(contree.images.push(image, { registry: { url: 'a/b:1' } }));
     assert.deepEqual(
       pushed.map(({ type }) => type),
       ['progress', 'progress', 'pushed'],
     );
     // It fails after the answer has begun, and still says how.
-    const refused = Array.fromAsync(contree.pushImage(image, { registry: { url: 'refused/b:1' } }));
+    const refused = Array.fromAsync(contree.images.push(image, { registry: { url: 'refused/b:1' } }));
     await assert.rejects(refused, faults('REGISTRY_DENIED'));
-    const grep = await contree.grep(image, { patterns: ['root', 'other'], paths: ['/etc', '/a b'], maxTotal: 5 });
+    const grep = await contree.files.grep(image, { pattern: ['root', 'other'], path: ['/etc', '/a b'], max_total: 5 });
     assert.deepEqual([grep.patterns, grep.matches.length], [['root', 'other'], 1]);
   });
 
   test(`${name}: files and directory states`, async () => {
     await using way = await open();
     const { contree } = way;
-    const uploaded = await contree.uploadFile(bytes('hel', 'lo'));
+    const uploaded = await contree.uploads.create(bytes('hel', 'lo'));
     assert.equal(uploaded.size, 5);
-    assert.equal((await contree.getFile(uploaded.sha256)).uuid, uploaded.uuid);
-    assert.equal((await contree.getFile(uploaded.uuid)).sha256, uploaded.sha256);
-    assert.equal((await contree.listFiles({ limit: 10 })).length, 1);
-    const [first, empty, same] = await contree.uploadFiles(bytes('hello', '', 'hello'));
+    assert.equal((await contree.uploads.get(uploaded.sha256)).uuid, uploaded.uuid);
+    assert.equal((await contree.uploads.get(uploaded.uuid)).sha256, uploaded.sha256);
+    assert.equal((await contree.uploads.list({ limit: 10 })).length, 1);
+    const [first, empty, same] = await contree.uploads.createMany(bytes('hello', '', 'hello'));
     assert.deepEqual([first?.uuid, empty?.size, same?.uuid], [uploaded.uuid, 0, uploaded.uuid], 'in their order');
-    assert.deepEqual(await contree.uploadFiles(bytes()), []);
-    await assert.rejects(contree.getFile('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
+    assert.deepEqual(await contree.uploads.createMany(bytes()), []);
+    await assert.rejects(contree.uploads.get('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
     const entry = { path: '/a', mode: 0o644, sha256: uploaded.sha256 };
-    assert.equal((await contree.offerDirectoryState([entry])).state?.entries, 1);
-    assert.deepEqual(await contree.offerDirectoryState([{ ...entry, sha256: 'f'.repeat(64) }]), {
+    assert.equal((await contree.uploads.offerDirectory({ entries: [entry] })).state?.entries, 1);
+    assert.deepEqual(await contree.uploads.offerDirectory({ entries: [{ ...entry, sha256: 'f'.repeat(64) }] }), {
       missing: ['f'.repeat(64)],
     });
-    const { uuid } = await contree.importArchive({ file: uploaded.uuid, tag: 'mine' });
-    assert.equal((await contree.getOperation(uuid)).status, 'SUCCESS');
+    const { uuid } = await contree.images.importArchive({ file: uploaded.uuid, tag: 'mine' });
+    assert.equal((await contree.operations.get(uuid)).status, 'SUCCESS');
   });
 
   test(`${name}: runs, their events and their processes`, async () => {
     await using way = await open();
     const { contree, scripted } = way;
     const image = scripted.addImage();
-    await assert.rejects(contree.spawn({ command: 'true', image: 'tag:nobody' }), faults('IMAGE_NOT_FOUND'));
-    const { uuid } = await contree.spawn({ command: 'cat', image, stdin: { value: 'a', close: false } });
+    await assert.rejects(contree.runs.start({ command: 'true', image: 'tag:nobody' }), faults('IMAGE_NOT_FOUND'));
+    const { uuid } = await contree.runs.start({ command: 'cat', image, stdin: { value: 'a', close: false } });
     const seen: OperationEvent[] = [];
-    for await (const event of contree.events(uuid, { follow: true })) {
+    for await (const event of contree.operations.events(uuid, { follow: true })) {
       seen.push(event);
       if (event.type === 'stdout' && event.data.value === 'a')
-        await contree.writeStdin(uuid, 1, { value: 'b', close: true });
+        await contree.processes.write(uuid, 1, { value: 'b', close: true });
     }
     assert.deepEqual(
       seen.map(({ id }) => id),
@@ -178,48 +178,51 @@ for (const [name, open] of Object.entries(WAYS)) {
       ['spawn', 'stdout', 'stdout', 'exit', 'completion'],
     );
     assert.deepEqual(
-      (await all(contree.events(uuid, { since: 2 }))).map(({ id }) => id),
+      (await all(contree.operations.events(uuid, { since: 2 }))).map(({ id }) => id),
       [3, 4],
     );
     assert.deepEqual(
-      (await all(contree.events(uuid, { follow: true, spid: 1 }))).map(({ type }) => type).at(-1),
+      (await all(contree.operations.events(uuid, { follow: true, spid: 1 }))).map(({ type }) => type).at(-1),
       'exit',
     );
-    await assert.rejects(contree.cancelOperation(uuid), faults('OPERATION_FINISHED'));
-    await assert.rejects(contree.exec(uuid, { command: 'true' }), faults('INSTANCE_NOT_RUNNING'));
-    await assert.rejects(contree.getOperation(NOWHERE), faults('OPERATION_NOT_FOUND'));
-    await assert.rejects(all(contree.events(NOWHERE, { follow: true })), faults('OPERATION_NOT_FOUND'));
-    assert.equal((await contree.listOperations({ status: 'SUCCESS', kind: 'instance' })).length, 1);
+    await assert.rejects(contree.operations.cancel(uuid), faults('OPERATION_FINISHED'));
+    await assert.rejects(contree.processes.start(uuid, { command: 'true' }), faults('INSTANCE_NOT_RUNNING'));
+    await assert.rejects(contree.operations.get(NOWHERE), faults('OPERATION_NOT_FOUND'));
+    await assert.rejects(
+      async () => all(contree.operations.events(NOWHERE, { follow: true })),
+      faults('OPERATION_NOT_FOUND'),
+    );
+    assert.equal((await contree.operations.list({ status: 'SUCCESS', kind: 'instance' })).length, 1);
 
-    const parent = await contree.spawn({ command: 'sleep', image });
+    const parent = await contree.runs.start({ command: 'sleep', image });
     await new Promise(setImmediate);
-    const { spid } = await contree.exec(parent.uuid, { command: 'bytes' });
+    const { spid } = await contree.processes.start(parent.uuid, { command: 'bytes' });
     const output: Buffer[] = [];
-    for await (const event of contree.events(parent.uuid, { follow: true, spid })) {
+    for await (const event of contree.operations.events(parent.uuid, { follow: true, spid })) {
       if (event.type === 'stdout')
         output.push(Buffer.from(event.data.value, event.data.encoding === 'ascii' ? 'utf8' : 'base64'));
       if (event.type === 'exit') break;
     }
     const everyByte = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
     assert.deepEqual(Buffer.concat(output), everyByte);
-    assert.equal((await contree.getSubprocess(parent.uuid, spid)).state?.exit_code, 0);
-    await contree.resizeTerminal(parent.uuid, 1, { columns: 80, rows: 24 });
-    await contree.killSubprocess(parent.uuid, 1, 'TERM');
-    assert.equal((await all(contree.events(parent.uuid, { follow: true }))).at(-1)?.type, 'completion');
-    await assert.rejects(contree.getSubprocess(parent.uuid, 9), faults('SUBPROCESS_NOT_FOUND'));
+    assert.equal((await contree.processes.get(parent.uuid, spid)).state?.exit_code, 0);
+    await contree.processes.resize(parent.uuid, 1, { columns: 80, rows: 24 });
+    await contree.processes.kill(parent.uuid, 1, { signal: 'TERM' });
+    assert.equal((await all(contree.operations.events(parent.uuid, { follow: true }))).at(-1)?.type, 'completion');
+    await assert.rejects(contree.processes.get(parent.uuid, 9), faults('SUBPROCESS_NOT_FOUND'));
   });
 
   test(`${name}: the rest, and an abort that ends only the waiting`, async () => {
     await using way = await open();
     const { contree, scripted } = way;
-    assert.equal((await contree.whoami()).limits['instance_max_timeout'], 3600);
-    assert.equal((await contree.gc({ dryRun: true, olderThanDays: 3 })).freed_bytes, 0);
-    assert.equal((await contree.doctor({ verify: true })).checks[0]?.status, 'ok');
-    const { uuid } = await contree.spawn({ command: 'sleep', image: scripted.addImage() });
+    assert.equal((await contree.system.whoami()).limits['instance_max_timeout'], 3600);
+    assert.equal((await contree.system.gc({ dry_run: true, older_than_days: 3 })).freed_bytes, 0);
+    assert.equal((await contree.system.doctor({ verify: true })).checks[0]?.status, 'ok');
+    const { uuid } = await contree.runs.start({ command: 'sleep', image: scripted.addImage() });
     const stop = new AbortController();
-    const waiting = all(contree.events(uuid, { follow: true }, stop.signal));
+    const waiting = all(contree.operations.events(uuid, { follow: true }, stop.signal));
     setTimeout(() => stop.abort(new Error('enough')), 20);
     await assert.rejects(waiting, /enough/u);
-    assert.equal((await contree.getOperation(uuid)).status, 'EXECUTING');
+    assert.equal((await contree.operations.get(uuid)).status, 'EXECUTING');
   });
 }

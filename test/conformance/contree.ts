@@ -54,14 +54,14 @@ async function* bytes(...parts: (string | Uint8Array)[]): AsyncGenerator<Uint8Ar
 }
 
 async function run(contree: ConTree, request: InstanceSpawnRequest): Promise<OperationResponse> {
-  const { uuid } = await contree.spawn(request);
-  await Array.fromAsync(contree.events(uuid, { follow: true }));
-  return contree.getOperation(uuid);
+  const { uuid } = await contree.runs.start(request);
+  await Array.fromAsync(contree.operations.events(uuid, { follow: true }));
+  return contree.operations.get(uuid);
 }
 
 /** Waits until the main process of a run has been started. */
 async function spawned(contree: ConTree, uuid: string): Promise<void> {
-  for await (const { type } of contree.events(uuid, { follow: true })) if (type === 'spawn') return;
+  for await (const { type } of contree.operations.events(uuid, { follow: true })) if (type === 'spawn') return;
 }
 
 /**
@@ -90,40 +90,41 @@ export function testContree(name: string, open: () => Promise<ContreeUnderTest>)
 }
 
 async function images({ contree, base }: ContreeUnderTest): Promise<void> {
-  assert.equal((await contree.setTag(base, 'common/base:1')).tag, 'common/base:1');
-  assert.equal((await contree.setTag('tag:common/base:1', 'two')).tag, 'two');
-  const [listed] = await contree.listImages({ tag: 'common/', limit: 5, tagged: true });
+  assert.equal((await contree.tags.set(base, { tag: 'common/base:1' })).tag, 'common/base:1');
+  assert.equal((await contree.tags.set('tag:common/base:1', { tag: 'two' })).tag, 'two');
+  const [listed] = await contree.images.list({ tag: 'common/', limit: 5, tagged: true });
   assert.deepEqual([listed?.uuid, listed?.tag, listed?.tags], [base, 'common/base:1', ['two', 'common/base:1']]);
-  assert.equal((await contree.getImage('tag:common/base:1')).uuid, base, 'an earlier tag stays');
-  await assert.rejects(contree.deleteImage('tag:common/base:1'), /its other tag two$/mu);
-  await contree.removeTag(base, 'two');
-  await assert.rejects(contree.removeTag(base, 'two'), faults('TAG_NOT_FOUND'));
-  await assert.rejects(contree.setTag(base, 'No Tag'), faults('TAG_INVALID'));
-  await assert.rejects(contree.setTag(NOWHERE, 'tag'), faults('IMAGE_NOT_FOUND'));
-  for (const image of ['tag:nobody', NOWHERE]) await assert.rejects(contree.getImage(image), faults('IMAGE_NOT_FOUND'));
+  assert.equal((await contree.images.get('tag:common/base:1')).uuid, base, 'an earlier tag stays');
+  await assert.rejects(contree.images.delete('tag:common/base:1'), /its other tag two$/mu);
+  await contree.tags.remove(base, { tag: 'two' });
+  await assert.rejects(contree.tags.remove(base, { tag: 'two' }), faults('TAG_NOT_FOUND'));
+  await assert.rejects(contree.tags.set(base, { tag: 'No Tag' }), faults('TAG_INVALID'));
+  await assert.rejects(contree.tags.set(NOWHERE, { tag: 'tag' }), faults('IMAGE_NOT_FOUND'));
+  for (const image of ['tag:nobody', NOWHERE])
+    await assert.rejects(contree.images.get(image), faults('IMAGE_NOT_FOUND'));
   const { result_image_uuid: child } = await run(contree, { command: 'echo x > /new', shell: true, image: base });
   assert.ok(child);
-  const lineage = await contree.lineage(child);
+  const lineage = await contree.images.lineage(child);
   assert.deepEqual([lineage.root, lineage.ancestors.map(({ uuid }) => uuid)], [base, [base]]);
   assert.deepEqual([lineage.image.command, lineage.image.exit_code], ['echo x > /new', 0]);
   assert.deepEqual(
-    (await contree.lineage(base)).children.map(({ uuid }) => uuid),
+    (await contree.images.lineage(base)).children.map(({ uuid }) => uuid),
     [child],
   );
-  const diff = await contree.diff(base, child, { patch: true });
+  const diff = await contree.images.diff(base, { to: child, patch: true });
   assert.deepEqual(
     diff.entries.map(({ path, change }) => [path, change]),
     [['/new', 'added']],
   );
   for (const image of [base, 'tag:common/base:1'])
-    await assert.rejects(contree.deleteImage(image), faults('IMAGE_IN_USE'));
-  await assert.rejects(contree.deleteImage('tag:nobody'), faults('IMAGE_NOT_FOUND'));
-  assert.deepEqual(await contree.deleteImage(base, { cascade: true }), [child, base]);
-  await contree.removeTag(base).catch(faults('IMAGE_NOT_FOUND'));
+    await assert.rejects(contree.images.delete(image), faults('IMAGE_IN_USE'));
+  await assert.rejects(contree.images.delete('tag:nobody'), faults('IMAGE_NOT_FOUND'));
+  assert.deepEqual(await contree.images.delete(base, { cascade: true }), [child, base]);
+  await contree.tags.remove(base).catch(faults('IMAGE_NOT_FOUND'));
 }
 
 async function inspection({ contree, base }: ContreeUnderTest): Promise<void> {
-  const { files } = await contree.listDirectory(base, '/');
+  const { files } = await contree.files.list(base, { path: '/' });
   assert.deepEqual(
     files.map(({ path, is_dir, is_symlink }) => [path, is_dir, is_symlink]),
     [
@@ -133,29 +134,24 @@ async function inspection({ contree, base }: ContreeUnderTest): Promise<void> {
       ['usr', true, false],
     ],
   );
-  assert.equal((await contree.stat(base, '/bin')).symlink_to, 'usr/bin');
-  const { size, path, mode, mtime } = await contree.stat(base, '/etc/passwd');
+  assert.equal((await contree.files.stat(base, { path: '/bin' })).symlink_to, 'usr/bin');
+  const { size, path, mode, mtime } = await contree.files.stat(base, { path: '/etc/passwd' });
   assert.deepEqual([path, mode, mtime], ['/etc/passwd', 0o100644, 1_700_000_000]);
   const read = async (offset?: number, length?: number): Promise<[number, string]> => {
     const range = { ...(offset !== undefined && { offset }), ...(length !== undefined && { length }) };
-    const file = await contree.openFile(base, '/etc/passwd', range);
+    const file = await contree.files.read(base, { path: '/etc/passwd', ...range });
     return [file.size, await text(file.body)];
   };
   const content = 'root:x:0:0:root:/root:/bin/sh\n# base\n';
   assert.deepEqual(await read(), [size, content]);
   assert.deepEqual(await read(5, 3), [size, 'x:0']);
-  assert.deepEqual(
-    [await read(size + 5), await read(0, 0)],
-    [
-      [size, ''],
-      [size, ''],
-    ],
-  );
-  const tar = Buffer.concat(await Array.fromAsync(await contree.archive(base, '/etc')));
+  assert.deepEqual(await read(size + 5), [size, '']);
+  assert.deepEqual(await read(0, 0), [size, '']);
+  const tar = Buffer.concat(await Array.fromAsync(await contree.files.archive(base, { path: '/etc' })));
   assert.ok(tar.length % 512 === 0 && tar.includes('etc/passwd') && tar.includes(content));
-  const layout = Buffer.concat(await Array.fromAsync(await contree.exportImage(base)));
+  const layout = Buffer.concat(await Array.fromAsync(await contree.images.export(base)));
   assert.ok(layout.includes('oci-layout'));
-  const grep = await contree.grep(base, { patterns: ['^root', '^# '], paths: ['/etc'], maxTotal: 5 });
+  const grep = await contree.files.grep(base, { pattern: ['^root', '^# '], path: ['/etc'], max_total: 5 });
   assert.deepEqual(
     grep.matches.map(({ line_number, type }) => [line_number, type]),
     [
@@ -163,38 +159,41 @@ async function inspection({ contree, base }: ContreeUnderTest): Promise<void> {
       [2, 'match'],
     ],
   );
-  assert.deepEqual((await contree.grep(base, { patterns: ['nothing like it'] })).matches, []);
+  assert.deepEqual((await contree.files.grep(base, { pattern: ['nothing like it'] })).matches, []);
   const wrong: [() => Promise<unknown>, ErrorCode][] = [
-    [() => contree.listDirectory(base, '/etc/passwd'), 'NOT_A_DIRECTORY'],
-    [() => contree.listDirectory(base, '/nope'), 'FILE_NOT_FOUND'],
-    [() => contree.listDirectory(NOWHERE, '/'), 'IMAGE_NOT_FOUND'],
-    [() => contree.stat(base, '/etc/nope'), 'FILE_NOT_FOUND'],
-    [() => contree.openFile(base, '/etc'), 'NOT_A_FILE'],
-    [() => contree.archive(base, '/nope'), 'FILE_NOT_FOUND'],
-    [() => contree.grep(base, { patterns: ['('] }), 'PATTERN_INVALID'],
-    [() => contree.diff(base, NOWHERE), 'IMAGE_NOT_FOUND'],
+    [() => contree.files.list(base, { path: '/etc/passwd' }), 'NOT_A_DIRECTORY'],
+    [() => contree.files.list(base, { path: '/nope' }), 'FILE_NOT_FOUND'],
+    [() => contree.files.list(NOWHERE, { path: '/' }), 'IMAGE_NOT_FOUND'],
+    [() => contree.files.stat(base, { path: '/etc/nope' }), 'FILE_NOT_FOUND'],
+    [() => contree.files.read(base, { path: '/etc' }), 'NOT_A_FILE'],
+    [() => contree.files.archive(base, { path: '/nope' }), 'FILE_NOT_FOUND'],
+    [() => contree.files.grep(base, { pattern: ['('] }), 'PATTERN_INVALID'],
+    [() => contree.images.diff(base, { to: NOWHERE }), 'IMAGE_NOT_FOUND'],
   ];
   for (const [call, code] of wrong) await assert.rejects(call(), faults(code));
 }
 
 async function uploads({ contree, base }: ContreeUnderTest): Promise<void> {
-  const file = await contree.uploadFile(bytes('hel', 'lo'));
+  const file = await contree.uploads.create(bytes('hel', 'lo'));
   assert.equal(file.size, 5);
-  for (const id of [file.sha256, file.uuid]) assert.equal((await contree.getFile(id)).uuid, file.uuid);
-  const [same, empty, other] = await contree.uploadFiles(bytes('hello', '', 'other'));
+  for (const id of [file.sha256, file.uuid]) assert.equal((await contree.uploads.get(id)).uuid, file.uuid);
+  const [same, empty, other] = await contree.uploads.createMany(bytes('hello', '', 'other'));
   assert.deepEqual([same?.uuid, empty?.size, other?.size], [file.uuid, 0, 5], 'in their order, the same content once');
-  assert.equal((await contree.listFiles({ limit: 10 })).length, 3);
-  await assert.rejects(contree.getFile('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
+  assert.equal((await contree.uploads.list({ limit: 10 })).length, 3);
+  await assert.rejects(contree.uploads.get('0'.repeat(64)), faults('UPLOAD_NOT_FOUND'));
   const entries = [
     { path: '/work/a', mode: 0o640, sha256: file.sha256 },
     { path: '/work/link', mode: 0o777, symlink_to: 'a' },
   ];
-  const { state, missing } = await contree.offerDirectoryState(entries);
+  const { state, missing } = await contree.uploads.offerDirectory({ entries });
   assert.deepEqual([state?.entries, state?.bytes, missing], [2, 5, []]);
-  assert.equal((await contree.offerDirectoryState(entries.toReversed())).state?.id, state?.id);
+  assert.equal((await contree.uploads.offerDirectory({ entries: entries.toReversed() })).state?.id, state?.id);
   const absent = { path: '/work/b', mode: 0o644, sha256: 'f'.repeat(64) };
-  assert.deepEqual(await contree.offerDirectoryState([absent]), { missing: ['f'.repeat(64)] });
-  await assert.rejects(contree.offerDirectoryState([{ path: '../x', mode: 0o644 }]), faults('PATH_INVALID'));
+  assert.deepEqual(await contree.uploads.offerDirectory({ entries: [absent] }), { missing: ['f'.repeat(64)] });
+  await assert.rejects(
+    contree.uploads.offerDirectory({ entries: [{ path: '../x', mode: 0o644 }] }),
+    faults('PATH_INVALID'),
+  );
   const request = {
     command: 'true',
     image: base,
@@ -202,48 +201,48 @@ async function uploads({ contree, base }: ContreeUnderTest): Promise<void> {
     files: { '/etc/b': { uuid: other!.uuid, mode: '0o100600' } },
   };
   const { result_image_uuid: child } = await run(contree, request);
-  const link = await contree.openFile(child!, '/work/link');
+  const link = await contree.files.read(child!, { path: '/work/link' });
   assert.equal(await text(link.body), 'hello');
-  const { mode, size } = await contree.stat(child!, '/etc/b');
+  const { mode, size } = await contree.files.stat(child!, { path: '/etc/b' });
   assert.deepEqual([mode, size], [0o100600, 5]);
   const unknown = { command: 'true', image: base, files: { '/x': { uuid: NOWHERE } } };
-  await assert.rejects(contree.spawn(unknown), faults('UPLOAD_NOT_FOUND'));
+  await assert.rejects(contree.runs.start(unknown), faults('UPLOAD_NOT_FOUND'));
   const stateless = { command: 'true', image: base, directory_states: [NOWHERE] };
-  await assert.rejects(contree.spawn(stateless), faults('DIRECTORY_STATE_NOT_FOUND'));
+  await assert.rejects(contree.runs.start(stateless), faults('DIRECTORY_STATE_NOT_FOUND'));
 }
 
 async function imports({ contree }: ContreeUnderTest): Promise<void> {
-  const good = await contree.importImage({ registry: { url: 'docker://r.example/a:1' }, tag: 'imported' });
-  const events = await Array.fromAsync(contree.events(good.uuid, { follow: true }));
+  const good = await contree.images.import({ registry: { url: 'docker://r.example/a:1' }, tag: 'imported' });
+  const events = await Array.fromAsync(contree.operations.events(good.uuid, { follow: true }));
   const last = events.at(-1);
   assert.ok(last?.type === 'completion' && last.data.status === 'SUCCESS');
-  const operation = await contree.getOperation(good.uuid);
+  const operation = await contree.operations.get(good.uuid);
   assert.deepEqual([operation.kind, operation.status, operation.result?.tag], ['image_import', 'SUCCESS', 'imported']);
   assert.equal(last.data.result_image_uuid, operation.result?.image);
-  assert.equal((await contree.getImage('tag:imported')).operation_uuid, good.uuid);
-  const bad = await contree.importImage({ registry: { url: 'missing' } });
-  const end = (await Array.fromAsync(contree.events(bad.uuid, { follow: true }))).at(-1);
+  assert.equal((await contree.images.get('tag:imported')).operation_uuid, good.uuid);
+  const bad = await contree.images.import({ registry: { url: 'missing' } });
+  const end = (await Array.fromAsync(contree.operations.events(bad.uuid, { follow: true }))).at(-1);
   assert.ok(end?.type === 'completion' && end.data.status === 'FAILED');
-  const { error, error_code: code } = await contree.getOperation(bad.uuid);
+  const { error, error_code: code } = await contree.operations.get(bad.uuid);
   assert.match(error ?? '', /^internal error \(incident [0-9a-f-]{36}\)$/u);
   assert.equal(code, 'INTERNAL');
-  const { uuid: file } = await contree.uploadFile(bytes('an archive'));
-  const archive = await contree.importArchive({ file, name: 'a.tar', tag: 'archived' });
-  await Array.fromAsync(contree.events(archive.uuid, { follow: true }));
-  assert.equal((await contree.getImage('tag:archived')).operation_uuid, archive.uuid);
-  await assert.rejects(contree.importArchive({ file: NOWHERE }), faults('UPLOAD_NOT_FOUND'));
-  const wrongTag = contree.importImage({ registry: { url: 'a' }, tag: 'No Tag' });
+  const { uuid: file } = await contree.uploads.create(bytes('an archive'));
+  const archive = await contree.images.importArchive({ file, name: 'a.tar', tag: 'archived' });
+  await Array.fromAsync(contree.operations.events(archive.uuid, { follow: true }));
+  assert.equal((await contree.images.get('tag:archived')).operation_uuid, archive.uuid);
+  await assert.rejects(contree.images.importArchive({ file: NOWHERE }), faults('UPLOAD_NOT_FOUND'));
+  const wrongTag = contree.images.import({ registry: { url: 'a' }, tag: 'No Tag' });
   await assert.rejects(wrongTag, faults('TAG_INVALID'));
 }
 
 async function pushes({ contree, base }: ContreeUnderTest): Promise<void> {
   const url = 'docker://r.example/a:1';
-  const events = await Array.fromAsync(contree.pushImage(base, { registry: { url } }));
+  const events = await Array.fromAsync(contree.images.push(base, { registry: { url } }));
   assert.equal(events.at(-1)?.type, 'pushed');
   const denied = async (): Promise<unknown> =>
-    Array.fromAsync(contree.pushImage(base, { registry: { url: 'docker://r.example/denied:1' } }));
+    Array.fromAsync(contree.images.push(base, { registry: { url: 'docker://r.example/denied:1' } }));
   await assert.rejects(denied(), faults('REGISTRY_DENIED'));
-  await assert.rejects(Array.fromAsync(contree.pushImage(NOWHERE, { registry: { url } })), faults('IMAGE_NOT_FOUND'));
+  await assert.rejects(Array.fromAsync(contree.images.push(NOWHERE, { registry: { url } })), faults('IMAGE_NOT_FOUND'));
 }
 
 async function results({ contree, base }: ContreeUnderTest): Promise<void> {
@@ -278,18 +277,18 @@ async function results({ contree, base }: ContreeUnderTest): Promise<void> {
     [{ env: { 'A=B': 'c' } }, 'ARGUMENT_INVALID'],
   ];
   for (const [change, code] of wrong) {
-    await assert.rejects(contree.spawn({ command: 'true', image: base, ...change }), faults(code));
+    await assert.rejects(contree.runs.start({ command: 'true', image: base, ...change }), faults(code));
   }
 }
 
 async function logs({ contree, base }: ContreeUnderTest): Promise<void> {
   const request = { command: 'cat', image: base, stdin: { value: 'a', close: false } };
-  const { uuid } = await contree.spawn(request);
+  const { uuid } = await contree.runs.start(request);
   const live: OperationEvent[] = [];
-  for await (const event of contree.events(uuid, { follow: true })) {
+  for await (const event of contree.operations.events(uuid, { follow: true })) {
     live.push(event);
     if (event.type === 'stdout' && event.data.value === 'a') {
-      await contree.writeStdin(uuid, 1, { value: 'b', close: true });
+      await contree.processes.write(uuid, 1, { value: 'b', close: true });
     }
   }
   assert.deepEqual(
@@ -303,59 +302,63 @@ async function logs({ contree, base }: ContreeUnderTest): Promise<void> {
   }
   assert.equal(types.at(-1), '0 completion');
   assert.ok(types.indexOf('1 exit') < types.length - 1);
-  assert.deepEqual(await Array.fromAsync(contree.events(uuid, {})), live, 'replayed as it was');
-  assert.deepEqual(await Array.fromAsync(contree.events(uuid, { since: 2, follow: true })), live.slice(3));
-  assert.deepEqual(await Array.fromAsync(contree.events(uuid, { since: -1 })), live);
+  assert.deepEqual(await Array.fromAsync(contree.operations.events(uuid, {})), live, 'replayed as it was');
+  assert.deepEqual(await Array.fromAsync(contree.operations.events(uuid, { since: 2, follow: true })), live.slice(3));
+  assert.deepEqual(await Array.fromAsync(contree.operations.events(uuid, { since: -1 })), live);
   const mine = live.filter(({ spid }) => spid === 1);
-  assert.deepEqual(await Array.fromAsync(contree.events(uuid, { spid: 1, follow: true })), mine);
-  await assert.rejects(Array.fromAsync(contree.events(NOWHERE, { follow: true })), faults('OPERATION_NOT_FOUND'));
+  assert.deepEqual(await Array.fromAsync(contree.operations.events(uuid, { spid: 1, follow: true })), mine);
+  await assert.rejects(
+    async () => Array.fromAsync(contree.operations.events(NOWHERE, { follow: true })),
+    faults('OPERATION_NOT_FOUND'),
+  );
 }
 
 async function processes({ contree, base }: ContreeUnderTest): Promise<void> {
-  const { uuid } = await contree.spawn({ command: 'cat', image: base, stdin: { value: '', close: false } });
+  const { uuid } = await contree.runs.start({ command: 'cat', image: base, stdin: { value: '', close: false } });
   await spawned(contree, uuid);
-  assert.deepEqual((await contree.getSubprocess(uuid, 1)).state?.exit_code, -1, 'still running');
-  const { spid } = await contree.exec(uuid, { command: 'echo', args: ['second'] });
+  assert.deepEqual((await contree.processes.get(uuid, 1)).state?.exit_code, -1, 'still running');
+  const { spid } = await contree.processes.start(uuid, { command: 'echo', args: ['second'] });
   assert.equal(spid, 2);
-  for await (const { type } of contree.events(uuid, { follow: true, spid })) if (type === 'exit') break;
-  const second = await contree.getSubprocess(uuid, spid);
+  for await (const { type } of contree.operations.events(uuid, { follow: true, spid })) if (type === 'exit') break;
+  const second = await contree.processes.get(uuid, spid);
   assert.deepEqual([second.state?.exit_code, second.state?.signal, second.stdout?.value], [0, -1, 'second\n']);
-  const third = await contree.exec(uuid, { command: 'sleep', args: ['30'] });
-  await contree.killSubprocess(uuid, third.spid, 'KILL');
-  for await (const { type } of contree.events(uuid, { follow: true, spid: third.spid })) if (type === 'exit') break;
-  const killed = await contree.getSubprocess(uuid, third.spid);
+  const third = await contree.processes.start(uuid, { command: 'sleep', args: ['30'] });
+  await contree.processes.kill(uuid, third.spid, { signal: 'KILL' });
+  for await (const { type } of contree.operations.events(uuid, { follow: true, spid: third.spid }))
+    if (type === 'exit') break;
+  const killed = await contree.processes.get(uuid, third.spid);
   assert.deepEqual([killed.state?.exit_code, killed.state?.signal], [-1, 9]);
-  await assert.rejects(contree.getSubprocess(uuid, 99), faults('SUBPROCESS_NOT_FOUND'));
-  await assert.rejects(contree.killSubprocess(uuid, 1, 'NOSUCH'), faults('ARGUMENT_INVALID'));
-  await contree.killSubprocess(uuid, 1);
-  const end = (await Array.fromAsync(contree.events(uuid, { follow: true }))).at(-1);
+  await assert.rejects(contree.processes.get(uuid, 99), faults('SUBPROCESS_NOT_FOUND'));
+  await assert.rejects(contree.processes.kill(uuid, 1, { signal: 'NOSUCH' }), faults('ARGUMENT_INVALID'));
+  await contree.processes.kill(uuid, 1);
+  const end = (await Array.fromAsync(contree.operations.events(uuid, { follow: true }))).at(-1);
   assert.ok(end?.type === 'completion' && end.data.status === 'SUCCESS', 'a signalled main process is a result');
   assert.equal(end.data.result_image_uuid, base);
-  await assert.rejects(contree.exec(uuid, { command: 'true' }), faults('INSTANCE_NOT_RUNNING'));
-  await assert.rejects(contree.writeStdin(uuid, 1, { value: 'x' }), faults('INSTANCE_NOT_RUNNING'));
-  await assert.rejects(contree.exec(NOWHERE, { command: 'true' }), faults('OPERATION_NOT_FOUND'));
+  await assert.rejects(contree.processes.start(uuid, { command: 'true' }), faults('INSTANCE_NOT_RUNNING'));
+  await assert.rejects(contree.processes.write(uuid, 1, { value: 'x' }), faults('INSTANCE_NOT_RUNNING'));
+  await assert.rejects(contree.processes.start(NOWHERE, { command: 'true' }), faults('OPERATION_NOT_FOUND'));
 }
 
 async function cancelling({ contree, base }: ContreeUnderTest): Promise<void> {
-  const { uuid } = await contree.spawn({ command: 'sleep', args: ['30'], image: base });
+  const { uuid } = await contree.runs.start({ command: 'sleep', args: ['30'], image: base });
   await spawned(contree, uuid);
   const stop = new AbortController();
-  const waiting = Array.fromAsync(contree.events(uuid, { follow: true }, stop.signal));
+  const waiting = Array.fromAsync(contree.operations.events(uuid, { follow: true }, stop.signal));
   setTimeout(() => stop.abort(new Error('enough')), 20);
   await assert.rejects(waiting, /enough/u);
-  assert.equal((await contree.getOperation(uuid)).status, 'EXECUTING', 'only the waiting ended');
-  await contree.cancelOperation(uuid);
-  const end = (await Array.fromAsync(contree.events(uuid, { follow: true }))).at(-1);
+  assert.equal((await contree.operations.get(uuid)).status, 'EXECUTING', 'only the waiting ended');
+  await contree.operations.cancel(uuid);
+  const end = (await Array.fromAsync(contree.operations.events(uuid, { follow: true }))).at(-1);
   assert.ok(end?.type === 'completion' && end.data.status === 'CANCELLED');
-  assert.deepEqual((await contree.getOperation(uuid)).result, { image: null, tag: null });
-  await assert.rejects(contree.cancelOperation(uuid), faults('OPERATION_FINISHED'));
-  await assert.rejects(contree.cancelOperation(NOWHERE), faults('OPERATION_NOT_FOUND'));
-  const early = await contree.spawn({ command: 'sleep', args: ['30'], image: base });
-  await contree.cancelOperation(early.uuid);
-  const log = await Array.fromAsync(contree.events(early.uuid, { follow: true }));
+  assert.deepEqual((await contree.operations.get(uuid)).result, { image: null, tag: null });
+  await assert.rejects(contree.operations.cancel(uuid), faults('OPERATION_FINISHED'));
+  await assert.rejects(contree.operations.cancel(NOWHERE), faults('OPERATION_NOT_FOUND'));
+  const early = await contree.runs.start({ command: 'sleep', args: ['30'], image: base });
+  await contree.operations.cancel(early.uuid);
+  const log = await Array.fromAsync(contree.operations.events(early.uuid, { follow: true }));
   assert.equal(log.at(-1)?.type, 'completion', 'cancelled before it began');
   await assert
-    .rejects(contree.whoami(AbortSignal.abort(new Error('too late'))), /too late/u)
+    .rejects(contree.system.whoami(AbortSignal.abort(new Error('too late'))), /too late/u)
     .catch((error: unknown) => {
       // The engine itself answers at once, before it could look at a signal.
       if (!/Missing expected rejection/u.test(String(error))) throw error;
@@ -363,33 +366,33 @@ async function cancelling({ contree, base }: ContreeUnderTest): Promise<void> {
 }
 
 async function lists({ contree, base }: ContreeUnderTest): Promise<void> {
-  for (const name of ['a', 'a/b', 'a/c']) await contree.setTag(base, name);
+  for (const name of ['a', 'a/b', 'a/c']) await contree.tags.set(base, { tag: name });
   const before = new Date(Date.now() - 60_000);
   const later = new Date(Date.now() + 60_000);
   for (let index = 0; index < 3; index += 1) await run(contree, { command: 'true', image: base, disposable: true });
-  assert.equal((await contree.listOperations({ limit: 2 })).length, 2);
-  assert.equal((await contree.listOperations({ limit: 2, offset: 2 })).length, 1);
-  assert.equal((await contree.listOperations({ status: 'SUCCESS', kind: 'instance', since: before })).length, 3);
-  assert.deepEqual(await contree.listOperations({ kind: 'image_import' }), []);
-  assert.deepEqual(await contree.listOperations({ until: before }), []);
-  assert.deepEqual(await contree.listOperations({ since: later }), []);
-  assert.equal((await contree.listImages({ tag: 'a' }))[0]?.tag, 'a', 'an exact match comes first');
-  assert.equal((await contree.listImages({ uuid: base })).length, 1);
-  assert.deepEqual(await contree.listImages({ uuid: NOWHERE }), []);
-  assert.deepEqual(await contree.listImages({ tag: 'z', since: before, until: later }), []);
-  await contree.uploadFile(bytes('x'));
-  assert.equal((await contree.listFiles({ since: before, limit: 1_000 })).length, 1);
-  assert.deepEqual(await contree.listFiles({ until: before }), []);
+  assert.equal((await contree.operations.list({ limit: 2 })).length, 2);
+  assert.equal((await contree.operations.list({ limit: 2, offset: 2 })).length, 1);
+  assert.equal((await contree.operations.list({ status: 'SUCCESS', kind: 'instance', since: before })).length, 3);
+  assert.deepEqual(await contree.operations.list({ kind: 'image_import' }), []);
+  assert.deepEqual(await contree.operations.list({ until: before }), []);
+  assert.deepEqual(await contree.operations.list({ since: later }), []);
+  assert.equal((await contree.images.list({ tag: 'a' }))[0]?.tag, 'a', 'an exact match comes first');
+  assert.equal((await contree.images.list({ uuid: base })).length, 1);
+  assert.deepEqual(await contree.images.list({ uuid: NOWHERE }), []);
+  assert.deepEqual(await contree.images.list({ tag: 'z', since: before, until: later }), []);
+  await contree.uploads.create(bytes('x'));
+  assert.equal((await contree.uploads.list({ since: before, limit: 1_000 })).length, 1);
+  assert.deepEqual(await contree.uploads.list({ until: before }), []);
 }
 
 async function about({ contree, base }: ContreeUnderTest): Promise<void> {
   await run(contree, { command: 'true', image: base, disposable: true });
-  const me = await contree.whoami();
+  const me = await contree.system.whoami();
   assert.deepEqual([me.limits['instance_max_timeout'], me.operations_stat['SUCCESS']], [3_600, 1]);
   assert.ok(Object.values(me.permissions).some(Boolean));
-  const report = await contree.gc({ dryRun: true, olderThanDays: 3 });
+  const report = await contree.system.gc({ dry_run: true, older_than_days: 3 });
   assert.ok(report.usage.length > 0 && report.layers === 0);
-  const { checks, version } = await contree.doctor({ verify: true });
+  const { checks, version } = await contree.system.doctor({ verify: true });
   assert.ok(version !== '' && checks.every(({ status }) => status !== 'failed'));
   assert.ok(checks.some(({ name }) => name === 'layers'));
 }

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { TarReader } from '../../src/tar/reader.ts';
 import { isFault } from '../../src/contract/errors.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import type { BootSpec, Command, Instance, Outcome, Process, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { collect } from '../../src/std/bytes.ts';
 

@@ -29,7 +29,7 @@ export async function openConsole(
   if (page === undefined) throw new Error('the console has no page');
   const closing = new AbortController();
   const app = createApp({
-    contreeFor: () => engine.engine,
+    contreeFor: (principal) => engine.engine.forTenant(principal),
     log: SILENT,
     version: 'test',
     authentication: options.authentication ?? { kind: 'fixed', principal: OWNER },
@@ -78,10 +78,10 @@ export async function addHardImage({ store }: EngineBench): Promise<StoredImage>
 /** A lineage: a base with a child that was tagged, two branches of it, and a run that kept nothing. */
 export async function addFamily(bench: EngineBench): Promise<{ readonly tagged: string; readonly branches: string[] }> {
   const { engine, base } = bench;
-  await engine.setTag(base.uuid, 'common/base');
+  await engine.tags.set(base.uuid, { tag: 'common/base' });
   const child = await run(engine, script(bench, 'echo "first line" > /root/notes.txt; echo "installed"'));
   const tagged = child.result_image_uuid ?? '';
-  await engine.setTag(tagged, 'common/python-ml/python:3.11-slim');
+  await engine.tags.set(tagged, { tag: 'common/python-ml/python:3.11-slim' });
   const branches: string[] = [];
   for (const fix of ['fix_a', 'fix_b']) {
     const branch = await run(

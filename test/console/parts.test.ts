@@ -13,7 +13,7 @@ import { pairsOf } from '../../console/app/kit/values.js';
 import { forest, visibleRows } from '../../console/app/views/images/image-forest.js';
 import { parsePatch } from '../../console/app/views/images/patch.js';
 import { fieldsOf } from '../../console/app/api/schema.js';
-import { formatMode } from '../../src/contract/listing.ts';
+import { formatMode } from '../../src/std/listing.ts';
 import type { Image } from '../../src/contract/image.ts';
 import { HttpMetrics } from '../../src/http/metrics.ts';
 

@@ -166,7 +166,7 @@ test('everything can be done with the keyboard alone', async () => {
   await page.keyboard.type('echo by keyboard');
   await press('Control+Enter');
   await page.getByRole('log').getByText('by keyboard').waitFor();
-  const [operation] = await bench.engine.engine.listOperations({ limit: 1 });
+  const [operation] = await bench.engine.engine.operations.list({ limit: 1 });
   assert.equal((await finished(bench.engine.engine, operation!.uuid)).status, 'SUCCESS');
   assert.equal(operation!.image_uuid, tagged);
 });
@@ -179,7 +179,7 @@ for (const [scheme, width] of [
     await using bench = await openConsole();
     const { tagged, branches } = await addFamily(bench.engine);
     const hard = await addHardImage(bench.engine);
-    const [operation] = await bench.engine.engine.listOperations({});
+    const [operation] = await bench.engine.engine.operations.list({});
     const options = { colorScheme: scheme, viewport: { width, height: 800 }, expected: /404/u };
     await using watched = await openPage(browser, bench.address, options);
     const [inHard, inTagged] = [`images/${hard.uuid}`, `images/${tagged}`];

@@ -30,7 +30,7 @@ async function downloaded(page: Page, button: string): Promise<{ readonly name: 
 test('a tool is called from its page: form, progress, result, request, errors', async () => {
   await using bench = await openConsole();
   const { base, engine } = bench.engine;
-  await engine.setTag(base.uuid, 'common/base');
+  await engine.tags.set(base.uuid, { tag: 'common/base' });
   await using watched = await openPage(browser, `${bench.address}/#/tools`);
   const { page, requests } = watched;
   const index = page.getByRole('navigation', { name: 'Tool reference' });
@@ -45,8 +45,8 @@ test('a tool is called from its page: form, progress, result, request, errors', 
   await page.getByLabel('env').fill('A=1\nB=2');
   await page.getByLabel('command').press('Control+Enter');
   await page.getByRole('group', { name: 'Structured content' }).getByText('hello from the page').waitFor();
-  const [operation] = await engine.listOperations({});
-  const metadata = (await engine.getOperation(operation!.uuid)).metadata as { env?: object; disposable?: boolean };
+  const [operation] = await engine.operations.list({});
+  const metadata = (await engine.operations.get(operation!.uuid)).metadata as { env?: object; disposable?: boolean };
   assert.deepEqual([metadata.env, metadata.disposable], [{ A: '1', B: '2' }, false]);
   const call = requests.find(
     (request) => request.headers()['mcp-method'] === 'tools/call' && request.headers()['mcp-name'] === 'run',
@@ -198,20 +198,20 @@ test('the tree of images is live: a new one appears, tags are set, moved and rem
   await page.getByRole('button', { name: 'Set tag' }).click();
   await page.getByRole('button', { name: 'Move', exact: true }).click();
   await page.getByRole('heading', { name: 'common/python-ml/python:3.11-slim' }).waitFor();
-  assert.deepEqual((await engine.getImage(tagged)).tags, []);
+  assert.deepEqual((await engine.images.get(tagged)).tags, []);
   await page.getByRole('button', { name: 'Remove the tag common/python-ml/python:3.11-slim' }).click();
   await page.getByRole('button', { name: 'Remove', exact: true }).click();
   await page.getByRole('heading', { name: `Image ${made.result_image_uuid!.slice(0, 8)}` }).waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
   await page.getByRole('button', { name: 'Cancel' }).click();
-  await engine.getImage(made.result_image_uuid!);
+  await engine.images.get(made.result_image_uuid!);
   await watched.visit(`images/${branches[0]}/lineage`);
   await page.getByRole('heading', { name: `Image ${branches[0]!.slice(0, 8)}` }).waitFor();
   await page.getByRole('button', { name: 'Delete…' }).click();
   await seen(page, /everything made from it \(1 child/u);
   await page.getByRole('button', { name: 'Delete', exact: true }).click();
   await seen(page, '2 images deleted.');
-  await assert.rejects(engine.getImage(made.result_image_uuid!), { code: 'IMAGE_NOT_FOUND' });
+  await assert.rejects(engine.images.get(made.result_image_uuid!), { code: 'IMAGE_NOT_FOUND' });
 });
 
 /** Breaks the first event stream of the page after so many chunks, as a network would. */
@@ -238,14 +238,16 @@ const BREAK_STREAM = `{
 test('output streams as it comes, goes on after a broken connection, and is not shown twice', async () => {
   await using bench = await openConsole();
   const { engine } = bench.engine;
-  const { uuid } = await engine.spawn(script(bench.engine, 'echo ready; cat', { stdin: { value: '', close: false } }));
+  const { uuid } = await engine.runs.start(
+    script(bench.engine, 'echo ready; cat', { stdin: { value: '', close: false } }),
+  );
   await using watched = await openPage(browser, `${bench.address}/#/operations/${uuid}`, { script: BREAK_STREAM });
   const { page, requests } = watched;
   const output = page.getByRole('log');
   await output.getByText('ready').waitFor();
   await seen(page, 'executing');
   for (const line of ['one', 'two \u001b[31mred\u202e', 'three']) {
-    await engine.writeStdin(uuid, 1, {
+    await engine.processes.write(uuid, 1, {
       value: Buffer.from(`${line}\n`).toString('base64'),
       encoding: 'base64',
       close: false,
@@ -257,7 +259,7 @@ test('output streams as it comes, goes on after a broken connection, and is not 
   const streams = requests.filter((request) => request.url().includes('/events'));
   assert.equal(streams.length, 2);
   assert.match(streams[1]!.headers()['last-event-id'] ?? '', /^\d+$/u);
-  await engine.writeStdin(uuid, 1, { value: '', close: true });
+  await engine.processes.write(uuid, 1, { value: '', close: true });
   await page.getByText('success', { exact: true }).waitFor();
   assert.equal((await downloaded(page, 'stdout')).bytes.toString(), 'ready\none\ntwo \u001b[31mred\u202e\nthree\n');
   await seen(page, 'Time by phase');
@@ -294,8 +296,8 @@ test('a run is started from a form, repeated, and cancelled after a question', a
   await page.getByLabel('Allowed hosts').fill('*.example.org\n203.0.113.7');
   await page.getByRole('button', { name: 'Run', exact: true }).click();
   await page.getByRole('log').getByText('begun').waitFor();
-  const [{ uuid }] = (await engine.listOperations({ status: 'EXECUTING' })) as [OperationSummary];
-  const { metadata } = await engine.getOperation(uuid);
+  const [{ uuid }] = (await engine.operations.list({ status: 'EXECUTING' })) as [OperationSummary];
+  const { metadata } = await engine.operations.get(uuid);
   assert.deepEqual('networking' in metadata && metadata.networking, {
     mode: 'allowlist',
     allow: ['*.example.org', '203.0.113.7'],

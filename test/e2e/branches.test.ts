@@ -43,16 +43,16 @@ test(
         const args = ['run', '--keep', parent, '--', 'sh', '-c', command(index)];
         return (await home.json<{ result_image_uuid: string }>(args)).result_image_uuid;
       }
-      const { uuid } = await contree.spawn({ command: command(index), shell: true, image: parent });
-      await Array.fromAsync(contree.events(uuid, { follow: true }));
-      return (await contree.getOperation(uuid)).result_image_uuid;
+      const { uuid } = await contree.runs.start({ command: command(index), shell: true, image: parent });
+      await Array.fromAsync(contree.operations.events(uuid, { follow: true }));
+      return (await contree.operations.get(uuid)).result_image_uuid;
     };
     const images = await Promise.all(Array.from({ length: BRANCHES }, (_, index) => branch(index)));
 
     assert.equal(new Set([...images, parent]).size, BRANCHES + 1);
     for (const [index, image] of images.entries()) {
       assert.ok(image);
-      const { body } = await contree.openFile(image, '/result');
+      const { body } = await contree.files.read(image, { path: '/result' });
       assert.equal((await collect(body, 100)).toString(), `branch ${index}\n`);
     }
     assert.equal((await home.run(['cat', parent, '/result'])).code, 4, 'the parent has no such file');

@@ -78,7 +78,7 @@ test(
       await using contree = await home.connect();
 
       const archive = join(folder, 'ours.tar');
-      await pipeline(await contree.archive('tag:odd', '/'), createWriteStream(archive));
+      await pipeline(await contree.files.archive('tag:odd', { path: '/' }), createWriteStream(archive));
       const ours = entriesOf(
         await command('python3', [join(ROOT, 'test/support/python/tar_manifest.py'), archive, ...GUEST_OWN]),
       );

@@ -3,7 +3,7 @@ import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { OperationSummary } from '../../src/contract/index.ts';
+import type { OperationSummary } from '../../src/contract/operation.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { jailPids } from '../support/microvm.ts';
 import { FakeRegistry } from '../support/registry.ts';

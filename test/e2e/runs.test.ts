@@ -45,8 +45,8 @@ interface Finished {
 }
 
 async function finished(uuid: string): Promise<Finished> {
-  const events = await Array.fromAsync(contree.events(uuid, { follow: true }));
-  const operation = await contree.getOperation(uuid);
+  const events = await Array.fromAsync(contree.operations.events(uuid, { follow: true }));
+  const operation = await contree.operations.get(uuid);
   const { metadata } = operation;
   assert.ok('result' in metadata && metadata.result);
   const { result } = metadata;
@@ -54,7 +54,7 @@ async function finished(uuid: string): Promise<Finished> {
 }
 
 async function run(request: Request): Promise<Finished> {
-  return finished((await contree.spawn({ image: base, ...request })).uuid);
+  return finished((await contree.runs.start({ image: base, ...request })).uuid);
 }
 
 function shell(command: string, more: Partial<Request> = {}): Request {
@@ -75,7 +75,7 @@ function following(uuid: string): {
   const all: OperationEvent[] = [];
   let arrived = Promise.withResolvers<void>();
   const over = (async () => {
-    for await (const event of contree.events(uuid, { follow: true })) {
+    for await (const event of contree.operations.events(uuid, { follow: true })) {
       all.push(event);
       arrived.resolve();
       arrived = Promise.withResolvers();
@@ -98,9 +98,11 @@ function said(events: readonly OperationEvent[], spid: number): string {
 }
 
 test('every field of a request does in a guest what it says', async () => {
-  const { uuid } = await contree.uploadFile(contentOf('#!/bin/sh\necho tool\n'));
-  const { sha256 } = await contree.uploadFile(contentOf('synced'));
-  const { state } = await contree.offerDirectoryState([{ path: '/state/file', sha256, mode: 0o604, uid: 5, gid: 6 }]);
+  const { uuid } = await contree.uploads.create(contentOf('#!/bin/sh\necho tool\n'));
+  const { sha256 } = await contree.uploads.create(contentOf('synced'));
+  const { state } = await contree.uploads.offerDirectory({
+    entries: [{ path: '/state/file', sha256, mode: 0o604, uid: 5, gid: 6 }],
+  });
   assert.ok(state);
   const first = await run({
     command: 'chmod',
@@ -168,7 +170,7 @@ async function* contentOf(content: string): AsyncGenerator<Uint8Array> {
 
 test('37: a secret that was passed as a variable or as input is only where its command said it', async () => {
   // The run before said it: its output is the one place.
-  const { uuid } = await contree.spawn({
+  const { uuid } = await contree.runs.start({
     image: base,
     ...shell('cat > /dev/null; test -n "$API_TOKEN" && echo x > /changed', {
       env: { API_TOKEN: `silent-${CANARY}` },
@@ -189,36 +191,36 @@ test('37: a secret that was passed as a variable or as input is only where its c
 
 test('a run can be followed, written to and joined while it goes on, and its log replayed', async () => {
   const open = { value: '', encoding: 'ascii', close: false } as const;
-  const { uuid } = await contree.spawn({ image: base, command: 'cat', disposable: true, stdin: open });
+  const { uuid } = await contree.runs.start({ image: base, command: 'cat', disposable: true, stdin: open });
   const log = following(uuid);
   await log.seen(({ type, spid }) => type === 'spawn' && spid === 1);
   const bytes = Buffer.from([0, 255, 10, 195, 40, 13]);
-  await contree.writeStdin(uuid, 1, { value: bytes.toString('base64'), encoding: 'base64', close: false });
+  await contree.processes.write(uuid, 1, { value: bytes.toString('base64'), encoding: 'base64', close: false });
   await log.seen(({ type }) => type === 'stdout');
 
-  const beside = await contree.exec(uuid, { command: 'echo beside; cat; exit 3', shell: true, stdin: open });
-  await contree.writeStdin(uuid, beside.spid, { value: 'its own input\n', close: true });
+  const beside = await contree.processes.start(uuid, { command: 'echo beside; cat; exit 3', shell: true, stdin: open });
+  await contree.processes.write(uuid, beside.spid, { value: 'its own input\n', close: true });
   await log.seen(({ type, spid }) => type === 'exit' && spid === beside.spid);
-  const joined = await contree.getSubprocess(uuid, beside.spid);
+  const joined = await contree.processes.get(uuid, beside.spid);
   assert.deepEqual([text(joined.stdout), joined.state?.exit_code], ['beside\nits own input\n', 3]);
 
-  const group = await contree.exec(uuid, { command: 'sleep 1000 & sleep 1000', shell: true });
+  const group = await contree.processes.start(uuid, { command: 'sleep 1000 & sleep 1000', shell: true });
   await log.seen(({ type, spid }) => type === 'spawn' && spid === group.spid);
-  await contree.killSubprocess(uuid, group.spid, 'TERM');
+  await contree.processes.kill(uuid, group.spid, { signal: 'TERM' });
   await log.seen(({ type, spid }) => type === 'exit' && spid === group.spid);
-  assert.equal((await contree.getSubprocess(uuid, group.spid)).state?.signal, SIGTERM);
-  const left = await contree.exec(uuid, { command: "ps | grep '[s]leep'", shell: true });
+  assert.equal((await contree.processes.get(uuid, group.spid)).state?.signal, SIGTERM);
+  const left = await contree.processes.start(uuid, { command: "ps | grep '[s]leep'", shell: true });
   await log.seen(({ type, spid }) => type === 'exit' && spid === left.spid);
-  assert.equal((await contree.getSubprocess(uuid, left.spid)).state?.exit_code, 1, 'all of the group has ended');
+  assert.equal((await contree.processes.get(uuid, left.spid)).state?.exit_code, 1, 'all of the group has ended');
 
-  await contree.writeStdin(uuid, 1, { value: '', close: true });
+  await contree.processes.write(uuid, 1, { value: '', close: true });
   await log.over;
   assert.equal(said(log.all, 1), bytes.toString('latin1'));
   assert.deepEqual(
     log.all.map(({ id }) => id),
     log.all.map((_, index) => index),
   );
-  assert.deepEqual(await Array.fromAsync(contree.events(uuid, {})), log.all, 'replayed');
+  assert.deepEqual(await Array.fromAsync(contree.operations.events(uuid, {})), log.all, 'replayed');
   assert.equal(log.all.at(-1)?.type, 'completion');
 });
 
@@ -250,7 +252,7 @@ test('each end is told apart, and says what it cost', async () => {
     [long.stdout.length, long.stdout.slice(0, 6), long.result.stdout?.truncated],
     [100, 'begin\n', true],
   );
-  const kept = said(await Array.fromAsync(contree.events(long.operation.uuid, { full: true })), 1);
+  const kept = said(await Array.fromAsync(contree.operations.events(long.operation.uuid, { full: true })), 1);
   assert.ok(kept.length >= 8 * MIB && kept.length < 9_000_000 && kept.endsWith('end\n'), 'head and tail are kept');
   const cut = long.events.find(({ type }) => type === 'truncated');
   assert.ok(cut?.type === 'truncated' && cut.data.bytes_dropped === 9_000_010 - 100);
@@ -280,24 +282,27 @@ test('what a run sends and receives is counted', async () => {
 });
 
 test('TERM to process 1 ends a run well, with what it had written', async () => {
-  const { uuid } = await contree.spawn({ image: base, ...shell('echo kept > /kept; echo ready; sleep 1000') });
+  const { uuid } = await contree.runs.start({ image: base, ...shell('echo kept > /kept; echo ready; sleep 1000') });
   const log = following(uuid);
   await log.seen(({ type }) => type === 'stdout');
-  await contree.killSubprocess(uuid, 1, 'TERM');
+  await contree.processes.kill(uuid, 1, { signal: 'TERM' });
   const { operation, result } = await finished(uuid);
   assert.deepEqual([operation.status, result.state?.signal], ['SUCCESS', SIGTERM]);
   const image = operation.result_image_uuid;
   assert.ok(image !== null && image !== base);
-  const { body } = await contree.openFile(image, '/kept');
+  const { body } = await contree.files.read(image, { path: '/kept' });
   assert.equal((await collect(body, 100)).toString(), 'kept\n');
 });
 
 test('a cancelled run is over within two seconds, whatever runs in it, and makes no image', async () => {
-  const { uuid } = await contree.spawn({ image: base, ...shell('trap "" TERM; echo x > /x; echo up; sleep 1000') });
+  const { uuid } = await contree.runs.start({
+    image: base,
+    ...shell('trap "" TERM; echo x > /x; echo up; sleep 1000'),
+  });
   const log = following(uuid);
   await log.seen(({ type }) => type === 'stdout');
   const askedMs = Date.now();
-  await contree.cancelOperation(uuid);
+  await contree.operations.cancel(uuid);
   await log.over;
   const last = log.all.at(-1);
   assert.ok(last?.type === 'completion');

@@ -109,19 +109,19 @@ export function script(
 
 /** Runs to the end. */
 export async function run(contree: ConTree, request: InstanceSpawnRequest): Promise<OperationResponse> {
-  const { uuid } = await contree.spawn(request);
+  const { uuid } = await contree.runs.start(request);
   return finished(contree, uuid);
 }
 
 /** Waits for the end of an operation by its log. */
 export async function finished(contree: ConTree, uuid: string): Promise<OperationResponse> {
   await followed(contree, uuid);
-  return contree.getOperation(uuid);
+  return contree.operations.get(uuid);
 }
 
 /** The whole log, once the operation has ended. */
 export async function followed(contree: ConTree, uuid: string): Promise<OperationEvent[]> {
-  return collectEvents(contree.events(uuid, { follow: true }, AbortSignal.timeout(30_000)));
+  return collectEvents(contree.operations.events(uuid, { follow: true }, AbortSignal.timeout(30_000)));
 }
 
 export async function collectEvents(events: AsyncIterable<OperationEvent>): Promise<OperationEvent[]> {
@@ -136,7 +136,7 @@ export async function seen(
   uuid: string,
   fits: (event: OperationEvent) => boolean,
 ): Promise<OperationEvent> {
-  for await (const event of contree.events(uuid, { follow: true }, AbortSignal.timeout(30_000))) {
+  for await (const event of contree.operations.events(uuid, { follow: true }, AbortSignal.timeout(30_000))) {
     if (fits(event)) return event;
   }
   throw new Error(`the log of ${uuid} ended without the event`);

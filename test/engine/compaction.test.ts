@@ -46,8 +46,8 @@ async function deepImage({ store, base }: EngineBench, depth: number): Promise<S
 /** Name and content of every file in `/root`, read without a guest. */
 async function rootOf({ engine }: EngineBench, image: string): Promise<Record<string, string>> {
   const content: Record<string, string> = {};
-  for (const { path } of (await engine.listDirectory(image, '/root')).files) {
-    const { body } = await engine.openFile(image, `/root/${path}`);
+  for (const { path } of (await engine.files.list(image, { path: '/root' })).files) {
+    const { body } = await engine.files.read(image, { path: `/root/${path}` });
     content[path] = (await collect(body, 1_000)).toString();
   }
   return content;
@@ -82,14 +82,14 @@ test('at depth 200 an image has few layers, and all of its lineage and content; 
   const deepest = line.at(-1)!;
   assert.ok(Math.max(...layers) <= 24, `at most ${Math.max(...layers)} layers were mounted`);
   assert.ok(store.images.get(deepest).layers.length <= 24);
-  const { ancestors, root } = await engine.lineage(deepest);
+  const { ancestors, root } = await engine.images.lineage(deepest);
   assert.deepEqual(
     ancestors.map(({ uuid }) => uuid),
     line.slice(0, -1).toReversed(),
   );
   assert.equal(root, bench.base.uuid);
   const names = async (image: string): Promise<string[]> =>
-    (await engine.listDirectory(image, '/root')).files.map(({ path }) => path).filter((path) => path !== 'log');
+    (await engine.files.list(image, { path: '/root' })).files.map(({ path }) => path).filter((path) => path !== 'log');
   const expected = (depth: number): string[] => {
     const present = new Set<string>();
     for (let at = 1; at <= depth; at += 1) {
@@ -100,22 +100,22 @@ test('at depth 200 an image has few layers, and all of its lineage and content; 
   };
   for (const depth of [1, 17, 100, 199, 200])
     assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth}`);
-  await assert.rejects(engine.deleteImage(line[100]!), { code: 'IMAGE_IN_USE' });
+  await assert.rejects(engine.images.delete(line[100]!), { code: 'IMAGE_IN_USE' });
   // What only the forgotten forms needed goes; everything is still whole.
-  await engine.gc({ olderThanDays: 0 });
+  await engine.system.gc({ older_than_days: 0 });
   for (const depth of [1, 100, 200])
     assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth} after gc`);
-  const refused = engine.deleteImage(line[120]!);
+  const refused = engine.images.delete(line[120]!);
   await assert.rejects(refused, { code: 'IMAGE_IN_USE', message: /80 images made from it/u });
-  assert.deepEqual(await engine.deleteImage(line[120]!, { cascade: true }), line.slice(120).toReversed());
-  await engine.gc({ olderThanDays: 0 });
-  await assert.rejects(engine.getImage(deepest), { code: 'IMAGE_NOT_FOUND' });
+  assert.deepEqual(await engine.images.delete(line[120]!, { cascade: true }), line.slice(120).toReversed());
+  await engine.system.gc({ older_than_days: 0 });
+  await assert.rejects(engine.images.get(deepest), { code: 'IMAGE_NOT_FOUND' });
   for (const depth of [1, 100, 119])
     assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth} after the rest was deleted`);
-  const { added, removed } = await engine.diff(line[118]!, line[119]!);
+  const { added, removed } = await engine.images.diff(line[118]!, { to: line[119]! });
   assert.deepEqual([added, removed], [1, 1]);
   await run(engine, script(bench, 'true', { image: line[119]!, disposable: true }));
-  const { checks } = await engine.doctor({ verify: true });
+  const { checks } = await engine.system.doctor({ verify: true });
   assert.deepEqual(
     checks.filter(({ status }) => status === 'failed'),
     [],
@@ -136,7 +136,7 @@ for (const depth of [limits.layersMountedMax, 200, 1_000]) {
     const { uuid } = await deepImage(bench, depth);
     const before = await rootOf(bench, uuid);
     assert.equal(Object.keys(before).length, 5);
-    const { uuid: injected } = await engine.uploadFile(once('new'));
+    const { uuid: injected } = await engine.uploads.create(once('new'));
     const files = { '/root/injected': { uuid: injected, uid: 0, gid: 0, mode: '0644' } };
     const operation = await run(engine, script(bench, 'echo x > /root/x', { image: uuid, files }));
     assert.equal(operation.status, 'SUCCESS');
@@ -148,7 +148,7 @@ for (const depth of [limits.layersMountedMax, 200, 1_000]) {
     const child = operation.result_image_uuid ?? '';
     assert.deepEqual(await rootOf(bench, child), { ...before, injected: 'new', x: 'x\n' });
     assert.deepEqual(
-      (await engine.lineage(child)).ancestors.map((node) => node.uuid),
+      (await engine.images.lineage(child)).ancestors.map((node) => node.uuid),
       [uuid, bench.base.uuid],
     );
     assert.ok(store.images.get(child).layers.length < limits.layersMountedMax);
@@ -209,10 +209,10 @@ test('what is deleted or collected while it is compacted stays gone, the rest wh
     run(engine, script(bench, command, { image: [doomed, kept][index]!.uuid, disposable: true })),
   );
   await Promise.all(running);
-  await engine.deleteImage(doomed.uuid);
-  await engine.gc({ olderThanDays: 0 });
+  await engine.images.delete(doomed.uuid);
+  await engine.system.gc({ older_than_days: 0 });
   await engine.settled();
-  await engine.gc({ olderThanDays: 0 });
+  await engine.system.gc({ older_than_days: 0 });
   assert.equal(store.images.find(doomed.uuid), undefined);
   assert.deepEqual(await rootOf(bench, kept.uuid), before);
   const { layers } = store.images.get(kept.uuid);

@@ -48,25 +48,25 @@ async function assertWhole(directory: string, after: string, deleted: readonly s
   await using driver = new FakeDriver();
   await using engine = startEngine(store, driver);
   assert.deepEqual(fs.readdirSync(store.tmp), [], after);
-  const { checks } = await engine.doctor({ verify: true });
+  const { checks } = await engine.system.doctor({ verify: true });
   assert.deepEqual(
     checks.filter(({ status }) => status === 'failed'),
     [],
     after,
   );
-  for (const { uuid } of await engine.listImages({ limit: 1_000 })) {
+  for (const { uuid } of await engine.images.list({ limit: 1_000 })) {
     const { layers } = store.images.get(uuid);
     assert.equal((await store.layers.files(layers)).length, layers.length, after);
-    await engine.lineage(uuid);
+    await engine.images.lineage(uuid);
   }
-  for (const operation of await engine.listOperations({ limit: 1_000 })) {
+  for (const operation of await engine.operations.list({ limit: 1_000 })) {
     assert.ok(isFinished(operation.status), after);
-    const events = await collectEvents(engine.events(operation.uuid, { follow: true }));
+    const events = await collectEvents(engine.operations.events(operation.uuid, { follow: true }));
     const last = events.at(-1);
     assert.ok(last?.type === 'completion' && last.data.status === operation.status, after);
     assert.equal(last.data.result_image_uuid, operation.result_image_uuid, after);
     const { result_image_uuid: image } = operation;
-    if (image !== null && !deleted.includes(image)) await engine.getImage(image);
+    if (image !== null && !deleted.includes(image)) await engine.images.get(image);
     if (operation.status === 'FAILED') assert.match(operation.error ?? '', /engine stopped/u, after);
   }
   const files = store.files.list({ limit: 1_000 });
@@ -76,20 +76,20 @@ async function assertWhole(directory: string, after: string, deleted: readonly s
 /** Everything that publishes or removes something. Returns the images it deleted. */
 async function everything(bench: EngineBench): Promise<string[]> {
   const { engine, store } = bench;
-  const { uuid, sha256 } = await engine.uploadFile(bytes('an uploaded file'));
-  const { state } = await engine.offerDirectoryState([{ path: '/srv/x', sha256, mode: 0o644 }]);
+  const { uuid, sha256 } = await engine.uploads.create(bytes('an uploaded file'));
+  const { state } = await engine.uploads.offerDirectory({ entries: [{ path: '/srv/x', sha256, mode: 0o644 }] });
   const child = await run(
     engine,
     script(bench, 'echo x > /x; echo out', { files: { '/y': { uuid } }, directory_states: [state!.id] }),
   );
   assert.equal(child.status, 'SUCCESS');
-  await engine.setTag(child.result_image_uuid!, 'child');
+  await engine.tags.set(child.result_image_uuid!, { tag: 'child' });
   const loose = await run(engine, script(bench, 'echo z > /z'));
-  const deleted = await engine.deleteImage(loose.result_image_uuid!);
+  const deleted = await engine.images.delete(loose.result_image_uuid!);
   await addLayer(store);
-  const report = await engine.gc({ olderThanDays: 0 });
+  const report = await engine.system.gc({ older_than_days: 0 });
   assert.ok(report.layers >= 2);
-  return [...deleted, ...(await engine.deleteImage('tag:child'))];
+  return [...deleted, ...(await engine.images.delete('tag:child'))];
 }
 
 test('killed at any step that changes the disk, the store is whole at the next start', async () => {

@@ -11,13 +11,13 @@ const SCRIPT = `
   const before = await run(engine, script(bench, 'echo kept > /kept'));
   const doomed = await run(engine, script(bench, 'echo doomed > /doomed'));
   const big = await run(engine, script(bench, 'flood 30000000 > /big; echo said'));
-  const events = await collectEvents(engine.events(big.uuid, {}));
-  const upload = await engine.uploadFile((async function* () {
+  const events = await collectEvents(engine.operations.events(big.uuid, {}));
+  const upload = await engine.uploads.create((async function* () {
     for (let at = 0; at < 300; at += 1) yield Buffer.alloc(100_000, at);
   })()).catch(({ code }) => code);
   const noisy = await Promise.all([1, 2, 3].map(() => run(engine, script(bench, 'flood 8000000', { disposable: true }))));
   const full = await run(engine, script(bench, 'echo again > /again'));
-  await engine.gc({ olderThanDays: -1 });
+  await engine.system.gc({ older_than_days: -1 });
   const after = await run(engine, script(bench, 'echo again > /again; echo ok'));
   // To the last byte.
   const ballast = bench.directory + '/ballast';
@@ -26,22 +26,22 @@ const SCRIPT = `
       for (;;) writeFileSync(ballast, Buffer.alloc(bytes), { flag: 'a' });
     } catch {}
   }
-  const deleted = await engine.deleteImage(doomed.result_image_uuid).then((gone) => gone.length, ({ code }) => code);
+  const deleted = await engine.images.delete(doomed.result_image_uuid).then((gone) => gone.length, ({ code }) => code);
   rmSync(ballast);
-  const { checks } = await engine.doctor({ verify: true });
+  const { checks } = await engine.system.doctor({ verify: true });
   console.log(JSON.stringify({
     before: before.status,
     big: [big.status, big.error_code, big.result_image_uuid],
     last: events.at(-1).type,
     upload,
     noisy: noisy.map(({ status, error_code }) => [status, error_code]),
-    noisyEnds: await Promise.all(noisy.map(async ({ uuid }) => (await collectEvents(engine.events(uuid, {}))).at(-1).type)),
+    noisyEnds: await Promise.all(noisy.map(async ({ uuid }) => (await collectEvents(engine.operations.events(uuid, {}))).at(-1).type)),
     full: full.status === 'SUCCESS' || full.error_code === 'DISK_FULL',
     deleted,
     after: [after.status, after.error_code ?? null],
     tmp: readdirSync(store.tmp),
     damaged: checks.filter(({ status }) => status === 'failed').length,
-    kept: (await engine.stat(before.result_image_uuid, '/kept')).size,
+    kept: (await engine.files.stat(before.result_image_uuid, { path: '/kept' })).size,
   }));
   await bench[Symbol.asyncDispose]();
 `;

@@ -28,7 +28,7 @@ function importer(more: Partial<Importer> = {}): Importer {
 test('an import is an operation with a log, a result image and a tag', async () => {
   await using bench = await openEngine({ importer: importer() });
   const { engine } = bench;
-  const { uuid } = await engine.importImage({ registry: { url: URL }, tag: 'thing:1' });
+  const { uuid } = await engine.images.import({ registry: { url: URL }, tag: 'thing:1' });
   const events = await followed(engine, uuid);
   assert.deepEqual(
     events.map(({ type, spid }) => [type, spid]),
@@ -37,11 +37,11 @@ test('an import is an operation with a log, a result image and a tag', async () 
       ['completion', 0],
     ],
   );
-  const operation = await engine.getOperation(uuid);
+  const operation = await engine.operations.get(uuid);
   assert.equal(operation.kind, 'image_import');
   assert.equal(operation.status, 'SUCCESS');
   assert.deepEqual(operation.result, { image: operation.result_image_uuid, tag: 'thing:1' });
-  const image = await engine.getImage('tag:thing:1');
+  const image = await engine.images.get('tag:thing:1');
   assert.equal(image.uuid, operation.result_image_uuid);
   assert.equal(image.operation_uuid, uuid);
   const last = events.at(-1);
@@ -51,8 +51,8 @@ test('an import is an operation with a log, a result image and a tag', async () 
 test('importing the same again succeeds with the same image', async () => {
   await using bench = await openEngine({ importer: importer() });
   const { engine, store } = bench;
-  const first = await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
-  const second = await finished(engine, (await engine.importImage({ registry: { url: URL }, tag: 'again' })).uuid);
+  const first = await finished(engine, (await engine.images.import({ registry: { url: URL } })).uuid);
+  const second = await finished(engine, (await engine.images.import({ registry: { url: URL }, tag: 'again' })).uuid);
   assert.equal(second.status, 'SUCCESS');
   assert.equal(second.result_image_uuid, first.result_image_uuid);
   assert.equal(store.images.count(), 2);
@@ -62,16 +62,16 @@ test('importing the same again succeeds with the same image', async () => {
 test('importing again heals an image whose merged layer was damaged', async () => {
   await using bench = await openEngine({ importer: importer() });
   const { engine, store } = bench;
-  const first = await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
+  const first = await finished(engine, (await engine.images.import({ registry: { url: URL } })).uuid);
   const image = first.result_image_uuid ?? '';
   const { layers } = store.images.get(image);
   const merged = await addLayer(store);
   store.stacks.replace(layers, [merged.digest]);
-  await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
+  await finished(engine, (await engine.images.import({ registry: { url: URL } })).uuid);
   assert.deepEqual(store.images.get(image).layers, [merged.digest], 'nothing to heal');
   await rm(store.layers.pathOf(merged.digest));
   await assert.rejects(store.layers.file(merged.digest), { code: 'STORE_CORRUPT' });
-  const second = await finished(engine, (await engine.importImage({ registry: { url: URL } })).uuid);
+  const second = await finished(engine, (await engine.images.import({ registry: { url: URL } })).uuid);
   assert.equal(second.result_image_uuid, image);
   assert.deepEqual(store.images.get(image).layers, layers);
 });
@@ -83,7 +83,7 @@ test('an import that fails says why and leaves nothing to see', async () => {
     },
   });
   await using bench = await openEngine({ importer: failing });
-  const { uuid } = await bench.engine.importImage({ registry: { url: URL }, tag: 'thing:1' });
+  const { uuid } = await bench.engine.images.import({ registry: { url: URL }, tag: 'thing:1' });
   const operation = await finished(bench.engine, uuid);
   assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'MANIFEST_NOT_FOUND']);
   assert.equal(bench.store.tags.find('thing:1'), undefined);
@@ -100,12 +100,12 @@ test('an import ends at its timeout and when it is cancelled', async () => {
   });
   await using bench = await openEngine({ importer: endless });
   const { engine, store } = bench;
-  const late = await engine.importImage({ registry: { url: URL }, timeout: 1 });
+  const late = await engine.images.import({ registry: { url: URL }, timeout: 1 });
   const { status, error_code: code, error } = await finished(engine, late.uuid);
   assert.deepEqual([status, code, error], ['FAILED', 'TIMED_OUT', 'the import took longer than 1 s']);
-  const cancelled = await engine.importImage({ registry: { url: URL } });
+  const cancelled = await engine.images.import({ registry: { url: URL } });
   await seen(engine, cancelled.uuid, ({ type }) => type === 'stdout');
-  await engine.cancelOperation(cancelled.uuid);
+  await engine.operations.cancel(cancelled.uuid);
   assert.equal((await finished(engine, cancelled.uuid)).status, 'CANCELLED');
   assert.deepEqual(await readdir(store.tmp), []);
 });
@@ -122,7 +122,7 @@ test('credentials reach the importer and nothing else', async () => {
   const { engine } = bench;
   const credentials = { username: 'me', password: 'canary-password' };
   const url = 'docker://user:canary-userinfo@registry.example/x:1';
-  const { uuid } = await engine.importImage({ registry: { url, credentials } });
+  const { uuid } = await engine.images.import({ registry: { url, credentials } });
   const operation = await finished(engine, uuid);
   assert.deepEqual(given, credentials);
   assert.deepEqual(operation.metadata, {
@@ -135,10 +135,10 @@ test('credentials reach the importer and nothing else', async () => {
 test('an archive is imported from an upload', async () => {
   await using bench = await openEngine({ importer: importer() });
   const { engine } = bench;
-  await assert.rejects(engine.importArchive({ file: 'none' }), { code: 'UPLOAD_NOT_FOUND' });
-  await assert.rejects(engine.importImage({ registry: { url: URL }, tag: 'Not a tag' }), { code: 'TAG_INVALID' });
-  const { uuid: file } = await engine.uploadFile(once('an archive'));
-  const operation = await finished(engine, (await engine.importArchive({ file, name: 'x.tar', tag: 'x' })).uuid);
+  await assert.rejects(engine.images.importArchive({ file: 'none' }), { code: 'UPLOAD_NOT_FOUND' });
+  await assert.rejects(engine.images.import({ registry: { url: URL }, tag: 'Not a tag' }), { code: 'TAG_INVALID' });
+  const { uuid: file } = await engine.uploads.create(once('an archive'));
+  const operation = await finished(engine, (await engine.images.importArchive({ file, name: 'x.tar', tag: 'x' })).uuid);
   assert.equal(operation.status, 'SUCCESS');
   assert.ok('registry' in operation.metadata);
   assert.equal(operation.metadata.registry.url, 'archive:x.tar');

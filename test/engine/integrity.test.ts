@@ -20,12 +20,12 @@ async function flipBit(path: string, time: Date, at: number): Promise<void> {
 }
 
 async function failures(engine: ConTree): Promise<string[]> {
-  const { checks } = await engine.doctor({ verify: true });
+  const { checks } = await engine.system.doctor({ verify: true });
   return checks.filter(({ status }) => status === 'failed').map(({ name, detail }) => `${name}: ${detail}`);
 }
 
 async function passwd(engine: ConTree, image: string): Promise<string> {
-  return text((await engine.openFile(image, '/etc/passwd')).body);
+  return text((await engine.files.read(image, { path: '/etc/passwd' })).body);
 }
 
 test('a bit that flipped is found and named, and nothing of its layer is served, cached trees included', async () => {
@@ -42,10 +42,10 @@ test('a bit that flipped is found and named, and nothing of its layer is served,
   assert.equal(found.length, 1);
   assert.match(found[0] ?? '', new RegExp(`^layer ${layer}: its content has digest .*images ${base.uuid}`, 'u'));
   await assert.rejects(passwd(engine, base.uuid), { code: 'STORE_CORRUPT' });
-  await assert.rejects(engine.listDirectory(base.uuid, '/'), { code: 'STORE_CORRUPT' });
-  await assert.rejects(engine.diff(base.uuid, base.uuid), { code: 'STORE_CORRUPT' });
-  await assert.rejects(Array.fromAsync(await engine.exportImage(base.uuid)), { code: 'STORE_CORRUPT' });
-  const run = await finished(engine, (await engine.spawn(script(bench, 'echo x'))).uuid);
+  await assert.rejects(engine.files.list(base.uuid, { path: '/' }), { code: 'STORE_CORRUPT' });
+  await assert.rejects(engine.images.diff(base.uuid, { to: base.uuid }), { code: 'STORE_CORRUPT' });
+  await assert.rejects(Array.fromAsync(await engine.images.export(base.uuid)), { code: 'STORE_CORRUPT' });
+  const run = await finished(engine, (await engine.runs.start(script(bench, 'echo x'))).uuid);
   assert.equal(run.error_code, 'STORE_CORRUPT');
 });
 
@@ -68,13 +68,13 @@ test('a damaged upload is found, named, and asked for again', async () => {
   await using bench = await openEngine();
   const { engine, directory } = bench;
   const large = Buffer.alloc(limits.bulkFileBytesMax + 1, 'large');
-  const { uuid, sha256 } = await engine.uploadFile(once(large));
+  const { uuid, sha256 } = await engine.uploads.create(once(large));
   assert.deepEqual(await failures(engine), []);
   await flipBit(join(directory, 'files', sha256), TIME, 5);
   assert.deepEqual(await failures(engine), [
     `upload ${sha256}: its content was not what its digest says, so it was dropped`,
   ]);
-  await assert.rejects(engine.getFile(uuid), { code: 'UPLOAD_NOT_FOUND' });
-  assert.equal((await engine.uploadFile(once(large))).sha256, sha256);
+  await assert.rejects(engine.uploads.get(uuid), { code: 'UPLOAD_NOT_FOUND' });
+  assert.equal((await engine.uploads.create(once(large))).sha256, sha256);
   assert.deepEqual(await failures(engine), []);
 });

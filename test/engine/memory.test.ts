@@ -19,7 +19,7 @@ test('a finished operation costs the engine no memory', async () => {
   const { rss } = process.memoryUsage();
   assert.ok(grown < 8 * MIB, `1,000 operations cost ${(grown / MIB).toFixed(1)} MiB`);
   assert.ok(rss < 250 * MIB, `${Math.round(rss / MIB)} MiB with 1,100 finished operations`);
-  assert.equal((await bench.engine.listOperations({ limit: 1_000 })).length, 1_000);
+  assert.equal((await bench.engine.operations.list({ limit: 1_000 })).length, 1_000);
 });
 
 test('output that passes through costs no memory', async () => {

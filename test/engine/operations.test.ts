@@ -39,7 +39,7 @@ function gate(): {
 test('a run is logged from init to completion, whatever it does', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const { uuid } = await engine.spawn(script(bench, 'echo out; echo err >&2', { env: { API_TOKEN: 'canary' } }));
+  const { uuid } = await engine.runs.start(script(bench, 'echo out; echo err >&2', { env: { API_TOKEN: 'canary' } }));
   const live = await followed(engine, uuid);
   assert.deepEqual(
     live.map(({ id, type, spid }) => [id, type, spid]),
@@ -54,10 +54,10 @@ test('a run is logged from init to completion, whatever it does', async () => {
       [7, 'completion', 0],
     ],
   );
-  assert.deepEqual(await collectEvents(engine.events(uuid, {})), live, 'replay equals following');
-  assert.deepEqual(await collectEvents(engine.events(uuid, { since: 3 })), live.slice(4));
+  assert.deepEqual(await collectEvents(engine.operations.events(uuid, {})), live, 'replay equals following');
+  assert.deepEqual(await collectEvents(engine.operations.events(uuid, { since: 3 })), live.slice(4));
   assert.deepEqual(
-    (await collectEvents(engine.events(uuid, { spid: 1, follow: true }))).map(({ type }) => type),
+    (await collectEvents(engine.operations.events(uuid, { spid: 1, follow: true }))).map(({ type }) => type),
     ['spawn', 'stdout', 'stderr', 'exit'],
   );
   for (const { ts } of live) assert.match(ts, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/u);
@@ -82,7 +82,7 @@ test('an operation can be cancelled in every state and makes no image', async ()
   const { engine, store } = bench;
   const ended = async (uuid: string): Promise<void> => {
     const startedMs = performance.now();
-    await engine.cancelOperation(uuid);
+    await engine.operations.cancel(uuid);
     const operation = await finished(engine, uuid);
     assert.equal(operation.status, 'CANCELLED');
     assert.equal(operation.error_code, 'OPERATION_CANCELLED');
@@ -90,25 +90,27 @@ test('an operation can be cancelled in every state and makes no image', async ()
     assert.ok(performance.now() - startedMs < 2_000);
     const last = (await followed(engine, uuid)).at(-1);
     assert.ok(last?.type === 'completion' && last.data.status === 'CANCELLED');
-    await assert.rejects(engine.cancelOperation(uuid), (error) => isFault(error, 'OPERATION_FINISHED'));
+    await assert.rejects(engine.operations.cancel(uuid), (error) => isFault(error, 'OPERATION_FINISHED'));
   };
-  const executing = await engine.spawn(script(bench, 'echo x > /x; echo ready; sleep 60'));
+  const executing = await engine.runs.start(script(bench, 'echo x > /x; echo ready; sleep 60'));
   await seen(engine, executing.uuid, ({ type }) => type === 'stdout');
-  const pending = await engine.spawn(script(bench, 'true'));
-  assert.equal((await engine.getOperation(pending.uuid)).status, 'PENDING');
+  const pending = await engine.runs.start(script(bench, 'true'));
+  assert.equal((await engine.operations.get(pending.uuid)).status, 'PENDING');
   await ended(pending.uuid);
   await ended(executing.uuid);
-  const booting = await engine.spawn(script(bench, 'true', { hostname: 'booting' }));
+  const booting = await engine.runs.start(script(bench, 'true', { hostname: 'booting' }));
   while (door.waiting() === 0) await new Promise(setImmediate);
-  assert.equal((await engine.getOperation(booting.uuid)).status, 'ASSIGNED');
+  assert.equal((await engine.operations.get(booting.uuid)).status, 'ASSIGNED');
   await ended(booting.uuid);
-  const committing = await engine.spawn(script(bench, 'echo x > /x'));
+  const committing = await engine.runs.start(script(bench, 'echo x > /x'));
   while (changes.waiting() === 0) await new Promise(setImmediate);
   await ended(committing.uuid);
   assert.equal(store.images.count(), 1);
   assert.equal(engine.activeCount, 0);
   assert.equal(bench.driver.live, 0);
-  await assert.rejects(engine.cancelOperation('00000000-0000-4000-8000-000000000000'), { code: 'OPERATION_NOT_FOUND' });
+  await assert.rejects(engine.operations.cancel('00000000-0000-4000-8000-000000000000'), {
+    code: 'OPERATION_NOT_FOUND',
+  });
 });
 
 test('a sandbox that does not go away does not hold up its cancellation', async () => {
@@ -123,9 +125,9 @@ test('a sandbox that does not go away does not hold up its cancellation', async 
     },
   });
   const release = Promise.withResolvers<void>();
-  const { uuid } = await bench.engine.spawn(script(bench, 'true'));
+  const { uuid } = await bench.engine.runs.start(script(bench, 'true'));
   await stuck.promise;
-  await bench.engine.cancelOperation(uuid);
+  await bench.engine.operations.cancel(uuid);
   const startedMs = performance.now();
   assert.equal((await finished(bench.engine, uuid)).status, 'CANCELLED');
   assert.ok(performance.now() - startedMs < 2_000);
@@ -147,9 +149,9 @@ test('runs start in the order they were asked for, as many as there is room for'
   const { engine } = bench;
   const names = Array.from({ length: 200 }, (_, index) => `run-${index}`);
   const started = await Promise.all(
-    names.map((hostname) => engine.spawn(script(bench, 'true', { hostname, disposable: true }))),
+    names.map((hostname) => engine.runs.start(script(bench, 'true', { hostname, disposable: true }))),
   );
-  const stat = await engine.whoami();
+  const stat = await engine.system.whoami();
   assert.equal(
     Object.values(stat.operations_stat).reduce((sum, count) => sum + count, 0),
     200,
@@ -160,9 +162,9 @@ test('runs start in the order they were asked for, as many as there is room for'
   for (const [at, name] of order.entries())
     assert.ok(Math.abs(names.indexOf(name) - at) < 3, `${name} was number ${at}`);
   assert.ok(most <= 3, String(most));
-  assert.deepEqual((await engine.whoami()).operations_stat, { SUCCESS: 200 });
-  assert.equal((await engine.listOperations({ limit: 1_000 })).length, 200);
-  assert.equal((await engine.listOperations({ status: 'FAILED' })).length, 0);
+  assert.deepEqual((await engine.system.whoami()).operations_stat, { SUCCESS: 200 });
+  assert.equal((await engine.operations.list({ limit: 1_000 })).length, 200);
+  assert.equal((await engine.operations.list({ status: 'FAILED' })).length, 0);
 });
 
 test('memory bounds what runs at once', async () => {
@@ -191,7 +193,7 @@ test('50 branches of one image write the same path: 50 results, the parent untou
   );
   const contents = await Promise.all(
     runs.map(async ({ result_image_uuid: image }) => {
-      const { body } = await engine.openFile(image!, '/root/winner');
+      const { body } = await engine.files.read(image!, { path: '/root/winner' });
       return Buffer.concat(await Array.fromAsync(body)).toString();
     }),
   );
@@ -200,10 +202,10 @@ test('50 branches of one image write the same path: 50 results, the parent untou
     Array.from({ length: count }, (_, index) => `${index}\n`),
   );
   assert.equal(new Set(runs.map(({ result_image_uuid: image }) => image)).size, count);
-  await assert.rejects(engine.stat(base.uuid, '/root/winner'), { code: 'FILE_NOT_FOUND' });
+  await assert.rejects(engine.files.stat(base.uuid, { path: '/root/winner' }), { code: 'FILE_NOT_FOUND' });
   assert.deepEqual(await store.layers.file(base.layers[0]!), before);
-  assert.equal((await engine.lineage(base.uuid)).children.length, count);
-  const { checks } = await engine.doctor({ verify: true });
+  assert.equal((await engine.images.lineage(base.uuid)).children.length, count);
+  const { checks } = await engine.system.doctor({ verify: true });
   assert.deepEqual(
     checks.filter(({ status }) => status === 'failed'),
     [],
@@ -214,11 +216,11 @@ test('the image of a run is fixed when it is accepted, wherever its tag moves', 
   await using bench = await openEngine({ concurrency: 1 });
   const { engine, base } = bench;
   const other = await run(engine, script(bench, 'echo x > /x'));
-  await engine.setTag(base.uuid, 'work');
-  const first = await engine.spawn(script(bench, 'sleep 60', { disposable: true }));
-  const queued = await engine.spawn(script(bench, 'true', { image: 'tag:work' }));
-  await engine.setTag(other.result_image_uuid!, 'work');
-  await engine.cancelOperation(first.uuid);
+  await engine.tags.set(base.uuid, { tag: 'work' });
+  const first = await engine.runs.start(script(bench, 'sleep 60', { disposable: true }));
+  const queued = await engine.runs.start(script(bench, 'true', { image: 'tag:work' }));
+  await engine.tags.set(other.result_image_uuid!, { tag: 'work' });
+  await engine.operations.cancel(first.uuid);
   const operation = await finished(engine, queued.uuid);
   assert.equal(operation.image_uuid, base.uuid);
   assert.equal(operation.result_image_uuid, base.uuid);
@@ -227,83 +229,86 @@ test('the image of a run is fixed when it is accepted, wherever its tag moves', 
 test('an image in use cannot be deleted', async () => {
   await using bench = await openEngine();
   const { engine, base } = bench;
-  const { uuid } = await engine.spawn(script(bench, 'sleep 60', { disposable: true }));
+  const { uuid } = await engine.runs.start(script(bench, 'sleep 60', { disposable: true }));
   await assert.rejects(
-    engine.deleteImage(base.uuid),
+    engine.images.delete(base.uuid),
     (error) => isFault(error, 'IMAGE_IN_USE') && error.message.includes(uuid),
   );
-  await engine.cancelOperation(uuid);
+  await engine.operations.cancel(uuid);
   await finished(engine, uuid);
-  assert.deepEqual(await engine.deleteImage(base.uuid), [base.uuid]);
-  assert.equal((await engine.getOperation(uuid)).image_uuid, base.uuid, 'the record of the run stays');
+  assert.deepEqual(await engine.images.delete(base.uuid), [base.uuid]);
+  assert.equal((await engine.operations.get(uuid)).image_uuid, base.uuid, 'the record of the run stays');
 });
 
 test('an image with several tags is not deleted by one of them', async () => {
   await using bench = await openEngine();
   const { engine, base } = bench;
-  for (const tag of ['one', 'two', 'three', 'four', 'five']) await engine.setTag(base.uuid, tag);
+  for (const tag of ['one', 'two', 'three', 'four', 'five']) await engine.tags.set(base.uuid, { tag });
   await assert.rejects(
-    engine.deleteImage('tag:two'),
+    engine.images.delete('tag:two'),
     (error) => isFault(error, 'IMAGE_IN_USE') && error.message.endsWith('its other tags five, four, three, …'),
   );
-  assert.equal((await engine.getImage(base.uuid)).tags?.length, 5);
-  for (const tag of ['three', 'four', 'five']) await engine.removeTag(base.uuid, tag);
-  await assert.rejects(engine.deleteImage('tag:two'), /its other tag one$/u);
-  await engine.removeTag(base.uuid, 'one');
-  assert.deepEqual(await engine.deleteImage('tag:two'), [base.uuid], 'by its only tag');
+  assert.equal((await engine.images.get(base.uuid)).tags?.length, 5);
+  for (const tag of ['three', 'four', 'five']) await engine.tags.remove(base.uuid, { tag });
+  await assert.rejects(engine.images.delete('tag:two'), /its other tag one$/u);
+  await engine.tags.remove(base.uuid, { tag: 'one' });
+  assert.deepEqual(await engine.images.delete('tag:two'), [base.uuid], 'by its only tag');
 });
 
 test('processes beside the main one have their own output and ends, and end with it', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const { uuid } = await engine.spawn(
+  const { uuid } = await engine.runs.start(
     script(bench, 'echo up; cat', { stdin: { value: '', close: false }, disposable: true }),
   );
-  await assert.rejects(engine.getSubprocess(uuid, 2), { code: 'SUBPROCESS_NOT_FOUND' });
+  await assert.rejects(engine.processes.get(uuid, 2), { code: 'SUBPROCESS_NOT_FOUND' });
   await seen(engine, uuid, ({ type }) => type === 'stdout');
-  const echo = await engine.exec(uuid, { command: 'echo marker', shell: true });
+  const echo = await engine.processes.start(uuid, { command: 'echo marker', shell: true });
   assert.equal(echo.spid, 2);
   await seen(engine, uuid, ({ type, spid }) => type === 'exit' && spid === 2);
-  const done = await engine.getSubprocess(uuid, 2);
+  const done = await engine.processes.get(uuid, 2);
   assert.deepEqual([done.stdout?.value, done.state?.exit_code], ['marker\n', 0]);
-  const cat = await engine.exec(uuid, { command: 'cat', stdin: { value: '', close: false } });
-  assert.equal((await engine.getSubprocess(uuid, cat.spid)).state?.exit_code, -1);
-  await engine.writeStdin(uuid, cat.spid, { value: 'first ', close: false });
-  await engine.writeStdin(uuid, cat.spid, { value: Buffer.from('second').toString('base64'), encoding: 'base64' });
+  const cat = await engine.processes.start(uuid, { command: 'cat', stdin: { value: '', close: false } });
+  assert.equal((await engine.processes.get(uuid, cat.spid)).state?.exit_code, -1);
+  await engine.processes.write(uuid, cat.spid, { value: 'first ', close: false });
+  await engine.processes.write(uuid, cat.spid, { value: Buffer.from('second').toString('base64'), encoding: 'base64' });
   await seen(engine, uuid, ({ type, spid }) => type === 'exit' && spid === cat.spid);
-  assert.equal((await engine.getSubprocess(uuid, cat.spid)).stdout?.value, 'first second');
-  const sleep = await engine.exec(uuid, { command: 'sleep 60', shell: true });
-  await engine.killSubprocess(uuid, sleep.spid, 'KILL');
+  assert.equal((await engine.processes.get(uuid, cat.spid)).stdout?.value, 'first second');
+  const sleep = await engine.processes.start(uuid, { command: 'sleep 60', shell: true });
+  await engine.processes.kill(uuid, sleep.spid, { signal: 'KILL' });
   await seen(engine, uuid, ({ type, spid }) => type === 'exit' && spid === sleep.spid);
-  assert.equal((await engine.getSubprocess(uuid, sleep.spid)).state?.signal, 9);
-  const left = await engine.exec(uuid, { command: 'sleep', args: ['60'] });
-  await engine.writeStdin(uuid, 1, { value: 'bye', close: true });
+  assert.equal((await engine.processes.get(uuid, sleep.spid)).state?.signal, 9);
+  const left = await engine.processes.start(uuid, { command: 'sleep', args: ['60'] });
+  await engine.processes.write(uuid, 1, { value: 'bye', close: true });
   const operation = await finished(engine, uuid);
   assert.equal(operation.status, 'SUCCESS');
   assert.equal(stdoutOf(operation), 'up\nbye');
-  assert.equal((await engine.getSubprocess(uuid, left.spid)).state?.signal, 9);
+  assert.equal((await engine.processes.get(uuid, left.spid)).state?.signal, 9);
   const types = (await followed(engine, uuid)).map(({ type }) => type);
   assert.ok(types.lastIndexOf('exit') < types.indexOf('shutdown'));
-  await assert.rejects(engine.exec(uuid, { command: 'true' }), { code: 'INSTANCE_NOT_RUNNING' });
-  await assert.rejects(engine.killSubprocess(uuid, 1), { code: 'INSTANCE_NOT_RUNNING' });
+  await assert.rejects(engine.processes.start(uuid, { command: 'true' }), { code: 'INSTANCE_NOT_RUNNING' });
+  await assert.rejects(engine.processes.kill(uuid, 1), { code: 'INSTANCE_NOT_RUNNING' });
 });
 
 test('an instance that is not up yet says so', async () => {
   const door = gate();
   await using bench = await openEngine({ hooks: { beforeBoot: (_, signal) => door.wait(signal) } });
   const { engine } = bench;
-  const { uuid } = await engine.spawn(script(bench, 'true', { disposable: true }));
-  await assert.rejects(engine.exec(uuid, { command: 'true' }), { code: 'INSTANCE_NOT_READY', httpStatus: 425 });
+  const { uuid } = await engine.runs.start(script(bench, 'true', { disposable: true }));
+  await assert.rejects(engine.processes.start(uuid, { command: 'true' }), {
+    code: 'INSTANCE_NOT_READY',
+    httpStatus: 425,
+  });
   door.open();
   await finished(engine, uuid);
-  await assert.rejects(engine.killSubprocess(uuid, 1, 'NONSENSE'), { code: 'ARGUMENT_INVALID' });
+  await assert.rejects(engine.processes.kill(uuid, 1, { signal: 'NONSENSE' }), { code: 'ARGUMENT_INVALID' });
 });
 
 test('a killed engine leaves operations that the next one ends, and a whole store', async () => {
   await using bench = await openEngine({ concurrency: 1 });
   const { engine } = bench;
-  const executing = await engine.spawn(script(bench, 'echo partial; sleep 60'));
-  const pending = await engine.spawn(script(bench, 'true'));
+  const executing = await engine.runs.start(script(bench, 'echo partial; sleep 60'));
+  const pending = await engine.runs.start(script(bench, 'true'));
   await seen(engine, executing.uuid, ({ type }) => type === 'stdout');
   // What is on disk at this instant is what a killed engine would have left.
   await using left = await scratch();
@@ -311,26 +316,26 @@ test('a killed engine leaves operations that the next one ends, and a whole stor
   await using store = await Store.open(left.path);
   await using next = startEngine(store, new FakeDriver());
   for (const { uuid } of [executing, pending]) {
-    const operation = await next.getOperation(uuid);
+    const operation = await next.operations.get(uuid);
     assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'ENGINE_STOPPED']);
-    const events = await collectEvents(next.events(uuid, { follow: true }));
+    const events = await collectEvents(next.operations.events(uuid, { follow: true }));
     assert.equal(events.at(-1)?.type, 'completion');
   }
-  assert.equal(stdoutOf(await next.getOperation(executing.uuid)), 'partial\n', 'what it had put out is kept');
+  assert.equal(stdoutOf(await next.operations.get(executing.uuid)), 'partial\n', 'what it had put out is kept');
   assert.equal((await run(next, script(bench, 'true'))).status, 'SUCCESS');
 });
 
 test('stop() lets runs finish within the grace, then says why it ended them', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const quick = await engine.spawn(script(bench, 'echo x > /x'));
-  const endless = await engine.spawn(script(bench, 'sleep 60'));
+  const quick = await engine.runs.start(script(bench, 'echo x > /x'));
+  const endless = await engine.runs.start(script(bench, 'sleep 60'));
   await seen(engine, endless.uuid, ({ type }) => type === 'spawn');
   await engine.stop(300);
-  assert.equal((await engine.getOperation(quick.uuid)).status, 'SUCCESS');
-  const ended = await engine.getOperation(endless.uuid);
+  assert.equal((await engine.operations.get(quick.uuid)).status, 'SUCCESS');
+  const ended = await engine.operations.get(endless.uuid);
   assert.deepEqual([ended.status, ended.error_code], ['FAILED', 'ENGINE_STOPPED']);
-  await assert.rejects(engine.spawn(script(bench, 'true')), { code: 'ENGINE_UNAVAILABLE' });
+  await assert.rejects(engine.runs.start(script(bench, 'true')), { code: 'ENGINE_UNAVAILABLE' });
   assert.equal(bench.driver.live, 0);
 });
 

@@ -25,9 +25,9 @@ test('a push tells how far it is, then what it made', async () => {
     },
   });
   const { engine, base } = bench;
-  await engine.setTag(base.uuid, 'base');
+  await engine.tags.set(base.uuid, { tag: 'base' });
   const events: PushEvent[] = [];
-  for await (const event of engine.pushImage('tag:base', { registry: { url: 'a/b' } })) events.push(event);
+  for await (const event of engine.images.push('tag:base', { registry: { url: 'a/b' } })) events.push(event);
   assert.deepEqual(events, [PROGRESS, { type: 'pushed', reference: 'a/b', digest: 'sha256:x' }]);
 });
 
@@ -44,16 +44,16 @@ test('a push ends when nobody reads it any more, keeps its layers until then, an
     },
   });
   const { engine, base } = bench;
-  for await (const event of engine.pushImage(base.uuid, { registry: { url: 'a/b' } })) {
+  for await (const event of engine.images.push(base.uuid, { registry: { url: 'a/b' } })) {
     assert.equal(event.type, 'progress');
     assert.deepEqual(engine.queues.imports, { waiting: 0, running: 1 });
-    await engine.deleteImage(base.uuid);
-    assert.equal((await engine.gc({ olderThanDays: 0 })).layers, 0, 'the layers are being sent');
+    await engine.images.delete(base.uuid);
+    assert.equal((await engine.system.gc({ older_than_days: 0 })).layers, 0, 'the layers are being sent');
     break;
   }
   assert.match(String(ended), /nobody follows/u);
   assert.deepEqual(engine.queues.imports, { waiting: 0, running: 0 });
-  assert.equal((await engine.gc({ olderThanDays: 0 })).layers, 1);
+  assert.equal((await engine.system.gc({ older_than_days: 0 })).layers, 1);
 });
 
 test('the accounts of the installation are for the default project only', async () => {
@@ -68,8 +68,8 @@ test('the accounts of the installation are for the default project only', async 
     await assert.rejects(Array.fromAsync(of), { code: 'REGISTRY_DENIED' });
     return registry.seen.some(({ headers }) => headers.authorization !== undefined);
   };
-  assert.equal(await shown(engine.pushImage(bench.base.uuid, request)), true);
+  assert.equal(await shown(engine.images.push(bench.base.uuid, request)), true);
   const tenant = engine.forTenant({ project: 'other' });
   assert.equal(store.forProject('other').project, 'other');
-  await assert.rejects(Array.fromAsync(tenant.pushImage(bench.base.uuid, request)), { code: 'IMAGE_NOT_FOUND' });
+  await assert.rejects(Array.fromAsync(tenant.images.push(bench.base.uuid, request)), { code: 'IMAGE_NOT_FOUND' });
 });

@@ -32,27 +32,28 @@ async function act({ engine, base }: EngineBench, dice: number, { index, referen
   };
   if (dice < 0.4) {
     const image = dice < 0.2 ? base.uuid : `tag:${tag}`;
-    const spawned = await engine
-      .spawn({ command: `echo ${index} > /f`, shell: true, image, disposable: dice < 0.1 })
+    const spawned = await engine.runs
+      .start({ command: `echo ${index} > /f`, shell: true, image, disposable: dice < 0.1 })
       .catch(missing);
     if (spawned === undefined) return;
     const operation = await finished(engine, spawned.uuid);
     assert.equal(operation.status, 'SUCCESS', `${operation.error_code} ${operation.error}`);
-    if (operation.result_image_uuid !== null) await engine.setTag(operation.result_image_uuid, tag).catch(missing);
-  } else if (dice < 0.6) await engine.gc({ olderThanDays: 0, ...(dice < 0.45 && { maxBytes: 200_000 }) });
+    if (operation.result_image_uuid !== null)
+      await engine.tags.set(operation.result_image_uuid, { tag }).catch(missing);
+  } else if (dice < 0.6) await engine.system.gc({ older_than_days: 0, ...(dice < 0.45 && { maxBytes: 200_000 }) });
   else if (dice < 0.75) {
-    await engine.deleteImage(`tag:${tag}`, { cascade: dice < 0.7 }).catch(missing);
+    await engine.images.delete(`tag:${tag}`, { cascade: dice < 0.7 }).catch(missing);
   } else if (dice < 0.85) {
-    const { uuid } = await engine.uploadFile(once(`content ${index % 10}`));
+    const { uuid } = await engine.uploads.create(once(`content ${index % 10}`));
     const request = { command: 'true', image: base.uuid, files: { '/upload': { uuid } }, disposable: true };
-    const spawned = await engine.spawn(request).catch(missing);
+    const spawned = await engine.runs.start(request).catch(missing);
     if (spawned !== undefined) assert.equal((await finished(engine, spawned.uuid)).status, 'SUCCESS');
   } else if (dice < 0.92) {
-    const { uuid } = await engine.importImage({ registry: { url: reference }, ...(dice < 0.89 && { tag }) });
+    const { uuid } = await engine.images.import({ registry: { url: reference }, ...(dice < 0.89 && { tag }) });
     const operation = await finished(engine, uuid);
     assert.equal(operation.status, 'SUCCESS', `${operation.error_code} ${operation.error}`);
-  } else if (dice < 0.96) await engine.listDirectory(`tag:${tag}`, '/').catch(missing);
-  else await engine.diff(base.uuid, `tag:${tag}`).catch(missing);
+  } else if (dice < 0.96) await engine.files.list(`tag:${tag}`, { path: '/' }).catch(missing);
+  else await engine.images.diff(base.uuid, { to: `tag:${tag}` }).catch(missing);
 }
 
 test('1,000 racing runs, imports, tags, uploads, deletions and collections lose nothing that was accepted', async () => {
@@ -64,7 +65,7 @@ test('1,000 racing runs, imports, tags, uploads, deletions and collections lose 
   const importer = new Importer({ registries: {}, credentials: {} });
   await using bench = await openEngine({ concurrency: 8, importer });
   const { engine, store, base } = bench;
-  await engine.setTag(base.uuid, 'keep');
+  await engine.tags.set(base.uuid, { tag: 'keep' });
   const random = seeded(7);
   const waiting = Array.from({ length: 1_000 }, (_, index) => ({ dice: random(), index }));
   const worker = async (): Promise<void> => {
@@ -76,17 +77,17 @@ test('1,000 racing runs, imports, tags, uploads, deletions and collections lose 
   await Promise.all(Array.from({ length: 24 }, worker));
   assert.equal(engine.activeCount, 0);
   assert.equal(bench.driver.live, 0);
-  const { checks } = await engine.doctor({ verify: true });
+  const { checks } = await engine.system.doctor({ verify: true });
   assert.deepEqual(
     checks.filter(({ status }) => status === 'failed'),
     [],
   );
-  for (const { uuid } of await engine.listImages({ limit: 1_000 })) await engine.listDirectory(uuid, '/');
+  for (const { uuid } of await engine.images.list({ limit: 1_000 })) await engine.files.list(uuid, { path: '/' });
   // Nothing leaks: when all but the base is gone, so is all it needed.
-  for (const { uuid } of await engine.listImages({ limit: 1_000 })) {
-    if (uuid !== base.uuid) await engine.deleteImage(uuid, { cascade: true }).catch(() => {});
+  for (const { uuid } of await engine.images.list({ limit: 1_000 })) {
+    if (uuid !== base.uuid) await engine.images.delete(uuid, { cascade: true }).catch(() => {});
   }
-  await engine.gc({ olderThanDays: -1 });
+  await engine.system.gc({ older_than_days: -1 });
   assert.deepEqual(await readdir(join(bench.directory, 'layers')), base.layers);
   assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
   assert.deepEqual(await readdir(store.tmp), []);
@@ -95,11 +96,11 @@ test('1,000 racing runs, imports, tags, uploads, deletions and collections lose 
 test('200 followers of one log see all of it while it is written', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const { uuid } = await engine.spawn(
+  const { uuid } = await engine.runs.start(
     script(bench, 'flood 500000', { truncate_output_at: 1_000_000, disposable: true }),
   );
   const logs = await Promise.all(
-    Array.from({ length: 200 }, () => collectEvents(engine.events(uuid, { follow: true }))),
+    Array.from({ length: 200 }, () => collectEvents(engine.operations.events(uuid, { follow: true }))),
   );
   const bytes = logs.map((log) =>
     log.reduce((sum, event) => sum + (event.type === 'stdout' ? event.data.value.length : 0), 0),

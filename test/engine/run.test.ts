@@ -15,11 +15,11 @@ test('run() makes a child image of what was written and leaves the parent alone'
   assert.notEqual(child, base.uuid);
   assert.equal(operation.result?.image, child);
   assert.deepEqual(
-    (await engine.listDirectory(child, '/root')).files.map(({ path, size }) => [path, size]),
+    (await engine.files.list(child, { path: '/root' })).files.map(({ path, size }) => [path, size]),
     [['x', 6]],
   );
-  assert.deepEqual((await engine.listDirectory(base.uuid, '/root')).files, []);
-  const { image, ancestors } = await engine.lineage(child);
+  assert.deepEqual((await engine.files.list(base.uuid, { path: '/root' })).files, []);
+  const { image, ancestors } = await engine.images.lineage(child);
   assert.equal(image.command, 'echo hello > /root/x; echo done');
   assert.equal(image.exit_code, 0);
   assert.equal(image.operation_uuid, operation.uuid);
@@ -59,7 +59,7 @@ test('a failing command is a result, and its changes are kept', async () => {
   const missing = await run(bench.engine, { command: 'no-such-program', image: bench.base.uuid, args: ['-x'] });
   assert.equal(missing.status, 'SUCCESS');
   assert.equal(resultOf(missing).state?.exit_code, 127);
-  const listed = await bench.engine.listOperations({});
+  const listed = await bench.engine.operations.list({});
   assert.deepEqual(
     listed.map(({ subject, exit_code }) => [subject, exit_code]),
     [
@@ -84,9 +84,9 @@ test('a timeout ends the run with what it had put out', async () => {
 test('TERM to process 1 is a success with a result image', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const { uuid } = await engine.spawn(script(bench, 'echo x > /x; echo ready; sleep 60'));
+  const { uuid } = await engine.runs.start(script(bench, 'echo x > /x; echo ready; sleep 60'));
   await seen(engine, uuid, ({ type }) => type === 'stdout');
-  await engine.killSubprocess(uuid, 1);
+  await engine.processes.kill(uuid, 1);
   const operation = await finished(engine, uuid);
   assert.equal(operation.status, 'SUCCESS');
   assert.equal(resultOf(operation).state?.signal, 15);
@@ -135,7 +135,7 @@ test('truncate_output_at shows the first bytes and keeps the rest', async () => 
   assert.deepEqual(stderr, { value: '', encoding: 'ascii', truncated: false });
   const length = async (full: boolean): Promise<number> => {
     let bytes = 0;
-    for await (const event of engine.events(operation.uuid, { full })) {
+    for await (const event of engine.operations.events(operation.uuid, { full })) {
       if (event.type === 'stdout') bytes += event.data.value.length;
     }
     return bytes;
@@ -155,19 +155,19 @@ test('who follows the same log at the same time sees as much as each has asked f
   await using bench = await openEngine();
   const { engine } = bench;
   const stdin = { value: '', close: false };
-  const { uuid } = await engine.spawn(
+  const { uuid } = await engine.runs.start(
     script(bench, 'echo up; cat; flood 100', { truncate_output_at: 50, stdin, disposable: true }),
   );
   const bytes = async (full: boolean): Promise<number> => {
     let sum = 0;
-    for await (const event of engine.events(uuid, { follow: true, full }, AbortSignal.timeout(30_000))) {
+    for await (const event of engine.operations.events(uuid, { follow: true, full }, AbortSignal.timeout(30_000))) {
       if (event.type === 'stdout') sum += event.data.value.length;
     }
     return sum;
   };
   const readers = [false, true, false, true].map(bytes);
   await seen(engine, uuid, ({ type }) => type === 'stdout');
-  await engine.writeStdin(uuid, 1, { value: '', close: true });
+  await engine.processes.write(uuid, 1, { value: '', close: true });
   assert.deepEqual(await Promise.all(readers), [50, 103, 50, 103]);
 });
 
@@ -175,7 +175,7 @@ test('of output beyond the limit the end is kept, the rest is counted', async ()
   await using bench = await openEngine();
   const bytes = 20 * 1024 * 1024;
   const operation = await run(bench.engine, script(bench, `flood ${bytes}; echo the end`, { disposable: true }));
-  const events = await collectEvents(bench.engine.events(operation.uuid, { full: true }));
+  const events = await collectEvents(bench.engine.operations.events(operation.uuid, { full: true }));
   const at = events.findIndex(({ type }) => type === 'truncated');
   assert.deepEqual(events[at]?.data, {
     stream: 'stdout',
@@ -199,32 +199,34 @@ test('bytes that are no text come as base64', async () => {
 test('files are put into the image, through its symlinks, with mode and owner', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const upload = await engine.uploadFile(once('#!/bin/sh\necho tool\n'));
+  const upload = await engine.uploads.create(once('#!/bin/sh\necho tool\n'));
   const operation = await run(
     engine,
     script(bench, 'true', { files: { '/bin/tool': { uuid: upload.uuid, mode: '0o100755', uid: 7, gid: 8 } } }),
   );
   const child = operation.result_image_uuid!;
   assert.notEqual(child, bench.base.uuid, 'injected files are part of the result');
-  const item = await engine.stat(child, '/usr/bin/tool');
+  const item = await engine.files.stat(child, { path: '/usr/bin/tool' });
   assert.deepEqual([item.mode, item.uid, item.gid, item.size], [0o100755, 7, 8, 20]);
-  assert.equal((await engine.stat(child, '/bin')).symlink_to, 'usr/bin', 'the link is still there');
+  assert.equal((await engine.files.stat(child, { path: '/bin' })).symlink_to, 'usr/bin', 'the link is still there');
 });
 
 test('a directory that the image has as a link stays one, and what is in it goes where the link leads', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
-  const { sha256 } = await engine.uploadFile(once('tool'));
-  const { state } = await engine.offerDirectoryState([
-    { path: '/bin', mode: 0o700 },
-    { path: '/bin/tool', sha256, mode: 0o755 },
-    { path: '/etc', mode: 0o711 },
-  ]);
+  const { sha256 } = await engine.uploads.create(once('tool'));
+  const { state } = await engine.uploads.offerDirectory({
+    entries: [
+      { path: '/bin', mode: 0o700 },
+      { path: '/bin/tool', sha256, mode: 0o755 },
+      { path: '/etc', mode: 0o711 },
+    ],
+  });
   const { result_image_uuid: child } = await run(engine, script(bench, 'true', { directory_states: [state!.id] }));
-  assert.equal((await engine.stat(child!, '/bin')).symlink_to, 'usr/bin');
-  assert.equal((await engine.stat(child!, '/usr/bin/tool')).size, 4);
-  assert.equal((await engine.stat(child!, '/etc')).mode, 0o40711);
-  assert.equal((await engine.stat(child!, '/etc/passwd')).is_regular, true);
+  assert.equal((await engine.files.stat(child!, { path: '/bin' })).symlink_to, 'usr/bin');
+  assert.equal((await engine.files.stat(child!, { path: '/usr/bin/tool' })).size, 4);
+  assert.equal((await engine.files.stat(child!, { path: '/etc' })).mode, 0o40711);
+  assert.equal((await engine.files.stat(child!, { path: '/etc/passwd' })).is_regular, true);
 });
 
 test('an upload that was damaged on disk fails the run that needs it, by name', async () => {
@@ -233,7 +235,7 @@ test('an upload that was damaged on disk fails the run that needs it, by name', 
   // Large enough to be a file of its own.
   const bytes = 200_000;
   for (const harmed of [bytes - 1, bytes + 1, bytes]) {
-    const { uuid, sha256 } = await engine.uploadFile(once('x'.repeat(bytes)));
+    const { uuid, sha256 } = await engine.uploads.create(once('x'.repeat(bytes)));
     await writeFile(join(directory, 'files', sha256), 'y'.repeat(harmed));
     const operation = await run(engine, script(bench, 'true', { files: { '/x': { uuid } } }));
     assert.deepEqual([operation.status, operation.error_code], ['FAILED', 'UPLOAD_NOT_FOUND'], `${harmed} bytes`);
@@ -252,11 +254,11 @@ test('a set of files becomes one layer that every run uses again', async () => {
     },
   });
   const { engine, store } = bench;
-  const contents = await Promise.all(['one', 'two'].map((text) => engine.uploadFile(once(text))));
+  const contents = await Promise.all(['one', 'two'].map((text) => engine.uploads.create(once(text))));
   const entries = contents.map(({ sha256 }, index) => ({ path: `/work/dir/${index}`, sha256, mode: 0o600 }));
-  const { state, missing } = await engine.offerDirectoryState(entries);
+  const { state, missing } = await engine.uploads.offerDirectory({ entries });
   assert.deepEqual(missing, []);
-  const again = await engine.offerDirectoryState(entries.toReversed());
+  const again = await engine.uploads.offerDirectory({ entries: entries.toReversed() });
   assert.equal(again.state?.id, state?.id, 'a state is what it holds, whatever the order');
   const before = store.layers.usage().count;
   const runs = await Promise.all(
@@ -285,9 +287,9 @@ test('what a run needs and is not there is said when it is asked for', async () 
     [script(bench, 'true', { networking: { mode: 'public', allow: ['example.org'] } }), 'ARGUMENT_INVALID'],
   ] as const;
   for (const [request, code] of cases) {
-    await assert.rejects(engine.spawn(request), (error) => isFault(error, code), code);
+    await assert.rejects(engine.runs.start(request), (error) => isFault(error, code), code);
   }
-  assert.deepEqual(await engine.listOperations({}), []);
+  assert.deepEqual(await engine.operations.list({}), []);
 });
 
 test('a guest that goes away fails its run only', async () => {

@@ -38,7 +38,7 @@ test('what is passed as a secret never reaches the disk', async () => {
     url: 'docker://u:canary-url@registry.example/x',
     credentials: { username: 'u', password: 'canary-password' },
   };
-  await finished(engine, (await engine.importImage({ registry })).uuid);
+  await finished(engine, (await engine.images.import({ registry })).uuid);
   assert.deepEqual(await holding(directory, 'canary'), []);
   assert.notDeepEqual(await holding(directory, 'plain-value'), [], 'the search finds what is there');
   assert.ok('env' in operation.metadata);

@@ -3,7 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
-import { ANYONE, PERMISSIONS } from '../../src/http/auth.ts';
+import { ANYONE } from '../../src/http/auth.ts';
+import { PERMISSIONS } from '../../src/contract/permissions.ts';
 import { checkOrigin, isLoopback } from '../../src/http/guard.ts';
 import { FileTokenStore } from '../../src/http/tokens.ts';
 import { startServer, type TestServer } from '../support/http-server.ts';
@@ -32,9 +33,9 @@ test('without a token 401, with a wrong or expired one 403, with a good one the 
   }
   assert.equal((await server.send('GET', '/v1/images', { headers: { Authorization: `Basic ${token}` } })).status, 401);
   assert.equal((await server.send('GET', '/v1/images', bearer(token))).status, 200);
-  const me = (await server.send('GET', '/v1/whoami', bearer(token))).json as Record<string, unknown>;
-  assert.equal(me['token_uuid'], uuid);
-  assert.ok(Number.isInteger(me['token_expiration']));
+  const principal = await server.tokens.verify(token);
+  assert.equal(principal?.token, uuid);
+  assert.ok(Number.isInteger(principal?.expiresAt));
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 61_000 });
   assert.equal(await server.tokens.verify(token), undefined);
 });
@@ -53,7 +54,7 @@ test('each operation asks for its permission', async () => {
   await using server = await guarded();
   const image = server.contree.addImage({}, 'a');
   const doomed = server.contree.addImage({}, 'doomed');
-  const op = (await server.contree.spawn({ command: 'sleep', image })).uuid;
+  const op = (await server.contree.runs.start({ command: 'sleep', image })).uuid;
   const calls: Readonly<Record<string, readonly (readonly [string, string, object?])[]>> = {
     list: [
       ['GET', '/v1/images'],
@@ -111,7 +112,7 @@ test('tokens are kept as hashes in a private file, listed without their secret, 
   assert.deepEqual([listed?.uuid, listed?.name, Object.keys(listed ?? {}).includes('hash')], [uuid, 'one', false]);
   assert.ok(!listed?.permissions.includes('admin'));
   const other = new FileTokenStore(path);
-  assert.equal((await other.verify(token))?.tokenUuid, uuid);
+  assert.equal((await other.verify(token))?.token, uuid);
   assert.equal(await server.tokens.revoke(uuid), true);
   assert.equal(await other.verify(token), undefined, 'another process sees the change');
   assert.equal(await server.tokens.revoke(uuid), false);

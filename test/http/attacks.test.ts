@@ -57,7 +57,7 @@ test('attack 38: a page that is rebound to loopback, or posts from elsewhere, ge
   const body = { command: 'true', image: served.bench.base.uuid };
   const posted = await wire(served.address).send('POST', '/v1/instances', { headers: evil, body });
   assert.deepEqual([posted.status, (posted.json as Fault).code], [403, 'ORIGIN_DENIED']);
-  assert.deepEqual(await served.bench.engine.listOperations({}), []);
+  assert.deepEqual(await served.bench.engine.operations.list({}), []);
 });
 
 test('attack 39: no, wrong, cut, foreign and expired tokens are told apart from nothing but a good one', async () => {
@@ -208,7 +208,8 @@ test('attack 41: a client that goes away loses nothing, and a cancel is done wit
   const endless = (await send('POST', '/v1/instances', { body: { ...body, command: 'sleep 600' } })).json as {
     uuid: string;
   };
-  for await (const { type } of bench.engine.events(endless.uuid, { follow: true })) if (type === 'spawn') break;
+  for await (const { type } of bench.engine.operations.events(endless.uuid, { follow: true }))
+    if (type === 'spawn') break;
   assert.equal(bench.driver.live, 1);
   const startedMs = performance.now();
   assert.equal((await send('DELETE', `/v1/operations/${endless.uuid}`)).status, 202);
@@ -225,9 +226,9 @@ test(
     const { bench } = served;
     const { send, token } = await served.client();
     const flood = { command: 'flood', args: ['6000000'], image: bench.base.uuid, truncate_output_at: 8_000_000 };
-    const loud = await bench.engine.spawn({ ...flood, disposable: true });
+    const loud = await bench.engine.runs.start({ ...flood, disposable: true });
     await finished(bench.engine, loud.uuid);
-    const quiet = await bench.engine.spawn({ command: 'sleep', args: ['600'], image: bench.base.uuid });
+    const quiet = await bench.engine.runs.start({ command: 'sleep', args: ['600'], image: bench.base.uuid });
     const port = Number(new URL(served.address).port);
     const before = process.memoryUsage().rss;
     const sockets: Socket[] = [];
@@ -255,7 +256,7 @@ test(
     const grown = (process.memoryUsage().rss - before) / 2 ** 20;
     assert.ok(grown < 400, `${grown.toFixed(0)} MiB for 500 connections, both ends of them`);
     for (const socket of sockets) socket.destroy();
-    await bench.engine.cancelOperation(quiet.uuid);
+    await bench.engine.operations.cancel(quiet.uuid);
     assert.equal((await send('GET', '/v1/whoami')).status, 200);
   },
 );

@@ -66,7 +66,8 @@ test('2 425 with Retry-After while the guest comes up', async () => {
     assert.deepEqual([early.status, early.headers['retry-after']], [425, '1'], path);
   }
   booting.resolve();
-  for await (const { type } of engine.bench.engine.events(uuid, { follow: true })) if (type === 'spawn') break;
+  for await (const { type } of engine.bench.engine.operations.events(uuid, { follow: true }))
+    if (type === 'spawn') break;
   assert.equal((await send('POST', `/v1/operations/${uuid}/subprocesses`, { body: { command: 'true' } })).status, 201);
 });
 
@@ -93,7 +94,7 @@ test('3 gzip only when asked for, streams flushed event by event; large JSON in 
   async function* contents(): AsyncGenerator<Uint8Array> {
     for (let index = 0; index < 500; index += 1) yield Buffer.from(String(index));
   }
-  await here.bench.engine.uploadFiles(contents());
+  await here.bench.engine.uploads.createMany(contents());
   const large = await send('GET', '/v1/files?limit=1000');
   assert.ok(large.text.length > 65_536);
   assert.deepEqual([large.headers['content-length'], large.headers['transfer-encoding']], [undefined, 'chunked']);
@@ -188,11 +189,11 @@ test('8 and 9 TERM to process 1 is a success with an image, -1 stands for not se
   const script = 'echo x > /made; sleep 60';
   const { uuid } = (await send('POST', '/v1/instances', { body: { command: script, shell: true, image: here.image } }))
     .json as { uuid: string };
-  for await (const { type } of here.bench.engine.events(uuid, { follow: true })) if (type === 'spawn') break;
+  for await (const { type } of here.bench.engine.operations.events(uuid, { follow: true })) if (type === 'spawn') break;
   const path = `/v1/operations/${uuid}/subprocesses/1`;
   const running = (await send('GET', path)).json as { state: { exit_code: number; signal: number } };
   assert.deepEqual([running.state.exit_code, running.state.signal], [-1, -1]);
-  while ((await here.bench.engine.getOperation(uuid)).status !== 'EXECUTING') await new Promise(setImmediate);
+  while ((await here.bench.engine.operations.get(uuid)).status !== 'EXECUTING') await new Promise(setImmediate);
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.equal((await send('DELETE', `${path}?signal=TERM`)).status, 204);
   const { status, result_image_uuid: image, metadata } = await finished(here.bench.engine, uuid);

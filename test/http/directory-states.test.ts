@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HttpContree } from '../../src/client/http-contree.ts';
+import { httpContree } from '../../src/client/http-contree.ts';
 import { Requester } from '../../src/client/requester.ts';
 import { Transport } from '../../src/client/transport.ts';
 import { isFault } from '../../src/contract/errors.ts';
@@ -15,7 +15,7 @@ const NDJSON = { 'Content-Type': 'application/x-ndjson' };
 test('as many entries as the limits say go through, though their JSON is larger than a body may be', async () => {
   await using served = await serveBench();
   using transport = new Transport({ url: 'http://localhost', socket: served.socket, headers: {} });
-  const contree = new HttpContree(new Requester({ transport, checked: false }), async () => undefined);
+  const contree = httpContree(new Requester({ transport, checked: false }));
   const { sha256 } = await served.bench.store.files.write(
     (async function* () {
       yield Buffer.from('x');
@@ -25,9 +25,9 @@ test('as many entries as the limits say go through, though their JSON is larger 
   const entry = (index: number) => ({ path: `/work/${index}`, mode: 0o644, sha256, mtime: 1_700_000_000 });
   const entries = Array.from({ length: count }, (_, index) => entry(index));
   assert.ok(JSON.stringify({ entries }).length > limits.jsonBodyBytesMax);
-  const { state, missing } = await contree.offerDirectoryState(entries);
+  const { state, missing } = await contree.uploads.offerDirectory({ entries });
   assert.deepEqual([state?.entries, state?.bytes, missing], [count, count, []]);
-  const tooMany = contree.offerDirectoryState([...entries, entry(count)]);
+  const tooMany = contree.uploads.offerDirectory({ entries: [...entries, entry(count)] });
   await assert.rejects(tooMany, (error) => isFault(error, 'LAYER_LIMIT') && error.message.includes(String(count)));
 });
 

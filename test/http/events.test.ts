@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fault } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
-import { eventStream } from '../../src/http/event-stream.ts';
+import { eventStream } from '../../src/http/api/event-stream.ts';
 import { startServer } from '../support/http-server.ts';
 
 function idsOf(text: string): number[] {
@@ -23,7 +23,7 @@ async function textOf(stream: AsyncIterable<Uint8Array>): Promise<string> {
 test('a finished log is replayed whole, from an id on, and for one process', async () => {
   await using server = await startServer();
   const image = server.contree.addImage();
-  const { uuid } = await server.contree.spawn({ command: 'echo', args: ['hi'], image });
+  const { uuid } = await server.contree.runs.start({ command: 'echo', args: ['hi'], image });
   const base = `/v1/operations/${uuid}/events`;
   const whole = await server.send('GET', `${base}?follow=1&since=-1`, { headers: { Accept: 'text/event-stream' } });
   assert.equal(whole.headers['content-type'], 'text/event-stream');
@@ -40,17 +40,17 @@ test('a finished log is replayed whole, from an id on, and for one process', asy
 
 test('without follow a running log is replayed and closed', async () => {
   await using server = await startServer();
-  const { uuid } = await server.contree.spawn({ command: 'sleep', image: server.contree.addImage() });
+  const { uuid } = await server.contree.runs.start({ command: 'sleep', image: server.contree.addImage() });
   await new Promise(setImmediate);
   assert.deepEqual(idsOf((await server.send('GET', `/v1/operations/${uuid}/events`)).text), [0]);
 });
 
 test('imports, failures and cancellations end with a completion too', async () => {
   await using server = await startServer();
-  const good = await server.contree.importImage({ registry: { url: 'alpine' } });
-  const bad = await server.contree.importImage({ registry: { url: 'missing' } });
-  const stopped = await server.contree.spawn({ command: 'sleep', image: server.contree.addImage() });
-  await server.contree.cancelOperation(stopped.uuid);
+  const good = await server.contree.images.import({ registry: { url: 'alpine' } });
+  const bad = await server.contree.images.import({ registry: { url: 'missing' } });
+  const stopped = await server.contree.runs.start({ command: 'sleep', image: server.contree.addImage() });
+  await server.contree.operations.cancel(stopped.uuid);
   for (const [uuid, status] of [
     [good.uuid, 'SUCCESS'],
     [bad.uuid, 'FAILED'],
@@ -64,9 +64,9 @@ test('imports, failures and cancellations end with a completion too', async () =
 test('an unknown operation is 404, one that is not ready 425 with the time to wait', async () => {
   await using server = await startServer();
   assert.equal((await server.send('GET', `/v1/operations/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/events`)).status, 404);
-  const { uuid } = await server.contree.importImage({ registry: { url: 'alpine' } });
+  const { uuid } = await server.contree.images.import({ registry: { url: 'alpine' } });
   // eslint-disable-next-line require-yield -- a log that cannot be read yet
-  server.contree.events = async function* () {
+  server.contree.operations.events = async function* () {
     throw fault('INSTANCE_NOT_READY', { operation: uuid });
   };
   const early = await server.send('GET', `/v1/operations/${uuid}/events?follow=1`);
@@ -123,15 +123,15 @@ test('a log that breaks later ends with sse_error, without what broke it', async
 test('a follower that leaves is forgotten at once', async () => {
   await using server = await startServer();
   const ended = Promise.withResolvers<void>();
-  const { events } = server.contree;
-  server.contree.events = async function* (...parameters) {
+  const { events } = server.contree.operations;
+  server.contree.operations.events = async function* (...parameters) {
     try {
-      yield* events.apply(server.contree, parameters);
+      yield* events(...parameters);
     } finally {
       ended.resolve();
     }
   };
-  const { uuid } = await server.contree.spawn({ command: 'sleep', image: server.contree.addImage() });
+  const { uuid } = await server.contree.runs.start({ command: 'sleep', image: server.contree.addImage() });
   const response = await server.open('GET', `/v1/operations/${uuid}/events?follow=1`);
   await once(response, 'data');
   response.on('error', () => undefined).destroy();
@@ -144,8 +144,8 @@ test('readers that do not read hold nobody up and cost little memory', async () 
   const big = 'x'.repeat(60_000);
   let flooded = 0;
   server.contree.programs['flood'] = () => 0;
-  const { uuid } = await server.contree.spawn({ command: 'sleep', image: server.contree.addImage() });
-  server.contree.events = async function* (_operation, _query, signal) {
+  const { uuid } = await server.contree.runs.start({ command: 'sleep', image: server.contree.addImage() });
+  server.contree.operations.events = async function* (_operation, _query, signal) {
     for (let id = 0; ; id += 1) {
       signal?.throwIfAborted();
       flooded += 1;

@@ -62,7 +62,7 @@ test('a mount answers below its path, after the guards, and for whoever may come
     path: '/mcp',
     open,
     fetch: async (request, principal) => {
-      seen.push(`${new URL(request.url).pathname} ${principal?.tokenUuid ?? 'nobody'}`);
+      seen.push(`${new URL(request.url).pathname} ${principal?.token ?? 'nobody'}`);
       return new Response(await request.text());
     },
   });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
-import { PERMISSIONS, type Permission } from '../../src/http/auth.ts';
-import { ROUTES } from '../../src/http/routes/index.ts';
+import { PERMISSIONS, type Permission } from '../../src/contract/permissions.ts';
+import { ROUTES } from '../../src/http/api/routes.ts';
 import { serveBench } from '../support/served-engine.ts';
 
 /** Which one permission is enough for each route; `-` is none at all, several are alternatives. */
@@ -57,7 +57,7 @@ const NEEDED: Readonly<Record<string, string>> = {
 
 test('each route asks for its permission, over the wire, and for no other', async () => {
   await using served = await serveBench();
-  assert.deepEqual(Object.keys(NEEDED).toSorted(), ROUTES.map(({ method, path }) => `${method} ${path}`).toSorted());
+  assert.deepEqual(Object.keys(NEEDED).toSorted(), ROUTES.map(({ row }) => `${row.method} ${row.path}`).toSorted());
   const only = new Map<Permission, Awaited<ReturnType<typeof served.client>>>();
   for (const permission of PERMISSIONS) only.set(permission, await served.client({ permissions: [permission] }));
   for (const [route, needed] of Object.entries(NEEDED)) {

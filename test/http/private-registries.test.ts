@@ -38,7 +38,7 @@ test('a token reaches no registry at an address of this machine or its network b
   registry.addImage([tarLayer([{ path: 'etc/motd', content: 'hello' }])], { tag: '1' });
   await using served = await serve();
   const tenant = await served.client({ project: 'alpha' });
-  const image = (await served.bench.engine.listImages({}))[0]?.uuid ?? '';
+  const image = (await served.bench.engine.images.list({}))[0]?.uuid ?? '';
   const admin = await served.client({ permissions: ['list', 'import', 'push', 'admin'] });
   for (const host of [
     registry.host,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { createApp, type App } from '../../src/http/app.ts';
-import { OWNER, tenantOf } from '../../src/http/auth.ts';
+import { OWNER } from '../../src/http/auth.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { IMPORTER, PUSHER } from '../conformance/contree.ts';
 import { openEngine } from '../engine/bench.ts';
@@ -19,13 +19,13 @@ async function open(): Promise<Bench> {
   const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });
   const { engine, base } = bench;
   const app = createApp({
-    contreeFor: (principal) => engine.forTenant(tenantOf(principal)),
+    contreeFor: (principal) => engine.forTenant(principal),
     log: SILENT,
     version: '1',
     authentication: { kind: 'fixed', principal: OWNER },
   });
-  await engine.setTag(base.uuid, 'base');
-  const { uuid: running } = await engine.spawn({ command: 'sleep', args: ['600'], image: base.uuid });
+  await engine.tags.set(base.uuid, { tag: 'base' });
+  const { uuid: running } = await engine.runs.start({ command: 'sleep', args: ['600'], image: base.uuid });
   return { app, image: base.uuid, running, [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
 }
 

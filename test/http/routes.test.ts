@@ -276,7 +276,7 @@ test('what is not a fault becomes an incident: logged whole, told by id, without
   const lines: unknown[] = [];
   const log = { debug: () => {}, info: () => {}, warn: () => {}, error: (...line: unknown[]) => void lines.push(line) };
   await using server = await startServer({ log });
-  server.contree.gc = async () => {
+  server.contree.system.gc = async () => {
     throw new Error('cannot open /var/secret/store.sqlite');
   };
   const { status, text, json } = await server.send('POST', '/v1/gc', { body: {} });
@@ -305,7 +305,7 @@ test('files in bulk: each after its length, answered in order; torn and oversize
     files.map(({ size }) => size),
     [5, 0, limits.bulkFileBytesMax],
   );
-  assert.equal((await server.contree.getFile(files[0]?.sha256 ?? '')).size, 5);
+  assert.equal((await server.contree.uploads.get(files[0]?.sha256 ?? '')).size, 5);
   assert.deepEqual((await send(Buffer.alloc(0))).json, { files: [] });
   const many = Buffer.alloc(4 * (limits.bulkFilesMax + 1));
   for (const [body, expected] of [

@@ -3,7 +3,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { Importer } from '../../src/engine/import.ts';
-import { ROUTES } from '../../src/http/routes/index.ts';
+import { ROUTES } from '../../src/http/api/routes.ts';
 import { PUSHER } from '../conformance/contree.ts';
 import { addRoot, finished, rootLayer } from '../engine/bench.ts';
 import type { Answer } from '../support/http-server.ts';
@@ -172,7 +172,7 @@ async function settle({ bench }: ServedEngine, client: TokenClient, project: str
   const running = await spawn({ command: 'cat', image, stdin: { value: '', close: false } });
   const importing = uuidOf(await send('POST', '/v1/images/import', { body: { registry: { url: 'alpine' } } }));
   await finished(contree, importing);
-  for await (const { type } of contree.events(running, { follow: true })) if (type === 'spawn') break;
+  for await (const { type } of contree.operations.events(running, { follow: true })) if (type === 'spawn') break;
   const second = { command: 'cat', stdin: { value: '', close: false } };
   assert.deepEqual((await send('POST', `/v1/operations/${running}/subprocesses`, { body: second })).json, { spid: 2 });
   const ids = { image, child, tag, finished: done, running, importing };
@@ -216,7 +216,7 @@ const PAIRS = [
 ] as const;
 
 test('attack 45: every route is known to this test', () => {
-  const routes = ROUTES.map(({ method, path }) => `${method} ${path}`).toSorted();
+  const routes = ROUTES.map(({ row }) => `${row.method} ${row.path}`).toSorted();
   assert.deepEqual(Object.keys(CALLS).toSorted(), routes);
 });
 

@@ -3,9 +3,14 @@ import { test } from 'node:test';
 import { addRoot, finished } from '../engine/bench.ts';
 import { serveBench } from '../support/served-engine.ts';
 
-type Me = { readonly limits: Record<string, number>; readonly permissions: Record<string, boolean> };
+interface Me {
+  readonly token_uuid: string;
+  readonly token_expiration: number | null;
+  readonly limits: Record<string, number>;
+  readonly permissions: Record<string, boolean>;
+}
 
-test('whoami shows the limits of the token where they are tighter than those of the engine', async () => {
+test('whoami shows the token, and its limits where they are tighter than those of the engine', async () => {
   await using served = await serveBench();
   const plain = (await (await served.client()).send('GET', '/v1/whoami')).json as Me;
   assert.equal(plain.limits['instance_max_timeout'], 3_600);
@@ -14,7 +19,10 @@ test('whoami shows the limits of the token where they are tighter than those of 
   assert.equal(plain.permissions['spawn'], true);
   assert.equal(plain.permissions['admin'], false);
   const limits = { instance_max_timeout: 20, instance_max_concurrency: 1, images_import_max_timeout: 99_999 };
-  const tight = (await (await served.client({ limits })).send('GET', '/v1/whoami')).json as Me;
+  const client = await served.client({ limits, expires_in: 60 });
+  const tight = (await client.send('GET', '/v1/whoami')).json as Me;
+  assert.equal(tight.token_uuid, client.uuid);
+  assert.ok((tight.token_expiration ?? 0) * 1_000 > Date.now());
   assert.deepEqual(tight.limits, { ...limits, images_import_max_timeout: 3_600 });
 });
 
@@ -61,13 +69,14 @@ test('metrics: operations by status, queue, phases of runs, bytes of the store; 
   await using served = await serveBench({ concurrency: 1 });
   const { bench } = served;
   const { send } = await served.client({ permissions: ['metrics'] });
-  const done = await bench.engine.spawn({ command: 'echo x > /x', shell: true, image: bench.base.uuid });
+  const done = await bench.engine.runs.start({ command: 'echo x > /x', shell: true, image: bench.base.uuid });
   await finished(bench.engine, done.uuid);
   const slow = { command: 'sleep', args: ['30'], image: bench.base.uuid };
-  const running = await bench.engine.spawn(slow);
-  const waiting = await bench.engine.spawn(slow);
-  for await (const { type } of bench.engine.events(running.uuid, { follow: true })) if (type === 'spawn') break;
-  await bench.engine.uploadFile(
+  const running = await bench.engine.runs.start(slow);
+  const waiting = await bench.engine.runs.start(slow);
+  for await (const { type } of bench.engine.operations.events(running.uuid, { follow: true }))
+    if (type === 'spawn') break;
+  await bench.engine.uploads.create(
     (async function* () {
       yield Buffer.from('12345');
     })(),
@@ -90,5 +99,5 @@ test('metrics: operations by status, queue, phases of runs, bytes of the store; 
   has('contree_store_bytes{what="files"} 5');
   assert.match(text, /^contree_store_bytes\{what="layers"\} [1-9]\d+$/mu);
   assert.match(text, /^contree_store_bytes\{what="database"\} [1-9]\d+$/mu);
-  for (const { uuid } of [running, waiting]) await bench.engine.cancelOperation(uuid);
+  for (const { uuid } of [running, waiting]) await bench.engine.operations.cancel(uuid);
 });

@@ -39,13 +39,14 @@ test('Accept-Encoding is read as the standard has it', () => {
 test('a compressed stream can be decoded event by event', async () => {
   await using server = await startServer();
   const image = server.contree.addImage();
-  const { uuid } = await server.contree.spawn({ command: 'cat', image, stdin: { value: '', close: false } });
+  const { uuid } = await server.contree.runs.start({ command: 'cat', image, stdin: { value: '', close: false } });
   const response = await server.open('GET', `/v1/operations/${uuid}/events?follow=1`, GZIP);
   const plain = response.pipe(createGunzip());
   let text = '';
   for await (const chunk of plain) {
     text += String(chunk);
-    if (/event: spawn\n.*\n\n$/u.test(text)) await server.contree.writeStdin(uuid, 1, { value: 'live', close: false });
+    if (/event: spawn\n.*\n\n$/u.test(text))
+      await server.contree.processes.write(uuid, 1, { value: 'live', close: false });
     if (/"value":"live"/u.test(text)) break;
   }
   assert.match(text, /event: stdout/u);
@@ -111,7 +112,7 @@ test('a body that grows without end is cut off at the limit, declared or not', a
 test('a failing download breaks the connection instead of ending as if it were whole', async () => {
   await using server = await startServer();
   const image = server.contree.addImage({ '/a': 'x' });
-  server.contree.openFile = async () => ({
+  server.contree.files.read = async () => ({
     path: '/a',
     size: 10,
     body: (async function* () {
@@ -128,7 +129,7 @@ test('a failing download breaks the connection instead of ending as if it were w
 
 test('disposing a listener ends streams that are still open', async () => {
   const server = await startServer();
-  const { uuid } = await server.contree.spawn({ command: 'sleep', image: server.contree.addImage() });
+  const { uuid } = await server.contree.runs.start({ command: 'sleep', image: server.contree.addImage() });
   const response = await server.open('GET', `/v1/operations/${uuid}/events?follow=1`);
   const ended = new Promise<void>((resolve) => response.once('close', resolve));
   response.resume();

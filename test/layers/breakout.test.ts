@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { isFault } from '../../src/contract/errors.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { layerOf, listing, Scratch } from '../support/layers.ts';
 import { streamOf, type TarMember, tarOf } from '../support/tar.ts';
 

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { walkLayer } from '../../src/layers/layer-walk.ts';
 import { Tree } from '../../src/layers/tree.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
 import { imageOf, layerOf, listing, Scratch } from '../support/layers.ts';
 import { streamOf, type TarMember, tarOf } from '../support/tar.ts';

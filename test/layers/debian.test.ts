@@ -9,7 +9,7 @@ import { debianImage } from '../../scripts/support/debian-image.ts';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { packLayer } from '../../src/layers/pack.ts';
 import { Tree, type TreeNode } from '../../src/layers/tree.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
 import { bytesOf } from '../../src/std/bytes.ts';
 import { fsck, Scratch } from '../support/layers.ts';

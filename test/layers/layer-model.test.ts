@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { Tree } from '../../src/layers/tree.ts';
 import { isFault } from '../../src/contract/errors.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { fsck, Scratch } from '../support/layers.ts';
 import { Random } from '../support/random.ts';
 import { streamOf, type TarMember, tarOf } from '../support/tar.ts';

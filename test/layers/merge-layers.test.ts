@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { LayerBuilder, type LayerEntry } from '../../src/layers/layer-builder.ts';
 import { mergeLayers } from '../../src/layers/merge-layers.ts';
 import { isWhiteout, OVERLAY_OPAQUE, Tree } from '../../src/layers/tree.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';

@@ -8,7 +8,7 @@ import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import { packLayer, packTree } from '../../src/layers/pack.ts';
 import { TarReader } from '../../src/tar/reader.ts';
 import { Tree } from '../../src/layers/tree.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
 import { collect } from '../../src/std/bytes.ts';

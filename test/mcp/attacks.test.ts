@@ -274,7 +274,7 @@ test('attack 17: an archive of a folder with links out of it unpacks inside, who
   });
   await using contree = clientOfSocket(engine.socket);
   const archive = join(place.root, 'tree.tar');
-  await writeFile(archive, await collect(await contree.archive(image, '/tree'), 1024 * 1024));
+  await writeFile(archive, await collect(await contree.files.archive(image, { path: '/tree' }), 1024 * 1024));
   for (const [name, unpack] of Object.entries(EXTRACTORS)) {
     const folder = mkdtempSync(join(place.root, 'unpacked-'));
     await unpack(archive, folder);

@@ -85,8 +85,8 @@ for (const era of ERAS) {
     await started.promise;
     abort.abort();
     await assert.rejects(call);
-    if (era === 'modern') await until(async () => (await contree.listOperations({}))[0]?.status === 'CANCELLED');
-    else assert.equal((await contree.listOperations({}))[0]?.status, 'EXECUTING');
+    if (era === 'modern') await until(async () => (await contree.operations.list({}))[0]?.status === 'CANCELLED');
+    else assert.equal((await contree.operations.list({}))[0]?.status, 'EXECUTING');
   });
 }
 
@@ -106,7 +106,7 @@ test('modern over HTTP: with detach a closed stream leaves the operation', async
   abort.abort();
   await assert.rejects(call);
   await until(() => Promise.resolve(logged.some((line) => line.includes('goes on'))));
-  assert.equal((await contree.listOperations({}))[0]?.status, 'EXECUTING');
+  assert.equal((await contree.operations.list({}))[0]?.status, 'EXECUTING');
 });
 
 test('requests that a web page could make are refused', async () => {

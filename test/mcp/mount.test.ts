@@ -4,7 +4,8 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { inProcessContree } from '../../src/client/in-process.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import { createApp } from '../../src/http/app.ts';
-import { OWNER, type Permission, type Principal } from '../../src/http/auth.ts';
+import { OWNER, type Principal } from '../../src/http/auth.ts';
+import type { Permission } from '../../src/contract/permissions.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { mcpMount } from '../../src/app/mcp-mount.ts';
 import { addRoot } from '../engine/bench.ts';
@@ -49,7 +50,7 @@ test('attack 45: by MCP too a token sees its own project only', async () => {
   await using mount = mcpMount({ version: '0', log: () => undefined });
   await using served = await serveBench({ mounts: [mount] });
   const { uuid: image } = await addRoot(served.bench.store.forProject('alpha'));
-  await served.bench.engine.forTenant({ project: 'alpha' }).setTag(image, 'secret');
+  await served.bench.engine.forTenant({ project: 'alpha' }).tags.set(image, { tag: 'secret' });
   const call = async (token: string, name: string, args: Record<string, unknown>) => {
     const client = new Client({ name: 'test', version: '0' }, { versionNegotiation: { mode: 'auto' } });
     const requestInit = { headers: { Authorization: `Bearer ${token}` } };
@@ -69,22 +70,18 @@ test('attack 45: by MCP too a token sees its own project only', async () => {
 });
 
 test('an answer that breaks off within the process does not look whole', async () => {
-  class Breaking extends ScriptedContree {
-    // eslint-disable-next-line typescript/require-await -- a body is an async iterable
-    override async archive(): Promise<AsyncIterable<Uint8Array>> {
-      return (async function* () {
-        yield Buffer.alloc(100);
-        throw new Error('the disk is gone');
-      })();
-    }
-  }
-  const contree = new Breaking();
+  const contree = new ScriptedContree();
+  contree.files.archive = async () =>
+    (async function* () {
+      yield Buffer.alloc(100);
+      throw new Error('the disk is gone');
+    })();
   const image = contree.addImage({ '/f': 'text' });
   const authentication = { kind: 'fixed' as const, principal: OWNER };
   const local = inProcessContree(
     createApp({ contreeFor: () => contree, log: SILENT, version: '1', authentication }),
     {},
   );
-  await assert.rejects(Array.fromAsync(await local.archive(image, '/')), /broke off/u);
-  await assert.rejects(local.getImage('tag:nope'), (error) => isFault(error, 'IMAGE_NOT_FOUND'));
+  await assert.rejects(Array.fromAsync(await local.files.archive(image, { path: '/' })), /broke off/u);
+  await assert.rejects(local.images.get('tag:nope'), (error) => isFault(error, 'IMAGE_NOT_FOUND'));
 });

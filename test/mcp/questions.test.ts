@@ -37,7 +37,7 @@ for (const era of ERAS) {
         [`Move tag:common/base from image ${first} to image ${second}?`],
       );
       const moved = action === 'accept';
-      assert.equal((await contree.getImage('tag:common/base')).uuid, moved ? second : first, action);
+      assert.equal((await contree.images.get('tag:common/base')).uuid, moved ? second : first, action);
       assert.equal(structured.uuid, moved ? second : first);
       assert.equal(structured.previous_uuid, moved ? first : undefined);
       if (!moved) assert.match(structured.hint, /stays where it was; force=true moves it without asking/u);
@@ -52,7 +52,7 @@ for (const era of ERAS) {
     await mcp.call('set_tag', { image_uuid: 'tag:common/base', tag: 'common/base' });
     await mcp.call('set_tag', { image_uuid: second, tag: 'common/base', force: true });
     assert.deepEqual(asked, []);
-    assert.equal((await contree.getImage('tag:common/base')).uuid, second);
+    assert.equal((await contree.images.get('tag:common/base')).uuid, second);
     await using silent = await connectMcp(contree, era);
     assert.equal(
       (await silent.call('set_tag', { image_uuid: first, tag: 'common/base' })).structured.previous_uuid,

@@ -185,7 +185,7 @@ for (const era of ERAS) {
 
 test('a bug shows an incident id, and the whole error to the log only', async () => {
   const contree = new ScriptedContree();
-  contree.getOperation = () => Promise.reject(new TypeError('secret detail at /home/user'));
+  contree.operations.get = () => Promise.reject(new TypeError('secret detail at /home/user'));
   await using mcp = await connectMcp(contree);
   const reading = mcp.client.readResource({ uri: 'contree://operations/instance/x' });
   await assert.rejects(reading, (error: Error) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from '@modelcontextprotocol/client';
-import { fault } from '../../src/contract/index.ts';
+import { fault } from '../../src/contract/errors.ts';
 import type { Accounts, Credentials } from '../../src/tools/index.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';

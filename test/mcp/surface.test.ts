@@ -1,4 +1,4 @@
-import { HttpContree } from '../../src/client/http-contree.ts';
+import { httpContree } from '../../src/client/http-contree.ts';
 import { connect } from '../../src/client/index.ts';
 import { Requester } from '../../src/client/requester.ts';
 import { Transport } from '../../src/client/transport.ts';
@@ -13,12 +13,12 @@ const WAYS: Readonly<Record<string, Reach>> = {
   'in the engine': async ({ bench }) => bench.engine,
   'on the socket': async ({ socket }, cleanup) => {
     const transport = cleanup.use(new Transport({ url: 'http://localhost', socket, headers: {} }));
-    return new HttpContree(new Requester({ transport, checked: false }), async () => undefined);
+    return httpContree(new Requester({ transport, checked: false }));
   },
   'with --url and a token': async (served, cleanup) => {
     const { token } = await served.client();
     const remote = { url: `${served.address}/prefix`, token, env: {} };
-    return cleanup.use(await connect({ version: '1.2.3', program: 'test', server: { remote } })).contree;
+    return cleanup.use(await connect({ version: '1.2.3', program: 'test', server: { remote } }));
   },
 };
 

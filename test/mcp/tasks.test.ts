@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDetailedTaskV2 } from '@modelcontextprotocol/ext-tasks/core/v2';
-import { isUuid } from '../../src/contract/image.ts';
+import { isUuid } from '../../src/contract/names.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 import { openTaskClient, TRANSPORTS, type TaskClient } from '../support/mcp/task-client.ts';
@@ -59,7 +59,7 @@ for (const transport of TRANSPORTS) {
       ['task', 'working', null, 2_000],
     );
     assert.ok(isUuid(started.taskId));
-    assert.equal((await contree.getOperation(started.taskId)).status, 'EXECUTING', 'the task is the operation');
+    assert.equal((await contree.operations.get(started.taskId)).status, 'EXECUTING', 'the task is the operation');
     const working = await result(client, 'tasks/get', { taskId: started.taskId });
     assert.deepEqual([working.resultType, working.status], ['complete', 'working']);
     release();
@@ -94,7 +94,7 @@ for (const transport of TRANSPORTS) {
     await execution.cancel();
     const { outcome } = await execution.settle();
     assert.equal(outcome.status, 'cancelled');
-    const [operation] = await contree.listOperations({});
+    const [operation] = await contree.operations.list({});
     assert.equal(operation?.status, 'CANCELLED');
     assert.deepEqual((await result(client, 'tasks/cancel', { taskId: operation.uuid })).resultType, 'complete');
   });
@@ -114,7 +114,7 @@ for (const transport of TRANSPORTS) {
       assert.equal(refused.kind === 'error' && refused.error.code, -32_021, method);
       assert.match(JSON.stringify(refused), /"io\.modelcontextprotocol\/tasks":\{\}/u);
     }
-    assert.equal((await contree.listOperations({}))[0]?.status, 'EXECUTING');
+    assert.equal((await contree.operations.list({}))[0]?.status, 'EXECUTING');
     release();
   });
 
@@ -170,7 +170,7 @@ test('a task outlives the server that made it, and is an operation under any nam
 
 test('a bug in asking for a task shows an incident id only', async () => {
   const contree = new ScriptedContree();
-  contree.getOperation = () => Promise.reject(new TypeError('secret detail at /home/user'));
+  contree.operations.get = () => Promise.reject(new TypeError('secret detail at /home/user'));
   await using client = openTaskClient(contree, 'stdio');
   const answer = await client.send('tasks/get', { taskId: 'x' });
   assert.ok(answer.kind === 'error' && answer.error.code === -32_603);
@@ -185,7 +185,7 @@ test('what was told to return at once, and what is not long, is no task', async 
   assert.equal(await at('run', { command: 'work', image, wait: false }), 'complete');
   assert.equal(await at('run', { command: 'echo', image }), 'complete');
   assert.equal(await at('list_images', {}), 'complete');
-  const [{ uuid } = { uuid: '' }] = await contree.listOperations({ status: 'EXECUTING' });
+  const [{ uuid } = { uuid: '' }] = await contree.operations.list({ status: 'EXECUTING' });
   assert.equal(await at('wait_operations', { operation_ids: [uuid] }), 'complete');
   release();
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fault } from '../../src/contract/index.ts';
+import { fault } from '../../src/contract/errors.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
@@ -138,7 +138,7 @@ for (const era of ERAS) {
 
   test(`${era}: a bug shows an incident id to the model and the whole error to the log`, async () => {
     const contree = new ScriptedContree();
-    contree.whoami = () => Promise.reject(new TypeError('secret detail at /home/user'));
+    contree.system.whoami = () => Promise.reject(new TypeError('secret detail at /home/user'));
     await using mcp = await connectMcp(contree, era);
     const answer = await mcp.call('whoami');
     assert.match(answer.text, /^INTERNAL: internal error \(incident [0-9a-f]{8}\)/u);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
-import { fault } from '../../src/contract/index.ts';
+import { fault } from '../../src/contract/errors.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';
 
@@ -72,7 +72,7 @@ for (const era of ERAS) {
     await started;
     abort.abort('user pressed Esc');
     await assert.rejects(call);
-    await until(async () => (await contree.listOperations({}))[0]?.status === 'CANCELLED');
+    await until(async () => (await contree.operations.list({}))[0]?.status === 'CANCELLED');
   });
 
   test(`${era}: a client's own timeout does not`, async () => {
@@ -83,9 +83,9 @@ for (const era of ERAS) {
     await started;
     await assert.rejects(call, /timed out/iu);
     await until(() => mcp.logged.some((line) => /^operation [0-9a-f-]{36} goes on/u.test(line)));
-    assert.equal((await contree.listOperations({}))[0]?.status, 'EXECUTING');
+    assert.equal((await contree.operations.list({}))[0]?.status, 'EXECUTING');
     release();
-    await until(async () => (await contree.listOperations({}))[0]?.status === 'SUCCESS');
+    await until(async () => (await contree.operations.list({}))[0]?.status === 'SUCCESS');
   });
 
   test(`${era}: nor does the end of the connection`, async () => {
@@ -94,11 +94,11 @@ for (const era of ERAS) {
     const mcp = await connectMcp(contree, era);
     const call = mcp.call('run', { command: 'work', image });
     await started;
-    const [operation] = await contree.listOperations({});
+    const [operation] = await contree.operations.list({});
     await mcp.client.close();
     await assert.rejects(call);
     await until(() => mcp.logged.some((line) => line.includes(operation?.uuid ?? '?')));
-    assert.equal((await contree.getOperation(operation?.uuid ?? '')).status, 'EXECUTING');
+    assert.equal((await contree.operations.get(operation?.uuid ?? '')).status, 'EXECUTING');
     await mcp[Symbol.asyncDispose]();
   });
 
@@ -111,7 +111,7 @@ for (const era of ERAS) {
     const wait = mcp.call('wait_operations', { operation_ids: [structured.operation_id] }, { signal: abort.signal });
     abort.abort('user pressed Esc');
     await assert.rejects(wait);
-    assert.equal((await contree.getOperation(structured.operation_id)).status, 'EXECUTING');
+    assert.equal((await contree.operations.get(structured.operation_id)).status, 'EXECUTING');
     release();
   });
 }
@@ -149,7 +149,7 @@ test('wait_operations: any is satisfied by a failure too, all by nothing less th
   const { structured: any } = await mcp.call('wait_operations', { operation_ids: ids, mode: 'any' });
   assert.deepEqual([any.winner, any.completed, any.pending, any.timed_out], [failing, [failing], [long], false]);
   assert.equal(any.results[failing].exit_code, 1);
-  assert.equal((await contree.getOperation(long)).status, 'EXECUTING');
+  assert.equal((await contree.operations.get(long)).status, 'EXECUTING');
   assert.equal(any.hint, `cancel_operation(operation_ids=["${long}"]) stops the others.`);
   const all = mcp.call('wait_operations', { operation_ids: ids });
   release();
@@ -197,7 +197,7 @@ test('wait_operations: an id that does not exist is told at once', async () => {
 test('run follows by asking where a server has no events', async () => {
   const contree = new ScriptedContree();
   const image = contree.addImage();
-  contree.events = () => {
+  contree.operations.events = () => {
     throw fault('ROUTE_NOT_FOUND', { route: 'events' });
   };
   await using mcp = await connectMcp(contree);

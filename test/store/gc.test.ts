@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { GcReport } from '../../src/contract/contree.ts';
-import type { GcRequest } from '../../src/store/gc/gc.ts';
+import type { GcReport } from '../../src/contract/server.ts';
+import type { CollectionRequest } from '../../src/store/gc/gc.ts';
 import type { Store } from '../../src/store/store.ts';
 import { addImage, addLayer, body, openStore } from './bench.ts';
 
 /** Everything unused counts as old. */
-function collect(store: Store, more: Partial<GcRequest> = {}): Promise<GcReport> {
+function collect(store: Store, more: Partial<CollectionRequest> = {}): Promise<GcReport> {
   return store.gc({ unusedSinceMs: Date.now() + 1_000, dryRun: false, usedBy: () => undefined, ...more });
 }
 
@@ -19,7 +19,7 @@ test('gc frees layers no image uses, and reports what it freed and what is left'
   const { store } = bench;
   const [kept, doomed] = [await addImage(store), await addImage(store)];
   store.tags.set('kept', kept.uuid);
-  store.images.delete(doomed.uuid, false, () => undefined);
+  store.images.delete(doomed.uuid, { cascade: false, usedBy: () => undefined });
   const dry = await collect(store, { dryRun: true });
   assert.equal((await layersOn(bench.directory)).length, 2, 'a dry run touches nothing');
   const report = await collect(store);

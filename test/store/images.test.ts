@@ -134,11 +134,15 @@ test('delete() refuses what others depend on, and takes them along when told to'
   const grandchild = await addImage(store, child);
   store.tags.set('x', grandchild.uuid);
   const refused = (error: unknown): boolean => isFault(error, 'IMAGE_IN_USE');
-  assert.throws(() => store.images.delete(root.uuid, false, nobody), refused);
+  assert.throws(() => store.images.delete(root.uuid, { cascade: false, usedBy: nobody }), refused);
   const running = (image: string): string | undefined => (image === grandchild.uuid ? 'operation 1' : undefined);
-  assert.throws(() => store.images.delete(root.uuid, true, running), refused);
+  assert.throws(() => store.images.delete(root.uuid, { cascade: true, usedBy: running }), refused);
   assert.equal(store.images.count(), 3);
-  assert.deepEqual(store.images.delete(root.uuid, true, nobody), [grandchild.uuid, child.uuid, root.uuid]);
+  assert.deepEqual(store.images.delete(root.uuid, { cascade: true, usedBy: nobody }), [
+    grandchild.uuid,
+    child.uuid,
+    root.uuid,
+  ]);
   assert.equal(store.images.count(), 0);
   assert.equal(store.tags.find('x'), undefined);
 });

@@ -23,7 +23,9 @@ test('what one project has does not exist in another, by whatever name it is ask
   assert.throws(() => other.images.get(image.uuid), { code: 'IMAGE_NOT_FOUND' });
   assert.throws(() => other.images.resolve('tag:base'), { code: 'IMAGE_NOT_FOUND', message: 'no image tag:base' });
   assert.throws(() => other.images.lineage(image.uuid), { code: 'IMAGE_NOT_FOUND' });
-  assert.throws(() => other.images.delete(image.uuid, true, () => undefined), { code: 'IMAGE_NOT_FOUND' });
+  assert.throws(() => other.images.delete(image.uuid, { cascade: true, usedBy: () => undefined }), {
+    code: 'IMAGE_NOT_FOUND',
+  });
   assert.throws(() => other.tags.remove('base'), { code: 'TAG_NOT_FOUND' });
   assert.equal(other.images.findRoot(image.layers, EMPTY_IMAGE_CONFIG), undefined);
   for (const id of [file.uuid, file.sha256]) assert.equal(other.files.find(id), undefined);

@@ -45,7 +45,7 @@ export async function openCli(contree = new ScriptedContree()): Promise<CliBench
   const stop = new AbortController();
   const { socket, tokens } = engineFiles(folder, {});
   const ready = Promise.withResolvers<unknown>();
-  const engine = { forTenant: () => contree, busy: async () => contree.busy };
+  const engine = { contreeFor: () => contree, busy: async () => contree.busy };
   const served = serveEngine(
     { served: engine, version: VERSION, log: SILENT, socket, tokens, idleMs: 0, onReady: ready.resolve },
     stop.signal,

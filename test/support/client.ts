@@ -1,14 +1,13 @@
-import { connect, type Connection } from '../../src/client/index.ts';
+import { connect, type HttpContree } from '../../src/client/index.ts';
 import { Requester } from '../../src/client/requester.ts';
-import { HttpContree } from '../../src/client/http-contree.ts';
+import { httpContree } from '../../src/client/http-contree.ts';
 import { Transport } from '../../src/client/transport.ts';
 import type { TestServer } from './http-server.ts';
 
 /** A client of a test server, over whatever that listens on. */
-export async function connectTo(server: TestServer, options: { readonly token?: string } = {}): Promise<Connection> {
+export async function connectTo(server: TestServer, options: { readonly token?: string } = {}): Promise<HttpContree> {
   if (server.address.startsWith('/')) {
-    const contree = clientOfSocket(server.address);
-    return { contree, admin: undefined as never, [Symbol.asyncDispose]: () => contree[Symbol.asyncDispose]() };
+    return clientOfSocket(server.address);
   }
   const remote = { url: `${server.address}/some/prefix`, env: {}, ...options };
   return connect({ version: '1.2.3', program: 'test', server: { remote } });
@@ -17,5 +16,5 @@ export async function connectTo(server: TestServer, options: { readonly token?: 
 /** A client of the engine that listens on a unix socket, without starting one. */
 export function clientOfSocket(socket: string): HttpContree {
   const transport = new Transport({ url: 'http://localhost', socket, headers: {} });
-  return new HttpContree(new Requester({ transport, checked: false }), async () => transport[Symbol.dispose]());
+  return httpContree(new Requester({ transport, checked: false }), async () => transport[Symbol.dispose]());
 }

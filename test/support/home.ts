@@ -67,7 +67,7 @@ export async function cliHome(folder?: string): Promise<CliHome> {
     connect: async () => {
       const { socket, startLock, log } = engineFiles(dataDir, process.env);
       const local = { socket, startLock, command: { argv: ['false'] as const, env: {}, log } };
-      return (await connect({ version: '0.0.0', program: 'test', server: { local } })).contree;
+      return connect({ version: '0.0.0', program: 'test', server: { local } });
     },
     json: async <Value>(args: readonly string[], options: CliOptions = {}) => {
       const { code, stdout, stderr } = await run(['--json', ...args], options);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { buildLayer, type BuiltLayer } from '../../src/layers/build-layer.ts';
 import { Tree } from '../../src/layers/tree.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';
 import { streamOf, type TarMember, tarOf } from './tar.ts';
 

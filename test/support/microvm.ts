@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { buildLayer } from '../../src/layers/build-layer.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
 import { ownerOf } from '../../src/sandbox/microvm/host/leftovers.ts';
 import type { BootSpec, Instance, Outcome, SandboxDriver } from '../../src/sandbox/driver.ts';

@@ -1,14 +1,16 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { ConTree, DoctorReport, GcReport, WhoAmIResponse } from '../../src/contract/contree.ts';
+import type { ConTree } from '../../src/contract/contree.ts';
 import { fault } from '../../src/contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../../src/contract/event.ts';
-import type { DirectoryStateEntry, DirectoryStateOffer, File, FileResponse } from '../../src/contract/file.ts';
-import { isTag, type ArchiveImportRequest, type ImageImportRequest } from '../../src/contract/image.ts';
-import { isFinished, type OperationQuery, type OperationResponse } from '../../src/contract/operation.ts';
-import type { ClosableStreamRepr, ExecSpec, InstanceResult, InstanceSpawnRequest } from '../../src/contract/run.ts';
+import type { File, FileResponse } from '../../src/contract/file.ts';
+import type { ArchiveImportRequest, ImageImportRequest } from '../../src/contract/image.ts';
+import { isTag } from '../../src/contract/names.ts';
+import { isFinished, type OperationResponse } from '../../src/contract/operation.ts';
+import type { ExecSpec, InstanceSpawnRequest } from '../../src/contract/run.ts';
+import { PERMISSIONS } from '../../src/contract/permissions.ts';
 import { streamBytes } from '../../src/contract/stream.ts';
-import { page, ScriptedImages, type ScriptedImage } from './scripted-images.ts';
+import { page, ScriptedImages, type Mutable, type ScriptedImage } from './scripted-images.ts';
 import { PROGRAMS, ScriptedLog, ScriptedProcess, type Program } from './scripted-process.ts';
 
 interface ScriptedOperation {
@@ -45,114 +47,150 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     return [...this.#operations.values()].some(({ response }) => !isFinished(response.status));
   }
 
-  async whoami(): Promise<WhoAmIResponse> {
-    const executing = this.#withStatus('EXECUTING').length;
-    return {
-      token_uuid: '',
-      token_expiration: null,
-      permissions: {},
-      limits: { instance_max_timeout: 3600 },
-      operations_stat: { EXECUTING: executing },
-    };
-  }
+  readonly images: Mutable<ConTree['images']> = {
+    ...this.imageGroup,
+    import: async (request) => {
+      if (typeof request.tag === 'string' && !isTag(request.tag)) throw fault('TAG_INVALID', { tag: request.tag });
+      this.imported.push(request);
+      const { registry, tag = null, timeout = 300 } = request;
+      const metadata = { registry: { url: registry.url }, tag, timeout };
+      const operation = this.#open('image_import', metadata, null);
+      const { uuid } = operation.response;
+      const end = (): void => {
+        if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
+        else if (operation.cancelled) this.#finish(operation, 'CANCELLED', null);
+        else this.#finish(operation, 'SUCCESS', this.publish({ files: new Map(), command: 'import' }, null, uuid, tag));
+      };
+      if (this.importsEnd === undefined) end();
+      else operation.ended = this.importsEnd.then(end);
+      return { uuid };
+    },
+    importArchive: async (request) => {
+      const { sha256 } = await this.uploads.get(request.file);
+      const { uuid } = await this.images.import({ registry: { url: `archive:${sha256}` }, tag: request.tag });
+      this.imported.splice(-1, 1, request);
+      return { uuid };
+    },
+  };
 
-  async importImage(request: ImageImportRequest): Promise<{ uuid: string }> {
-    if (typeof request.tag === 'string' && !isTag(request.tag)) throw fault('TAG_INVALID', { tag: request.tag });
-    this.imported.push(request);
-    const { registry, tag = null, timeout = 300 } = request;
-    const metadata = { registry: { url: registry.url }, tag, timeout };
-    const operation = this.#open('image_import', metadata, null);
-    const { uuid } = operation.response;
-    const end = (): void => {
-      if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
-      else if (operation.cancelled) this.#finish(operation, 'CANCELLED', null);
-      else this.#finish(operation, 'SUCCESS', this.publish({ files: new Map(), command: 'import' }, null, uuid, tag));
-    };
-    if (this.importsEnd === undefined) end();
-    else operation.ended = this.importsEnd.then(end);
-    return { uuid };
-  }
+  readonly uploads: Mutable<ConTree['uploads']> = {
+    create: async (body) => {
+      const parts: Uint8Array[] = [];
+      for await (const part of body) parts.push(Buffer.from(part));
+      const bytes = Buffer.concat(parts);
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      const now = new Date().toISOString();
+      const known = this.#files.get(sha256)?.file;
+      const file = known ?? { uuid: randomUUID(), sha256, size: bytes.byteLength, created_at: now, updated_at: now };
+      this.#files.set(sha256, { file, bytes });
+      return { uuid: file.uuid, sha256, size: file.size };
+    },
+    createMany: async (files) => {
+      const uploaded: FileResponse[] = [];
+      for await (const bytes of files) uploaded.push(await this.uploads.create(Readable.from([bytes])));
+      return uploaded;
+    },
+    get: async (id) => {
+      const found = [...this.#files.values()].find(({ file }) => file.sha256 === id || file.uuid === id);
+      if (found === undefined) throw fault('UPLOAD_NOT_FOUND', { file: id });
+      return found.file;
+    },
+    list: async (query = {}) => {
+      return page(
+        [...this.#files.values()].map(({ file }) => file),
+        query,
+      );
+    },
+    offerDirectory: async ({ entries }) => {
+      const missing = entries.flatMap(({ sha256 }) =>
+        sha256 !== undefined && !this.#files.has(sha256) ? [sha256] : [],
+      );
+      if (missing.length > 0) return { missing };
+      const state = { id: randomUUID(), entries: entries.length, bytes: 0, created_at: new Date().toISOString() };
+      return { state, missing };
+    },
+  };
 
-  async importArchive(request: ArchiveImportRequest): Promise<{ uuid: string }> {
-    const { sha256 } = await this.getFile(request.file);
-    const { uuid } = await this.importImage({ registry: { url: `archive:${sha256}` }, tag: request.tag });
-    this.imported.splice(-1, 1, request);
-    return { uuid };
-  }
+  readonly runs: Mutable<ConTree['runs']> = {
+    start: async (request) => {
+      const parent = this.image(request.image);
+      this.spawned.push(request);
+      const result = {
+        stdout: { value: '', encoding: 'ascii' as const },
+        stderr: { value: '', encoding: 'ascii' as const },
+      };
+      const operation = this.#open('instance', { ...request, env: request.env ?? {}, result }, parent.image.uuid);
+      operation.ended = this.#execute(operation, request, parent);
+      return { uuid: operation.response.uuid };
+    },
+  };
 
-  async uploadFile(body: AsyncIterable<Uint8Array>): Promise<FileResponse> {
-    const parts: Uint8Array[] = [];
-    for await (const part of body) parts.push(Buffer.from(part));
-    const bytes = Buffer.concat(parts);
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    const now = new Date().toISOString();
-    const known = this.#files.get(sha256)?.file;
-    const file = known ?? { uuid: randomUUID(), sha256, size: bytes.byteLength, created_at: now, updated_at: now };
-    this.#files.set(sha256, { file, bytes });
-    return { uuid: file.uuid, sha256, size: file.size };
-  }
+  readonly operations: Mutable<ConTree['operations']> = {
+    list: async (query = {}) => {
+      const all = [...this.#operations.values()].map(({ response }) => response).toReversed();
+      const found = all.filter(
+        ({ status, kind }) => (query.status ?? status) === status && (query.kind ?? kind) === kind,
+      );
+      return page(found, query);
+    },
+    events: (uuid, query = {}, signal) => this.#events(this.#operation(uuid).log, query, signal),
+    get: async (uuid) => {
+      return this.#operation(uuid).response;
+    },
+    cancel: async (uuid) => {
+      const operation = this.#operation(uuid);
+      const { status } = operation.response;
+      if (isFinished(status)) throw fault('OPERATION_FINISHED', { operation: uuid, status });
+      operation.cancelled = true;
+      for (const process of operation.processes.values()) process.kill('KILL');
+      await operation.ended;
+    },
+  };
 
-  async uploadFiles(files: AsyncIterable<Uint8Array>): Promise<FileResponse[]> {
-    const uploaded: FileResponse[] = [];
-    for await (const bytes of files) uploaded.push(await this.uploadFile(Readable.from([bytes])));
-    return uploaded;
-  }
+  readonly processes: Mutable<ConTree['processes']> = {
+    start: async (uuid, spec) => {
+      const operation = this.#operation(uuid);
+      const { status } = operation.response;
+      if (isFinished(status)) throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
+      const spid = operation.processes.size + 1;
+      void this.#start(operation, spid, spec, () => undefined);
+      return { spid };
+    },
+    get: async (uuid, spid) => {
+      return this.#process(uuid, spid).result;
+    },
+    kill: async (uuid, spid, { signal: name = 'TERM' } = {}) => {
+      this.signalsSent.push(name);
+      this.#process(uuid, spid).kill(name);
+    },
+    write: async (uuid, spid, input) => {
+      this.#process(uuid, spid).feed(streamBytes(input), input.close ?? true);
+    },
+    resize: async (uuid, spid, size) => {
+      this.#process(uuid, spid).sizes.push(size);
+    },
+  };
 
-  async getFile(id: string): Promise<File> {
-    const found = [...this.#files.values()].find(({ file }) => file.sha256 === id || file.uuid === id);
-    if (found === undefined) throw fault('UPLOAD_NOT_FOUND', { file: id });
-    return found.file;
-  }
+  readonly system: Mutable<ConTree['system']> = {
+    whoami: async () => {
+      const executing = this.#withStatus('EXECUTING').length;
+      return {
+        token_uuid: '',
+        token_expiration: null,
+        permissions: Object.fromEntries(PERMISSIONS.map((name) => [name, true])),
+        limits: { instance_max_timeout: 3600 },
+        operations_stat: { EXECUTING: executing },
+      };
+    },
+    gc: async () => {
+      return { images: 0, layers: 0, files: this.#files.size, events: 0, freed_bytes: 0, usage: [] };
+    },
+    doctor: async () => {
+      return { version: 'scripted', checks: [{ name: 'driver', status: 'ok', detail: 'scripted' }] };
+    },
+  };
 
-  async listFiles(query: { limit?: number; offset?: number }): Promise<File[]> {
-    return page(
-      [...this.#files.values()].map(({ file }) => file),
-      query,
-    );
-  }
-
-  async offerDirectoryState(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
-    const missing = entries.flatMap(({ sha256 }) => (sha256 !== undefined && !this.#files.has(sha256) ? [sha256] : []));
-    if (missing.length > 0) return { missing };
-    const state = { id: randomUUID(), entries: entries.length, bytes: 0, created_at: new Date().toISOString() };
-    return { state, missing };
-  }
-
-  async spawn(request: InstanceSpawnRequest): Promise<{ uuid: string }> {
-    const parent = this.image(request.image);
-    this.spawned.push(request);
-    const result = {
-      stdout: { value: '', encoding: 'ascii' as const },
-      stderr: { value: '', encoding: 'ascii' as const },
-    };
-    const operation = this.#open('instance', { ...request, env: request.env ?? {}, result }, parent.image.uuid);
-    operation.ended = this.#execute(operation, request, parent);
-    return { uuid: operation.response.uuid };
-  }
-
-  async listOperations(query: OperationQuery): Promise<OperationResponse[]> {
-    const all = [...this.#operations.values()].map(({ response }) => response).toReversed();
-    const found = all.filter(
-      ({ status, kind }) => (query.status ?? status) === status && (query.kind ?? kind) === kind,
-    );
-    return page(found, query);
-  }
-
-  async getOperation(uuid: string): Promise<OperationResponse> {
-    return this.#operation(uuid).response;
-  }
-
-  async cancelOperation(uuid: string): Promise<void> {
-    const operation = this.#operation(uuid);
-    const { status } = operation.response;
-    if (isFinished(status)) throw fault('OPERATION_FINISHED', { operation: uuid, status });
-    operation.cancelled = true;
-    for (const process of operation.processes.values()) process.kill('KILL');
-    await operation.ended;
-  }
-
-  async *events(uuid: string, query: EventQuery, signal?: AbortSignal): AsyncGenerator<OperationEvent> {
-    const { log } = this.#operation(uuid);
+  async *#events(log: ScriptedLog, query: EventQuery, signal?: AbortSignal): AsyncGenerator<OperationEvent> {
     for (let next = (query.since ?? -1) + 1; ; next += 1) {
       while (next >= log.events.length) {
         if (!query.follow || log.events.at(-1)?.type === 'completion') return;
@@ -161,40 +199,6 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       const event = log.events[next];
       if (event !== undefined && (query.spid ?? event.spid) === event.spid) yield event;
     }
-  }
-
-  async exec(uuid: string, spec: ExecSpec): Promise<{ spid: number }> {
-    const operation = this.#operation(uuid);
-    const { status } = operation.response;
-    if (isFinished(status)) throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
-    const spid = operation.processes.size + 1;
-    void this.#start(operation, spid, spec, () => undefined);
-    return { spid };
-  }
-
-  async getSubprocess(uuid: string, spid: number): Promise<InstanceResult> {
-    return this.#process(uuid, spid).result;
-  }
-
-  async killSubprocess(uuid: string, spid: number, name = 'TERM'): Promise<void> {
-    this.signalsSent.push(name);
-    this.#process(uuid, spid).kill(name);
-  }
-
-  async writeStdin(uuid: string, spid: number, input: ClosableStreamRepr): Promise<void> {
-    this.#process(uuid, spid).feed(streamBytes(input), input.close ?? true);
-  }
-
-  async resizeTerminal(uuid: string, spid: number, size: { columns: number; rows: number }): Promise<void> {
-    this.#process(uuid, spid).sizes.push(size);
-  }
-
-  async gc(): Promise<GcReport> {
-    return { images: 0, layers: 0, files: this.#files.size, events: 0, freed_bytes: 0, usage: [] };
-  }
-
-  async doctor(): Promise<DoctorReport> {
-    return { version: 'scripted', checks: [{ name: 'driver', status: 'ok', detail: 'scripted' }] };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -43,6 +43,6 @@ await liveAsEngine({
       lock[Symbol.dispose]();
     };
     const busy = async (): Promise<boolean> => contree.busy;
-    return { forTenant: () => contree, busy, leave: async () => undefined, [Symbol.asyncDispose]: close };
+    return { contreeFor: () => contree, busy, leave: async () => undefined, [Symbol.asyncDispose]: close };
   },
 });

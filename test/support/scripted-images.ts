@@ -1,22 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import type { ConTree } from '../../src/contract/contree.ts';
 import { fault } from '../../src/contract/errors.ts';
-import {
-  isTag,
-  type Image,
-  type ImagePushRequest,
-  type ImageQuery,
-  type Lineage,
-  type LineageNode,
-  type PushEvent,
-} from '../../src/contract/image.ts';
-import type {
-  DiffResult,
-  DirectoryList,
-  FileContent,
-  FileItem,
-  GrepResult,
-  ReadRange,
-} from '../../src/contract/inspect.ts';
+import type { Image, ImagePushRequest, LineageNode, PushEvent } from '../../src/contract/image.ts';
+import { isTag } from '../../src/contract/names.ts';
+import type { FileItem } from '../../src/contract/inspect.ts';
+
+/** A group whose methods tests may replace. */
+export type Mutable<Group> = { -readonly [Name in keyof Group]: Group[Name] };
 
 export interface ScriptedImage {
   image: Image;
@@ -26,7 +16,7 @@ export interface ScriptedImage {
 
 /** The image half of the scripted ConTree: an image is a map from absolute paths to contents. */
 export class ScriptedImages {
-  protected readonly images = new Map<string, ScriptedImage>();
+  protected readonly stored = new Map<string, ScriptedImage>();
   readonly #tags = new Map<string, string>();
 
   /** Adds an image and returns its uuid. */
@@ -45,78 +35,147 @@ export class ScriptedImages {
     const made = { command: content.command, exit_code: parent_uuid === null ? null : 0, layer_bytes: 0 };
     const born = { created_at: new Date().toISOString(), operation_uuid, parent_uuid };
     const image = { uuid, tag: null, tags: [], ...born, ...made };
-    this.images.set(uuid, { image, ...content });
-    if (tag !== null) void this.setTag(uuid, tag);
+    this.stored.set(uuid, { image, ...content });
+    if (tag !== null) void this.tags.set(uuid, { tag });
     return uuid;
   }
 
-  async listImages(query: ImageQuery): Promise<Image[]> {
-    const all = [...this.images.values()].map(({ image }) => image).toReversed();
-    const found = all.filter(
-      (image) =>
-        (query.tag === undefined || (image.tags ?? []).some((tag) => tag.startsWith(query.tag ?? ''))) &&
-        (query.tagged !== true || image.tag !== null) &&
-        (query.uuid === undefined || image.uuid === query.uuid),
-    );
-    return page(found, query);
-  }
+  protected readonly imageGroup: Mutable<Omit<ConTree['images'], 'import' | 'importArchive'>> = {
+    list: async (query = {}) => {
+      const all = [...this.stored.values()].map(({ image }) => image).toReversed();
+      const found = all.filter(
+        (image) =>
+          (query.tag === undefined || (image.tags ?? []).some((tag) => tag.startsWith(query.tag ?? ''))) &&
+          (query.tagged !== true || image.tag !== null) &&
+          (query.uuid === undefined || image.uuid === query.uuid),
+      );
+      return page(found, query);
+    },
+    get: async (image) => {
+      return this.image(image).image;
+    },
+    lineage: async (image) => {
+      const node = this.image(image).image;
+      const ancestors: Image[] = [];
+      for (let parent = node.parent_uuid; parent; parent = this.image(parent).image.parent_uuid) {
+        ancestors.push(this.image(parent).image);
+      }
+      const children = [...this.stored.values()].filter((other) => other.image.parent_uuid === node.uuid);
+      return {
+        image: this.node(node),
+        ancestors: ancestors.map((ancestor) => this.node(ancestor)),
+        children: children.map((child) => this.node(child.image)),
+        root: (ancestors.at(-1) ?? node).uuid,
+      };
+    },
+    diff: async (from, { to }) => {
+      const [before, after] = [this.image(from), this.image(to)];
+      const added = [...after.files].filter(([path]) => !before.files.has(path));
+      const entries = added.map(([path, { byteLength: size }]) => ({
+        path,
+        change: 'added' as const,
+        type: 'file' as const,
+        size,
+        size_before: null,
+        mode: 0o100644,
+        mode_before: null,
+      }));
+      const counts = { added: entries.length, removed: 0, modified: 0, truncated: false };
+      return { from: before.image.uuid, to: after.image.uuid, entries, ...counts };
+    },
+    delete: async (image, options = {}) => {
+      const { uuid } = this.image(image).image;
+      const children = [...this.stored.values()].filter((other) => other.image.parent_uuid === uuid);
+      if (children.length > 0 && options.cascade !== true) {
+        throw fault('IMAGE_IN_USE', { image: uuid, by: `image ${children[0]?.image.uuid}` });
+      }
+      const gone = [uuid];
+      for (const child of children) gone.push(...(await this.imageGroup.delete(child.image.uuid, options)));
+      this.stored.delete(uuid);
+      return gone;
+    },
+    push: (image, request) => this.#push(image, request),
+    export: async (image) => {
+      return chunks(Buffer.from(`layout of ${this.image(image).image.uuid}`));
+    },
+  };
 
-  async getImage(image: string): Promise<Image> {
-    return this.image(image).image;
-  }
+  readonly tags: Mutable<ConTree['tags']> = {
+    set: async (image, { tag }) => {
+      if (!isTag(tag)) throw fault('TAG_INVALID', { tag });
+      const { uuid } = this.image(image).image;
+      const previous = this.#tags.get(tag);
+      if (previous !== undefined) this.#untag(previous, tag);
+      const entry = this.image(uuid);
+      this.#tags.set(tag, uuid);
+      entry.image = { ...entry.image, tag, tags: [tag, ...(entry.image.tags ?? [])] };
+      return entry.image;
+    },
+    remove: async (image, { tag } = {}) => {
+      const entry = this.image(image).image;
+      const name = tag ?? entry.tag;
+      if (name === null) return;
+      if (this.#tags.get(name) !== entry.uuid) throw fault('TAG_NOT_FOUND', { tag: name });
+      this.#tags.delete(name);
+      this.#untag(entry.uuid, name);
+    },
+  };
 
-  async setTag(image: string, tag: string): Promise<Image> {
-    if (!isTag(tag)) throw fault('TAG_INVALID', { tag });
-    const { uuid } = this.image(image).image;
-    const previous = this.#tags.get(tag);
-    if (previous !== undefined) this.#untag(previous, tag);
-    const entry = this.image(uuid);
-    this.#tags.set(tag, uuid);
-    entry.image = { ...entry.image, tag, tags: [tag, ...(entry.image.tags ?? [])] };
-    return entry.image;
-  }
+  readonly files: Mutable<ConTree['files']> = {
+    list: async (image, { path }) => {
+      const prefix = path.endsWith('/') ? path : `${path}/`;
+      const { files } = this.image(image);
+      if (files.has(path)) throw fault('NOT_A_DIRECTORY', { path, type: 'regular file' });
+      const below = [...files].filter(([name]) => name.startsWith(prefix));
+      if (below.length === 0 && path !== '/') throw fault('FILE_NOT_FOUND', { path });
+      const names = new Set(below.map(([name]) => name.slice(prefix.length).split('/')[0] ?? ''));
+      return { path, files: [...names].toSorted().map((name) => item(name, files.get(prefix + name))) };
+    },
+    stat: async (image, { path }) => {
+      const { files } = this.image(image);
+      const known = path === '/' || [...files.keys()].some((name) => name === path || name.startsWith(`${path}/`));
+      if (!known) throw fault('FILE_NOT_FOUND', { path });
+      return item(path, files.get(path));
+    },
+    read: async (image, { path, offset: start = 0, length }) => {
+      const bytes = this.image(image).files.get(path);
+      if (bytes === undefined) {
+        if ((await this.files.stat(image, { path })).is_dir) throw fault('NOT_A_FILE', { path, type: 'directory' });
+        throw fault('FILE_NOT_FOUND', { path });
+      }
+      return {
+        path,
+        size: bytes.byteLength,
+        body: chunks(bytes.subarray(start, start + (length ?? bytes.byteLength))),
+      };
+    },
+    archive: async (image, { path }) => {
+      await this.files.stat(image, { path });
+      return chunks(Buffer.from(`tar of ${path}`));
+    },
+    grep: async (image, query) => {
+      const { files } = this.image(image);
+      const matches = [...files].flatMap(([path, bytes]) =>
+        bytes
+          .toString()
+          .split('\n')
+          .flatMap((text, index) => {
+            const start = text.indexOf(query.pattern[0] ?? '');
+            const submatches = [{ text: query.pattern[0] ?? '', start, end: start + (query.pattern[0]?.length ?? 0) }];
+            const line = {
+              line_text: `${text}\n`,
+              line_bytes: text.length + 1,
+              absolute_offset: 0,
+              line_number: index + 1,
+            };
+            return start < 0 ? [] : [{ path, ...line, submatches, type: 'match' as const }];
+          }),
+      );
+      return { path: query.path?.[0] ?? '/', patterns: [...query.pattern], matches, truncated: false };
+    },
+  };
 
-  async removeTag(image: string, tag?: string): Promise<void> {
-    const entry = this.image(image).image;
-    const name = tag ?? entry.tag;
-    if (name === null) return;
-    if (this.#tags.get(name) !== entry.uuid) throw fault('TAG_NOT_FOUND', { tag: name });
-    this.#tags.delete(name);
-    this.#untag(entry.uuid, name);
-  }
-
-  async lineage(image: string): Promise<Lineage> {
-    const node = this.image(image).image;
-    const ancestors: Image[] = [];
-    for (let parent = node.parent_uuid; parent; parent = this.image(parent).image.parent_uuid) {
-      ancestors.push(this.image(parent).image);
-    }
-    const children = [...this.images.values()].filter((other) => other.image.parent_uuid === node.uuid);
-    return {
-      image: this.node(node),
-      ancestors: ancestors.map((ancestor) => this.node(ancestor)),
-      children: children.map((child) => this.node(child.image)),
-      root: (ancestors.at(-1) ?? node).uuid,
-    };
-  }
-
-  async deleteImage(image: string, options: { readonly cascade?: boolean } = {}): Promise<string[]> {
-    const { uuid } = this.image(image).image;
-    const children = [...this.images.values()].filter((other) => other.image.parent_uuid === uuid);
-    if (children.length > 0 && options.cascade !== true) {
-      throw fault('IMAGE_IN_USE', { image: uuid, by: `image ${children[0]?.image.uuid}` });
-    }
-    const gone = [uuid];
-    for (const child of children) gone.push(...(await this.deleteImage(child.image.uuid, options)));
-    this.images.delete(uuid);
-    return gone;
-  }
-
-  async exportImage(image: string): Promise<AsyncIterable<Uint8Array>> {
-    return chunks(Buffer.from(`layout of ${this.image(image).image.uuid}`));
-  }
-
-  async *pushImage(image: string, { registry }: ImagePushRequest): AsyncGenerator<PushEvent> {
+  async *#push(image: string, { registry }: ImagePushRequest): AsyncGenerator<PushEvent> {
     this.image(image);
     const progress = { type: 'progress', layers_total: 1, packed_bytes: 0, total_bytes: 9, sent_bytes: 0 } as const;
     yield { ...progress, layers_done: 0 };
@@ -125,82 +184,9 @@ export class ScriptedImages {
     yield { type: 'pushed', reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
   }
 
-  async listDirectory(image: string, path: string): Promise<DirectoryList> {
-    const prefix = path.endsWith('/') ? path : `${path}/`;
-    const { files } = this.image(image);
-    if (files.has(path)) throw fault('NOT_A_DIRECTORY', { path, type: 'regular file' });
-    const below = [...files].filter(([name]) => name.startsWith(prefix));
-    if (below.length === 0 && path !== '/') throw fault('FILE_NOT_FOUND', { path });
-    const names = new Set(below.map(([name]) => name.slice(prefix.length).split('/')[0] ?? ''));
-    return { path, files: [...names].toSorted().map((name) => item(name, files.get(prefix + name))) };
-  }
-
-  async stat(image: string, path: string): Promise<FileItem> {
-    const { files } = this.image(image);
-    const known = path === '/' || [...files.keys()].some((name) => name === path || name.startsWith(`${path}/`));
-    if (!known) throw fault('FILE_NOT_FOUND', { path });
-    return item(path, files.get(path));
-  }
-
-  async openFile(image: string, path: string, range: ReadRange = {}): Promise<FileContent> {
-    const bytes = this.image(image).files.get(path);
-    if (bytes === undefined) {
-      if ((await this.stat(image, path)).is_dir) throw fault('NOT_A_FILE', { path, type: 'directory' });
-      throw fault('FILE_NOT_FOUND', { path });
-    }
-    const start = range.offset ?? 0;
-    return {
-      path,
-      size: bytes.byteLength,
-      body: chunks(bytes.subarray(start, start + (range.length ?? bytes.byteLength))),
-    };
-  }
-
-  async archive(image: string, path: string): Promise<AsyncIterable<Uint8Array>> {
-    await this.stat(image, path);
-    return chunks(Buffer.from(`tar of ${path}`));
-  }
-
-  async grep(image: string, query: { patterns: readonly string[]; paths?: readonly string[] }): Promise<GrepResult> {
-    const { files } = this.image(image);
-    const matches = [...files].flatMap(([path, bytes]) =>
-      bytes
-        .toString()
-        .split('\n')
-        .flatMap((text, index) => {
-          const start = text.indexOf(query.patterns[0] ?? '');
-          const submatches = [{ text: query.patterns[0] ?? '', start, end: start + (query.patterns[0]?.length ?? 0) }];
-          const line = {
-            line_text: `${text}\n`,
-            line_bytes: text.length + 1,
-            absolute_offset: 0,
-            line_number: index + 1,
-          };
-          return start < 0 ? [] : [{ path, ...line, submatches, type: 'match' as const }];
-        }),
-    );
-    return { path: query.paths?.[0] ?? '/', patterns: [...query.patterns], matches, truncated: false };
-  }
-
-  async diff(from: string, to: string): Promise<DiffResult> {
-    const [before, after] = [this.image(from), this.image(to)];
-    const added = [...after.files].filter(([path]) => !before.files.has(path));
-    const entries = added.map(([path, { byteLength: size }]) => ({
-      path,
-      change: 'added' as const,
-      type: 'file' as const,
-      size,
-      size_before: null,
-      mode: 0o100644,
-      mode_before: null,
-    }));
-    const counts = { added: entries.length, removed: 0, modified: 0, truncated: false };
-    return { from: before.image.uuid, to: after.image.uuid, entries, ...counts };
-  }
-
   protected image(source: string): ScriptedImage {
     const uuid = source.startsWith('tag:') ? this.#tags.get(source.slice(4)) : source;
-    const found = uuid === undefined ? undefined : this.images.get(uuid);
+    const found = uuid === undefined ? undefined : this.stored.get(uuid);
     if (found === undefined) throw fault('IMAGE_NOT_FOUND', { image: source });
     return found;
   }
@@ -220,7 +206,7 @@ export class ScriptedImages {
 
 export function page<Value>(
   all: readonly Value[],
-  query: { readonly limit?: number; readonly offset?: number },
+  query: { readonly limit?: number | undefined; readonly offset?: number | undefined },
 ): Value[] {
   const start = query.offset ?? 0;
   return all.slice(start, start + (query.limit ?? 100));

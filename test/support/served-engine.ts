@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import type { Mount } from '../../src/http/app.ts';
 import { serveEngine } from '../../src/http/engine-server.ts';
 import { SILENT, type Log } from '../../src/http/log.ts';
-import { FileTokenStore, type TokenRequest } from '../../src/http/tokens.ts';
+import { FileTokenStore } from '../../src/http/tokens.ts';
+import type { TokenRequest } from '../../src/contract/token.ts';
 import { engineMetrics } from '../../src/app/engine-metrics.ts';
 import { openEngine, type BenchOptions, type EngineBench } from '../engine/bench.ts';
 import { wire, type Answer, type SendOptions, type Wire } from './http-server.ts';
@@ -38,7 +39,7 @@ export async function serveBench(
   const served = serveEngine(
     {
       served: {
-        forTenant: (tenant) => engine.forTenant(tenant),
+        contreeFor: (principal) => engine.forTenant(principal),
         busy: async () => engine.activeCount > 0,
         metrics: () => engineMetrics(engine, store),
       },

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { DirectoryStateEntry, DirectoryStateOffer, FileResponse } from '../../src/contract/file.ts';
+import type { DirectoryStateEntry } from '../../src/contract/file.ts';
 import { LocalFolders } from '../../src/transfer/local-folders.ts';
 import type { SyncReport } from '../../src/transfer/local-files.ts';
 import { ScriptedContree } from './scripted-contree.ts';
@@ -14,14 +14,17 @@ export class RecordingContree extends ScriptedContree {
   readonly offers: (readonly DirectoryStateEntry[])[] = [];
   sent = 0;
 
-  override async uploadFile(body: AsyncIterable<Uint8Array>): Promise<FileResponse> {
-    this.sent += 1;
-    return super.uploadFile(body);
-  }
-
-  override async offerDirectoryState(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateOffer> {
-    this.offers.push(entries);
-    return super.offerDirectoryState(entries);
+  constructor() {
+    super();
+    const { create, offerDirectory } = this.uploads;
+    this.uploads.create = async (content) => {
+      this.sent += 1;
+      return create(content);
+    };
+    this.uploads.offerDirectory = async (request) => {
+      this.offers.push(request.entries);
+      return offerDirectory(request);
+    };
   }
 
   /** Path → entry of the last offer. */

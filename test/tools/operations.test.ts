@@ -100,7 +100,7 @@ test('run explains a program with spaces, a missing program and a signal', async
   assert.deepEqual([missing.exit_code, missing.status], [127, 'SUCCESS']);
   assert.match(missing.hint, /no such command/u);
   const started = (await mcp.call('run', { command: 'sleep', image, wait: false })).structured;
-  await contree.killSubprocess(started.operation_id, 1, 'TERM');
+  await contree.processes.kill(started.operation_id, 1, { signal: 'TERM' });
   const { structured } = await mcp.call('wait_operations', { operation_ids: [started.operation_id] });
   assert.equal(structured.results[started.operation_id].signal, 'SIGTERM');
 });

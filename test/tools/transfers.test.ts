@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
-import { fault } from '../../src/contract/index.ts';
+import { fault } from '../../src/contract/errors.ts';
 import type { LocalFiles } from '../../src/tools/index.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted-contree.ts';

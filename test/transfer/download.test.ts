@@ -77,15 +77,15 @@ test('overwrite=false keeps what is there, also what appears meanwhile', async (
   symlinkSync('nowhere', join(at.root, 'dangling'));
   await refused(download(join(at.root, 'dangling'), { overwrite: false }), 'DESTINATION_EXISTS');
   const late = join(at.root, 'late');
-  const { openFile } = at.contree;
-  at.contree.openFile = async (...call) => {
+  const { read } = at.contree.files;
+  at.contree.files.read = async (...call) => {
     writeFileSync(late, 'first');
-    return openFile.apply(at.contree, call);
+    return read(...call);
   };
   await refused(download(late, { overwrite: false }), 'DESTINATION_EXISTS');
   assert.deepEqual([readFileSync(target, 'utf8'), readFileSync(late, 'utf8')], ['mine', 'first']);
   assert.deepEqual(leftovers(at.root), []);
-  at.contree.openFile = openFile;
+  at.contree.files.read = read;
   assert.equal((await download(join(at.root, 'new'), { overwrite: false })).overwritten, false);
 });
 
@@ -142,11 +142,11 @@ test('a body that breaks, ends early or is cancelled leaves nothing behind', asy
     },
   ];
   for (const body of bodies) {
-    at.contree.openFile = async (_image, path) => ({ path, size: 10, body: body() });
+    at.contree.files.read = async (_image, { path }) => ({ path, size: 10, body: body() });
     await assert.rejects(download(target), /the line broke|4 of 10 bytes/u);
   }
   const stop = new AbortController();
-  at.contree.openFile = async (_image, path) => ({
+  at.contree.files.read = async (_image, { path }) => ({
     path,
     size: 10,
     body: (async function* () {

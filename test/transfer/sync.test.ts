@@ -176,18 +176,18 @@ test('a large file is streamed; one that changes while it is sent goes as it was
   for (let index = 0; index < 100; index += 1) at.write(`small/${index}`, `${index}`);
   // Known to the cache, so that another engine, which has none of them, makes them be read once more.
   await at.sync();
-  const contree = new (class extends RecordingContree {
-    override async offerDirectoryState(entries: Parameters<RecordingContree['offerDirectoryState']>[0]) {
-      const answer = await super.offerDirectoryState(entries);
-      if (this.offers.length === 1) {
-        appendFileSync(large, 'more');
-        writeFileSync(join(at.root, 'small/5'), 'five');
-        writeFileSync(join(at.root, 'small/6'), Buffer.alloc(limits.bulkFileBytesMax + 1));
-        unlinkSync(join(at.root, 'small/7'));
-      }
-      return answer;
+  const contree = new RecordingContree();
+  const { offerDirectory } = contree.uploads;
+  contree.uploads.offerDirectory = async (offer) => {
+    const answer = await offerDirectory(offer);
+    if (contree.offers.length === 1) {
+      appendFileSync(large, 'more');
+      writeFileSync(join(at.root, 'small/5'), 'five');
+      writeFileSync(join(at.root, 'small/6'), Buffer.alloc(limits.bulkFileBytesMax + 1));
+      unlinkSync(join(at.root, 'small/7'));
     }
-  })();
+    return answer;
+  };
   const request = { source: at.root, destination: '/work/', exclude: [] };
   const report = await at.local.sync(contree, request, quiet());
   assert.equal(contree.last['/work/large']?.sha256, sha256(readFileSync(large)));
@@ -200,12 +200,12 @@ test('a large file is streamed; one that changes while it is sent goes as it was
 test('a new small file goes as it was looked at, and what is written after that with the next sync', async () => {
   using at = benchFolder();
   const file = at.write('file', 'looked at');
-  const contree = new (class extends RecordingContree {
-    override async uploadFiles(files: AsyncIterable<Uint8Array>) {
-      if (this.offers.length === 0) writeFileSync(file, 'written since');
-      return await super.uploadFiles(files);
-    }
-  })();
+  const contree = new RecordingContree();
+  const { createMany } = contree.uploads;
+  contree.uploads.createMany = async (files) => {
+    if (contree.offers.length === 0) writeFileSync(file, 'written since');
+    return createMany(files);
+  };
   const request = { source: at.root, destination: '/work', exclude: [] };
   await at.local.sync(contree, request, quiet());
   assert.equal(contree.last['/work/file']?.sha256, sha256('looked at'));
@@ -255,11 +255,8 @@ test('faults: no folder, a file, a destination that is no path, too much, and ca
 test('an engine that keeps losing a file is given up on', async () => {
   using at = benchFolder();
   at.write('a', 'x');
-  const contree = new (class extends RecordingContree {
-    override async offerDirectoryState() {
-      return { missing: [sha256('x')] };
-    }
-  })();
+  const contree = new RecordingContree();
+  contree.uploads.offerDirectory = async () => ({ missing: [sha256('x')] });
   const sync = at.local.sync(contree, { source: at.root, destination: '/w', exclude: [] }, quiet());
   await assert.rejects(sync, (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
 });

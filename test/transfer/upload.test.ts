@@ -38,7 +38,7 @@ test('a sparse file is read in chunks, not into memory', async () => {
   ftruncateSync(descriptor, 64 * 1024 * 1024);
   closeSync(descriptor);
   let largest = 0;
-  at.contree.uploadFile = async (body) => {
+  at.contree.uploads.create = async (body) => {
     let size = 0;
     for await (const chunk of body) {
       largest = Math.max(largest, chunk.byteLength);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { debianImage } from '../../scripts/support/debian-image.ts';
 import { buildLayer } from '../../src/layers/build-layer.ts';
-import type { LayerFile } from '../../src/contract/layer.ts';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import type { Instance, NetworkPolicy } from '../../src/sandbox/driver.ts';
 import type { Resolver } from '../../src/sandbox/network/dns/resolver.ts';
 import { a, answer, cname, type TestRecord } from '../support/network/dns-messages.ts';

@@ -3,7 +3,7 @@
  * @import { DiffResult, DirectoryList, FileItem, GrepResult } from '../../../src/contract/inspect.ts'
  * @import { OperationResponse, OperationSummary } from '../../../src/contract/operation.ts'
  * @import { InstanceSpawnRequest } from '../../../src/contract/run.ts'
- * @import { DoctorReport, GcReport, WhoAmIResponse } from '../../../src/contract/contree.ts'
+ * @import { DoctorReport, GcReport, WhoAmIResponse } from '../../../src/contract/server.ts'
  */
 import { request } from './session.js';
 

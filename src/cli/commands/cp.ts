@@ -20,11 +20,11 @@ export const cp: Register = (program, run) => {
           throw fault('ARGUMENT_INVALID', { reason: 'the source must have the form IMAGE:/PATH' });
         const { image, path } = imagePath(source, undefined);
         const contree = await cli.contree();
-        const item = await contree.stat(image, path, cli.signal);
+        const item = await contree.files.stat(image, { path }, cli.signal);
         const name = basename(path) || 'root';
         const content = item.is_dir
-          ? { body: await contree.archive(image, path, cli.signal) }
-          : await contree.openFile(image, path, {}, cli.signal);
+          ? { body: await contree.files.archive(image, { path }, cli.signal) }
+          : await contree.files.read(image, { path }, cli.signal);
         if (destination === '-') {
           for await (const chunk of content.body) await cli.write(chunk);
           return;

@@ -31,7 +31,7 @@ function status(group: Command, run: Runner): void {
       run(async (cli) => {
         if (!(await running(cli)))
           return cli.print({ running: false }, 'no engine is running; the next command starts one\n');
-        const found = await (await cli.connect()).admin.engine(cli.signal);
+        const found = await (await cli.contree()).engine.status(cli.signal);
         const files = engineFiles(cli.settings.dataDir, cli.host.env);
         const rows = [
           ['version', found.version],
@@ -53,7 +53,7 @@ function stop(group: Command, run: Runner): void {
     .action(
       run(async (cli, { force }: { force?: boolean }) => {
         if (!(await running(cli))) return cli.print({ running: false }, 'no engine is running\n');
-        await (await cli.connect()).admin.stopEngine(!force, cli.signal);
+        await (await cli.contree()).engine.stop({ only_idle: !force }, cli.signal);
         if (cli.settings.url === '')
           await engineLeft(engineFiles(cli.settings.dataDir, cli.host.env).socket, cli.signal);
         await cli.print({ running: false }, '');
@@ -102,6 +102,6 @@ export const serve: Register = (program, run) => {
  */
 async function makeWay(cli: Cli): Promise<void> {
   if (!(await running(cli))) return;
-  await (await cli.connect()).admin.stopEngine(true, cli.signal);
+  await (await cli.contree()).engine.stop({ only_idle: true }, cli.signal);
   await engineLeft(engineFiles(cli.settings.dataDir, cli.host.env).socket, cli.signal);
 }

@@ -20,7 +20,7 @@ export const images: Register = (program, run) => {
       run(async (cli, { prefix, tagged, limit }: Options) => {
         const contree = await cli.contree();
         const query = { ...(prefix !== undefined && { tag: prefix }), ...(tagged && { tagged }) };
-        const found = await collectPages((page) => contree.listImages({ ...query, ...page }, cli.signal), limit);
+        const found = await collectPages((page) => contree.images.list({ ...query, ...page }, cli.signal), limit);
         await cli.print(found, () => {
           if (found.length === 0) return 'no images; import one with "contree import python:3.11-slim"\n';
           const rows = found.map((image) => [

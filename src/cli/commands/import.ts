@@ -71,7 +71,7 @@ async function startRegistry(cli: Cli, contree: ConTree, url: string, options: O
     tag,
     ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
   };
-  return contree.importImage(request, cli.signal);
+  return contree.images.import(request, cli.signal);
 }
 
 /**
@@ -96,7 +96,7 @@ interface ArchiveStart {
 async function startArchive(cli: Cli, contree: ConTree, start: ArchiveStart): Promise<{ uuid: string }> {
   const { archive, options, progress } = start;
   const { tag, reference, timeout } = options;
-  const { uuid: file } = await contree.uploadFile(counted(archive, progress), cli.signal);
+  const { uuid: file } = await contree.uploads.create(counted(archive, progress), cli.signal);
   const request = {
     file,
     name: archive.name,
@@ -104,7 +104,7 @@ async function startArchive(cli: Cli, contree: ConTree, start: ArchiveStart): Pr
     ...(reference !== undefined && { reference }),
     ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
   };
-  return contree.importArchive(request, cli.signal);
+  return contree.images.importArchive(request, cli.signal);
 }
 
 async function* counted({ bytes, open }: LocalArchive, progress: ProgressLine): AsyncGenerator<Uint8Array> {
@@ -123,15 +123,15 @@ async function followImport(
   uuid: string,
   progress: ProgressLine,
 ): Promise<OperationResponse> {
-  cli.onInterrupt(() => void contree.cancelOperation(uuid).catch(() => undefined));
+  cli.onInterrupt(() => void contree.operations.cancel(uuid).catch(() => undefined));
   progress.show('importing');
-  for await (const event of contree.events(uuid, { follow: true }, cli.signal)) {
+  for await (const event of contree.operations.events(uuid, { follow: true }, cli.signal)) {
     if (event.type !== 'stdout') continue;
     const line = streamBytes(event.data).toString().trim().split('\n').at(-1) ?? '';
     const [, done, total] = /([\d.]+) of ([\d.]+) MB/u.exec(line) ?? [];
     progress.show(line, numberIn(done), numberIn(total));
   }
-  return contree.getOperation(uuid, cli.signal);
+  return contree.operations.get(uuid, cli.signal);
 }
 
 function numberIn(text: string | undefined): number | undefined {

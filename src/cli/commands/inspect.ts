@@ -1,5 +1,5 @@
 import type { DiffEntry, GrepQuery } from '../../contract/inspect.ts';
-import { formatListing } from '../../contract/listing.ts';
+import { formatListing } from '../../std/listing.ts';
 import { imagePath, imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
@@ -16,7 +16,7 @@ export const ls: Register = (program, run) => {
     .action(
       run(async (cli, { long }: { long?: boolean }, [image, path]: [string, string?]) => {
         const at = imagePath(image, path);
-        const { files } = await (await cli.contree()).listDirectory(at.image, at.path, cli.signal);
+        const { files } = await (await cli.contree()).files.list(at.image, { path: at.path }, cli.signal);
         await cli.print(files, () => {
           if (long) return formatListing(files, (name) => cli.name(name));
           return files.map((file) => `${cli.name(file.path)}${file.is_dir ? '/' : ''}\n`).join('');
@@ -37,7 +37,7 @@ export const cat: Register = (program, run) => {
         const contree = await cli.contree();
         const files = paths.length === 0 ? [imagePath(image, undefined)] : paths.map((path) => imagePath(image, path));
         for (const file of files) {
-          const { body } = await contree.openFile(file.image, file.path, {}, cli.signal);
+          const { body } = await contree.files.read(file.image, { path: file.path }, cli.signal);
           for await (const chunk of body) await cli.write(chunk);
         }
       }),
@@ -75,7 +75,7 @@ export const grep: Register = (program, run) => {
     .action(
       run(async (cli, options: GrepOptions, [pattern, image, paths]: [string, string, readonly string[]]) => {
         const query = grepQuery(pattern, paths, options);
-        const found = await (await cli.contree()).grep(imageReference(image), query, cli.signal);
+        const found = await (await cli.contree()).files.grep(imageReference(image), query, cli.signal);
         await cli.print(found, () => {
           const lines = found.matches.map(({ path, line_number, line_text, type }) => {
             const mark = type === 'match' ? ':' : '-';
@@ -95,10 +95,10 @@ function grepQuery(pattern: string, paths: readonly string[], options: GrepOptio
   const before = options.before ?? context;
   const after = options.after ?? context;
   return {
-    patterns: [pattern],
-    ...(paths.length > 0 && { paths }),
-    ...(glob && { globs: glob }),
-    ...(maxCount !== undefined && { maxCount: wholeNumber(maxCount, '--max-count') }),
+    pattern: [pattern],
+    ...(paths.length > 0 && { path: paths }),
+    ...(glob && { glob }),
+    ...(maxCount !== undefined && { max_count: wholeNumber(maxCount, '--max-count') }),
     ...(before !== undefined && { before: wholeNumber(before, '--before', 0) }),
     ...(after !== undefined && { after: wholeNumber(after, '--after', 0) }),
     ...(ignoreCase && { case: 'insensitive' as const }),
@@ -121,7 +121,11 @@ export const diff: Register = (program, run) => {
       run(async (cli, { patch }: { patch?: boolean }, [from, to, path]: [string, string, string?]) => {
         const query = { ...(path !== undefined && { path }), ...(patch && { patch }) };
         const contree = await cli.contree();
-        const result = await contree.diff(imageReference(from), imageReference(to), query, cli.signal);
+        const result = await contree.images.diff(
+          imageReference(from),
+          { to: imageReference(to), ...query },
+          cli.signal,
+        );
         await cli.print(result, () =>
           result.entries
             .map(

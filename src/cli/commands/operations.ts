@@ -30,7 +30,7 @@ export const ops: Register = (program, run) => {
       run(async (cli, options: OpsOptions) => {
         const contree = await cli.contree();
         const read = (query: OperationQuery) =>
-          collectPages((page) => contree.listOperations({ ...query, ...page }, cli.signal), options.limit);
+          collectPages((page) => contree.operations.list({ ...query, ...page }, cli.signal), options.limit);
         const wanted = options.active ? (['PENDING', 'ASSIGNED', 'EXECUTING'] as const) : [statusOf(options.status)];
         const kind = kindOf(options.kind);
         const lists = await Promise.all(
@@ -77,7 +77,7 @@ export const show: Register = (program, run) => {
       run(async (cli, options: { output?: boolean; follow?: boolean }, [uuid]: [string]) => {
         const contree = await cli.contree();
         if (options.output) return replay(cli, contree, uuid, options.follow ?? false);
-        const operation = await contree.getOperation(uuid, cli.signal);
+        const operation = await contree.operations.get(uuid, cli.signal);
         await cli.print(operation, () => described(cli, operation));
       }),
     );
@@ -85,7 +85,7 @@ export const show: Register = (program, run) => {
 
 async function replay(cli: Cli, contree: ConTree, uuid: string, follow: boolean): Promise<void> {
   const { stdout, stderr } = cli.host;
-  for await (const event of contree.events(uuid, { follow, spid: SPID_MAIN, full: true }, cli.signal)) {
+  for await (const event of contree.operations.events(uuid, { follow, spid: SPID_MAIN, full: true }, cli.signal)) {
     if (event.type === 'stdout') await cli.write(streamBytes(event.data), stdout);
     if (event.type === 'stderr') await cli.write(streamBytes(event.data), stderr);
   }
@@ -159,10 +159,10 @@ export const wait: Register = (program, run) => {
 };
 
 async function ended(contree: ConTree, uuid: string, signal: AbortSignal): Promise<OperationResponse> {
-  for await (const event of contree.events(uuid, { follow: true, spid: 0 }, signal)) {
+  for await (const event of contree.operations.events(uuid, { follow: true, spid: 0 }, signal)) {
     if (event.type === 'completion') break;
   }
-  return contree.getOperation(uuid, signal);
+  return contree.operations.get(uuid, signal);
 }
 
 export const cancel: Register = (program, run) => {
@@ -174,7 +174,7 @@ export const cancel: Register = (program, run) => {
     .action(
       run(async (cli, _options, [uuids]: [readonly string[]]) => {
         const contree = await cli.contree();
-        for (const uuid of uuids) await contree.cancelOperation(uuid, cli.signal);
+        for (const uuid of uuids) await contree.operations.cancel(uuid, cli.signal);
         await cli.print({ cancelled: uuids }, '');
       }),
     );

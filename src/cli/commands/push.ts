@@ -20,7 +20,7 @@ export const push: Register = (program, run) => {
       using progress = new ProgressLine(cli);
       progress.show('pushing');
       const request = { registry: { url, ...(credentials && { credentials }) } };
-      for await (const event of contree.pushImage(imageReference(image), request, cli.signal)) {
+      for await (const event of contree.images.push(imageReference(image), request, cli.signal)) {
         if (event.type === 'pushed') {
           await cli.print({ reference: event.reference, digest: event.digest }, `${event.reference}@${event.digest}\n`);
           continue;

@@ -80,17 +80,17 @@ export const run: Register = (program, runner, { separated }) => {
       const request = await spawnRequest(cli, image, words, { options, input });
       const contree = await cli.contree();
       using interrupts = new Interrupts(cli);
-      const { uuid } = await contree.spawn(request, interrupts.impatient);
+      const { uuid } = await contree.runs.start(request, interrupts.impatient);
       if (options.detach) return cli.print({ operation: uuid }, `${uuid}\n`);
       const tty = request.tty !== undefined;
       await using attached = new Attached(cli, contree, uuid, { input, tty, interrupts });
       const { exitCode, image: result } = await attached.follow();
       if (exitCode === undefined) {
         if (interrupts.exitCode !== undefined) return interrupts.exitCode;
-        throw operationFault(await contree.getOperation(uuid));
+        throw operationFault(await contree.operations.get(uuid));
       }
-      if (result && options.tag !== undefined) await contree.setTag(result, options.tag);
-      if (cli.json) await cli.print(await contree.getOperation(uuid), '');
+      if (result && options.tag !== undefined) await contree.tags.set(result, { tag: options.tag });
+      if (cli.json) await cli.print(await contree.operations.get(uuid), '');
       else if (result && !options.disposable) cli.note(`image ${result}${options.tag ? ` tagged ${options.tag}` : ''}`);
       return interrupts.exitCode ?? exitCode;
     }),

@@ -6,7 +6,7 @@ import { writeWholeFile } from '../transfer/whole-file.ts';
 import { parseBytes } from '../../std/sizes.ts';
 import { formatBytes, table } from '../text.ts';
 
-interface GcOptions {
+interface GcRequest {
   readonly olderThan?: string;
   readonly maxSize?: string;
   readonly dryRun?: boolean;
@@ -21,18 +21,18 @@ export const gc: Register = (program, run) => {
     .option('--max-size <SIZE>', 'also remove the least recently used, untagged images included, down to this size')
     .option('-n, --dry-run', 'only report what would be freed')
     .action(
-      run(async (cli, options: GcOptions) => {
+      run(async (cli, options: GcRequest) => {
         const maxBytes = options.maxSize === undefined ? undefined : parseBytes(options.maxSize);
         if (options.maxSize !== undefined && maxBytes === undefined) {
           throw fault('ARGUMENT_INVALID', { reason: '--max-size takes a size such as 20G' });
         }
         const { olderThan } = options;
         const request = {
-          ...(olderThan !== undefined && { olderThanDays: wholeNumber(olderThan, '--older-than', 0) }),
-          ...(maxBytes !== undefined && { maxBytes }),
-          ...(options.dryRun && { dryRun: true }),
+          ...(olderThan !== undefined && { older_than_days: wholeNumber(olderThan, '--older-than', 0) }),
+          ...(maxBytes !== undefined && { max_bytes: maxBytes }),
+          ...(options.dryRun && { dry_run: true }),
         };
-        const report = await (await cli.contree()).gc(request, cli.signal);
+        const report = await (await cli.contree()).system.gc(request, cli.signal);
         await cli.print(report, () => {
           const { images, layers, files, events, freed_bytes: bytes, usage } = report;
           const what = `${images} images, ${layers} layers, ${files} files, ${events} events`;
@@ -59,7 +59,7 @@ export const doctor: Register = (program, run) => {
     .option('--verify', 'also read the whole store and verify every digest')
     .action(
       run(async (cli, options: { verify?: boolean }) => {
-        const report = await (await cli.contree()).doctor(options.verify ? { verify: true } : {}, cli.signal);
+        const report = await (await cli.contree()).system.doctor(options.verify ? { verify: true } : {}, cli.signal);
         await cli.print(report, () => {
           const lines = report.checks.flatMap(({ name, status, detail, remedy }) => [
             `${MARKS[status]} ${name}: ${cli.name(detail)}\n`,
@@ -79,7 +79,7 @@ export const whoami: Register = (program, run) => {
     .description('Show the permissions of the token and the limits in effect.')
     .action(
       run(async (cli) => {
-        const me = await (await cli.contree()).whoami(cli.signal);
+        const me = await (await cli.contree()).system.whoami(cli.signal);
         await cli.print(me, () => {
           const may = Object.entries(me.permissions).filter(([, granted]) => granted);
           const limits = Object.entries(me.limits).map(([name, value]) => [name, String(value)]);
@@ -101,7 +101,7 @@ export const exportImage: Register = (program, run) => {
         if (output === undefined && cli.host.stdout.isTTY) {
           throw fault('ARGUMENT_INVALID', { reason: 'refusing to write a tar to a terminal; use --output FILE' });
         }
-        const body = await (await cli.contree()).exportImage(imageReference(image), cli.signal);
+        const body = await (await cli.contree()).images.export(imageReference(image), cli.signal);
         if (output === undefined) for await (const chunk of body) await cli.write(chunk);
         else await writeWholeFile(output, { body, executable: false }, cli.signal);
       }),

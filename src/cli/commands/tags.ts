@@ -17,11 +17,11 @@ export const tag: Register = (program, run) => {
         if (options.delete) {
           // "contree tag --delete NAME" names the tag itself.
           const own = name === undefined && image.startsWith('tag:') ? image.slice('tag:'.length) : name;
-          await contree.removeTag(image, own, cli.signal);
+          await contree.tags.remove(image, { tag: own }, cli.signal);
           return;
         }
         if (name === undefined) throw fault('ARGUMENT_INVALID', { reason: 'a tag is required' });
-        const tagged = await contree.setTag(image, name, cli.signal);
+        const tagged = await contree.tags.set(image, { tag: name }, cli.signal);
         await cli.print(tagged, `${tagged.uuid}\n`);
       }),
     );
@@ -40,7 +40,7 @@ export const rm: Register = (program, run) => {
         const gone: string[] = [];
         const cascade = options.cascade ?? false;
         for (const source of sources)
-          gone.push(...(await contree.deleteImage(imageReference(source), { cascade }, cli.signal)));
+          gone.push(...(await contree.images.delete(imageReference(source), { cascade }, cli.signal)));
         await cli.print({ deleted: gone }, gone.map((uuid) => `${uuid}\n`).join(''));
       }),
     );

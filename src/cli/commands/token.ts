@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { fault } from '../../contract/errors.ts';
+import type { Permission } from '../../contract/permissions.ts';
 import type { TokenLimits } from '../../contract/token.ts';
 import type { Register, Runner } from '../command.ts';
 import { formatAge, table } from '../text.ts';
@@ -61,9 +62,10 @@ function create(group: Command, run: Runner): void {
           limits: limitsOf(options),
           ...(name !== undefined && { name }),
           ...(expires !== undefined && { expires_in: seconds('--expires', expires) }),
-          ...(permission && { permissions: permission }),
+          // The server refuses what is none.
+          ...(permission && { permissions: permission as Permission[] }),
         };
-        const made = await (await cli.connect()).admin.createToken(request, cli.signal);
+        const made = await (await cli.contree()).tokens.create(request, cli.signal);
         await cli.print(made, `${made.token}\n`);
       }),
     );
@@ -75,7 +77,7 @@ function list(group: Command, run: Runner): void {
     .description('List the tokens without their secrets.')
     .action(
       run(async (cli) => {
-        const tokens = await (await cli.connect()).admin.listTokens(cli.signal);
+        const tokens = await (await cli.contree()).tokens.list(cli.signal);
         await cli.print(tokens, () => {
           const rows = tokens.map((one) => [
             one.uuid,
@@ -98,8 +100,8 @@ function revoke(group: Command, run: Runner): void {
     .argument('<token...>', 'UUIDs from "contree token list"')
     .action(
       run(async (cli, _options, [uuids]: [readonly string[]]) => {
-        const { admin } = await cli.connect();
-        for (const uuid of uuids) await admin.revokeToken(uuid, cli.signal);
+        const contree = await cli.contree();
+        for (const uuid of uuids) await contree.tokens.revoke(uuid, cli.signal);
         await cli.print({ revoked: uuids }, '');
       }),
     );

@@ -21,7 +21,7 @@ export const upload: Register = (program, run) => {
 
 async function uploadOne(cli: Cli, path: string): Promise<FileResponse> {
   const contree = await cli.contree();
-  if (path === '-') return contree.uploadFile(cli.host.stdin, cli.signal);
+  if (path === '-') return contree.uploads.create(cli.host.stdin, cli.signal);
   using progress = new ProgressLine(cli);
   const transfers = await openTransfers(cli);
   const { signal } = cli;

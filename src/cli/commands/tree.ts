@@ -20,7 +20,8 @@ export const tree: Register = (program, run) => {
       run(async (cli, { limit }: { limit: string }, [source]: [string?]) => {
         const contree = await cli.contree();
         const walk = new Walk(contree, wholeNumber(limit, '--limit'), cli.signal);
-        const marked = source === undefined ? undefined : await contree.lineage(imageReference(source), cli.signal);
+        const marked =
+          source === undefined ? undefined : await contree.images.lineage(imageReference(source), cli.signal);
         const roots = marked === undefined ? await rootsOf(contree, limit, cli.signal) : [marked.root];
         const families: Family[] = [];
         for (const root of roots) families.push(await walk.family(root));
@@ -33,7 +34,7 @@ export const tree: Register = (program, run) => {
 };
 
 async function rootsOf(contree: ConTree, limit: string, signal: AbortSignal): Promise<string[]> {
-  const images = await collectPages((page) => contree.listImages(page, signal), limit);
+  const images = await collectPages((page) => contree.images.list(page, signal), limit);
   return images.filter((image) => !image.parent_uuid).map(({ uuid }) => uuid);
 }
 
@@ -52,7 +53,7 @@ class Walk {
 
   async family(uuid: string): Promise<Family> {
     this.#left -= 1;
-    const lineage: Lineage = await this.#contree.lineage(uuid, this.#signal);
+    const lineage: Lineage = await this.#contree.images.lineage(uuid, this.#signal);
     const children: Family[] = [];
     for (const child of lineage.children) {
       this.cut ||= this.#left <= 0;

@@ -40,7 +40,7 @@ export class Attached implements AsyncDisposable {
   async follow(): Promise<Ended> {
     const { stdout, stderr } = this.#cli.host;
     let exitCode: number | undefined;
-    for await (const event of this.#contree.events(this.#operation, { follow: true, full: true })) {
+    for await (const event of this.#contree.operations.events(this.#operation, { follow: true, full: true })) {
       const ours = event.spid === SPID_MAIN && !this.#cli.json;
       if (event.type === 'stdout' && ours) await this.#cli.write(streamBytes(event.data), stdout);
       if (event.type === 'stderr' && ours) await this.#cli.write(streamBytes(event.data), stderr);
@@ -62,8 +62,8 @@ export class Attached implements AsyncDisposable {
   #interrupt(name: 'INT' | 'TERM', count: number): void {
     const ask =
       count === 1
-        ? this.#contree.killSubprocess(this.#operation, SPID_MAIN, name)
-        : this.#contree.cancelOperation(this.#operation);
+        ? this.#contree.processes.kill(this.#operation, SPID_MAIN, { signal: name })
+        : this.#contree.operations.cancel(this.#operation);
     // A command that has not started cannot be signalled; a second Ctrl-C cancels it in the queue.
     ask.catch((error: unknown) => {
       if (!isFault(error, 'OPERATION_FINISHED'))
@@ -88,13 +88,13 @@ export class Attached implements AsyncDisposable {
       const { columns, rows } = stdout;
       if (columns === undefined || rows === undefined) return;
       const size = { columns, rows };
-      this.#contree.resizeTerminal(this.#operation, SPID_MAIN, size, this.#stop.signal).catch(() => undefined);
+      this.#contree.processes.resize(this.#operation, SPID_MAIN, size, this.#stop.signal).catch(() => undefined);
     };
     stdout.on('resize', resize);
     this.#cleanup.defer(() => void stdout.off('resize', resize));
     // Like SIGHUP to a shell whose terminal closes; a run without a terminal goes on.
     const hangUp = (): void => {
-      this.#contree.killSubprocess(this.#operation, SPID_MAIN, 'HUP').catch(() => undefined);
+      this.#contree.processes.kill(this.#operation, SPID_MAIN, { signal: 'HUP' }).catch(() => undefined);
     };
     this.#cleanup.use(this.#cli.host.onSignal('SIGHUP', hangUp));
   }

@@ -39,7 +39,7 @@ export async function forwardInput(
   signal: AbortSignal,
 ): Promise<void> {
   const send = async (bytes: Uint8Array, close: boolean): Promise<void> =>
-    contree.writeStdin(operation, 1, { ...streamRepr(bytes), close }, signal);
+    contree.processes.write(operation, 1, { ...streamRepr(bytes), close }, signal);
   try {
     for await (const chunk of input) {
       for (let offset = 0; offset < chunk.byteLength; offset += WRITE_BYTES_MAX) {

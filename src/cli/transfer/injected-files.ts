@@ -15,7 +15,7 @@ export async function injectedFiles(cli: Cli, files: readonly string[]): Promise
     }
     const info = await stat(local).catch(() => undefined);
     if (!info?.isFile()) throw fault('ARGUMENT_INVALID', { reason: `${local} is not a file` });
-    const { uuid } = await contree.uploadFile(createReadStream(local), cli.signal);
+    const { uuid } = await contree.uploads.create(createReadStream(local), cli.signal);
     injected[path] = { uuid, mode: given ?? (info.mode & 0o777).toString(8).padStart(4, '0') };
   }
   return injected;

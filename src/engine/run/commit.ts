@@ -1,7 +1,7 @@
 import { buildLayer } from '../../layers/build-layer.ts';
 import { Tree } from '../../layers/tree.ts';
 import { fault, isFault } from '../../contract/errors.ts';
-import type { LayerFile } from '../../contract/layer.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
 import { LayerReader } from '../../erofs/reader.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import type { Instance } from '../../sandbox/driver.ts';

@@ -5,7 +5,7 @@ import { metadataOf } from '../../layers/build-directory.ts';
 import { Tree, type TreeNode } from '../../layers/tree.ts';
 import type { DirectoryStateEntry } from '../../contract/file.ts';
 import { isFault } from '../../contract/errors.ts';
-import type { LayerFile } from '../../contract/layer.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
 import { pathFromText } from '../../std/path-text.ts';

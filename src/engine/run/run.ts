@@ -1,6 +1,6 @@
 import { isFault } from '../../contract/errors.ts';
 import { SPID_INIT } from '../../contract/event.ts';
-import type { LayerFile } from '../../contract/layer.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import type { Instance, SandboxDriver } from '../../sandbox/driver.ts';
 import type { StoredImage } from '../../store/images.ts';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { packLayer } from '../../layers/pack.ts';
 import type { TarEntry } from '../../tar/reader.ts';
 import { contentPadding, encodeHeader, TAR_END } from '../../tar/writer.ts';
-import type { LayerFile } from '../../contract/layer.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { PublishedFile } from '../../store/layers.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
 import { LayerReader } from '../../erofs/reader.ts';

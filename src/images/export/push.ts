@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import type { PushProgress } from '../../contract/image.ts';
-import type { LayerFile } from '../../contract/layer.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
 import { RegistryClient, type RegistrySettings } from '../../registry/client.ts';
 import type { CredentialSource } from '../../registry/auth/credentials.ts';
 import { chainId, type Digest, finish } from '../../registry/digest.ts';

@@ -1,4 +1,6 @@
-import { fault, isFault, limits, type DiffEntry, type DiffQuery, type DiffResult } from '../../contract/index.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import type { DiffEntry, DiffQuery, DiffResult } from '../../contract/inspect.ts';
 import type { Tree, TreeEntry, TreeNode } from '../../layers/tree.ts';
 import { Pace } from '../../std/pace.ts';
 import { textFromPath } from '../../std/path-text.ts';
@@ -28,7 +30,7 @@ export interface DiffSide {
 export async function diff(
   from: DiffSide,
   to: DiffSide,
-  query: DiffQuery = {},
+  query: Omit<DiffQuery, 'to'> = {},
   signal?: AbortSignal,
 ): Promise<DiffResult> {
   const { path = '/', limit = limits.pageMax, patch = false } = query;

@@ -1,4 +1,4 @@
-import { limits } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
 import { damaged } from '../../erofs/damage.ts';
 import type { TreeNode } from '../../layers/tree.ts';
 

@@ -1,4 +1,4 @@
-import { isFault } from '../../contract/index.ts';
+import { isFault } from '../../contract/errors.ts';
 import type { Tree } from '../../layers/tree.ts';
 
 /** More of an image's account files than this is not read; real ones have a few kilobytes. */

@@ -1,11 +1,5 @@
-import {
-  fault,
-  isFault,
-  type DirectoryList,
-  type FileContent,
-  type FileItem,
-  type ReadRange,
-} from '../../contract/index.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import type { DirectoryList, FileContent, FileItem, ReadRange } from '../../contract/inspect.ts';
 import { packTree } from '../../layers/pack.ts';
 import type { Tree, TreeNode } from '../../layers/tree.ts';
 import type { ByteString } from '../../std/bytes.ts';

@@ -2,13 +2,13 @@ import { renameSync } from 'node:fs';
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
-import type { GcReport } from '../../contract/contree.ts';
+import type { GcReport } from '../../contract/server.ts';
 import { isFault } from '../../contract/errors.ts';
 import type { Database } from '../database.ts';
 import { isMissing } from '../disk.ts';
 import { type Sweep, sweepUnneeded, type SweepPlace, type SweepRequest } from './sweep.ts';
 
-export interface GcRequest extends SweepRequest {
+export interface CollectionRequest extends SweepRequest {
   readonly dryRun: boolean;
   /** A file without a row is a leftover of a crash once it is this old; before, it may be just being published. */
   readonly orphanAgeMs?: number;
@@ -39,7 +39,11 @@ class DryRun extends Error {
  * Frees what nothing in any project needs: rows first, durably, then their files. What is held stays, so runs and imports may go on
  * meanwhile. A crash in between leaves files without rows, which the next gc removes.
  */
-export async function collectGarbage(place: GcPlace, request: GcRequest, signal?: AbortSignal): Promise<GcReport> {
+export async function collectGarbage(
+  place: GcPlace,
+  request: CollectionRequest,
+  signal?: AbortSignal,
+): Promise<GcReport> {
   const sweep = sweepRows(place, request);
   if (!request.dryRun) {
     // In the tick of the commit, so that nobody can publish the same content in between.
@@ -77,7 +81,7 @@ async function shrink(database: Database, signal?: AbortSignal): Promise<void> {
   }
 }
 
-function sweepRows(place: GcPlace, request: GcRequest): Sweep {
+function sweepRows(place: GcPlace, request: CollectionRequest): Sweep {
   try {
     return place.database.transaction(
       () => {
@@ -109,7 +113,7 @@ function moveAway({ tmp }: GcPlace, directory: string, names: readonly string[])
 }
 
 /** Files that no row names and nobody is about to name. */
-async function orphans(place: GcPlace, table: 'layers' | 'files', request: GcRequest): Promise<string[]> {
+async function orphans(place: GcPlace, table: 'layers' | 'files', request: CollectionRequest): Promise<string[]> {
   const column = table === 'layers' ? 'digest' : 'sha256';
   const known = new Set(
     place.database.all<{ name: string }>(`SELECT ${column} AS name FROM ${table}`).map(({ name }) => name),

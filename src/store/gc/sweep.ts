@@ -1,4 +1,4 @@
-import type { GcReport } from '../../contract/contree.ts';
+import type { GcReport } from '../../contract/server.ts';
 import type { Database } from '../database.ts';
 import { imagesToDrop } from './images.ts';
 import type { Holds } from './holds.ts';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { limits } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
 import { image, imagePath } from '../support/fields.ts';
 import { aside } from '../support/schema.ts';
 import { grouped, plainName } from '../support/text.ts';

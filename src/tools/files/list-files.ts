@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { FileItem } from '../../contract/index.ts';
+import type { FileItem } from '../../contract/inspect.ts';
 import { count, hint, image, imagePath, offset, present } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
@@ -39,8 +39,8 @@ export const listFiles = defineTool({
   }),
   handle: async ({ contree, signal }, { image, path, offset, limit }) => {
     // A tag may move between two calls: resolve it once.
-    const { uuid } = await contree.getImage(image, signal);
-    const { files } = await contree.listDirectory(uuid, path, signal);
+    const { uuid } = await contree.images.get(image, signal);
+    const { files } = await contree.files.list(uuid, { path }, signal);
     const slice = files.slice(offset, offset + limit);
     const { items, nextOffset } = pageOf(
       slice.map((file) => itemOf(path, file)),

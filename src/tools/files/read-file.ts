@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { limits, type FileContent } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import type { FileContent } from '../../contract/inspect.ts';
 import { collect } from '../../std/bytes.ts';
 import { count, hint, image, imagePath, present } from '../support/fields.ts';
 import { isBinary } from '../support/output.ts';
@@ -42,10 +43,10 @@ export const readFile = defineTool({
   }),
   handle: async ({ contree, signal }, { image, path, offset, limit, start_line, max_lines }) => {
     // A tag may move between two calls: resolve it once.
-    const { uuid } = await contree.getImage(image, signal);
+    const { uuid } = await contree.images.get(image, signal);
     const byLine = start_line !== undefined || max_lines !== undefined;
     const range = byLine ? undefined : { offset, length: limit };
-    const content = await contree.openFile(uuid, path, range, signal);
+    const content = await contree.files.read(uuid, { path, ...range }, signal);
     const part = byLine
       ? await readLines(content, { start: start_line ?? 1, count: max_lines ?? Infinity, bytesMax: limit })
       : { bytes: await collect(content.body, limit), offset };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { limits } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
 import { aside } from '../support/schema.ts';
 import { counted, grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';

@@ -1,6 +1,9 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { fault, isFault, limits, type ConTree, type File } from '../../contract/index.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import type { File } from '../../contract/file.ts';
 import type { UploadReport } from '../../transfer/local-files.ts';
 import { aside } from '../support/schema.ts';
 import { defineTool, type ToolCall } from '../support/tool.ts';
@@ -51,7 +54,7 @@ async function uploadBytes(
 ): Promise<UploadReport> {
   const bytes = text === undefined ? decodeBase64(base64 ?? '') : Buffer.from(text, 'utf8');
   const stored = await findFile(contree, hash('sha256', bytes, 'hex'), signal);
-  const { uuid, sha256, size } = stored ?? (await contree.uploadFile(once(bytes), signal));
+  const { uuid, sha256, size } = stored ?? (await contree.uploads.create(once(bytes), signal));
   return { uuid, sha256, size, reused: stored !== undefined };
 }
 
@@ -70,7 +73,7 @@ async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
 
 async function findFile(contree: ConTree, sha256: string, signal: AbortSignal): Promise<File | undefined> {
   try {
-    return await contree.getFile(sha256, signal);
+    return await contree.uploads.get(sha256, signal);
   } catch (error) {
     if (isFault(error, 'UPLOAD_NOT_FOUND')) return undefined;
     throw error;

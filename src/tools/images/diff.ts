@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { DiffEntry, limits } from '../../contract/index.ts';
+import { DiffEntry } from '../../contract/inspect.ts';
+import { limits } from '../../contract/limits.ts';
 import { count, hint, image, imagePath, present } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
@@ -48,7 +49,11 @@ export const diff = defineTool({
   }),
   handle: async ({ contree, signal }, { from_image, to_image, path, patch, limit }) => {
     const query = { patch, limit, ...present({ path }) };
-    const { from, to, entries, truncated, ...totals } = await contree.diff(from_image, to_image, query, signal);
+    const { from, to, entries, truncated, ...totals } = await contree.images.diff(
+      from_image,
+      { to: to_image, ...query },
+      signal,
+    );
     const { items, nextOffset } = pageOf(entries.map(entryOf), 0, truncated);
     const cut = nextOffset !== undefined;
     return {

@@ -24,7 +24,14 @@ export const getImage = defineTool({
     lineage_uri: aside(z.string()),
   }),
   handle: async ({ contree, signal }, { image }) => {
-    const { uuid, tag, tags, parent_uuid: parent, created_at, operation_uuid } = await contree.getImage(image, signal);
+    const {
+      uuid,
+      tag,
+      tags,
+      parent_uuid: parent,
+      created_at,
+      operation_uuid,
+    } = await contree.images.get(image, signal);
     return {
       uuid,
       ...(tag !== null && { tag }),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { limits, type GrepMatch } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import type { GrepMatch } from '../../contract/inspect.ts';
 import { count, hint, image, present } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
@@ -41,14 +42,14 @@ export const grep = defineTool({
     { contree, signal },
     { image, patterns, paths, globs, context, max_count, max_total, case: letters },
   ) => {
-    const { uuid } = await contree.getImage(image, signal);
-    const found = await contree.grep(
+    const { uuid } = await contree.images.get(image, signal);
+    const found = await contree.files.grep(
       uuid,
       {
-        patterns,
+        pattern: patterns,
         case: letters,
-        maxTotal: max_total,
-        ...present({ paths, globs, maxCount: max_count }),
+        max_total,
+        ...present({ path: paths, glob: globs, max_count }),
         ...(context > 0 && { before: context, after: context }),
       },
       signal,

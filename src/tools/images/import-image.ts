@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { isFault, limits, type ConTree } from '../../contract/index.ts';
+import { isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import type { ConTree } from '../../contract/contree.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
@@ -52,8 +54,8 @@ export const importImage = defineTool({
       return { status: 'SUCCESS', image_uuid: existing, tag, hint };
     }
     // Not aborted with the call: whether the import was started must be known to the end.
-    const { uuid } = await contree.importImage({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
-    const state = wait ? await followOwn(call, uuid, timeout) : await contree.getOperation(uuid, signal);
+    const { uuid } = await contree.images.import({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
+    const state = wait ? await followOwn(call, uuid, timeout) : await contree.operations.get(uuid, signal);
     const options = { contree, outputBytesMax: 0, signal };
     return wait ? await outcomeOf(state, options) : await summarize(state, options);
   },
@@ -62,7 +64,7 @@ export const importImage = defineTool({
 
 async function findTagged(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {
   try {
-    return (await contree.getImage(`tag:${tag}`, signal)).uuid;
+    return (await contree.images.get(`tag:${tag}`, signal)).uuid;
   } catch (error) {
     if (isFault(error, 'IMAGE_NOT_FOUND', 'TAG_NOT_FOUND')) return undefined;
     throw error;

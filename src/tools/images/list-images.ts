@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { limits, type Image } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import type { Image } from '../../contract/image.ts';
 import { count, hint, offset, since, until } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
@@ -47,7 +48,7 @@ export const listImages = defineTool({
       ...(tag_prefix !== undefined && { tag: tag_prefix.replace(/^tag:/u, '') }),
       ...timeFilters(times),
     };
-    const found = await contree.listImages(query, signal);
+    const found = await contree.images.list(query, signal);
     const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), offset, found.length === wanted);
     return {
       images: [...items],

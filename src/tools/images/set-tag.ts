@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { isFault, limits, type ConTree } from '../../contract/index.ts';
+import { isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import type { ConTree } from '../../contract/contree.ts';
 import { hint, image } from '../support/fields.ts';
 import { aside } from '../support/schema.ts';
 import { defineTool } from '../support/tool.ts';
@@ -33,9 +35,9 @@ export const setTag = defineTool({
   handle: async ({ contree, signal, ask }, { image_uuid, tag: given, force }) => {
     const tag = given?.replace(/^tag:/u, '');
     if (!tag) {
-      const before = await contree.getImage(image_uuid, signal);
+      const before = await contree.images.get(image_uuid, signal);
       if (before.tag === null) return { uuid: before.uuid, hint: 'The image has no tag; nothing was removed.' };
-      await contree.removeTag(before.uuid, before.tag, signal);
+      await contree.tags.remove(before.uuid, { tag: before.tag }, signal);
       return {
         uuid: before.uuid,
         removed: before.tag,
@@ -43,7 +45,7 @@ export const setTag = defineTool({
       };
     }
     const previous = await holderOf(contree, tag, signal);
-    const { uuid } = previous === undefined ? { uuid: image_uuid } : await contree.getImage(image_uuid, signal);
+    const { uuid } = previous === undefined ? { uuid: image_uuid } : await contree.images.get(image_uuid, signal);
     const moved = previous !== undefined && previous !== uuid;
     if (moved && !force) {
       const [about, message] = [
@@ -72,7 +74,7 @@ async function pointed(
   { uuid: image, tag, previous }: Move,
   signal: AbortSignal,
 ): Promise<{ uuid: string; tag: string; previous_uuid?: string; hint: string }> {
-  const { uuid } = await contree.setTag(image, tag, signal);
+  const { uuid } = await contree.tags.set(image, { tag }, signal);
   if (previous === undefined) return { uuid, tag, hint: `run(image="tag:${tag}", command="…") uses it.` };
   return { uuid, tag, previous_uuid: previous, hint: `set_tag(image_uuid="${previous}", tag="${tag}") undoes this.` };
 }
@@ -84,7 +86,7 @@ function keptHint(tag: string): string {
 /** The image that has the tag now. */
 async function holderOf(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {
   try {
-    return (await contree.getImage(`tag:${tag}`, signal)).uuid;
+    return (await contree.images.get(`tag:${tag}`, signal)).uuid;
   } catch (error) {
     // Whether the tag is well-formed is for setTag to say.
     if (isFault(error, 'IMAGE_NOT_FOUND', 'TAG_NOT_FOUND', 'TAG_INVALID')) return undefined;

@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { fault, isFault, OperationStatus, type ConTree } from '../../contract/index.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import { OperationStatus } from '../../contract/operation.ts';
+import type { ConTree } from '../../contract/contree.ts';
 import { operationId } from '../support/fields.ts';
 import { aside } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
@@ -40,11 +42,11 @@ export const cancelOperation = defineTool({
 
 async function cancel(contree: ConTree, operation: string, signal: AbortSignal): Promise<z.infer<typeof Item>> {
   try {
-    await contree.cancelOperation(operation, signal);
+    await contree.operations.cancel(operation, signal);
     return { operation_id: operation, cancelled: true, status: 'CANCELLED' };
   } catch (error) {
     if (!isFault(error, 'OPERATION_FINISHED')) throw error;
-    const { status } = await contree.getOperation(operation, signal);
+    const { status } = await contree.operations.get(operation, signal);
     return { operation_id: operation, cancelled: false, status };
   }
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { limits, OperationKind } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import { OperationKind } from '../../contract/operation.ts';
 import { count, operationId } from '../support/fields.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
 import { cutOutput, isBinary, readOutput } from '../support/output.ts';
@@ -42,7 +43,7 @@ export const getOperation = defineTool({
   }),
   output: Output,
   handle: async ({ contree, signal }, { operation_id, stream, offset, length }) => {
-    const operation = await contree.getOperation(operation_id, signal);
+    const operation = await contree.operations.get(operation_id, signal);
     const { kind, created_at } = operation;
     const outputBytesMax = stream === undefined ? limits.toolOutputBytesDefault : 0;
     const fields = await summarize(operation, { contree, outputBytesMax, signal });

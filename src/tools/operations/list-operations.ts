@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { limits, OperationKind, OperationStatus, type OperationSummary } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import { OperationKind, OperationStatus, type OperationSummary } from '../../contract/operation.ts';
 import { count, hint, offset, present, since, until } from '../support/fields.ts';
 import { rounded, waitHint } from '../support/operation.ts';
 import { pageOf } from '../support/page.ts';
@@ -40,7 +41,7 @@ export const listOperations = defineTool({
   handle: async ({ contree, signal }, { limit, offset, status, kind, ...times }) => {
     const wanted = Math.min(limit + 1, limits.pageMax);
     const query = { limit: wanted, offset, ...present({ status, kind }), ...timeFilters(times) };
-    const found = await contree.listOperations(query, signal);
+    const found = await contree.operations.list(query, signal);
     const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), offset, found.length === wanted);
     const open = items.filter((item) => !['SUCCESS', 'FAILED', 'CANCELLED'].includes(item.status));
     return {

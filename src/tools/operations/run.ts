@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { fault, limits, NetworkMode, type InstanceSpawnRequest } from '../../contract/index.ts';
+import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import { NetworkMode, type InstanceSpawnRequest } from '../../contract/run.ts';
 import { image, present } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
@@ -59,8 +61,8 @@ export const run = defineTool({
   handle: async (call, input) => {
     const { contree, signal } = call;
     // Not aborted with the call: whether the run was started must be known to the end.
-    const { uuid } = await contree.spawn(requestOf(input, call.hostEnv));
-    const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.getOperation(uuid, signal);
+    const { uuid } = await contree.runs.start(requestOf(input, call.hostEnv));
+    const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.operations.get(uuid, signal);
     const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal };
     return input.wait ? await outcomeOf(state, options) : await summarize(state, options);
   },

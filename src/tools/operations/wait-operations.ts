@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { limits, type OperationResponse } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
 import { operationId } from '../support/fields.ts';
 import { untilFinished } from '../support/follow.ts';
 import { operationText, summarize, waitHint, type OperationFields } from '../support/operation.ts';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Credentials } from '../support/accounts.ts';
-import { fault } from '../../contract/index.ts';
+import { fault } from '../../contract/errors.ts';
 import { registryHostOf } from '../support/registry-hosts.ts';
 import { aside } from '../support/schema.ts';
 import { lines } from '../support/text.ts';

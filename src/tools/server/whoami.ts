@@ -21,7 +21,7 @@ export const whoami = defineTool({
     token_expiration: aside(z.string().optional()),
   }),
   handle: async ({ contree, signal, hostEnv = {} }) => {
-    const { permissions, limits, operations_stat, token_expiration } = await contree.whoami(signal);
+    const { permissions, limits, operations_stat, token_expiration } = await contree.system.whoami(signal);
     const names = (allowed: boolean): string[] =>
       Object.keys(permissions).filter((name) => permissions[name] === allowed);
     return {

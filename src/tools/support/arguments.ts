@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { fault } from '../../contract/index.ts';
+import { fault } from '../../contract/errors.ts';
 import type { Tool } from './tool.ts';
 
 /** Arguments that passed the tool's schema, and what to tell about those that were not understood. */

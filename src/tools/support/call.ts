@@ -1,5 +1,7 @@
 import { z } from 'zod';
-import { limits, type ContreeError, type OperationResponse } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import type { ContreeError } from '../../contract/errors.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
 import { parseArguments } from './arguments.ts';
 import { asFault, failureText } from './failure.ts';
 import { importImage } from '../images/import-image.ts';

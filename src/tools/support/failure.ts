@@ -7,8 +7,8 @@ import {
   isFault,
   type ContreeError,
   type ErrorCode,
-  type OperationResponse,
-} from '../../contract/index.ts';
+} from '../../contract/errors.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
 import { defined } from '../../std/assert.ts';
 
 type Detail = ContreeError['detail'];

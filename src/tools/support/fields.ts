@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { ImageSource, limits } from '../../contract/index.ts';
+import { ImageSource } from '../../contract/image.ts';
+import { limits } from '../../contract/limits.ts';
 import { aside } from './schema.ts';
 
 /** Arguments that several tools share, so that they read and validate alike everywhere. */

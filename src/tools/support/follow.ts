@@ -1,12 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import {
-  isFault,
-  isFinished,
-  streamBytes,
-  type ConTree,
-  type OperationEvent,
-  type OperationResponse,
-} from '../../contract/index.ts';
+import { isFault } from '../../contract/errors.ts';
+import { isFinished } from '../../contract/status.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import type { OperationEvent } from '../../contract/event.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
 import { plainName } from './text.ts';
 import type { Progress, ToolCall } from './tool.ts';
 
@@ -32,7 +30,7 @@ export async function untilFinished(
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, POLL_MS_MAX)) {
     try {
       const query = { follow: true, ...(since !== undefined && { since }) };
-      for await (const event of hasEvents ? contree.events(operation, query, signal) : []) {
+      for await (const event of hasEvents ? contree.operations.events(operation, query, signal) : []) {
         since = event.id;
         pauseMs = POLL_MS_MIN;
         onEvent(event);
@@ -41,7 +39,7 @@ export async function untilFinished(
       if (signal.aborted || !isFault(error)) throw error;
       if (error.class === 'missing' || error.class === 'unsupported') hasEvents = false;
     }
-    const state = await contree.getOperation(operation, signal);
+    const state = await contree.operations.get(operation, signal);
     if (isFinished(state.status)) return state;
     await pause(pauseMs, signal);
   }
@@ -66,7 +64,7 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
       throw error;
     }
     if (!deadline.aborted) throw error;
-    const state = await contree.getOperation(operation, signal);
+    const state = await contree.operations.get(operation, signal);
     if (!isFinished(state.status)) call.handOver?.take(state);
     return state;
   }
@@ -78,7 +76,7 @@ async function abandon(call: ToolCall, operation: string): Promise<void> {
     return;
   }
   try {
-    await call.contree.cancelOperation(operation, AbortSignal.timeout(CANCEL_MS_MAX));
+    await call.contree.operations.cancel(operation, AbortSignal.timeout(CANCEL_MS_MAX));
   } catch (error) {
     // It may have ended meanwhile; nobody listens for any other failure either.
     call.log(`operation ${operation} was not cancelled: ${error instanceof Error ? error.message : String(error)}`);

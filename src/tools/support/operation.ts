@@ -1,15 +1,10 @@
 import { constants } from 'node:os';
 import { z } from 'zod';
-import {
-  isFinished,
-  OperationStatus,
-  streamBytes,
-  type ConTree,
-  type InstanceResult,
-  type OperationInstanceMetadata,
-  type OperationResponse,
-  type StreamRepr,
-} from '../../contract/index.ts';
+import { isFinished } from '../../contract/status.ts';
+import { OperationStatus, type OperationInstanceMetadata, type OperationResponse } from '../../contract/operation.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import type { InstanceResult, StreamRepr } from '../../contract/run.ts';
 import { hintOf } from './failure.ts';
 import { aside } from './schema.ts';
 import { readOutput, showOutput, type Shown, type StreamName } from './output.ts';

@@ -1,4 +1,5 @@
-import { isFault, type ImageImportMetadata, type OperationResponse } from '../../contract/index.ts';
+import { isFault } from '../../contract/errors.ts';
+import type { ImageImportMetadata, OperationResponse } from '../../contract/operation.ts';
 import { operationFault } from './failure.ts';
 import { summarize, type OperationFields, type SummaryOptions } from './operation.ts';
 import { registryHostOf } from './registry-hosts.ts';

@@ -1,4 +1,7 @@
-import { limits, SPID_MAIN, streamBytes, type ConTree } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
+import { SPID_MAIN } from '../../contract/spid.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import type { ConTree } from '../../contract/contree.ts';
 import { grouped } from './text.ts';
 
 export type StreamName = 'stdout' | 'stderr';
@@ -83,7 +86,7 @@ export async function readOutput(
 ): Promise<KeptOutput> {
   const parts = { first: [] as Buffer[], last: [] as Buffer[] };
   let [part, bytesLeft, totalBytes]: ['first' | 'last', number, number] = ['first', limits.outputBytesKept, 0];
-  for await (const event of contree.events(operation, { spid: SPID_MAIN, full: true }, signal)) {
+  for await (const event of contree.operations.events(operation, { spid: SPID_MAIN, full: true }, signal)) {
     if (event.type === 'truncated' && event.data.stream === stream) {
       totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
       [part, bytesLeft] = ['last', limits.outputBytesKept];

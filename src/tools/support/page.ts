@@ -1,4 +1,4 @@
-import { limits } from '../../contract/index.ts';
+import { limits } from '../../contract/limits.ts';
 
 /** One page of a list, and where the next begins. */
 export interface Page<Item> {

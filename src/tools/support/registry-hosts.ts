@@ -1,4 +1,4 @@
-import { fault } from '../../contract/index.ts';
+import { fault } from '../../contract/errors.ts';
 
 /** Where a registry's users make access tokens, and the least scope that can pull. */
 interface TokenPage {

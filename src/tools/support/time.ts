@@ -1,4 +1,4 @@
-import { fault } from '../../contract/index.ts';
+import { fault } from '../../contract/errors.ts';
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 const AGO = /^(\d{1,9})\s*([smhdw])$/u;

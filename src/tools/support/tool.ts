@@ -1,5 +1,6 @@
 import type { z } from 'zod';
-import type { ConTree, OperationResponse } from '../../contract/index.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
 import type { Accounts } from './accounts.ts';
 import type { LocalFiles } from '../../transfer/local-files.ts';
 

@@ -1,4 +1,4 @@
-import { fault } from '../../contract/index.ts';
+import { fault } from '../../contract/errors.ts';
 import type { LocalFiles, TransferOptions } from '../../transfer/local-files.ts';
 import type { ToolCall } from './tool.ts';
 

@@ -87,7 +87,7 @@ test('an image whose layers were merged is unchanged as long as it is whole', as
   const again = await bring();
   assert.deepEqual(registry.log, ['HEAD /v2/app/manifests/1']);
   assert.equal(store.images.findRoot(again.layers, again.config)?.uuid, uuid);
-  store.images.delete(uuid, false, () => undefined);
+  store.images.delete(uuid, { cascade: false, usedBy: () => undefined });
   assert.deepEqual(await bench.contents((await bring()).layers), { a: 'a', b: 'b' }, 'gone: imported anew');
 });
 

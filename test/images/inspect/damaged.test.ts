@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Tree } from '../../../src/layers/tree.ts';
-import { isFault } from '../../../src/contract/index.ts';
+import { isFault } from '../../../src/contract/errors.ts';
 import { diff } from '../../../src/images/inspect/diff.ts';
 import { grep } from '../../../src/images/inspect/grep/grep.ts';
 import { archive, listDirectory, openFile, stat } from '../../../src/images/inspect/view.ts';
@@ -29,7 +29,7 @@ async function lookInto(damaged: { path: string; bytes: number }, whole: Tree): 
     () => listDirectory(tree, '/link'),
     () => stat(tree, '/d3/e/f10'),
     async () => await drain((await openFile(tree, '/d6/e/f300', { length: 1024 * 1024 })).body),
-    () => grep(tree, { patterns: ['content 29\\d'] }),
+    () => grep(tree, { pattern: ['content 29\\d'] }),
     () => diff({ image: '', tree: whole }, { image: '', tree }, { patch: true }),
     async () => await drain(await archive(tree, '/')),
   ];

@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { Tree } from '../../../src/layers/tree.ts';
-import type { DiffQuery, DiffResult } from '../../../src/contract/index.ts';
+import type { DiffQuery, DiffResult } from '../../../src/contract/inspect.ts';
 import { ReaderPool } from '../../../src/erofs/reader-pool.ts';
 import { diff } from '../../../src/images/inspect/diff.ts';
 import { imageOf, layerOf, Scratch } from '../../support/layers.ts';
@@ -39,7 +39,7 @@ async function compare(
   scratch: Scratch,
   from: readonly (readonly TarMember[])[],
   to: readonly (readonly TarMember[])[],
-  query?: DiffQuery,
+  query?: Omit<DiffQuery, 'to'>,
 ): Promise<DiffResult> {
   await using left = await Tree.open(await imageOf(scratch, ...from));
   await using right = await Tree.open(await imageOf(scratch, ...to));

@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { Tree } from '../../../src/layers/tree.ts';
-import type { GrepQuery } from '../../../src/contract/index.ts';
+import type { GrepQuery } from '../../../src/contract/inspect.ts';
 import { grep } from '../../../src/images/inspect/grep/grep.ts';
 import { toByteString } from '../../../src/std/bytes.ts';
 import { imageOf, layerOf, Scratch } from '../../support/layers.ts';
@@ -39,7 +39,7 @@ async function openImage(scratch: Scratch, members: readonly TarMember[]): Promi
 test('grep reports place, text and byte offsets of every match', async () => {
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, MEMBERS);
-  const result = await grep(tree, { patterns: ['import'], paths: ['/ünïcode'] });
+  const result = await grep(tree, { pattern: ['import'], path: ['/ünïcode'] });
   assert.deepEqual(result, {
     path: '/ünïcode',
     patterns: ['import'],
@@ -76,26 +76,26 @@ test('grep finds what ripgrep finds', { skip }, async () => {
   mkdirSync(folder);
   execFileSync('tar', ['-x', '-C', folder], { input: tarOf(MEMBERS) });
   await using tree = await Tree.open([await layerOf(scratch, tarOf(MEMBERS))]);
-  const cases: readonly (readonly [Omit<GrepQuery, 'patterns'> & { patterns: string[] }, string[]])[] = [
-    [{ patterns: ['import'] }, []],
-    [{ patterns: ['nothing to find'] }, []],
-    [{ patterns: ['^import'] }, []],
-    [{ patterns: ['import$'] }, []],
-    [{ patterns: ['IMPORT'], case: 'insensitive' }, ['-i']],
-    [{ patterns: ['import'], case: 'smart' }, ['-S']],
-    [{ patterns: ['Import|IMPORT'], case: 'smart' }, ['-S']],
-    [{ patterns: ['root', 'ann'] }, []],
-    [{ patterns: [String.raw`\bmain\b`] }, []],
-    [{ patterns: ['[0-9]+:[0-9]+'] }, []],
-    [{ patterns: ['é|ż'] }, []],
-    [{ patterns: ['.'], globs: ['*.py'] }, ['-g', '*.py']],
-    [{ patterns: ['import'], globs: ['*.py', '!test_*'] }, ['-g', '*.py', '-g', '!test_*']],
-    [{ patterns: ['import'], globs: ['!node_modules'] }, ['-g', '!node_modules']],
-    [{ patterns: ['import'], globs: ['/app/*.py'] }, ['-g', '/app/*.py']],
-    [{ patterns: ['import'], globs: ['**/x/**'] }, ['-g', '**/x/**']],
-    [{ patterns: ['import'], maxCount: 2 }, ['-m', '2']],
-    [{ patterns: ['import'], before: 2, after: 1 }, ['-B', '2', '-A', '1']],
-    [{ patterns: ['line 1'], before: 3, after: 3 }, ['-C', '3']],
+  const cases: readonly (readonly [GrepQuery, string[]])[] = [
+    [{ pattern: ['import'] }, []],
+    [{ pattern: ['nothing to find'] }, []],
+    [{ pattern: ['^import'] }, []],
+    [{ pattern: ['import$'] }, []],
+    [{ pattern: ['IMPORT'], case: 'insensitive' }, ['-i']],
+    [{ pattern: ['import'], case: 'smart' }, ['-S']],
+    [{ pattern: ['Import|IMPORT'], case: 'smart' }, ['-S']],
+    [{ pattern: ['root', 'ann'] }, []],
+    [{ pattern: [String.raw`\bmain\b`] }, []],
+    [{ pattern: ['[0-9]+:[0-9]+'] }, []],
+    [{ pattern: ['é|ż'] }, []],
+    [{ pattern: ['.'], glob: ['*.py'] }, ['-g', '*.py']],
+    [{ pattern: ['import'], glob: ['*.py', '!test_*'] }, ['-g', '*.py', '-g', '!test_*']],
+    [{ pattern: ['import'], glob: ['!node_modules'] }, ['-g', '!node_modules']],
+    [{ pattern: ['import'], glob: ['/app/*.py'] }, ['-g', '/app/*.py']],
+    [{ pattern: ['import'], glob: ['**/x/**'] }, ['-g', '**/x/**']],
+    [{ pattern: ['import'], max_count: 2 }, ['-m', '2']],
+    [{ pattern: ['import'], before: 2, after: 1 }, ['-B', '2', '-A', '1']],
+    [{ pattern: ['line 1'], before: 3, after: 3 }, ['-C', '3']],
   ];
   for (const [query, flags] of cases) {
     const { matches } = await grep(tree, query);
@@ -107,7 +107,7 @@ test('grep finds what ripgrep finds', { skip }, async () => {
       match.line_text,
       match.submatches,
     ]);
-    assert.deepEqual(ours, ripgrep(folder, query.patterns, flags), JSON.stringify(query));
+    assert.deepEqual(ours, ripgrep(folder, query.pattern, flags), JSON.stringify(query));
   }
 });
 
@@ -115,16 +115,16 @@ test('explicit files are searched whatever the globs say, and symlinks among the
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, MEMBERS);
   const { matches, path } = await grep(tree, {
-    patterns: ['root'],
-    paths: ['/etc/passwd', '/app/link.py'],
-    globs: ['*.py'],
+    pattern: ['root'],
+    path: ['/etc/passwd', '/app/link.py'],
+    glob: ['*.py'],
   });
   assert.deepEqual(
     matches.map((match) => match.path),
     ['/etc/passwd'],
   );
   assert.equal(path, '/etc/passwd, /app/link.py');
-  const linked = await grep(tree, { patterns: ['getcwd'], paths: ['/app/link.py'] });
+  const linked = await grep(tree, { pattern: ['getcwd'], path: ['/app/link.py'] });
   assert.deepEqual(
     linked.matches.map((match) => match.path),
     ['/app/link.py'],
@@ -134,17 +134,17 @@ test('explicit files are searched whatever the globs say, and symlinks among the
 test('a path that does not exist and a pattern that is none are refused', async () => {
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, MEMBERS);
-  await assert.rejects(grep(tree, { patterns: ['x'], paths: ['/etc', '/nope'] }), { code: 'FILE_NOT_FOUND' });
-  await assert.rejects(grep(tree, { patterns: ['(?=x)'] }), { code: 'PATTERN_INVALID' });
-  await assert.rejects(grep(tree, { patterns: ['a)', '(b'] }), { code: 'PATTERN_INVALID' });
-  await assert.rejects(grep(tree, { patterns: [] }), { code: 'ARGUMENT_INVALID' });
-  await assert.rejects(grep(tree, { patterns: ['x'], before: -1 }), { code: 'ARGUMENT_INVALID' });
+  await assert.rejects(grep(tree, { pattern: ['x'], path: ['/etc', '/nope'] }), { code: 'FILE_NOT_FOUND' });
+  await assert.rejects(grep(tree, { pattern: ['(?=x)'] }), { code: 'PATTERN_INVALID' });
+  await assert.rejects(grep(tree, { pattern: ['a)', '(b'] }), { code: 'PATTERN_INVALID' });
+  await assert.rejects(grep(tree, { pattern: [] }), { code: 'ARGUMENT_INVALID' });
+  await assert.rejects(grep(tree, { pattern: ['x'], before: -1 }), { code: 'ARGUMENT_INVALID' });
 });
 
 test('maxTotal ends the search and says so', async () => {
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, MEMBERS);
-  const result = await grep(tree, { patterns: ['import'], maxTotal: 3 });
+  const result = await grep(tree, { pattern: ['import'], max_total: 3 });
   assert.equal(result.matches.length, 3);
   assert.equal(result.truncated, true);
 });
@@ -160,7 +160,7 @@ test('files larger than a segment are searched whole: lines across its end, numb
   const tar = tarOf([{ path: 'big', content: `${lines.join('\n')}\n` }]);
   execFileSync('tar', ['-x', '-C', folder], { input: tar });
   await using tree = await Tree.open([await layerOf(scratch, tar)]);
-  const { matches } = await grep(tree, { patterns: ['needle'], before: 2, after: 2 });
+  const { matches } = await grep(tree, { pattern: ['needle'], before: 2, after: 2 });
   const numbers = matches.filter(({ type }) => type === 'match').map(({ line_number: number }) => number);
   assert.deepEqual(numbers, [1, 50_000, 99_999, 149_998, 199_997]);
   for (const { line_number: number, line_text: text } of matches) assert.equal(text, `${lines[number - 1]}\n`);
@@ -180,7 +180,7 @@ test('a line without end is searched in part, reported in part, and harms nothin
     Buffer.from('\nneedle 2\n'),
   ]);
   await using tree = await openImage(scratch, [{ path: 'long', content }]);
-  const { matches } = await grep(tree, { patterns: ['needle'] });
+  const { matches } = await grep(tree, { pattern: ['needle'] });
   assert.equal(matches[0]?.line_text.length, 64 * 1024);
   assert.equal(matches.at(-1)?.line_text, 'needle 2\n');
 });
@@ -189,7 +189,7 @@ test('an expression that would take a backtracking engine for ever takes no time
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, [{ path: 'f', content: `${'a'.repeat(5_000)}\n`.repeat(20) }]);
   const startedMs = performance.now();
-  const { matches } = await grep(tree, { patterns: ['(a*)*b', '(a|aa)+$x', '(a?){50}a{50}c'] });
+  const { matches } = await grep(tree, { pattern: ['(a*)*b', '(a|aa)+$x', '(a?){50}a{50}c'] });
   assert.deepEqual(matches, []);
   assert.ok(performance.now() - startedMs < 2_000);
 });
@@ -198,7 +198,7 @@ test('an aborted search rejects with the reason', async () => {
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, MEMBERS);
   await assert.rejects(
-    grep(tree, { patterns: ['x'] }, AbortSignal.abort(new Error('no longer wanted'))),
+    grep(tree, { pattern: ['x'] }, AbortSignal.abort(new Error('no longer wanted'))),
     /no longer wanted/u,
   );
 });

@@ -1,7 +1,8 @@
 import type { CallToolResult, ServerContext } from '@modelcontextprotocol/server';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { isFinished, type OperationResponse } from '../../../src/contract/index.ts';
+import { isFinished } from '../../../src/contract/status.ts';
+import type { OperationResponse } from '../../../src/contract/operation.ts';
 import type { Serving } from '../../../src/mcp/serving.ts';
 import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';
 import { ScriptedContree } from '../scripted-contree.ts';
@@ -42,8 +43,8 @@ export function registerLong(serving: Serving, contree: ReturnType<typeof comput
     },
   );
   server.registerTool('failing_job', { description: 'fails' }, async () => {
-    const { uuid } = await contree.importImage({ registry: { url: 'docker://missing' } });
-    return asTask(await contree.getOperation(uuid), text('goes on'));
+    const { uuid } = await contree.images.import({ registry: { url: 'docker://missing' } });
+    return asTask(await contree.operations.get(uuid), text('goes on'));
   });
   const first = rounds({ user_name: askName() });
   server.registerTool(
@@ -63,11 +64,15 @@ async function started(
   seconds: number,
   words = 'computed',
 ): Promise<OperationResponse> {
-  const { uuid } = await contree.spawn({ image: contree.computer, command: 'compute', args: [`${seconds}`, words] });
-  return await contree.getOperation(uuid);
+  const { uuid } = await contree.runs.start({
+    image: contree.computer,
+    command: 'compute',
+    args: [`${seconds}`, words],
+  });
+  return await contree.operations.get(uuid);
 }
 
 async function whenDone(contree: ScriptedContree, { uuid }: OperationResponse): Promise<CallToolResult> {
-  while (!isFinished((await contree.getOperation(uuid)).status)) await delay(10);
+  while (!isFinished((await contree.operations.get(uuid)).status)) await delay(10);
   return text('computed');
 }

@@ -1,7 +1,7 @@
 import { Client, type ClientOptions } from '@modelcontextprotocol/client';
 import { InMemoryTransport } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
-import type { ConTree } from '../../../src/contract/index.ts';
+import type { ConTree } from '../../../src/contract/contree.ts';
 import { McpContext } from '../../../src/mcp/context.ts';
 import type { McpOptions } from '../../../src/mcp/options.ts';
 import { buildServer } from '../../../src/mcp/server.ts';

@@ -1,7 +1,7 @@
 import { withTasks, type TaskEnabledSession } from '@modelcontextprotocol/ext-tasks/client';
 import { InMemoryTransport, type JSONRPCMessage } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
-import type { ConTree } from '../../../src/contract/index.ts';
+import type { ConTree } from '../../../src/contract/contree.ts';
 import { McpContext } from '../../../src/mcp/context.ts';
 import { createMcpHttp } from '../../../src/mcp/http.ts';
 import type { McpOptions } from '../../../src/mcp/options.ts';

@@ -8,7 +8,7 @@ import { every } from '../../kit/scope.js';
 
 /**
  * @import { Scope } from '../../kit/scope.js'
- * @import { WhoAmIResponse } from '../../../../src/contract/contree.ts'
+ * @import { WhoAmIResponse } from '../../../../src/contract/server.ts'
  */
 
 const REFRESH_MS = 4_000;

@@ -6,7 +6,7 @@ import { shown } from '../../kit/text.js';
 /**
  * @import { IconName } from '../../kit/dom.js'
  * @import { Scope } from '../../kit/scope.js'
- * @import { DoctorCheck, WhoAmIResponse } from '../../../../src/contract/contree.ts'
+ * @import { DoctorCheck, WhoAmIResponse } from '../../../../src/contract/server.ts'
  */
 
 /** @type {Readonly<Record<DoctorCheck['status'], readonly [IconName, string]>>} */

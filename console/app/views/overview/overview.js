@@ -13,7 +13,7 @@ import { trafficPanel } from '../operations/traffic-panel.js';
  * @import { Route } from '../../kit/route.js'
  * @import { Scope } from '../../kit/scope.js'
  * @import { OperationSummary } from '../../../../src/contract/operation.ts'
- * @import { WhoAmIResponse } from '../../../../src/contract/contree.ts'
+ * @import { WhoAmIResponse } from '../../../../src/contract/server.ts'
  */
 
 const REFRESH_MS = 4_000;

@@ -7,7 +7,7 @@ import { shown } from '../../kit/text.js';
 
 /**
  * @import { Scope } from '../../kit/scope.js'
- * @import { GcReport, WhoAmIResponse } from '../../../../src/contract/contree.ts'
+ * @import { GcReport, WhoAmIResponse } from '../../../../src/contract/server.ts'
  */
 
 const USES_SHOWN = 6;

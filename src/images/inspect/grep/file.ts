@@ -1,4 +1,5 @@
-import { limits, type GrepMatch } from '../../../contract/index.ts';
+import { limits } from '../../../contract/limits.ts';
+import type { GrepMatch } from '../../../contract/inspect.ts';
 import { Text, type GrepPattern } from './pattern.ts';
 
 const NEWLINE = 0x0a;

@@ -1,5 +1,5 @@
 import { RE2JS } from 're2js';
-import { fault } from '../../../contract/index.ts';
+import { fault } from '../../../contract/errors.ts';
 
 const GLOB_CHARACTERS_MAX = 1_024;
 

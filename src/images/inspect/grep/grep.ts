@@ -1,4 +1,6 @@
-import { fault, limits, type GrepMatch, type GrepQuery, type GrepResult } from '../../../contract/index.ts';
+import { fault } from '../../../contract/errors.ts';
+import { limits } from '../../../contract/limits.ts';
+import type { GrepMatch, GrepQuery, GrepResult } from '../../../contract/inspect.ts';
 import type { Tree, TreeNode } from '../../../layers/tree.ts';
 import { defined } from '../../../std/assert.ts';
 import { textFromPath } from '../../../std/path-text.ts';
@@ -32,13 +34,14 @@ interface Target extends Stretch {
 /**
  * Searches an image as ripgrep would (reference api.md §9.5): every text file below the paths, hidden ones included, symlinks
  * not followed, ignore files ignored, in byte order of paths. Faults: PATTERN_INVALID, and as `Tree.resolve` for a path that does
- * not exist. Ends with `truncated` at `maxTotal` matching lines, after `limits.grepSecondsMax`, or when the result grows too large.
+ * not exist. Ends with `truncated` at `max_total` matching lines, after `limits.grepSecondsMax`, or when the result grows too large.
  */
 export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): Promise<GrepResult> {
-  const { patterns, paths = [], maxTotal = limits.grepMatchesDefault, maxCount = Infinity } = query;
+  const { pattern: patterns, path: paths = [], glob = [] } = query;
+  const { max_total: maxTotal = limits.grepMatchesDefault, max_count: maxCount = Infinity } = query;
   const deadlineMs = performance.now() + limits.grepSecondsMax * 1_000;
   const pattern = compilePatterns(patterns, query.case);
-  const filter = globFilter(query.globs ?? []);
+  const filter = globFilter(glob);
   const starts = await Promise.all((paths.length === 0 ? ['/'] : paths).map((path) => startOf(tree, path)));
   const context = { before: contextOf(query.before), after: contextOf(query.after) };
   const matches: GrepMatch[] = [];

@@ -1,5 +1,6 @@
 import { RE2JS } from 're2js';
-import { fault, type GrepQuery } from '../../../contract/index.ts';
+import { fault } from '../../../contract/errors.ts';
+import type { GrepQuery } from '../../../contract/inspect.ts';
 import { requiredRuns, type RequiredRun } from './runs.ts';
 
 const PATTERN_CHARACTERS_MAX = 64 * 1024;

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { assert } from '../../../std/assert.ts';
 import { fault } from '../../../contract/errors.ts';
-import type { LayerFile } from '../../../contract/layer.ts';
+import type { LayerFile } from '../../../erofs/layer-file.ts';
 import { limits } from '../../../contract/limits.ts';
 import { Channel, type GuestReady, type GuestSetup, type LayerExtent } from '../../channel/index.ts';
 import type { BootSpec, Instance } from '../../driver.ts';

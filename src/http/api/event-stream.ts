@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { OperationEvent } from '../contract/event.ts';
-import { isFault } from '../contract/errors.ts';
-import { limits } from '../contract/limits.ts';
-import { endsSource } from '../std/ends-source.ts';
-import { oncePer } from '../std/once-per.ts';
-import { settlesWithin } from '../std/settles-within.ts';
-import { Turns } from '../std/turns.ts';
+import type { OperationEvent } from '../../contract/event.ts';
+import { isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import { endsSource } from '../../std/ends-source.ts';
+import { oncePer } from '../../std/once-per.ts';
+import { settlesWithin } from '../../std/settles-within.ts';
+import { Turns } from '../../std/turns.ts';
 
 /** How long a log may take to say that it cannot be read before the answer starts as a stream. */
 const FIRST_EVENT_MS = 50;

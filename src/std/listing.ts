@@ -1,4 +1,17 @@
-import type { FileItem } from './inspect.ts';
+/** What is listed of a file. */
+export interface ListedFile {
+  readonly path: string;
+  /** `st_mode` with type bits. */
+  readonly mode: number;
+  readonly nlink: number;
+  readonly owner: string | number;
+  readonly group: string | number;
+  readonly size: number;
+  /** Seconds since 1970. */
+  readonly mtime: number;
+  readonly is_symlink: boolean;
+  readonly symlink_to: string;
+}
 
 const TYPES: readonly (readonly [number, string])[] = [
   [0o140000, 's'],
@@ -24,7 +37,7 @@ export function formatMode(mode: number): string {
 }
 
 /** A directory as `ls -l` writes it, times in UTC. `name` escapes what the reader must not see raw. */
-export function formatListing(files: readonly FileItem[], name: (text: string) => string = (text) => text): string {
+export function formatListing(files: readonly ListedFile[], name: (text: string) => string = (text) => text): string {
   const rows = files.map((file) => [
     formatMode(file.mode),
     String(file.nlink),

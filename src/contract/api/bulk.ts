@@ -1,5 +1,5 @@
-import { fault } from './errors.ts';
-import { limits } from './limits.ts';
+import { fault } from '../errors.ts';
+import { limits } from '../limits.ts';
 
 const LENGTH_BYTES = 4;
 

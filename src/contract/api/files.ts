@@ -1,0 +1,154 @@
+import { limits } from '../limits.ts';
+import type { Rows } from './row.ts';
+
+/** Files inside images. Layers are read directly; no VM is started. */
+export const FILES = {
+  /** Lists a directory. */
+  list: {
+    method: 'GET',
+    path: '/inspect/{image_uuid}/list',
+    subject: 'image',
+    operationId: 'inspectImageFile',
+    summary: 'List a directory; `text` answers as `ls -l` does',
+    permissions: ['list'],
+    query: 'PathQuery',
+    wireQuery: 'ListingQuery',
+    answer: 'DirectoryList',
+    missing: 'directory',
+    status: 200,
+  },
+  /** Returns what is at a path, under the path that was asked for. A symlink at its end is not followed. */
+  stat: {
+    method: 'GET',
+    path: '/inspect/{image_uuid}/stat',
+    subject: 'image',
+    operationId: 'inspectImageStat',
+    summary: 'What is at a path; a symlink at its end is not followed',
+    permissions: ['list'],
+    query: 'PathQuery',
+    answer: 'FileItem',
+    missing: 'file',
+    status: 200,
+    addition: true,
+  },
+  /** Opens a regular file, from `offset` and at most `length` bytes of it. */
+  read: {
+    method: 'GET',
+    path: '/inspect/{image_uuid}/download',
+    subject: 'image',
+    operationId: 'inspectImageDownload',
+    summary: 'Bytes of a file; Range is understood, and so are `offset` and `length`',
+    permissions: ['list'],
+    query: 'ReadQuery',
+    stream: 'content',
+    mediaType: 'application/octet-stream',
+    missing: 'file',
+    status: 200,
+  },
+  /** Returns a subtree as a POSIX PAX tar; member names are relative to the image's root. */
+  archive: {
+    method: 'GET',
+    path: '/inspect/{image_uuid}/archive',
+    subject: 'image',
+    operationId: 'inspectImageArchive',
+    summary: 'A subtree as a PAX tar; names are relative to the image root',
+    permissions: ['list'],
+    query: 'PathQuery',
+    stream: 'bytes',
+    mediaType: 'application/x-tar',
+    missing: 'directory',
+    status: 200,
+  },
+  /** Searches file contents. */
+  grep: {
+    method: 'GET',
+    path: '/inspect/{image_uuid}/grep',
+    subject: 'image',
+    operationId: 'inspectImageGrep',
+    summary: 'Search file contents; no match is an empty answer',
+    permissions: ['list'],
+    query: 'GrepQuery',
+    answer: 'GrepResult',
+    missing: 'file',
+    status: 200,
+  },
+} as const satisfies Rows;
+
+/** Files that were uploaded, to be put into images by runs. */
+export const UPLOADS = {
+  list: {
+    method: 'GET',
+    path: '/files',
+    operationId: 'listFiles',
+    summary: 'List uploaded files; with `sha256` or `uuid` that one file',
+    permissions: ['list'],
+    query: 'FileQuery',
+    wireQuery: 'FileNameQuery',
+    answer: 'FilesListResponse',
+    field: 'files',
+    status: 200,
+  },
+  /** Returns an upload by its sha256 (hex) or UUID. */
+  get: {
+    method: 'GET',
+    path: '/files/{sha256}',
+    subject: 'upload',
+    operationId: 'getFile',
+    summary: 'Get an uploaded file by its sha256 or uuid',
+    permissions: ['list'],
+    answer: 'File',
+    status: 200,
+  },
+  /** Uploads a file; the same content is stored once. */
+  create: {
+    method: 'POST',
+    path: '/files',
+    operationId: 'uploadFile',
+    summary: 'Upload a file; the same content is stored once',
+    permissions: ['upload'],
+    upload: 'file',
+    bodyBytesMax: limits.uploadBytesMax,
+    answer: 'FileResponse',
+    status: 201,
+    slow: true,
+  },
+  /**
+   * Uploads small files at once: each chunk of `content` is a whole file of at most `limits.bulkFileBytesMax`, and there
+   * are at most `limits.bulkFilesMax`. Answers in their order.
+   */
+  createMany: {
+    method: 'POST',
+    path: '/files/bulk',
+    operationId: 'uploadFiles',
+    summary: 'Upload many small files, before each its length in 4 bytes (big-endian); answers in their order',
+    permissions: ['upload'],
+    upload: 'files',
+    bodyBytesMax: limits.uploadBytesMax,
+    answer: 'BulkUploadResponse',
+    field: 'files',
+    status: 201,
+    addition: true,
+    slow: true,
+  },
+  /** Makes a directory state if every content it names is uploaded, else says which are missing. */
+  offerDirectory: {
+    method: 'POST',
+    path: '/directory-states',
+    operationId: 'offerDirectoryState',
+    summary:
+      'Make a set of uploaded files addressable, or learn which are missing; as NDJSON, one entry per line, for many',
+    permissions: ['upload'],
+    body: 'DirectoryStateRequest',
+    bodyBytesMax: limits.jsonBodyBytesMax,
+    // A folder has more files than one JSON value should hold.
+    lines: {
+      field: 'entries',
+      what: 'entries in a directory state',
+      linesMax: limits.directoryStateEntriesMax,
+      bytesMax: limits.directoryStateBytesMax,
+    },
+    answer: 'DirectoryStateResponse',
+    status: 200,
+    addition: true,
+  },
+} as const satisfies Rows;

@@ -1,0 +1,111 @@
+import { limits } from '../limits.ts';
+import type { Rows } from './row.ts';
+
+const BODY = { bodyBytesMax: limits.jsonBodyBytesMax } as const;
+
+/** The caller's rights, the store and the host. */
+export const SYSTEM = {
+  /** Returns permissions and limits of the token. */
+  whoami: {
+    method: 'GET',
+    path: '/whoami',
+    operationId: 'whoAmI',
+    summary: 'Permissions and limits of the token',
+    permissions: [],
+    answer: 'WhoAmIResponse',
+    status: 200,
+  },
+  /** Frees what nothing in any project uses. */
+  gc: {
+    method: 'POST',
+    path: '/gc',
+    operationId: 'collectGarbage',
+    summary: 'Free what nothing in any project uses; says what still uses space',
+    permissions: ['admin'],
+    body: 'GcRequest',
+    ...BODY,
+    answer: 'GcReport',
+    status: 200,
+    addition: true,
+    slow: true,
+  },
+  /** Reports what this host offers and lacks; `verify` also hashes the whole store again. */
+  doctor: {
+    method: 'GET',
+    path: '/doctor',
+    operationId: 'doctor',
+    summary: 'What this host offers and lacks; `verify` also hashes the whole store again',
+    permissions: ['list'],
+    query: 'DoctorQuery',
+    answer: 'DoctorReport',
+    status: 200,
+    addition: true,
+    slow: true,
+  },
+} as const satisfies Rows;
+
+/** The engine process. */
+export const ENGINE = {
+  status: {
+    method: 'GET',
+    path: '/engine',
+    operationId: 'getEngine',
+    summary: 'The engine process',
+    permissions: ['metrics', 'admin'],
+    answer: 'EngineStatus',
+    status: 200,
+    addition: true,
+  },
+  /** Ends the engine. Faults: ENGINE_BUSY with `only_idle` while operations wait or run. */
+  stop: {
+    method: 'POST',
+    path: '/engine/stop',
+    operationId: 'stopEngine',
+    summary: 'End the engine process; with `only_idle` only when no operation waits or runs',
+    permissions: ['admin'],
+    body: 'StopRequest',
+    ...BODY,
+    status: 202,
+    success: 'it ends',
+    addition: true,
+  },
+} as const satisfies Rows;
+
+/** Who may use a server. */
+export const TOKENS = {
+  list: {
+    method: 'GET',
+    path: '/tokens',
+    operationId: 'listTokens',
+    summary: 'List tokens, without their secrets',
+    permissions: ['admin'],
+    answer: 'TokenListResponse',
+    field: 'tokens',
+    status: 200,
+    addition: true,
+  },
+  /** Creates a token; the answer is the only place where its secret is shown. */
+  create: {
+    method: 'POST',
+    path: '/tokens',
+    operationId: 'createToken',
+    summary: 'Create a token; the answer is the only place where its secret is shown',
+    permissions: ['admin'],
+    body: 'TokenRequest',
+    ...BODY,
+    answer: 'CreatedToken',
+    status: 201,
+    addition: true,
+  },
+  revoke: {
+    method: 'DELETE',
+    path: '/tokens/{uuid}',
+    subject: 'token',
+    operationId: 'revokeToken',
+    summary: 'Revoke a token',
+    permissions: ['admin'],
+    status: 204,
+    success: 'revoked',
+    addition: true,
+  },
+} as const satisfies Rows;

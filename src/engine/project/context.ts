@@ -1,0 +1,72 @@
+import { fault } from '../../contract/errors.ts';
+import type { ReaderPool } from '../../erofs/reader-pool.ts';
+import type { SandboxDriver } from '../../sandbox/driver.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import type { Store } from '../../store/store.ts';
+import type { Admission, Resources } from '../admission.ts';
+import type { Compactor } from '../compaction.ts';
+import type { Housekeeping } from '../housekeeping.ts';
+import type { ImageTrees } from '../image-trees.ts';
+import type { Importer } from '../import.ts';
+import type { Injector } from '../run/inject.ts';
+import type { LiveInstance } from '../run/live-instance.ts';
+import type { Operations } from '../operations.ts';
+import type { Pusher } from '../push.ts';
+import type { Statistics } from '../statistics.ts';
+import { boundsOf, type Bounds, type Tenant } from './tenant.ts';
+
+/** What all projects of an engine work with. */
+export interface EngineParts {
+  readonly store: Store;
+  readonly driver: SandboxDriver;
+  readonly importer: Importer;
+  readonly pusher: Pusher;
+  readonly version: string;
+  readonly capacity: Resources;
+  readonly runs: Admission;
+  readonly imports: Admission;
+  readonly readers: ReaderPool;
+  readonly trees: ImageTrees;
+  readonly injector: Injector;
+  readonly compactor: Compactor;
+  readonly housekeeping: Housekeeping;
+  readonly operations: Operations;
+  readonly statistics: Statistics;
+}
+
+/** What the groups of one tenant's ConTree share. */
+export class ProjectContext {
+  readonly parts: EngineParts;
+  readonly tenant: Tenant;
+  readonly store: ProjectStore;
+
+  constructor(parts: EngineParts, tenant: Tenant) {
+    this.parts = parts;
+    this.tenant = tenant;
+    this.store = parts.store.forProject(tenant.project);
+  }
+
+  get bounds(): Bounds {
+    return boundsOf(this.tenant, this.parts.capacity);
+  }
+
+  /**
+   * Naming `127.0.0.1:5000` is permission enough for who sits at this machine. To anybody else it would be a way into
+   * its network, which the owner's settings alone open.
+   */
+  get privateByName(): boolean {
+    return this.tenant.isOwner === true;
+  }
+
+  /** The running instance of an operation of this project. */
+  instance(operation: string): LiveInstance {
+    return this.parts.operations.instance(this.store.operations.get(operation));
+  }
+}
+
+/** Seconds. What was asked for is not cut silently; a default is. */
+export function boundedTimeout(asked: number | undefined, usual: number, most: number): number {
+  if (asked === undefined) return Math.min(usual, most);
+  if (asked <= most) return asked;
+  throw fault('ARGUMENT_INVALID', { reason: `timeout: this token allows at most ${most} seconds` });
+}

@@ -1,0 +1,125 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import type { ImageImportRequest } from '../../contract/image.ts';
+import { limits } from '../../contract/limits.ts';
+import { isTag, isUuid } from '../../contract/names.ts';
+import { exportLayout, type ExportRequest } from '../../images/export/oci-layout.ts';
+import { diff } from '../../images/inspect/diff.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import { executeImport, recordArchiveImport, recordImport, type ImportWork } from '../import.ts';
+import { pushEvents } from '../push.ts';
+import { boundedTimeout, type ProjectContext } from './context.ts';
+
+/** The images of a project: listed, compared and deleted. */
+function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], 'list' | 'get' | 'lineage' | 'diff'> {
+  const uuidOf = (image: string): string => store.images.resolve(image).uuid;
+  return {
+    list: async (query = {}) => store.images.list(query),
+    get: async (image) => store.images.describe(uuidOf(image)),
+    lineage: async (image) => store.images.lineage(uuidOf(image)),
+    diff: async (image, { to, ...query }, signal) => {
+      await using before = await parts.trees.open(store, image);
+      await using after = await parts.trees.open(store, to);
+      const from = { image: before.uuid, tree: before.tree };
+      return await diff(from, { image: after.uuid, tree: after.tree }, query, signal);
+    },
+  };
+}
+
+/** Deletes an image by one of its names or its UUID. */
+function deleter({ store, parts }: ProjectContext): ConTree['images']['delete'] {
+  return async (image, { cascade = false } = {}) => {
+    const { uuid } = store.images.resolve(image);
+    // Who gives one of its names may not know the others; a UUID is the image itself.
+    const others = isUuid(image) ? [] : store.tags.of(uuid).filter((name) => image !== `tag:${name}`);
+    if (others.length > 0 && !cascade) {
+      const shown = [...others.slice(0, 3), ...(others.length > 3 ? ['…'] : [])].join(', ');
+      throw fault('IMAGE_IN_USE', { image, by: `its other tag${others.length === 1 ? '' : 's'} ${shown}` });
+    }
+    const usedBy = (id: string): string | undefined => parts.operations.userOf(id);
+    // What frees space must be possible on a full disk.
+    const gone = store.transaction(() => store.images.delete(uuid, { cascade, usedBy }), {
+      durable: true,
+      essential: true,
+    });
+    await parts.trees.closeIdle();
+    return gone;
+  };
+}
+
+/** Brings images into a project. */
+function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'importArchive'> {
+  const { store, parts, tenant, privateByName } = context;
+  const start = (
+    { tag, timeout }: Pick<ImageImportRequest, 'tag' | 'timeout'>,
+    record: object,
+    bring: ImportWork['bring'],
+  ): { uuid: string } => {
+    if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+    const most = context.bounds.images_import_max_timeout;
+    const timeoutSeconds = boundedTimeout(timeout, limits.importTimeoutSecondsDefault, most);
+    const published = (image: string): void => parts.compactor.schedule(image);
+    const uuid = parts.operations.start({
+      store,
+      token: tenant.token,
+      kind: 'image_import',
+      request: JSON.stringify(record),
+      admission: parts.imports,
+      cost: { imports: 1 },
+      work: (operation) => executeImport({ store, privateByName, tag, timeoutSeconds, bring, published }, operation),
+      release: store.hold(),
+    });
+    return { uuid };
+  };
+  return {
+    import: async (request) =>
+      start(request, recordImport(request), (work, signal) =>
+        parts.importer.fromRegistry(request.registry, work, signal),
+      ),
+    importArchive: async (request) => {
+      store.files.get(request.file);
+      return start(request, recordArchiveImport(request), (work, signal) =>
+        parts.importer.fromArchive(request, work, signal),
+      );
+    },
+  };
+}
+
+/** Sends images out of a project. */
+function exports({ store, parts, privateByName }: ProjectContext): Pick<ConTree['images'], 'export' | 'push'> {
+  return {
+    export: async (image, signal) => exportStream(store, store.images.resolve(image).uuid, signal),
+    push: async function* (image, request, signal) {
+      using _hold = store.hold();
+      const exported = await exportOf(store, store.images.resolve(image).uuid);
+      // Compressing takes a core, as an import does.
+      using _place = await parts.imports.enter({ imports: 1 }, signal ?? new AbortController().signal);
+      yield* pushEvents(
+        (onProgress, ends) => parts.pusher.push(exported, request, { store, onProgress, privateByName }, ends),
+        signal,
+      );
+    },
+  };
+}
+
+async function* exportStream(store: ProjectStore, image: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  using _hold = store.hold();
+  yield* exportLayout(await exportOf(store, image), signal);
+}
+
+/** What an export holds, for as long as the store is held. */
+async function exportOf(store: ProjectStore, image: string): Promise<ExportRequest> {
+  const { uuid, layers, config } = store.images.get(image);
+  const { image: self, ancestors } = store.images.lineage(uuid);
+  const lineage = [self, ...ancestors].toReversed().map((node) => ({
+    uuid: node.uuid,
+    createdAt: node.created_at,
+    command: node.parent_uuid === null ? null : node.command,
+  }));
+  return { uuid, config, lineage, layers: await store.layers.files(layers) };
+}
+
+/** The images of a project. */
+export function projectImages(context: ProjectContext): ConTree['images'] {
+  return { ...keptImages(context), delete: deleter(context), ...imports(context), ...exports(context) };
+}

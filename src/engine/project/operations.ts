@@ -1,0 +1,35 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { operationEvents } from '../event-view.ts';
+import { processResult, responseOf, summaryOf } from '../result.ts';
+import { planExec } from '../run/plan.ts';
+import { signalNumber } from '../run/signals.ts';
+import type { ProjectContext } from './context.ts';
+
+/** The operations of a project. */
+export function projectOperations({ store, parts }: ProjectContext): ConTree['operations'] {
+  return {
+    list: async (query = {}) => store.operations.list(query).map(summaryOf),
+    get: async (operation) => responseOf(store, parts.operations.current(store.operations.get(operation))),
+    cancel: async (operation) => parts.operations.cancel(store.operations.get(operation)),
+    events: (operation, query = {}, signal) => operationEvents(store, operation, query, signal),
+  };
+}
+
+/** The processes of a project's running instances. */
+export function projectProcesses(context: ProjectContext): ConTree['processes'] {
+  const { store } = context;
+  return {
+    start: async (operation, spec) => {
+      const instance = context.instance(operation);
+      const { spid } = await instance.start(planExec(spec, instance.main));
+      return { spid };
+    },
+    get: async (operation, spid) => processResult(store, store.operations.get(operation), spid),
+    kill: async (operation, spid, { signal = 'TERM' } = {}) => {
+      const number = signalNumber(signal);
+      await context.instance(operation).kill(spid, number);
+    },
+    write: async (operation, spid, input) => context.instance(operation).write(spid, input),
+    resize: async (operation, spid, size) => context.instance(operation).resize(spid, size),
+  };
+}

@@ -1,0 +1,27 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { ProjectContext, type EngineParts } from './context.ts';
+import { projectFiles } from './files.ts';
+import { projectImages } from './images.ts';
+import { projectOperations, projectProcesses } from './operations.ts';
+import { projectRuns } from './runs.ts';
+import { projectSystem } from './system.ts';
+import { projectTags } from './tags.ts';
+import type { Tenant } from './tenant.ts';
+import { projectUploads } from './uploads.ts';
+
+/** The engine as one tenant sees it: only what is in its project, within the limits of its token. */
+export function projectContree(parts: EngineParts, tenant: Tenant): ConTree {
+  const context = new ProjectContext(parts, tenant);
+  return {
+    images: projectImages(context),
+    tags: projectTags(context),
+    files: projectFiles(context),
+    uploads: projectUploads(context),
+    runs: projectRuns(context),
+    operations: projectOperations(context),
+    processes: projectProcesses(context),
+    system: projectSystem(context),
+    // It has nothing of its own to end.
+    [Symbol.asyncDispose]: async () => undefined,
+  };
+}

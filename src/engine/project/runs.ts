@@ -1,0 +1,54 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import type { InstanceSpawnRequest } from '../../contract/run.ts';
+import { runCost } from '../capacity.ts';
+import { injectedSet } from '../run/injected-set.ts';
+import { planRun } from '../run/plan.ts';
+import { recordRun } from '../run/record.ts';
+import { executeRun } from '../run/run.ts';
+import { boundedTimeout, type ProjectContext } from './context.ts';
+
+/** The runs of a project. */
+export function projectRuns(context: ProjectContext): ConTree['runs'] {
+  const { store, parts, tenant } = context;
+  return {
+    start: async (request) => {
+      const hold = store.hold();
+      try {
+        const bounded = admitted(context, request);
+        // Resolved and looked up once, now: what is accepted can no longer be "not found".
+        const image = store.images.resolve(request.image);
+        const plan = planRun(bounded, image.config);
+        const injected = injectedSet(store, request);
+        const command = [request.command, ...(request.args ?? [])].join(' ');
+        const uuid = parts.operations.start({
+          store,
+          token: tenant.token,
+          kind: 'instance',
+          request: JSON.stringify(recordRun(bounded)),
+          image: image.uuid,
+          admission: parts.runs,
+          cost: runCost(plan.cpus, plan.memoryMib),
+          work: (operation) => executeRun({ ...parts, store }, { image, plan, injected, command }, operation),
+          release: hold,
+        });
+        return { uuid };
+      } catch (error) {
+        hold[Symbol.dispose]();
+        throw error;
+      }
+    },
+  };
+}
+
+/** The request with the timeout that it gets. Faults: OPERATION_LIMIT, ARGUMENT_INVALID. */
+function admitted({ tenant, parts, bounds }: ProjectContext, request: InstanceSpawnRequest): InstanceSpawnRequest {
+  const { token, limits: own } = tenant;
+  const most = own?.instance_max_concurrency;
+  if (token !== undefined && most !== undefined && parts.operations.runsOf(token) >= most) {
+    throw fault('OPERATION_LIMIT', { limit: most });
+  }
+  const longest = bounds.instance_max_timeout;
+  return { ...request, timeout: boundedTimeout(request.timeout, limits.commandTimeoutSecondsDefault, longest) };
+}

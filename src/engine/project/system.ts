@@ -1,0 +1,30 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { PERMISSIONS } from '../../contract/permissions.ts';
+import { diagnose } from '../health.ts';
+import type { ProjectContext } from './context.ts';
+
+/** UUID that stands for "no token" in answers that have a place for one. */
+const NO_TOKEN = '00000000-0000-0000-0000-000000000000';
+
+/**
+ * Rights and limits of a tenant, and what is about the whole data directory: `gc` and `doctor`. Who may ask for those is
+ * decided where tokens are known.
+ */
+export function projectSystem(context: ProjectContext): ConTree['system'] {
+  const { store, parts, tenant } = context;
+  return {
+    whoami: async () => ({
+      token_uuid: tenant.token ?? NO_TOKEN,
+      token_expiration: tenant.expiresAt ?? null,
+      permissions: Object.fromEntries(PERMISSIONS.map((name) => [name, tenant.permissions?.has(name) ?? true])),
+      limits: { ...context.bounds },
+      operations_stat: { ...store.operations.counts() },
+      project: tenant.project,
+    }),
+    gc: async (request = {}) => parts.housekeeping.collect(request),
+    doctor: async ({ verify = false } = {}, signal = new AbortController().signal) => {
+      const checks = await diagnose(parts.store, parts.driver, { verify, signal });
+      return { version: parts.version, checks };
+    },
+  };
+}

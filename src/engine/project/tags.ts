@@ -1,0 +1,22 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import type { ProjectContext } from './context.ts';
+
+/** The names that a project gives its images. */
+export function projectTags({ store }: ProjectContext): ConTree['tags'] {
+  return {
+    set: async (image, { tag }) => {
+      const { uuid } = store.images.resolve(image);
+      store.tags.set(tag, uuid);
+      return store.images.describe(uuid);
+    },
+    remove: async (image, { tag } = {}) => {
+      const { uuid } = store.images.resolve(image);
+      const tags = store.tags.of(uuid);
+      const doomed = tag ?? tags[0];
+      if (doomed === undefined) return;
+      if (!tags.includes(doomed)) throw fault('TAG_NOT_FOUND', { tag: doomed });
+      store.tags.remove(doomed);
+    },
+  };
+}

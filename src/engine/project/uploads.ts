@@ -1,0 +1,22 @@
+import type { ConTree } from '../../contract/contree.ts';
+import type { ProjectContext } from './context.ts';
+
+/** What was uploaded to a project. */
+export function projectUploads({ store }: ProjectContext): ConTree['uploads'] {
+  return {
+    list: async (query = {}) => store.files.list(query),
+    get: async (id) => store.files.get(id),
+    create: async (content, signal) => {
+      using _hold = store.hold();
+      return await store.files.write(content, signal);
+    },
+    createMany: async (content, signal) => {
+      using _hold = store.hold();
+      return await store.files.writeMany(content, signal);
+    },
+    offerDirectory: async ({ entries }) => {
+      using _hold = store.hold();
+      return await store.states.offer(entries);
+    },
+  };
+}

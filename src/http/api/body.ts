@@ -1,0 +1,117 @@
+import { z } from 'zod';
+import { unframeFiles } from '../../contract/api/bulk.ts';
+import type { Row } from '../../contract/api/row.ts';
+import { SCHEMAS } from '../../contract/api/schemas.ts';
+import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import { linesOf } from '../../std/json-lines.ts';
+import { oncePer } from '../../std/once-per.ts';
+import { describeIssues } from './issues.ts';
+import { modernized } from './legacy.ts';
+import { unknownFields } from './unknown-fields.ts';
+
+type Lines = NonNullable<Row['lines']>;
+
+/** What a row takes as its body: JSON, lines of JSON, bytes. Faults: BODY_TOO_LARGE, ARGUMENT_INVALID. */
+export async function readBody(request: Request, row: Row): Promise<unknown> {
+  const { body, upload, lines, bodyBytesMax = limits.jsonBodyBytesMax } = row;
+  if (upload !== undefined) return uploaded(request, upload, bodyBytesMax);
+  if (body === undefined) return undefined;
+  const schema = SCHEMAS[body] as z.ZodObject;
+  const type = request.headers.get('content-type') ?? '';
+  if (lines !== undefined && /^application\/x-ndjson(?:;|$)/iu.test(type)) {
+    const { element } = schema.shape[lines.field] as z.ZodArray<z.ZodType>;
+    return { [lines.field]: await readLines(request, element, lines) };
+  }
+  return checked(schema, modernized(body, parseJson(await readText(request, bodyBytesMax))));
+}
+
+/** A body of bytes, cut off where it exceeds what an upload may have. */
+function uploaded(request: Request, kind: 'file' | 'files', limit: number): AsyncIterable<Uint8Array> {
+  refuseLonger(request, limit);
+  const bytes = bounded(request.body ?? [], limit);
+  return kind === 'file' ? bytes : unframeFiles(bytes);
+}
+
+/** A list that comes as one JSON value per line; others get their turn between pieces of it. */
+async function readLines(
+  request: Request,
+  element: z.ZodType,
+  { what, linesMax, bytesMax }: Lines,
+): Promise<unknown[]> {
+  const values: unknown[] = [];
+  const body = bounded(request.body ?? [], bytesMax);
+  try {
+    for await (const line of linesOf(body, limits.jsonLineBytesMax)) {
+      if (values.length >= linesMax) throw fault('LAYER_LIMIT', { what, limit: linesMax });
+      values.push(checked(element, parseJson(line), `line ${values.length + 1}: `));
+    }
+  } catch (error) {
+    if (error instanceof RangeError)
+      throw fault('BODY_TOO_LARGE', { limit: limits.jsonLineBytesMax }, { cause: error });
+    throw error;
+  }
+  return values;
+}
+
+/**
+ * The value as the schema has it. A field that the schema does not know is named in the fault, because a misspelt option
+ * that is silently ignored costs its writer an hour. Null for an optional field means absent. `where` says which part of
+ * the request it is.
+ */
+function checked(schema: z.ZodType, value: unknown, where = ''): unknown {
+  const unknown = unknownFields(value, shapeOf(schema));
+  if (unknown !== undefined) throw fault('ARGUMENT_INVALID', { reason: `${where}${unknown}` });
+  let result = schema.safeParse(value);
+  if (!result.success && dropNulls(value, result.error.issues)) result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw fault('ARGUMENT_INVALID', { reason: `${where}${describeIssues(result.error.issues)}` });
+}
+
+/** A schema as JSON Schema, made once. */
+const shapeOf = oncePer((schema: z.ZodType) => z.toJSONSchema(schema, { io: 'input' }));
+
+/** Removes the nulls that a schema refused; false when there was none. */
+function dropNulls(value: unknown, issues: readonly z.core.$ZodIssue[]): boolean {
+  let dropped = false;
+  for (const { path } of issues) {
+    const last = path.at(-1);
+    const parent = path.slice(0, -1).reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown>)?.[key], value);
+    if (last === undefined || !isObject(parent) || parent[last] !== null) continue;
+    delete parent[last];
+    dropped = true;
+  }
+  return dropped;
+}
+
+function isObject(value: unknown): value is Record<PropertyKey, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+async function readText(request: Request, limit: number): Promise<string> {
+  refuseLonger(request, limit);
+  return Buffer.concat(await Array.fromAsync(bounded(request.body ?? [], limit))).toString('utf8');
+}
+
+/** Before anything of it is read, where the client says how long its body is. */
+function refuseLonger(request: Request, limit: number): void {
+  if (Number(request.headers.get('content-length') ?? 0) > limit) throw fault('BODY_TOO_LARGE', { limit });
+}
+
+async function* bounded(body: AsyncIterable<Uint8Array> | Iterable<never>, limit: number): AsyncGenerator<Uint8Array> {
+  let total = 0;
+  for await (const chunk of body) {
+    total += chunk.byteLength;
+    if (total > limit) throw fault('BODY_TOO_LARGE', { limit });
+    yield chunk;
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const reason = text === '' ? 'a JSON body is required' : 'the body is not JSON';
+    throw fault('ARGUMENT_INVALID', { reason }, { cause: error });
+  }
+}

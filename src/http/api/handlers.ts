@@ -1,0 +1,59 @@
+import { FILE_HANDLERS, UPLOAD_HANDLERS, WIRE_FILES } from './files.ts';
+import type { Call, Handlers } from './call.ts';
+import { EVENTS } from './events.ts';
+import { authorize } from '../auth.ts';
+import { empty, json, redirect, type Reply } from '../reply.ts';
+import { RUNS } from '../../contract/api/operations.ts';
+import { fault } from '../../contract/errors.ts';
+import { isTag } from '../../contract/names.ts';
+
+/** The answer to work that was queued: its operation, and where to follow it. */
+function started(uuid: string, echo: object = {}): Reply {
+  return json({ ...echo, uuid }, 201, { Location: `/v1/operations/${uuid}` });
+}
+
+/** Redirects to the form with a trailing slash are relative, so that they hold under any path prefix. */
+function slashed(last: string, request: Request): Reply {
+  return redirect(301, `${last}/${new URL(request.url).search}`);
+}
+
+/** Routes that do more than call the method of their row. */
+export const HANDLERS: Handlers = {
+  images: {
+    import: async ({ contree, body, signal }) => started((await contree.images.import(body, signal)).uuid),
+    importArchive: async ({ contree, body, signal }) =>
+      started((await contree.images.importArchive(body, signal)).uuid),
+  },
+  tags: {
+    remove: async ({ contree, subject: [image], query: { tag }, signal }) => {
+      await contree.tags.remove(image, tag ? { tag } : {}, signal);
+      // Clients that name no tag read the image from the answer.
+      return tag ? empty(204) : json(await contree.images.get(image, signal));
+    },
+  },
+  runs: {
+    start: async ({ contree, principal, body, signal }) => {
+      authorize(principal, body.disposable ? RUNS.start.permissions : ['spawn']);
+      return started((await contree.runs.start(body, signal)).uuid, body);
+    },
+  },
+  operations: { events: EVENTS },
+  files: FILE_HANDLERS,
+  uploads: UPLOAD_HANDLERS,
+  system: {
+    doctor: async ({ contree, principal, query, signal }) => {
+      // It names images of every project.
+      if (query.verify) authorize(principal, ['admin']);
+      return json(await contree.system.doctor(query, signal));
+    },
+  },
+  wireOnly: {
+    ...WIRE_FILES,
+    inspectRedirect: async ({ request }: Call) => slashed('inspect', request),
+    inspectImageRedirect: async ({ subject: [image], request }) => slashed(encodeURIComponent(image), request),
+    inspectFindImageByTag: async ({ contree, query: { tag }, signal }) => {
+      if (!isTag(tag)) throw fault('TAG_NOT_FOUND', { tag: JSON.stringify(tag) });
+      return redirect(302, `${(await contree.images.get(`tag:${tag}`, signal)).uuid}/`);
+    },
+  },
+};

@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import type { Row, SchemaName, Subjects } from '../../contract/api/row.ts';
+import { SCHEMAS } from '../../contract/api/schemas.ts';
+import { fault } from '../../contract/errors.ts';
+import { Spid } from '../../contract/event.ts';
+import { isTag, isUuid } from '../../contract/names.ts';
+import { describeIssues } from './issues.ts';
+
+/** Names as a fault shows them. */
+function shown(text: string, length = 100): string {
+  return JSON.stringify(text.slice(0, length));
+}
+
+/**
+ * The image that a request names: a UUID as clients of the contract send it, or `tag:NAME` as everywhere else. What can be
+ * neither is reported as missing.
+ */
+function imageOf(text: string): string {
+  if (isUuid(text)) return text.toLowerCase();
+  if (text.startsWith('tag:') && isTag(text.slice(4))) return text;
+  throw fault('IMAGE_NOT_FOUND', { image: shown(text, 300) });
+}
+
+function operationOf(text: string): string {
+  if (!isUuid(text)) throw fault('OPERATION_NOT_FOUND', { operation: shown(text) });
+  return text.toLowerCase();
+}
+
+/** An upload by its sha256 or UUID. Faults: UPLOAD_NOT_FOUND for what can be neither. */
+export function uploadOf(text: string): string {
+  if (!/^[0-9a-f-]{32,64}$/iu.test(text)) throw fault('UPLOAD_NOT_FOUND', { file: shown(text) });
+  return text.toLowerCase();
+}
+
+/** How the parts of a path are read. */
+const SUBJECTS: { readonly [Kind in keyof Subjects]: (...parts: string[]) => Subjects[Kind] } = {
+  image: (image = '') => [imageOf(image)],
+  operation: (operation = '') => [operationOf(operation)],
+  process: (operation = '', spid = '') => [operationOf(operation), readParameter(Spid, 'spid', spid)],
+  upload: (upload = '') => [uploadOf(upload)],
+  token: (token = '') => [token],
+};
+
+/** Names of the parameters in a path of OpenAPI's notation. */
+export function parametersIn(path: string): string[] {
+  return [...path.matchAll(/\{(\w+)\}/gu)].map(([, name = '']) => name);
+}
+
+/** What the path of a request names. */
+export function readSubject(row: Row, parameters: Readonly<Record<string, string>>): readonly (string | number)[] {
+  if (row.subject === undefined) return [];
+  return SUBJECTS[row.subject](...parametersIn(row.path).map((name) => parameters[name] ?? ''));
+}
+
+/** One parameter or header by its schema. Faults: ARGUMENT_INVALID. */
+export function readParameter<Schema extends z.ZodType>(schema: Schema, name: string, text: string): z.output<Schema> {
+  const result = schema.safeParse(text);
+  if (result.success) return result.data;
+  throw fault('ARGUMENT_INVALID', { reason: `${name} ${result.error.issues[0]?.message}` });
+}
+
+/** Parameters of which every occurrence counts, by schema; of others the last one does. */
+const repeated = new Map<SchemaName, ReadonlySet<string>>();
+
+function repeatedIn(name: SchemaName, schema: z.ZodObject): ReadonlySet<string> {
+  const known = repeated.get(name);
+  if (known !== undefined) return known;
+  const { properties = {} } = z.toJSONSchema(schema, { io: 'input' });
+  const lists = Object.entries(properties).filter(([, property]) => (property as { type?: unknown }).type === 'array');
+  const found = new Set(lists.map(([field]) => field));
+  repeated.set(name, found);
+  return found;
+}
+
+/** Reads the parameters that a schema knows; others are ignored, as clients of other versions send them. */
+export function readQuery(name: SchemaName | undefined, search: URLSearchParams): object {
+  if (name === undefined) return {};
+  const schema = SCHEMAS[name] as z.ZodObject;
+  const lists = repeatedIn(name, schema);
+  const fields = Object.keys(schema.shape).filter((field) => search.has(field));
+  const given = fields.map((field) => [field, lists.has(field) ? search.getAll(field) : search.getAll(field).at(-1)]);
+  const result = schema.safeParse(Object.fromEntries(given));
+  if (result.success) return result.data;
+  throw fault('ARGUMENT_INVALID', { reason: describeIssues(result.error.issues, ' ') });
+}

@@ -1,0 +1,64 @@
+import { API } from '../../contract/api/index.ts';
+import type { Row } from '../../contract/api/row.ts';
+import { WIRE_ONLY } from '../../contract/api/wire-only.ts';
+import type { PushEvent } from '../../contract/image.ts';
+import { empty, json, stream, type Reply } from '../reply.ts';
+import type { Call, Handler } from './call.ts';
+import { HANDLERS } from './handlers.ts';
+import { jsonLines } from './json-lines.ts';
+import { SERVER_GROUPS } from './server-groups.ts';
+
+/** A row and what answers it. */
+export interface Route {
+  readonly row: Row;
+  readonly handle: Handler;
+}
+
+type AnyMethod = (...args: readonly unknown[]) => unknown;
+type AnyGroups = Readonly<Record<string, Readonly<Record<string, AnyMethod>> | undefined>>;
+type AnyHandlers = Readonly<Record<string, Readonly<Record<string, Handler>> | undefined>>;
+
+/** Calls the row's method with what the request holds, and answers with what it returns. */
+function called(group: string, name: string, row: Row): Handler {
+  const takes = row.query !== undefined ? 'query' : row.body || row.upload ? 'body' : undefined;
+  return async (call) => {
+    // The table ties names, arguments and results together; types of single rows are lost where all of them meet.
+    const methods = isServerGroup(group)
+      ? (SERVER_GROUPS[group](call) as unknown as AnyGroups[string])
+      : (call.contree as unknown as AnyGroups)[group];
+    const input = takes === undefined ? [] : [call[takes]];
+    return reply(row, await methods?.[name]?.(...call.subject, ...input, call.signal), call);
+  };
+}
+
+function isServerGroup(group: string): group is keyof typeof SERVER_GROUPS {
+  return Object.hasOwn(SERVER_GROUPS, group);
+}
+
+/** What a method returned, as its row has it on the wire. */
+async function reply(row: Row, result: unknown, { log }: Call): Promise<Reply> {
+  const { stream: kind, mediaType = 'application/octet-stream', field, status } = row;
+  if (kind === 'push') {
+    const lines = await jsonLines(result as AsyncIterable<PushEvent>, (error) =>
+      log.warn({ err: error }, 'a push failed'),
+    );
+    return stream(lines, mediaType);
+  }
+  if (kind === 'bytes') return stream(result as AsyncIterable<Uint8Array>, mediaType);
+  if (row.answer === undefined) return empty(status);
+  return json(field === undefined ? result : { [field]: result }, status);
+}
+
+/** Every operation of `/v1`. */
+export const ROUTES: readonly Route[] = [
+  ...Object.entries(API).flatMap(([group, rows]) =>
+    Object.entries<Row>(rows).map(([name, row]) => ({
+      row,
+      handle: (HANDLERS as unknown as AnyHandlers)[group]?.[name] ?? called(group, name, row),
+    })),
+  ),
+  ...Object.entries<Row>(WIRE_ONLY).map(([name, row]) => ({
+    row,
+    handle: (HANDLERS.wireOnly as unknown as Readonly<Record<string, Handler>>)[name] as Handler,
+  })),
+];

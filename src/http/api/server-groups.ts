@@ -1,0 +1,31 @@
+import type { ContreeServer } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import type { Call } from './call.ts';
+
+/** The engine process and the tokens of a server: the groups of the API that an engine itself does not have. */
+export const SERVER_GROUPS: {
+  readonly [Group in 'engine' | 'tokens']: (call: Call) => ContreeServer[Group];
+} = {
+  engine: ({ engine }) => {
+    if (engine === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'engine' });
+    const { version, startedAt, busy, stop } = engine;
+    return {
+      status: async () => ({ version, pid: process.pid, started_at: startedAt.toISOString(), busy: await busy() }),
+      stop: async ({ only_idle } = {}) => {
+        if (only_idle && (await busy())) throw fault('ENGINE_BUSY', {});
+        stop();
+      },
+    };
+  },
+  tokens: ({ tokens, principal }) => {
+    if (tokens === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'tokens' });
+    return {
+      list: () => tokens.list(),
+      create: (request = {}) => tokens.create({ ...request, project: request.project ?? principal.project }),
+      revoke: async (uuid) => {
+        if (await tokens.revoke(uuid)) return;
+        throw fault('TOKEN_NOT_FOUND', { token: JSON.stringify(uuid.slice(0, 100)) });
+      },
+    };
+  },
+};
