@@ -220,9 +220,18 @@ for (const [name, open] of Object.entries(WAYS)) {
     assert.equal((await contree.system.doctor({ verify: true })).checks[0]?.status, 'ok');
     const { uuid } = await contree.runs.start({ command: 'sleep', image: scripted.addImage() });
     const stop = new AbortController();
-    const waiting = all(contree.operations.events(uuid, { follow: true }, stop.signal));
-    setTimeout(() => stop.abort(new Error('enough')), 20);
-    await assert.rejects(waiting, /enough/u);
+    const waiting = async (): Promise<void> => {
+      for await (const { type } of contree.operations.events(uuid, { follow: true }, stop.signal))
+        if (type === 'spawn') setImmediate(() => stop.abort(new Error('enough')));
+    };
+    await assert.rejects(waiting(), /enough/u);
     assert.equal((await contree.operations.get(uuid)).status, 'EXECUTING');
+  });
+}
+
+for (const name of ['socket', 'tcp']) {
+  test(`${name}: a call whose signal has aborted before it is not made`, async () => {
+    await using way = await WAYS[name]!();
+    await assert.rejects(way.contree.system.whoami(AbortSignal.abort(new Error('too late'))), /too late/u);
   });
 }

@@ -32,11 +32,15 @@ test('run() makes a child image of what was written and leaves the parent alone'
 test('run() that changes nothing returns the input image', async () => {
   await using bench = await openEngine();
   const { base, store } = bench;
-  const operation = await run(bench.engine, script(bench, 'echo hi'));
-  assert.equal(operation.result_image_uuid, base.uuid);
   const before = store.layers.usage();
-  // Something created and removed again: only the times of its directory have changed.
-  assert.deepEqual(store.layers.usage(), before);
+  // Of something created and removed again nothing is left but the times of its directory.
+  for (const command of ['echo hi', 'echo x > /root/x; rm /root/x', 'mkdir /root/d; echo x > /root/d/x; rm /root/d']) {
+    const operation = await run(bench.engine, script(bench, command));
+    assert.equal(operation.status, 'SUCCESS', command);
+    assert.equal(operation.result_image_uuid, base.uuid, command);
+    assert.deepEqual(store.layers.usage(), before, command);
+  }
+  assert.equal(store.images.count(), 1);
 });
 
 test('a disposable run makes no image', async () => {
