@@ -59,7 +59,7 @@ function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
  * reach over HTTP would offer its own disk to them, so there only named ones.
  */
 function localFiles({ cwd, env }: McpHost, settings: Settings): Pick<McpOptions, 'localFiles'> {
-  const { fsRoot, mode, noLocalFs, cachePruneDays: keptDays } = settings;
+  const { fsRoot, mode, noLocalFs, cachePruneDays: keptDays, allowStartupFiles: startUpFiles } = settings;
   if (noLocalFs) return {};
   // Some clients start their servers in "/": that names no folder where anybody works.
   if (fsRoot.length === 0 && (mode === 'http' || cwd === '/')) return {};
@@ -68,7 +68,8 @@ function localFiles({ cwd, env }: McpHost, settings: Settings): Pick<McpOptions,
   const roots = fsRoot.length > 0 ? fsRoot.map((root) => resolve(cwd, root)) : [cwd];
   const load = async (): Promise<LocalFiles> => {
     const { LocalFolders } = await import('../transfer/local-folders.ts');
-    return new LocalFolders({ roots, cache: { path: hashCacheFile(settings, env), keptDays } });
+    const cache = { path: hashCacheFile(settings, env), keptDays };
+    return new LocalFolders({ roots, cache, namedBy: 'model', startUpFiles });
   };
   return {
     localFiles: {

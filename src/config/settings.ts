@@ -306,6 +306,15 @@ export const SETTINGS = {
     group: 'mcp',
     programs: MCP,
   }),
+  allowStartupFiles: setting({
+    flag: 'allow-startup-files',
+    env: 'CONTREE_ALLOW_STARTUP_FILES',
+    default: false,
+    parse: onOff,
+    doc: 'Let download write start-up files of shells, editors, agents and version control (.bashrc, .vscode/, .git/); never executable ones.',
+    group: 'mcp',
+    programs: MCP,
+  }),
   readOnly: setting({
     flag: 'read-only',
     env: 'CONTREE_READ_ONLY',

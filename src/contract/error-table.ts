@@ -115,6 +115,16 @@ export const ERRORS = {
     message: ({ path, roots }) => `${JSON.stringify(path)} is outside the allowed folders (${roots})`,
     hint: 'Use a path below an allowed folder, or start the server with --fs-root.',
   }),
+  STARTUP_FILE_DENIED: row<{ path: string }>({
+    class: 'denied',
+    message: ({ path }) => `${JSON.stringify(path)} is where programs of this machine look for code or settings`,
+    hint: 'Download to another name and tell the user, who can move it or allow such files, but executable ones, with --allow-startup-files.',
+  }),
+  SECRET_DENIED: row<{ path: string }>({
+    class: 'denied',
+    message: ({ path }) => `${JSON.stringify(path)} looks like a secret and is not uploaded`,
+    hint: 'Give a run the value with env_from, or ask the user to send the file with "contree upload".',
+  }),
   ORIGIN_DENIED: row<{ origin: string }>({
     class: 'denied',
     message: ({ origin }) => `requests from ${JSON.stringify(origin)} are not accepted`,

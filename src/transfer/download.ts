@@ -9,6 +9,7 @@ import { pathFromText, textFromPath } from '../std/path-text.ts';
 import { systemCode, type Folder } from './folder.ts';
 import type { DownloadReport, DownloadRequest, TransferOptions } from './local-files.ts';
 import type { Place, Roots } from './roots.ts';
+import { isStartUpFile } from './start-up-files.ts';
 
 /** Before the umask. */
 const PLAIN_MODE = 0o666;
@@ -36,15 +37,26 @@ export interface NewFile {
   readonly overwrite: boolean;
 }
 
+/** Where downloads may go. */
+export interface DownloadPlaces {
+  readonly roots: Roots;
+  /** Whether they may be start-up files. */
+  readonly startUpFiles: boolean;
+}
+
 /** Copies a file of an image to where the request says. */
 export async function downloadFile(
   contree: ConTree,
-  roots: Roots,
+  { roots, startUpFiles }: DownloadPlaces,
   request: DownloadRequest,
   { signal, onProgress }: TransferOptions,
 ): Promise<DownloadReport> {
   const { image, path, executable, overwrite } = request;
   using place = destinationOf(roots, request);
+  // Both are looked at: a link may lead from such a name, or to it.
+  if (!startUpFiles && [place.below, roots.belowGiven(request.destination)].some(isStartUpFile)) {
+    throw fault('STARTUP_FILE_DENIED', { path: place.path });
+  }
   // Before anything is fetched: the usual refusals cost nothing.
   const replaced = whatIsThere(place, overwrite);
   const { body, size } = await contree.files.read(image, { path }, signal);
@@ -65,12 +77,13 @@ function destinationOf(roots: Roots, { destination, path }: DownloadRequest): Pl
 }
 
 function openInside(above: Place, name: ByteString): Place {
-  if (above.name === '') return { ...above, name, path: posix.join(above.path, textFromPath(name)) };
+  const path = posix.join(above.path, textFromPath(name));
+  const below = posix.join(above.below, textFromPath(name));
+  if (above.name === '') return { ...above, name, path, below };
   using _above = above;
   try {
     const folder = above.folder.folder(above.name);
-    const path = posix.join(above.path, textFromPath(name));
-    return { folder, name, path, [Symbol.dispose]: () => folder[Symbol.dispose]() };
+    return { folder, name, path, below, [Symbol.dispose]: () => folder[Symbol.dispose]() };
   } catch (error) {
     throw writeFault(error, above.path);
   }

@@ -14,6 +14,7 @@ import type {
 } from './local-files.ts';
 import { NotRegular, OpenFile } from './open-file.ts';
 import { Roots, type Place } from './roots.ts';
+import { isSecretContent, isSecretPath, SECRET_LOOK_BYTES } from './secrets.ts';
 import { syncFolder } from './sync.ts';
 import { uploadLocalFile } from './upload.ts';
 
@@ -21,16 +22,22 @@ export interface LocalFoldersOptions {
   /** Absolute paths of the folders that may be read and written, with everything below. */
   readonly roots: readonly string[];
   readonly cache: CacheOptions;
+  /** Who names the files: the user, whose own act it is then, or a model that may have been talked into it. */
+  readonly namedBy: 'user' | 'model';
+  /** Whether the user lets a model write start-up files, which are refused to it otherwise. */
+  readonly startUpFiles?: boolean;
 }
 
 /** Transfers from and to folders of this machine (Linux: /proc/self/fd must be there). */
 export class LocalFolders implements LocalFiles {
   readonly #roots: Roots;
   readonly #cache: CacheOptions;
+  readonly #options: Pick<LocalFoldersOptions, 'namedBy' | 'startUpFiles'>;
 
-  constructor({ roots, cache }: LocalFoldersOptions) {
+  constructor({ roots, cache, ...options }: LocalFoldersOptions) {
     this.#roots = new Roots(roots);
     this.#cache = cache;
+    this.#options = options;
   }
 
   /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID, PATTERN_INVALID, SYNC_LIMIT, and the engine's. */
@@ -41,17 +48,32 @@ export class LocalFolders implements LocalFiles {
     return await syncFolder(contree, { folder, cache: cache.folder(place.path) }, request, options);
   }
 
-  /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID when it is no readable file, and the engine's. */
+  /**
+   * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID when it is no readable file, SECRET_DENIED for what
+   * `sync` leaves out, and the engine's.
+   */
   async upload(contree: ConTree, path: string, options: TransferOptions): Promise<UploadReport> {
     using place = this.#roots.placeOfTarget(path);
     using file = sourceFile(place, path);
+    if (this.#options.namedBy === 'model' && isSecret(place.below, file)) throw fault('SECRET_DENIED', { path });
     return await uploadLocalFile(contree, file, options);
   }
 
-  /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, DESTINATION_EXISTS, ARGUMENT_INVALID, and the engine's. */
+  /**
+   * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, DESTINATION_EXISTS, ARGUMENT_INVALID, STARTUP_FILE_DENIED, and the
+   * engine's.
+   */
   async download(contree: ConTree, request: DownloadRequest, options: TransferOptions): Promise<DownloadReport> {
-    return await downloadFile(contree, this.#roots, request, options);
+    const { namedBy, startUpFiles = false } = this.#options;
+    // With the user's leave such a file may be read by programs, but what runs it is still the user's to say.
+    const refused = namedBy === 'model' && (!startUpFiles || request.executable);
+    const into = { roots: this.#roots, startUpFiles: !refused };
+    return await downloadFile(contree, into, request, options);
   }
+}
+
+function isSecret(path: string, file: OpenFile): boolean {
+  return isSecretPath(path) || isSecretContent(path, file.head().subarray(0, SECRET_LOOK_BYTES));
 }
 
 function sourceFolder({ folder, name, path }: Place, given: string): Folder {

@@ -44,6 +44,11 @@ export class OpenFile implements Disposable {
     return this.info.size > SMALL_BYTES ? undefined : this.#read(0n);
   }
 
+  /** How it begins. */
+  head(): Uint8Array {
+    return this.#read(0n);
+  }
+
   /** Whether the file is still as it was when it was opened. */
   isUnchanged(): boolean {
     return versionOf(fstatSync(this.#descriptor, { bigint: true })) === versionOf(this.info);

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
 import { fault, type ContreeError } from '../contract/errors.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { textFromPath } from '../std/path-text.ts';
 import { Folder, namesOf, openBelow, systemCode } from './folder.ts';
 
 /** A name in an open folder. */
@@ -12,6 +13,8 @@ export interface Place extends Disposable {
   readonly name: ByteString;
   /** Where that is, for messages. */
   readonly path: string;
+  /** The same relative to the allowed folder; empty for the folder itself. */
+  readonly below: string;
 }
 
 /**
@@ -44,6 +47,14 @@ export class Roots {
     return this.#open(this.#resolve(path, given), given);
   }
 
+  /** A path as it was given, links and all, relative to the allowed folder it names; as it is when it names none. */
+  belowGiven(given: string): string {
+    const path = expand(given);
+    const roots = [...this.#given, ...this.#realRoots()];
+    const root = roots.filter((folder) => isBelow(path, folder)).sort((left, right) => right.length - left.length)[0];
+    return path.slice(root === undefined || root === '/' ? 1 : root.length + 1);
+  }
+
   #check(path: string, given: string): void {
     if (!isAbsolute(path)) throw fault('ARGUMENT_INVALID', { reason: `path ${JSON.stringify(given)} is not absolute` });
     if (path.includes('\0')) throw fault('ARGUMENT_INVALID', { reason: 'the path contains a NUL byte' });
@@ -57,7 +68,8 @@ export class Roots {
     try {
       using top = Folder.open(root);
       const folder = openBelow(top, names);
-      return { folder, name, path: real, [Symbol.dispose]: () => folder[Symbol.dispose]() };
+      const below = textFromPath([...names, name].join('/'));
+      return { folder, name, path: real, below, [Symbol.dispose]: () => folder[Symbol.dispose]() };
     } catch (error) {
       // It was there a moment ago, without symlinks: somebody changes it under our hands.
       if (systemCode(error) !== undefined) throw this.#outside(given, error);
@@ -67,8 +79,13 @@ export class Roots {
 
   /** The longest allowed folder that the real path is in; real as well. */
   #rootOf(path: string): string | undefined {
-    const real = this.#given.flatMap((folder) => realpath(folder) ?? []);
-    return real.filter((root) => isBelow(path, root)).sort((left, right) => right.length - left.length)[0];
+    return this.#realRoots()
+      .filter((root) => isBelow(path, root))
+      .sort((left, right) => right.length - left.length)[0];
+  }
+
+  #realRoots(): string[] {
+    return this.#given.flatMap((folder) => realpath(folder) ?? []);
   }
 
   #resolve(path: string, given: string): string {

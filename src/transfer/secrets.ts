@@ -52,6 +52,12 @@ export function isSecretName(path: string): boolean {
   return !EXAMPLE.test(below) && SECRET_PATHS.some((pattern) => pattern.test(below));
 }
 
+/** Whether a single file is a secret by its name or by that of a folder it is in. */
+export function isSecretPath(path: string): boolean {
+  const names = path.split('/');
+  return isSecretName(path) || names.some((_, index) => isSecretFolder(names.slice(0, index).join('/')));
+}
+
 /** Whether a file is a secret by what it holds; `head` is its first `SECRET_LOOK_BYTES`. */
 export function isSecretContent(path: string, head: Uint8Array): boolean {
   if (EXAMPLE.test(path)) return false;

@@ -59,7 +59,8 @@ async function openPlace(): Promise<Place> {
   const canary = join(outside, 'canary');
   writeFileSync(canary, 'canary');
   const engine = stack.use(await serveBench());
-  const localFiles = new LocalFolders({ roots: [root], cache: { path: join(top, 'cache/hashes.db'), keptDays: 60 } });
+  const cache = { path: join(top, 'cache/hashes.db'), keptDays: 60 };
+  const localFiles = new LocalFolders({ roots: [root], cache, namedBy: 'model' });
   const mcp = stack.use(
     await connectMcp(() => Promise.resolve(clientOfSocket(engine.socket)), 'modern', { localFiles }),
   );

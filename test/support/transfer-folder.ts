@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, utimesSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { DirectoryStateEntry } from '../../src/contract/file.ts';
-import { LocalFolders } from '../../src/transfer/local-folders.ts';
+import { LocalFolders, type LocalFoldersOptions } from '../../src/transfer/local-folders.ts';
 import type { SyncReport } from '../../src/transfer/local-files.ts';
 import { ScriptedContree } from './scripted-contree.ts';
 
@@ -39,7 +39,9 @@ export interface BenchFolder extends Disposable {
   readonly outside: string;
   readonly cache: string;
   readonly contree: RecordingContree;
+  /** As a model uses it. */
   readonly local: LocalFolders;
+  localOf(options: Partial<LocalFoldersOptions> & Pick<LocalFoldersOptions, 'namedBy'>): LocalFolders;
   /** Writes a file below the root, with an old time. */
   write(path: string, content: string | Uint8Array, mode?: number): string;
   sync(exclude?: readonly string[], source?: string): Promise<SyncReport>;
@@ -51,7 +53,8 @@ export function benchFolder(): BenchFolder {
   mkdirSync(root);
   mkdirSync(outside);
   const contree = new RecordingContree();
-  const local = new LocalFolders({ roots: [root], cache: { path: cache, keptDays: 60 } });
+  const shared = { roots: [root], cache: { path: cache, keptDays: 60 } };
+  const local = new LocalFolders({ ...shared, namedBy: 'model' });
   const { signal } = new AbortController();
   return {
     root,
@@ -59,6 +62,7 @@ export function benchFolder(): BenchFolder {
     cache,
     contree,
     local,
+    localOf: (options) => new LocalFolders({ ...shared, ...options }),
     write: (path, content, mode = 0o644) => {
       const file = join(root, path);
       mkdirSync(dirname(file), { recursive: true });

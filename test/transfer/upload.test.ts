@@ -78,7 +78,11 @@ test('roots: through links, below one another, missing ones, the whole disk, and
   at.write('deep/file', 'x');
   symlinkSync(at.root, join(at.outside, 'alias'));
   const upload = (roots: readonly string[], path: string): Promise<unknown> =>
-    new LocalFolders({ roots, cache: { path: at.cache, keptDays: 60 } }).upload(at.contree, path, quiet());
+    new LocalFolders({ roots, cache: { path: at.cache, keptDays: 60 }, namedBy: 'user' }).upload(
+      at.contree,
+      path,
+      quiet(),
+    );
   await upload([join(at.outside, 'alias')], join(at.root, 'deep/file'));
   await upload([at.root], join(at.outside, 'alias/deep/file'));
   await upload(['/missing', at.root, join(at.root, 'deep')], join(at.root, 'deep/file'));

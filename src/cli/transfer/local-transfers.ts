@@ -12,7 +12,7 @@ export async function openTransfers(cli: Cli): Promise<LocalFolders> {
   const { LocalFolders: Folders } = await import('../../transfer/local-folders.ts');
   const { settings, host } = cli;
   const cache = { path: hashCacheFile(settings, host.env), keptDays: settings.cachePruneDays };
-  return new Folders({ roots: ['/'], cache });
+  return new Folders({ roots: ['/'], cache, namedBy: 'user' });
 }
 
 /** Returns the absolute form of a path typed by the user. */
