@@ -1,6 +1,6 @@
 import { registrySettings } from '../registry/settings.ts';
 import { credentialFiles, type Environment, type Settings } from '../config/index.ts';
-import { credentialLadder } from '../registry/auth/credential-chain.ts';
+import { credentialChain } from '../registry/auth/credential-chain.ts';
 import { CredentialStore } from '../registry/auth/credential-store.ts';
 import { parseRegistry } from '../registry/reference.ts';
 import { verifyCredentials } from '../registry/auth/sign-in.ts';
@@ -9,7 +9,7 @@ import type { Accounts } from '../tools/index.ts';
 /** The user's registry accounts on this machine, as far as tools may know them. */
 export function registryAccounts(settings: Settings, env: Environment): Accounts {
   const { own, docker } = credentialFiles(env);
-  const source = credentialLadder({ storePath: own, dockerConfigPath: docker, environment: env });
+  const source = credentialChain({ storePath: own, dockerConfigPath: docker, environment: env });
   return {
     find: async (registry, signal = new AbortController().signal) => {
       const found = await source(parseRegistry(registry), signal);

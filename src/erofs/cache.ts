@@ -2,8 +2,8 @@
 export const WINDOW_BYTES = 64 * 1024;
 
 /**
- * Windows of layer metadata, least recently used first out. Layers never change, so nothing is ever invalid; one cache
- * is meant to be shared by all readers of a process, which bounds what they keep together.
+ * LRU cache of windows of layer metadata. Layers never change, so entries never become invalid. One cache is shared by
+ * all readers of a process, which bounds their total memory.
  */
 export class WindowCache {
   readonly #bytesMax: number;
@@ -13,7 +13,7 @@ export class WindowCache {
     this.#bytesMax = bytesMax;
   }
 
-  /** The window under that key, loaded when it is not there. A failed load is not kept. */
+  /** Returns the window of a key, loading it if missing. A failed load is not cached. */
   get(key: string, load: () => Promise<Buffer>): Promise<Buffer> {
     const known = this.#windows.get(key);
     if (known !== undefined) {

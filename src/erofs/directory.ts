@@ -86,7 +86,7 @@ export class DirectoryBlock {
     return name;
   }
 
-  /** The entry of that name, if this block holds it. */
+  /** Returns the entry of that name if this block has it. */
   find(name: ByteString): Dirent | undefined {
     let low = 0;
     let high = this.count - 1;
@@ -102,5 +102,5 @@ export class DirectoryBlock {
 }
 
 function damagedBlock(what: string): Error {
-  return damaged(`a directory block has a wrong ${what}`);
+  return damaged(`a directory block has an invalid ${what}`);
 }

@@ -26,7 +26,7 @@ const FEATURE_COMPAT_SB_CHECKSUM = 0x1;
 /** The time in an extended inode is mtime, not ctime. */
 const FEATURE_COMPAT_MTIME = 0x2;
 
-/** Data layouts (`i_format` bits 1–3) that we use. */
+/** Data layouts (`i_format` bits 1–3) in use. */
 export const FLAT_PLAIN = 0;
 export const FLAT_INLINE = 2;
 
@@ -38,7 +38,7 @@ export const DEVICE_MINOR_MAX = 0xfffff;
 
 export type InodeType = 'file' | 'directory' | 'symlink' | 'character' | 'block' | 'fifo' | 'socket';
 
-/** Per type: the bits in `st_mode`, and `file_type` of a directory entry. */
+/** Bits in `st_mode` and `file_type` of directory entries, per type. */
 const TYPES: Readonly<Record<InodeType, { readonly mode: number; readonly entry: number }>> = {
   fifo: { mode: 0o010000, entry: 5 },
   character: { mode: 0o020000, entry: 3 },
@@ -73,7 +73,7 @@ export function typeOfEntry(entry: number): InodeType {
 export interface Superblock {
   readonly rootNid: number;
   readonly inodes: number;
-  /** mtime of compact inodes. */
+  /** mtime of compact inodes, in seconds since 1970. */
   readonly epochSeconds: number;
   readonly epochNanoseconds: number;
   readonly blocks: number;
@@ -82,7 +82,7 @@ export interface Superblock {
   readonly uuid: Uint8Array;
 }
 
-/** Block 0 of a layer. */
+/** Returns block 0 of a layer. */
 export function encodeSuperblock(superblock: Superblock): Buffer {
   const block = Buffer.alloc(BLOCK_BYTES);
   const at = SUPERBLOCK_OFFSET;
@@ -100,14 +100,14 @@ export function encodeSuperblock(superblock: Superblock): Buffer {
   return block;
 }
 
-/** Parses block 0; refuses everything this module does not write. */
+/** Parses block 0; refuses anything this module does not write. */
 export function decodeSuperblock(block: Buffer, fileBytes: number): Superblock {
   const at = SUPERBLOCK_OFFSET;
   if (block.length < BLOCK_BYTES) throw damaged('shorter than one block');
   if (block.readUInt32LE(at) !== SUPERBLOCK_MAGIC) throw damaged('no EROFS superblock');
   if (block.readUInt32LE(at + 4) !== superblockChecksum(block)) throw damaged('wrong superblock checksum');
   if (block.readUInt8(at + 12) !== Math.log2(BLOCK_BYTES)) throw damaged('blocks are not 4096 bytes');
-  // Any incompatible feature means compression, chunks or more devices, none of which a layer of ours has.
+  // An incompatible feature means compression, chunks or several devices, which our layers never have.
   if (block.readUInt32LE(at + 80) !== 0) throw damaged('unknown incompatible features');
   const blocks = block.readUInt32LE(at + 36);
   const metaBlock = block.readUInt32LE(at + 40);
@@ -124,7 +124,7 @@ export function decodeSuperblock(block: Buffer, fileBytes: number): Superblock {
   };
 }
 
-/** Everything an inode says, except its xattrs and content. */
+/** All fields of an inode, without its xattrs and content. */
 export interface Inode {
   /** Identity within the layer. */
   readonly nid: number;
@@ -133,12 +133,12 @@ export interface Inode {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** Bytes of content; of a symlink, the length of its target. */
+  /** Bytes of content; for a symlink, the length of its target. */
   readonly size: number;
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
   readonly nlink: number;
-  /** Device number, 0 for all but devices. */
+  /** Device number; 0 for anything but devices. */
   readonly major: number;
   readonly minor: number;
   readonly layout: typeof FLAT_PLAIN | typeof FLAT_INLINE;
@@ -146,11 +146,11 @@ export interface Inode {
   readonly contentBlock: number;
   /** Bytes of the inode itself: 32 or 64. */
   readonly inodeBytes: number;
-  /** Bytes of the xattr area behind it. */
+  /** Bytes of the xattr area after the inode. */
   readonly xattrBytes: number;
 }
 
-/** Whether an inode fits the 32-byte form, which has no mtime of its own. */
+/** Reports whether an inode fits the 32-byte form, which has no mtime of its own. */
 export function fitsCompact(inode: Omit<Inode, 'inodeBytes'>, epoch: Epoch): boolean {
   return (
     inode.mtimeSeconds === epoch.epochSeconds &&
@@ -172,7 +172,7 @@ export function encodeInode(target: Buffer, at: number, inode: Inode): void {
   target.writeUInt16LE(xattrCount(inode.xattrBytes), at + 2);
   target.writeUInt16LE(inode.mode, at + 4);
   target.writeUInt32LE(device ? encodeDevice(inode.major, inode.minor) : inode.contentBlock, at + 16);
-  // Only 32-bit stat shows it; unique is all it must be.
+  // Only visible in 32-bit stat; it only needs to be unique.
   target.writeUInt32LE(inode.nid >>> 0, at + 20);
   if (!extended) {
     target.writeUInt16LE(inode.nlink, at + 6);
@@ -190,7 +190,7 @@ export function encodeInode(target: Buffer, at: number, inode: Inode): void {
   target.writeUInt32LE(inode.nlink, at + 44);
 }
 
-/** Bytes from `at` on that `decodeInode` needs. */
+/** Returns the number of bytes from `at` on that `decodeInode` needs. */
 export function inodeBytesAt(source: Buffer, at: number): number {
   return (source.readUInt16LE(at) & 1) === 1 ? EXTENDED_INODE_BYTES : COMPACT_INODE_BYTES;
 }
@@ -226,7 +226,7 @@ export function decodeInode(source: Buffer, at: number, nid: number, epoch: Epoc
   };
 }
 
-/** A u64 that must fit a JavaScript number. */
+/** Reads a u64 that must fit a JavaScript number. */
 export function readUInt64(source: Buffer, at: number): number {
   const high = source.readUInt32LE(at + 4);
   if (high >= 0x20_0000) throw damaged('a number above 2^53');
@@ -241,7 +241,10 @@ function encodeDevice(major: number, minor: number): number {
   return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
-/** CRC-32C of the block behind the boot area, with the checksum field as zero and no final inversion, as Linux has it. */
+/**
+ * Returns the CRC-32C of the block after the boot area, with the checksum field as zero and without final inversion, as
+ * in Linux.
+ */
 function superblockChecksum(block: Buffer): number {
   const field = SUPERBLOCK_OFFSET + 4;
   let crc = 0xffff_ffff;

@@ -17,35 +17,35 @@ import {
 import type { DirectoryNode, LayerNode } from './node.ts';
 import { xattrAreaBytes } from './xattr.ts';
 
-/** Where an inode goes and what it needs there. */
+/** Position of an inode, and the space it needs there. */
 export interface Placement {
   readonly node: LayerNode;
-  /** Of a directory: the one it lies in; the root lies in itself. */
+  /** Parent of a directory; the root is its own parent. */
   readonly parent: Placement | undefined;
   nlink: number;
   nid: number;
-  /** First block of a directory or long symlink in front of the inodes. */
+  /** First block of a directory or long symlink, before the inodes. */
   block: number;
-  /** Of a directory: its names with `.` and `..`, ascending. */
+  /** Names in a directory including `.` and `..`, ascending. */
   names: readonly ByteString[];
-  /** Of a directory: `packDirectory(names)`. */
+  /** Blocks of a directory: `packDirectory(names)`. */
   blocks: readonly { readonly first: number; readonly bytes: number }[];
 }
 
 export interface Layout {
-  /** In the order of their place in the metadata area. */
+  /** Placements in the order of the metadata area. */
   readonly placements: readonly Placement[];
   readonly placementOf: ReadonlyMap<LayerNode, Placement>;
   readonly epoch: Epoch;
-  /** Blocks of directories and long symlinks, in front of the inodes. */
+  /** Blocks of directories and long symlinks, before the inodes. */
   readonly directoryBlocks: number;
   /** Bytes of the inode area. */
   readonly metadataBytes: number;
 }
 
 /**
- * Gives every inode its place: the root first (its number has 16 bits), then directory by directory, so that what is
- * listed together lies together. `firstBlock` is where directory blocks begin.
+ * Assigns a position to every inode: the root first (its number has 16 bits), then directory by directory, so that
+ * entries listed together are stored together. Directory blocks begin at `firstBlock`.
  */
 export async function planLayout(root: DirectoryNode, firstBlock: number): Promise<Layout> {
   const pace = new Pace();
@@ -64,12 +64,12 @@ export async function planLayout(root: DirectoryNode, firstBlock: number): Promi
     block += ownBlocks(placement, inode);
     end = roundUp(start + inode.inodeBytes + inode.xattrBytes + inlineBytes, SLOT_BYTES);
   }
-  // fsck.erofs looks for xattrs behind every inode, also where it has none: the last must not end with the file.
+  // fsck.erofs looks for xattrs after every inode, even one without: the last inode must not end with the file.
   const metadataBytes = end % BLOCK_BYTES === 0 ? end + SLOT_BYTES : end;
   return { placements, placementOf, epoch, directoryBlocks: block - firstBlock, metadataBytes };
 }
 
-/** The inode of a placement; made anew each time, because a million of them would not be small. */
+/** Returns the inode of a placement. It is created on each call because a million of them would take much memory. */
 export function inodeOf(placement: Placement, epoch: Epoch): Inode {
   const { node, nlink, nid } = placement;
   const xattrBytes = xattrAreaBytes(node.xattrs);
@@ -93,7 +93,7 @@ export function inodeOf(placement: Placement, epoch: Epoch): Inode {
   return { ...draft, inodeBytes: fitsCompact(draft, epoch) ? COMPACT_INODE_BYTES : EXTENDED_INODE_BYTES };
 }
 
-/** Whether a tail fits behind the inode: all of it must lie in one block, or Linux refuses the inode. */
+/** Reports whether a tail fits after the inode: both must be in one block, or Linux refuses the inode. */
 export function fitsInline(xattrBytes: number, tailBytes: number): boolean {
   return EXTENDED_INODE_BYTES + xattrBytes + tailBytes <= BLOCK_BYTES;
 }
@@ -139,7 +139,7 @@ async function collectPlacements(root: DirectoryNode, pace: Pace): Promise<Pick<
   return { placements, placementOf };
 }
 
-/** Compact inodes have no time of their own, so the most frequent one of the layer becomes theirs. */
+/** Returns the most frequent time of the layer, which compact inodes share because they have no time of their own. */
 function mostFrequentTime(placements: readonly Placement[]): Epoch {
   const counts = new Map<string, number>();
   let best = { count: 0, epochSeconds: 0, epochNanoseconds: 0 };
@@ -168,14 +168,17 @@ function contentOf(placement: Placement, xattrBytes: number) {
   return { size, inline, contentBlock: inline && size < BLOCK_BYTES ? 0 : placement.block };
 }
 
-/** Blocks in front of the inodes that belong to this one. */
+/** Returns the number of blocks before the inodes that belong to this one. */
 function ownBlocks({ node }: Placement, inode: Pick<Inode, 'layout' | 'size'>): number {
   if (node.type !== 'directory' && node.type !== 'symlink') return 0;
   const blocks = inode.size / BLOCK_BYTES;
   return inode.layout === FLAT_INLINE ? Math.floor(blocks) : Math.ceil(blocks);
 }
 
-/** First slot at or after `end` where the inode, together with what must share its block, does not cross a border. */
+/**
+ * Returns the first slot at or after `end` where the inode and everything that must share its block do not cross a
+ * block boundary.
+ */
 function startOf(end: number, inodeBytes: number, togetherBytes: number): number {
   const used = end % BLOCK_BYTES;
   return used + inodeBytes + togetherBytes > BLOCK_BYTES ? end - used + BLOCK_BYTES : end;

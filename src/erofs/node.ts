@@ -5,7 +5,7 @@ export type Xattrs = ReadonlyMap<ByteString, Uint8Array>;
 
 export const NO_XATTRS: Xattrs = new Map();
 
-/** What every kind of file has. */
+/** Metadata common to all kinds of files. */
 export interface Metadata {
   /** Permission bits with set-uid, set-gid and sticky (`07777`). */
   readonly mode: number;
@@ -16,12 +16,12 @@ export interface Metadata {
   readonly xattrs: Xattrs;
 }
 
-/** File content that a LayerWriter has taken. */
+/** File content that a LayerWriter has written. */
 export interface Content {
   readonly size: number;
-  /** First block of what lies in blocks; 0 when nothing does. */
+  /** First block of the content; 0 when the content has no blocks. */
   readonly block: number;
-  /** The last `size % 4096` bytes when they go behind the inode instead of into a block of their own. */
+  /** The last `size % 4096` bytes when they are stored after the inode instead of in a block of their own. */
   readonly tail: Uint8Array | undefined;
 }
 

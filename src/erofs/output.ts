@@ -3,7 +3,7 @@ import { fault } from '../contract/errors.ts';
 import { roundUp } from './layout.ts';
 
 const BUFFER_BYTES = 1024 * 1024;
-/** Zeros are left out of the file in pieces of this size; a file system stores such holes for free. */
+/** Unit in which zeros are left out of the file; a file system stores such holes for free. */
 const HOLE_BYTES = 64 * 1024;
 const zeros = Buffer.alloc(HOLE_BYTES);
 
@@ -46,14 +46,14 @@ export class Output {
     return this.append(zeros.subarray(0, roundUp(this.position, unit) - this.position));
   }
 
-  /** Resolves when all of it is in the file, which then ends at `position`. */
+  /** Resolves when everything is written to the file, which then ends at `position`. */
   async finish(): Promise<void> {
     await this.#rotate();
     await this.#settled();
     await this.#file.truncate(this.position);
   }
 
-  /** Ends the write under way without reporting how; for the way out after a fault. */
+  /** Waits for the write in progress and ignores its result; for cleanup after a fault. */
   async abandon(): Promise<void> {
     await this.#writing;
   }
@@ -106,7 +106,7 @@ export async function writeFully(file: FileHandle, bytes: Uint8Array, position: 
   }
 }
 
-/** A full disk as its fault; any other error as it is. */
+/** Converts a "disk full" error to its fault; returns any other error unchanged. */
 export function diskFault(error: unknown): unknown {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   return code === 'ENOSPC' || code === 'EDQUOT' ? fault('DISK_FULL', {}, { cause: error }) : error;

@@ -9,20 +9,20 @@ interface Slot {
   users: number;
 }
 
-/** Shares open readers, and the metadata they cache, between all who read the same layers. */
+/** Pool of open readers, which shares them and their cached metadata between all users of the same layers. */
 export class ReaderPool implements AsyncDisposable {
   readonly #idleMax: number;
   readonly #cache: WindowCache;
-  /** By path and version; least recently acquired first. */
+  /** Slots by path and version, least recently acquired first. */
   readonly #slots = new Map<string, Slot>();
 
-  /** Keeps at most `idleMax` layers open that nobody uses. */
+  /** Creates a pool that keeps at most `idleMax` unused layers open. */
   constructor(idleMax: number = 256, cache: WindowCache = new WindowCache()) {
     this.#idleMax = idleMax;
     this.#cache = cache;
   }
 
-  /** The reader of a layer; every acquire is followed by one `release`. */
+  /** Returns the reader of a layer; every acquire is followed by one `release`. */
   async acquire(layer: LayerFile): Promise<LayerReader> {
     const key = keyOf(layer);
     const slot = this.#slots.get(key) ?? { path: layer.path, reader: LayerReader.open(layer, this.#cache), users: 0 };
@@ -52,7 +52,9 @@ export class ReaderPool implements AsyncDisposable {
     }
   }
 
-  /** Closes the reader of a layer that is about to be deleted, unless it is in use; its space is free only then. */
+  /**
+   * Closes the reader of a layer that is about to be deleted, unless it is in use; only then is its disk space freed.
+   */
   async evict(path: string): Promise<void> {
     for (const [key, slot] of this.#slots) {
       if (slot.path !== path || slot.users > 0) continue;

@@ -36,13 +36,13 @@ export interface Extent {
 let readersOpened = 0;
 
 /**
- * Reads one layer file. Its bytes are not trusted: whatever they hold, every method ends soon, takes memory only in
- * proportion to what it returns, and answers or throws STORE_CORRUPT. Safe for any number of callers at once.
+ * Reader of one layer file. Its bytes are not trusted: whatever they are, every method terminates, uses memory only in
+ * proportion to its result, and returns or throws STORE_CORRUPT. It may be used concurrently.
  */
 export class LayerReader implements AsyncDisposable {
   readonly #file: FileHandle;
   readonly #cache: WindowCache;
-  /** Different for every reader of the process. */
+  /** Unique number of the reader within the process. */
   readonly id: number = readersOpened++;
   readonly #bytes: number;
   readonly #superblock: Superblock;
@@ -69,7 +69,7 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
-  /** Inodes in the layer, as its superblock says. */
+  /** Returns the number of inodes in the layer according to its superblock. */
   get inodeCount(): number {
     return this.#superblock.inodes;
   }
@@ -88,7 +88,7 @@ export class LayerReader implements AsyncDisposable {
     return this.#decode(window, offset, nid);
   }
 
-  /** The inodes of these numbers, in that order; of neighbours none waits for the others. */
+  /** Returns the inodes with these numbers, in that order; neighbouring inodes are read together. */
   async inodes(nids: readonly number[]): Promise<Inode[]> {
     const inodes: Inode[] = [];
     let start = 0;
@@ -106,7 +106,7 @@ export class LayerReader implements AsyncDisposable {
     return inodes;
   }
 
-  /** The entry of that name, or undefined; `.` and `..` are not found. */
+  /** Returns the entry of that name, or undefined; `.` and `..` are not found. */
   async find(directory: Inode, name: ByteString): Promise<Dirent | undefined> {
     if (name === '.' || name === '..') return undefined;
     let low = 0;
@@ -121,7 +121,7 @@ export class LayerReader implements AsyncDisposable {
     return undefined;
   }
 
-  /** All entries except `.` and `..`, ascending. */
+  /** Returns all entries except `.` and `..`, ascending. */
   async list(directory: Inode): Promise<Dirent[]> {
     const entries: Dirent[] = [];
     let previous = '';
@@ -140,7 +140,7 @@ export class LayerReader implements AsyncDisposable {
     return entries;
   }
 
-  /** Target of a symlink. */
+  /** Returns the target of a symlink. */
   async readlink(symlink: Inode): Promise<ByteString> {
     if (symlink.type !== 'symlink') throw damaged(`inode ${symlink.nid} is no symlink`);
     if (symlink.size === 0 || symlink.size > SYMLINK_BYTES_MAX) throw damaged('length of a symlink target');
@@ -155,12 +155,12 @@ export class LayerReader implements AsyncDisposable {
     return decodeXattrs(area);
   }
 
-  /** Up to `length` bytes of a regular file from `offset`; fewer only where the file ends. */
+  /** Returns up to `length` bytes of a regular file from `offset`; fewer only at the end of the file. */
   async read(file: Inode, offset: number, length: number): Promise<Buffer> {
     return this.#content(file, offset, Math.max(0, Math.min(length, file.size - offset)));
   }
 
-  /** Content of a regular file from `offset`, at most `length` bytes. */
+  /** Streams the content of a regular file from `offset`, at most `length` bytes. */
   async *stream(file: Inode, offset = 0, length: number = file.size): AsyncGenerator<Buffer> {
     const end = Math.min(file.size, offset + length);
     for (let position = offset; position < end; position += STREAM_BYTES) {
@@ -168,7 +168,9 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
-  /** Where a regular file's content lies in the layer file, for `readRaw`: what fills blocks, and what is left of it. */
+  /**
+   * Returns the position of a regular file's content in the layer file, for `readRaw`: its full blocks and the rest.
+   */
   extents(file: Inode): { readonly blocks: Extent; readonly rest: Extent } {
     const inline = inlineBytes(file);
     const filled = file.size - inline;
@@ -177,7 +179,7 @@ export class LayerReader implements AsyncDisposable {
     return { blocks: { start: blocks, end: blocks + filled }, rest: { start: rest, end: rest + inline } };
   }
 
-  /** Fills `bytes` from the layer file as it lies there, for who reads the contents of many files at once. */
+  /** Fills `bytes` directly from the layer file, for callers that read the contents of many files at once. */
   async readRaw(position: number, bytes: Buffer): Promise<void> {
     await this.#fill(bytes, position);
   }
@@ -196,7 +198,7 @@ export class LayerReader implements AsyncDisposable {
     return this.#superblock.metaBlock * BLOCK_BYTES + nid * SLOT_BYTES;
   }
 
-  /** Everything the inode claims lies inside the file. */
+  /** Checks that everything the inode refers to is inside the file. */
   #check(inode: Inode): void {
     const tail = inlineBytes(inode);
     const inlineEnd = this.#inodeOffset(inode.nid) + inode.inodeBytes + inode.xattrBytes + tail;
@@ -220,7 +222,7 @@ export class LayerReader implements AsyncDisposable {
     return new DirectoryBlock(window.subarray(offset, offset + bytes));
   }
 
-  /** File offset of a content byte; what follows it in the same block follows it in the file. */
+  /** Returns the file offset of a content byte; bytes of the same block are contiguous in the file. */
   #contentOffset(inode: Inode, at: number): number {
     const inlineStart = inode.size - (inode.size % BLOCK_BYTES);
     if (inode.layout !== FLAT_INLINE || at < inlineStart) return inode.contentBlock * BLOCK_BYTES + at;
@@ -239,17 +241,17 @@ export class LayerReader implements AsyncDisposable {
     return Buffer.concat([await this.#pread(this.#contentOffset(inode, offset), inlineStart - offset), tail]);
   }
 
-  /** At most a block of metadata, through the cache. */
+  /** Reads at most a block of metadata through the cache. */
   async #at(position: number, length: number): Promise<{ readonly window: Buffer; readonly offset: number }> {
     const offset = position % WINDOW_BYTES;
-    // What crosses into the next window is rare (our inodes and their tails lie in one block) and read on its own.
+    // A read across windows is rare (our inodes and their tails are in one block) and bypasses the cache.
     if (offset + length > WINDOW_BYTES) return { window: await this.#pread(position, length), offset: 0 };
     const window = await this.#window(position - offset);
     if (offset + length > window.length) throw damaged('the file ends too early');
     return { window, offset };
   }
 
-  /** What the layer holds at a multiple of `WINDOW_BYTES`. */
+  /** Returns the window of the layer at a multiple of `WINDOW_BYTES`. */
   #window(start: number): Promise<Buffer> {
     const length = Math.max(0, Math.min(WINDOW_BYTES, this.#bytes - start));
     return this.#cache.get(`${this.id}:${start}`, () => this.#pread(start, length));
@@ -272,7 +274,7 @@ export class LayerReader implements AsyncDisposable {
   }
 }
 
-/** What of a content lies behind its inode instead of in a block. */
+/** Returns the number of content bytes that are stored after the inode instead of in a block. */
 function inlineBytes({ layout, size }: Inode): number {
   return layout === FLAT_INLINE ? size % BLOCK_BYTES : 0;
 }

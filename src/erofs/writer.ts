@@ -12,9 +12,9 @@ import type { Content, DirectoryNode, Xattrs } from './node.ts';
 import { diskFault, Output, writeFully } from './output.ts';
 import { encodeXattrs, xattrAreaBytes } from './xattr.ts';
 
-/** A longer tail gets a block: behind the inode it would save less than it spreads the metadata. */
+/** Longest inline tail. A longer one gets a block: inline, it would save less than it spreads the metadata. */
 const TAIL_BYTES_MAX = BLOCK_BYTES / 2;
-/** Tails wait in memory for their inodes; beyond this sum, files get whole blocks. */
+/** Total size of tails kept in memory until the inodes are written; beyond it, files get whole blocks. */
 const TAILS_BYTES_MAX = 4 * 1024 * 1024;
 const SLAB_BYTES = 1024 * 1024;
 const SCRATCH_BYTES = 256 * 1024;
@@ -26,9 +26,9 @@ export interface LayerDigest {
 }
 
 /**
- * Writes one layer file in one pass: first `append` every content, then `finish` with the tree that refers to them.
- * The same contents in the same order and the same tree give the same bytes. Disposing before `finish` has resolved
- * removes the file. The finished file is complete but not synced to disk: whoever publishes it does that.
+ * Writer of one layer file in one pass: `append` every content, then `finish` with the tree that refers to them. The
+ * same contents in the same order and the same tree give the same bytes. Disposing before `finish` has resolved removes
+ * the file. The finished file is complete but not synced to disk: the caller does that before publishing it.
  */
 export class LayerWriter implements AsyncDisposable {
   readonly #path: string;
@@ -47,14 +47,14 @@ export class LayerWriter implements AsyncDisposable {
     this.#output = new Output(file, BLOCK_BYTES, bytesMax);
   }
 
-  /** Creates the file, which must not exist. `bytesMax` bounds it; more is LAYER_LIMIT. */
+  /** Creates the file, which must not exist. More than `bytesMax` bytes is LAYER_LIMIT. */
   static async create(path: string, bytesMax: number = limits.layerFileBytesMax): Promise<LayerWriter> {
     return new LayerWriter(path, await open(path, 'wx+', 0o644), bytesMax);
   }
 
   /**
-   * Takes the content of a regular file that will have these xattrs. The source must yield exactly `size` bytes; if it
-   * does not, that is LAYER_MALFORMED.
+   * Writes the content of a regular file that will have these xattrs. The source must yield exactly `size` bytes;
+   * anything else is LAYER_MALFORMED.
    */
   async append(source: AsyncIterable<Uint8Array>, size: number, xattrs: Xattrs): Promise<Content> {
     if (size > this.#bytesMax) throw fault('LAYER_LIMIT', { what: 'bytes', limit: this.#bytesMax });
@@ -97,7 +97,8 @@ export class LayerWriter implements AsyncDisposable {
       ...layout.epoch,
       blocks: bytes / BLOCK_BYTES,
       metaBlock: firstBlock + layout.directoryBlocks,
-      // Overlayfs tells lower filesystems apart by uuid, so layers should differ; derived, so that it is reproducible.
+      // Overlayfs distinguishes lower file systems by uuid, so layers need different ones; it is derived to be
+      // reproducible.
       uuid: hash.digest().subarray(0, 16),
     });
     await this.#writeSuperblock(superblock);
@@ -127,7 +128,7 @@ export class LayerWriter implements AsyncDisposable {
     await this.#file.close();
   }
 
-  /** Memory for a tail that goes behind its inode; undefined when the tail gets a block. */
+  /** Returns memory for a tail that is stored after its inode, or undefined when the tail gets a block. */
   #reserveTail(tailBytes: number, xattrs: Xattrs): Buffer | undefined {
     if (tailBytes === 0 || tailBytes > TAIL_BYTES_MAX) return undefined;
     if (!fitsInline(xattrAreaBytes(xattrs), tailBytes)) return undefined;
@@ -210,7 +211,7 @@ function encodeNames(
   encodeDirectoryBlock(target, at, entries);
 }
 
-/** sha256 of the first `bytes` of a file; reads ahead while it hashes. */
+/** Returns the sha256 of the first `bytes` of a file; reads ahead while hashing. */
 async function hashFile(file: FileHandle, bytes: number): Promise<string> {
   const hash = createHash('sha256');
   const buffers = [Buffer.allocUnsafeSlow(SLAB_BYTES), Buffer.allocUnsafeSlow(SLAB_BYTES)] as const;

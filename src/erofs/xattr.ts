@@ -15,7 +15,7 @@ import type { Xattrs } from './node.ts';
 const HEADER_BYTES = 12;
 const ENTRY_BYTES = 4;
 
-/** Prefixes that EROFS can store, with their index. The ACL names stand for the whole name. */
+/** Prefixes that EROFS can store, with their index. The ACL prefixes are the whole name. */
 const PREFIXES: readonly (readonly [prefix: string, index: number])[] = [
   ['user.', 1],
   ['system.posix_acl_access', 2],
@@ -24,12 +24,15 @@ const PREFIXES: readonly (readonly [prefix: string, index: number])[] = [
   ['security.', 6],
 ];
 
-/** Whether Linux can have this xattr on EROFS; others (`com.apple.…`, `btrfs.…`) exist on no Linux root filesystem. */
+/**
+ * Reports whether EROFS can store this xattr; others (`com.apple.…`, `btrfs.…`) do not exist on a Linux root file
+ * system.
+ */
 export function isStorable(name: ByteString): boolean {
   return split(name) !== undefined;
 }
 
-/** Bytes of the area that holds these xattrs, 0 for none; a multiple of 4. */
+/** Returns the bytes of the area for these xattrs, a multiple of 4; 0 for none. */
 export function xattrAreaBytes(xattrs: Xattrs): number {
   if (xattrs.size === 0) return 0;
   let bytes = HEADER_BYTES;

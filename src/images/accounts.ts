@@ -1,5 +1,5 @@
 import { DEFAULT_PROJECT } from '../contract/names.ts';
-import { credentialLadder, type CredentialPlaces } from '../registry/auth/credential-chain.ts';
+import { credentialChain, type CredentialPlaces } from '../registry/auth/credential-chain.ts';
 import type { CredentialSource } from '../registry/auth/credentials.ts';
 
 /** Where credentials are looked up when a request brings none. */
@@ -21,9 +21,9 @@ export function credentialsFor(
   given: GivenAccount | undefined,
 ): CredentialSource {
   const known = project === DEFAULT_PROJECT ? places : {};
-  if (given === undefined) return credentialLadder(known);
+  if (given === undefined) return credentialChain(known);
   const { username, password } = given;
-  return credentialLadder({
+  return credentialChain({
     ...known,
     given: { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) },
   });

@@ -12,7 +12,7 @@ import { isWhiteout, OVERLAY_OPAQUE, type Tree, type TreeNode } from './tree.ts'
 export type BuildFile = Exclude<LayerNode, DirectoryNode>;
 export type BuildNode = BuildDirectory | BuildFile;
 
-/** A directory that nobody described: what tar and every OCI unpacker create for a missing parent. */
+/** Metadata of a directory without an entry: tar and every OCI unpacker use it for a missing parent. */
 export const IMPLICIT_DIRECTORY: Metadata = {
   mode: 0o755,
   uid: 0,
@@ -22,7 +22,7 @@ export const IMPLICIT_DIRECTORY: Metadata = {
   xattrs: NO_XATTRS,
 };
 
-/** What overlayfs takes for "nothing here, whatever is below". */
+/** Whiteout of overlayfs: hides the name below. */
 export const WHITEOUT: DeviceNode = { type: 'character', ...IMPLICIT_DIRECTORY, mode: 0, major: 0, minor: 0 };
 
 /** A directory of the layer being built, with the directory of the image that it is merged with. */
@@ -30,7 +30,7 @@ export class BuildDirectory implements DirectoryNode {
   readonly type = 'directory';
   readonly children: Map<ByteString, BuildNode> = new Map();
   metadata: Metadata;
-  /** Whether an entry of the layer describes it; others are there only to hold something. */
+  /** True when an entry of the layer describes it; other directories exist only as parents. */
   described = false;
   #lower: TreeNode | undefined;
   #opaque = false;
@@ -40,7 +40,7 @@ export class BuildDirectory implements DirectoryNode {
     this.#lower = lower;
   }
 
-  /** The image's directory that shows through; undefined when there is none or it is hidden. */
+  /** Returns the visible directory of the image below; undefined when there is none or it is hidden. */
   get lower(): TreeNode | undefined {
     return this.#lower;
   }
@@ -70,7 +70,7 @@ export class BuildDirectory implements DirectoryNode {
     return new Map([...this.metadata.xattrs, [OVERLAY_OPAQUE, Buffer.from('y')]]);
   }
 
-  /** Whether the layer has nothing here but marks about what is below. */
+  /** Reports whether the layer has nothing here but whiteouts and opaque marks. */
   get bare(): boolean {
     if (this.described) return false;
     for (const child of this.children.values()) {
@@ -79,14 +79,16 @@ export class BuildDirectory implements DirectoryNode {
     return true;
   }
 
-  /** Makes the directory opaque, if there is anything below. */
+  /** Makes the directory opaque if there is anything below. */
   hideLower(): void {
     if (this.#lower === undefined) return;
     this.#detach();
     this.#opaque = true;
   }
 
-  /** Forgets what is below, here and in every subdirectory; marks with nothing left to hide would show in the guest. */
+  /**
+   * Drops the lower directory here and in every subdirectory; marks with nothing to hide would be visible in the guest.
+   */
   #detach(): void {
     this.#lower = undefined;
     this.#opaque = false;

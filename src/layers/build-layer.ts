@@ -9,7 +9,7 @@ import { printable } from './path.ts';
 import { type TarEntry, TarReader } from '../tar/reader.ts';
 
 export interface BuildOptions extends LayerBuilderOptions {
-  /** Bound of the plain tar; default that of the layer file. */
+  /** Bound of the plain tar (default: that of the layer file). */
   readonly unpacked?: UnpackBound;
   readonly signal?: AbortSignal | undefined;
 }
@@ -23,9 +23,9 @@ const WHITEOUT_PREFIX = '.wh.';
 const OPAQUE_NAME = '.wh..wh..opq';
 
 /**
- * Turns an OCI layer (tar; plain, gzip or zstd) into a layer file at `target`, in one pass. The result depends on the
- * image below, so a built layer may be reused only for the same chain of layers. On any fault, LAYER_MALFORMED,
- * LAYER_LIMIT, DISK_FULL or the source's own, nothing is left at `target`.
+ * Converts an OCI layer (tar; plain, gzip or zstd) to a layer file at `target` in one pass. The result depends on the
+ * image below, so a built layer may be reused only for the same chain of layers. Faults: LAYER_MALFORMED, LAYER_LIMIT,
+ * DISK_FULL, or those of the source; nothing is left at `target` then.
  */
 export async function buildLayer(
   tar: AsyncIterable<Uint8Array>,
@@ -74,14 +74,14 @@ async function addEntry(builder: LayerBuilder, entry: TarEntry, reader: TarReade
   } else if (type === 'symlink') {
     await builder.add(path, { ...entry, type, target: entry.linkpath });
   } else if (type === 'character' && entry.major === 0 && entry.minor === 0) {
-    // Some tools pack an overlay's upper directory as it is.
+    // Some tools pack an overlay's upper directory unchanged.
     await builder.whiteout(path);
   } else {
     await builder.add(path, { ...entry, type });
   }
 }
 
-/** What a `.wh.` entry (OCI image-spec, layer.md) takes away; undefined for other entries. */
+/** Returns the path that a `.wh.` entry (OCI image-spec, layer.md) hides; undefined for other entries. */
 function parseWhiteout(path: ByteString): { readonly path: ByteString; readonly opaque: boolean } | undefined {
   const names = path.split('/').filter((name) => name !== '' && name !== '.');
   const last = names.pop() ?? '';

@@ -28,7 +28,7 @@ export interface LayerSummary extends LayerDigest {
 }
 
 export interface LayerBuilderOptions {
-  /** The image the layer goes on top of; without it, the layer is the bottom one. Stays open until `finish`. */
+  /** Image below the layer; without it, the layer is the bottom one. It must stay open until `finish`. */
   readonly lower?: Tree | undefined;
   /** Bound of the layer file; more is LAYER_LIMIT. */
   readonly bytesMax?: number | undefined;
@@ -39,12 +39,11 @@ export interface LayerBuilderOptions {
 const CHARGE_PER_ENTRY_BYTES = 128;
 
 /**
- * Builds one layer on top of an image, entry by entry, as if each were unpacked onto it: paths that run through
- * symlinks of the image or of the layer are resolved inside the image, missing parents appear with the metadata they
- * have below (else root's, 0755), a later entry replaces an earlier one of the same path, a directory keeps its
- * children. Paths are byte strings with or without leading slash; `..` in them is refused.
- *
- * Disposing before `finish` has resolved removes the file. Faults: LAYER_MALFORMED, LAYER_LIMIT, DISK_FULL.
+ * Builder of one layer on top of an image, entry by entry, as if each were unpacked onto it: symlinks in paths are
+ * resolved inside the image, missing parents get the metadata they have below (otherwise root, 0755), a later entry
+ * replaces an earlier one of the same path, a directory keeps its children. Paths are byte strings with or without
+ * leading slash; `..` in them is refused. Disposing before `finish` has resolved removes the file. Faults:
+ * LAYER_MALFORMED, LAYER_LIMIT, DISK_FULL.
  */
 export class LayerBuilder implements AsyncDisposable {
   readonly #writer: LayerWriter;
@@ -64,7 +63,7 @@ export class LayerBuilder implements AsyncDisposable {
     this.#entriesMax = options.entriesMax ?? limits.entriesPerLayerMax;
   }
 
-  /** `target` is the path of the new file. */
+  /** Creates the builder and the new file at `target`. */
   static async create(target: string, options: LayerBuilderOptions = {}): Promise<LayerBuilder> {
     const { lower } = options;
     const root =
@@ -88,7 +87,7 @@ export class LayerBuilder implements AsyncDisposable {
     else parent.children.set(name, await this.#nodeFrom(entry));
   }
 
-  /** Makes `path` another name of the file at `target`, which may lie in the image below. */
+  /** Makes `path` another name of the file at `target`, which may be in the image below. */
   async link(path: ByteString, target: ByteString): Promise<void> {
     this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
@@ -104,12 +103,12 @@ export class LayerBuilder implements AsyncDisposable {
     if (node === undefined || node.type === 'directory' || isWhiteout(node)) {
       throw malformed(`hard link ${printable(path)} to ${printable(target)}, which does not exist`);
     }
-    // Copied content goes under the target's name as well, so that both names stay one inode.
+    // Copied content is also added under the target's name, so that both names stay one inode.
     if (below !== undefined) (await this.#cursor.enter(targetNames)).children.set(targetName, node);
     (await this.#cursor.enter(names)).children.set(name, node);
   }
 
-  /** Hides what the image has at `path`. Nothing happens where it has nothing. */
+  /** Hides whatever the image has at `path`. Does nothing where it has nothing. */
   async whiteout(path: ByteString): Promise<void> {
     this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
@@ -119,14 +118,14 @@ export class LayerBuilder implements AsyncDisposable {
     const hidden = lower === undefined ? undefined : await this.#lower?.find(lower, name);
     if (hidden === undefined) return;
     const child = directory?.children.get(name);
-    // What the layer itself has at the path stays; the whiteout is only about what is below.
+    // Entries of the layer itself at the path stay; the whiteout applies only to the image below.
     if (child instanceof BuildDirectory && !child.bare) child.hideLower();
     else if (child === undefined || child instanceof BuildDirectory) {
       (await this.#cursor.enter(names)).children.set(name, WHITEOUT);
     }
   }
 
-  /** Hides everything the image has in the directory at `path`. Nothing happens where it has no directory. */
+  /** Hides everything the image has in the directory at `path`. Does nothing where it has no directory. */
   async opaque(path: ByteString): Promise<void> {
     this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
@@ -135,7 +134,7 @@ export class LayerBuilder implements AsyncDisposable {
     else if (lower !== undefined) (await this.#cursor.enter(names)).hideLower();
   }
 
-  /** Writes the layer. Nothing can be added after it. */
+  /** Writes the layer. Nothing can be added afterwards. */
   async finish(): Promise<LayerSummary> {
     const digest = await this.#writer.finish(this.#root);
     return { ...digest, entries: this.#entries, contentBytes: this.#contentBytes };
@@ -166,7 +165,7 @@ export class LayerBuilder implements AsyncDisposable {
     const lower = below?.type === 'directory' ? below : undefined;
     const directory = new BuildDirectory(metadataFrom(metadata), lower);
     directory.described = true;
-    // What it replaces in this layer had hidden the directory below.
+    // The entry it replaces in this layer had hidden the directory below.
     if (child !== undefined) directory.hideLower();
     parent.children.set(name, directory);
   }
@@ -194,13 +193,13 @@ export class LayerBuilder implements AsyncDisposable {
     return { type: entry.type, ...metadata };
   }
 
-  /** A file of the image as a file of this layer. */
+  /** Copies a file of the image into this layer. */
   async #copyUp(below: TreeNode): Promise<BuildFile> {
     const tree = defined(this.#lower, 'the file lies in it');
     return this.#nodeFrom(await entryOf(tree, below));
   }
 
-  /** Linux does not look at the root of a layer for the opaque mark, so each name of the image's root is hidden. */
+  /** Hides each name of the image's root, because Linux ignores the opaque mark on the root of a layer. */
   async #hideLowerRoot(): Promise<void> {
     const { lower } = this.#root;
     if (lower === undefined || this.#lower === undefined) return;
@@ -212,7 +211,7 @@ export class LayerBuilder implements AsyncDisposable {
   }
 }
 
-/** The file at a node of `tree`, as an entry for another layer. */
+/** Returns the file at a node of `tree` as an entry for another layer. */
 export async function entryOf(tree: Tree, node: TreeNode): Promise<LayerEntry> {
   const metadata = await metadataOf(tree, node);
   if (node.type === 'file') return { type: 'file', ...metadata, size: node.size, content: tree.stream(node) };
@@ -223,7 +222,7 @@ export async function entryOf(tree: Tree, node: TreeNode): Promise<LayerEntry> {
   return { type: node.type, ...metadata };
 }
 
-/** Only the metadata, so that the layer does not keep content sources alive. */
+/** Returns only the metadata, so that the layer does not keep content sources alive. */
 function metadataFrom({ mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs }: Metadata): Metadata {
   return { mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs };
 }

@@ -6,12 +6,12 @@ import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
 
 export interface LayerWalkEntry {
-  /** Without leading slash; empty for the root. */
+  /** Path without leading slash; empty for the root. */
   readonly path: ByteString;
   readonly inode: Inode;
 }
 
-/** Everything in one layer as it is stored, whiteouts included; parents before children, siblings in byte order. */
+/** Yields everything in one layer as stored, whiteouts included; parents before children, siblings in byte order. */
 export async function* walkLayer(reader: LayerReader): AsyncGenerator<LayerWalkEntry> {
   const seen = new Set<number>();
   const pending: LayerWalkEntry[] = [{ path: '', inode: await reader.root() }];

@@ -11,36 +11,35 @@ import { LayerBuilder, type LayerEntry, type LayerSummary } from './layer-builde
 import { isWhiteout, OVERLAY_OPAQUE, type Tree } from './tree.ts';
 
 export interface MergeRequest {
-  /** Layers to become one, bottom first. */
+  /** Layers to merge, bottom first. */
   readonly layers: readonly LayerFile[];
-  /** What they lie on; undefined when the first of them is the bottom. */
+  /** Image below them; undefined when the first of them is the bottom. */
   readonly lower: Tree | undefined;
   readonly readers: ReaderPool;
   /** Path of the new file. */
   readonly target: string;
 }
 
-/** What one layer has under a path. */
+/** Content of one layer at a path. */
 interface Part {
   readonly reader: LayerReader;
   readonly inode: Inode;
 }
 
-/** What shows of a name when only the layers to be merged are looked at. */
+/** Visible content of a name in the layers to be merged. */
 interface Slot {
-  /** Topmost first; several only for directories. */
+  /** Parts, topmost first; several only for directories. */
   readonly parts: Part[];
-  /** Nothing below contributes any more. */
+  /** True when layers below cannot contribute. */
   closed: boolean;
-  /** A directory of these layers that hides whatever lies below them. */
+  /** True for a directory of these layers that hides everything below them. */
   opaque: boolean;
 }
 
 /**
- * Writes one layer that shows, on top of `lower`, what the given layers show together. Whiteouts and opaque marks stay as
- * far as there is something below for them to hide. Only the link count of a file may differ: it counts the names that
- * are still to be seen. Faults: LAYER_LIMIT, LAYER_MALFORMED, STORE_CORRUPT, DISK_FULL; on any, nothing is left at
- * `target`.
+ * Writes one layer that is equivalent, on top of `lower`, to the given layers together. Whiteouts and opaque marks are
+ * kept where there is something below to hide. Only the link count of a file may differ: it counts the names that are
+ * still visible. Faults: LAYER_LIMIT, LAYER_MALFORMED, STORE_CORRUPT, DISK_FULL; nothing is left at `target` then.
  */
 export async function mergeLayers(request: MergeRequest, signal: AbortSignal): Promise<LayerSummary> {
   const { layers, lower, readers, target } = request;
@@ -52,7 +51,7 @@ export async function mergeLayers(request: MergeRequest, signal: AbortSignal): P
       acquired.push(layer);
       parts.unshift({ reader, inode: await reader.root() });
     }
-    // Each layer kept to the bound of entries when it was made; together they may have more.
+    // Each layer met the limit of entries when it was made; together they may have more.
     await using builder = await LayerBuilder.create(target, { lower, entriesMax: Infinity });
     await new Merge(builder, signal).directory('', parts);
     return await builder.finish();
@@ -66,7 +65,7 @@ class Merge {
   readonly #signal: AbortSignal;
   /** First path of every inode with several names. */
   readonly #linked = new Map<string, ByteString>();
-  /** Metadata comes from memory, so nothing else would make it wait. */
+  /** Metadata comes from memory, so nothing else would yield to other work. */
   readonly #pace = new Pace();
 
   constructor(builder: LayerBuilder, signal: AbortSignal) {
@@ -99,7 +98,7 @@ class Merge {
     return this.#builder.add(path, await this.#entry(top));
   }
 
-  /** As it is in its layer, without the overlay's own mark, which the builder sets anew where it is needed. */
+  /** Returns the entry as in its layer, without the overlay's own mark, which the builder sets where it is needed. */
   async #entry({ reader, inode }: Part): Promise<LayerEntry> {
     const xattrs = new Map(await reader.xattrs(inode));
     xattrs.delete(OVERLAY_OPAQUE);
@@ -114,7 +113,7 @@ class Merge {
   }
 }
 
-/** Every name in a directory, in byte order, with what the layers have under it. */
+/** Returns every name in a directory, in byte order, with its content in the layers. */
 async function slots(parts: readonly Part[]): Promise<[ByteString, Slot][]> {
   const found = new Map<ByteString, Slot>();
   for (const { reader, inode: parent } of parts) {
@@ -129,7 +128,7 @@ async function slots(parts: readonly Part[]): Promise<[ByteString, Slot][]> {
 
 async function addPart(slot: Slot, part: Part): Promise<void> {
   if (part.inode.type !== 'directory') {
-    // Under a directory it is hidden itself, and it had hidden what is below.
+    // Below a directory it is hidden itself, and it hid everything below it.
     slot.opaque = slot.parts.length > 0;
     slot.closed = true;
     if (slot.parts.length === 0) slot.parts.push(part);

@@ -6,18 +6,21 @@ import { BuildDirectory, IMPLICIT_DIRECTORY, metadataOf } from './build-director
 import { printable, splitPath } from './path.ts';
 import type { Tree, TreeNode } from './tree.ts';
 
-/** A directory of the image with the layer on top. It need not exist in the layer, or anywhere, yet. */
+/** Directory of the image with the layer on top. It need not exist yet, in the layer or at all. */
 interface Place {
   readonly parent: Place | undefined;
   readonly name: ByteString;
   directory: BuildDirectory | undefined;
-  /** What of the image shows here. */
+  /** Visible directory of the image, if any. */
   readonly lower: TreeNode | undefined;
-  /** A directory of the image that something in the layer hides here. */
+  /** Directory of the image that is hidden by the layer. */
   readonly hidden: TreeNode | undefined;
 }
 
-/** Finds directories in the layer being built, through symlinks of the layer and of the image, never outside of it. */
+/**
+ * Resolver of directories in the layer being built, through symlinks of the layer and of the image, never outside of
+ * it.
+ */
 export class OverlayCursor {
   readonly #root: BuildDirectory;
   readonly #lower: Tree | undefined;
@@ -27,18 +30,18 @@ export class OverlayCursor {
     this.#lower = lower;
   }
 
-  /** The directory in the layer; it and its parents are created where missing. */
+  /** Returns the directory in the layer; creates it and its parents where missing. */
   async enter(names: readonly ByteString[]): Promise<BuildDirectory> {
     return this.#known(names) ?? this.#materialize(await this.#resolve(names));
   }
 
-  /** What is there of the directory, in the layer and below; nothing is created. */
+  /** Returns the directory in the layer and below, if any; creates nothing. */
   async look(names: readonly ByteString[]): Promise<Pick<Place, 'directory' | 'lower'>> {
     const known = this.#known(names);
     return known === undefined ? this.#resolve(names) : { directory: known, lower: known.lower };
   }
 
-  /** The usual case, without waiting: every part of the path is a directory of the layer. */
+  /** Resolves the common case synchronously: every part of the path is a directory of the layer. */
   #known(names: readonly ByteString[]): BuildDirectory | undefined {
     let directory = this.#root;
     for (const name of names) {
@@ -72,7 +75,7 @@ export class OverlayCursor {
         continue;
       }
       if (++follows > limits.symlinkFollowsMax) {
-        throw fault('LAYER_MALFORMED', { reason: `${printable(names.join('/'))} runs through too many symlinks` });
+        throw fault('LAYER_MALFORMED', { reason: `${printable(names.join('/'))} passes through too many symlinks` });
       }
       if (next.startsWith('/')) place = root;
       pending.push(...splitPath(next).toReversed());
@@ -80,7 +83,7 @@ export class OverlayCursor {
     return place;
   }
 
-  /** One name further: a place, or the target of the symlink that is there. */
+  /** Descends by one name: returns a place, or the target of a symlink. */
   async #step(place: Place, name: ByteString): Promise<Place | ByteString> {
     const child = place.directory?.children.get(name);
     if (child instanceof BuildDirectory) {

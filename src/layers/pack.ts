@@ -18,9 +18,9 @@ type Attributes = Pick<
   'type' | 'mode' | 'uid' | 'gid' | 'size' | 'mtimeSeconds' | 'mtimeNanoseconds' | 'nlink' | 'major' | 'minor'
 >;
 
-/** One file on its way into an archive. */
+/** One file to write to an archive. */
 interface Member {
-  /** Without leading slash; empty for the root. */
+  /** Path without leading slash; empty for the root. */
   readonly path: ByteString;
   readonly attributes: Attributes;
   /** Equal for the names of one inode. */
@@ -32,17 +32,17 @@ interface Member {
 }
 
 /**
- * A POSIX PAX tar of `node` and all below it. Members are named from `path` (no leading slash, empty for the root,
- * which then has no member of its own), parents first. Sockets have no form in tar and are left out. Reading ahead of
- * the consumer is one member at most.
+ * Streams a POSIX PAX tar of `node` and everything below it. Member names start with `path` (no leading slash; empty
+ * for the root, which then has no member of its own), parents first. Sockets cannot be represented in tar and are
+ * omitted. It reads at most one member ahead of the consumer.
  */
 export async function* packTree(tree: Tree, node: TreeNode, path: ByteString): AsyncGenerator<Uint8Array> {
   yield* batched(encode(treeMembers(tree, node, path)));
 }
 
 /**
- * One layer as an OCI layer tar: its own files, `.wh.` entries for its whiteouts, `.wh..wh..opq` for opaque
- * directories. A layer with a file that is itself called `.wh.…` cannot be said in OCI: ARGUMENT_INVALID.
+ * Streams one layer as an OCI layer tar: its own files, `.wh.` entries for its whiteouts, `.wh..wh..opq` for opaque
+ * directories. A layer with a file named `.wh.…` cannot be represented in OCI: ARGUMENT_INVALID.
  */
 export async function* packLayer(reader: LayerReader): AsyncGenerator<Uint8Array> {
   yield* batched(encode(layerMembers(reader)));
@@ -89,7 +89,7 @@ async function* layerMembers(reader: LayerReader): AsyncGenerator<Member> {
   }
 }
 
-/** An empty file whose name is all that matters. */
+/** Returns an empty file whose name is a mark. */
 function marker(path: ByteString): Member {
   const attributes: Attributes = {
     type: 'file',
@@ -119,7 +119,7 @@ async function* encode(members: AsyncIterable<Member>): AsyncGenerator<Uint8Arra
   yield TAR_END;
 }
 
-/** Joins small pieces, so that every yield is worth its cost. */
+/** Joins small pieces, so that each yield is worth its cost. */
 async function* batched(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let batch: Uint8Array[] = [];
   let bytes = 0;
@@ -134,7 +134,7 @@ async function* batched(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
   yield Buffer.concat(batch, bytes);
 }
 
-/** The first name of an inode carries it, later ones are links to that. */
+/** Returns the tar entry of a member: the first name of an inode has the content, later names are links to it. */
 function entryOf(member: Member, firstNames: Map<string | number, ByteString>): TarEntry {
   const { path, attributes, key, xattrs, linkpath } = member;
   const { type, mode, size, nlink, uid, gid, mtimeSeconds, mtimeNanoseconds, major, minor } = attributes;

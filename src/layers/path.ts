@@ -2,7 +2,7 @@ import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { type ByteString, textOf } from '../std/bytes.ts';
 
-/** Parts of a path inside an image, without empty ones and `.`; `..` stays. Faults: PATH_INVALID. */
+/** Splits a path inside an image, without empty parts and `.`; `..` stays. Faults: PATH_INVALID. */
 export function splitPath(path: ByteString): ByteString[] {
   if (path.length > limits.pathBytesMax) {
     throw fault('PATH_INVALID', {
@@ -24,7 +24,7 @@ export function splitPath(path: ByteString): ByteString[] {
   return names;
 }
 
-/** Parts of the path of an archive member or layer entry; a leading slash means nothing. Faults: LAYER_MALFORMED. */
+/** Splits the path of an archive member or layer entry; a leading slash is ignored. Faults: LAYER_MALFORMED. */
 export function splitEntryPath(path: ByteString): ByteString[] {
   if (path.length > limits.pathBytesMax) throw malformed(path, `is longer than ${limits.pathBytesMax} bytes`);
   if (path.includes('\0')) throw malformed(path, 'contains a zero byte');
@@ -41,7 +41,7 @@ function malformed(path: ByteString, reason: string): Error {
   return fault('LAYER_MALFORMED', { reason: `path ${JSON.stringify(printable(path.slice(0, 128)))} ${reason}` });
 }
 
-/** A byte string for people: its text, or one character per byte when it is not UTF-8. */
+/** Returns a byte string for display: its text, or one character per byte when it is not UTF-8. */
 export function printable(path: ByteString): string {
   return textOf(path) ?? path;
 }

@@ -14,7 +14,7 @@ import { printable, splitPath } from './path.ts';
 export const OVERLAY_OPAQUE = 'trusted.overlay.opaque';
 export const OVERLAY_PREFIX = 'trusted.overlay.';
 
-/** Directories that a tree remembers, some hundred bytes each; then it starts anew. */
+/** Directories that a tree remembers, some hundred bytes each; beyond it the memory is cleared. */
 const REMEMBERED_MAX = 10_000;
 
 /** One layer's part in a file of the tree. */
@@ -36,7 +36,7 @@ export class TreeNode {
   readonly nlink: number;
   readonly major: number;
   readonly minor: number;
-  /** Topmost first; only directories may have several. */
+  /** Sources, topmost first; only directories may have several. */
   readonly sources: readonly Source[];
 
   constructor(sources: readonly Source[]) {
@@ -55,14 +55,14 @@ export class TreeNode {
   }
 
   /**
-   * Names the inode across all trees of one process that share layers: hard links have equal keys, and equal keys of
-   * two trees mean equal content; for directories, the whole subtree.
+   * Returns the key of the inode across all trees of the process that share layers: hard links have equal keys, and
+   * equal keys of two trees mean equal content; for directories, an equal subtree.
    */
   get key(): string {
     return this.sources.map(({ reader, inode }) => `${reader.id}:${inode.nid}`).join('/');
   }
 
-  /** Whether both have the same key. */
+  /** Reports whether both have the same key. */
   is(other: TreeNode): boolean {
     return (
       this.sources.length === other.sources.length &&
@@ -73,7 +73,7 @@ export class TreeNode {
     );
   }
 
-  /** False where there are no xattrs at all. */
+  /** Returns false only when there are no xattrs. */
   get mayHaveXattrs(): boolean {
     return defined(this.sources[0], 'a node has a source').inode.xattrBytes > 0;
   }
@@ -85,18 +85,18 @@ export interface TreeEntry {
 }
 
 export interface WalkEntry {
-  /** From where the walk began (or the root), without leading slash; empty for the beginning itself. */
+  /** Path from the start of the walk (or the root), without leading slash; empty for the start itself. */
   readonly path: ByteString;
   readonly node: TreeNode;
 }
 
 export interface ResolveOptions {
-  /** Whether a symlink at the end of the path is followed. Default true. */
+  /** True to follow a symlink at the end of the path (default). */
   readonly followLast?: boolean;
 }
 
 /**
- * The merged, read-only view of an image's layers with overlay semantics: upper names hide lower ones, directories of
+ * Merged, read-only view of an image's layers with overlay semantics: upper names hide lower ones, directories of
  * the same name are merged, whiteouts and opaque directories hide what is below. Paths never leave the image.
  */
 export class Tree implements AsyncDisposable {
@@ -106,7 +106,7 @@ export class Tree implements AsyncDisposable {
   readonly #layers: readonly LayerFile[];
   #subdirectories = new WeakMap<TreeNode, Map<ByteString, TreeNode>>();
   #remembered = 0;
-  /** What is cached is read without waiting; whoever reads a whole image still lets others in. */
+  /** Cached data is read synchronously; reading a whole image still yields to other work. */
   readonly #pace = new Pace();
 
   private constructor(root: TreeNode, pool: ReaderPool, ownsPool: boolean, layers: readonly LayerFile[]) {
@@ -116,13 +116,16 @@ export class Tree implements AsyncDisposable {
     this.#layers = layers;
   }
 
-  /** Layers bottom first. With a pool, readers are shared and stay warm; without, they end with the tree. */
+  /**
+   * Opens the layers, bottom first. With a pool, readers are shared and stay open; without one, they are closed with
+   * the tree.
+   */
   static async open(layers: readonly LayerFile[], pool?: ReaderPool): Promise<Tree> {
     const readers = pool ?? new ReaderPool();
     const opened: LayerFile[] = [];
     try {
       const sources: Source[] = [];
-      // The same layer again further down adds nothing: the upper one has all its names.
+      // A layer that occurs again further down adds nothing: its upper occurrence has all its names.
       for (const layer of new Map(layers.toReversed().map((layer) => [layer.path, layer])).values()) {
         const reader = await readers.acquire(layer);
         opened.push(layer);
@@ -138,14 +141,17 @@ export class Tree implements AsyncDisposable {
   }
 
   /**
-   * What is at an absolute path. Faults: FILE_NOT_FOUND with the nearest existing directory, NOT_A_DIRECTORY,
+   * Returns the node at an absolute path. Faults: FILE_NOT_FOUND with the nearest existing directory, NOT_A_DIRECTORY,
    * SYMLINK_LOOP, PATH_INVALID.
    */
   async resolve(path: ByteString, options: ResolveOptions = {}): Promise<TreeNode> {
     return (await this.locate(path, options)).node;
   }
 
-  /** As `resolve`, with the path that leads there without symlinks; it has no leading slash and is empty for the root. */
+  /**
+   * Resolves a path like `resolve`, and also returns its path without symlinks; that has no leading slash and is empty
+   * for the root.
+   */
   async locate(path: ByteString, options: ResolveOptions = {}): Promise<WalkEntry> {
     const pending = splitPath(path).toReversed();
     const stack: TreeEntry[] = [{ name: '', node: this.root }];
@@ -175,7 +181,7 @@ export class Tree implements AsyncDisposable {
     return { path: joined(stack).slice(1), node: defined(stack.at(-1), 'the root stays').node };
   }
 
-  /** The child of that name, or undefined. Symlinks are not followed. */
+  /** Returns the child of that name, or undefined. Symlinks are not followed. */
   async find(directory: TreeNode, name: ByteString): Promise<TreeNode | undefined> {
     const known = this.#subdirectories.get(directory)?.get(name);
     if (known !== undefined) return known;
@@ -195,7 +201,7 @@ export class Tree implements AsyncDisposable {
     return found.length === 0 ? undefined : new TreeNode(found);
   }
 
-  /** All children, ascending in byte order. */
+  /** Returns all children, ascending in byte order. */
   async list(directory: TreeNode): Promise<TreeEntry[]> {
     const merged = new Map<ByteString, { readonly sources: Source[]; closed: boolean }>();
     for (const { reader, inode: parent } of directory.sources) {
@@ -215,7 +221,10 @@ export class Tree implements AsyncDisposable {
     return visible.map(([name, { sources }]) => ({ name, node: new TreeNode(sources) }));
   }
 
-  /** Every file from `start` (default: the root) down, itself first; parents before children, siblings in byte order. */
+  /**
+   * Yields every file from `start` (default: the root) down, itself first; parents before children, siblings in byte
+   * order.
+   */
   async *walk(start: TreeNode = this.root): AsyncGenerator<WalkEntry> {
     yield { path: '', node: start };
     if (start.type !== 'directory') return;
@@ -238,7 +247,7 @@ export class Tree implements AsyncDisposable {
     return reader.readlink(inode);
   }
 
-  /** Xattrs as a process in the guest sees them: without the overlay's own. */
+  /** Returns xattrs as a process in the guest sees them: without the overlay's own. */
   async xattrs(node: TreeNode): Promise<Xattrs> {
     const { reader, inode } = top(node);
     const xattrs = await reader.xattrs(inode);
@@ -246,13 +255,13 @@ export class Tree implements AsyncDisposable {
     return new Map([...xattrs].filter(([name]) => !name.startsWith(OVERLAY_PREFIX)));
   }
 
-  /** Up to `length` bytes of a regular file from `offset`; fewer only where the file ends. */
+  /** Returns up to `length` bytes of a regular file from `offset`; fewer only at the end of the file. */
   async read(file: TreeNode, offset: number, length: number): Promise<Buffer> {
     const { reader, inode } = top(file);
     return reader.read(inode, offset, length);
   }
 
-  /** Content of a regular file from `offset`, at most `length` bytes. */
+  /** Streams the content of a regular file from `offset`, at most `length` bytes. */
   stream(file: TreeNode, offset?: number, length?: number): AsyncIterable<Buffer> {
     const { reader, inode } = top(file);
     return reader.stream(inode, offset, length);
@@ -263,7 +272,7 @@ export class Tree implements AsyncDisposable {
     if (this.#ownsPool) await this.#pool[Symbol.asyncDispose]();
   }
 
-  /** Directories found once are found again without reading: at great depth, a lookup asks every layer. */
+  /** Remembers a directory, so that finding it again needs no reads: in a deep chain, a lookup asks every layer. */
   #remember(directory: TreeNode, name: ByteString, node: TreeNode): void {
     if (++this.#remembered > REMEMBERED_MAX) {
       this.#subdirectories = new WeakMap();
@@ -273,7 +282,7 @@ export class Tree implements AsyncDisposable {
     this.#subdirectories.set(directory, names.set(name, node));
   }
 
-  /** Children in descending order, ready to be popped. */
+  /** Returns the children in descending order, ready to be popped. */
   async #children(path: ByteString, directory: TreeNode, seen: Set<string>): Promise<WalkEntry[]> {
     for (const { reader, inode } of directory.sources) {
       const key = `${reader.id}:${inode.nid}`;
@@ -288,7 +297,7 @@ export class Tree implements AsyncDisposable {
   }
 }
 
-/** The character device 0/0, which overlayfs takes for a whiteout. */
+/** Reports whether a node is the character device 0/0, the whiteout of overlayfs. */
 export function isWhiteout(node: {
   readonly type: Inode['type'];
   readonly major?: number;
@@ -297,7 +306,7 @@ export function isWhiteout(node: {
   return node.type === 'character' && node.major === 0 && node.minor === 0;
 }
 
-/** Adds what one more layer has under a name. Returns whether layers below can still contribute. */
+/** Adds the content of one more layer at a name. Returns whether layers below can still contribute. */
 function merge(sources: Source[], source: Source): boolean | Promise<boolean> {
   const { inode } = source;
   if (isWhiteout(inode)) return false;

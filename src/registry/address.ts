@@ -9,13 +9,13 @@ export interface AddressRules {
   readonly named: string;
   /** `host` or `host:port` that may resolve to any address. */
   readonly allowed: readonly string[];
-  /** Whether naming a loopback or private address in a reference is permission enough. */
+  /** True when a reference that names a loopback or private address permits that address. */
   readonly privateByName: boolean;
 }
 
 /**
- * Decides which addresses a registry operation may connect to. Names are judged by the addresses they resolve to, at
- * the moment of connecting, so a name that changes its answer between check and use gains nothing.
+ * Policy of the addresses a registry operation may connect to. Names are judged by the addresses they resolve to when
+ * the connection is made, so DNS rebinding between check and use has no effect.
  */
 export class AddressGuard {
   readonly #exempt: ReadonlySet<string>;
@@ -27,21 +27,24 @@ export class AddressGuard {
     this.#allowed = new Set(allowed.map((entry) => entry.toLowerCase()));
   }
 
-  /** Whether the user has vouched for this host, by naming it or in the settings; then any address will do. */
+  /** Reports whether the user permits any address for this host, by naming it or in the settings. */
   permits(url: URL): boolean {
     const host = bareHost(url.hostname);
     return this.#exempt.has(host) || this.#allowed.has(host) || this.#allowed.has(`${host}:${portOf(url)}`);
   }
 
-  /** Refuses literal addresses; names pass here and meet `guardedLookup`. Faults: REGISTRY_ADDRESS_DENIED. */
+  /**
+   * Refuses literal addresses that are off limits; names pass here and are checked by `guardedLookup`. Faults:
+   * REGISTRY_ADDRESS_DENIED.
+   */
   check(url: URL): void {
     const host = bareHost(url.hostname);
     if (isIP(host) !== 0 && !this.permits(url)) refuse(host, host);
   }
 
   /**
-   * The same for a host that a proxy will resolve, where no socket of ours meets its address. A name that does not
-   * resolve here may still exist at the proxy, so only an answer that is off limits counts.
+   * Checks a host that a proxy will resolve, where our sockets never see its address. A name that does not resolve here
+   * may still exist at the proxy, so only an address that is off limits is refused.
    */
   async checkBehindProxy(url: URL): Promise<void> {
     this.check(url);
@@ -77,18 +80,21 @@ function refuse(host: string, address: string): void {
   throw fault('REGISTRY_ADDRESS_DENIED', { host, reason: where });
 }
 
-/** `localhost`, or a loopback or private address written as one. Link-local, metadata and reserved never qualify. */
+/**
+ * Reports whether a host is `localhost` or a literal loopback or private address. Link-local, metadata and reserved
+ * addresses never qualify.
+ */
 function isPrivateByName(host: string): boolean {
   if (host === 'localhost' || host.endsWith('.localhost')) return true;
   return isIP(host) !== 0 && ['loopback', 'private'].includes(textAddressKind(host));
 }
 
-/** Host of a `host:port` as the URL parser sees it, so that `2130706433` is recognised as 127.0.0.1. */
+/** Returns the host of a `host:port` as the URL parser sees it, so that `2130706433` is recognized as 127.0.0.1. */
 function hostnameOf(registry: string): string {
   return bareHost(new URL(`https://${registry}/`).hostname);
 }
 
-/** Host without the brackets of an IPv6 literal and without a trailing dot. */
+/** Returns the host without the brackets of an IPv6 literal and without a trailing dot. */
 export function bareHost(hostname: string): string {
   return hostname
     .replace(/^\[|\]$/gu, '')
@@ -101,7 +107,7 @@ export function portOf(url: URL): string {
   return url.protocol === 'https:' ? '443' : '80';
 }
 
-/** Whether an error, or what caused it, is the guard's refusal. */
+/** Returns the guard's refusal if an error or its cause is one. */
 export function deniedBy(error: unknown): Error | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (isFault(cause, 'REGISTRY_ADDRESS_DENIED')) return cause;

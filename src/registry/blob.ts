@@ -5,7 +5,7 @@ import type { RegistryClient } from './client.ts';
 import { type Digest, finish } from './digest.ts';
 import { type HttpResponse, NetworkError, networkFailure } from './transport.ts';
 
-/** A connection that brought less than this before it broke counts as one that brought nothing. */
+/** Progress below this before a connection breaks counts as none. */
 const PROGRESS_BYTES_MIN = 64 * 1024;
 
 export interface BlobSource {
@@ -16,9 +16,9 @@ export interface BlobSource {
 }
 
 /**
- * Streams a blob, verified. An interrupted transfer goes on where it stopped (a Range request; a registry that ignores
- * it is read again from the start, and what is known already is skipped).
- * Faults: DIGEST_MISMATCH for wrong, missing or surplus bytes; REGISTRY_*.
+ * Streams a blob and verifies it. An interrupted transfer is resumed (with a Range request; if a registry ignores it,
+ * the blob is read from the start and the known part is skipped). Faults: DIGEST_MISMATCH for wrong, missing or surplus
+ * bytes; REGISTRY_*.
  */
 export async function* readBlob(source: BlobSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const hash = createHash('sha256');
@@ -48,7 +48,7 @@ export async function* readBlob(source: BlobSource, signal: AbortSignal): AsyncG
   if (actual !== source.digest) throw mismatch(source, actual);
 }
 
-/** Requests the blob from an offset on. `skipped` is how much of the answer is known already. */
+/** Requests the blob from an offset on. `skipped` is the length of the part of the response that is already known. */
 async function openAt(
   { client, repository, digest, bytes }: BlobSource,
   offset: number,
@@ -75,7 +75,7 @@ async function openAt(
   throw client.refusal(response, missing);
 }
 
-/** The part of an answer that is new, and never more than the blob may have. */
+/** Yields the new part of a response, never more than the size of the blob. */
 async function* within(
   source: BlobSource,
   response: HttpResponse,
@@ -92,7 +92,7 @@ async function* within(
   }
 }
 
-/** The error as one that a further request may mend; anything else is thrown. */
+/** Returns an error that a further request may resolve; throws any other. */
 function passing(error: unknown, url: URL, signal: AbortSignal): NetworkError {
   const failure = networkFailure(error, url, signal);
   if (failure instanceof NetworkError) return failure;

@@ -10,13 +10,13 @@ import { apiHost } from './reference.ts';
 import { type Answer, type BodyBound, readAnswer, readHeaders, refusalOf, retryAfterMs } from './response.ts';
 import { type HttpRequest, type HttpResponse, NetworkError, Transport } from './transport.ts';
 
-/** What the user's settings say about registries. */
+/** Settings about registries. */
 export interface RegistrySettings {
-  /** `host` or `host:port` spoken to over plain http, on any address. Loopback registries need not be listed. */
+  /** `host` or `host:port` to use over plain http, on any address. Loopback registries need not be listed. */
   readonly insecure?: readonly string[];
   /** `host` or `host:port` that may resolve to a loopback, private or link-local address. */
   readonly allowed?: readonly string[];
-  /** Whether a reference such as `127.0.0.1:5000/x` permits that address by naming it: for the owner only. Default true. */
+  /** True when a reference such as `127.0.0.1:5000/x` permits that address by naming it, for the owner only (default: true). */
   readonly privateByName?: boolean;
   readonly proxy?: ProxySettings;
   /** Additional certificate authorities, PEM. */
@@ -27,13 +27,13 @@ export interface RegistrySettings {
 
 /** One request to the registry's API. */
 export interface ApiRequest extends Omit<HttpRequest, 'authorization' | 'body'> {
-  /** What permission it needs, such as `repository:library/python:pull`; empty for none. */
+  /** Scope it requires, such as `repository:library/python:pull`; empty for none. */
   readonly scope: string;
-  /** Called for every try, so that each sends the whole body. */
+  /** Opens the body; called for every attempt. */
   readonly body?: () => NonNullable<HttpRequest['body']>;
 }
 
-/** Tries after the first. Where nobody listens at all, a moment is worth it: the registry may be restarting. */
+/** Retries after the first attempt. A refused connection is retried too: the registry may be restarting. */
 const RETRIES_MAX: Readonly<Record<NetworkError['kind'], number>> = {
   passing: limits.registryRetriesMax,
   refused: 2,
@@ -43,8 +43,8 @@ const BACKOFF_MS_MAX = 8_000;
 const PATIENT_STATUSES: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 
 /**
- * A connection to one registry for the time of one operation. It keeps tokens and sockets, repeats what failed for a
- * passing reason, and turns what failed for good into faults. Safe to use from several tasks at once.
+ * Client of one registry for the duration of one operation. It keeps tokens and sockets, retries transient failures,
+ * and turns permanent ones into faults. It may be used concurrently.
  */
 export class RegistryClient implements AsyncDisposable {
   /** Canonical name, as in `OciReference.registry`. */
@@ -79,32 +79,35 @@ export class RegistryClient implements AsyncDisposable {
     return this.#transport[Symbol.asyncDispose]();
   }
 
-  /** Address of a path below the registry's API root. */
+  /** Returns the URL of a path below the registry's API root. */
   url(path: string): URL {
     return new URL(path, this.#base);
   }
 
   /**
-   * Sends with authorization and retries, and returns whatever status came in the end; the body is the caller's to read
-   * or drop. Faults: REGISTRY_UNREACHABLE, REGISTRY_ADDRESS_DENIED, REGISTRY_PROTOCOL, those of the token service.
+   * Sends a request with authorization and retries, and returns the final response; the caller reads or drops its body.
+   * Faults: REGISTRY_UNREACHABLE, REGISTRY_ADDRESS_DENIED, REGISTRY_PROTOCOL, those of the token service.
    */
   async send(request: ApiRequest, signal: AbortSignal): Promise<HttpResponse> {
     return this.#retried(this.registry, () => this.#authorized(request, signal), signal);
   }
 
-  /** The same for an answer that is small: status, and the body when it is 200. The answer to HEAD has none. */
+  /**
+   * Sends a request like `send` and reads a small response: its status, and its body when the status is 200. A response
+   * to HEAD has none.
+   */
   async fetch(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
     const read = request.method === 'HEAD' ? readHeaders : readAnswer;
     const attempt = async () => read(await this.#authorized(request, signal), bound, signal);
     return this.#retried(this.registry, attempt, signal);
   }
 
-  /** What a response that refuses means, in terms of this registry. */
+  /** Returns the fault for a response that refuses, in terms of this registry. */
   refusal(response: Pick<HttpResponse, 'status' | 'headers'>, missing?: Error): Error {
     return refusalOf(response, this.registry, missing);
   }
 
-  /** Waits as long as it is wise to before try number `tries` (from 1). */
+  /** Waits before attempt number `tries` (from 1). */
   backoff(tries: number, signal: AbortSignal): Promise<void> {
     return this.#wait(backoffMs(Math.max(0, tries - 1)), signal);
   }
@@ -118,7 +121,7 @@ export class RegistryClient implements AsyncDisposable {
     const { scope, body, ...message } = request;
     const attempt = (authorization: string | undefined) =>
       this.#transport.send({ ...message, authorization, ...(body === undefined ? {} : { body: body() }) }, signal);
-    // Only the registry itself is shown credentials and may ask for them: no host that it redirects to or names.
+    // Only the registry itself receives credentials and may request them, no host it redirects to or names.
     const isOwn = (url: URL) => url.origin === this.#base.origin;
     const response = await attempt(isOwn(message.url) ? this.#authorizer.header(scope) : undefined);
     if (response.status !== 401 || !isOwn(message.url) || !isOwn(response.url)) return response;
@@ -147,7 +150,7 @@ export class RegistryClient implements AsyncDisposable {
     }
   }
 
-  /** How long to wait before the next try, or undefined when this result is final. */
+  /** Returns the delay before the next attempt, or undefined when this result is final. */
   #waitBefore(tries: number, result: Answer | HttpResponse | NetworkError): number | undefined {
     if (result instanceof NetworkError) return tries < RETRIES_MAX[result.kind] ? backoffMs(tries) : undefined;
     if (!PATIENT_STATUSES.has(result.status) || tries >= limits.registryRetriesMax) return undefined;
@@ -156,7 +159,7 @@ export class RegistryClient implements AsyncDisposable {
   }
 }
 
-/** Doubles from try to try, with a quarter of chance so that clients do not come back all at once. */
+/** Returns a delay that doubles with each attempt, with 25 % jitter so that clients do not retry in step. */
 function backoffMs(tries: number): number {
   return Math.min(BACKOFF_MS_MAX, limits.registryBackoffMs * 2 ** tries) * (0.75 + Math.random() / 2);
 }

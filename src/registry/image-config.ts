@@ -7,7 +7,7 @@ import { formatPlatform, isSamePlatform, type Platform } from './platform.ts';
 
 const texts = z.array(z.string()).nullish();
 
-/** image-spec, config.md. Go writes absent lists and maps as null. */
+/** Config blob (image-spec, config.md). Go writes absent lists and maps as null. */
 const ConfigShape = z.object({
   os: z.string().nullish(),
   architecture: z.string().nullish(),
@@ -43,7 +43,7 @@ export interface OciConfig {
   readonly history: readonly OciHistory[];
 }
 
-/** Reads the config blob of an OCI image. Faults: what `refuse` makes. */
+/** Parses the config blob of an OCI image. Faults: those of `refuse`. */
 export function parseConfig(bytes: Uint8Array, refuse: Refuse): OciConfig {
   const json = ConfigShape.safeParse(parseJson(bytes, refuse)).data;
   if (json === undefined) throw refuse('its image config is not understood');
@@ -66,8 +66,8 @@ export function parseConfig(bytes: Uint8Array, refuse: Refuse): OciConfig {
 }
 
 /**
- * Refuses an image for another architecture or system. A config that names none (some tools leave it out) is let
- * through. Faults: PLATFORM_UNSUPPORTED.
+ * Refuses an image for another architecture or system. A config without a platform (some tools omit it) is accepted.
+ * Faults: PLATFORM_UNSUPPORTED.
  */
 export function checkPlatform({ platform }: OciConfig, wanted: Platform, reference: string): void {
   const silent = platform.os === '' && platform.architecture === '';
@@ -76,7 +76,7 @@ export function checkPlatform({ platform }: OciConfig, wanted: Platform, referen
   }
 }
 
-/** `NAME=value` lines; a later one replaces an earlier one, and what has no name is dropped. */
+/** Parses `NAME=value` lines; a later one replaces an earlier one, and lines without a name are dropped. */
 function parseEnv(lines: readonly string[]): Record<string, string> {
   const pairs = lines.map((line): [string, string] => {
     const equals = line.indexOf('=');

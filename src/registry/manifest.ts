@@ -18,7 +18,7 @@ export type Document =
   | { readonly kind: 'index'; readonly manifests: readonly Descriptor[] }
   | { readonly kind: 'manifest'; readonly config: Descriptor; readonly layers: readonly Descriptor[] };
 
-/** Makes the fault for nonsense, in the words of whoever the bytes came from. */
+/** Returns the fault for malformed bytes, in terms of their source. */
 export type Refuse = (reason: string) => Error;
 
 const PlatformShape = z.object({ os: z.string(), architecture: z.string(), variant: z.string().nullish() });
@@ -42,10 +42,10 @@ const DocumentShape = z.object({
 });
 
 /**
- * Reads an index or a manifest. `declared` holds every media type that somebody gave the document: the transport, the
- * descriptor that led here. All of them, the document's own, and its members must agree on what it is; otherwise two
- * programs could see two different images in the same bytes (CVE-2021-41190).
- * Faults: what `refuse` makes, MEDIA_TYPE_UNSUPPORTED, IMAGE_LIMIT.
+ * Parses an index or a manifest. `declared` lists the media types given for the document by the transport and the
+ * descriptor. All of them, the document's own, and its members must agree on its kind; otherwise two programs could see
+ * two different images in the same bytes (CVE-2021-41190). Faults: those of `refuse`, MEDIA_TYPE_UNSUPPORTED,
+ * IMAGE_LIMIT.
  */
 export function parseDocument(bytes: Uint8Array, declared: readonly (string | undefined)[], refuse: Refuse): Document {
   const json = DocumentShape.safeParse(parseJson(bytes, refuse)).data;
@@ -69,7 +69,7 @@ export function parseDocument(bytes: Uint8Array, declared: readonly (string | un
   return kind === 'index' ? parseIndex(json.manifests ?? [], refuse) : parseManifest(json, refuse);
 }
 
-/** General types say nothing about a manifest; some registries and proxies send them with everything. */
+/** Reports whether a media type is specific; some registries and proxies send generic types with everything. */
 function isTelling(mediaType: string): boolean {
   return !/^(?:application\/json|application\/octet-stream|text\/plain)$/u.test(mediaType);
 }
@@ -78,7 +78,7 @@ function parseIndex(entries: readonly unknown[], refuse: Refuse): Document {
   if (entries.length > limits.manifestsPerIndexMax) {
     throw fault('IMAGE_LIMIT', { what: 'manifests in an index', limit: limits.manifestsPerIndexMax });
   }
-  // An index may hold entries for tools we know nothing of; only those that could be images must be well formed.
+  // An index may hold entries for other tools; only those that could be images must be well formed.
   const manifests = entries.filter((entry) => documentKind(mediaTypeOf(entry)) !== undefined);
   return { kind: 'index', manifests: manifests.map((entry) => parseDescriptor(entry, refuse)) };
 }
@@ -119,7 +119,7 @@ function parseDescriptor(json: unknown, refuse: Refuse): Descriptor {
 }
 
 /**
- * The entry of an index to follow for a platform. Faults: PLATFORM_UNSUPPORTED, which names what there is.
+ * Returns the entry of an index for a platform. Faults: PLATFORM_UNSUPPORTED, which lists the available ones.
  */
 export function choosePlatform(manifests: readonly Descriptor[], wanted: Platform, reference: string): Descriptor {
   const compare = compareVariants(wanted);
@@ -127,7 +127,7 @@ export function choosePlatform(manifests: readonly Descriptor[], wanted: Platfor
     .flatMap((descriptor) => (descriptor.platform === undefined ? [] : [{ descriptor, platform: descriptor.platform }]))
     .filter(({ platform }) => isSamePlatform(platform, wanted))
     .toSorted((one, other) => compare(one.platform, other.platform));
-  // An entry that names no platform is judged by its config.
+  // An entry without a platform is judged by its config.
   const chosen = best?.descriptor ?? manifests.find(({ platform }) => platform === undefined);
   if (chosen !== undefined) return chosen;
   const offered = manifests

@@ -23,12 +23,12 @@ const LAYERS: ReadonlySet<string> = new Set([OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYE
 /** Docker's first manifest format; it names no config and no uncompressed digests. */
 const SCHEMA_1 = /^application\/vnd\.docker\.distribution\.manifest\.v1\+/u;
 
-/** What a registry is told we understand. */
+/** Value of the `Accept` header for manifests. */
 export const ACCEPTED_MANIFESTS = [...MANIFESTS, ...INDEXES].join(', ');
 
 export type DocumentKind = 'index' | 'manifest';
 
-/** What a media type says a document is; undefined for types that are no manifests at all. */
+/** Returns the kind of document of a media type, or undefined when it is not a manifest. */
 export function documentKind(mediaType: string): DocumentKind | 'schema1' | undefined {
   if (INDEXES.has(mediaType)) return 'index';
   if (MANIFESTS.has(mediaType)) return 'manifest';
@@ -39,12 +39,15 @@ export function isImageConfig(mediaType: string): boolean {
   return CONFIGS.has(mediaType);
 }
 
-/** What OCI manifests call a layer of this type. */
+/** Returns the OCI media type for a layer of this type. */
 export function ociLayerType(mediaType: string): string {
   return DOCKER_LAYERS.get(mediaType) ?? mediaType;
 }
 
-/** Excludes foreign ("non-distributable") layers, whose bytes would have to be fetched from wherever they say. */
+/**
+ * Reports whether a media type is a layer we read. Foreign ("non-distributable") layers are excluded: their bytes would
+ * have to be fetched from URLs of their choice.
+ */
 export function isLayer(mediaType: string): boolean {
   return LAYERS.has(mediaType);
 }

@@ -2,44 +2,43 @@ import type { ImageConfig } from '../contract/image.ts';
 import type { Digest } from './digest.ts';
 import type { OciReference } from './reference.ts';
 
-/** One layer of an OCI image, wherever it comes from. */
+/** One layer of an OCI image from any source. */
 export interface OciLayer {
-  /** Of the bytes as `open` yields them; where a source does not state one, the diffID stands here. */
+  /** Digest of the bytes that `open` yields; the diffID where a source states no digest. */
   readonly digest: Digest;
-  /** Of the uncompressed tar. Only a compressed root filesystem archive does not say. */
+  /** Digest of the uncompressed tar; unknown only for a compressed root file system archive. */
   readonly diffId: Digest | undefined;
   readonly mediaType: string;
-  /** Length of the bytes as `open` yields them. */
+  /** Length of the bytes that `open` yields. */
   readonly bytes: number;
   /**
-   * The layer's bytes, compressed as they are stored. A digest that the source states is checked along the way: a reader
-   * that got to the end without an error has the right bytes; what it read before is not to be believed yet. May be
-   * opened again.
-   * Faults: DIGEST_MISMATCH, those of the source.
+   * Streams the layer's bytes in their stored compression. A digest stated by the source is verified: only a reader
+   * that reached the end without an error has the right bytes. It may be called repeatedly. Faults: DIGEST_MISMATCH,
+   * those of the source.
    */
   open(signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
-/** A step of an OCI image's making (image-spec, config.md). */
+/** One step in the history of an OCI image (image-spec, config.md). */
 export interface OciHistory {
   readonly created?: string | undefined;
   readonly created_by?: string | undefined;
   readonly author?: string | undefined;
   readonly comment?: string | undefined;
-  /** The step made no layer. */
+  /** True when the step made no layer. */
   readonly empty_layer?: boolean | undefined;
 }
 
-/** An OCI image whose manifest and config have been read and checked; its layers are read when they are needed. */
+/** OCI image whose manifest and config have been read and verified; its layers are read on demand. */
 export interface OciImage {
-  /** Normalised reference, or the name inside an archive. */
+  /** Normalized reference, or the name inside an archive. */
   readonly reference: string;
-  /** What the reference stands for now: digest of the index or manifest. Equal digests mean the same image. */
+  /** Digest of the index or manifest that the reference points to now. Equal digests mean the same image. */
   readonly digest: Digest;
   readonly config: ImageConfig;
   readonly history: readonly OciHistory[];
-  /** Bottom first. */
+  /** Layers, bottom first. */
   readonly layers: readonly OciLayer[];
-  /** The repository that has the layers, each under its `digest`. Undefined for an archive. */
+  /** Repository that has the layers, each under its `digest`; undefined for an archive. */
   readonly origin: Pick<OciReference, 'registry' | 'repository'> | undefined;
 }

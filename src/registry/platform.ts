@@ -1,7 +1,7 @@
-/** What an OCI image is built for (image-spec, image-index.md). */
+/** Platform of an OCI image (image-spec, image-index.md). */
 export interface Platform {
   readonly os: string;
-  /** In Go's words: `amd64`, `arm64`. */
+  /** Architecture in Go's terms: `amd64`, `arm64`. */
   readonly architecture: string;
   readonly variant?: string | undefined;
 }
@@ -14,7 +14,7 @@ const ARCHITECTURES: Readonly<Record<string, Platform>> = {
   ppc64: { os: 'linux', architecture: 'ppc64le' },
 };
 
-/** What the microVMs of this machine run. */
+/** Returns the platform that microVMs of this machine run. */
 export function hostPlatform(arch: string = process.arch): Platform {
   return ARCHITECTURES[arch] ?? { os: 'linux', architecture: arch };
 }
@@ -23,14 +23,14 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
   return `${os}/${architecture}${variant === undefined || variant === '' ? '' : `/${variant}`}`;
 }
 
-/** Variants aside: whether an image for one can be considered for the other. */
+/** Reports whether two platforms are equal apart from the variant. */
 export function isSamePlatform(one: Platform, other: Platform): boolean {
   return one.os === other.os && one.architecture === other.architecture;
 }
 
 /**
- * Orders images of the right architecture, best first: the wanted variant, then the nearest older one, then newer ones,
- * which may need instructions that the processor lacks.
+ * Returns an order of platforms of the right architecture, best first: the wanted variant, then the nearest older one,
+ * then newer ones, which may need instructions that the processor lacks.
  */
 export function compareVariants(wanted: Platform): (one: Platform, other: Platform) => number {
   const rank = (platform: Platform): number => {

@@ -3,7 +3,7 @@ import { contains, parseAddress, parseCidr } from '../std/ip-address.ts';
 import { textAddressKind } from '../std/ip-kind.ts';
 import { bareHost, portOf } from './address.ts';
 
-/** The usual three proxy settings, read by whoever owns the environment. */
+/** Values of the three common proxy variables. */
 export interface ProxySettings {
   /** URL of the proxy for `http:` targets. */
   readonly http?: string;
@@ -13,7 +13,7 @@ export interface ProxySettings {
   readonly no?: string;
 }
 
-/** URL of the proxy for a target, or undefined to connect directly. Loopback targets are never proxied. */
+/** Returns the URL of the proxy for a target, or undefined to connect directly. Loopback targets are never proxied. */
 export function proxyFor(url: URL, settings: ProxySettings): string | undefined {
   const proxy = url.protocol === 'https:' ? settings.https : settings.http;
   if (proxy === undefined || proxy === '') return undefined;

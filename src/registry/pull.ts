@@ -14,13 +14,14 @@ import type { Answer } from './response.ts';
 export interface PullRequest {
   readonly client: RegistryClient;
   readonly reference: OciReference;
-  /** Default: what this machine runs. */
+  /** Wanted platform (default: that of this machine). */
   readonly platform?: Platform;
 }
 
 /**
- * Asks what a reference stands for now, and whether we may have it, without fetching it: the answer does not count as a
- * pull at registries that ration them. Undefined when the registry does not say. Faults: as `openImage`.
+ * Returns the digest a reference points to now, after checking access, without fetching the manifest: this does not
+ * count as a pull at rate-limited registries. Returns undefined when the registry does not say. Faults: those of
+ * `openImage`.
  */
 export async function findDigest({ client, reference }: PullRequest, signal: AbortSignal): Promise<Digest | undefined> {
   const answer = await ask(client, reference, { method: 'HEAD', name: manifestName(reference) }, signal);
@@ -28,9 +29,9 @@ export async function findDigest({ client, reference }: PullRequest, signal: Abo
 }
 
 /**
- * Reads the manifest and config of an image; its layers are fetched when they are opened. A tag may move meanwhile:
- * everything after the first answer goes by digest.
- * Faults: MANIFEST_NOT_FOUND, REGISTRY_*, DIGEST_MISMATCH, MEDIA_TYPE_UNSUPPORTED, PLATFORM_UNSUPPORTED, IMAGE_LIMIT.
+ * Reads the manifest and config of an image; its layers are fetched when they are opened. A tag may move meanwhile, so
+ * everything after the first response is addressed by digest. Faults: MANIFEST_NOT_FOUND, REGISTRY_*, DIGEST_MISMATCH,
+ * MEDIA_TYPE_UNSUPPORTED, PLATFORM_UNSUPPORTED, IMAGE_LIMIT.
  */
 export async function openImage(request: PullRequest, signal: AbortSignal): Promise<OciImage> {
   const { client, reference, platform = hostPlatform() } = request;
@@ -64,7 +65,7 @@ export async function openImage(request: PullRequest, signal: AbortSignal): Prom
 
 type Manifest = Extract<Document, { kind: 'manifest' }>;
 
-/** Goes from an index to the manifest for the platform; an index may hold another, but not for ever. */
+/** Follows an index to the manifest for the platform; nested indexes are allowed up to a depth. */
 async function follow(request: PullRequest, top: Document, signal: AbortSignal): Promise<Manifest> {
   const { reference, client, platform = hostPlatform() } = request;
   let document = top;

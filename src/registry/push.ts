@@ -7,21 +7,21 @@ import { formatReference, manifestName, type OciReference } from './reference.ts
 import type { Answer } from './response.ts';
 import { locationOf } from './transport.ts';
 
-/** Bytes to be stored at a registry under their digest. */
+/** Bytes to store at a registry under their digest. */
 export interface PushBlob {
   readonly digest: Digest;
   readonly bytes: number;
-  /** Opened for every try. */
+  /** Opens the bytes; called for every attempt. */
   open(signal: AbortSignal): AsyncIterable<Uint8Array>;
 }
 
-const SMALL = { what: 'an answer', bytesMax: limits.tokenBytesMax };
+const SMALL = { what: 'a response', bytesMax: limits.tokenBytesMax };
 
 function scopeOf({ repository }: OciReference): string {
   return `repository:${repository}:pull,push`;
 }
 
-/** Whether the repository has a blob. Faults: REGISTRY_*. */
+/** Reports whether the repository has a blob. Faults: REGISTRY_*. */
 export async function hasBlob(
   client: RegistryClient,
   reference: OciReference,
@@ -35,8 +35,8 @@ export async function hasBlob(
 }
 
 /**
- * Has the registry take a blob over from another of its repositories (distribution-spec, "mounting a blob"). False where
- * it does not do that, or not for us. Faults: REGISTRY_*.
+ * Mounts a blob from another repository of the registry (distribution-spec, "mounting a blob"). Returns false where the
+ * registry does not support or permit that. Faults: REGISTRY_*.
  */
 export async function mountBlob(
   client: RegistryClient,
@@ -53,13 +53,13 @@ export async function mountBlob(
     if (answer.status === 202) await cancelUpload(client, reference, answer, signal);
     return answer.status === 201;
   } catch (error) {
-    // A token service may refuse to let us read there.
+    // A token service may refuse access to that repository.
     if (isFault(error, 'REGISTRY_DENIED')) return false;
     throw error;
   }
 }
 
-/** An upload that was begun in the place of a mount. A registry that cannot be told to end it does so some day. */
+/** Cancels an upload that was started instead of a mount. A registry without cancellation expires it eventually. */
 async function cancelUpload(client: RegistryClient, reference: OciReference, started: Answer, signal: AbortSignal) {
   try {
     const url = locationOf(started);
@@ -70,8 +70,8 @@ async function cancelUpload(client: RegistryClient, reference: OciReference, sta
 }
 
 /**
- * Stores a blob unless the repository has it. Returns whether it was sent. Faults: REGISTRY_*, DIGEST_MISMATCH when the
- * registry received other bytes than we sent.
+ * Stores a blob unless the repository has it. Returns true when it was sent. Faults: REGISTRY_*; DIGEST_MISMATCH when
+ * the registry received other bytes than we sent.
  */
 export async function pushBlob(
   client: RegistryClient,

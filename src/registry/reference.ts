@@ -1,7 +1,7 @@
 import { fault } from '../contract/errors.ts';
 import { isDigest, type Digest } from './digest.ts';
 
-/** What an image is called at a registry. Without a digest the tag names it; with one the tag only tells its origin. */
+/** Reference of an image at a registry. With a digest, the tag is only informative. */
 export interface OciReference {
   /** `host` or `host:port`, lower case; Docker Hub is `docker.io`. */
   readonly registry: string;
@@ -11,7 +11,7 @@ export interface OciReference {
 }
 
 const HUB = 'docker.io';
-/** Every other name under which people write Docker Hub. */
+/** Other names of Docker Hub. */
 const HUB_ALIASES: ReadonlySet<string> = new Set([
   'index.docker.io',
   'registry-1.docker.io',
@@ -31,7 +31,7 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/u;
 const HEX_NAME = /^[0-9a-f]{64}$/u;
 
 /**
- * Reads a reference as Docker does: `docker://registry/repository:tag@digest`, `oci://…`, or a short name, where
+ * Parses a reference as Docker does: `docker://registry/repository:tag@digest`, `oci://…`, or a short name, where
  * `python:3.11-slim` means Docker Hub's `library/python`. Faults: REFERENCE_INVALID.
  */
 export function parseReference(text: string): OciReference {
@@ -62,18 +62,21 @@ export function parseReference(text: string): OciReference {
   };
 }
 
-/** The full form, which parses to the same reference: `docker://docker.io/library/python:3.11-slim`. */
+/** Returns the full form, which parses to the same reference: `docker://docker.io/library/python:3.11-slim`. */
 export function formatReference({ registry, repository, tag, digest }: OciReference): string {
   const name = `docker://${registry}/${repository}`;
   return `${name}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
 }
 
-/** What follows `/manifests/` in the registry's API: the digest where there is one. */
+/** Returns the name after `/manifests/` in the registry's API: the digest if there is one, otherwise the tag. */
 export function manifestName({ tag, digest }: OciReference): string {
   return digest ?? tag ?? 'latest';
 }
 
-/** Canonical name of a registry that a user wrote, for use as a key: `index.docker.io` → `docker.io`. Faults: REFERENCE_INVALID. */
+/**
+ * Returns the canonical name of a registry typed by a user, for use as a key: `index.docker.io` → `docker.io`. Faults:
+ * REFERENCE_INVALID.
+ */
 export function parseRegistry(text: string): string {
   const host = text.replace(/^https?:\/\//iu, '').replace(/\/(?:v[12]\/?)?$/u, '');
   const registry = canonical(host);
@@ -81,7 +84,7 @@ export function parseRegistry(text: string): string {
   return registry;
 }
 
-/** The host that answers for a registry: Docker Hub's API does not live under its name. */
+/** Returns the API host of a registry: Docker Hub's API has a different host name. */
 export function apiHost(registry: string): string {
   return registry === HUB ? HUB_API_HOST : registry;
 }
@@ -102,7 +105,7 @@ function canonical(host: string): string {
   return HUB_ALIASES.has(registry) ? HUB : registry;
 }
 
-/** Docker Hub keeps its official images under `library/`. */
+/** Adds `library/`, under which Docker Hub keeps its official images. */
 function withLibrary(registry: string, repository: string): string {
   return registry === HUB && repository !== '' && !repository.includes('/') ? `library/${repository}` : repository;
 }
@@ -130,7 +133,7 @@ function checkDigest(digest: string, refuse: Refuse): void {
   throw refuse('after "@" comes sha256: and 64 lower-case hexadecimal digits (credentials do not belong here)');
 }
 
-/** The text as it may appear in a message: short, printable, and without what stands where a password would. */
+/** Returns the text for a message: short, printable, and without anything in the position of a password. */
 function shown(text: string): string {
   const at = text.indexOf('@');
   const harmless = at < 0 || /^(?:sha\d+:)?[0-9A-Fa-f]*$/u.test(text.slice(at + 1));

@@ -2,7 +2,7 @@ import { fault } from '../contract/errors.ts';
 import { collect } from '../std/bytes.ts';
 import { type HttpResponse, networkFailure } from './transport.ts';
 
-/** How long a body may be, and what to call it when it is longer. */
+/** Bound of the length of a body, and its name in the fault. */
 export interface BodyBound {
   readonly what: string;
   readonly bytesMax: number;
@@ -10,24 +10,24 @@ export interface BodyBound {
 
 /** A response whose body has been read. */
 export interface Answer extends Omit<HttpResponse, 'body'> {
-  /** Empty unless the status is 200. */
+  /** Body; empty unless the status is 200. */
   readonly bytes: Buffer;
 }
 
-/** Reads the body of a response that is expected to be small. Rejects as `readBytes`. */
+/** Reads the body of a response that is expected to be small. Rejects like `readBytes`. */
 export async function readAnswer(response: HttpResponse, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
   const { status, headers, url } = response;
   if (status !== 200) return readHeaders(response);
   return { status, headers, url, bytes: await readBytes(response, bound, signal) };
 }
 
-/** The answer to HEAD: its length is that of what GET would bring. */
+/** Returns the response to HEAD; its content length is that of the response to GET. */
 export async function readHeaders({ status, headers, url, body }: HttpResponse): Promise<Answer> {
   await body.dump();
   return { status, headers, url, bytes: Buffer.alloc(0) };
 }
 
-/** The fault that a refusing status stands for. `missing` is what a 404 means here. */
+/** Returns the fault for a status that refuses. `missing` is the fault for 404. */
 export function refusalOf(
   response: Pick<HttpResponse, 'status' | 'headers'>,
   registry: string,
@@ -42,10 +42,10 @@ export function refusalOf(
     return fault('REGISTRY_RATE_LIMITED', { registry, ...seconds });
   }
   if (status >= 500) return fault('REGISTRY_UNREACHABLE', { registry, reason: `HTTP ${status}` });
-  return fault('REGISTRY_PROTOCOL', { registry, reason: `it answers with HTTP ${status}` });
+  return fault('REGISTRY_PROTOCOL', { registry, reason: `it responded with HTTP ${status}` });
 }
 
-/** How long the server asks to wait (RFC 9110 §10.2.3: seconds or a date), if it says so understandably. */
+/** Returns the delay from a valid `Retry-After` header (RFC 9110 §10.2.3: seconds or a date). */
 export function retryAfterMs({ headers }: Pick<HttpResponse, 'headers'>): number | undefined {
   const value = headers['retry-after'];
   if (value === undefined) return undefined;
@@ -54,7 +54,7 @@ export function retryAfterMs({ headers }: Pick<HttpResponse, 'headers'>): number
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
-/** The whole body, bounded. Rejects with NetworkError, IMAGE_LIMIT, or the signal's reason. */
+/** Reads the whole body, up to the bound. Rejects with NetworkError, IMAGE_LIMIT, or the signal's reason. */
 async function readBytes(response: HttpResponse, bound: BodyBound, signal: AbortSignal): Promise<Buffer> {
   const tooLong = () => fault('IMAGE_LIMIT', { what: `bytes of ${bound.what}`, limit: bound.bytesMax });
   if (Number(response.headers['content-length'] ?? 0) > bound.bytesMax) {
@@ -69,11 +69,11 @@ async function readBytes(response: HttpResponse, bound: BodyBound, signal: Abort
   }
 }
 
-/** JSON from a registry. Faults: REGISTRY_PROTOCOL. */
+/** Parses JSON from a registry. Faults: REGISTRY_PROTOCOL. */
 export function parseJson(bytes: Uint8Array, registry: string): unknown {
   try {
     return JSON.parse(Buffer.from(bytes).toString('utf8'));
   } catch {
-    throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its answer is not JSON' });
+    throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its response is not JSON' });
   }
 }

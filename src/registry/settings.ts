@@ -3,7 +3,7 @@ import type { Environment, Settings } from '../config/index.ts';
 import { fault } from '../contract/errors.ts';
 import type { RegistrySettings } from './client.ts';
 
-/** What the settings and the usual proxy variables say about registries. */
+/** Returns the registry settings from our settings and the common proxy variables. */
 export async function registrySettings(settings: Settings, env: Environment): Promise<RegistrySettings> {
   const { insecureRegistries: insecure, allowedRegistries: allowed, registryCa } = settings;
   const proxy = (name: string): string | undefined => env[name] || env[name.toUpperCase()];

@@ -11,21 +11,21 @@ export interface HttpRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Goes to the origin of `url` only: a redirect elsewhere loses it. */
+  /** `Authorization` header; sent to the origin of `url` only, not to redirect targets elsewhere. */
   readonly authorization?: string | undefined;
   readonly body?: string | Uint8Array | Readable;
 }
 
-/** The body must be read to its end, or dropped with `body.dump()`. */
+/** Response of a registry. The body must be read to its end, or dropped with `body.dump()`. */
 export interface HttpResponse {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Dispatcher.ResponseData['body'];
-  /** Where the answer came from, after redirects. */
+  /** URL of the response, after redirects. */
   readonly url: URL;
 }
 
-/** The peer could not be talked to: for a passing reason, because nobody listens there, or for one that stays. */
+/** Failure to communicate with a peer: transient, connection refused, or permanent. */
 export class NetworkError extends Error {
   override readonly name = 'NetworkError';
   readonly kind: 'passing' | 'refused' | 'permanent';
@@ -38,7 +38,7 @@ export class NetworkError extends Error {
 
 export interface TransportOptions {
   readonly guard: AddressGuard;
-  /** Whether plain http is acceptable for this URL. */
+  /** Reports whether plain http is allowed for this URL. */
   readonly plainHttp: (url: URL) => boolean;
   readonly proxy?: ProxySettings;
   /** Additional certificate authorities, PEM. */
@@ -49,8 +49,8 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const USER_AGENT = 'contree';
 
 /**
- * HTTP for registries: every connection passes the address guard, every redirect is followed by hand, and a secret
- * stays with the origin it was meant for. Disposing it closes all connections.
+ * HTTP client for registries: every connection passes the address guard, redirects are followed by our own code, and a
+ * secret is sent only to the origin it was meant for. Disposing it closes all connections.
  */
 export class Transport implements AsyncDisposable {
   readonly #options: TransportOptions;
@@ -92,7 +92,7 @@ export class Transport implements AsyncDisposable {
       const dispatcher = await this.#dispatcherFor(url);
       const all = { 'user-agent': USER_AGENT, ...headers, ...(authorization === undefined ? {} : { authorization }) };
       const answer = await request(url, { method, headers: all, dispatcher, signal, body: body ?? null });
-      // Whoever reads the body meets its errors; a body that is dropped half-way has nobody to tell.
+      // Errors reach the reader of the body; a body dropped midway has no reader.
       answer.body.on('error', () => undefined);
       return { status: answer.statusCode, headers: answer.headers, body: answer.body, url };
     } catch (error) {
@@ -113,12 +113,12 @@ export class Transport implements AsyncDisposable {
 
 const TIMEOUTS = { headersTimeout: limits.registryTimeoutMs, bodyTimeout: limits.registryTimeoutMs };
 
-/** TLS options that trust one more authority beside those of the system. */
+/** Returns TLS options that trust additional certificate authorities besides those of the system. */
 function trust(ca: string | undefined): { ca?: string[] } {
   return ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] };
 }
 
-/** Sockets whose address is judged when they connect, except to hosts that the user vouched for. */
+/** Returns a connector that checks the address of every connection, except to hosts permitted by the user. */
 function guardedConnector({ guard, ca }: TransportOptions): buildConnector.connector {
   const common = { timeout: limits.registryConnectTimeoutMs, ...trust(ca) };
   const open = buildConnector(common);
@@ -129,33 +129,36 @@ function guardedConnector({ guard, ca }: TransportOptions): buildConnector.conne
   };
 }
 
-/** The absolute URL a response points to. Faults: REGISTRY_PROTOCOL. */
+/** Returns the absolute URL in the `Location` header. Faults: REGISTRY_PROTOCOL. */
 export function locationOf({ headers, url }: Pick<HttpResponse, 'headers' | 'url'>): URL {
   const { location } = headers;
   if (typeof location === 'string' && URL.canParse(location, url.href)) {
     const target = new URL(location, url);
-    // A user name in a URL would become a header of the request to a host that somebody else chose.
+    // A user name in the URL would become a header of the request to a host chosen by the registry.
     target.username = '';
     target.password = '';
     return target;
   }
-  throw fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'it points to no valid address (Location)' });
+  throw fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'its Location header is not a valid URL' });
 }
 
 function checkScheme(url: URL, plainHttp: (url: URL) => boolean): void {
   if (url.protocol === 'https:' || (url.protocol === 'http:' && plainHttp(url))) return;
-  const reason = url.protocol === 'http:' ? 'it is reached over plain http' : `${url.protocol} is not http or https`;
+  const reason = url.protocol === 'http:' ? 'it uses plain http' : `${url.protocol} is not http or https`;
   throw fault('REGISTRY_ADDRESS_DENIED', { host: url.host, reason });
 }
 
-/** What to throw for an error of the HTTP library: the abort's reason, the guard's refusal, or a NetworkError. */
+/**
+ * Returns the error to throw for an error of the HTTP library: the reason of the abort, the guard's refusal, or a
+ * NetworkError.
+ */
 export function networkFailure(error: unknown, url: URL, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   const denied = deniedBy(error);
   if (denied !== undefined || isFault(error)) return denied ?? error;
   const code = codeOf(error);
   if ((error instanceof Error && error.name === 'HTTPParserError') || code === 'UND_ERR_HEADERS_OVERFLOW') {
-    return fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'its answer is not HTTP' }, { cause: error });
+    return fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'its response is not HTTP' }, { cause: error });
   }
   if (code === undefined) return error;
   const known = REASONS[code] ?? FAMILIES.find(([pattern]) => pattern.test(code))?.[1];
@@ -169,7 +172,7 @@ interface Meaning {
 
 const REASONS: Readonly<Record<string, Meaning>> = {
   ENOTFOUND: { reason: 'its name does not resolve', kind: 'permanent' },
-  EAI_AGAIN: { reason: 'its name cannot be resolved now' },
+  EAI_AGAIN: { reason: 'its name cannot be resolved at the moment' },
   ECONNREFUSED: { reason: 'the connection was refused', kind: 'refused' },
   ECONNRESET: { reason: 'the connection was reset' },
   EPIPE: { reason: 'the connection was closed' },
@@ -177,7 +180,7 @@ const REASONS: Readonly<Record<string, Meaning>> = {
   ENETUNREACH: { reason: 'the network is unreachable' },
   ETIMEDOUT: { reason: 'the connection timed out' },
   UND_ERR_CONNECT_TIMEOUT: { reason: 'the connection timed out' },
-  UND_ERR_HEADERS_TIMEOUT: { reason: 'it took too long to answer' },
+  UND_ERR_HEADERS_TIMEOUT: { reason: 'it took too long to respond' },
   UND_ERR_BODY_TIMEOUT: { reason: 'it stopped sending' },
   UND_ERR_SOCKET: { reason: 'the connection was closed' },
   UND_ERR_ABORTED: { reason: 'the connection was closed' },

@@ -3,9 +3,8 @@ import { open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /**
- * Replaces a file as a whole: readers see the old content or the new, and after a power cut one of the two is there.
- * The folder must exist. `mode` is what the file has from its first byte on; only root may give it to another
- * `owner`.
+ * Replaces a file atomically: readers see the old or the new content, and after a power cut one of the two exists. The
+ * folder must exist. The file has `mode` from its first byte on; only root may give it to another `owner`.
  */
 export async function writeFileAtomically(
   path: string,

@@ -4,7 +4,7 @@
  */
 export type ByteString = string & { readonly __byteString?: never };
 
-/** UTF-8 bytes of a text, as a byte string. */
+/** Returns the UTF-8 bytes of a text as a byte string. */
 export function toByteString(text: string): ByteString {
   return Buffer.from(text, 'utf8').toString('latin1');
 }
@@ -15,7 +15,7 @@ export function bytesOf(name: ByteString): Buffer {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The text of a byte string, or undefined when its bytes are not UTF-8. */
+/** Returns the text of a byte string, or undefined when its bytes are not UTF-8. */
 export function textOf(name: ByteString): string | undefined {
   try {
     return utf8.decode(bytesOf(name));
@@ -24,7 +24,7 @@ export function textOf(name: ByteString): string | undefined {
   }
 }
 
-/** Bytes of an async iterable joined; refuses to hold more than `bytesMax`. */
+/** Joins the bytes of an async iterable; refuses to hold more than `bytesMax`. */
 export async function collect(source: AsyncIterable<Uint8Array>, bytesMax: number): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let total = 0;

@@ -2,8 +2,8 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 /**
- * What is freed: the `young` buffers and objects, `all` that nobody needs any more, or all `thoroughly`, which also gives the
- * freed pages back to the system and drops compiled code that has not run lately.
+ * Extent of a collection: the `young` generation, `all` garbage, or all `thoroughly`, which also returns the freed
+ * pages to the system and drops compiled code that has not run recently.
  */
 type Collection = 'young' | 'all' | 'thoroughly';
 
@@ -26,7 +26,7 @@ export function collect(collection: Collection): void {
   gc(OPTIONS[collection]);
 }
 
-/** The collector is no part of a normal context; a new one made after the flag was set has it. */
+/** Returns V8's collector. A normal context does not expose it; a context created after the flag is set does. */
 function collector(): (options: GcRequest) => void {
   setFlagsFromString('--expose-gc');
   return runInNewContext('gc') as (options: GcRequest) => void;

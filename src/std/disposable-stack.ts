@@ -1,12 +1,13 @@
 /**
- * What Node 22 lacks of explicit resource management at run time (ECMA-262 §27.4, `AsyncDisposableStack` and
- * `SuppressedError`); the published build has the syntax lowered. Must run before anything that uses the two.
+ * Installs the run-time parts of explicit resource management that Node 22 lacks (ECMA-262 §27.4,
+ * `AsyncDisposableStack` and `SuppressedError`); the published build has the syntax lowered. It must run before any
+ * code that uses the two.
  */
 export function provideDisposableStack(): void {
   Object.assign(globalThis, { AsyncDisposableStack: DisposableSteps, SuppressedError: BothErrors });
 }
 
-/** `SuppressedError`: what a cleanup threw, and the error that it would have hidden. */
+/** Polyfill of `SuppressedError`: the error of a cleanup, and the error it would have hidden. */
 export class BothErrors extends Error {
   override readonly name = 'SuppressedError';
   readonly error: unknown;
@@ -21,7 +22,7 @@ export class BothErrors extends Error {
 
 type Step = () => unknown;
 
-/** `AsyncDisposableStack`: cleanups in the order in which they are added, run once and in reverse. */
+/** Polyfill of `AsyncDisposableStack`: runs the added cleanups once, in reverse order. */
 export class DisposableSteps implements AsyncDisposableStack {
   readonly [Symbol.toStringTag] = 'AsyncDisposableStack';
   #steps: Step[] | undefined = [];
@@ -37,7 +38,7 @@ export class DisposableSteps implements AsyncDisposableStack {
     const later = methods[Symbol.asyncDispose];
     const now = methods[Symbol.dispose];
     if (typeof (later ?? now) !== 'function') throw new TypeError('the value has no dispose method');
-    // What a synchronous method returns is not waited for.
+    // The result of a synchronous method is not awaited.
     steps.push(later ? () => later.call(value) : () => (now?.call(value), undefined));
     return value;
   }

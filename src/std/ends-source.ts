@@ -1,7 +1,7 @@
 /**
- * The values of `generator`, whose end is also the end of `source`, which it draws from. A generator alone does not see to
- * that: as long as nobody has asked it for a value, its `return` runs nothing of it, no `finally` either, and what the
- * source holds is held for ever.
+ * Returns the values of `generator` and ends `source`, which it reads from, when they end. A generator alone does not
+ * do that: before its first `next`, its `return` runs none of its code, not even `finally`, and the source is never
+ * released.
  */
 export function endsSource<Value>(
   generator: AsyncGenerator<Value>,

@@ -3,7 +3,10 @@ import { open } from 'node:fs/promises';
 
 const BUFFER_BYTES = 512 * 1024;
 
-/** sha256 (hex) of a file's content. One buffer serves the whole file: hashing gigabytes leaves no garbage behind. */
+/**
+ * Returns the sha256 (hex) of a file's content. One buffer serves the whole file, so hashing gigabytes leaves no
+ * garbage.
+ */
 export async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
   await using file = await open(path, 'r');
   const hash = createHash('sha256');

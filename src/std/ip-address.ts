@@ -37,25 +37,28 @@ export function readAddress(bytes: Buffer, offset: number, family: 4 | 6, into: 
   for (let word = 0; word < 4; word += 1) into[word] = bytes.readUInt32BE(offset + 4 * word);
 }
 
-/** The 4 bytes of a mapped address, else all 16. */
+/** Returns the 4 bytes of a mapped address, or all 16 of another. */
 export function bytesOfAddress(address: Address): Buffer {
   const bytes = Buffer.allocUnsafe(16);
   for (let word = 0; word < 4; word += 1) bytes.writeUInt32BE(address[word] ?? 0, 4 * word);
   return isMapped(address) ? bytes.subarray(12) : bytes;
 }
 
-/** Dotted decimal or IPv6 text; undefined for anything else, octal and hexadecimal forms of IPv4 included. */
+/**
+ * Parses dotted decimal or IPv6 text; returns undefined for anything else, including octal and hexadecimal forms of
+ * IPv4.
+ */
 export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) {
     const [a = 0, b = 0, c = 0, d = 0] = text.split('.').map(Number);
     return fromIp4(((a << 24) | (b << 16) | (c << 8) | d) >>> 0);
   }
-  // A zone (`%eth0`) means something on one host only: it is no part of a rule.
+  // A zone (`%eth0`) has a meaning on one host only, so it is not allowed in a rule.
   if (!isIPv6(text) || text.includes('%')) return undefined;
   return parseIp6(new URL(`http://[${text}]`).hostname.slice(1, -1));
 }
 
-/** Normalised text as `URL` prints it: hexadecimal groups, at most one `::`. */
+/** Parses normalized text as `URL` prints it: hexadecimal groups, at most one `::`. */
 function parseIp6(text: string): Address {
   const [head = '', tail] = text.split('::');
   const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => parseInt(group, 16)));
@@ -73,7 +76,10 @@ export function formatAddress(address: Address): string {
   return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1);
 }
 
-/** `10.0.0.0/8`, `fd00::/8`, or one address; undefined for anything else. Bits behind the prefix are ignored. */
+/**
+ * Parses `10.0.0.0/8`, `fd00::/8`, or one address; returns undefined for anything else. Bits after the prefix are
+ * ignored.
+ */
 export function parseCidr(text: string): Cidr | undefined {
   const [host = '', length, ...rest] = text.split('/');
   const address = parseAddress(host);
@@ -95,7 +101,7 @@ export function contains(cidr: Cidr, address: Address): boolean {
   return true;
 }
 
-/** Map key of an address: equal addresses have equal keys. */
+/** Returns the map key of an address: equal addresses have equal keys. */
 export function keyOf(address: Address): string {
   return `${address[0]}.${address[1]}.${address[2]}.${address[3]}`;
 }

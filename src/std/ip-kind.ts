@@ -1,12 +1,16 @@
 import { defined } from './assert.ts';
 import { type Address, type Cidr, contains, fromIp4, isMapped, parseAddress, parseCidr } from './ip-address.ts';
 
-/** What an address is to the machine that would connect to it. Only `public` ones lead out of its own network. */
+/**
+ * Kind of an address as seen by the machine that would connect to it. Only `public` addresses lead out of its own
+ * network.
+ */
 export type AddressKind = 'public' | 'loopback' | 'private' | 'link-local' | 'metadata' | 'reserved';
 
 /**
- * What is never the public internet (IANA special-purpose registries, RFC 6890 and successors), plus the metadata
- * services that clouds run on public-looking addresses. First match wins. Documentation ranges are public on purpose.
+ * Ranges that are never the public internet (IANA special-purpose registries, RFC 6890 and successors), plus the
+ * metadata services that clouds run on public-looking addresses. The first match wins. Documentation ranges are public
+ * on purpose.
  */
 const RANGES: readonly (readonly [AddressKind, Cidr])[] = (
   [
@@ -46,13 +50,13 @@ const CARRIERS: readonly { readonly range: Cidr; readonly inner: (address: Addre
   { range: cidr('64:ff9b::/96'), inner: lastWord },
 ];
 
-/** The same for forms that no router carries: a stack may still take them for what they wrap. */
+/** Further carriers that no router forwards; a network stack may still treat them as the address they wrap. */
 const LOCAL_CARRIERS: typeof CARRIERS = [
   { range: cidr('::ffff:0:0:0/96'), inner: lastWord },
   { range: cidr('::/96'), inner: lastWord },
 ];
 
-/** All that is assigned for global unicast; multicast and everything unassigned lie outside. */
+/** Everything assigned for global unicast; multicast and unassigned addresses are outside. */
 const GLOBAL_IP6 = cidr('2000::/3');
 
 /** Classifies an address. */
@@ -68,7 +72,7 @@ export function addressKind(address: Address): AddressKind {
   return contains(GLOBAL_IP6, address) ? 'public' : 'reserved';
 }
 
-/** The same for an address in text form, with or without a zone; what is no address at all counts as `reserved`. */
+/** Classifies an address in text form, with or without a zone; text that is not an address counts as `reserved`. */
 export function textAddressKind(text: string): AddressKind {
   const address = parseAddress(text.replace(/%.*$/u, ''));
   return address === undefined ? 'reserved' : addressKind(address);

@@ -1,6 +1,6 @@
 const CHUNK_CHARACTERS = 64 * 1024;
 
-/** Values as NDJSON: one JSON text per line. For lists that are too long to be one value. */
+/** Yields values as NDJSON, one JSON text per line, for lists that are too long for one value. */
 // oxlint-disable-next-line typescript/require-await -- readers take an async iterable at their own pace
 export async function* jsonLines(values: readonly unknown[]): AsyncGenerator<Uint8Array> {
   let lines = '';
@@ -13,7 +13,7 @@ export async function* jsonLines(values: readonly unknown[]): AsyncGenerator<Uin
   if (lines !== '') yield Buffer.from(lines);
 }
 
-/** The lines of a body, without empty ones. Rejects with RangeError when one is longer than `bytesMax`. */
+/** Yields the non-empty lines of a body. Rejects with RangeError when a line is longer than `bytesMax`. */
 export async function* linesOf(body: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<string> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of body) {

@@ -1,4 +1,4 @@
-/** `make`, run once for each object; what it returned is kept as long as the object is. */
+/** Returns `make` memoized per object; a result is kept as long as its object. */
 export function oncePer<Key extends object, Value>(make: (key: Key) => Value): (key: Key) => Value {
   const made = new WeakMap<Key, Value>();
   return (key) => {

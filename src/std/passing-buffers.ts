@@ -1,17 +1,20 @@
 import { collect } from './collector.ts';
 
-/** After so many bytes the young buffers are freed, after so many all. Measured: docs/decisions/0013-import-memory.md. */
+/**
+ * Bytes after which the young generation is collected, and all garbage. Measured: docs/decisions/0013-import-memory.md.
+ */
 const YOUNG_EVERY_BYTES = 4 * 1024 * 1024;
 const ALL_EVERY_BYTES = 64 * 1024 * 1024;
 
 let youngBytes = 0;
-/** The first collection of all comes with the first buffers, and frees what the start of the process has left too. */
+/** The first full collection happens with the first buffers and also frees garbage from the start of the process. */
 let allBytes = ALL_EVERY_BYTES;
 let first = true;
 
 /**
- * Told of bytes that went through the process in buffers nobody needs any more. V8 collects when its own heap grows,
- * where a buffer is a few words whatever it holds: without this, a stream of gigabytes keeps some 60 MB of dead buffers.
+ * Counts bytes that passed through the process in buffers that are now garbage, and collects them. V8 collects when its
+ * own heap grows, where a buffer is a few words whatever its size: without this, a stream of gigabytes keeps about 60
+ * MB of dead buffers.
  */
 export function passed(bytes: number): void {
   youngBytes += bytes;

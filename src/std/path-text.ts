@@ -1,22 +1,22 @@
 import { bytesOf, type ByteString, textOf, toByteString } from './bytes.ts';
 
-/** In a shown name: a byte that is not UTF-8, or a backslash that would otherwise read as one of these. */
+/** Escapes in a displayed name: a byte that is not UTF-8, or a backslash that would otherwise look like an escape. */
 const ESCAPE = /\\x(5c|[89a-f][0-9a-f])/gu;
 
 /** Most names are ASCII without a backslash: their bytes are their text. */
 const PLAIN = /^[\u0001-\u005b\u005d-\u007f]*$/u;
 
 /**
- * A file name or path as text, for wires and people. UTF-8 is shown as it is. What is not becomes `\x80` … `\xff` per
- * byte; a backslash that happens to stand before such letters becomes `\x5c`. So every name has one text, and
- * `pathFromText` gets the name back.
+ * Returns a file name or path as text for the wire and for people. UTF-8 stays as it is. Other bytes become `\x80` …
+ * `\xff`; a backslash before such letters becomes `\x5c`. So every name has exactly one text, and `pathFromText`
+ * restores the name.
  */
 export function textFromPath(path: ByteString): string {
   if (PLAIN.test(path)) return path;
   const text = textOf(path);
   const guarded = (part: string): string => part.replaceAll(ESCAPE, (_, hex: string) => `\\x5cx${hex}`);
   if (text !== undefined) return guarded(text);
-  // Decoding marks what is not UTF-8 with U+FFFD but does not say which bytes: walk the sequences ourselves.
+  // Decoding replaces invalid bytes by U+FFFD without saying which, so the sequences are walked here.
   const bytes = bytesOf(guarded(path));
   let shown = '';
   for (let at = 0; at < bytes.length;) {
@@ -27,12 +27,12 @@ export function textFromPath(path: ByteString): string {
   return shown;
 }
 
-/** The file name or path that a text means: the reverse of `textFromPath`. */
+/** Returns the file name or path of a text: the inverse of `textFromPath`. */
 export function pathFromText(text: string): ByteString {
   return toByteString(text).replaceAll(ESCAPE, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
-/** Length of the UTF-8 character that begins at `at`, or 0 when none does. */
+/** Returns the length of the UTF-8 character at `at`, or 0 when there is none. */
 function sequenceLength(bytes: Buffer, at: number): number {
   const first = bytes[at] ?? 0;
   const length = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;

@@ -1,6 +1,7 @@
 /**
- * Whether a promise settles, one way or the other, within this time; its result or error stays with whoever else has it. The
- * timer keeps no process alive, and is cleared, not aborted: the error that an abort makes for nobody costs more than all else.
+ * Reports whether a promise settles within this time; its result or error is left to its other consumers. The timer
+ * does not keep the process alive. It is cleared, not aborted: creating an unused AbortError would cost more than
+ * everything else here.
  */
 export function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
   return new Promise((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * Lets pieces of heavy work go on one per turn of the event loop, in the order they asked, so that whatever else there is
- * to do waits for one piece and not for all of them.
+ * Queue that lets one piece of heavy work run per turn of the event loop, in order of request, so that other work waits
+ * for one piece instead of all.
  */
 export class Turns {
   readonly #waiting: (() => void)[] = [];

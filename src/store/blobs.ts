@@ -1,6 +1,6 @@
 import type { Database } from './database.ts';
 
-/** Where in an image a layer lies: the same files over others may be another OCI layer. */
+/** Position of a layer in an image: the same files on top of other layers may be another OCI layer. */
 export interface LayerPlace {
   /** OCI chainID (`sha256:<hex>`) of everything below; undefined for the bottom layer. */
   readonly below: string | undefined;
@@ -8,15 +8,15 @@ export interface LayerPlace {
   readonly layer: string;
 }
 
-/** A blob that a registry keeps: an OCI layer as it is transferred. */
+/** Blob at a registry: an OCI layer in its transferred form. */
 export interface LayerBlob {
-  /** Of the blob. */
+  /** Digest of the blob. */
   readonly digest: `sha256:${string}`;
-  /** Of its uncompressed tar. */
+  /** Digest of its uncompressed tar. */
   readonly diffId: `sha256:${string}`;
   readonly mediaType: string;
   readonly bytes: number;
-  /** Canonical name of the registry that had it last. */
+  /** Canonical name of the registry that last had it. */
   readonly registry: string;
   readonly repository: string;
 }
@@ -27,8 +27,9 @@ interface BlobRow extends Omit<LayerBlob, 'diffId' | 'mediaType'> {
 }
 
 /**
- * The blobs that layers came from or were pushed as, so that a registry that has one need not be sent another with the
- * same files. Of one project, because a blob's name can be a right to it. A row goes with its layer.
+ * Blobs that layers were imported from or pushed as, so that a registry that has one is not sent another with the same
+ * files. They belong to one project, because knowing a blob's name may grant access to it. A row is deleted with its
+ * layer.
  */
 export class BlobStore {
   readonly #database: Database;
@@ -39,7 +40,9 @@ export class BlobStore {
     this.#project = project;
   }
 
-  /** What this layer is called at registries in this place, what is known for longest first: few, as a rule at most two. */
+  /**
+   * Returns the blobs of this layer in this place, oldest first; usually at most two.
+   */
   find({ below, layer }: LayerPlace): LayerBlob[] {
     return this.#database
       .all<BlobRow>(
@@ -52,7 +55,7 @@ export class BlobStore {
       .map(({ diff_id: diffId, media_type: mediaType, ...row }) => ({ ...row, diffId, mediaType }));
   }
 
-  /** Notes a blob whose bytes we have read or written ourselves, and the repository that has it now. */
+  /** Records a blob whose bytes we have read or written ourselves, and the repository that has it now. */
   remember({ below, layer }: LayerPlace, blob: LayerBlob): void {
     this.#database.run(
       `INSERT INTO layer_blobs (project, below, layer, digest, diff_id, media_type, bytes, registry, repository)

@@ -7,20 +7,18 @@ import { diskFault, sqliteCode } from './disk.ts';
 import { APPLICATION_ID, MIGRATIONS } from './schema.ts';
 
 const SQLITE_BUSY = 5;
-/** Statements kept compiled; the store has fewer. */
+/** Limit of cached prepared statements; the store has fewer. */
 const STATEMENTS_MAX = 256;
 
 export interface TransactionOptions {
-  /** Wait until the disk has it. For whatever makes something visible that must survive a power cut. */
+  /** True to wait until it is on disk, for transactions that publish something that must survive a power cut. */
   readonly durable?: boolean;
 }
 
 /**
- * The one connection to `store.sqlite`.
- *
- * It is opened in exclusive locking mode: the kernel holds a lock on the file for as long as this process lives and
- * has it open, so a second engine is refused and the lock of a dead one is gone with it. All calls are synchronous, so
- * whatever happens between two `await`s happens at once as far as the rest of the process can see.
+ * The only connection to `store.sqlite`. It is opened in exclusive locking mode: the kernel holds a lock on the file
+ * while this process has it open, so a second engine is refused and the lock of a dead engine is gone with it. All
+ * calls are synchronous, so everything between two `await`s is atomic for the rest of the process.
  */
 export class Database implements Disposable {
   readonly #sqlite: DatabaseSync;
@@ -32,20 +30,23 @@ export class Database implements Disposable {
     this.#sqlite = sqlite;
   }
 
-  /** Rejects with STORE_LOCKED while another process has it, with STORE_VERSION_UNSUPPORTED for an unknown format. */
+  /**
+   * Opens the database. Throws STORE_LOCKED while another process has it open, STORE_VERSION_UNSUPPORTED for an unknown
+   * format.
+   */
   static open(path: string, lockPath: string): Database {
     const sqlite = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     try {
-      // Before the first pragma that writes: a file we do not know is left as it is.
+      // Before the first pragma that writes: an unknown file is left unchanged.
       const version = readVersion(sqlite);
       sqlite.exec('PRAGMA locking_mode=EXCLUSIVE');
-      // Only effective before the first table exists: lets gc give pages back to the file system.
+      // Only effective before the first table exists; lets gc return pages to the file system.
       sqlite.exec('PRAGMA auto_vacuum=INCREMENTAL');
       sqlite.exec('PRAGMA journal_mode=WAL');
       sqlite.exec('PRAGMA synchronous=NORMAL');
-      // Room for what one batch of small uploads changes; beyond it pages are written before their time.
+      // Large enough for the pages changed by one batch of small uploads; otherwise pages are spilled early.
       sqlite.exec('PRAGMA cache_size=-16384');
-      // Writing the log back waits for the disk, twice, on this thread: seldom, then.
+      // A checkpoint waits for the disk twice, on this thread, so it is kept rare.
       sqlite.exec('PRAGMA wal_autocheckpoint=8192');
       sqlite.exec('PRAGMA journal_size_limit=67108864');
       sqlite.exec('BEGIN EXCLUSIVE');
@@ -69,7 +70,7 @@ export class Database implements Disposable {
     return this.#sqlite.isOpen;
   }
 
-  /** First row, typed by the caller: the tables are STRICT, so SQLite has checked the types. */
+  /** Returns the first row, typed by the caller: the tables are STRICT, so SQLite has checked the types. */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the row type is the caller's knowledge of its own SQL
   get<Row>(sql: string, ...values: SQLInputValue[]): Row | undefined {
     return this.#call(sql, (statement) => statement.get(...values) as Row | undefined);
@@ -79,14 +80,14 @@ export class Database implements Disposable {
     return this.#call(sql, (statement) => statement.all(...values) as Row[]);
   }
 
-  /** Number of rows that changed. */
+  /** Executes a statement and returns the number of changed rows. */
   run(sql: string, ...values: SQLInputValue[]): number {
     return this.#call(sql, (statement) => Number(statement.run(...values).changes));
   }
 
   /**
-   * All of `body` or nothing. Inside another transaction it joins that one. `body` must not wait: it would let
-   * strangers write into this transaction.
+   * Runs `body` in a transaction, or in the current one if there is one. `body` must be synchronous: otherwise other
+   * work could write into this transaction.
    */
   transaction<Value>(body: () => Value, options: TransactionOptions = {}): Value {
     if (this.#depth > 0) {
@@ -102,7 +103,7 @@ export class Database implements Disposable {
       this.#exec('COMMIT');
       return value;
     } catch (error) {
-      // SQLite may have rolled back by itself, on a full disk for example.
+      // SQLite may have rolled back itself, on a full disk for example.
       if (this.#sqlite.isTransaction) this.#sqlite.exec('ROLLBACK');
       throw error;
     } finally {
@@ -110,22 +111,22 @@ export class Database implements Disposable {
     }
   }
 
-  /** Pages of the file that hold nothing. */
+  /** Returns the number of unused pages of the file. */
   unusedPages(): number {
     return this.get<{ freelist_count: number }>('PRAGMA freelist_count')?.freelist_count ?? 0;
   }
 
-  /** Gives up to `pages` unused pages back to the file system. */
+  /** Returns up to `pages` unused pages to the file system. */
   vacuum(pages: number): void {
     this.#exec(`PRAGMA incremental_vacuum(${Math.trunc(pages)})`);
   }
 
-  /** Writes the log back into the file, which shrinks only then, and makes it empty. */
+  /** Checkpoints the log and truncates it; the database file shrinks only then. */
   truncateLog(): void {
     this.#exec('PRAGMA wal_checkpoint(TRUNCATE)');
   }
 
-  /** What SQLite finds wrong with its own file. */
+  /** Returns the problems that SQLite finds in its file. */
   check(): string[] {
     const rows = this.all<{ integrity_check: string }>('PRAGMA integrity_check(20)');
     return rows.map((row) => row.integrity_check).filter((line) => line !== 'ok');
@@ -183,7 +184,7 @@ function readPid(lockPath: string): number {
   }
 }
 
-/** JSON out of a column, checked: the disk is not trusted. */
+/** Parses and validates JSON of a column: the disk is not trusted. */
 export function parseColumn<Schema extends z.ZodType>(schema: Schema, text: string, what: string): z.infer<Schema> {
   let value: unknown;
   try {
@@ -194,7 +195,7 @@ export function parseColumn<Schema extends z.ZodType>(schema: Schema, text: stri
   return parseValue(schema, value, what);
 }
 
-/** A value out of a column, checked. */
+/** Validates the value of a column. */
 export function parseValue<Schema extends z.ZodType>(schema: Schema, value: unknown, what: string): z.infer<Schema> {
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
@@ -203,7 +204,7 @@ export function parseValue<Schema extends z.ZodType>(schema: Schema, value: unkn
   return parsed.data;
 }
 
-/** Appends the clause and its values when there is a condition for it. */
+/** Builder of a WHERE clause and its values. */
 export class Conditions {
   readonly #clauses: string[] = [];
   readonly values: SQLInputValue[] = [];
@@ -214,13 +215,13 @@ export class Conditions {
     return this;
   }
 
-  /** ` WHERE …`, or nothing. */
+  /** Returns ` WHERE …`, or an empty string. */
   get where(): string {
     return this.#clauses.length === 0 ? '' : ` WHERE ${this.#clauses.join(' AND ')}`;
   }
 }
 
-/** Milliseconds since 1970 as the wire has times. */
+/** Converts milliseconds since 1970 to the time format of the API. */
 export function timestamp(ms: number): string {
   return new Date(ms).toISOString();
 }

@@ -16,13 +16,13 @@ export function isMissing(error: unknown): boolean {
   return hasCode(error, 'ENOENT');
 }
 
-/** Result code of an SQLite error, without its extension; undefined for any other error. */
+/** Returns the primary result code of an SQLite error; undefined for any other error. */
 export function sqliteCode(error: unknown): number | undefined {
   if (!hasCode(error, 'ERR_SQLITE_ERROR') || !(error instanceof Error) || !('errcode' in error)) return undefined;
   return Number(error.errcode) & 0xff;
 }
 
-/** What an error of the disk or of SQLite means to the caller; anything else is returned as it is. */
+/** Returns the fault for an error of the disk or of SQLite; returns any other error unchanged. */
 export function diskFault(error: unknown): unknown {
   if (hasCode(error, 'ENOSPC', 'EDQUOT')) return fault('DISK_FULL', {}, { cause: error });
   const code = sqliteCode(error);
@@ -42,7 +42,7 @@ export async function writing<Value>(step: () => Promise<Value>): Promise<Value>
   }
 }
 
-/** Makes the bytes of a file, or the names in a directory, survive a power cut. */
+/** Syncs a file or a directory, so that its bytes or names survive a power cut. */
 export async function sync(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
@@ -57,7 +57,7 @@ export async function emptyDirectory(path: string): Promise<void> {
   for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
 }
 
-/** Changes whenever somebody writes to the file; kept to notice it without reading the file. */
+/** Returns a value that changes with every write to the file, to detect writes without reading it. */
 export function modificationOf(stats: BigIntStats): string {
   return String(stats.mtimeNs);
 }

@@ -9,13 +9,13 @@ export type OutputStream = 'stdout' | 'stderr';
 type FactType = Exclude<OperationEventType, OutputStream>;
 
 interface Stamp {
-  /** From 0, without gaps, within the operation. */
+  /** Number of the event within the operation, from 0 without gaps. */
   readonly id: number;
   readonly atMs: number;
   readonly spid: number;
 }
 
-/** One entry of an operation's log, output as bytes. */
+/** One entry of an operation's log; output is bytes. */
 export type StoredEvent = Stamp &
   (
     | {
@@ -27,7 +27,7 @@ export type StoredEvent = Stamp &
     | { [Type in FactType]: { readonly type: Type; readonly data: EventData<Type> } }[FactType]
   );
 
-/** An entry that has no id yet. */
+/** Entry without an id yet. */
 type PendingEvent = { readonly operation: string; readonly atMs: number; readonly spid: number } & (
   | { readonly type: OutputStream; readonly offset: number; chunks: Uint8Array[]; length: number }
   | { readonly type: FactType; readonly data: unknown }
@@ -44,17 +44,16 @@ interface EventRow {
   readonly bytes: Uint8Array | null;
 }
 
-/** Events written together at most this often: one transaction for a burst, and no delay for a single event. */
+/** Interval between writes: one transaction for a burst, and no delay for a single event. */
 const FLUSH_INTERVAL_MS = 5;
-/** A write that failed for a full disk is tried again after this time. */
+/** Delay before a write that failed on a full disk is retried. */
 const RETRY_MS = 1_000;
 const PAGE_EVENTS = 256;
-/** A page is held for as long as its reader takes. */
+/** Size limit of a page, which is held in memory while its reader processes it. */
 const PAGE_BYTES = 128 * 1024;
 
 /**
- * The logs of all operations: append only, ids from 0 per operation, replayable for ever, followed by notification.
- *
+ * Logs of all operations: append-only, with ids from 0 per operation, replayable forever, followed by notification.
  * Appending only queues; the queue is written a few milliseconds later in one transaction. Readers never see an event
  * that is not in the database.
  */
@@ -63,7 +62,7 @@ export class EventStore implements Disposable {
   readonly #nextId = new Map<string, number>();
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #turns = new Turns();
-  /** The page of a growing log that was read last: whoever else follows it asks for the same one next. */
+  /** The page of a growing log that was read last; other followers request the same page next. */
   #lastPage:
     | { readonly operation: string; readonly since: number; readonly events: readonly StoredEvent[] }
     | undefined;
@@ -80,7 +79,7 @@ export class EventStore implements Disposable {
     this.#queue({ operation, atMs: Date.now(), spid, type, data });
   }
 
-  /** Output of a process; joined with what came just before it from the same stream. The bytes are not copied. */
+  /** Appends output of a process, merged with pending output of the same stream. The bytes are not copied. */
   appendOutput(
     operation: string,
     output: {
@@ -109,7 +108,7 @@ export class EventStore implements Disposable {
     this.#queue({ operation, atMs: Date.now(), spid, type: stream, offset, chunks: [bytes], length: bytes.byteLength });
   }
 
-  /** Writes what is queued, in the transaction that is open or one of its own. */
+  /** Writes the queue, in the open transaction or in its own. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -129,7 +128,7 @@ export class EventStore implements Disposable {
     }
   }
 
-  /** Remembers what is queued; the result puts it back, for a transaction that came to nothing. */
+  /** Saves the queue; the returned function restores it after a transaction was rolled back. */
   checkpoint(): () => void {
     const [pending, nextId] = [[...this.#pending], new Map(this.#nextId)];
     return () => {
@@ -140,12 +139,12 @@ export class EventStore implements Disposable {
     };
   }
 
-  /** Gives up queued output, noting in its place that it is missing: for a disk without room for it. */
+  /** Drops queued output and records the gap, for a full disk. */
   dropQueuedOutput(): void {
     this.#pending = withoutOutput(this.#pending);
   }
 
-  /** Up to a page of events with larger ids, at least one, oldest first. Empty when there is none now. */
+  /** Returns a page of events with larger ids, oldest first: at least one event, or empty when there is none now. */
   page(operation: string, since: number): readonly StoredEvent[] {
     this.#tryFlush();
     if (this.#lastPage?.operation === operation && this.#lastPage.since === since) return this.#lastPage.events;
@@ -153,12 +152,12 @@ export class EventStore implements Disposable {
     const sql = 'SELECT * FROM events WHERE operation = ? AND id > ? AND id <= ? ORDER BY id';
     const rows = this.#database.all<EventRow>(sql, operation, since, last);
     const events = rows.map((row) => parse(operation, row));
-    // What is still written to is never collected, so nothing else can change it behind our back.
+    // A log that is still being written is never collected, so the cached page stays valid.
     if (this.#nextId.has(operation)) this.#lastPage = { operation, since, events };
     return events;
   }
 
-  /** What happened to one process, with at most `bytesMax` of each stream; oldest first. */
+  /** Returns the events of one process, oldest first, with at most `bytesMax` of each stream. */
   ofProcess(operation: string, spid: number, bytesMax: number): StoredEvent[] {
     this.#tryFlush();
     return this.#database
@@ -171,7 +170,7 @@ export class EventStore implements Disposable {
       .map((row) => parse(operation, row));
   }
 
-  /** The starts of processes. */
+  /** Returns the `spawn` events of an operation. */
   spawns(operation: string): Extract<StoredEvent, { readonly type: 'spawn' }>[] {
     this.#tryFlush();
     return this.#database
@@ -180,7 +179,7 @@ export class EventStore implements Disposable {
       .filter((event) => event.type === 'spawn');
   }
 
-  /** The log from after `since`; with `follow` it goes on until the completion of the operation. */
+  /** Yields the log after `since`; with `follow`, until the completion of the operation. */
   async *read(operation: string, since: number, follow: boolean, signal?: AbortSignal): AsyncIterable<StoredEvent> {
     let last = since;
     for (;;) {
@@ -195,7 +194,7 @@ export class EventStore implements Disposable {
       if (page.length > 0) continue;
       if (!follow) return;
       await this.#changed(operation, signal);
-      // All who follow are woken at once, and others wait for one of them, not for all.
+      // All followers are woken together; other work waits for one of them, not for all.
       await this.#turns.take();
     }
   }
@@ -208,7 +207,7 @@ export class EventStore implements Disposable {
     for (const waiters of this.#waiters.values()) for (const wake of waiters) wake();
   }
 
-  /** Id of the last event of a page: as many as a reader who may never come for the next can be given. */
+  /** Returns the id of the last event of a page, which is bounded because its reader may hold it indefinitely. */
   #pageEnd(operation: string, since: number): number {
     const sql = `SELECT id, coalesce(length(bytes), 0) AS size FROM events WHERE operation = ? AND id > ?
       ORDER BY id LIMIT ?`;
@@ -230,7 +229,7 @@ export class EventStore implements Disposable {
     this.#timer ??= setTimeout(() => this.#tryFlush(), delayMs);
   }
 
-  /** A full disk costs output, never the log: what cannot be written is replaced by the note that it is missing. */
+  /** Writes the queue; on a full disk, output is replaced by a `truncated` entry, so the log itself is never lost. */
   #tryFlush(): void {
     try {
       this.flush();
@@ -297,7 +296,7 @@ function parse(operation: string, row: EventRow): StoredEvent {
   return { id, atMs, spid, type, data } as StoredEvent;
 }
 
-/** Replaces output by one `truncated` entry for each stream that loses some. */
+/** Replaces output by one `truncated` entry per stream. */
 function withoutOutput(pending: readonly PendingEvent[]): PendingEvent[] {
   const lost = new Map<string, { readonly first: PendingOutput; bytes: number }>();
   for (const event of pending) {

@@ -12,10 +12,10 @@ import { isMissing, writing } from './disk.ts';
 import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
 
-/** Contents up to this size are kept in the database: making a file costs many times more than the bytes in it do. */
+/** Largest content stored in the database: creating a file costs many times more than its bytes. */
 const SMALL_BYTES = limits.bulkFileBytesMax;
 const CHUNK_BYTES = 256 * 1024;
-/** Of many small files, what goes into one transaction: each writes the same pages of the indexes again. */
+/** Bytes of small files per transaction: each transaction rewrites the same index pages. */
 const BATCH_BYTES = 4 * 1024 * 1024;
 
 /** A file as directory states refer to it. */
@@ -27,7 +27,7 @@ export interface StoredFile {
 
 interface FileRow {
   readonly id: number;
-  /** 1 when the content is in the database, 0 when it is a file of its own. */
+  /** 1 when the content is in the database, 0 when it is a separate file. */
   readonly inside: number;
   readonly sha256: string;
   readonly uuid: string;
@@ -36,21 +36,19 @@ interface FileRow {
   readonly updated_at: number;
 }
 
-/** A content on its way into the database. */
+/** Content to be recorded in the database. */
 interface NewFile {
   readonly sha256: string;
   readonly size: number;
-  /** Undefined when it is a file of its own. */
+  /** Content; undefined when it is a separate file. */
   readonly bytes?: Uint8Array;
 }
 
 /**
  * Uploaded files of one project, one per content: small ones in the database, large ones as files named by their digest
- * that all projects share. That another project has a content already cannot be told from outside.
- *
- * They are not fsynced (an rsync would wait for the disk again and again): after a power cut the last ones may be
- * missing, and a large one torn, which `open` notices, because it hashes what it reads, and then forgets the file so
- * that the client uploads it again.
+ * and shared by all projects. A client cannot find out that another project has the same content. Files are not fsynced
+ * (an rsync would wait for the disk again and again): after a power cut the last ones may be missing, and a large one
+ * torn. `open` detects that because it hashes while reading, and drops the file so that the client uploads it again.
  */
 export class FileStore {
   readonly #database: Database;
@@ -69,7 +67,7 @@ export class FileStore {
     this.#project = project;
   }
 
-  /** Stores a body; the same content twice is one file. Rejects with FILE_TOO_LARGE or DISK_FULL and keeps nothing. */
+  /** Stores a body; equal contents are stored once. Rejects with FILE_TOO_LARGE or DISK_FULL and keeps nothing. */
   async write(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse> {
     const iterator = body[Symbol.asyncIterator]();
     try {
@@ -80,7 +78,9 @@ export class FileStore {
     }
   }
 
-  /** As `write` for many small files, each one chunk of at most `limits.bulkFileBytesMax`. Answers in their order. */
+  /**
+   * Stores many small files, each one chunk of at most `limits.bulkFileBytesMax`. Returns the files in the same order.
+   */
   async writeMany(files: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse[]> {
     const answers: FileResponse[] = [];
     let batch: NewFile[] = [];
@@ -99,7 +99,7 @@ export class FileStore {
     return answers;
   }
 
-  /** By sha256 (hex) or uuid. */
+  /** Returns a file by sha256 (hex) or UUID. */
   find(id: string): File | undefined {
     const row = this.#row(id);
     return row && wire(row);
@@ -126,8 +126,8 @@ export class FileStore {
   }
 
   /**
-   * Content of a file, checked against its digest while it is read. A file that is torn or gone is forgotten, and the
-   * reader gets UPLOAD_NOT_FOUND.
+   * Streams the content of a file and verifies its digest. A torn or missing file is dropped, and the reader gets
+   * UPLOAD_NOT_FOUND.
    */
   async *open(id: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const row = this.#row(id);
@@ -146,12 +146,12 @@ export class FileStore {
     throw fault('UPLOAD_NOT_FOUND', { file: id });
   }
 
-  /** Whether the file is there in its full length; one that is not is forgotten. */
+  /** Reports whether the file exists in its full length; drops it otherwise. */
   isWhole(sha256: string): boolean {
     return this.findWhole(sha256) !== undefined;
   }
 
-  /** The file if it is there in its full length; one that is not is forgotten. */
+  /** Returns the file if it exists in its full length; drops it otherwise. */
   findWhole(sha256: string): StoredFile | undefined {
     const row = this.#row(sha256);
     if (row === undefined) return undefined;
@@ -163,8 +163,8 @@ export class FileStore {
   }
 
   /**
-   * A path to the content, for readers that need it in another order; one that is in the database is written out first.
-   * Rejects with UPLOAD_NOT_FOUND when it is not whole.
+   * Returns a path to the content, for random access; content in the database is written to a file first. Rejects with
+   * UPLOAD_NOT_FOUND when it is not complete.
    */
   async asFile(id: string): Promise<string> {
     const row = this.#row(id);
@@ -181,7 +181,7 @@ export class FileStore {
     }
   }
 
-  /** Drops a file whose content is damaged or gone, and the directory states that need it, of every project. */
+  /** Drops a file whose content is damaged or missing, and the directory states that need it, in every project. */
   forget(sha256: string): void {
     this.#database.transaction(() => {
       const states = 'SELECT state FROM state_files JOIN files ON files.id = file WHERE sha256 = ?';
@@ -190,7 +190,7 @@ export class FileStore {
     });
   }
 
-  /** Hashes the contents of all projects again, forgets those that are damaged, and yields their sha256. */
+  /** Hashes the contents of all projects, drops damaged ones, and yields their sha256. */
   async *verify(signal: AbortSignal): AsyncIterable<string> {
     for (const row of this.#database.all<FileRow>(`${SELECT} GROUP BY sha256 ORDER BY id`)) {
       if (await this.#isIntact(row, signal)) continue;
@@ -199,7 +199,7 @@ export class FileStore {
     }
   }
 
-  /** Contents of all projects, each counted once. */
+  /** Returns the usage by contents of all projects, each counted once. */
   usage(): { readonly count: number; readonly bytes: number } {
     const contents = 'SELECT sha256, max(size) AS size FROM files GROUP BY sha256';
     const sql = `SELECT count(*) AS count, coalesce(sum(size), 0) AS bytes FROM (${contents})`;
@@ -255,7 +255,7 @@ export class FileStore {
     return row;
   }
 
-  /** What is written at the same time shares a transaction. */
+  /** Records a file; concurrent calls share a transaction. */
   async #record(file: NewFile): Promise<FileResponse> {
     this.#unrecorded.push(file);
     this.#recording ??= new Promise(setImmediate).then(() => {
@@ -293,7 +293,7 @@ function small(bytes: Uint8Array): NewFile {
   return { sha256: hash('sha256', bytes, 'hex'), size: bytes.byteLength, bytes };
 }
 
-/** The start of a body; all of it when it is small. */
+/** Reads the start of a body, or all of it when it is small. */
 async function readHead(
   iterator: AsyncIterator<Uint8Array>,
   signal?: AbortSignal,

@@ -13,25 +13,25 @@ export interface NewImage {
   /** Digests of published layers, bottom first. */
   readonly layers: readonly string[];
   readonly config: ImageConfig;
-  /** Absent for a root image. */
+  /** Parent; absent for a root image. */
   readonly parent?: string;
-  /** The operation that makes it. */
+  /** Operation that creates it. */
   readonly operation?: string;
-  /** The command whose result it is; absent for a root image. */
+  /** Command that produced it; absent for a root image. */
   readonly command?: string;
   readonly exitCode?: number;
   /** Bytes it adds to its parent. */
   readonly layerBytes?: number;
 }
 
-/** An image as the store keeps it. Never changed after it was made, but for layers that are merged: same content. */
+/** An image in the store. It never changes, except that its layers may be merged into equivalent ones. */
 export interface StoredImage {
   readonly uuid: string;
   readonly parent: string | null;
   readonly operation: string | null;
   readonly config: ImageConfig;
   readonly createdAtMs: number;
-  /** Digests, bottom first. */
+  /** Digests of the layers, bottom first. */
   readonly layers: readonly string[];
 }
 
@@ -46,7 +46,9 @@ interface ImageRow {
   readonly created_at: number;
 }
 
-/** Images of one project: immutable stacks of layers, each with its parent (of the same project) and how it came to be. */
+/**
+ * Images of one project: immutable stacks of layers, each with its parent (of the same project) and its origin.
+ */
 export class ImageStore {
   readonly #database: Database;
   readonly #stacks: StackStore;
@@ -60,7 +62,7 @@ export class ImageStore {
     this.#project = project;
   }
 
-  /** Publishes an image whose layers are published; survives a power cut once this returns. */
+  /** Publishes an image whose layers are published; it survives a power cut once this returns. */
   create(image: NewImage): StoredImage {
     const uuid = randomUUID();
     const config = JSON.stringify(image.config);
@@ -88,7 +90,7 @@ export class ImageStore {
     return this.get(uuid);
   }
 
-  /** Rejects with IMAGE_NOT_FOUND. */
+  /** Returns an image. Throws IMAGE_NOT_FOUND. */
   get(uuid: string): StoredImage {
     const row = this.#row(uuid);
     if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
@@ -100,7 +102,7 @@ export class ImageStore {
     return row && this.#stored(row);
   }
 
-  /** The image named by a UUID or `tag:NAME`. Resolve once and keep the UUID: a tag may move. */
+  /** Returns the image of a UUID or `tag:NAME`. Callers resolve once and keep the UUID, because a tag may move. */
   resolve(source: string): StoredImage {
     if (!source.startsWith('tag:')) {
       if (!isUuid(source)) throw this.#notFound(source, source);
@@ -112,7 +114,10 @@ export class ImageStore {
     return this.get(uuid);
   }
 
-  /** A root image of exactly these layers and this configuration, if there is one: importing it again makes none. */
+  /**
+   * Returns a root image with exactly these layers and this configuration, if any, so that a repeated import creates
+   * none.
+   */
   findRoot(layers: readonly string[], config: ImageConfig): StoredImage | undefined {
     const row = this.#database.get<ImageRow>(
       'SELECT * FROM images WHERE content = ? AND project = ? AND parent IS NULL ORDER BY created_at DESC LIMIT 1',
@@ -122,7 +127,7 @@ export class ImageStore {
     return row && this.#stored(row);
   }
 
-  /** Newest first; an exact match of the tag comes before its other prefixes. */
+  /** Lists images, newest first; an exact match of the tag comes before other matches of the prefix. */
   list(query: ImageQuery): Image[] {
     const conditions = new Conditions();
     // An image is listed once, with the newest tag that the filter accepts.
@@ -143,7 +148,7 @@ export class ImageStore {
     return rows.map((row) => this.#wire(row, row.shown));
   }
 
-  /** The image as the wire has it, with its newest tag. */
+  /** Returns the image as in the API, with its newest tag. */
   describe(uuid: string): Image {
     const row = this.#row(uuid);
     if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
@@ -173,9 +178,9 @@ export class ImageStore {
   }
 
   /**
-   * Removes an image and, with `cascade`, everything made from it. Returns what is gone, children first. Its layers
-   * stay until gc. Rejects with IMAGE_IN_USE when something depends on it: `usedBy` names what the database cannot
-   * know, such as a running operation.
+   * Deletes an image and, with `cascade`, everything made from it. Returns the deleted images, children first. Their
+   * layers stay until gc. Throws IMAGE_IN_USE when something depends on it: `usedBy` names uses that the database
+   * cannot know, such as a running operation.
    */
   delete(
     uuid: string,
@@ -235,7 +240,7 @@ export class ImageStore {
 
   #wire(row: ImageRow, tag: string | null): Image {
     const { command, ...node } = this.#node(row);
-    // A page of images must not carry a page of scripts; lineage and operation have the whole command.
+    // Long commands are cut in lists; lineage and operation have the whole command.
     return { ...node, tag, command: command === null ? null : command.slice(0, limits.commandCharactersListed) };
   }
 
@@ -258,7 +263,7 @@ export class ImageStore {
   }
 }
 
-/** Same layers and same configuration, same content. */
+/** Returns the key of an image's content: equal for equal layers and configuration. */
 function contentOf(layers: readonly string[], config: string): string {
   assert(
     layers.every((layer) => layer.length === 64),

@@ -2,12 +2,12 @@ import { z } from 'zod';
 import { ImageConfig } from '../contract/image.ts';
 import { parseColumn, type Database } from './database.ts';
 
-/** Imports remembered of all projects together; the one used longest ago goes first. */
+/** Limit of remembered imports of all projects; the least recently used is dropped first. */
 const REMEMBERED_MAX = 1_000;
 
-/** What an import made of a source. */
+/** Result of importing a source. */
 export interface RememberedImport {
-  /** Digests of the layers, bottom first. The store may have merged or collected them since. */
+  /** Digests of the layers, bottom first. They may have been merged or collected since. */
   readonly layers: readonly string[];
   readonly config: ImageConfig;
 }
@@ -20,8 +20,8 @@ interface ImportRow {
 const Layers = z.array(z.string().regex(/^[0-9a-f]{64}$/u));
 
 /**
- * What sources became when they were imported, so that an unchanged one need not be fetched again. Of one project: that
- * another one was given an image says nothing about who else may have it.
+ * Results of earlier imports by source, so that an unchanged source is not fetched again. They belong to one project:
+ * access of another project to an image grants nothing.
  */
 export class ImportStore {
   readonly #database: Database;
@@ -32,7 +32,7 @@ export class ImportStore {
     this.#project = project;
   }
 
-  /** `source` is the maker's own name for what does not change, such as a digest with a platform. */
+  /** Finds an earlier import; `source` is a key for immutable content, such as a digest with a platform. */
   find(source: string): RememberedImport | undefined {
     const sql = 'SELECT layers, config FROM imports WHERE project = ? AND source = ?';
     const row = this.#database.get<ImportRow>(sql, this.#project, source);

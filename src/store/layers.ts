@@ -19,27 +19,27 @@ export interface Layer {
   readonly entries: number;
 }
 
-/** Where a published layer lies. */
+/** File of a published layer. */
 export interface PublishedFile extends LayerFile {
   /** sha256 of the file, hex. */
   readonly digest: string;
 }
 
-/** A file that is being written below `tmp/`. Disposing it removes it, unless it has been published. */
+/** File being written below `tmp/`. Disposing it removes it, unless it has been published. */
 export interface StagedFile extends AsyncDisposable {
   readonly path: string;
 }
 
-/** A layer that a builder has finished; its digest may still carry `sha256:` in front. */
+/** Layer completed by a builder; its digest may still have the prefix `sha256:`. */
 export interface LayerFacts extends Layer {
   /**
-   * What the layer was made from, when making it again is to be avoided: `oci:<chainID>` for an imported one, or a key
-   * of the maker's own.
+   * Key of the layer's source, to avoid building it again: `oci:<chainID>` for an imported layer, or a key chosen by
+   * the builder.
    */
   readonly source?: string;
 }
 
-/** A layer that is not what it was when it was published. */
+/** Layer whose file differs from the published one. */
 export interface DamagedLayer {
   readonly digest: string;
   readonly reason: string;
@@ -58,13 +58,10 @@ interface LayerRow {
 const DIGEST = /^[0-9a-f]{64}$/u;
 
 /**
- * Layers: EROFS files named by their sha256, written once and never changed.
- *
- * `staged` (a private file in `tmp/`) → `published` (fsynced, renamed to its digest, then known to the database), and
- * never back; gc removes what no image uses.
- *
- * All projects share them by content. What is known of where they came from (`source`) is kept per project: to be given
- * a layer for the mere name of its source is a right that only whoever brought it in has.
+ * Layers: EROFS files named by their sha256, written once and never changed. A layer goes from `staged` (a private file
+ * in `tmp/`) to `published` (fsynced, renamed to its digest, then recorded in the database), and never back; gc removes
+ * layers that no image uses. All projects share them by content. Their sources (`source`) are recorded per project,
+ * because getting a layer by the name of its source is a right of the project that imported it.
  */
 export class LayerStore {
   readonly #database: Database;
@@ -81,7 +78,7 @@ export class LayerStore {
     this.#project = project;
   }
 
-  /** The layer of this digest (hex) if the store has it whole. */
+  /** Returns the layer of this digest (hex) if the store has it undamaged. */
   find(digest: string): Layer | undefined {
     const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ? AND damage IS NULL', digest);
     if (row === undefined) return undefined;
@@ -89,7 +86,7 @@ export class LayerStore {
     return layerOf(row);
   }
 
-  /** The layer that was made from this source before, in this project. */
+  /** Returns the layer that was built from this source before, in this project. */
   findBySource(source: string): Layer | undefined {
     const row = this.#database.get<LayerRow>(
       `SELECT layers.* FROM layer_sources JOIN layers ON digest = layer
@@ -104,20 +101,20 @@ export class LayerStore {
     return layerOf(row);
   }
 
-  /** The layer made from the OCI layer on top of exactly this chain (`sha256:<hex>`, as OCI's chainID). */
+  /** Returns the layer built from the OCI layer with this chainID (`sha256:<hex>`). */
   findByChain(chainId: string): Layer | undefined {
     return this.findBySource(`oci:${chainId}`);
   }
 
-  /** A path below `tmp/` to build a layer at. The file does not exist yet. */
+  /** Returns a path below `tmp/` for a new layer. The file does not exist yet. */
   stage(): StagedFile {
     const path = join(this.#tmp, `layer-${randomUUID()}`);
     return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
   }
 
   /**
-   * Makes a complete staged file a layer: on disk first, then in the database. A layer that exists already is left
-   * alone. Hold the store until something refers to it. Rejects with DISK_FULL.
+   * Publishes a complete staged file as a layer: on disk first, then in the database. An existing layer is left
+   * unchanged. The caller holds the store until something refers to the layer. Rejects with DISK_FULL.
    */
   async publish(staged: StagedFile, facts: LayerFacts): Promise<Layer> {
     const digest = facts.digest.replace(/^sha256:/u, '');
@@ -126,14 +123,14 @@ export class LayerStore {
     const layer = { digest, bytes: facts.bytes, entries: facts.entries };
     if (!(await this.#isWhole(digest))) {
       const modified = await writing(() => this.#place(staged.path, layer));
-      // Not durable by itself: what will refer to it is, and that comes later in the same log.
+      // Not durable on its own: the row that will refer to it is, and comes later in the same log.
       this.#record(layer, modified);
     }
     if (facts.source !== undefined) this.link(facts.source, digest);
     return layer;
   }
 
-  /** Notes that `source` yields this layer, in this project. */
+  /** Records that `source` yields this layer, in this project. */
   link(source: string, digest: string): void {
     this.#database.run(
       `INSERT INTO layer_sources (project, source, layer, used_at) VALUES (?, ?, ?, ?)
@@ -146,8 +143,8 @@ export class LayerStore {
   }
 
   /**
-   * Where the layer is, for reading. A file that was written to since it was published is hashed again first, and
-   * never served when it is damaged: STORE_CORRUPT.
+   * Returns the layer's file for reading. A file that was modified since publication is hashed first, and a damaged one
+   * is never served: STORE_CORRUPT.
    */
   async file(digest: string): Promise<PublishedFile> {
     const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
@@ -159,14 +156,14 @@ export class LayerStore {
     return { digest, path: this.pathOf(digest), bytes: row.bytes, version: version ?? row.modified_ns };
   }
 
-  /** The same for several, in their order. */
+  /** Returns the files of several layers, in their order. */
   async files(digests: readonly string[]): Promise<PublishedFile[]> {
     return Promise.all(digests.map((digest) => this.file(digest)));
   }
 
   /**
-   * Names these layers as they are on the disk now; undefined when one of them is damaged or was written to since it was
-   * last looked at, and must be asked for by `files`. Costs some microseconds a layer.
+   * Returns a key of the current files of these layers, or undefined when one is damaged or was modified since the last
+   * check and must be requested with `files`. It takes some microseconds per layer.
    */
   versions(digests: readonly string[]): string | undefined {
     const rows = this.#database.all<LayerRow>(
@@ -181,7 +178,7 @@ export class LayerStore {
     return rows.map(({ digest, modified_ns }) => `${digest}:${modified_ns}`).join();
   }
 
-  /** Hashes every layer again and yields those that are damaged; they are not served any more. */
+  /** Hashes every layer and yields damaged ones, which are not served any more. */
   async *verify(signal: AbortSignal): AsyncIterable<DamagedLayer> {
     for (const { digest } of this.#database.all<LayerRow>('SELECT * FROM layers ORDER BY digest')) {
       const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
@@ -191,13 +188,13 @@ export class LayerStore {
     }
   }
 
-  /** Bytes of several layers together. */
+  /** Returns the total bytes of several layers. */
   bytesOf(digests: readonly string[]): number {
     const sql = 'SELECT coalesce(sum(bytes), 0) AS bytes FROM layers WHERE digest IN (SELECT value FROM json_each(?))';
     return this.#database.get<{ bytes: number }>(sql, JSON.stringify(digests))?.bytes ?? 0;
   }
 
-  /** Number of layers and their bytes. */
+  /** Returns the number of layers and their bytes. */
   usage(): { readonly count: number; readonly bytes: number } {
     const sql = 'SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM layers';
     const { count, bytes } = defined(
@@ -211,7 +208,7 @@ export class LayerStore {
     return join(this.#directory, digest);
   }
 
-  /** Whether the store already has this layer, so that a new copy would be thrown away. */
+  /** Reports whether the store already has this layer undamaged, so that a new copy is discarded. */
   async #isWhole(digest: string): Promise<boolean> {
     const row = this.#database.get<LayerRow>('SELECT * FROM layers WHERE digest = ?', digest);
     return row !== undefined && row.damage === null && (await this.#findDamage(row)) === undefined;
@@ -239,7 +236,7 @@ export class LayerStore {
     );
   }
 
-  /** Looks at size and modification time only, and at the content when those have changed. */
+  /** Checks size and modification time, and the content only when those have changed. */
   async #findDamage(row: LayerRow): Promise<string | undefined> {
     const stats = await stat(this.pathOf(row.digest), { bigint: true }).catch((error: unknown) => {
       if (isMissing(error)) return undefined;

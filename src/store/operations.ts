@@ -13,21 +13,23 @@ import { InstanceResultResources, InstanceResultState } from '../contract/run.ts
 import { assert } from '../std/assert.ts';
 import { Conditions, parseColumn, parseValue, type Database } from './database.ts';
 
-/** What is kept of how an operation went, apart from its event log. */
+/** Outcome of an operation that is stored in addition to its event log. */
 export const OperationOutcome = z.object({
-  /** Of the main process, as the wire has them. */
+  /** Result of the main process, as in the API. */
   state: InstanceResultState.optional(),
   resources: InstanceResultResources.optional(),
   execution: ExecutionReport.optional(),
 });
 export type OperationOutcome = z.infer<typeof OperationOutcome>;
 
-/** An operation as the store keeps it. Status only ever moves forward: PENDING, ASSIGNED, EXECUTING, one of three ends. */
+/**
+ * An operation in the store. Its status only moves forward: PENDING, ASSIGNED, EXECUTING, one of three final ones.
+ */
 export interface StoredOperation {
   readonly uuid: string;
   readonly kind: OperationKind;
   readonly status: OperationStatus;
-  /** What was asked for, without its secrets; its shape belongs to the engine. */
+  /** Request without secrets; its schema belongs to the engine. */
   readonly request: string;
   readonly image: string | null;
   readonly resultImage: string | null;
@@ -39,19 +41,19 @@ export interface StoredOperation {
   readonly createdAtMs: number;
   readonly startedAtMs: number | null;
   readonly finishedAtMs: number | null;
-  /** Whether gc has dropped the output from the log. */
+  /** True when gc has dropped the output from the log. */
   readonly outputDropped: boolean;
 }
 
 export interface NewOperation {
   readonly kind: OperationKind;
-  /** JSON without secrets. */
+  /** Request as JSON, without secrets. */
   readonly request: string;
-  /** Resolved input image of a run. */
+  /** UUID of the input image of a run. */
   readonly image?: string;
 }
 
-/** How an operation ended. */
+/** End of an operation. */
 export interface OperationEnd {
   readonly status: 'SUCCESS' | 'FAILED' | 'CANCELLED';
   readonly resultImage?: string;
@@ -82,7 +84,7 @@ interface OperationRow {
 
 const UNFINISHED = `('PENDING', 'ASSIGNED', 'EXECUTING')`;
 
-/** Operations of one project: what was asked for, how far it is, how it ended. */
+/** Operations of one project: request, status and outcome. */
 export class OperationStore {
   readonly #database: Database;
   readonly #project: string;
@@ -92,7 +94,7 @@ export class OperationStore {
     this.#project = project;
   }
 
-  /** A new PENDING operation; returns its UUID. */
+  /** Creates a PENDING operation and returns its UUID. */
   create(operation: NewOperation): string {
     const uuid = randomUUID();
     this.#database.run(
@@ -120,17 +122,17 @@ export class OperationStore {
     return operation;
   }
 
-  /** PENDING → ASSIGNED: it has its place and starts now. */
+  /** Moves an operation from PENDING to ASSIGNED: it has been admitted and starts now. */
   assign(uuid: string): void {
     this.#move(`status = 'ASSIGNED', started_at = ?`, `'PENDING'`, Date.now(), uuid);
   }
 
-  /** ASSIGNED → EXECUTING. */
+  /** Moves an operation from ASSIGNED to EXECUTING. */
   execute(uuid: string): void {
     this.#move(`status = 'EXECUTING', started_at = coalesce(started_at, ?)`, `'ASSIGNED'`, Date.now(), uuid);
   }
 
-  /** The end, once. */
+  /** Ends an operation; only once. */
   finish(uuid: string, end: OperationEnd): void {
     const changed = this.#database.run(
       `UPDATE operations SET status = ?, result_image = ?, result_tag = ?, image_bytes = ?, outcome = ?, error = ?,
@@ -148,7 +150,7 @@ export class OperationStore {
     assert(changed === 1, `operation ${uuid} ends once`);
   }
 
-  /** Newest first. */
+  /** Lists operations, newest first. */
   list(query: OperationQuery): StoredOperation[] {
     const conditions = new Conditions().add('project = ?', this.#project);
     if (query.status !== undefined) conditions.add('status = ?', query.status);
@@ -165,7 +167,7 @@ export class OperationStore {
       .map(stored);
   }
 
-  /** How many operations of the project there are of each status. */
+  /** Returns the number of operations of the project by status. */
   counts(): Readonly<Record<string, number>> {
     return countByStatus(this.#database, this.#project);
   }
@@ -180,14 +182,17 @@ export class OperationStore {
   }
 }
 
-/** Operations of all projects that have not ended, oldest first. Right after opening the store a dead engine left them. */
+/**
+ * Returns operations of all projects that have not ended, oldest first. Right after the store is opened, they are those
+ * of a dead engine.
+ */
 export function unfinishedOperations(database: Database): StoredOperation[] {
   return database
     .all<OperationRow>(`SELECT * FROM operations WHERE status IN ${UNFINISHED} ORDER BY created_at, rowid`)
     .map(stored);
 }
 
-/** How many operations there are of each status, in one project or in all. */
+/** Returns the number of operations by status, in one project or in all. */
 export function countByStatus(database: Database, project?: string): Readonly<Record<string, number>> {
   const conditions = new Conditions();
   if (project !== undefined) conditions.add('project = ?', project);

@@ -8,14 +8,17 @@ import { Holds } from './gc/holds.ts';
 import { StackStore } from './stacks.ts';
 
 export interface StoreTransactionOptions extends TransactionOptions {
-  /** Must succeed even on a full disk: may use the space reserved for it. For the end of an operation. */
+  /**
+   * True for a transaction that must succeed even on a full disk, such as the end of an operation: it may use the
+   * reserve.
+   */
   readonly essential?: boolean;
 }
 
-/** Space kept free so that on a full disk operations can still end and say why. */
+/** Space reserved so that operations can still end with a reason on a full disk. */
 const RESERVE_BYTES = 4 * 1024 * 1024;
 
-/** What the projects of a data directory share. */
+/** Parts of the store shared by the projects of a data directory. */
 export class StoreParts implements Disposable {
   /** Absolute path of the data directory. */
   readonly directory: string;
@@ -35,7 +38,7 @@ export class StoreParts implements Disposable {
     return join(this.directory, 'tmp');
   }
 
-  /** `Store.transaction`. */
+  /** Runs `Store.transaction`. */
   transaction<Value>(body: () => Value, options: StoreTransactionOptions): Value {
     try {
       return this.#transaction(body, options);
@@ -47,7 +50,7 @@ export class StoreParts implements Disposable {
     }
   }
 
-  /** Best effort: a disk that has no room for the reserve has none to lose. */
+  /** Allocates the reserve if there is room. */
   async takeReserve(): Promise<void> {
     const stats = await stat(this.#reservePath).catch(() => undefined);
     if (stats?.size === RESERVE_BYTES) return;

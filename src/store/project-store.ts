@@ -11,10 +11,9 @@ import { StateStore } from './states.ts';
 import { TagStore } from './tags.ts';
 
 /**
- * The store as one project sees it: what belongs to others does not exist here, whatever id it is asked for by. Contents
- * (`layers`, the bytes of `files`) are shared, but are only reached through what the project has itself.
- *
- * `events` go by the UUID of an operation: look the operation up here first.
+ * View of the store for one project: items of other projects do not exist here, whatever id is given. Contents
+ * (`layers`, the bytes of `files`) are shared but only reachable through the project's own items. `events` are
+ * addressed by the UUID of an operation: callers look the operation up here first.
  */
 export class ProjectStore {
   readonly project: string;
@@ -45,29 +44,29 @@ export class ProjectStore {
     return this.#parts.events;
   }
 
-  /** Layers of images whose UUIDs are known from here. */
+  /** Returns the stacks of images; callers know their UUIDs from this view. */
   get stacks(): StackStore {
     return this.#parts.stacks;
   }
 
-  /** Absolute path of the data directory. */
+  /** Returns the absolute path of the data directory. */
   get directory(): string {
     return this.#parts.directory;
   }
 
-  /** Scratch space on the same file system; emptied by every open. */
+  /** Returns the folder for temporary files, on the same file system; it is emptied by every open. */
   get tmp(): string {
     return this.#parts.tmp;
   }
 
-  /** Keeps from gc what is looked up or published until it is disposed. */
+  /** Protects everything looked up or published from gc until it is disposed. */
   hold(): Disposable {
     return this.#parts.holds.hold();
   }
 
   /**
-   * All that `body` writes, and the events appended before and in it, or nothing. Makes several things visible at
-   * once, such as a result image with the end of its operation. `body` must not wait.
+   * Commits everything `body` writes, and the events appended before and in it, atomically. It publishes several things
+   * together, such as a result image with the end of its operation. `body` must be synchronous.
    */
   transaction<Value>(body: () => Value, options: StoreTransactionOptions = {}): Value {
     return this.#parts.transaction(body, options);

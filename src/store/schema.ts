@@ -1,9 +1,9 @@
-/** Bytes "ctre" as SQLite's application id: a database of something else is refused, not overwritten. */
+/** SQLite application id, the bytes "ctre": a database of another program is refused, not overwritten. */
 export const APPLICATION_ID = 0x63747265;
 
 /**
- * How to get from each version to the next; the index is the version a step starts from. A released step is never
- * edited. Times are milliseconds since 1970, digests are sha256 in hex, JSON columns are parsed when read.
+ * Steps from each version to the next; the index is the version a step starts from. A released step is never edited.
+ * Times are milliseconds since 1970, digests are sha256 in hex, JSON columns are parsed when read.
  */
 export const MIGRATIONS: readonly string[] = [
   `

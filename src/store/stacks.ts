@@ -3,8 +3,8 @@ import type { Database } from './database.ts';
 import type { Holds } from './gc/holds.ts';
 
 /**
- * Which layers images consist of, bottom first. For whoever has an image's UUID already, whatever its project: layers are
- * shared, and merging them concerns every image that has them.
+ * Layers of images, bottom first. Callers have an image's UUID already, whatever its project: layers are shared, and
+ * merging them affects every image that has them.
  */
 export class StackStore {
   readonly #database: Database;
@@ -15,7 +15,7 @@ export class StackStore {
     this.#holds = holds;
   }
 
-  /** Digests of an image's layers, from then on held; empty when there is no such image. */
+  /** Returns the digests of an image's layers, which are held from then on; empty when there is no such image. */
   of(image: string): string[] {
     const sql = 'SELECT layer FROM image_layers WHERE image = ? ORDER BY position';
     const layers = this.#database.all<{ layer: string }>(sql, image).map(({ layer }) => layer);
@@ -23,7 +23,7 @@ export class StackStore {
     return layers;
   }
 
-  /** Of an image that has none yet. */
+  /** Sets the layers of an image that has none yet. */
   set(image: string, layers: readonly string[]): void {
     for (const [position, layer] of layers.entries()) {
       this.#database.run('INSERT INTO image_layers (image, position, layer) VALUES (?, ?, ?)', image, position, layer);
@@ -31,9 +31,8 @@ export class StackStore {
   }
 
   /**
-   * Gives every image that lies on exactly the layers `before`, or has more on top of them, `after` in their place,
-   * which shows the same. Whoever resolved one of them before goes on with the old layers, which stay as long as they are
-   * held.
+   * Replaces the layers `before` by the equivalent `after` in every image whose stack begins with exactly them. Work
+   * that resolved such an image earlier continues with the old layers, which stay while they are held.
    */
   replace(before: readonly string[], after: readonly string[]): void {
     const top = before.length - 1;

@@ -22,19 +22,19 @@ interface StateRow {
 interface NewState {
   readonly id: string;
   readonly entries: readonly DirectoryStateEntry[];
-  /** The entries as they are kept: JSON, compressed. */
+  /** Stored form of the entries: compressed JSON. */
   readonly content: Uint8Array;
   readonly files: ReadonlyMap<string, StoredFile>;
 }
 
-/** Entries looked at before others get their turn: a hundred thousand of them take seconds. */
+/** Entries processed before yielding to other work: a hundred thousand of them take seconds. */
 const PER_TURN = 1_000;
 
 const compress = promisify(zstdCompress);
 
 const SHA256 = /^[0-9a-f]{64}$/u;
 
-/** Directory states of one project: synced sets of files, never changed, named by what they hold. */
+/** Directory states of one project: immutable synced sets of files, named by their content. */
 export class StateStore {
   readonly #database: Database;
   readonly #holds: Holds;
@@ -48,7 +48,7 @@ export class StateStore {
     this.#project = project;
   }
 
-  /** Makes the state if every content it names is here whole, else says which (sha256) are missing. */
+  /** Creates the state if the store has every content it refers to; otherwise returns the sha256 of missing ones. */
   async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateResponse> {
     const sorted = await normalize(entries);
     const content = await serialize(sorted);
@@ -67,13 +67,13 @@ export class StateStore {
     return { state: this.#create({ id, entries: sorted, content: compressed, files }), missing: [] };
   }
 
-  /** Rejects with DIRECTORY_STATE_NOT_FOUND when there is no such state; from then on it is held. */
+  /** Holds a state from then on. Throws DIRECTORY_STATE_NOT_FOUND when it does not exist. */
   ensure(id: string): void {
     if (this.#row(id) === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
     this.#holds.touch(id);
   }
 
-  /** A state and its entries, ordered by path. Rejects with DIRECTORY_STATE_NOT_FOUND. */
+  /** Returns a state and its entries, ordered by path. Throws DIRECTORY_STATE_NOT_FOUND. */
   get(id: string): { readonly state: DirectoryState; readonly entries: readonly DirectoryStateEntry[] } {
     const row = this.#row(id);
     if (row === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
@@ -115,8 +115,8 @@ export class StateStore {
 }
 
 /**
- * The first 16 bytes of the content's sha256 in the form of a (version 8) UUID: short enough to be typed by a model. The
- * same content has another id in each project, so that nobody can tell from an id what others have.
+ * Returns the first 16 bytes of the content's sha256 as a version 8 UUID, which is short enough for a model to type.
+ * The same content has another id in each project, so an id reveals nothing about other projects.
  */
 function idOf(project: string, content: string): string {
   const salt = project === DEFAULT_PROJECT ? '' : `${project}\n`;
@@ -126,7 +126,10 @@ function idOf(project: string, content: string): string {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, '$1-$2-$3-$4-$5');
 }
 
-/** Checked, ordered by path, and with one order of fields, so that equal sets have equal ids. */
+/**
+ * Validates the entries and returns them ordered by path and with a fixed order of fields, so that equal sets have
+ * equal ids.
+ */
 async function normalize(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateEntry[]> {
   if (entries.length > limits.directoryStateEntriesMax) {
     throw fault('LAYER_LIMIT', { what: 'entries in a directory state', limit: limits.directoryStateEntriesMax });
@@ -134,7 +137,7 @@ async function normalize(entries: readonly DirectoryStateEntry[]): Promise<Direc
   const byPath = new Map<string, DirectoryStateEntry>();
   for (const entry of entries) {
     checkEntry(entry);
-    if (byPath.has(entry.path)) throw fault('PATH_INVALID', { path: entry.path, reason: 'it is named twice' });
+    if (byPath.has(entry.path)) throw fault('PATH_INVALID', { path: entry.path, reason: 'it is listed twice' });
     if (byPath.size % PER_TURN === PER_TURN - 1) await new Promise(setImmediate);
     const { path, sha256, symlink_to, mode, uid, gid, mtime } = entry;
     byPath.set(path, {
@@ -150,7 +153,7 @@ async function normalize(entries: readonly DirectoryStateEntry[]): Promise<Direc
   return [...byPath.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
 }
 
-/** As `JSON.stringify` has it, with turns for others in between. */
+/** Returns the same text as `JSON.stringify`, but yields to other work in between. */
 async function serialize(entries: readonly DirectoryStateEntry[]): Promise<string> {
   const pieces: string[] = [];
   for (let at = 0; at < entries.length; at += PER_TURN) {
@@ -172,7 +175,7 @@ function checkEntry({ path, sha256, symlink_to: target }: DirectoryStateEntry): 
   }
 }
 
-/** Why a path cannot be injected into an image, or undefined when it can. */
+/** Returns the reason why a path cannot be injected into an image, or undefined. */
 export function pathProblem(path: string): string | undefined {
   if (!path.startsWith('/')) return 'it is not absolute';
   if (path.includes('\0')) return 'it contains a NUL byte';

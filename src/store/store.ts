@@ -13,12 +13,11 @@ import { ProjectStore } from './project-store.ts';
 import { storeBytes } from './usage.ts';
 
 /**
- * Everything durable on the host, in one directory that one process owns (`docs/data-dir.md` tells the life of each
- * file). Content-addressed things are published before anything refers to them; a crash leaves at most garbage.
- *
- * Words: a `layer` is one immutable EROFS file, a `file` one uploaded content, a `state` a synced set of files, a
- * `hold` keeps what is being used from gc. A `project` is a namespace of images, tags, files, states and operations; the
- * store itself shows the default one, and `forProject` any.
+ * Everything durable on the host, in one directory that one process owns (`docs/data-dir.md` describes the life of each
+ * file). Content-addressed items are published before anything refers to them; a crash leaves at most garbage. Terms: a
+ * `layer` is one immutable EROFS file, a `file` one uploaded content, a `state` a synced set of files, a `hold` keeps
+ * what is being used from gc. A `project` is a namespace of images, tags, files, states and operations; the store
+ * itself shows the default one, and `forProject` any.
  */
 export class Store extends ProjectStore implements AsyncDisposable {
   readonly #parts: StoreParts;
@@ -29,9 +28,9 @@ export class Store extends ProjectStore implements AsyncDisposable {
   }
 
   /**
-   * Opens or makes the data directory. Rejects with STORE_LOCKED while another process owns it, with
-   * STORE_VERSION_UNSUPPORTED when a newer version wrote it, with CONFIG_INVALID when the place cannot be written to,
-   * with STORE_CORRUPT or DISK_FULL.
+   * Opens or creates the data directory. Rejects with STORE_LOCKED while another process owns it,
+   * STORE_VERSION_UNSUPPORTED when a newer version wrote it, CONFIG_INVALID when the place is not writable,
+   * STORE_CORRUPT or DISK_FULL.
    */
   static async open(directory: string): Promise<Store> {
     await makeDirectories(directory);
@@ -47,37 +46,37 @@ export class Store extends ProjectStore implements AsyncDisposable {
     }
   }
 
-  /** What a project sees. A project needs no making: it is there with the first thing in it. */
+  /** Returns the view of a project. A project needs no creation: it exists with its first item. */
   forProject(project: string): ProjectStore {
     return project === this.project ? this : new ProjectStore(this.#parts, project);
   }
 
-  /** Operations of all projects that have not ended, oldest first. */
+  /** Returns the operations of all projects that have not ended, oldest first. */
   unfinished(): StoredOperation[] {
     return unfinishedOperations(this.#parts.database);
   }
 
-  /** How many operations of all projects there are of each status. */
+  /** Returns the number of operations of all projects by status. */
   operationCounts(): Readonly<Record<string, number>> {
     return countByStatus(this.#parts.database);
   }
 
-  /** Takes the space for the end of operations again, if it was given up and there is room. */
+  /** Allocates the reserve for the end of operations again, if it was released and there is room. */
   async reserve(): Promise<void> {
     await this.#parts.takeReserve();
   }
 
-  /** Bytes of all layers, uploads and output of all projects. */
+  /** Returns the bytes of all layers, uploads and output of all projects. */
   bytes(): number {
     return storeBytes(this.#parts.database);
   }
 
-  /** Frees what nothing in any project needs. */
+  /** Frees everything unused in all projects. */
   async gc(request: CollectionRequest, signal?: AbortSignal): Promise<GcReport> {
     const { tmp, directory } = this;
     const { database, holds } = this.#parts;
     const place = { database, holds, layers: join(directory, 'layers'), files: join(directory, 'files'), tmp };
-    // Freeing space takes some; on a full disk that is what the reserve is for.
+    // Freeing space needs some space itself; on a full disk the reserve provides it.
     if (!request.dryRun) this.#parts.giveReserve();
     try {
       return await collectGarbage(place, request, signal);
@@ -86,7 +85,7 @@ export class Store extends ProjectStore implements AsyncDisposable {
     }
   }
 
-  /** What is wrong with the database file itself; empty when it is whole. */
+  /** Returns the problems of the database file itself; empty when it is intact. */
   check(): string[] {
     return this.#parts.database.check();
   }

@@ -2,7 +2,7 @@ import { fault } from '../contract/errors.ts';
 import { isTag } from '../contract/names.ts';
 import type { Database } from './database.ts';
 
-/** Tags of one project: movable names of images. An image may have several; a name points at one image. */
+/** Tags of one project: movable names of images. An image may have several tags; a tag points at one image. */
 export class TagStore {
   readonly #database: Database;
   readonly #project: string;
@@ -12,7 +12,7 @@ export class TagStore {
     this.#project = project;
   }
 
-  /** Points the tag at the image, wherever it pointed before; it becomes the image's newest. */
+  /** Points the tag at the image, moving it if it exists; it becomes the image's newest tag. */
   set(name: string, image: string): void {
     if (!isTag(name)) throw fault('TAG_INVALID', { tag: name });
     this.#database.transaction(() => {
@@ -27,20 +27,20 @@ export class TagStore {
     if (removed === 0) throw fault('TAG_NOT_FOUND', { tag: name });
   }
 
-  /** UUID of the image the tag points at. */
+  /** Returns the UUID of the image the tag points at. */
   find(name: string): string | undefined {
     const sql = 'SELECT image FROM tags WHERE project = ? AND name = ?';
     return this.#database.get<{ image: string }>(sql, this.#project, name)?.image;
   }
 
-  /** Tags of an image, newest first. */
+  /** Returns the tags of an image, newest first. */
   of(image: string): string[] {
     return this.#database
       .all<{ name: string }>('SELECT name FROM tags WHERE image = ? ORDER BY id DESC', image)
       .map(({ name }) => name);
   }
 
-  /** Up to three existing tags that resemble a name nobody has: the same start, or the name as a part. */
+  /** Returns up to three existing tags that resemble an unknown name: with the same start, or containing it. */
   closest(name: string): string[] {
     const first = name.split(/[:/.]/u, 1)[0] ?? name;
     return this.#database

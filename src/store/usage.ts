@@ -1,7 +1,7 @@
 import type { GcReport } from '../contract/server.ts';
 import type { Database } from './database.ts';
 
-/** Layers named one by one; the rest is a sum. */
+/** Layers listed individually; the rest is summed. */
 const LAYERS_NAMED = 10;
 
 interface LayerUse {
@@ -19,12 +19,12 @@ function sum(database: Database, sql: string): number {
   return database.get<{ bytes: number }>(sql)?.bytes ?? 0;
 }
 
-/** Bytes of all layers, uploads and output. */
+/** Returns the bytes of all layers, uploads and output. */
 export function storeBytes(database: Database): number {
   return [LAYER_BYTES, FILE_BYTES, OUTPUT_BYTES].reduce((total, sql) => total + sum(database, sql), 0);
 }
 
-/** What uses space in the data directory, largest first. */
+/** Returns what uses space in the data directory, largest first. */
 export function spaceUsage(database: Database): GcReport['usage'] {
   const layers = database.all<LayerUse>(
     `SELECT digest, bytes, (SELECT count(*) FROM image_layers WHERE layer = digest) AS images,

@@ -3,8 +3,8 @@ import { fault } from '../contract/errors.ts';
 const NOTHING = Buffer.alloc(0);
 
 /**
- * Takes exact numbers of bytes out of a stream of chunks, in place where a chunk holds them all: what is returned is
- * valid as long as the stream's chunks are.
+ * Reader of exact numbers of bytes from a stream of chunks. Bytes within one chunk are returned without a copy, so a
+ * result is valid as long as the chunks of the stream are.
  */
 export class ByteSource {
   readonly #chunks: AsyncIterator<Uint8Array>;
@@ -12,13 +12,13 @@ export class ByteSource {
   #chunk: Buffer = NOTHING;
   #offset = 0;
 
-  /** `format` is what the bytes should be, for messages. */
+  /** Creates a source; `format` names the expected format in messages. */
   constructor(stream: AsyncIterable<Uint8Array>, format: string) {
     this.#chunks = stream[Symbol.asyncIterator]();
     this.#format = format;
   }
 
-  /** Exactly `bytes`, if the current chunk holds them; undefined says nothing about the stream. */
+  /** Returns exactly `bytes` if the current chunk has them; undefined does not imply the end of the stream. */
   takeNow(bytes: number): Buffer | undefined {
     const start = this.#offset;
     if (this.#chunk.length - start < bytes) return undefined;
@@ -26,7 +26,7 @@ export class ByteSource {
     return this.#chunk.subarray(start, this.#offset);
   }
 
-  /** Exactly `bytes`, or undefined at the end of the stream; an end in between is LAYER_MALFORMED. */
+  /** Returns exactly `bytes`, or undefined at the end of the stream; an end in between is LAYER_MALFORMED. */
   async take(bytes: number): Promise<Buffer | undefined> {
     const now = this.takeNow(bytes);
     if (now !== undefined) return now;
@@ -42,7 +42,7 @@ export class ByteSource {
     return taken;
   }
 
-  /** At least one byte and at most `bytesMax`, or undefined at the end. */
+  /** Returns at least one byte and at most `bytesMax`, or undefined at the end. */
   async takeSome(bytesMax: number = Infinity): Promise<Buffer | undefined> {
     while (this.#offset === this.#chunk.length) {
       const next = await this.#chunks.next();
@@ -60,14 +60,14 @@ export class ByteSource {
     }
   }
 
-  /** As `take`, where the end of the stream is LAYER_MALFORMED too. */
+  /** Returns exactly `bytes`; the end of the stream is LAYER_MALFORMED. */
   async need(bytes: number): Promise<Buffer> {
     const taken = await this.take(bytes);
     if (taken === undefined) throw this.#cutOff();
     return taken;
   }
 
-  /** As `takeSome`, where the end of the stream is LAYER_MALFORMED. */
+  /** Returns at least one byte and at most `bytesMax`; the end of the stream is LAYER_MALFORMED. */
   async needSome(bytesMax: number): Promise<Buffer> {
     const taken = await this.takeSome(bytesMax);
     if (taken === undefined) throw this.#cutOff();
@@ -75,6 +75,6 @@ export class ByteSource {
   }
 
   #cutOff(): Error {
-    return fault('LAYER_MALFORMED', { reason: `${this.#format}: the data is cut off` });
+    return fault('LAYER_MALFORMED', { reason: `${this.#format}: the data is truncated` });
   }
 }

@@ -7,23 +7,24 @@ import { isSkippable, ZSTD_MAGIC, zstdFrames } from './zstd-frames.ts';
 const CHUNK_BYTES = 128 * 1024;
 const SNIFF_BYTES = 4;
 
-/** How many bytes may come out of compressed data, and what they are called when more do. */
+/** Bound of the bytes that compressed data may unpack to, and its name in the fault. */
 export interface UnpackBound {
   readonly limit: number;
   readonly what: string;
 }
 
-/** The bound for data of this compressed length: a bomb is known by how much comes out of how little. */
+/** Returns the bound for data of this compressed length: a decompression bomb is recognized by its ratio. */
 export function unpackBound(packedBytes: number): UnpackBound {
   const { unpackedPerPackedMax: times, unpackedBytesFree, layerFileBytesMax } = limits;
   const limit = Math.max(unpackedBytesFree, packedBytes * times);
   if (limit >= layerFileBytesMax) return { limit: layerFileBytesMax, what: 'bytes' };
-  return { limit, what: `unpacked bytes for ${packedBytes} compressed ones (at most ${times} times as many)` };
+  return { limit, what: `unpacked bytes for ${packedBytes} compressed bytes (at most ${times} times as many)` };
 }
 
 /**
- * The plain bytes of a gzip, zstd or plain stream, told apart by their first bytes. More than `bound` is LAYER_LIMIT. Truncation, damage and garbage behind the last member are LAYER_MALFORMED. The source is read to its end
- * even where the compressed data ends before, because sources check their digest there.
+ * Yields the plain bytes of a gzip, zstd or plain stream; the format is detected from the first bytes. More than
+ * `bound` is LAYER_LIMIT. Truncation, damage and garbage after the last member are LAYER_MALFORMED. The source is read
+ * to its end even if the compressed data ends earlier, because sources verify their digest at the end.
  */
 export async function* decompress(source: AsyncIterable<Uint8Array>, bound: UnpackBound): AsyncGenerator<Uint8Array> {
   const chunks = source[Symbol.asyncIterator]();
@@ -49,7 +50,7 @@ function decode(head: Buffer, source: AsyncIterable<Uint8Array>): AsyncIterable<
 }
 
 async function* through(decoder: Transform, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  // The source fails for its own reasons (network, guest); only what the decoder says is about the bytes.
+  // The source fails for its own reasons (network, guest); only errors of the decoder are about the bytes.
   let sourceFailure: Error | undefined;
   const feeding = feed(decoder, source).catch((error: unknown) => {
     sourceFailure = error instanceof Error ? error : new Error(String(error));
@@ -67,7 +68,7 @@ async function* through(decoder: Transform, source: AsyncIterable<Uint8Array>): 
   if (sourceFailure !== undefined) throw sourceFailure;
 }
 
-/** Writes the source into the decoder; what follows the end of the compressed data (zeros) is read and dropped. */
+/** Writes the source into the decoder; zeros after the end of the compressed data are read and dropped. */
 async function feed(decoder: Transform, source: AsyncIterable<Uint8Array>): Promise<void> {
   for await (const chunk of source) {
     if (decoder.readableEnded) continue;

@@ -12,7 +12,7 @@ import type { ByteString } from '../std/bytes.ts';
 export const TAR_BLOCK_BYTES = 512;
 
 export interface TarHeader {
-  /** Type flag as a character; the zero byte of old archives is given as `0`. */
+  /** Type flag as a character; the zero byte of old archives becomes `0`. */
   readonly flag: string;
   readonly name: ByteString;
   readonly linkname: ByteString;
@@ -25,7 +25,7 @@ export interface TarHeader {
   readonly minor: number;
 }
 
-/** Parses a header block; undefined for a block of zeros. Faults: LAYER_MALFORMED. */
+/** Parses a header block; returns undefined for a block of zeros. Faults: LAYER_MALFORMED. */
 export function parseHeader(block: Buffer): TarHeader | undefined {
   if (block[0] === 0 && isZero(block)) return undefined;
   if (!checksumMatches(block)) throw malformed('a header has a wrong checksum');
@@ -59,13 +59,13 @@ function nameOf(block: Buffer): ByteString {
   return prefix === '' ? name : `${prefix}/${name}`;
 }
 
-/** A field up to its first zero byte. */
+/** Returns a field up to its first zero byte. */
 function text(block: Buffer, start: number, bytes: number): ByteString {
   const zero = block.indexOf(0, start);
   return block.toString('latin1', start, zero === -1 ? start + bytes : Math.min(zero, start + bytes));
 }
 
-/** Octal digits between spaces and zero bytes, or base-256 (first bit set, two's complement). */
+/** Parses octal digits between spaces and zero bytes, or base-256 (first bit set, two's complement). */
 function number(block: Buffer, start: number, bytes: number, what: string): number {
   const first = block[start] ?? 0;
   if ((first & 0x80) !== 0) return base256(block.subarray(start, start + bytes), what);
@@ -75,7 +75,7 @@ function number(block: Buffer, start: number, bytes: number, what: string): numb
   let value = 0;
   for (; at < end && !isFiller(block[at]); at++) {
     const digit = (block[at] ?? 0) - 0x30;
-    if (digit < 0 || digit > 7) throw malformed(`a header has a wrong ${what}`);
+    if (digit < 0 || digit > 7) throw malformed(`a header has an invalid ${what}`);
     value = value * 8 + digit;
   }
   return value;
@@ -91,11 +91,13 @@ function base256(field: Buffer, what: string): number {
   value = (value << 6n) | BigInt(field.readUInt8(0) & 0x3f);
   for (let index = 1; index < field.length; index++) value = (value << 8n) | BigInt(field.readUInt8(index));
   if (value > Number.MAX_SAFE_INTEGER || value < Number.MIN_SAFE_INTEGER)
-    throw malformed(`a header has a wrong ${what}`);
+    throw malformed(`a header has an invalid ${what}`);
   return Number(value);
 }
 
-/** Sum of all bytes with the field itself as spaces; some old writers summed signed bytes. */
+/**
+ * Verifies the checksum: the sum of all bytes with the field itself as spaces; some old writers summed signed bytes.
+ */
 function checksumMatches(block: Buffer): boolean {
   const stored = number(block, 148, 8, 'checksum');
   let unsigned = 0;

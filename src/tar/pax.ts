@@ -5,11 +5,11 @@ import { isStorable } from '../erofs/xattr.ts';
 import type { ByteString } from '../std/bytes.ts';
 import type { TarHeader } from './header.ts';
 
-/** Keyword to value; an empty value takes back what a global header said. */
+/** Values by keyword; an empty value revokes that of a global header. */
 export type PaxRecords = ReadonlyMap<ByteString, Buffer>;
 
 const XATTR = 'SCHILY.xattr.';
-/** Records that say where the next entry begins or what it is called make no sense for every entry. */
+/** Records that are invalid in a global header: the position and name of one entry cannot apply to all. */
 const NEVER_GLOBAL = ['path', 'linkpath', 'size'];
 
 /** Parses `"<length> <keyword>=<value>\n"`, repeated, where the length counts the whole record. */
@@ -32,7 +32,7 @@ export function parsePax(bytes: Buffer): PaxRecords {
   return records;
 }
 
-/** Refuses a global header that would change what entries are. */
+/** Returns the records of a global header. Refuses records that would change the identity of entries. */
 export function checkGlobal(records: PaxRecords): PaxRecords {
   for (const key of records.keys()) {
     if (NEVER_GLOBAL.includes(key) || key.startsWith('GNU.sparse.')) throw malformed(`a global ${key}`);
@@ -50,11 +50,11 @@ export interface PaxFields {
   readonly xattrs: Xattrs;
 }
 
-/** What the records say about the entry of `header`. */
+/** Returns the fields that the records define for the entry of `header`. */
 export function paxFields(records: PaxRecords, header: TarHeader): PaxFields {
   const size = integer(records, 'size');
   // Readers that disagree about the size see different archives in the same bytes (CVE-2025-62518). A writer needs the
-  // record only when the field is too small, and then leaves the field at zero.
+  // record only when the field is too small, and then sets the field to zero.
   if (size !== undefined && header.size !== 0 && header.size !== size)
     throw malformed('two different sizes of one entry');
   return {
@@ -75,7 +75,7 @@ function xattrsOf(records: PaxRecords): Xattrs {
     if (key.startsWith('GNU.sparse.')) throw malformed('sparse files are not supported');
     if (!key.startsWith(XATTR)) continue;
     const name = key.slice(XATTR.length);
-    // The overlay's own marks would change what the guest mounts; a layer says the same by its whiteouts.
+    // The overlay's own marks would change what the guest mounts; a layer expresses the same with whiteouts.
     if (!isStorable(name) || name.startsWith('trusted.overlay.')) continue;
     bytes += name.length + value.length;
     if (name.length > limits.nameBytesMax || bytes > limits.xattrsPerEntryBytesMax || name.includes('\0')) {
@@ -102,7 +102,7 @@ function integer(records: PaxRecords, key: string): number | undefined {
   return parsed;
 }
 
-/** Seconds with an optional fraction; digits beyond nanoseconds are cut off towards the past. */
+/** Parses seconds with an optional fraction; digits beyond nanoseconds are truncated towards the past. */
 function time(value: Buffer | undefined): PaxFields['mtime'] {
   if (value === undefined || value.length === 0) return undefined;
   const match = /^(-?)([0-9]{1,15})(?:\.([0-9]{0,64}))?$/u.exec(value.toString('latin1'));

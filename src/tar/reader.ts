@@ -9,17 +9,17 @@ import { isZero, parseHeader, TAR_BLOCK_BYTES, type TarHeader } from './header.t
 
 export type TarEntryType = 'file' | 'link' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
 
-/** One member of an archive, byte for byte as its writer named it: nothing is resolved or cleaned. */
+/** One member of an archive with its exact name bytes: nothing is resolved or cleaned. */
 export interface TarEntry {
   readonly type: TarEntryType;
   readonly path: ByteString;
-  /** Target of a hard link or symlink, else empty. */
+  /** Target of a hard link or symlink; empty otherwise. */
   readonly linkpath: ByteString;
   /** Permission bits with set-uid, set-gid and sticky. */
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
-  /** Bytes of content; 0 for all but files. */
+  /** Bytes of content; 0 for anything but files. */
   readonly size: number;
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
@@ -36,7 +36,7 @@ const ENTRY_TYPES: Readonly<Record<string, TarEntryType>> = {
   '4': 'block',
   '5': 'directory',
   '6': 'fifo',
-  // A contiguous file, which everyone treats as a file.
+  // A contiguous file, which all readers treat as a file.
   '7': 'file',
 };
 
@@ -44,16 +44,15 @@ const ID_MAX = 0xffff_ffff;
 const NO_RECORDS: PaxRecords = new Map();
 
 /**
- * Reads a tar stream member by member: ustar, PAX (global and local), GNU long names and base-256 numbers. Names and
- * xattrs are bytes. Every member must be complete; behind the end mark are only zeros. The mark itself may be missing, as
- * GNU tar and Go's archive/tar have it: some writers of layers leave it out. Sparse members are refused.
- *
- * The stream is hostile; all that is not well-formed is LAYER_MALFORMED, and every header is bounded before it is read.
+ * Reader of a tar stream, member by member: ustar, PAX (global and local), GNU long names and base-256 numbers. Names
+ * and xattrs are bytes. Every member must be complete; only zeros may follow the end mark. The mark itself may be
+ * missing, as in GNU tar and Go's archive/tar, because some writers of layers omit it. Sparse members are refused. The
+ * stream is hostile: anything malformed is LAYER_MALFORMED, and every header is bounded before it is read.
  */
 export class TarReader {
   readonly #source: ByteSource;
   #globals: PaxRecords = NO_RECORDS;
-  /** Content and padding of the current member that were not read yet. */
+  /** Bytes of content and padding of the current member that are still unread. */
   #contentBytes = 0;
   #paddingBytes = 0;
   #ended = false;
@@ -62,7 +61,7 @@ export class TarReader {
     this.#source = new ByteSource(stream, 'tar');
   }
 
-  /** The next member, or undefined after the last one. Skips what was not read of the one before. */
+  /** Returns the next member, or undefined after the last one. Skips unread content of the previous member. */
   async next(): Promise<TarEntry | undefined> {
     if (this.#ended) return undefined;
     await this.#skip();
@@ -77,7 +76,7 @@ export class TarReader {
     }
   }
 
-  /** Content of the current member; once, before the next `next`. */
+  /** Streams the content of the current member; at most once, before the next `next`. */
   async *content(): AsyncGenerator<Uint8Array> {
     while (this.#contentBytes > 0) {
       const chunk = await this.#source.needSome(this.#contentBytes);
@@ -103,7 +102,7 @@ export class TarReader {
     return undefined;
   }
 
-  /** Takes a header that describes the next one; false when it is a member itself. */
+  /** Processes a header that describes the next member; returns false when it is a member itself. */
   async #extend(extension: Map<ByteString, Buffer>, header: TarHeader): Promise<boolean> {
     if (!'xgLK'.includes(header.flag)) return false;
     if (header.size < 0 || header.size > limits.paxHeaderBytesMax) {
@@ -130,9 +129,9 @@ export class TarReader {
     const path = fields.path ?? header.name;
     const flagged = ENTRY_TYPES[header.flag];
     if (flagged === undefined) throw malformed(`entries of type ${JSON.stringify(header.flag)} are not supported`);
-    // Archives from before ustar mark a directory by the slash at its end.
+    // Archives older than ustar mark a directory with a trailing slash.
     const type = flagged === 'file' && path.endsWith('/') ? 'directory' : flagged;
-    // Sizes of other types are noise of some writers; no content follows them (as in Go's archive/tar).
+    // Some writers put meaningless sizes in other types; no content follows them (as in Go's archive/tar).
     const size = type === 'file' ? (fields.size ?? header.size) : 0;
     const uid = fields.uid ?? header.uid;
     const gid = fields.gid ?? header.gid;
@@ -158,7 +157,7 @@ export class TarReader {
   }
 }
 
-/** Headers add up; what they say together is bounded as one. */
+/** Bounds the total size of extended headers. */
 function checkTotal(records: PaxRecords): PaxRecords {
   let bytes = 0;
   for (const [key, value] of records) bytes += key.length + value.length;

@@ -13,13 +13,13 @@ const FLAGS: Readonly<Record<TarEntryType, string>> = {
   fifo: '6',
 };
 
-/** Ends an archive. */
+/** End mark of an archive. */
 export const TAR_END: Uint8Array = new Uint8Array(2 * TAR_BLOCK_BYTES);
 
 /**
- * Header of one member in POSIX.1-2001 (PAX) form: ustar, with an extended header in front where ustar cannot say it
- * (long or non-ASCII names, large numbers, fractions of a second, xattrs). Equal entries give equal bytes. An xattr
- * whose name contains `=` has no form in PAX and is left out.
+ * Returns the header of one member in POSIX.1-2001 (PAX) form: ustar, preceded by an extended header where ustar cannot
+ * represent it (long or non-ASCII names, large numbers, fractions of a second, xattrs). Equal entries give equal bytes.
+ * An xattr whose name contains `=` cannot be represented in PAX and is omitted.
  */
 export function encodeHeader(entry: TarEntry): Buffer {
   const records = paxRecords(entry);
@@ -41,7 +41,7 @@ export function encodeHeader(entry: TarEntry): Buffer {
   return Buffer.concat([ustarHeader(plain, 'x', name), body, contentPadding(body.length), header]);
 }
 
-/** Zeros that fill the last block of content. */
+/** Returns the zeros that fill the last block of content. */
 export function contentPadding(size: number): Uint8Array {
   return TAR_END.subarray(0, (TAR_BLOCK_BYTES - (size % TAR_BLOCK_BYTES)) % TAR_BLOCK_BYTES);
 }
@@ -50,7 +50,7 @@ function paxRecords(entry: TarEntry): Buffer[] {
   const { path, linkpath, uid, gid, size, mtimeSeconds, mtimeNanoseconds, xattrs } = entry;
   const records: Buffer[] = [];
   const add = (key: string, value: string | Uint8Array) => records.push(paxRecord(key, value));
-  // Tells readers that would otherwise expect UTF-8 to take the bytes as they are (POSIX pax, hdrcharset).
+  // Makes readers that would otherwise expect UTF-8 use the raw bytes (POSIX pax, hdrcharset).
   if (textOf(path) === undefined || textOf(linkpath) === undefined) add('hdrcharset', 'BINARY');
   if (!fitsName(path)) add('path', path);
   if (!fitsName(linkpath)) add('linkpath', linkpath);
@@ -64,7 +64,7 @@ function paxRecords(entry: TarEntry): Buffer[] {
   return records;
 }
 
-/** `"<length> <keyword>=<value>\n"`, where the length counts its own digits too. */
+/** Returns `"<length> <keyword>=<value>\n"`, where the length counts its own digits too. */
 function paxRecord(key: ByteString, value: ByteString | Uint8Array): Buffer {
   const bytes = typeof value === 'string' ? Buffer.from(value, 'latin1') : value;
   const rest = Buffer.concat([Buffer.from(` ${key}=`, 'latin1'), bytes, Buffer.from('\n')]);
@@ -86,7 +86,7 @@ function ustarHeader(entry: TarEntry, flag: string, name: ByteString): Buffer {
   const block = Buffer.alloc(TAR_BLOCK_BYTES);
   const device = entry.type === 'character' || entry.type === 'block';
   block.write(name.slice(0, 100), 0, 'latin1');
-  // A cut-off name must not end in a slash: that would make a directory of it.
+  // A truncated name must not end in a slash, which would make it a directory.
   if (name.length > 100 && block[99] === 0x2f && flag !== '5') block[99] = 0x5f;
   writeOctal(block, 100, 7, entry.mode);
   writeOctal(block, 108, 7, entry.uid);
@@ -105,7 +105,7 @@ function ustarHeader(entry: TarEntry, flag: string, name: ByteString): Buffer {
   return block;
 }
 
-/** What does not fit stands in the extended header; the field is then zero. */
+/** Writes an octal field. A value that does not fit is in the extended header; the field is then zero. */
 function writeOctal(block: Buffer, at: number, digits: number, value: number): void {
   block.write((fitsOctal(value, digits) ? value : 0).toString(8).padStart(digits, '0'), at, 'latin1');
 }

@@ -21,9 +21,9 @@ export function isSkippable(magic: number): boolean {
 }
 
 /**
- * The frames of a zstd stream in chunks that never reach from one frame into the next, without the skippable ones.
- * Node's decoder needs that: it takes a frame's end inside a chunk for the end of everything and drops the rest
- * (zstd:chunked layers have thousands of frames). Faults: LAYER_MALFORMED for what is no frame, or is cut off.
+ * Yields the frames of a zstd stream, without skippable ones, in chunks that never span two frames. Node's decoder
+ * needs that: it treats the end of a frame inside a chunk as the end of the stream and drops the rest (zstd:chunked
+ * layers have thousands of frames). Faults: LAYER_MALFORMED for an invalid or truncated frame.
  */
 export async function* zstdFrames(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const source = new ByteSource(stream, 'zstd');
@@ -38,7 +38,7 @@ export async function* zstdFrames(stream: AsyncIterable<Uint8Array>): AsyncGener
   }
 }
 
-/** The pieces of one frame. */
+/** Yields the pieces of one frame. */
 async function* frame(source: ByteSource, magic: Uint8Array): AsyncGenerator<Uint8Array> {
   yield magic;
   const head = await source.need(1);

@@ -3,17 +3,17 @@ import { pathFromText } from '../std/path-text.ts';
 import type { Folder } from './folder.ts';
 import { OpenFile } from './open-file.ts';
 
-/** Opens files below a folder again, in the order in which a walk met them: neighbours share their open folders. */
+/** Cursor that reopens files below a folder, in the order of a walk: neighbouring files share open folders. */
 export class Cursor implements Disposable {
   readonly #top: Folder;
   readonly #open: { readonly name: ByteString; readonly folder: Folder }[] = [];
 
-  /** `top` stays the caller's. */
+  /** Creates a cursor; the caller keeps ownership of `top`. */
   constructor(top: Folder) {
     this.#top = top;
   }
 
-  /** `path` is a text (std/path-text.ts). Throws what the system says, or NotRegular. */
+  /** Opens the file at `path`, a text (std/path-text.ts). Throws errors of the system, or NotRegular. */
   file(path: string): OpenFile {
     const folders = path.split('/').map(pathFromText);
     const file = folders.pop() ?? '';

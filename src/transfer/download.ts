@@ -11,11 +11,11 @@ import type { DownloadReport, DownloadRequest, TransferOptions } from './local-f
 import type { Place, Roots } from './roots.ts';
 import { isStartUpFile } from './start-up-files.ts';
 
-/** Before the umask. */
+/** Mode before the umask. */
 const PLAIN_MODE = 0o666;
 const EXECUTABLE_MODE = 0o777;
 
-/** What file systems without hard links answer. */
+/** Error codes of file systems without hard links. */
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -28,10 +28,10 @@ const REASONS: Readonly<Record<string, string>> = {
   EISDIR: 'it is a directory',
 };
 
-/** A file that is to appear in a folder. */
+/** File to create in a folder. */
 export interface NewFile {
   readonly body: AsyncIterable<Uint8Array>;
-  /** Bytes that the body must have; undefined when nobody knows. */
+  /** Bytes that the body must have; undefined when unknown. */
   readonly size?: number;
   readonly executable: boolean;
   readonly overwrite: boolean;
@@ -44,7 +44,7 @@ export interface DownloadPlaces {
   readonly startUpFiles: boolean;
 }
 
-/** Copies a file of an image to where the request says. */
+/** Copies a file of an image to the destination of the request. */
 export async function downloadFile(
   contree: ConTree,
   { roots, startUpFiles }: DownloadPlaces,
@@ -57,7 +57,7 @@ export async function downloadFile(
   if (!startUpFiles && [place.below, roots.belowGiven(request.destination)].some(isStartUpFile)) {
     throw fault('STARTUP_FILE_DENIED', { path: place.path });
   }
-  // Before anything is fetched: the usual refusals cost nothing.
+  // Checked before anything is fetched, so that common refusals cost nothing.
   const replaced = whatIsThere(place, overwrite);
   const { body, size } = await contree.files.read(image, { path }, signal);
   const file = { body: reported(body, size, onProgress), size, executable, overwrite };
@@ -65,13 +65,13 @@ export async function downloadFile(
   return { destination: place.path, ...written, overwritten: replaced };
 }
 
-/** Where a download goes: the path, or into it when it is a directory. */
+/** Returns the place of a download: the path, or a name in it when it is a directory. */
 function destinationOf(roots: Roots, { destination, path }: DownloadRequest): Place {
   const place = roots.place(destination);
   const isFolder = place.name === '' || find(place)?.isDirectory() === true;
   if (!isFolder && !destination.endsWith('/')) return place;
   place[Symbol.dispose]();
-  // Known in bytes here, which need not be UTF-8.
+  // The name is bytes, which need not be UTF-8.
   const name = pathFromText(posix.basename(path));
   return openInside(roots.placeOfTarget(destination), name);
 }
@@ -90,9 +90,9 @@ function openInside(above: Place, name: ByteString): Place {
 }
 
 /**
- * Writes a file under a name that it has only when it is whole. What had the name before is replaced, never written
- * into or through. Set-user-id bits are never given; the rest of the mode is up to the user's umask.
- * Faults: DESTINATION_EXISTS, ARGUMENT_INVALID when the place cannot be written, REMOTE_FAILED when the body is short.
+ * Writes a file that gets its name only when it is complete. An existing entry of that name is replaced, never written
+ * into or through. Set-user-id bits are never set; the rest of the mode depends on the user's umask. Faults:
+ * DESTINATION_EXISTS, ARGUMENT_INVALID when the place cannot be written, REMOTE_FAILED when the body is short.
  */
 export async function writeFileInto(
   place: Place,
@@ -101,7 +101,7 @@ export async function writeFileInto(
 ): Promise<{ readonly size: number; readonly sha256: string }> {
   const { folder, path } = place;
   whatIsThere(place, file.overwrite);
-  // Not made from the name: that may be as long as names get.
+  // Not derived from the name, which may already have the maximum length.
   const temporary = `.contree-${randomUUID()}.part`;
   try {
     const written = await writeTemporary(folder.at(temporary), file, signal);
@@ -123,7 +123,7 @@ function find({ folder, name, path }: Place): ReturnType<Folder['find']> {
   }
 }
 
-/** Whether something is replaced. Rejects what must not be. */
+/** Returns true when an existing file is replaced. Throws when the entry must not be replaced. */
 function whatIsThere(place: Place, overwrite: boolean): boolean {
   const { name, path } = place;
   const info = name === '' ? undefined : find(place);
@@ -151,7 +151,7 @@ async function writeTemporary(
   if (expected !== undefined && size !== expected) {
     throw fault('REMOTE_FAILED', { status: 200, reason: `${size} of ${expected} bytes arrived` });
   }
-  // A name that appears before its content could, after a power cut, name an empty file.
+  // A name that is visible before its content could refer to an empty file after a power cut.
   await file.datasync();
   return { size, sha256: hashing.digest('hex') };
 }
@@ -159,7 +159,7 @@ async function writeTemporary(
 function publish({ folder, name, path }: Place, temporary: ByteString, overwrite: boolean): void {
   if (overwrite) return renameSync(folder.at(temporary), folder.at(name));
   try {
-    // Unlike a rename, a link is never made over something that came in between.
+    // Unlike a rename, a link never replaces an entry created in between.
     linkSync(folder.at(temporary), folder.at(name));
   } catch (error) {
     if (systemCode(error) === 'EEXIST') throw fault('DESTINATION_EXISTS', { path }, { cause: error });
@@ -186,7 +186,10 @@ function unwritable(path: string, reason: string, cause?: unknown): ContreeError
   return fault('ARGUMENT_INVALID', { reason: `cannot write ${JSON.stringify(path)}: ${reason}` }, { cause });
 }
 
-/** Errors of the system say our internal path, which helps nobody; faults stay as they are. */
+/**
+ * Returns the fault for a failed write. Errors of the system contain our internal path, which is useless to the user;
+ * faults stay unchanged.
+ */
 function writeFault(error: unknown, path: string): unknown {
   const code = systemCode(error);
   return code === undefined ? error : unwritable(path, REASONS[code] ?? code, error);

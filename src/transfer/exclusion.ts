@@ -1,11 +1,11 @@
 import ignore, { type Ignore } from 'ignore';
 import { fault } from '../contract/errors.ts';
 
-/** What the user leaves out, in gitignore's syntax (gitignore(5)); what a rule with `!` names is wanted expressly. */
+/** Exclusion rules of the user in gitignore syntax (gitignore(5)); a rule with `!` includes a path explicitly. */
 export class Exclusion {
   readonly #rules: Ignore | undefined;
 
-  /** Faults: PATTERN_INVALID. */
+  /** Parses the rules. Faults: PATTERN_INVALID. */
   constructor(patterns: readonly string[]) {
     const lines = patterns.flatMap((pattern) => pattern.split(/\r?\n/u)).filter((line) => line.trim() !== '');
     const nul = lines.find((line) => line.includes('\0'));
@@ -13,12 +13,12 @@ export class Exclusion {
     if (lines.length > 0) this.#rules = ignore({ ignorecase: false, allowRelativePaths: true }).add(lines);
   }
 
-  /** `path` is relative to the source; its parents have been asked about before. */
+  /** Reports whether `path`, relative to the source, is excluded; its parents have been checked before. */
   excludes(path: string, isFolder: boolean): boolean {
     return this.#rules?.ignores(isFolder ? `${path}/` : path) ?? false;
   }
 
-  /** Whether a rule brings back what would be left out otherwise. */
+  /** Reports whether a rule includes a path that would be skipped by default. */
   wants(path: string, isFolder: boolean): boolean {
     return this.#rules?.test(isFolder ? `${path}/` : path).unignored ?? false;
   }

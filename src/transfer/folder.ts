@@ -1,24 +1,22 @@
 import { closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, type BigIntStats } from 'node:fs';
 import { bytesOf, toByteString, type ByteString } from '../std/bytes.ts';
 
-/** Node has no name for it. A descriptor of this kind only stands for a place: no permission to read it is needed. */
+/** O_PATH, for which Node has no constant. Such a descriptor only refers to a place: read permission is not needed. */
 const O_PATH = 0o10000000;
 const FOLDER_FLAGS = O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-/** Not blocking: who puts a FIFO in the place of a file must not make us wait for its other end. */
+/** Non-blocking: a FIFO in place of a file must not make us wait for its other end. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
 
 /**
- * An open directory of this machine. What is in it is reached through the descriptor, one name at a time and never
- * through a symlink, so renaming or replacing directories meanwhile cannot lead anywhere else (what `openat2` with
- * RESOLVE_BENEATH does; Node has no `openat`, but Linux has /proc/self/fd).
- *
- * Methods throw errors of the system, with `code`. Calls are synchronous: each takes microseconds, and there are
- * thousands of them.
+ * An open local directory. Entries are reached through its descriptor, one name at a time and never through a symlink,
+ * so renaming or replacing directories meanwhile cannot lead elsewhere (like `openat2` with RESOLVE_BENEATH; Node has
+ * no `openat`, but Linux has /proc/self/fd). Methods throw errors of the system, with `code`. Calls are synchronous:
+ * each takes microseconds, and there are thousands of them.
  */
 export class Folder implements Disposable {
   readonly #descriptor: number;
-  /** Where names in it begin. */
+  /** Path prefix of names in it. */
   readonly #prefix: ByteString;
 
   private constructor(descriptor: number) {
@@ -26,12 +24,12 @@ export class Folder implements Disposable {
     this.#prefix = `/proc/self/fd/${descriptor}/`;
   }
 
-  /** `path` is absolute and has no symlink at its end. */
+  /** Opens the directory at `path`, which is absolute and does not end in a symlink. */
   static open(path: string): Folder {
     return new Folder(openSync(path, FOLDER_FLAGS));
   }
 
-  /** A path to the name that no rename of directories changes, for calls that take one. */
+  /** Returns a path to the name that is not affected by renamed directories, for calls that take a path. */
   at(name: ByteString): Buffer {
     return bytesOf(this.#prefix + name);
   }
@@ -40,7 +38,7 @@ export class Folder implements Disposable {
     return new Folder(openSync(this.at(name), FOLDER_FLAGS));
   }
 
-  /** Opens for reading; the caller closes the descriptor and looks whether it is a regular file. */
+  /** Opens an entry for reading; the caller closes the descriptor and checks that it is a regular file. */
   openToRead(name: ByteString): number {
     return openSync(this.at(name), READ_FLAGS);
   }
@@ -49,12 +47,12 @@ export class Folder implements Disposable {
     return readdirSync(this.#prefix, { encoding: 'latin1' });
   }
 
-  /** Of the name itself, also when it is a symlink. */
+  /** Returns the metadata of the entry itself, without following a symlink. */
   info(name: ByteString): BigIntStats {
     return lstatSync(this.at(name), { bigint: true });
   }
 
-  /** Undefined when there is nothing of that name. */
+  /** Returns the metadata of an entry, or undefined when there is none of that name. */
   find(name: ByteString): BigIntStats | undefined {
     return lstatSync(this.at(name), { bigint: true, throwIfNoEntry: false });
   }
@@ -78,14 +76,14 @@ export function openBelow(root: Folder, names: readonly ByteString[]): Folder {
   return current;
 }
 
-/** The names of a path as the system takes them. */
+/** Splits a path into names as the system takes them. */
 export function namesOf(path: string): ByteString[] {
   return toByteString(path)
     .split('/')
     .filter((name) => name !== '');
 }
 
-/** `ENOENT` and its like; undefined for anything that is no error of the system. */
+/** Returns the code of a system error, such as `ENOENT`; undefined for any other error. */
 export function systemCode(error: unknown): string | undefined {
   const code = error instanceof Error && 'syscall' in error && 'code' in error ? error.code : undefined;
   return typeof code === 'string' ? code : undefined;

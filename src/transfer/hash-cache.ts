@@ -2,30 +2,30 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 
-/** What is known of a file's content. */
+/** Facts about a file's content. */
 export interface Known {
-  /** Hex. */
+  /** Digest in hex. */
   readonly sha256: string;
-  /** Whether it looks like a secret. */
+  /** True when it looks like a secret. */
   readonly secret: boolean;
 }
 
 export interface CacheOptions {
-  /** Database in which digests of files are remembered; made when it is missing. */
+  /** Path of the database with digests of files; created when missing. */
   readonly path: string;
-  /** Folders that nobody has synced for this many days are forgotten. */
+  /** Days after which folders that were not synced are dropped. */
   readonly keptDays: number;
 }
 
-/** What one synced folder holds, by path below it. */
+/** Cached files of one synced folder, by path below it. */
 export interface CachedFolder {
-  /** Undefined when the file was never read, or was written since. */
+  /** Returns the facts, or undefined when the file was never read or has been written since. */
   get(path: string, version: string): Known | undefined;
-  /** Digest of the last time, whatever has happened to the file since. */
+  /** Returns the last known digest, whatever has happened to the file since. */
   last(path: string): string | undefined;
-  /** A `version` that no file has makes `last` know it, and nothing else. */
+  /** Stores the facts of a version. A `version` that no file has is visible to `last` only. */
   set(path: string, version: string, known: Known): void;
-  /** Keeps what was set, and forgets what was neither got nor set: it is gone. */
+  /** Saves new entries and drops entries that were neither read nor set, because their files are gone. */
   save(): void;
 }
 
@@ -42,8 +42,8 @@ const DAY_MS = 86_400_000;
 const BUSY_MS = 1_000;
 
 /**
- * Digests of local files, so that syncing an unchanged folder reads no file. Nothing but a cache: a damaged file is
- * thrown away, a busy or unwritable one not used.
+ * Cache of the digests of local files, so that syncing an unchanged folder reads no file. A damaged cache is discarded,
+ * a busy or unwritable one is not used.
  */
 export class HashCache implements Disposable {
   readonly #database: DatabaseSync;
@@ -54,7 +54,7 @@ export class HashCache implements Disposable {
     this.#keptDays = keptDays;
   }
 
-  /** Makes the file and its folder (for this user only) when they are not there. */
+  /** Opens the cache; creates the file and its folder (for this user only) when missing. */
   static open({ path, keptDays }: CacheOptions): HashCache {
     for (const [place, fresh] of [
       [path, false],
@@ -67,10 +67,10 @@ export class HashCache implements Disposable {
     throw new Error('a database in memory can always be opened');
   }
 
-  /** What is known below `folder`, an absolute path without symlinks. */
+  /** Returns the entries below `folder`, an absolute path without symlinks. */
   folder(folder: string): CachedFolder {
     const prefix = folder.endsWith('/') ? folder : `${folder}/`;
-    // In byte order the paths below a folder are a range: "0" is what follows "/".
+    // In byte order the paths below a folder are a range: "0" follows "/".
     const range = [prefix, `${prefix.slice(0, -1)}0`] as const;
     const select = 'SELECT path, version, sha256, secret, seen FROM files WHERE path >= ? AND path < ?';
     const rows = attempt(() => this.#database.prepare(select).all(...range) as unknown as Row[]) ?? [];
@@ -108,7 +108,7 @@ class Section implements CachedFolder {
     const row = this.#rows.get(this.#prefix + path);
     if (row === undefined || row.version !== version) return undefined;
     this.#used.add(row.path);
-    // Seldom written: once a day is enough to know what is still in use.
+    // Written rarely: once a day is enough to know what is still in use.
     const known = { sha256: row.sha256, secret: row.secret === 1 };
     if (row.seen !== this.#today) this.#changed.set(row.path, { version, known });
     return known;
@@ -168,7 +168,7 @@ function openDatabase(path: string, fresh: boolean): DatabaseSync {
   }
 }
 
-/** Undefined when SQLite or the disk does not want to. */
+/** Returns undefined when SQLite or the disk fails. */
 function attempt<Value>(work: () => Value): Value | undefined {
   try {
     return work();

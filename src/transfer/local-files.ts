@@ -1,6 +1,6 @@
 import type { ConTree } from '../contract/contree.ts';
 
-/** The local side of `rsync`, `upload` and `download`, confined to the folders that the user allowed. */
+/** Local side of `rsync`, `upload` and `download`, confined to the folders that the user allowed. */
 export interface LocalFiles {
   sync(contree: ConTree, request: SyncRequest, options: TransferOptions): Promise<SyncReport>;
   upload(contree: ConTree, path: string, options: TransferOptions): Promise<UploadReport>;
@@ -25,7 +25,7 @@ export interface SyncReport {
   readonly uploaded: number;
   readonly reused: number;
   readonly bytes: number;
-  /** What was left out, with the reason, for example `.env (looks like a secret)`. */
+  /** Skipped files with the reason, for example `.env (looks like a secret)`. */
   readonly skipped: readonly string[];
 }
 

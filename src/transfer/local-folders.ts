@@ -28,7 +28,7 @@ export interface LocalFoldersOptions {
   readonly startUpFiles?: boolean;
 }
 
-/** Transfers from and to folders of this machine (Linux: /proc/self/fd must be there). */
+/** Transfers from and to local folders (Linux: requires /proc/self/fd). */
 export class LocalFolders implements LocalFiles {
   readonly #roots: Roots;
   readonly #cache: CacheOptions;
@@ -40,7 +40,10 @@ export class LocalFolders implements LocalFiles {
     this.#options = options;
   }
 
-  /** Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID, PATTERN_INVALID, SYNC_LIMIT, and the engine's. */
+  /**
+   * Syncs a folder. Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID, PATTERN_INVALID, SYNC_LIMIT, and the
+   * engine's.
+   */
   async sync(contree: ConTree, request: SyncRequest, options: TransferOptions): Promise<SyncReport> {
     using place = this.#roots.placeOfTarget(request.source);
     using folder = sourceFolder(place, request.source);
@@ -83,7 +86,7 @@ function sourceFolder({ folder, name, path }: Place, given: string): Folder {
     const code = systemCode(error);
     if (code === 'ENOTDIR' && folder.find(name)?.isDirectory() !== true) {
       throw fault('ARGUMENT_INVALID', {
-        reason: `${JSON.stringify(given)} is no directory; upload takes single files`,
+        reason: `${JSON.stringify(given)} is a directory; upload takes single files`,
       });
     }
     throw code === undefined ? error : fault('FILE_NOT_FOUND', { path }, { cause: error });
@@ -96,7 +99,7 @@ function sourceFile({ folder, name, path }: Place, given: string): OpenFile {
   } catch (error) {
     if (error instanceof NotRegular) {
       throw fault('ARGUMENT_INVALID', {
-        reason: `${JSON.stringify(given)} is no regular file; rsync takes directories`,
+        reason: `${JSON.stringify(given)} is not a directory; rsync takes directories`,
       });
     }
     const code = systemCode(error);

@@ -9,19 +9,19 @@ import { NotRegular, OpenFile, versionOf } from './open-file.ts';
 import { isSecretContent, SECRET_LOOK_BYTES } from './secrets.ts';
 import { LOOKS_SECRET, walk, type Found } from './walk.ts';
 
-/** A regular file of the set; its digest follows what was really read. */
+/** Regular file of the set; its digest is that of the bytes actually read. */
 export interface LocalFile {
-  /** Relative to the source, as text. */
+  /** Path relative to the source, as text. */
   readonly path: string;
   readonly mode: number;
   readonly mtime: number;
   sha256: string;
   size: number;
-  /** Whether it holds something else than when it was last synced, or is new. */
+  /** True when it is new or its content differs from the last sync. */
   readonly edited: boolean;
-  /** It is not there any more. */
+  /** True when it no longer exists. */
   gone?: boolean;
-  /** What was read of it, where that is to be sent and there was room to keep it; whoever sends it takes it away. */
+  /** Content kept for sending, if there was room for it; the sender removes it. */
   content?: Uint8Array | undefined;
 }
 
@@ -32,26 +32,28 @@ export interface LocalName {
   readonly target?: string;
 }
 
-/** Everything below a folder that is to be sent. */
+/** Everything below a folder that is part of the sync. */
 export interface LocalSet {
   readonly files: readonly LocalFile[];
   readonly others: readonly LocalName[];
-  /** What is left out or not whole, with the reason. */
+  /** Skipped or incomplete files, with the reason. */
   readonly skipped: string[];
 }
 
-/** Of all files together, contents kept until they are sent: reading a small file twice costs more than sending it. */
+/**
+ * Limit of the contents of all files kept until they are sent: reading a small file twice costs more than sending it.
+ */
 const KEPT_BYTES_MAX = 32 * 1024 * 1024;
-/** Attempts to read a file that is being written before what was read last is taken. */
+/** Attempts to read a file that is being written before the last result is used. */
 const ATTEMPTS = 3;
-/** A clock of a file system that counts whole seconds, and of one that counts ticks. */
+/** Clock resolutions of file systems that count whole seconds, and of those that count ticks. */
 const COARSE_NS = 2_000_000_000n;
 const TICK_NS = 50_000_000n;
 const PERMISSIONS = 0o777n;
 const FOLDERS_SHOWN = 5;
-/** Leaves room for the destination. */
+/** Longest path below the source; the rest is for the destination. */
 const PATH_BYTES_MAX = limits.pathBytesMax / 2;
-/** A name of so few characters has few enough bytes. */
+/** Length in characters below which a name cannot exceed the limit in bytes. */
 const NAME_SAFE = limits.nameBytesMax / 4;
 
 export interface CollectOptions {
@@ -62,7 +64,7 @@ export interface CollectOptions {
 }
 
 /**
- * Walks a folder and digests its files, those that the cache does not know by reading them.
+ * Walks a folder and returns its files with their digests; files that are not in the cache are read.
  * Faults: SYNC_LIMIT, PATH_INVALID.
  */
 export async function collectFolder(source: Folder, options: CollectOptions): Promise<LocalSet> {
@@ -118,7 +120,7 @@ class Collector implements LocalSet {
       if (!stable && attempt < ATTEMPTS) continue;
       if (!stable) this.skip(found.path, `is being written; its first ${size} bytes are sent`);
       const edited = cache.last(found.path) !== known.sha256;
-      // What is not settled is remembered, but read again next time.
+      // An unsettled file is recorded but read again next time.
       cache.set(found.path, stable && isSettled(file, startedNs) ? versionOf(file.info) : '', known);
       return this.#add({ ...found, info: file.info }, { ...known, size, edited, ...(edited && { content }) });
     }
@@ -138,7 +140,7 @@ class Collector implements LocalSet {
     return bytes;
   }
 
-  /** Names the folders that a user would exclude first. */
+  /** Returns the fault that lists the folders a user would exclude first. */
   #tooMany(): ContreeError {
     const counts = new Map<string, number>();
     for (const { path } of [...this.files, ...this.others]) {
@@ -151,7 +153,7 @@ class Collector implements LocalSet {
   }
 }
 
-/** Undefined when it is no regular file any more. */
+/** Opens a file; returns undefined when it is no longer a regular file. */
 function openFound({ folder, name }: Found): OpenFile | undefined {
   try {
     return new OpenFile(folder.openToRead(name));
@@ -183,8 +185,8 @@ async function digest(
 }
 
 /**
- * Whether a write after this reading would show in the file's times. Not when the last write was a tick of the clock
- * ago, for the next one may get the same time (git calls such files racy).
+ * Reports whether a write after this reading would change the file's times. It would not when the last write was less
+ * than a clock tick ago, because the next may get the same time (git calls such files racy).
  */
 function isSettled({ info }: OpenFile, startedNs: bigint): boolean {
   const latest = info.mtimeNs > info.ctimeNs ? info.mtimeNs : info.ctimeNs;
@@ -192,7 +194,10 @@ function isSettled({ info }: OpenFile, startedNs: bigint): boolean {
   return latest + grain < startedNs;
 }
 
-/** Why a path cannot be part of a directory state. Names that are not UTF-8 are longer in text than on the disk. */
+/**
+ * Returns the reason why a path cannot be part of a directory state. Names that are not UTF-8 are longer as text than
+ * on disk.
+ */
 function pathProblem(path: string): string | undefined {
   if (Buffer.byteLength(path) > PATH_BYTES_MAX) return 'its path is too long';
   const long = path.split('/').some((name) => name.length > NAME_SAFE && Buffer.byteLength(name) > limits.nameBytesMax);

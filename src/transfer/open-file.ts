@@ -5,17 +5,17 @@ const CHUNK_BYTES = 256 * 1024;
 /** Files up to this size are read in one step. */
 const SMALL_BYTES = limits.bulkFileBytesMax;
 
-/** The descriptor is no regular file (any more). */
+/** Error for a descriptor that is not (or no longer) a regular file. */
 export class NotRegular extends Error {
   override readonly name = 'NotRegular';
 }
 
-/** A file that is open for reading. */
+/** File open for reading. */
 export class OpenFile implements Disposable {
   readonly #descriptor: number;
   readonly info: BigIntStats;
 
-  /** Takes the descriptor over. Throws NotRegular. */
+  /** Takes ownership of the descriptor. Throws NotRegular. */
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
     this.info = fstatSync(descriptor, { bigint: true });
@@ -25,8 +25,8 @@ export class OpenFile implements Disposable {
   }
 
   /**
-   * The content as long as the file was when it was opened: a file that grows for ever is not read for ever. Chunks are
-   * the receiver's to keep. Other work of the process gets its turn between them.
+   * Streams the content up to the size at opening, so that a file that keeps growing is not read forever. The receiver
+   * owns the chunks. Other work of the process runs between them.
    */
   async *content(signal: AbortSignal): AsyncGenerator<Uint8Array> {
     for (let position = 0n; position < this.info.size;) {
@@ -39,7 +39,7 @@ export class OpenFile implements Disposable {
     }
   }
 
-  /** All of a file of at most `SMALL_BYTES`; undefined for a longer one. */
+  /** Returns the whole content of a file of at most `SMALL_BYTES`; undefined for a larger one. */
   small(): Uint8Array | undefined {
     return this.info.size > SMALL_BYTES ? undefined : this.#read(0n);
   }
@@ -49,7 +49,7 @@ export class OpenFile implements Disposable {
     return this.#read(0n);
   }
 
-  /** Whether the file is still as it was when it was opened. */
+  /** Reports whether the file is unchanged since it was opened. */
   isUnchanged(): boolean {
     return versionOf(fstatSync(this.#descriptor, { bigint: true })) === versionOf(this.info);
   }
@@ -71,7 +71,7 @@ export class OpenFile implements Disposable {
   }
 }
 
-/** Stands for what a file held when this was seen of it, as far as metadata can tell; equal while nobody writes. */
+/** Returns a version of the file's content from its metadata; equal as long as the file is not written. */
 export function versionOf({ size, mtimeNs, ctimeNs, ino, dev }: BigIntStats): string {
   return `${size}:${mtimeNs}:${ctimeNs}:${ino}:${dev}`;
 }

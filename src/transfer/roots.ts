@@ -6,32 +6,32 @@ import type { ByteString } from '../std/bytes.ts';
 import { textFromPath } from '../std/path-text.ts';
 import { Folder, namesOf, openBelow, systemCode } from './folder.ts';
 
-/** A name in an open folder. */
+/** Name in an open folder. */
 export interface Place extends Disposable {
   readonly folder: Folder;
-  /** Empty when the path is an allowed folder itself: then `folder` is what was asked for. */
+  /** Name in the folder; empty when the path is an allowed folder itself. */
   readonly name: ByteString;
-  /** Where that is, for messages. */
+  /** Path of the place, for messages. */
   readonly path: string;
   /** The same relative to the allowed folder; empty for the folder itself. */
   readonly below: string;
 }
 
 /**
- * The folders of this machine that transfers may touch. A path is resolved first, symlinks and all, and where that
- * leads must be below an allowed folder; then it is walked name by name from that folder without following any
- * symlink. So links inside the folders work, links out of them are refused, and so is whatever is swapped in between.
+ * Local folders that transfers may access. A path is first resolved, symlinks included, and the result must be below an
+ * allowed folder; then it is walked name by name from that folder without following symlinks. So links inside the
+ * folders work, and links out of them or swapped in meanwhile are refused.
  */
 export class Roots {
   readonly #given: readonly string[];
 
-  /** Absolute paths. They may not exist yet. */
+  /** Creates the set from absolute paths, which need not exist yet. */
   constructor(folders: readonly string[]) {
     this.#given = folders.map((folder) => expand(folder));
   }
 
   /**
-   * Opens the folder that a path's last name is in; the name itself may be missing, and is not followed.
+   * Opens the folder that contains a path's last name; the name itself may be missing and is not followed.
    * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND when the folder does not exist, ARGUMENT_INVALID.
    */
   place(given: string): Place {
@@ -40,7 +40,7 @@ export class Roots {
     return this.#open(join(this.#resolve(dirname(path), given), basename(path)), given);
   }
 
-  /** As `place`, with a symlink at the end followed: what is opened is what the path leads to. */
+  /** Opens the place of a path's target: like `place`, but follows a symlink at the end. */
   placeOfTarget(given: string): Place {
     const path = expand(given);
     this.#check(path, given);
@@ -71,13 +71,13 @@ export class Roots {
       const below = textFromPath([...names, name].join('/'));
       return { folder, name, path: real, below, [Symbol.dispose]: () => folder[Symbol.dispose]() };
     } catch (error) {
-      // It was there a moment ago, without symlinks: somebody changes it under our hands.
+      // It existed a moment ago, without symlinks: someone is changing it concurrently.
       if (systemCode(error) !== undefined) throw this.#outside(given, error);
       throw error;
     }
   }
 
-  /** The longest allowed folder that the real path is in; real as well. */
+  /** Returns the longest allowed folder, as a real path, that contains the real path. */
   #rootOf(path: string): string | undefined {
     return this.#realRoots()
       .filter((root) => isBelow(path, root))
@@ -91,7 +91,7 @@ export class Roots {
   #resolve(path: string, given: string): string {
     const real = realpath(path);
     if (real !== undefined) return real;
-    // Whether something exists is told only of what may be touched.
+    // The existence of a file is revealed only inside the allowed folders.
     let nearest = dirname(path);
     while (realpath(nearest) === undefined) nearest = dirname(nearest);
     if (this.#rootOf(realpath(nearest) ?? '/') === undefined) throw this.#outside(given);
@@ -113,7 +113,7 @@ function isBelow(path: string, root: string): boolean {
   return path === root || path.startsWith(root === '/' ? '/' : `${root}/`);
 }
 
-/** Undefined when there is nothing, or nothing that we may know of. */
+/** Returns the real path, or undefined when it does not exist or is not accessible. */
 function realpath(path: string): string | undefined {
   try {
     return realpathSync.native(path);

@@ -1,10 +1,10 @@
-/** A file whose content decides is looked at from its start up to here. */
+/** Bytes at the start of a file that are checked for secrets. */
 export const SECRET_LOOK_BYTES = 16 * 1024;
 
-/** Files that are there to show what the real one looks like. */
+/** Names of example files. */
 const EXAMPLE = /\.(?:example|sample|template|dist|defaults?|tmpl)$/iu;
 
-/** Secret whatever they hold. Matched against the path below the source, with `/` before it. */
+/** Paths that are secret whatever their content. Matched against the path below the source, with a leading `/`. */
 const SECRET_PATHS: readonly RegExp[] = [
   /\/\.env(?:\.[^/]*)?$/u,
   /\/\.envrc$/u,
@@ -19,10 +19,10 @@ const SECRET_PATHS: readonly RegExp[] = [
   /\/\.config\/gh\/hosts\.yml$/u,
 ];
 
-/** Directories that are left out as a whole. */
+/** Directories that are skipped entirely. */
 const SECRET_FOLDERS = /\/\.(?:ssh|gnupg|password-store)$/u;
 
-/** Secret when they hold what is beside them. */
+/** Paths that are secret when their content matches the second pattern. */
 const SECRET_CONTENTS: readonly (readonly [RegExp, RegExp])[] = [
   [/\/\.(?:npmrc|yarnrc|yarnrc\.yml)$/u, /_authToken|_auth\s*=|_password|npmAuth(?:Token|Ident)/u],
   [/\/[._]netrc$/u, /\bpassword\b/u],
@@ -38,15 +38,15 @@ const SECRET_CONTENTS: readonly (readonly [RegExp, RegExp])[] = [
   [/\.tfvars$/u, /(?:secret|password|token)\w*\s*=\s*"[^"]/iu],
 ];
 
-/** In any file: no program needs a private key in its sources. */
+/** Private key, secret in any file: no program needs one in its sources. */
 const PRIVATE_KEY = /^\s*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----/u;
 
-/** Whether a directory holds nothing but secrets. `path` is relative to the source. */
+/** Reports whether a directory contains only secrets. `path` is relative to the source. */
 export function isSecretFolder(path: string): boolean {
   return SECRET_FOLDERS.test(`/${path}`);
 }
 
-/** Whether a file is a secret by its name alone. */
+/** Reports whether a file is a secret by its name alone. */
 export function isSecretName(path: string): boolean {
   const below = `/${path}`;
   return !EXAMPLE.test(below) && SECRET_PATHS.some((pattern) => pattern.test(below));
@@ -58,18 +58,18 @@ export function isSecretPath(path: string): boolean {
   return isSecretName(path) || names.some((_, index) => isSecretFolder(names.slice(0, index).join('/')));
 }
 
-/** Whether a file is a secret by what it holds; `head` is its first `SECRET_LOOK_BYTES`. */
+/** Reports whether a file is a secret by its content; `head` is its first `SECRET_LOOK_BYTES`. */
 export function isSecretContent(path: string, head: Uint8Array): boolean {
   if (EXAMPLE.test(path)) return false;
   const below = `/${path}`;
   const patterns = SECRET_CONTENTS.filter(([name]) => name.test(below)).map(([, content]) => content);
-  // Most files are neither named so nor begin so, and need not be decoded.
+  // Most files match neither by name nor by their first bytes, and need not be decoded.
   if (patterns.length === 0 && !mayBeginKey(head)) return false;
   const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1');
   return PRIVATE_KEY.test(text) || patterns.some((pattern) => pattern.test(text));
 }
 
-/** A dash, after white space perhaps. */
+/** Reports whether the content begins with a dash, possibly after white space. */
 function mayBeginKey(head: Uint8Array): boolean {
   const first = head.find((byte) => byte > 0x20);
   return first === 0x2d;

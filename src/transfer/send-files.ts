@@ -6,9 +6,9 @@ import { systemCode, type Folder } from './folder.ts';
 import type { LocalFile } from './local-set.ts';
 import { NotRegular, type OpenFile } from './open-file.ts';
 
-/** Large files under way at the same time: enough to keep both sides busy. */
+/** Concurrent uploads of large files: enough to keep both sides busy. */
 const AT_ONCE = 4;
-/** Of one bulk upload; what is lost and sent again when it fails. */
+/** Files per bulk upload; a failed one is sent again as a whole. */
 const BULK_FILES = 500;
 const BULK_BYTES = 8 * 1024 * 1024;
 
@@ -18,8 +18,8 @@ export interface SendOptions {
 }
 
 /**
- * Uploads files of a folder and returns those that were sent. Each gets the digest and size of what was really read,
- * which is another one when somebody wrote since it was looked at; a file that is not there any more is marked `gone`.
+ * Uploads files of a folder and returns those that were sent. Each gets the digest and size of the bytes actually read,
+ * which differ if the file was written meanwhile; a file that no longer exists is marked `gone`.
  */
 export async function sendFiles(
   contree: ConTree,
@@ -57,7 +57,7 @@ class Sender {
     for (const [index, file] of read.entries()) this.#keep(file, answers[index] ?? file);
   }
 
-  /** Whole files one after the other; those that could be read are put into `read`. */
+  /** Yields whole files one after the other; those that could be read are added to `read`. */
   async *#contents(batch: readonly LocalFile[], read: LocalFile[]): AsyncGenerator<Uint8Array> {
     for (const file of batch) {
       this.#options.signal.throwIfAborted();
@@ -69,8 +69,8 @@ class Sender {
   }
 
   /**
-   * What was kept of it, else what it holds now. Undefined when it is gone, or has grown too large: then it is still
-   * missing, and goes by itself next time.
+   * Returns the kept content of a file, or reads it. Returns undefined when it is gone or has grown too large; then it
+   * is still missing and is sent individually next time.
    */
   #readSmall(file: LocalFile): Uint8Array | undefined {
     const { content } = file;
@@ -94,7 +94,7 @@ class Sender {
         throw error;
       }
     });
-    // All have ended before the folders are closed; the first failure is what stopped the others.
+    // All workers end before the folders are closed; the first failure stops the others.
     const ended = await Promise.allSettled(workers);
     if (ended.some(({ status }) => status === 'rejected')) throw signal.reason;
   }
@@ -110,7 +110,7 @@ class Sender {
     this.#options.onFile(this.sent.push(file));
   }
 
-  /** Undefined, and the file marked, when it cannot be read any more. */
+  /** Opens a file; marks it and returns undefined when it is no longer readable. */
   #open(file: LocalFile): OpenFile | undefined {
     try {
       return this.#cursor.file(file.path);

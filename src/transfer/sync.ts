@@ -9,7 +9,7 @@ import type { SyncReport, SyncRequest, TransferOptions } from './local-files.ts'
 import { collectFolder, type LocalFile, type LocalSet } from './local-set.ts';
 import { sendFiles } from './send-files.ts';
 
-/** Offers before we give up: each time the engine may have lost a file, or a file changed as it was sent. */
+/** Maximum number of offers: each time the engine may have lost a file, or a file changed while it was sent. */
 const OFFERS_MAX = 5;
 const EARLY_FILES_MAX = 64;
 const EARLY_BYTES_MAX = 4 * 1024 * 1024;
@@ -19,7 +19,7 @@ export interface SyncSource {
   readonly cache: CachedFolder;
 }
 
-/** Makes a directory state of a local folder and sends what the engine does not have. */
+/** Creates a directory state of a local folder and sends contents that the engine does not have. */
 export async function syncFolder(
   contree: ConTree,
   source: SyncSource,
@@ -31,7 +31,7 @@ export async function syncFolder(
     exclusion: new Exclusion(request.exclude),
     cache: source.cache,
     signal,
-    ...(onProgress && { onFile: (done: number) => onProgress({ done, what: 'looking at files' }) }),
+    ...(onProgress && { onFile: (done: number) => onProgress({ done, what: 'scanning files' }) }),
   });
   const uploaded = new Set<LocalFile>();
   const send = async (missing: readonly LocalFile[]): Promise<void> => {
@@ -56,7 +56,7 @@ export async function syncFolder(
 interface Agreement {
   readonly set: LocalSet;
   readonly destination: string;
-  /** Sends contents that are missing; a file that turns out to be another one is updated. */
+  /** Sends missing contents; a file that changed meanwhile is updated. */
   readonly send: (missing: readonly LocalFile[]) => Promise<void>;
 }
 
@@ -70,14 +70,17 @@ async function agree(
     const { state, missing } = await contree.uploads.offerDirectory({ entries: entriesOf(set, destination) }, signal);
     if (state !== undefined) return state;
     const wanted = new Set(missing);
-    // One of the files that hold a content is enough; deleting makes the next one of its kind no candidate.
+    // One file per content is enough; deleting its digest excludes further files with the same content.
     await send(set.files.filter(({ sha256, gone }) => gone !== true && wanted.delete(sha256)));
     lost = missing[0] ?? '';
   }
   throw fault('UPLOAD_NOT_FOUND', { file: lost });
 }
 
-/** After a few edits the files that are missing are known: sending them first saves an offer. After many it is cheaper to ask. */
+/**
+ * Returns the edited files if there are few: they are certainly missing, and sending them first saves an offer. With
+ * many it is cheaper to ask the engine.
+ */
 function editedFiles({ files }: LocalSet): readonly LocalFile[] {
   const edited = files.filter((file) => file.edited);
   const bytes = edited.reduce((sum, { size }) => sum + size, 0);

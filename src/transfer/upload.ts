@@ -5,7 +5,7 @@ import type { File } from '../contract/file.ts';
 import type { TransferOptions, UploadReport } from './local-files.ts';
 import type { OpenFile } from './open-file.ts';
 
-/** Uploads an open file, unless the engine has its content: then only the digest is sent. */
+/** Uploads an open file; sends only the digest if the engine has its content. */
 export async function uploadLocalFile(
   contree: ConTree,
   file: OpenFile,

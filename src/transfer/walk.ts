@@ -8,31 +8,31 @@ import type { Exclusion } from './exclusion.ts';
 import { systemCode, type Folder } from './folder.ts';
 import { isSecretFolder, isSecretName } from './secrets.ts';
 
-/** Something below the source that is to be sent. */
+/** Entry below the source that is to be sent. */
 export interface Found {
-  /** Where it is; open only during the visit. */
+  /** Folder that contains it; open only during the visit. */
   readonly folder: Folder;
   readonly name: ByteString;
-  /** Relative to the source, as text (std/path-text.ts). */
+  /** Path relative to the source, as text (std/path-text.ts). */
   readonly path: string;
   readonly kind: 'file' | 'folder' | 'link';
   readonly info: BigIntStats;
-  /** The user wants it even if it looks like a secret. */
+  /** True when the user includes it even if it looks like a secret. */
   readonly wanted: boolean;
 }
 
 export interface Visitor {
-  /** May take its time with a large file. Errors of the system mean that the file is left out. */
+  /** Visits an entry; may take time for a large file. Errors of the system mean that the file is skipped. */
   readonly visit: (found: Found) => Promise<void> | void;
-  /** Hears what is left out although no rule says so. */
+  /** Called for entries that are skipped without a rule. */
   readonly skip: (path: string, why: string) => void;
 }
 
 export const LOOKS_SECRET = 'looks like a secret';
 
 /**
- * Walks a directory in the order of its names, without following symlinks and without entering what is excluded.
- * What cannot be sent or read is skipped, and said. Rejects with the signal's reason.
+ * Walks a directory in the order of its names, without following symlinks and without entering excluded directories.
+ * Entries that cannot be sent or read are skipped and reported. Rejects with the signal's reason.
  */
 export async function walk(source: Folder, exclusion: Exclusion, visitor: Visitor, signal: AbortSignal): Promise<void> {
   await new Walk(exclusion, visitor, signal).enter(source, '', 0);
@@ -51,7 +51,7 @@ class Walk {
   }
 
   async enter(folder: Folder, path: string, depth: number): Promise<void> {
-    // Each level holds a descriptor open.
+    // Each level keeps a descriptor open.
     if (depth > limits.pathDepthMax / 2) throw fault('PATH_INVALID', { path, reason: 'it is too deep' });
     for (const name of folder.names().sort()) {
       if (this.#pace.due()) await this.#pace.rest();
@@ -59,7 +59,7 @@ class Walk {
       const below = path === '' ? textFromPath(name) : `${path}/${textFromPath(name)}`;
       try {
         const info = folder.find(name);
-        // Not there any more: as if it had never been.
+        // It no longer exists, so it is ignored.
         if (info !== undefined) await this.#look({ folder, name, path: below, info }, depth);
       } catch (error) {
         const code = systemCode(error);

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { test } from 'node:test';
-import { credentialLadder } from '../../src/registry/auth/credential-chain.ts';
+import { credentialChain } from '../../src/registry/auth/credential-chain.ts';
 import { CredentialStore } from '../../src/registry/auth/credential-store.ts';
 import { environmentCredentials } from '../../src/registry/auth/credentials.ts';
 import { dockerCredentials } from '../../src/registry/auth/docker-config.ts';
@@ -130,7 +130,7 @@ test('environmentCredentials finds the variable of a host', async () => {
   assert.equal(await source('quay.io', signal), undefined);
 });
 
-test('credentialLadder asks in order: given, our store, Docker, the environment', async () => {
+test('credentialChain asks in order: given, our store, Docker, the environment', async () => {
   await using home = await folder();
   const storePath = join(home.path, 'registries.json');
   const dockerConfigPath = join(home.path, 'config.json');
@@ -144,7 +144,7 @@ test('credentialLadder asks in order: given, our store, Docker, the environment'
   const environment = { CONTREE_REGISTRY_AUTH_B_IO: 'env:3', CONTREE_REGISTRY_AUTH_C_IO: 'env:3' };
   const places = { storePath, dockerConfigPath, environment };
   const nameFor = async (registry: string, given?: { username?: string; password?: string }) => {
-    const found = await credentialLadder(given === undefined ? places : { ...places, given })(registry, signal);
+    const found = await credentialChain(given === undefined ? places : { ...places, given })(registry, signal);
     return found !== undefined && 'username' in found ? found.username : undefined;
   };
   assert.equal(await nameFor('a.io'), 'store');

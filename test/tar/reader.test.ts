@@ -144,7 +144,7 @@ test('numbers in base 256 and with odd padding are read', async () => {
   assert.equal((await readOne({ path: 'a', patch: { 108: base256 } })).uid, 4_000_000_000);
   assert.equal((await readOne({ path: 'a', patch: { 136: `${'\xff'.repeat(11)}\xfe` } })).mtimeSeconds, -2);
   assert.equal((await readOne({ path: 'a', patch: { 100: '   644 \0' } })).mode, 0o644);
-  await refuses([{ path: 'a', patch: { 124: '\x80\x7f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff' } }], /wrong size/u);
+  await refuses([{ path: 'a', patch: { 124: '\x80\x7f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff' } }], /invalid size/u);
   await refuses([{ path: 'a', patch: { 124: '\xff'.repeat(12) } }], /negative size/u);
   await refuses([{ path: 'a', patch: { 108: '\xff'.repeat(8) } }], /32 bits/u);
   await refuses([{ path: 'a', patch: { 100: '00008\0\0\0' } }], /wrong mode/u);

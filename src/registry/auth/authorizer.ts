@@ -6,9 +6,9 @@ import { basicHeader, type Credentials, type CredentialSource } from './credenti
 import { type Answer, type BodyBound, parseJson, refusalOf } from '../response.ts';
 import type { HttpRequest, HttpResponse } from '../transport.ts';
 
-/** A token is used until shortly before it ends, so that it does not end on the way. */
+/** Margin before the expiry of a token, so that it does not expire in transit. */
 const EXPIRY_SLACK_MS = 5_000;
-/** What the token specification says where a registry does not. */
+/** Lifetime that the token specification defines when a registry states none. */
 const LIFETIME_SECONDS_DEFAULT = 60;
 const CLIENT_ID = 'contree';
 
@@ -26,13 +26,13 @@ interface Grant {
 export interface AuthorizerOptions {
   readonly registry: string;
   readonly credentials: CredentialSource;
-  /** Sends with retries; what it throws is final. */
+  /** Sends a request with retries; an error is final. */
   readonly exchange: (request: HttpRequest, bound: BodyBound, signal: AbortSignal) => Promise<Answer>;
 }
 
 /**
- * Gets a registry's permission: answers its challenge with Basic credentials, or exchanges them for a bearer token
- * (distribution-spec token authentication) and keeps the token for its scope until it expires.
+ * Authorization at one registry: answers its challenge with Basic credentials, or exchanges them for a bearer token
+ * (distribution-spec token authentication) and caches the token by scope until it expires.
  */
 export class Authorizer {
   readonly #options: AuthorizerOptions;
@@ -43,13 +43,13 @@ export class Authorizer {
     this.#options = options;
   }
 
-  /** The header to send with requests of this scope, as far as it is known. */
+  /** Returns the header for requests of this scope, if it is known. */
   header(scope: string): string | undefined {
     const grant = this.#grants.get(scope) ?? this.#grants.get(EVERY_SCOPE);
     return grant !== undefined && Date.now() < grant.expiresAtMs ? grant.header : undefined;
   }
 
-  /** Answers a 401: the header to try again with, or undefined when there is nothing to show. */
+  /** Answers a 401: returns the header for a retry, or undefined without credentials. */
   async answer(response: HttpResponse, scope: string, signal: AbortSignal): Promise<string | undefined> {
     const challenges = parseChallenges(response.headers['www-authenticate'] ?? '');
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
@@ -85,7 +85,7 @@ export class Authorizer {
     if (response.status !== 200) throw refusalOf(response, registry);
     const answer = TokenAnswer.safeParse(parseJson(response.bytes, registry)).data;
     const token = answer?.token ?? answer?.access_token ?? '';
-    // Anything else in the token would be a header of its own.
+    // Other characters could inject another header.
     if (!/^[\u0021-\u007e]+$/u.test(token)) {
       throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its token service sent no token' });
     }
@@ -109,7 +109,7 @@ function tokenRequest(realm: URL, asked: Readonly<Record<string, string>>, crede
     return { method: 'POST', url: realm, headers, body: form.toString() };
   }
   const url = new URL(realm);
-  // Several scopes are written into one challenge, but each is a parameter of its own here.
+  // A challenge lists several scopes in one value, but each is a separate parameter here.
   for (const [name, value] of wanted) {
     for (const part of name === 'scope' ? value.split(' ') : [value]) url.searchParams.append(name, part);
   }

@@ -9,8 +9,8 @@ const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/uy;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/uy;
 
 /**
- * Reads every challenge of a header value; several may stand in one, separated by commas like their parameters. What
- * does not parse ends the reading: a registry that writes nonsense gets no credentials.
+ * Parses every challenge of a header value; challenges are separated by commas, as are their parameters. Parsing ends
+ * at the first syntax error: a registry that sends nonsense gets no credentials.
  */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];
@@ -34,7 +34,7 @@ export function parseChallenges(header: string): Challenge[] {
     const current = challenges.at(-1);
     if (value === undefined || current === undefined) return challenges;
     const name = word.toLowerCase();
-    // The first of two equal parameters counts; a second cannot redirect the token request.
+    // The first of two equal parameters wins, so a second cannot redirect the token request.
     if (!current.parameters.has(name)) current.parameters.set(name, value);
   }
 }

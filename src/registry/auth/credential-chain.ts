@@ -3,18 +3,18 @@ import { type CredentialSource, environmentCredentials, firstOf, givenCredential
 import { dockerCredentials } from './docker-config.ts';
 
 export interface CredentialPlaces {
-  /** What came with the request; then nothing else is asked. */
+  /** Credentials given with the request; no other source is used then. */
   readonly given?: { readonly username?: string; readonly password?: string };
   /** Path of our own `registries.json`. */
   readonly storePath?: string;
   /** Path of Docker's `config.json`. */
   readonly dockerConfigPath?: string;
-  /** Variables among which `CONTREE_REGISTRY_AUTH_<HOST>` is looked up. */
+  /** Environment with the variables `CONTREE_REGISTRY_AUTH_<HOST>`. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
-/** Where credentials come from, in order: given with the request, our store, Docker's, the environment; else none. */
-export function credentialLadder(places: CredentialPlaces): CredentialSource {
+/** Returns the chain of credential sources: the request, our store, Docker's configuration, the environment. */
+export function credentialChain(places: CredentialPlaces): CredentialSource {
   const { given, storePath, dockerConfigPath, environment } = places;
   if (given !== undefined) return givenCredentials(given);
   return firstOf(

@@ -15,9 +15,9 @@ const CredentialFile = z.object({ version: z.literal(1), registries: z.record(z.
 type Registries = z.infer<typeof CredentialFile>['registries'];
 
 /**
- * Our own registry credentials: one JSON file (`registries.json` in the configuration folder), mode 0600, replaced
- * atomically. It is read at every look-up, so what the CLI stores counts for a running engine at once. Two processes
- * that write at the same moment do not mix: the later one wins.
+ * Store of our own registry credentials: one JSON file (`registries.json` in the configuration folder), mode 0600,
+ * replaced atomically. It is read at every lookup, so a running engine sees what the CLI stores at once. When two
+ * processes write at the same moment, the later one wins.
  */
 export class CredentialStore {
   readonly #path: string;
@@ -28,13 +28,13 @@ export class CredentialStore {
     this.#path = path;
   }
 
-  /** For the ladder of sources. Rejects with CONFIG_INVALID when the file is damaged or open to others. */
+  /** Source for the credential chain. Rejects with CONFIG_INVALID when the file is damaged or readable by others. */
   readonly source: CredentialSource = async (registry) => {
     const registries = await this.#read();
     return Object.hasOwn(registries, registry) ? registries[registry] : undefined;
   };
 
-  /** Registries with stored credentials and the user names; never the secrets. */
+  /** Lists registries with stored credentials and their user names, never the secrets. */
   async list(): Promise<{ readonly registry: string; readonly username: string }[]> {
     const registries = await this.#read();
     return Object.entries(registries).map(([registry, { username }]) => ({ registry, username }));
@@ -46,7 +46,7 @@ export class CredentialStore {
     await this.#change((registries) => ({ ...registries, [key]: { ...credentials } }));
   }
 
-  /** Whether there was something to remove. */
+  /** Removes the credentials of a registry; returns false when there were none. */
   async remove(registry: string): Promise<boolean> {
     const key = parseRegistry(registry);
     let found = false;

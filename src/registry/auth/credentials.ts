@@ -1,10 +1,10 @@
-/** What a registry is shown: a name with a password or token, or a token that is exchanged for others (OAuth 2). */
+/** Credentials for a registry: a name with a password or token, or a refresh token (OAuth 2). */
 export type Credentials = { readonly username: string; readonly password: string } | { readonly identityToken: string };
 
 /** Finds the credentials for a registry (canonical name, as `OciReference.registry`), or undefined when it has none. */
 export type CredentialSource = (registry: string, signal: AbortSignal) => Promise<Credentials | undefined>;
 
-/** The first source that knows the registry decides. */
+/** Returns a source that uses the first of the given sources that knows the registry. */
 export function firstOf(...sources: readonly CredentialSource[]): CredentialSource {
   return async (registry, signal) => {
     for (const source of sources) {
@@ -15,7 +15,7 @@ export function firstOf(...sources: readonly CredentialSource[]): CredentialSour
   };
 }
 
-/** Credentials that came with the request. Empty strings mean: anonymous, whatever else is stored. */
+/** Returns a source of credentials given with a request. Empty strings mean anonymous access, whatever is stored. */
 export function givenCredentials(given: { readonly username?: string; readonly password?: string }): CredentialSource {
   const { username = '', password = '' } = given;
   if (username === '' && password === '') return async () => undefined;
@@ -23,8 +23,8 @@ export function givenCredentials(given: { readonly username?: string; readonly p
 }
 
 /**
- * `CONTREE_REGISTRY_AUTH_<HOST>` with every character of the host that is no letter or digit as `_`: a value
- * `user:password`, or a token alone.
+ * Returns a source that reads `CONTREE_REGISTRY_AUTH_<HOST>`, where `_` replaces every character of the host but
+ * letters and digits. Values are `user:password` or a token.
  */
 export function environmentCredentials(environment: Readonly<Record<string, string | undefined>>): CredentialSource {
   return async (registry) => {
@@ -36,7 +36,7 @@ export function environmentCredentials(environment: Readonly<Record<string, stri
   };
 }
 
-/** Registries that take a token as password accept any name beside it. */
+/** User name for a token; registries that accept a token as password accept any name with it. */
 const ANY_USER = 'token';
 
 export function basicHeader(username: string, password: string): string {

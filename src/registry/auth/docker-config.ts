@@ -6,9 +6,9 @@ import type { Credentials, CredentialSource } from './credentials.ts';
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const HELPER_OUTPUT_BYTES_MAX = 64 * 1024;
 const HELPER_TIMEOUT_MS = 10_000;
-/** A helper's name becomes part of a program name: no slashes, no spaces. */
+/** Names of credential helpers; they become part of a program name, so slashes and spaces are refused. */
 const HELPER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/u;
-/** The name under which Docker keeps what belongs to Docker Hub. */
+/** Key of Docker Hub in Docker's configuration. */
 const HUB_KEY = 'https://index.docker.io/v1/';
 
 const Auth = z.object({
@@ -28,9 +28,9 @@ type DockerConfig = z.infer<typeof DockerConfig>;
 const HelperAnswer = z.object({ Username: z.string(), Secret: z.string() });
 
 /**
- * Credentials that `docker login` has left: `credHelpers` and `credsStore` by running `docker-credential-NAME get`, then
- * `auths`. A missing or unreadable file and a helper that fails count as "none here": they belong to another program,
- * and a public image needs none.
+ * Returns a source of the credentials stored by `docker login`: `credHelpers` and `credsStore` by running
+ * `docker-credential-NAME get`, then `auths`. A missing or unreadable file or a failing helper counts as no
+ * credentials: they belong to another program, and a public image needs none.
  */
 export function dockerCredentials(configPath: string): CredentialSource {
   return async (registry, signal) => {
@@ -89,7 +89,7 @@ async function askHelper(name: string, serverUrl: string, signal: AbortSignal): 
       { timeout: HELPER_TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: HELPER_OUTPUT_BYTES_MAX, signal },
       (error, stdout) => resolve(error === null ? stdout : ''),
     );
-    // A helper that is missing or exits at once closes the pipe under us; its exit is what counts.
+    // A helper that is missing or exits early closes the pipe; its exit code is what matters.
     child.stdin?.on('error', () => undefined);
     child.stdin?.end(serverUrl);
   });

@@ -4,8 +4,8 @@ import { type CredentialSource, givenCredentials } from './credentials.ts';
 import { parseRegistry } from '../reference.ts';
 
 /**
- * Tries credentials at a registry before they are stored; returns the registry's canonical name. A registry that asks
- * for nothing accepts everything. Faults: REGISTRY_DENIED when it refuses them, other REGISTRY_*, REFERENCE_INVALID.
+ * Verifies credentials at a registry before they are stored; returns the registry's canonical name. A registry without
+ * authentication accepts any. Faults: REGISTRY_DENIED when it refuses them, other REGISTRY_*, REFERENCE_INVALID.
  */
 export async function verifyCredentials(
   host: string,
@@ -18,7 +18,7 @@ export async function verifyCredentials(
   await using client = new RegistryClient(registry, settings, source);
   const answer = await client.fetch(
     { method: 'GET', url: client.url('/v2/'), scope: '' },
-    { what: 'an answer', bytesMax: limits.tokenBytesMax },
+    { what: 'a response', bytesMax: limits.tokenBytesMax },
     signal,
   );
   if (answer.status !== 200) throw client.refusal(answer);

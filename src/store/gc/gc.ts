@@ -10,9 +10,9 @@ import { type Sweep, sweepUnneeded, type SweepPlace, type SweepRequest } from '.
 
 export interface CollectionRequest extends SweepRequest {
   readonly dryRun: boolean;
-  /** A file without a row is a leftover of a crash once it is this old; before, it may be just being published. */
+  /** Age from which a file without a row is a leftover of a crash; a younger one may be about to be published. */
   readonly orphanAgeMs?: number;
-  /** Told of each layer file that is about to go, so that nobody keeps it open. */
+  /** Called for each layer file that is about to be removed, so that it is closed. */
   readonly onRemove?: (path: string) => Promise<void>;
 }
 
@@ -25,7 +25,7 @@ export interface GcPlace extends SweepPlace {
 const ORPHAN_AGE_MS = 3_600_000;
 const VACUUM_PAGES = 256;
 
-/** Carries the result out of a transaction that is to leave no trace. */
+/** Exception that carries the result out of a transaction that is rolled back. */
 class DryRun extends Error {
   readonly sweep: Sweep;
 
@@ -36,8 +36,8 @@ class DryRun extends Error {
 }
 
 /**
- * Frees what nothing in any project needs: rows first, durably, then their files. What is held stays, so runs and imports may go on
- * meanwhile. A crash in between leaves files without rows, which the next gc removes.
+ * Frees everything unused in all projects: rows first, durably, then their files. Held items stay, so runs and imports
+ * may continue meanwhile. A crash in between leaves files without rows, which the next gc removes.
  */
 export async function collectGarbage(
   place: GcPlace,
@@ -46,7 +46,7 @@ export async function collectGarbage(
 ): Promise<GcReport> {
   const sweep = sweepRows(place, request);
   if (!request.dryRun) {
-    // In the tick of the commit, so that nobody can publish the same content in between.
+    // In the same tick as the commit, so that the same content cannot be published in between.
     const doomed = [
       ...moveAway(place, place.layers, sweep.layers),
       ...moveAway(place, place.files, sweep.files),
@@ -67,7 +67,7 @@ export async function collectGarbage(
   };
 }
 
-/** Gives unused pages of the database back. Best effort: on a disk that is full to the brim it may be too early. */
+/** Returns unused pages of the database to the file system. Best effort: on a completely full disk it may fail. */
 async function shrink(database: Database, signal?: AbortSignal): Promise<void> {
   try {
     while (database.unusedPages() > 0) {
@@ -97,7 +97,7 @@ function sweepRows(place: GcPlace, request: CollectionRequest): Sweep {
   }
 }
 
-/** Takes files out of their place at once; removing a big file takes a while. */
+/** Renames files away immediately, because removing a large file takes time. */
 function moveAway({ tmp }: GcPlace, directory: string, names: readonly string[]): string[] {
   const moved: string[] = [];
   for (const name of names) {
@@ -112,7 +112,7 @@ function moveAway({ tmp }: GcPlace, directory: string, names: readonly string[])
   return moved;
 }
 
-/** Files that no row names and nobody is about to name. */
+/** Returns files that no row refers to or is about to refer to. */
 async function orphans(place: GcPlace, table: 'layers' | 'files', request: CollectionRequest): Promise<string[]> {
   const column = table === 'layers' ? 'digest' : 'sha256';
   const known = new Set(
@@ -125,7 +125,7 @@ async function orphans(place: GcPlace, table: 'layers' | 'files', request: Colle
     const stats = await stat(join(place[table], name)).catch(() => undefined);
     if (stats !== undefined && stats.ctimeMs <= bornBeforeMs) old.push(name);
   }
-  // Asked again: somebody may have published it since.
+  // Checked again: it may have been published since.
   return old.filter((name) => !place.holds.isHeld(name) && !exists(place.database, table, name));
 }
 

@@ -1,9 +1,7 @@
 /**
- * What gc must leave alone because something that is going on may still need it.
- *
- * Whoever works with layers or files over several steps takes a hold first. Everything looked up or published after
- * that stays until the hold is given back, whether or not the database refers to it yet. In memory only: a hold dies
- * with the process, and so does the work it protected.
+ * Items that gc must keep because running work may need them. Work with layers or files in several steps takes a hold
+ * first. Everything looked up or published after that stays until the hold is released, whether or not the database
+ * refers to it yet. Holds are in memory only: they end with the process, as does the work they protect.
  */
 export class Holds {
   #clock = 0;
@@ -21,7 +19,7 @@ export class Holds {
     };
   }
 
-  /** Notes that a thing was handed out. */
+  /** Records that an item was handed out. */
   touch(key: string): void {
     if (this.#open.size > 0) this.#touched.set(key, (this.#clock += 1));
   }

@@ -15,9 +15,9 @@ interface Candidate {
 }
 
 /**
- * Untagged images to drop until so many bytes are free, children before parents. Oldest leaves first; a parent becomes a
- * leaf when its last child is gone, and then it is the oldest. Works on counts in memory, so that ten thousand images
- * take a moment and not a query each.
+ * Returns the untagged images to delete until enough bytes are free, children before parents. The oldest leaf comes
+ * first; a parent becomes a leaf when its last child is gone, and is then the oldest. It works on counts in memory
+ * instead of a query per image.
  */
 export function imagesToDrop(database: Database, { excess, madeBeforeMs, usedBy }: DropRequest): string[] {
   const images = database.all<Candidate>(
@@ -47,7 +47,7 @@ export function imagesToDrop(database: Database, { excess, madeBeforeMs, usedBy 
   return [...dropped];
 }
 
-/** How many images need each layer, and what is free when some of them go. */
+/** Number of images that need each layer, and the space freed when some of them are deleted. */
 class LayerCounts {
   freedBytes = 0;
   readonly #layersOf = new Map<string, { readonly layer: string; readonly bytes: number }[]>();

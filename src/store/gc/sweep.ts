@@ -5,16 +5,13 @@ import type { Holds } from './holds.ts';
 import { spaceUsage, storeBytes } from '../usage.ts';
 
 export interface SweepRequest {
-  /** Uploads, directory states, injected layers and output that were last used before this are dropped. */
+  /** Time before which uploads, directory states, injected layers and output must have been last used to be dropped. */
   readonly unusedSinceMs: number;
-  /**
-   * As long as the store is larger, ever younger things go too, and with them untagged images that nothing depends on,
-   * oldest first.
-   */
+  /** Size above which younger items are dropped too, and untagged images that nothing depends on, oldest first. */
   readonly bytesMax?: number;
-  /** What was made or used after this stays whatever the size; default: nothing does. */
+  /** Time after which items made or used are kept whatever the size (default: none is kept). */
   readonly spareSinceMs?: number;
-  /** What uses an image although the database does not know it, for example a running operation. */
+  /** Names a use of an image that the database does not know, for example by a running operation. */
   readonly usedBy: (image: string) => string | undefined;
 }
 
@@ -23,26 +20,26 @@ export interface SweepPlace {
   readonly holds: Holds;
 }
 
-/** What went, and what is left. */
+/** Result of a sweep: removed items and remaining usage. */
 export interface Sweep {
   images: number;
-  /** Digests of layers whose files are to go. */
+  /** Digests of layers whose files are to be removed. */
   readonly layers: string[];
-  /** sha256 of uploads whose files are to go. */
+  /** sha256 of uploads whose files are to be removed. */
   readonly files: string[];
   events: number;
   freedBytes: number;
   usage: GcReport['usage'];
 }
 
-/** Key prefix of layers made from injected files: a cache that is worth keeping while it is used. */
+/** Key prefix of layers made from injected files: a cache that is kept while it is used. */
 export const INJECTED = 'files:';
 
 const HOUR_MS = 3_600_000;
-/** Ages at which a store that is too large is looked at again. */
+/** Ages that are tried in turn while the store is too large. */
 const STEPS_MS = [7 * 24 * HOUR_MS, 24 * HOUR_MS, HOUR_MS];
 
-/** Deletes the rows of what nothing needs. Call in a transaction. */
+/** Deletes the rows of unused items. Must be called in a transaction. */
 export function sweepUnneeded(place: SweepPlace, request: SweepRequest): Sweep {
   const { unusedSinceMs, bytesMax, spareSinceMs = Number.MAX_SAFE_INTEGER } = request;
   const sweep: Sweep = { images: 0, layers: [], files: [], events: 0, freedBytes: 0, usage: [] };
@@ -62,7 +59,7 @@ export function sweepUnneeded(place: SweepPlace, request: SweepRequest): Sweep {
   return sweep;
 }
 
-/** Used last before `unusedSinceMs`; for what is no cache, made before `spareSinceMs`. */
+/** Age limits: last used before `unusedSinceMs`; for anything but caches, made before `spareSinceMs`. */
 interface Ages {
   readonly unusedSinceMs: number;
   readonly spareSinceMs: number;
@@ -107,7 +104,7 @@ function sweepLayers({ database, holds }: SweepPlace, { unusedSinceMs, spareSinc
   }
 }
 
-/** Drops output only: how a process was started and how it ended stays. */
+/** Drops output only; how a process started and ended is kept. */
 function sweepOutput(database: Database, { unusedSinceMs }: Ages, sweep: Sweep): void {
   const old = 'SELECT uuid FROM operations WHERE finished_at < ? AND output_dropped = 0';
   const output = `type IN ('stdout', 'stderr') AND operation IN (${old})`;

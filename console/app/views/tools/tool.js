@@ -72,7 +72,7 @@ function marks({ annotations = {} }, vm) {
   } = annotations;
   return [
     vm
-      ? badge('starts a microVM', 'warn', 'Takes seconds of CPU time')
+      ? badge('starts a microVM or downloads', 'warn', 'Takes seconds')
       : badge('free', 'good', 'Takes milliseconds; no microVM is started'),
     reads
       ? badge('read-only', 'neutral')
