@@ -52,8 +52,8 @@ export class LocalFolders implements LocalFiles {
   }
 
   /**
-   * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID when it is no readable file, SECRET_DENIED for what
-   * `sync` leaves out, and the engine's.
+   * Uploads a file. Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID when it is not a readable file,
+   * SECRET_DENIED for what `sync` leaves out, and the engine's.
    */
   async upload(contree: ConTree, path: string, options: TransferOptions): Promise<UploadReport> {
     using place = this.#roots.placeOfTarget(path);
@@ -63,8 +63,8 @@ export class LocalFolders implements LocalFiles {
   }
 
   /**
-   * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, DESTINATION_EXISTS, ARGUMENT_INVALID, STARTUP_FILE_DENIED, and the
-   * engine's.
+   * Downloads a file of an image. Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, DESTINATION_EXISTS, ARGUMENT_INVALID,
+   * STARTUP_FILE_DENIED, and the engine's.
    */
   async download(contree: ConTree, request: DownloadRequest, options: TransferOptions): Promise<DownloadReport> {
     const { namedBy, startUpFiles = false } = this.#options;

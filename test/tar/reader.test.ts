@@ -147,7 +147,7 @@ test('numbers in base 256 and with odd padding are read', async () => {
   await refuses([{ path: 'a', patch: { 124: '\x80\x7f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff' } }], /invalid size/u);
   await refuses([{ path: 'a', patch: { 124: '\xff'.repeat(12) } }], /negative size/u);
   await refuses([{ path: 'a', patch: { 108: '\xff'.repeat(8) } }], /32 bits/u);
-  await refuses([{ path: 'a', patch: { 100: '00008\0\0\0' } }], /wrong mode/u);
+  await refuses([{ path: 'a', patch: { 100: '00008\0\0\0' } }], /invalid mode/u);
 });
 
 test('sizes in headers of links and directories mean nothing, as in Go', async () => {
