@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { access, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command } from './command.ts';
@@ -17,6 +17,19 @@ export function imageCache(): string {
   return process.env['CONTREE_TEST_CACHE'] ?? join(tmpdir(), `contree-cache-${process.getuid?.() ?? 0}`);
 }
 
+/**
+ * Makes the cache, or makes sure that it is ours alone: in `/tmp` another user could have made it first, with an image of
+ * their choice in it.
+ */
+export async function ownCache(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const info = await lstat(folder);
+  const owner = process.getuid?.() ?? info.uid;
+  if (!info.isDirectory() || info.uid !== owner || (info.mode & 0o022) !== 0) {
+    throw new Error(`${folder} is not a directory that only you may write to; remove it, or set CONTREE_TEST_CACHE`);
+  }
+}
+
 async function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,
@@ -32,8 +45,8 @@ export async function debianImage(packages: readonly string[] = ['python3', 'ca-
   const key = createHash('sha256').update(packages.toSorted().join(',')).digest('hex').slice(0, 12);
   const folder = join(imageCache(), `debian-${key}`);
   const image = { tar: join(folder, 'root.tar'), layout: join(folder, 'layout') };
+  await ownCache(imageCache());
   if (await exists(folder)) return image;
-  await mkdir(imageCache(), { recursive: true });
   const staged = await mkdtemp(join(imageCache(), 'building-'));
   try {
     const tar = join(staged, 'root.tar');

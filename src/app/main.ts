@@ -92,6 +92,8 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
   const files = engineFiles(settings.dataDir, env);
   const guestDir = inPackage('guest/dist');
   const background = readyDescriptor !== undefined;
+  // Whatever an engine makes holds images, output or secrets of its owner.
+  process.umask(0o077);
   await using mounts = new AsyncDisposableStack();
   await life.liveAsEngine({
     version: version(),

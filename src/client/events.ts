@@ -3,7 +3,7 @@ import { API } from '../contract/api/index.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import type { OperationResponse } from '../contract/operation.ts';
-import { isFinished } from '../contract/status.ts';
+import { isFinished, OPERATION_STATUSES } from '../contract/status.ts';
 import type { Requester } from './requester.ts';
 import { pause } from './retry.ts';
 import type { Answer } from './transport.ts';
@@ -12,6 +12,8 @@ const SILENCE_MS_MAX = 60_000;
 /** One event is at most a few hundred KB; the hosted service's clients allow 4 MiB. */
 const EVENT_CHARACTERS_MAX = 8 * 1024 * 1024;
 const RECONNECT_MS = 500;
+/** After a connection that brought something. Not at once: a server may end each after one event. */
+const RESUME_MS = 50;
 const POLL_MS = 1_000;
 
 /** What following needs of the client. */
@@ -48,7 +50,10 @@ export async function* operationEvents(
       yield* theRest(log, response, signal);
       return;
     }
-    await pause(log.last > before ? 0 : waitMs, signal);
+    if (!OPERATION_STATUSES.includes(response.status)) {
+      throw fault('REMOTE_FAILED', { status: 200, reason: 'an operation without a status' });
+    }
+    await pause(log.last > before ? RESUME_MS : waitMs, signal);
   }
 }
 

@@ -92,6 +92,8 @@ export class Requester {
     { attempt, safe }: { readonly attempt: number; readonly safe: boolean },
     signal: AbortSignal | undefined,
   ): Promise<{ error: unknown; waitMs?: number | undefined }> {
+    // Refused by ourselves: no repetition changes that.
+    if (isFault(error)) return { error };
     const { revive } = this.#options;
     const unseen = error instanceof ConnectError;
     // Not only the first time: the engine may have been on its way out when we looked.

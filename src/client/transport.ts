@@ -1,5 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingHttpHeaders } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
+import { checkOwner } from './socket-owner.ts';
 import { jsonLines } from '../std/json-lines.ts';
 
 /** Where a server is: below a URL with an optional path prefix, or behind a unix socket. */
@@ -104,6 +105,7 @@ export class Transport implements Sender, Disposable {
   #open(outgoing: Outgoing, signal: AbortSignal | undefined): ClientRequest {
     const { method, path, query, headers } = outgoing;
     const { url, socket } = this.#target;
+    if (socket !== undefined) checkOwner(socket);
     const base = new URL(url);
     const type = contentType(outgoing);
     const options = {

@@ -1,16 +1,19 @@
-import { access, mkdir, rm } from 'node:fs/promises';
+import { access, chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import type { GcReport } from '../contract/server.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { Database } from './database.ts';
-import { diskFault, emptyDirectory } from './disk.ts';
+import { diskFault, emptyDirectory, isMissing } from './disk.ts';
 import { collectGarbage, type CollectionRequest } from './gc/gc.ts';
 import { countByStatus, unfinishedOperations, type StoredOperation } from './operations.ts';
 import { StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
 import { storeBytes } from './usage.ts';
+
+/** Mode bits of the group and of everybody else. */
+const OTHERS = 0o077;
 
 /**
  * Everything durable on the host, in one directory that one process owns (`docs/data-dir.md` describes the life of each
@@ -97,11 +100,29 @@ export class Store extends ProjectStore implements AsyncDisposable {
   }
 }
 
+/**
+ * Takes the rights of the group and of others from a data directory that was there before, and from what lies right in
+ * it; below that nobody gets any more. Rejects when the directory is not ours to change.
+ */
+async function makePrivate(directory: string): Promise<void> {
+  const paths = (await readdir(directory)).map((name) => join(directory, name));
+  for (const path of [directory, ...paths]) {
+    const info = await lstat(path).catch((error: unknown) => {
+      if (isMissing(error)) return undefined;
+      throw error;
+    });
+    if (info === undefined || !(info.isFile() || info.isDirectory()) || (info.mode & OTHERS) === 0) continue;
+    // A file of somebody else in our directory is out of reach of others as soon as the directory is.
+    if (path === directory || info.uid === process.getuid?.()) await chmod(path, info.mode & 0o7777 & ~OTHERS);
+  }
+}
+
 async function makeDirectories(directory: string): Promise<void> {
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    for (const name of ['layers', 'files', 'tmp']) await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
     await access(directory, constants.W_OK);
+    await makePrivate(directory);
+    for (const name of ['layers', 'files', 'tmp']) await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
   } catch (error) {
     const known = diskFault(error);
     if (isFault(known) || !(error instanceof Error)) throw known;

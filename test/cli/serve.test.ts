@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -77,6 +77,21 @@ test('serve asks TCP clients for a token, which its owner makes; SIGTERM ends it
   server.kill('SIGTERM');
   await once(server, 'exit');
   assert.equal(server.exitCode, 0);
+});
+
+test('what an engine makes is closed to others, in a data directory that was open to them', async () => {
+  await using here = await place();
+  const data = join(here.folder, 'data');
+  await mkdir(data, { mode: 0o755 });
+  await chmod(data, 0o755);
+  const server = here.start('serve', '--http-port', '0');
+  await addressOf(server);
+  await here.run('token', 'create');
+  const entries = await readdir(data);
+  assert.ok(entries.includes('store.sqlite-wal') && entries.includes('tokens.json'), entries.join(' '));
+  for (const path of [data, ...entries.map((name) => join(data, name))]) {
+    assert.equal((await stat(path)).mode & 0o077, 0, path);
+  }
 });
 
 test('serve without tokens is for loopback only', async () => {
