@@ -252,6 +252,17 @@ export const ERRORS = {
     message: ({ limit }) => `the request is larger than ${limit} bytes`,
     hint: 'Send large contents as an uploaded file.',
   }),
+  INSPECTION_LIMIT: row<{ what: string; limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ what, limit }) => `looking into the image exceeds the limit of ${limit} ${what}`,
+    hint: 'Name a directory or file further down, ask for less, or do it inside a run.',
+  }),
+  INSPECTION_BUSY: row<{ limit: number }>({
+    class: 'exhausted',
+    message: ({ limit }) => `${limit} inspections of this project are already waiting`,
+    hint: 'Wait for some of them to end, then try again.',
+  }),
   SYNC_LIMIT: row<{ limit: number; largest: string }>({
     class: 'exhausted',
     http: 413,

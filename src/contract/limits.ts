@@ -82,8 +82,22 @@ export const limits = {
   bulkFileBytesMax: 128 * KiB,
   bulkFilesMax: 1_000,
   tagBytesMax: 256,
+  /** Inspections that take threads of their own: answers at once, streams (archive, export) at once, and what waits. */
+  inspectionsAtOnce: 3,
+  inspectionsPerProject: 2,
+  inspectionsWaitingPerProject: 32,
+  inspectionStreamsAtOnce: 6,
+  inspectionStreamsPerProject: 4,
+  inspectionSecondsMax: 60,
+  /** How long a stream waits for its reader to take a piece. */
+  inspectionStallSecondsMax: 60,
+  /** Of each thread. */
+  inspectionHeapMibMax: 128,
+  entriesListedMax: 20_000,
   grepMatchesDefault: 1_000,
+  /** A search ends with what it has found; one that cannot end by itself is stopped. */
   grepSecondsMax: 10,
+  grepStopSecondsMax: 15,
   grepLineBytesMax: 64 * KiB,
   eventKeepaliveMs: 15_000,
 
@@ -107,4 +121,7 @@ assert(limits.outputEventBytesMax <= limits.frameBytesMax, 'one frame may become
 assert(limits.guestRestoreMsMax < limits.guestBootMsMax, 'a restore is what saves us the boot');
 assert(limits.directoryStateBytesMax <= limits.metadataBytesMax, 'what was taken in can be read again');
 assert(limits.outputBytesShownDefault <= limits.outputBytesKept, 'what is shown must have been kept');
+assert(limits.grepSecondsMax < limits.grepStopSecondsMax, 'a search ends with what it found before it is stopped');
+assert(limits.inspectionsPerProject < limits.inspectionsAtOnce, 'one project leaves a thread to the others');
+assert(limits.inspectionStreamsPerProject < limits.inspectionStreamsAtOnce, 'and streams alike');
 assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

@@ -124,11 +124,20 @@ export class LayerReader implements AsyncDisposable {
   /** Returns all entries except `.` and `..`, ascending. */
   async list(directory: Inode): Promise<Dirent[]> {
     const entries: Dirent[] = [];
+    for await (const block of this.blocks(directory)) entries.push(...block);
+    return entries;
+  }
+
+  /** As `list`, a block at a time, so that a large directory takes no more memory than a small one. */
+  async *blocks(directory: Inode): AsyncGenerator<Dirent[]> {
     let previous = '';
+    let total = 0;
     const count = this.#directoryBlocks(directory);
     for (let index = 0; index < count; index++) {
       const block = await this.#directoryBlock(directory, index);
-      if (entries.length + block.count > limits.entriesPerLayerMax + 2) throw damaged('a directory is too large');
+      total += block.count;
+      if (total > limits.entriesPerLayerMax + 2) throw damaged('a directory is too large');
+      const entries: Dirent[] = [];
       for (let at = 0; at < block.count; at++) {
         if (this.#pace.due()) await this.#pace.rest();
         const entry = block.entry(at);
@@ -136,8 +145,8 @@ export class LayerReader implements AsyncDisposable {
         previous = entry.name;
         if (entry.name !== '.' && entry.name !== '..') entries.push(entry);
       }
+      yield entries;
     }
-    return entries;
   }
 
   /** Returns the target of a symlink. */

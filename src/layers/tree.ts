@@ -1,14 +1,14 @@
 import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../erofs/layer-file.ts';
 import { limits } from '../contract/limits.ts';
-import { damaged } from '../erofs/damage.ts';
 import type { Inode } from '../erofs/format.ts';
 import { NO_XATTRS, type Xattrs } from '../erofs/node.ts';
-import type { LayerReader } from '../erofs/reader.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
 import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/pace.ts';
+import { LoopGuard } from './loop-guard.ts';
+import { mergedEntries, type Source } from './merged-entries.ts';
 import { printable, splitPath } from './path.ts';
 
 export const OVERLAY_OPAQUE = 'trusted.overlay.opaque';
@@ -16,12 +16,7 @@ export const OVERLAY_PREFIX = 'trusted.overlay.';
 
 /** Directories that a tree remembers, some hundred bytes each; beyond it the memory is cleared. */
 const REMEMBERED_MAX = 10_000;
-
-/** One layer's part in a file of the tree. */
-interface Source {
-  readonly reader: LayerReader;
-  readonly inode: Inode;
-}
+const NO_CHILDREN: readonly TreeEntry[] = [];
 
 /** One file of an image. Valid as long as its Tree is open. */
 export class TreeNode {
@@ -203,42 +198,51 @@ export class Tree implements AsyncDisposable {
 
   /** Returns all children, ascending in byte order. */
   async list(directory: TreeNode): Promise<TreeEntry[]> {
-    const merged = new Map<ByteString, { readonly sources: Source[]; closed: boolean }>();
-    for (const { reader, inode: parent } of directory.sources) {
-      const entries = (await reader.list(parent)).filter(({ name }) => merged.get(name)?.closed !== true);
-      const inodes = await reader.inodes(entries.map(({ nid }) => nid));
-      for (const [index, { name }] of entries.entries()) {
+    const children: TreeEntry[] = [];
+    for await (const some of this.children(directory)) children.push(...some);
+    return children;
+  }
+
+  /** Yields what `list` returns, some at a time: a directory of a million files takes no more memory than a small one. */
+  async *children(directory: TreeNode): AsyncGenerator<readonly TreeEntry[]> {
+    for await (const entries of mergedEntries(directory.sources)) {
+      const children: TreeEntry[] = [];
+      for (const { name, sources } of entries) {
         if (this.#pace.due()) await this.#pace.rest();
-        const slot = merged.get(name) ?? { sources: [], closed: false };
-        const inode = defined(inodes[index], 'every entry has an inode');
-        const open = merge(slot.sources, { reader, inode });
-        slot.closed = !(typeof open === 'boolean' ? open : await open);
-        merged.set(name, slot);
+        const visible = sources.length === 1 ? onlyVisible(sources) : await visibleOf(sources);
+        if (visible.length > 0) children.push({ name, node: new TreeNode(visible) });
       }
+      yield children;
     }
-    const visible = [...merged].filter(([, { sources }]) => sources.length > 0);
-    if (directory.sources.length > 1) visible.sort(([left], [right]) => (left < right ? -1 : 1));
-    return visible.map(([name, { sources }]) => ({ name, node: new TreeNode(sources) }));
   }
 
   /**
    * Yields every file from `start` (default: the root) down, itself first; parents before children, siblings in byte
-   * order.
+   * order. `enters` is asked for each directory below `start` whether to go on there.
    */
-  async *walk(start: TreeNode = this.root): AsyncGenerator<WalkEntry> {
+  async *walk(
+    start: TreeNode = this.root,
+    enters: (path: ByteString) => boolean = () => true,
+  ): AsyncGenerator<WalkEntry> {
     yield { path: '', node: start };
     if (start.type !== 'directory') return;
-    const seen = new Set<string>();
-    const pending: WalkEntry[][] = [await this.#children('', start, seen)];
-    while (pending.length > 0) {
-      const siblings = defined(pending.at(-1), 'not empty');
-      const entry = siblings.pop();
+    const guard = new LoopGuard();
+    guard.enter(start, '');
+    const pending = [{ prefix: '', children: this.children(start), some: NO_CHILDREN, at: 0 }];
+    for (let place = pending.at(-1); place !== undefined; place = pending.at(-1)) {
+      const entry = place.some[place.at++];
       if (entry === undefined) {
-        pending.pop();
+        const next = await place.children.next();
+        if (next.done === true) pending.pop();
+        else [place.some, place.at] = [next.value, 0];
         continue;
       }
-      yield entry;
-      if (entry.node.type === 'directory') pending.push(await this.#children(entry.path, entry.node, seen));
+      const { name, node } = entry;
+      const path = place.prefix + name;
+      yield { path, node };
+      if (node.type !== 'directory' || !enters(path)) continue;
+      guard.enter(node, path);
+      pending.push({ prefix: `${path}/`, children: this.children(node), some: NO_CHILDREN, at: 0 });
     }
   }
 
@@ -281,20 +285,6 @@ export class Tree implements AsyncDisposable {
     const names = this.#subdirectories.get(directory) ?? new Map<ByteString, TreeNode>();
     this.#subdirectories.set(directory, names.set(name, node));
   }
-
-  /** Returns the children in descending order, ready to be popped. */
-  async #children(path: ByteString, directory: TreeNode, seen: Set<string>): Promise<WalkEntry[]> {
-    for (const { reader, inode } of directory.sources) {
-      const key = `${reader.id}:${inode.nid}`;
-      // A directory has one name; a second one is a loop or a bomb in a damaged layer.
-      if (seen.has(key)) throw damaged(`directory ${inode.nid} has two names`);
-      seen.add(key);
-    }
-    const prefix = path === '' ? '' : `${path}/`;
-    if (prefix.length > limits.pathBytesMax) throw damaged('a path is too long');
-    const entries = await this.list(directory);
-    return entries.map(({ name, node }) => ({ path: prefix + name, node })).toReversed();
-  }
 }
 
 /** Reports whether a node is the character device 0/0, the whiteout of overlayfs. */
@@ -316,6 +306,21 @@ function merge(sources: Source[], source: Source): boolean | Promise<boolean> {
   }
   sources.push(source);
   return inode.xattrBytes === 0 || isTransparent(source);
+}
+
+/** What the layers that have a name make of it. */
+async function visibleOf(sources: readonly Source[]): Promise<readonly Source[]> {
+  const visible: Source[] = [];
+  for (const source of sources) {
+    const open = merge(visible, source);
+    if (!(typeof open === 'boolean' ? open : await open)) break;
+  }
+  return visible;
+}
+
+/** The same of one layer, without waiting. */
+function onlyVisible(sources: readonly Source[]): readonly Source[] {
+  return sources.filter(({ inode }) => !isWhiteout(inode));
 }
 
 async function isTransparent({ reader, inode }: Source): Promise<boolean> {

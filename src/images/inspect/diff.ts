@@ -1,10 +1,10 @@
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { DiffEntry, DiffQuery, DiffResult } from '../../contract/inspect.ts';
+import { LoopGuard } from '../../layers/loop-guard.ts';
 import type { Tree, TreeEntry, TreeNode } from '../../layers/tree.ts';
 import { Pace } from '../../std/pace.ts';
 import { textFromPath } from '../../std/path-text.ts';
-import { LoopGuard } from './loop-guard.ts';
 import { unifiedPatch } from './patch.ts';
 import { differing } from './same-content.ts';
 import { resolve } from './view.ts';
@@ -25,7 +25,8 @@ export interface DiffSide {
 /**
  * What differs between two images, in byte order of paths: what was added or removed (every path below too), whose content or type is
  * `modified`, and of whose `metadata` only (mode, owner, xattrs, or a file's time) differs. Whatever two images share is not looked at:
- * equal keys mean equal content. Counts are of everything; `entries` holds the first `limit`.
+ * equal keys mean equal content. Counts are of everything; `entries` holds the first
+ * `limit`, and no more than a listing.
  */
 export async function diff(
   from: DiffSide,
@@ -33,7 +34,8 @@ export async function diff(
   query: Omit<DiffQuery, 'to'> = {},
   signal?: AbortSignal,
 ): Promise<DiffResult> {
-  const { path = '/', limit = limits.pageMax, patch = false } = query;
+  const { path = '/', patch = false } = query;
+  const limit = Math.min(query.limit ?? limits.pageMax, limits.entriesListedMax);
   const [before, after] = await Promise.all([find(from.tree, path), find(to.tree, path)]);
   if (before === undefined && after === undefined) throw fault('FILE_NOT_FOUND', { path });
   const comparison = new Comparison(from.tree, to.tree, { limit, patch, signal });
@@ -116,11 +118,11 @@ class Comparison {
 
   async #descend(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
     this.#options.signal?.throwIfAborted();
-    const children = await Promise.all([
+    const children = [
       childrenOf(this.#from, before, path, this.#fromGuard),
       childrenOf(this.#to, after, path, this.#toGuard),
-    ]);
-    for (const [name, left, right] of paired(...children)) {
+    ] as const;
+    for await (const [name, left, right] of paired(...children)) {
       if (isShared(left, right)) continue;
       const below = `${path}/${textFromPath(name)}`;
       this.#pending.push({ path: below, before: left, after: right });
@@ -199,15 +201,16 @@ class Comparison {
   }
 }
 
-async function childrenOf(
+/** A directory's children, some at a time; none of anything else. */
+async function* childrenOf(
   tree: Tree,
   node: TreeNode | undefined,
   path: string,
   guard: LoopGuard,
-): Promise<readonly TreeEntry[]> {
-  if (node?.type !== 'directory') return [];
+): AsyncGenerator<readonly TreeEntry[]> {
+  if (node?.type !== 'directory') return;
   guard.enter(node, path);
-  return await tree.list(node);
+  yield* tree.children(node);
 }
 
 interface Found {
@@ -240,14 +243,47 @@ function ownerOf(node: TreeNode | undefined): string | null {
 
 type Pair = readonly [name: string, before: TreeNode | undefined, after: TreeNode | undefined];
 
-/** Entries of two directories side by side, ascending, as both lists are. */
-function* paired(left: readonly TreeEntry[], right: readonly TreeEntry[]): Generator<Pair> {
-  let [l, r] = [0, 0];
-  while (l < left.length || r < right.length) {
-    const [a, b] = [left[l], right[r]];
+/** Entries of two directories side by side, ascending, as both are. */
+async function* paired(...sides: readonly [Children, Children]): AsyncGenerator<Pair> {
+  const [left, right] = [new Side(sides[0]), new Side(sides[1])];
+  for (;;) {
+    const [a, b] = [left.entry ?? (await left.next()), right.entry ?? (await right.next())];
+    if (a === undefined && b === undefined) return;
     const order = a === undefined ? 1 : b === undefined ? -1 : a.name === b.name ? 0 : a.name < b.name ? -1 : 1;
-    if (order <= 0) l += 1;
-    if (order >= 0) r += 1;
+    if (order <= 0) left.pass();
+    if (order >= 0) right.pass();
     yield [(order <= 0 ? a?.name : b?.name) ?? '', order <= 0 ? a?.node : undefined, order >= 0 ? b?.node : undefined];
+  }
+}
+
+type Children = AsyncIterator<readonly TreeEntry[]>;
+
+/** A place among a directory's entries. */
+class Side {
+  readonly #children: Children;
+  #some: readonly TreeEntry[] = [];
+  #at = 0;
+
+  constructor(children: Children) {
+    this.#children = children;
+  }
+
+  /** The entry here; undefined where `next` has to be called. */
+  get entry(): TreeEntry | undefined {
+    return this.#some[this.#at];
+  }
+
+  pass(): void {
+    this.#at += 1;
+  }
+
+  /** Reads on; undefined when there is no more. */
+  async next(): Promise<TreeEntry | undefined> {
+    while (this.entry === undefined) {
+      const next = await this.#children.next();
+      if (next.done === true) return undefined;
+      [this.#some, this.#at] = [next.value, 0];
+    }
+    return this.entry;
   }
 }

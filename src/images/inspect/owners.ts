@@ -2,7 +2,7 @@ import { isFault } from '../../contract/errors.ts';
 import type { Tree } from '../../layers/tree.ts';
 
 /** More of an image's account files than this is not read; real ones have a few kilobytes. */
-const ACCOUNT_FILE_BYTES_MAX = 1024 * 1024;
+const ACCOUNT_FILE_BYTES_MAX = 256 * 1024;
 const NAME_CHARACTERS_MAX = 256;
 
 /** Names of owners and groups as the image itself defines them; a number where it has no name. */

@@ -1,4 +1,5 @@
 import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import type { DirectoryList, FileContent, FileItem, ReadRange } from '../../contract/inspect.ts';
 import { packTree } from '../../layers/pack.ts';
 import type { Tree, TreeNode } from '../../layers/tree.ts';
@@ -11,13 +12,27 @@ import { readOwners, type Owners } from './owners.ts';
  * the root; symlinks are followed inside the image only.
  */
 
-/** Entries of a directory, ascending in byte order. Faults as `Tree.resolve`, and NOT_A_DIRECTORY. */
+/** Directories of this size have some thousand entries at most. */
+const SMALL_DIRECTORY_BYTES = 64 * 1024;
+
+/** Whether listing what is at the path is little work. Faults as `Tree.resolve`. */
+export async function isSmallDirectory(tree: Tree, path: string): Promise<boolean> {
+  const { sources } = await resolve(tree, path);
+  return sources.reduce((sum, { inode }) => sum + inode.size, 0) <= SMALL_DIRECTORY_BYTES;
+}
+
+/** Entries of a directory, ascending in byte order. Faults as `Tree.resolve`, NOT_A_DIRECTORY, and INSPECTION_LIMIT. */
 export async function listDirectory(tree: Tree, path: string): Promise<DirectoryList> {
   const node = await resolve(tree, path);
   if (node.type !== 'directory') throw fault('NOT_A_DIRECTORY', { path, type: wordFor(node) });
   const owners = await ownersOf(tree);
   const files: FileItem[] = [];
-  for (const { name, node: child } of await tree.list(node)) files.push(await itemOf(tree, owners, name, child));
+  for await (const children of tree.children(node)) {
+    if (files.length + children.length > limits.entriesListedMax) {
+      throw fault('INSPECTION_LIMIT', { what: 'entries in one listing', limit: limits.entriesListedMax });
+    }
+    for (const { name, node: child } of children) files.push(await itemOf(tree, owners, name, child));
+  }
   return { path, files };
 }
 

@@ -3,6 +3,7 @@ import { limits } from '../../../contract/limits.ts';
 import type { GrepMatch, GrepQuery, GrepResult } from '../../../contract/inspect.ts';
 import type { Tree, TreeNode } from '../../../layers/tree.ts';
 import { defined } from '../../../std/assert.ts';
+import type { ByteString } from '../../../std/bytes.ts';
 import { textFromPath } from '../../../std/path-text.ts';
 import {
   batched,
@@ -16,10 +17,9 @@ import {
 import { globFilter, type GlobFilter } from './glob.ts';
 import { FileSearcher, type FileSearch } from './file.ts';
 import { compilePatterns } from './pattern.ts';
-import { LoopGuard } from '../loop-guard.ts';
 import { resolve } from '../view.ts';
 
-/** What one result may hold in text, whatever the lines are. */
+/** What one result may hold, whatever the lines are. */
 const RESULT_BYTES_MAX = 8 * 1024 * 1024;
 const CONTEXT_LINES_MAX = 1_000;
 
@@ -61,13 +61,18 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
       const searcher = await searchFile(tree, target, contiguous(head, scratch), search);
       matches.push(...searcher.found);
       total += searcher.count;
-      for (const { line_text: text } of searcher.found) bytes += text.length;
+      for (const match of searcher.found) bytes += bytesOf(match);
       truncated = total >= maxTotal || bytes > RESULT_BYTES_MAX || performance.now() > deadlineMs;
       if (truncated) break;
     }
     if (truncated) break;
   }
   return { path: paths.length === 0 ? '/' : paths.join(', '), patterns: [...patterns], matches, truncated };
+}
+
+/** About what a match takes in an answer. */
+function bytesOf({ path, line_text: line, submatches }: GrepMatch): number {
+  return submatches.reduce((sum, { text }) => sum + 50 + text.length, 150 + path.length + line.length);
 }
 
 function contextOf(lines = 0): number {
@@ -92,29 +97,11 @@ async function* targetsOf(tree: Tree, starts: readonly Target[], filter: GlobFil
 
 async function* targetsBelow(tree: Tree, start: Target, filter: GlobFilter): AsyncGenerator<Target> {
   const prefix = start.path === '/' ? '/' : `${start.path}/`;
-  const guard = new LoopGuard();
-  const pending: Target[][] = [[start]];
-  for (let siblings = pending.at(-1); siblings !== undefined; siblings = pending.at(-1)) {
-    const target = siblings.pop();
-    if (target === undefined) {
-      pending.pop();
-      continue;
-    }
-    const { path, node } = target;
-    if (node.type === 'file' && node.size > 0) yield target;
-    if (node.type !== 'directory') continue;
-    guard.enter(node, path);
-    const below = path === start.path ? prefix : `${path}/`;
-    const children = (await tree.list(node)).map(({ name, node: child }): Target => ({
-      path: below + textFromPath(name),
-      node: child,
-      offset: 0,
-    }));
-    const searched = children.filter(({ path: full, node: { type } }) => {
-      if (type === 'directory') return filter.entersDirectory(full.slice(1));
-      return type === 'file' && filter.acceptsFile(full.slice(1));
-    });
-    pending.push(searched.toReversed());
+  const enters = (path: ByteString): boolean => filter.entersDirectory((prefix + textFromPath(path)).slice(1));
+  for await (const { path, node } of tree.walk(start.node, enters)) {
+    if (node.type !== 'file' || node.size === 0) continue;
+    const full = prefix + textFromPath(path);
+    if (filter.acceptsFile(full.slice(1))) yield { path: full, node, offset: 0 };
   }
 }
 
