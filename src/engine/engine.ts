@@ -18,6 +18,7 @@ import { projectContree } from './project/project.ts';
 import type { Tenant } from './project/tenant.ts';
 import type { Pusher } from './push.ts';
 import { queueLength, Statistics, type QueueLength } from './statistics.ts';
+import { Threads } from './workers/threads.ts';
 
 export interface EngineOptions {
   readonly store: Store;
@@ -84,6 +85,7 @@ export class Engine implements ConTree {
       imports: new Admission({ imports: limits.importsAtOnce }),
       readers,
       trees,
+      threads: new Threads(),
       injector: new Injector(readers),
       compactor: new Compactor(store, readers, log),
       housekeeping,
@@ -124,10 +126,11 @@ export class Engine implements ConTree {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { compactor, housekeeping, trees, readers } = this.#parts;
+    const { compactor, housekeeping, threads, trees, readers } = this.#parts;
     await this.stop(0);
     await housekeeping[Symbol.asyncDispose]();
     await compactor[Symbol.asyncDispose]();
+    await threads[Symbol.asyncDispose]();
     await trees[Symbol.asyncDispose]();
     await readers[Symbol.asyncDispose]();
   }

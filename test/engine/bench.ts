@@ -29,6 +29,8 @@ export interface EngineBench extends AsyncDisposable {
 export interface BenchOptions extends Partial<Pick<EngineOptions, 'concurrency' | 'importer' | 'pusher'>> {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
+  /** A data directory that is there already and stays; otherwise the engine has one of its own. */
+  readonly directory?: string;
 }
 
 const NO_IMPORTER: Importer = {
@@ -40,7 +42,7 @@ const NO_PUSHER: Pusher = { push: async () => Promise.reject(new Error('this tes
 
 /** An engine over a store of its own and the fake driver. */
 export async function openEngine(options: BenchOptions = {}): Promise<EngineBench> {
-  const directory = await mkdtemp(join(tmpdir(), 'contree-engine-'));
+  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'contree-engine-')));
   const store = await Store.open(directory);
   const driver = new FakeDriver(options.hooks);
   const base = await addRoot(store, options.config);
@@ -55,7 +57,7 @@ export async function openEngine(options: BenchOptions = {}): Promise<EngineBenc
       await engine[Symbol.asyncDispose]();
       await driver[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();
-      await rm(directory, { recursive: true, force: true });
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
     },
   };
 }

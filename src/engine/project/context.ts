@@ -13,6 +13,7 @@ import type { LiveInstance } from '../run/live-instance.ts';
 import type { Operations } from '../operations.ts';
 import type { Pusher } from '../push.ts';
 import type { Statistics } from '../statistics.ts';
+import type { Threads } from '../workers/threads.ts';
 import { boundsOf, type Bounds, type Tenant } from './tenant.ts';
 
 /** What all projects of an engine work with. */
@@ -27,6 +28,7 @@ export interface EngineParts {
   readonly imports: Admission;
   readonly readers: ReaderPool;
   readonly trees: ImageTrees;
+  readonly threads: Threads;
   readonly injector: Injector;
   readonly compactor: Compactor;
   readonly housekeeping: Housekeeping;

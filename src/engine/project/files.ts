@@ -1,27 +1,28 @@
 import type { ConTree } from '../../contract/contree.ts';
-import { grep } from '../../images/inspect/grep/grep.ts';
+import type { ReadRange } from '../../contract/inspect.ts';
 import * as view from '../../images/inspect/view.ts';
-import type { Tree } from '../../layers/tree.ts';
 import type { ProjectContext } from './context.ts';
+import { layersOf, streamed } from './inspect.ts';
 
-/** The files inside a project's images. No VM is started; trees are kept open for the next question. */
-export function projectFiles({ store, parts: { trees } }: ProjectContext): ConTree['files'] {
-  /** A stream that keeps its tree open while it is read, and nothing at all when nobody reads it. */
-  async function* streamed(
-    image: string,
-    open: (tree: Tree) => Promise<AsyncIterable<Uint8Array>>,
-    signal?: AbortSignal,
-  ): AsyncGenerator<Uint8Array> {
+/**
+ * The files inside a project's images. No VM is started. What is little work whatever the image holds is done here, with
+ * trees that are kept open for the next question; everything else in threads that cannot hold up the engine.
+ */
+export function projectFiles(context: ProjectContext): ConTree['files'] {
+  const { store, parts } = context;
+  const { trees, threads } = parts;
+  /** Keeps its tree open while it is read, and holds nothing when nobody reads it. */
+  async function* content(image: string, path: string, range: ReadRange): AsyncGenerator<Uint8Array> {
     await using lease = await trees.open(store, image);
-    for await (const chunk of await open(lease.tree)) {
-      signal?.throwIfAborted();
-      yield chunk;
-    }
+    yield* (await view.openFile(lease.tree, path, range)).body;
   }
   return {
-    list: async (image, { path }) => {
+    list: async (image, { path }, signal) => {
+      using _hold = store.hold();
       await using lease = await trees.open(store, image);
-      return await view.listDirectory(lease.tree, path);
+      if (await view.isSmallDirectory(lease.tree, path)) return await view.listDirectory(lease.tree, path);
+      const job = { name: 'list', image: await layersOf(store, lease.uuid), path } as const;
+      return await threads.answer(store.project, job, signal);
     },
     stat: async (image, { path }) => {
       await using lease = await trees.open(store, image);
@@ -30,18 +31,19 @@ export function projectFiles({ store, parts: { trees } }: ProjectContext): ConTr
     read: async (image, { path, ...range }) => {
       await using lease = await trees.open(store, image);
       const { size } = await view.openFile(lease.tree, path, range);
-      const body = streamed(lease.uuid, async (tree) => (await view.openFile(tree, path, range)).body);
-      return { path, size, body };
+      return { path, size, body: content(lease.uuid, path, range) };
     },
     archive: async (image, { path }, signal) => {
       await using lease = await trees.open(store, image);
       // Only to fail here, before the answer begins.
       await view.resolve(lease.tree, path);
-      return streamed(lease.uuid, (tree) => view.archive(tree, path), signal);
+      const { uuid } = lease;
+      return streamed(context, async () => ({ name: 'archive', image: await layersOf(store, uuid), path }), signal);
     },
     grep: async (image, query, signal) => {
-      await using lease = await trees.open(store, image);
-      return await grep(lease.tree, query, signal);
+      using _hold = store.hold();
+      const job = { name: 'grep', image: await layersOf(store, image), query } as const;
+      return await threads.answer(store.project, job, signal);
     },
   };
 }

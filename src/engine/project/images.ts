@@ -3,12 +3,12 @@ import { fault } from '../../contract/errors.ts';
 import type { ImageImportRequest } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
-import { exportLayout, type ExportRequest } from '../../images/export/oci-layout.ts';
-import { diff } from '../../images/inspect/diff.ts';
+import type { ExportRequest } from '../../images/export/oci-layout.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { executeImport, recordArchiveImport, recordImport, type ImportWork } from '../import.ts';
 import { pushEvents } from '../push.ts';
 import { boundedTimeout, type ProjectContext } from './context.ts';
+import { layersOf, streamed } from './inspect.ts';
 
 /** The images of a project: listed, compared and deleted. */
 function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], 'list' | 'get' | 'lineage' | 'diff'> {
@@ -18,10 +18,9 @@ function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], '
     get: async (image) => store.images.describe(uuidOf(image)),
     lineage: async (image) => store.images.lineage(uuidOf(image)),
     diff: async (image, { to, ...query }, signal) => {
-      await using before = await parts.trees.open(store, image);
-      await using after = await parts.trees.open(store, to);
-      const from = { image: before.uuid, tree: before.tree };
-      return await diff(from, { image: after.uuid, tree: after.tree }, query, signal);
+      using _hold = store.hold();
+      const [before, after] = [await layersOf(store, image), await layersOf(store, to)];
+      return await parts.threads.answer(store.project, { name: 'diff', from: before, to: after, query }, signal);
     },
   };
 }
@@ -86,9 +85,13 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
 }
 
 /** Sends images out of a project. */
-function exports({ store, parts, privateByName }: ProjectContext): Pick<ConTree['images'], 'export' | 'push'> {
+function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'push'> {
+  const { store, parts, privateByName } = context;
   return {
-    export: async (image, signal) => exportStream(store, store.images.resolve(image).uuid, signal),
+    export: async (image, signal) => {
+      const { uuid } = store.images.resolve(image);
+      return streamed(context, async () => ({ name: 'export', request: await exportOf(store, uuid) }), signal);
+    },
     push: async function* (image, request, signal) {
       using _hold = store.hold();
       const exported = await exportOf(store, store.images.resolve(image).uuid);
@@ -100,11 +103,6 @@ function exports({ store, parts, privateByName }: ProjectContext): Pick<ConTree[
       );
     },
   };
-}
-
-async function* exportStream(store: ProjectStore, image: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  using _hold = store.hold();
-  yield* exportLayout(await exportOf(store, image), signal);
 }
 
 /** What an export holds, for as long as the store is held. */

@@ -5,13 +5,20 @@ import { EMPTY_IMAGE_CONFIG } from '../../../src/contract/image.ts';
 import { rootLayer } from '../../engine/bench.ts';
 import { serveBench } from '../served-engine.ts';
 
-/** The served engine of the tests as a program: says where it is on standard output, logs everything on standard error. */
+/**
+ * The served engine of the tests as a program, on the data directory of its argument or one of its own: says where it is
+ * on standard output, logs everything on standard error.
+ */
 const bring = async (_: unknown, { store }: { readonly store: ProjectStore }) => ({
   layers: [(await rootLayer(store, 'imported')).digest],
   config: EMPTY_IMAGE_CONFIG,
 });
 const importer = { fromRegistry: bring, fromArchive: bring };
-await using served = await serveBench({ importer, log: openLog('debug', 2) });
+await using served = await serveBench({
+  importer,
+  log: openLog('debug', 2),
+  ...(process.argv[2] !== undefined && { directory: process.argv[2] }),
+});
 const { token } = await served.client({ permissions: ['list', 'spawn', 'import', 'upload', 'cancel', 'admin'] });
 const { address, socket, bench } = served;
 const { directory, base } = bench;

@@ -1,0 +1,19 @@
+import type { ProjectStore } from '../../store/project-store.ts';
+import type { ImageLayers, StreamJob } from '../workers/jobs.ts';
+import type { ProjectContext } from './context.ts';
+
+/** What a thread is told of an image, for as long as the store is held. */
+export async function layersOf(store: ProjectStore, image: string): Promise<ImageLayers> {
+  const { uuid, layers } = store.images.resolve(image);
+  return { uuid, layers: await store.layers.files(layers) };
+}
+
+/** A stream from a thread that holds the store while it is read, and nothing at all when nobody reads it. */
+export async function* streamed(
+  { store, parts }: ProjectContext,
+  job: () => Promise<StreamJob>,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  using _hold = store.hold();
+  yield* parts.threads.stream(store.project, await job(), signal);
+}

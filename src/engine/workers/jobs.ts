@@ -1,0 +1,68 @@
+import type { DiffQuery, DiffResult, DirectoryList, GrepQuery, GrepResult } from '../../contract/inspect.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
+import { WindowCache } from '../../erofs/cache.ts';
+import { ReaderPool } from '../../erofs/reader-pool.ts';
+import { exportLayout, type ExportRequest } from '../../images/export/oci-layout.ts';
+import { diff } from '../../images/inspect/diff.ts';
+import { grep } from '../../images/inspect/grep/grep.ts';
+import * as view from '../../images/inspect/view.ts';
+import { Tree } from '../../layers/tree.ts';
+
+/** Metadata that a job keeps of the layers it reads. */
+const CACHE_BYTES = 8 * 1024 * 1024;
+
+/** An image as a thread is given it: its layers, bottom first, kept by the store until the job has ended. */
+export interface ImageLayers {
+  readonly uuid: string;
+  readonly layers: readonly LayerFile[];
+}
+
+/** Every job that a thread does: by name, what it is given and what it gives. All of it is plain data. */
+export interface AnswerJobs {
+  list: (job: { image: ImageLayers; path: string }) => DirectoryList;
+  grep: (job: { image: ImageLayers; query: GrepQuery }) => GrepResult;
+  diff: (job: { from: ImageLayers; to: ImageLayers; query: Omit<DiffQuery, 'to'> }) => DiffResult;
+}
+
+export interface StreamJobs {
+  archive: (job: { image: ImageLayers; path: string }) => Uint8Array;
+  export: (job: { request: ExportRequest }) => Uint8Array;
+}
+
+type JobOf<Jobs, Name extends keyof Jobs> = Jobs[Name] extends (job: infer Job) => unknown ? Job : never;
+type ResultOf<Jobs, Name extends keyof Jobs> = Jobs[Name] extends (job: never) => infer Result ? Result : never;
+type Named<Jobs> = { [Name in keyof Jobs]: { readonly name: Name } & JobOf<Jobs, Name> }[keyof Jobs];
+
+export type AnswerJob = Named<AnswerJobs>;
+export type StreamJob = Named<StreamJobs>;
+export type Answer<Job extends AnswerJob> = ResultOf<AnswerJobs, Job['name']>;
+
+/** Does a job that has one answer, in the thread that it was given to. */
+export async function answer(job: AnswerJob, signal: AbortSignal): Promise<Answer<AnswerJob>> {
+  await using readers = new ReaderPool(0, new WindowCache(CACHE_BYTES));
+  if (job.name === 'diff') {
+    await using from = await Tree.open(job.from.layers, readers);
+    await using to = await Tree.open(job.to.layers, readers);
+    const sides = [
+      { image: job.from.uuid, tree: from },
+      { image: job.to.uuid, tree: to },
+    ] as const;
+    return await diff(...sides, job.query, signal);
+  }
+  await using tree = await Tree.open(job.image.layers, readers);
+  return job.name === 'list' ? await view.listDirectory(tree, job.path) : await grep(tree, job.query, signal);
+}
+
+/** Does a job whose result is a stream of bytes. */
+export async function* pieces(job: StreamJob, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  if (job.name === 'export') {
+    yield* exportLayout(job.request, signal);
+    return;
+  }
+  await using readers = new ReaderPool(0, new WindowCache(CACHE_BYTES));
+  await using tree = await Tree.open(job.image.layers, readers);
+  for await (const piece of await view.archive(tree, job.path)) {
+    signal.throwIfAborted();
+    yield piece;
+  }
+}

@@ -1,0 +1,142 @@
+import { Worker } from 'node:worker_threads';
+import { fault, faultFromReport } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import type { Answer, AnswerJob, StreamJob } from './jobs.ts';
+import type { Request, Response } from './message.ts';
+
+/** Pieces of a stream that are made before they are asked for. */
+const PIECES_AHEAD = 2;
+/** A job that is no longer wanted is given so long to notice. */
+const STOP_MS = 500;
+const YOUNG_MIB = 16;
+
+/** The source as it runs from a clone, or the same file as it is published. */
+const PROGRAM = new URL(`./worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
+
+/** A thread that looks into images, one job at a time. What it does cannot hold up this one, and it can be ended at any moment. */
+export class Thread {
+  readonly #worker: Worker;
+  readonly #inbox: Response[] = [];
+  #waiting: { readonly resolve: (response: Response) => void; readonly reject: (error: unknown) => void } | undefined;
+  /** Why it takes no more jobs. */
+  #ended: unknown;
+
+  constructor() {
+    this.#worker = new Worker(PROGRAM, {
+      env: {},
+      resourceLimits: { maxOldGenerationSizeMb: limits.inspectionHeapMibMax, maxYoungGenerationSizeMb: YOUNG_MIB },
+    });
+    // It is the job that the process waits for, not the thread.
+    this.#worker.unref();
+    this.#worker.on('message', (response: Response) => this.#take(response));
+    this.#worker.on('error', (error: NodeJS.ErrnoException) => this.#fail(reasonOf(error)));
+    this.#worker.on('exit', () => this.#fail(new Error('the thread ended')));
+  }
+
+  /** Whether it takes another job. */
+  get isAlive(): boolean {
+    return this.#ended === undefined;
+  }
+
+  /** Ends the thread and what it does; who waits for that gets the reason. */
+  async end(reason: unknown): Promise<void> {
+    this.#fail(reason);
+    await this.#worker.terminate();
+  }
+
+  /** Does a job. Rejects with its fault, with INSPECTION_LIMIT when it takes too long or too much memory, or with the signal's reason. */
+  async answer<Job extends AnswerJob>(job: Job, signal: AbortSignal | undefined): Promise<Answer<Job>> {
+    const limit = job.name === 'grep' ? limits.grepStopSecondsMax : limits.inspectionSecondsMax;
+    const deadline = setTimeout(
+      () => void this.end(fault('INSPECTION_LIMIT', { what: 'seconds', limit })),
+      limit * 1_000,
+    );
+    const stop = (): void => this.#stop();
+    signal?.addEventListener('abort', stop, { once: true });
+    this.#worker.ref();
+    try {
+      this.#say({ kind: 'answer', job });
+      const response = await this.#receive();
+      signal?.throwIfAborted();
+      return resultOf(response) as Answer<Job>;
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      this.#worker.unref();
+      clearTimeout(deadline);
+      signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  /** What a job gives, piece by piece, made as it is read. Faults as `answer`. */
+  async *stream(job: StreamJob, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+    let isDone = false;
+    const stop = (): void => this.#stop();
+    signal?.addEventListener('abort', stop, { once: true });
+    this.#worker.ref();
+    try {
+      this.#say({ kind: 'stream', job });
+      for (let ahead = 0; ahead < PIECES_AHEAD; ahead++) this.#say({ kind: 'more' });
+      for (;;) {
+        const response = await this.#receive();
+        signal?.throwIfAborted();
+        isDone = response.kind !== 'piece';
+        if (response.kind !== 'piece') {
+          resultOf(response);
+          return;
+        }
+        yield response.piece;
+        this.#say({ kind: 'more' });
+      }
+    } finally {
+      this.#worker.unref();
+      signal?.removeEventListener('abort', stop);
+      // Pieces may be under way; a thread costs little.
+      if (!isDone) void this.end(new Error('nobody reads the stream'));
+    }
+  }
+
+  #say(request: Request): void {
+    if (this.isAlive) this.#worker.postMessage(request, []);
+  }
+
+  #stop(): void {
+    this.#say({ kind: 'stop' });
+    const waiting = this.#waiting;
+    setTimeout(() => {
+      if (waiting !== undefined && this.#waiting === waiting) void this.end(new Error('the job did not stop'));
+    }, STOP_MS).unref();
+  }
+
+  #receive(): Promise<Response> {
+    const response = this.#inbox.shift();
+    if (response !== undefined) return Promise.resolve(response);
+    if (!this.isAlive) return Promise.reject(this.#ended);
+    return new Promise((resolve, reject) => (this.#waiting = { resolve, reject }));
+  }
+
+  #take(response: Response): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting === undefined) this.#inbox.push(response);
+    else waiting.resolve(response);
+  }
+
+  #fail(reason: unknown): void {
+    this.#ended ??= reason;
+    this.#waiting?.reject(this.#ended);
+    this.#waiting = undefined;
+  }
+}
+
+function resultOf(response: Response): unknown {
+  if (response.kind === 'fault') throw faultFromReport(response.report) ?? new Error('a thread reported a fault');
+  if (response.kind === 'error') throw response.error;
+  return response.kind === 'done' ? response.result : undefined;
+}
+
+function reasonOf(error: NodeJS.ErrnoException): Error {
+  if (error.code !== 'ERR_WORKER_OUT_OF_MEMORY') return error;
+  return fault('INSPECTION_LIMIT', { what: 'MiB of memory', limit: limits.inspectionHeapMibMax }, { cause: error });
+}

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { finished } from 'node:stream/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { Worker } from 'node:worker_threads';
+import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
+import { NO_XATTRS } from '../../src/erofs/node.ts';
+import { LayerBuilder } from '../../src/layers/layer-builder.ts';
+import { Store } from '../../src/store/store.ts';
+import { once as bytesOf } from '../engine/bench.ts';
+import { wire, type Answer, type SendOptions } from '../support/http-server.ts';
+import { MIB } from '../support/memory.ts';
+import type { Watched } from './probe.ts';
+
+/** The rule: whatever one client does, the engine says within this time that it is well. */
+const HEALTH_MS_MAX = 250;
+/** And it has no more memory than this. */
+export const RESIDENT_BYTES_MAX: number = 1_024 * MIB;
+
+/** Files in `/many` of the large image, and entries of the large state. */
+export const MANY = 200_000;
+export const STATE_ENTRIES = 190_000;
+
+/** An engine in a process of its own, over a store that holds what is hard to look at. */
+export interface LimitsEngine extends AsyncDisposable {
+  readonly address: string;
+  /** An image with `MANY` files in `/many`, and one line of 65,000 bytes in `/long`. */
+  readonly large: string;
+  /** The same again, in another layer. */
+  readonly other: string;
+  /** A small image. */
+  readonly small: string;
+  /** A directory state of `STATE_ENTRIES`. */
+  readonly state: string;
+  readonly authorization: Readonly<Record<string, string>>;
+  send(method: string, path: string, options?: SendOptions): Promise<Answer>;
+  /** Reads an answer and throws it away: its status. */
+  drain(method: string, path: string, options?: SendOptions): Promise<number>;
+  /** Does `work` and checks the rule meanwhile. */
+  holds<Result>(work: () => Promise<Result>): Promise<Result>;
+}
+
+const METADATA = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 1_700_000_000, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
+
+async function addLarge(store: Store, marker: string): Promise<string> {
+  await using staged = store.layers.stage();
+  await using builder = await LayerBuilder.create(staged.path);
+  const long = Buffer.from(`${'ab'.repeat(32_500)}${marker}\n`);
+  await builder.add('long', { ...METADATA, type: 'file', size: long.length, content: bytesOf(long) });
+  for (let at = 0; at < MANY; at++) {
+    const content = Buffer.from(marker);
+    const name = `many/file-${String(at).padStart(7, '0')}`;
+    await builder.add(name, { ...METADATA, type: 'file', size: content.length, content: bytesOf(content) });
+  }
+  const layer = await store.layers.publish(staged, await builder.finish());
+  return store.images.create({ layers: [layer.digest], config: EMPTY_IMAGE_CONFIG }).uuid;
+}
+
+async function addState(store: Store): Promise<string> {
+  const { sha256 } = await store.files.write(bytesOf('content'));
+  const entries = Array.from({ length: STATE_ENTRIES }, (_, at) => ({
+    path: `/synced/${at % 500}/file-${at}`,
+    sha256,
+    mode: 0o644,
+  }));
+  const { state } = await store.states.offer(entries);
+  assert.ok(state);
+  return state.id;
+}
+
+async function watch(address: string, pid: number): Promise<() => Promise<Watched>> {
+  const probe = new Worker(new URL('probe.ts', import.meta.url), { workerData: { address, pid } });
+  await once(probe, 'message');
+  return async () => {
+    probe.postMessage('stop', []);
+    const [watched] = (await once(probe, 'message')) as [Watched];
+    await probe.terminate();
+    return watched;
+  };
+}
+
+export async function openLimitsEngine(): Promise<LimitsEngine> {
+  await using cleanup = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'contree-limits-'));
+  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+  const store = await Store.open(directory);
+  const [large, other, state] = [await addLarge(store, 'one'), await addLarge(store, 'two'), await addState(store)];
+  await store[Symbol.asyncDispose]();
+
+  const program = join(import.meta.dirname, '../support/processes/logging-engine.ts');
+  const child = spawn(process.execPath, [program, directory], { stdio: ['pipe', 'pipe', 'ignore'] });
+  cleanup.defer(async () => {
+    const exited = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
+    child.stdin.end('\n');
+    await exited;
+  });
+  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const { address, token, image: small } = JSON.parse(line) as { address: string; token: string; image: string };
+  const { send, open } = wire(address);
+  const authorization = { Authorization: `Bearer ${token}` };
+  const authorized = (given: SendOptions = {}): SendOptions => ({
+    ...given,
+    headers: { ...authorization, ...given.headers },
+  });
+  const owned = cleanup.move();
+  return {
+    address,
+    large,
+    other,
+    small,
+    state,
+    authorization,
+    send: (method, path, options) => send(method, path, authorized(options)),
+    drain: async (method, path, options) => {
+      const response = await open(method, path, authorized(options));
+      await finished(response.resume());
+      return response.statusCode ?? 0;
+    },
+    holds: async (work) => {
+      const stop = await watch(address, child.pid ?? 0);
+      try {
+        return await work();
+      } finally {
+        const { longestMs, lateMs, residentBytes } = await stop();
+        assert.ok(longestMs - lateMs <= HEALTH_MS_MAX, `no answer for ${Math.round(longestMs)} ms`);
+        assert.ok(residentBytes <= RESIDENT_BYTES_MAX, `the engine has ${Math.round(residentBytes / MIB)} MiB`);
+      }
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
