@@ -65,7 +65,7 @@ export function bundleManifest(): string {
     version,
     description,
     long_description:
-      'On Linux with QEMU, passt and bubblewrap everything runs on your own machine. On other systems it uses a ConTree server elsewhere: give its address and token.',
+      'On Linux with QEMU and bubblewrap everything runs on your own machine. On other systems it uses a ConTree server elsewhere: give its address and token.',
     author: { name: 'ConTree contributors' },
     license,
     server: {

@@ -18,8 +18,8 @@ export interface MicrovmOptions {
   readonly guestDir: string;
   readonly accelerator: AcceleratorSetting;
   readonly log: (message: string) => void;
-  /** What of private networks guests may reach; who runs passt is the driver's decision. */
-  readonly network?: Omit<NetworkOptions, 'passt' | 'log'>;
+  /** What of private networks guests may reach. */
+  readonly network?: NetworkOptions;
 }
 
 /**
@@ -130,9 +130,8 @@ class MicrovmDriver implements SandboxDriver {
   ): Promise<Instance> {
     const resources = new AsyncDisposableStack();
     try {
-      const { vm, passt } = resources.use(this.#identities.take());
-      const { log, network: reach = {} } = this.#options;
-      const network = { ...reach, log, ...(passt === undefined ? {} : { passt }) };
+      const { vm } = resources.use(this.#identities.take());
+      const { network = {} } = this.#options;
       const instance = await restore(platform.parts, { ...run, identity: vm, network }, resources, signal);
       this.#instances.add(resources);
       resources.defer(() => {

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { bytesOfAddress, formatAddress, type Address } from '../../std/ip-address.ts';
 import type { DnsServer } from './dns/server.ts';
 import { dialDns } from './dns/stream.ts';
-import { FrameReader, FrameWriter, LENGTH_BYTES, WHOLE_BYTES_MAX } from './frames.ts';
+import { FrameReader, LENGTH_BYTES } from './frames.ts';
 import { addressOf, GATEWAY_MAC, macBytes, type GuestLink } from './link.ts';
 import {
   emptyPacket,
@@ -17,9 +17,22 @@ import {
   type Packet,
 } from './packet.ts';
 import type { Reach } from './reach.ts';
-import { answering, arpReply, neighbourAdvertisement, prohibited, tcpFrame, tcpReset, udpFrame } from './reply.ts';
+import {
+  answering,
+  arpReply,
+  neighbourAdvertisement,
+  tcpFrame,
+  tcpReset,
+  udpFrame,
+  unreachable,
+  type Offending,
+  type Unreachable,
+} from './reply.ts';
 import type { Far } from './tcp/connection.ts';
 import { TcpRelay } from './tcp/relay.ts';
+import type { FlowBudget } from './udp/budget.ts';
+import type { DialUdp } from './udp/dial.ts';
+import { UdpRelay } from './udp/relay.ts';
 import type { UseCounter } from './use.ts';
 
 export interface FilterOptions {
@@ -27,10 +40,12 @@ export interface FilterOptions {
   readonly reach: Reach;
   readonly dns: DnsServer;
   readonly use: UseCounter;
-  /** The way out for UDP and ICMP, opened when it is first needed; undefined while there is none. */
-  readonly outside: () => Duplex | undefined;
   /** Opens a TCP connection of the host; the filter has permitted it. */
   readonly dial: (host: string, port: number) => Far;
+  /** The same for UDP. */
+  readonly dialUdp: DialUdp;
+  /** Shared by all runs. */
+  readonly flows: FlowBudget;
 }
 
 const DNS_PORT = 53;
@@ -40,10 +55,19 @@ const WAITING_BYTES_MAX = 1024 * 1024;
 /** Refusals that are answered, so that programs fail at once; a flood gets silence. */
 const REFUSALS_PER_SECOND = 1_000;
 
+/** What the host's kernel says of a datagram, as the guest's kernel is told; the rest is not worth a message. */
+const UNREACHABLE_BY_CODE: Readonly<Record<string, Unreachable>> = {
+  ECONNREFUSED: 'port',
+  EHOSTUNREACH: 'host',
+  ENETUNREACH: 'network',
+  EACCES: 'prohibited',
+  EPERM: 'prohibited',
+};
+
 /**
  * Stands between a guest's Ethernet and the outside and lets through what the policy permits. The guest is hostile, and
- * so is what comes back. Frames that pass are handed on as they came; nothing is held but the frame in the making, and a
- * side that does not read stops the other.
+ * so is what comes back. TCP and UDP end here and go on through sockets of the host; no frame of the guest leaves, and
+ * none comes in.
  */
 export class Filter {
   readonly #options: FilterOptions;
@@ -53,10 +77,9 @@ export class Filter {
   readonly #guest6: Address | undefined;
   readonly #gateway6: Address | undefined;
   readonly #relay: TcpRelay;
+  readonly #udp: UdpRelay;
   readonly #outbound = emptyPacket();
-  readonly #inbound = emptyPacket();
   #qemu: Duplex | undefined;
-  #outside: FrameWriter | undefined;
   #answersLeft = REFUSALS_PER_SECOND;
   #answersFilledMs = 0;
 
@@ -73,6 +96,13 @@ export class Filter {
       dial: (address, port) => this.#dial(address, port),
       send: (between, segment) => this.#toGuest(tcpFrame(this.#ends, between, segment)),
       hasRoom: () => this.#qemu !== undefined && !this.#qemu.writableNeedDrain,
+    });
+    this.#udp = new UdpRelay({
+      mtuBytes: link.mtuBytes,
+      budget: options.flows,
+      dial: (address, port, heard) => options.dialUdp(this.#hostOf(address), port, heard),
+      send: (between, payload) => this.#toGuest(udpFrame(this.#ends, between, payload)),
+      failed: (offending, code) => this.#tellUnreachable(offending, UNREACHABLE_BY_CODE[code]),
     });
   }
 
@@ -92,42 +122,23 @@ export class Filter {
     qemu.on('error', () => {});
   }
 
-  /** Stops taking frames from the guest, and ends its connections. */
+  /** Stops taking frames from the guest, and ends its connections and flows. */
   detach(): void {
     this.#relay[Symbol.dispose]();
+    this.#udp[Symbol.dispose]();
     this.#qemu?.removeAllListeners('data').resume();
     this.#qemu = undefined;
   }
 
   #dial(address: Address, port: number): Far {
-    const isGateway = isSame(address, this.#gateway4);
-    if (isGateway && port === DNS_PORT) return dialDns((message) => this.#options.dns.answer(message, 'tcp'));
-    // What the owner of the host opened of its loopback.
-    return this.#options.dial(isGateway ? LOOPBACK : formatAddress(address), port);
+    const asksDns = isSame(address, this.#gateway4) && port === DNS_PORT;
+    if (asksDns) return dialDns((message) => this.#options.dns.answer(message, 'tcp'));
+    return this.#options.dial(this.#hostOf(address), port);
   }
 
-  /** The way out, opened now if there is none; undefined when it cannot be opened. */
-  #open(): FrameWriter | undefined {
-    if (this.#outside !== undefined) return this.#outside;
-    const stream = this.#options.outside();
-    if (stream === undefined) return undefined;
-    const writer = new FrameWriter(stream, () => this.#qemu?.resume());
-    const reader = new FrameReader(
-      (framed) => this.#fromOutside(framed),
-      () => this.#options.use.refused('oversized frame from outside'),
-    );
-    stream.on('data', (chunk: Buffer) => {
-      reader.push(chunk);
-      if (this.#qemu?.writableNeedDrain !== true) return;
-      stream.pause();
-      this.#qemu.once('drain', () => stream.resume());
-    });
-    stream.once('close', () => {
-      this.#outside = undefined;
-      this.#qemu?.resume();
-    });
-    this.#outside = writer;
-    return writer;
+  /** Where the host finds what the guest calls `address`. The gateway is what the owner of the host opened of its loopback. */
+  #hostOf(address: Address): string {
+    return isSame(address, this.#gateway4) ? LOOPBACK : formatAddress(address);
   }
 
   #toGuest(framed: Buffer | undefined): void {
@@ -168,34 +179,17 @@ export class Filter {
       use.sent(frame.length);
       return this.#askDns(frame, packet);
     }
+    if (isPing(packet)) return this.#refuse(frame, packet);
     if (!isOutbound(packet)) return use.refused(describe(packet));
     if (!this.#options.reach.permits(packet)) return this.#refuse(frame, packet);
     use.sent(frame.length);
     if (packet.protocol === PROTOCOL.tcp) return this.#relayTcp(frame, packet);
-    const outside = LENGTH_BYTES + packet.end > WHOLE_BYTES_MAX ? undefined : this.#open();
-    if (outside === undefined) return this.#refuse(frame, packet);
-    // Without padding: passt takes the bytes behind the packet for payload, and where we and it read a frame in two ways
-    // there is a hole.
-    framed.writeUInt32BE(packet.end, 0);
-    if (!outside.write(framed.subarray(0, LENGTH_BYTES + packet.end))) this.#qemu?.pause();
+    if (!this.#udp.receive(frame, packet)) use.refused('udp: too many new flows');
   }
 
   /** What belongs to no connection is answered as a closed port answers it; that is no refusal of the policy. */
   #relayTcp(frame: Buffer, packet: Packet): void {
     if (!this.#relay.receive(frame, packet) && this.#mayAnswer()) this.#toGuest(tcpReset(this.#ends, frame, packet));
-  }
-
-  #fromOutside(framed: Buffer): void {
-    const packet = this.#inbound;
-    const frame = framed.subarray(LENGTH_BYTES);
-    if (parsePacket(frame, packet) !== undefined || isLinkTalk(packet)) return;
-    const expected =
-      frame.compare(this.#ends.guestMac, 0, 6, 0, 6) === 0 &&
-      isSame(packet.destination, packet.family === 4 ? this.#guest4 : this.#guest6) &&
-      isInbound(packet) &&
-      this.#options.reach.expects(packet);
-    if (!expected) return this.#options.use.refused(`from outside: ${describe(packet, 'source')}`);
-    this.#write(framed);
   }
 
   /** Neighbour discovery and group membership: the filter is the only neighbour, and there are no groups. */
@@ -219,12 +213,15 @@ export class Filter {
 
   /** Drops a packet and says so to the guest: a closed door is better than silence. */
   #refuse(frame: Buffer, packet: Packet): void {
-    if (this.#mayAnswer()) {
-      const gateway = packet.family === 4 ? this.#gateway4 : (this.#gateway6 ?? this.#gateway4);
-      const isTcp = packet.protocol === PROTOCOL.tcp;
-      this.#toGuest(isTcp ? tcpReset(this.#ends, frame, packet) : prohibited(this.#ends, frame, packet, gateway));
-    }
     this.#options.use.refused(describe(packet));
+    if (packet.protocol !== PROTOCOL.tcp) return this.#tellUnreachable({ frame, packet }, 'prohibited');
+    if (this.#mayAnswer()) this.#toGuest(tcpReset(this.#ends, frame, packet));
+  }
+
+  #tellUnreachable(offending: Offending, why: Unreachable | undefined): void {
+    if (why === undefined || !this.#mayAnswer()) return;
+    const gateway = offending.packet.family === 4 ? this.#gateway4 : (this.#gateway6 ?? this.#gateway4);
+    this.#toGuest(unreachable(this.#ends, offending, gateway, why));
   }
 
   #mayAnswer(): boolean {
@@ -260,24 +257,19 @@ function isToDns({ protocol, destination, destinationPort }: Packet, dns: Addres
   return isTransport && destinationPort === DNS_PORT && isSame(destination, dns);
 }
 
-/** What may go out at all: TCP, UDP, and requests for an echo. */
-function isOutbound({ family, protocol, icmpType }: Packet): boolean {
-  if (protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp) return true;
+/** What may go out at all. */
+function isOutbound({ protocol }: Packet): boolean {
+  return protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp;
+}
+
+/** A request for an echo: nothing answers it, but `ping` is told so at once. */
+function isPing({ family, protocol, icmpType }: Packet): boolean {
   return family === 4 ? protocol === PROTOCOL.icmp4 && icmpType === 8 : protocol === PROTOCOL.icmp6 && icmpType === 128;
 }
 
-/** What comes back through passt: UDP, echoes, and what went wrong on the way. */
-function isInbound({ family, protocol, icmpType }: Packet): boolean {
-  if (protocol === PROTOCOL.udp) return true;
-  return family === 4
-    ? protocol === PROTOCOL.icmp4 && (icmpType === 0 || icmpType === 3 || icmpType === 11)
-    : protocol === PROTOCOL.icmp6 && (icmpType === 129 || (icmpType >= 1 && icmpType <= 4));
-}
-
 /** For people: `tcp 10.0.0.1:22`, `icmp [fe80::1]`. */
-function describe(packet: Packet, end: 'source' | 'destination' = 'destination'): string {
-  const port = end === 'source' ? packet.sourcePort : packet.destinationPort;
-  const address = formatAddress(packet[end]);
-  const host = packet.family === 6 ? `[${address}]` : address;
-  return `${protocolName(packet.protocol)} ${host}${port === 0 ? '' : `:${port}`}`;
+function describe({ family, protocol, destination, destinationPort }: Packet): string {
+  const address = formatAddress(destination);
+  const host = family === 6 ? `[${address}]` : address;
+  return `${protocolName(protocol)} ${host}${destinationPort === 0 ? '' : `:${destinationPort}`}`;
 }

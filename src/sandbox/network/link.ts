@@ -27,7 +27,7 @@ export interface GuestLink {
 export const HOST_NAME = 'host.contree.internal';
 
 /** A corner of 10/8 too small to be missed by anyone who permits private networks. */
-export const IP4 = { guest: '10.118.37.2', gateway: '10.118.37.1', prefix: 30, netmask: '255.255.255.252' } as const;
+export const IP4 = { guest: '10.118.37.2', gateway: '10.118.37.1', prefix: 30 } as const;
 /** A unique local prefix: by RFC 6724 programs then prefer IPv4, which works on more hosts. */
 export const IP6 = { guest: 'fd2c:6f6e:7472:6565::2', gateway: 'fd2c:6f6e:7472:6565::1', prefix: 64 } as const;
 export const GATEWAY_MAC = '02:63:74:72:00:01';

@@ -53,13 +53,6 @@ export class Reach {
     return this.#list === undefined || this.#list.matches(destination, port, fresh);
   }
 
-  /** Whether `packet` can be an answer to something that the guest was permitted to send. */
-  expects(packet: Packet): boolean {
-    const { source, sourcePort: port } = packet;
-    if (!this.#open(source, port, false)) return false;
-    return this.#list === undefined || this.#list.matches(source, port, false);
-  }
-
   /** Whether the guest may ask for this name. */
   permitsName(name: string): boolean {
     return this.#list === undefined || this.#list.matchesName(name);

@@ -138,15 +138,33 @@ export function udpFrame(ends: LinkEnds, between: Endpoints, payload: Buffer): B
   return ipFrame(ends, between, PROTOCOL.udp, [header, payload]);
 }
 
-/** "Administratively prohibited" about `offending`, sent from `gateway`. */
-export function prohibited(ends: LinkEnds, offending: Buffer, packet: Packet, gateway: Address): Buffer {
+/** A packet that does not arrive: its frame, or the headers of it, and where in it they are. */
+export interface Offending {
+  readonly frame: Buffer;
+  readonly packet: Pick<Packet, 'family' | 'protocol' | 'source' | 'transport' | 'end'>;
+}
+
+/** Codes of "destination unreachable" in ICMP (RFC 792, RFC 1812 §5.2.7.1) and ICMPv6 (RFC 4443 §3.1). */
+const UNREACHABLE = {
+  network: { code4: 0, code6: 0 },
+  host: { code4: 1, code6: 3 },
+  port: { code4: 3, code6: 4 },
+  prohibited: { code4: 13, code6: 1 },
+} as const;
+
+export type Unreachable = keyof typeof UNREACHABLE;
+
+/** "Destination unreachable" about `offending`, sent from `gateway`. */
+export function unreachable(ends: LinkEnds, offending: Offending, gateway: Address, why: Unreachable): Buffer {
+  const { frame: offendingFrame, packet } = offending;
   const version4 = packet.family === 4;
   // RFC 792 wants the IP header and 8 bytes; RFC 4443 as much as fits, of which the first part is enough.
   const quoteEnd = Math.min(packet.end, packet.transport + (version4 ? 8 : 64));
-  const quote = offending.subarray(ETHERNET_BYTES, quoteEnd);
+  const quote = offendingFrame.subarray(ETHERNET_BYTES, quoteEnd);
   const header = Buffer.alloc(8);
+  const { code4, code6 } = UNREACHABLE[why];
   header.writeUInt8(version4 ? 3 : 1, 0);
-  header.writeUInt8(version4 ? 13 : 1, 1);
+  header.writeUInt8(version4 ? code4 : code6, 1);
   const route = { source: gateway, destination: packet.source };
   return ipFrame(ends, route, version4 ? PROTOCOL.icmp4 : PROTOCOL.icmp6, [header, quote]);
 }

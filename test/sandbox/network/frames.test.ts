@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
-import { Writable } from 'node:stream';
 import { test } from 'node:test';
-import { FrameReader, FrameWriter } from '../../../src/sandbox/network/frames.ts';
+import { FrameReader } from '../../../src/sandbox/network/frames.ts';
 import { emptyPacket, parsePacket } from '../../../src/sandbox/network/packet.ts';
 import {
   arpReply,
   neighbourAdvertisement,
-  prohibited,
   tcpFrame,
   tcpReset,
   udpFrame,
+  unreachable,
 } from '../../../src/sandbox/network/reply.ts';
 import { addressOf, macBytes } from '../../../src/sandbox/network/link.ts';
 import { checksumsAreRight } from '../../support/network/guest.ts';
@@ -71,44 +70,6 @@ test('FrameReader does not hold a frame of 4 GiB', () => {
   for (let count = 0; count < 64; count += 1) reader.push(Buffer.from(chunk));
   assert.equal(oversize, 1);
   assert.ok(process.memoryUsage().arrayBuffers - before < 80 * 1024 * 1024);
-});
-
-test('FrameWriter never gives a stream two frames at once, and says when it may go on', async () => {
-  const calls: string[] = [];
-  const stalled: (() => void)[] = [];
-  const stream = new Writable({
-    write: (chunk: Buffer, _encoding, done) => {
-      calls.push(chunk.toString());
-      stalled.push(done);
-    },
-    writev: () => assert.fail('frames were merged'),
-  });
-  const emptied = Promise.withResolvers<void>();
-  const writer = new FrameWriter(stream, emptied.resolve);
-  assert.equal(writer.write(Buffer.from('a')), false);
-  writer.write(Buffer.from('b'));
-  writer.write(Buffer.from('c'));
-  assert.deepEqual(calls, ['a']);
-  for (const expected of ['ab', 'abc', 'abc']) {
-    stalled.shift()?.();
-    await new Promise(setImmediate);
-    assert.equal(calls.join(''), expected);
-  }
-  await emptied.promise;
-  assert.equal(stream.writableLength, 0);
-});
-
-test('FrameWriter goes on at once where the stream takes everything', () => {
-  let count = 0;
-  const stream = new Writable({
-    write: (_chunk, _encoding, done) => {
-      count += 1;
-      done();
-    },
-  });
-  const writer = new FrameWriter(stream, assert.fail);
-  for (let index = 0; index < 100; index += 1) assert.equal(writer.write(Buffer.from('x')), true);
-  assert.equal(count, 100);
 });
 
 test('replies are the bytes that the RFCs ask for', () => {
@@ -198,7 +159,7 @@ test('ARP, neighbour discovery and refusals are answered correctly, and only wha
   };
   const datagram = bare(udpFrame(ENDS, between, Buffer.alloc(100)));
   assert.equal(parsePacket(datagram, packet), undefined);
-  const refusal = bare(prohibited(ENDS, datagram, packet, addressOf('10.0.0.1')));
+  const refusal = bare(unreachable(ENDS, { frame: datagram, packet }, addressOf('10.0.0.1'), 'prohibited'));
   assert.ok(checksumsAreRight(refusal));
   assert.deepEqual([refusal[34], refusal[35], refusal.length], [3, 13, 14 + 20 + 8 + 28]);
 });

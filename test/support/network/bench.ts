@@ -1,15 +1,13 @@
-import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
-import type { Duplex } from 'node:stream';
 import { parseCidr } from '../../../src/std/ip-address.ts';
 import type { Resolver } from '../../../src/sandbox/network/dns/resolver.ts';
 import { DnsServer } from '../../../src/sandbox/network/dns/server.ts';
 import { Filter, type FilterOptions } from '../../../src/sandbox/network/filter.ts';
-import { FrameReader } from '../../../src/sandbox/network/frames.ts';
 import { guestLink } from '../../../src/sandbox/network/link.ts';
-import { emptyPacket, parsePacket, type Packet } from '../../../src/sandbox/network/packet.ts';
 import { Reach } from '../../../src/sandbox/network/reach.ts';
 import type { Far } from '../../../src/sandbox/network/tcp/connection.ts';
+import { FlowBudget } from '../../../src/sandbox/network/udp/budget.ts';
+import type { Heard } from '../../../src/sandbox/network/udp/dial.ts';
 import { UseCounter } from '../../../src/sandbox/network/use.ts';
 import { ip4, ScriptedGuest, wire } from './guest.ts';
 
@@ -17,15 +15,22 @@ export const GATEWAY = ip4(10, 118, 37, 1);
 /** An address of a documentation range, which counts as public. */
 export const PUBLIC = ip4(203, 0, 113, 80);
 
+/** A scripted socket of the host for the guest's datagrams. */
+export interface ScriptedFlow {
+  readonly host: string;
+  readonly port: number;
+  readonly sent: Buffer[];
+  /** What comes back, said by the test. */
+  readonly heard: Heard;
+  closed: boolean;
+}
+
 /** A filter between a scripted guest and a scripted outside. */
 export interface Bench {
   readonly guest: ScriptedGuest;
-  /** Where a passt would be: what it is sent comes out here, what is written goes to the guest. */
-  readonly outside: Duplex;
-  /** Frames that left, in their framing. */
-  readonly left: Buffer[];
+  /** The guest's flows in the order in which they were opened. */
+  readonly flows: ScriptedFlow[];
   readonly use: UseCounter;
-  readonly opened: () => number;
   readonly detach: () => void;
 }
 
@@ -42,37 +47,31 @@ function refuse(): Far {
 export function bench(
   options: {
     readonly resolver?: Resolver;
-    readonly available?: boolean;
-    readonly listen?: boolean;
     readonly dial?: FilterOptions['dial'];
+    readonly budget?: FlowBudget;
   } = {},
 ): Bench {
-  const { resolver = { resolve: async () => undefined }, available = true, listen = true, dial = refuse } = options;
+  const { resolver = { resolve: async () => undefined }, dial = refuse, budget = new FlowBudget() } = options;
   const link = guestLink(true);
   const use = new UseCounter();
   const reach = reachOfBench();
   const refused = (name: string): void => use.refused(`dns ${name}`);
   const dns = new DnsServer({ resolver, reach, hosts: new Map(), refused }, new AbortController().signal);
-  const [ours, passt] = wire();
-  let opened = 0;
-  const open = (): Duplex | undefined => {
-    opened += 1;
-    return available ? ours : undefined;
+  const flows: ScriptedFlow[] = [];
+  const dialUdp: FilterOptions['dialUdp'] = (host, port, heard) => {
+    const flow: ScriptedFlow = { host, port, heard, sent: [], closed: false };
+    flows.push(flow);
+    return {
+      send: (payload) => void flow.sent.push(Buffer.from(payload)),
+      [Symbol.dispose]: () => {
+        flow.closed = true;
+      },
+    };
   };
-  const filter = new Filter({ link, reach, dns, use, dial, outside: open });
+  const filter = new Filter({ link, reach, dns, use, dial, dialUdp, flows: budget });
   const [qemu, far] = wire();
   filter.attach(qemu);
-  const left: Buffer[] = [];
-  const reader = new FrameReader((framed) => left.push(framed), assert.fail);
-  if (listen) passt.on('data', (chunk: Buffer) => reader.push(chunk));
-  return {
-    guest: new ScriptedGuest(far, link),
-    outside: passt,
-    left,
-    use,
-    opened: () => opened,
-    detach: () => filter.detach(),
-  };
+  return { guest: new ScriptedGuest(far, link), flows, use, detach: () => filter.detach() };
 }
 
 export async function until(condition: () => boolean): Promise<void> {
@@ -81,11 +80,4 @@ export async function until(condition: () => boolean): Promise<void> {
     patience.throwIfAborted();
     await setImmediate();
   }
-}
-
-/** The packet in a frame that left. */
-export function parsed(framed: Buffer): Packet {
-  const packet = emptyPacket();
-  assert.equal(parsePacket(framed.subarray(4), packet), undefined);
-  return packet;
 }

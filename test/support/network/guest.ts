@@ -106,7 +106,7 @@ export class ScriptedGuest {
 /** Its first sequence number, that of the SYN. */
 const FIRST = 1_000;
 const SEGMENT_BYTES = 2_000;
-/** What passt announces at least. */
+/** What the far end takes at least before it acknowledges. */
 const UNDER_WAY_BYTES = 40_000;
 
 /** Just enough TCP for a test on a link that loses nothing. */

@@ -87,7 +87,7 @@ async function findPrograms(): Promise<Record<Program, string>> {
 }
 
 /** The program's path, or undefined when no folder of the system has it. */
-export async function findProgram(name: string): Promise<string | undefined> {
+async function findProgram(name: string): Promise<string | undefined> {
   const paths = PROGRAM_FOLDERS.map((folder) => join(folder, name));
   return (await existing(paths, constants.X_OK))[0];
 }

@@ -12,13 +12,10 @@ export interface Identity {
  */
 const FIRST_UID = 1_900_000_000;
 const COUNT = 4_096;
-/** passt is given an identity of its own, next to its microVM's. */
-const PASST_OFFSET = COUNT;
 const NOBODY = 65_534;
 
 export interface Taken extends Disposable {
   readonly vm: Identity | undefined;
-  readonly passt: Identity | undefined;
 }
 
 /** Hands out identities. Only root can: anybody else runs everything as himself. */
@@ -34,12 +31,12 @@ export class Identities {
     if (process.getuid?.() !== 0) return new Identities(undefined);
     const ranges = await Promise.all(['uid_map', 'gid_map'].map((map) => readFile(`/proc/self/${map}`, 'utf8')));
     // Inside a container only some numbers exist.
-    return new Identities(ranges.every((text) => covers(text, FIRST_UID, 2 * COUNT)) ? FIRST_UID : NOBODY);
+    return new Identities(ranges.every((text) => covers(text, FIRST_UID, COUNT)) ? FIRST_UID : NOBODY);
   }
 
-  /** Identities for one microVM and its passt, until disposed of; undefined ones where no other can be taken on. */
+  /** An identity for one microVM, until disposed of; undefined where no other can be taken on. */
   take(): Taken {
-    if (this.#first === undefined) return { vm: undefined, passt: undefined, [Symbol.dispose]: () => {} };
+    if (this.#first === undefined) return { vm: undefined, [Symbol.dispose]: () => {} };
     let slot = 0;
     while (this.#taken.has(slot)) slot += 1;
     this.#taken.add(slot);
@@ -47,8 +44,7 @@ export class Identities {
       this.#taken.delete(slot);
     };
     const uid = this.#first === NOBODY ? NOBODY : this.#first + (slot % COUNT);
-    const passtUid = this.#first === NOBODY ? NOBODY : uid + PASST_OFFSET;
-    return { vm: { uid, gid: uid }, passt: { uid: passtUid, gid: passtUid }, [Symbol.dispose]: release };
+    return { vm: { uid, gid: uid }, [Symbol.dispose]: release };
   }
 }
 

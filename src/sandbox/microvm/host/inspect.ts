@@ -1,13 +1,11 @@
 import { isFault } from '../../../contract/errors.ts';
 import type { DriverCheck } from '../../driver.ts';
-import { findProgram } from './host.ts';
 import type { Platform } from './platform.ts';
 
 /** What `doctor` tells of this host. Never rejects. */
 export async function inspectHost(opening: Promise<Platform>): Promise<DriverCheck[]> {
   // Awaited first: it may reject before anything else here has come.
   const [opened] = await Promise.allSettled([opening]);
-  const network = await networkCheck();
   try {
     if (opened.status === 'rejected') throw opened.reason;
     const platform = opened.value;
@@ -17,13 +15,12 @@ export async function inspectHost(opening: Promise<Platform>): Promise<DriverChe
       acceleratorCheck(platform),
       jailCheck(platform),
       await templateCheck(platform),
-      network,
     ];
   } catch (error) {
     const known = isFault(error);
     const detail = error instanceof Error ? error.message : String(error);
     const remedy = known && typeof error.detail['remedy'] === 'string' ? error.detail['remedy'] : undefined;
-    return [{ name: 'microVM', status: 'failed', detail, ...(remedy === undefined ? {} : { remedy }) }, network];
+    return [{ name: 'microVM', status: 'failed', detail, ...(remedy === undefined ? {} : { remedy }) }];
   }
 }
 
@@ -54,11 +51,4 @@ async function templateCheck(platform: Platform): Promise<DriverCheck> {
   const made = await platform.templateMade();
   const detail = made ? 'made' : 'not made yet: the first run waits for it, some seconds';
   return { name: 'template', status: made ? 'ok' : 'warning', detail };
-}
-
-async function networkCheck(): Promise<DriverCheck> {
-  const passt = await findProgram('passt');
-  if (passt !== undefined) return { name: 'network', status: 'ok', detail: `passt (${passt})` };
-  const detail = 'passt is missing: runs have no network but with the mode "none"';
-  return { name: 'network', status: 'warning', detail, remedy: 'apt-get install passt' };
 }
