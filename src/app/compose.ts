@@ -14,11 +14,11 @@ export interface EngineSurroundings {
   readonly version: string;
   readonly env: Environment;
   readonly log: Log;
-  /** Folder with the guest that the package brings. */
+  /** Folder with the guest of the package. */
   readonly guestDir: string;
 }
 
-/** The engine of a data directory, put together from its parts. This is the only place that knows all of them. */
+/** Opens the engine of a data directory from its parts. This is the only place that knows all of them. */
 export async function openEngine(settings: Settings, surroundings: EngineSurroundings): Promise<OwnedEngine> {
   const { version, env, log, guestDir } = surroundings;
   const { dataDir, accelerator, concurrency, networkAllow } = settings;
@@ -44,7 +44,7 @@ export async function openEngine(settings: Settings, surroundings: EngineSurroun
   };
   const options = { store, driver, importer, pusher, version, concurrency, housekeeping, log };
   const engine = parts.use(Engine.open(options));
-  // Closed in the reverse order: nothing runs any more when the driver goes, nothing writes when the store goes.
+  // Closed in reverse order: nothing runs when the driver is closed, nothing writes when the store is closed.
   const owned = parts.move();
   return {
     contreeFor: (principal) => engine.forTenant(principal),

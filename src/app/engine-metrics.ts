@@ -7,7 +7,7 @@ import type { Store } from '../store/store.ts';
 
 type Samples = Metric['samples'];
 
-/** What an engine and its store show at `/metrics`. All projects together: who reads it runs the server. */
+/** Returns the metrics of an engine and its store, of all projects together: readers of metrics operate the server. */
 export async function engineMetrics(engine: Engine, store: Store): Promise<readonly Metric[]> {
   const counts = store.operationCounts();
   const gauge = (name: string, help: string, samples: Samples): Metric => ({ name, help, type: 'gauge', samples });
@@ -19,7 +19,7 @@ export async function engineMetrics(engine: Engine, store: Store): Promise<reado
       'Operations in the store, by status.',
       OPERATION_STATUSES.map((status) => ({ labels: { status }, value: counts[status] ?? 0 })),
     ),
-    gauge('queue', 'Operations that wait for a place or have one.', queueSamples(engine)),
+    gauge('queue', 'Operations that are queued or admitted.', queueSamples(engine)),
     counter(
       'operations_ended_total',
       'Operations that ended since the engine started.',
@@ -35,7 +35,7 @@ export async function engineMetrics(engine: Engine, store: Store): Promise<reado
       'Runs that went through each phase.',
       [...phases].map(([phase, { count }]) => ({ labels: { phase }, value: count })),
     ),
-    gauge('store_bytes', 'Bytes in the data directory, by what they are.', await storeSamples(store)),
+    gauge('store_bytes', 'Bytes in the data directory, by kind.', await storeSamples(store)),
   ];
 }
 

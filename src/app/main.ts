@@ -8,10 +8,10 @@ import type { TcpOptions } from '../http/engine-server.ts';
 import type { Where } from '../http/listen.ts';
 import type { McpHost } from './mcp-host.ts';
 
-/** First descriptor that systemd hands over (sd_listen_fds(3)). */
+/** First descriptor passed by systemd (sd_listen_fds(3)). */
 const SYSTEMD_DESCRIPTOR = 3;
 
-/** Where the package is; this file is one folder below its root, as source and as published. */
+/** Returns a path in the package; this file is one folder below `src` or `dist`. */
 function inPackage(path: string): string {
   return fileURLToPath(new URL(`../../${path}`, import.meta.url));
 }
@@ -20,23 +20,28 @@ function version(): string {
   return (JSON.parse(readFileSync(inPackage('package.json'), 'utf8')) as { version: string }).version;
 }
 
-/** Runs one of the package's commands in this process and sets its exit code. Loads only what that command needs. */
+/**
+ * Runs one of the package's commands in this process and sets its exit code. Loads only the modules that the command
+ * needs.
+ */
 export async function main(program: Program, argv: readonly string[] = process.argv.slice(2)): Promise<void> {
   endWithReader();
-  // Node 22 has none; the modules that need it are all loaded below.
+  // Missing in Node 22; the modules that need it are all loaded below.
   if (!('AsyncDisposableStack' in globalThis)) (await import('../std/disposable-stack.ts')).provideDisposableStack();
   if (program === 'contree') {
     const { runCli } = await import('../cli/program.ts');
     process.exitCode = await runCli(cliHost(), argv);
     return;
   }
-  // An MCP server lives as long as its agent and allocates little: V8's young generation need not grow to 16 MB.
+  // An MCP server lives as long as its agent and allocates little, so V8's young generation need not grow to 16 MB.
   setFlagsFromString('--semi-space-growth-factor=1');
   const { runMcp } = await import('./mcp-main.ts');
   process.exitCode = await runMcp(mcpHost(), argv);
 }
 
-/** When whoever reads our output has gone (`contree ls … | head`, a terminal that was closed), nobody needs the rest. */
+/**
+ * Exits quietly when the reader of our output is gone (`contree ls … | head`, a closed terminal).
+ */
 function endWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error;
@@ -44,7 +49,7 @@ function endWithReader(): void {
   });
 }
 
-/** Program and first arguments of the `contree` command line, whichever command this process is. */
+/** Returns the program and first arguments of the `contree` command line, whichever command this process is. */
 function self(): readonly [string, ...string[]] {
   return [process.execPath, inPackage('bin/contree')];
 }
@@ -73,11 +78,11 @@ function mcpHost(): McpHost {
   return { env, version: version(), self: self(), cwd: process.cwd(), consoleDir, stderr, stdout, onSignal };
 }
 
-/** The life of an engine, with the parts that only this process loads. */
+/** Runs the engine of a data directory, with the parts that only this process loads. */
 async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }: EngineLife): Promise<void> {
-  // Layers pass through as short-lived buffers: a small young generation frees them soon and costs no time.
+  // Layers pass through as short-lived buffers: a small young generation frees them early and costs no time.
   setFlagsFromString('--max-semi-space-size=4');
-  // Swept by the collection itself: background threads come late on a busy machine, and the buffers pile up.
+  // Swept by the collection itself: background threads run late on a busy machine, and buffers would pile up.
   setFlagsFromString('--no-concurrent-array-buffer-sweeping');
   setFlagsFromString('--semi-space-growth-factor=1');
   const [life, { openLog }, { openEngine }, { engineFiles }, { Leftovers }] = await Promise.all([
@@ -97,7 +102,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
   await using mounts = new AsyncDisposableStack();
   await life.liveAsEngine({
     version: version(),
-    // The log of an engine in the background is a file; on a terminal only what matters is shown.
+    // A background engine logs to a file; on a terminal only important lines are shown.
     log: openLog(background ? settings.engineLogLevel : settings.logLevel, 2),
     socket: files.socket,
     tokens: files.tokens,
@@ -113,8 +118,8 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
 }
 
 /**
- * What a server for others offers beside `/v1`: MCP and the console. No folder of this machine and no registry account of
- * its owner is theirs to use.
+ * Returns the mounts of `contree serve` besides `/v1`: MCP and the console. Their clients may use neither local folders
+ * nor registry accounts of the owner.
  */
 async function servedMounts(owned: AsyncDisposableStack): Promise<Mount[]> {
   const [{ mcpMount }, { folderMount }] = await Promise.all([import('./mcp-mount.ts'), import('../http/static.ts')]);
@@ -123,7 +128,7 @@ async function servedMounts(owned: AsyncDisposableStack): Promise<Mount[]> {
   return page === undefined ? [mcp] : [mcp, page];
 }
 
-/** The TCP listener that the settings describe. Faults: CONFIG_INVALID when anyone on the network could use it. */
+/** Returns the options of the TCP listener. Faults: CONFIG_INVALID when anyone on the network could use it. */
 async function tcpOptions(settings: Settings): Promise<TcpOptions> {
   const [{ isLoopback }, { ANYONE }, { fault }] = await Promise.all([
     import('../http/guard.ts'),
@@ -134,7 +139,7 @@ async function tcpOptions(settings: Settings): Promise<TcpOptions> {
   const handedOver = process.env['LISTEN_PID'] === String(process.pid) && process.env['LISTEN_FDS'] === '1';
   const loopback = isLoopback(host) && !handedOver;
   if (auth === 'none' && !loopback) {
-    throw fault('CONFIG_INVALID', { setting: '--auth', reason: 'none is for loopback only: others need tokens' });
+    throw fault('CONFIG_INVALID', { setting: '--auth', reason: 'none is allowed on loopback only' });
   }
   const tls = cert === '' ? {} : { tls: { cert, key } };
   const where: Exclude<Where, { kind: 'unix' }> = handedOver
@@ -144,7 +149,7 @@ async function tcpOptions(settings: Settings): Promise<TcpOptions> {
     where,
     authentication: auth === 'none' ? { kind: 'fixed', principal: ANYONE } : 'token',
     names,
-    // A public server is reached under names we need not know; its tokens are what keeps strangers out.
+    // A public server is reached under any name; its tokens keep others out.
     anyHost: !loopback && names.length === 0,
   };
 }

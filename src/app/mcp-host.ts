@@ -1,4 +1,4 @@
-/** What the MCP command needs of its process. */
+/** Process facilities that the MCP command needs. */
 export interface McpHost {
   readonly env: NodeJS.ProcessEnv;
   readonly version: string;
@@ -8,6 +8,6 @@ export interface McpHost {
   readonly consoleDir: string;
   readonly stderr: NodeJS.WritableStream;
   readonly stdout: NodeJS.WritableStream;
-  /** Calls back on every arrival of the signal until disposed. */
+  /** Calls back at each signal until disposed. */
   onSignal(name: NodeJS.Signals, callback: () => void): Disposable;
 }

@@ -15,17 +15,17 @@ import { connectMcp, mcpOptions } from './mcp-options.ts';
 import { mcpMount } from './mcp-mount.ts';
 
 /**
- * `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is asked for
- * unless one was given for this server; anywhere else one always is.
+ * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is required
+ * unless one was set for this server; anywhere else one always is.
  */
 export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
   const loopback = isLoopback(httpListen);
-  // First: a server that may not listen starts no engine either.
+  // First, so that a server that may not listen does not start an engine either.
   const door = await doorOf(settings, loopback, host.env);
   await using shared = await connectMcp(host, settings);
   const { accounts, ...options } = mcpOptions(host, settings);
-  // Accounts at registries are those of this machine's owner: who needs a token to come in must not change them.
+  // Registry accounts belong to this machine's owner: clients that need a token must not change them.
   const owners = door.authentication.kind === 'fixed' && accounts !== undefined;
   await using mcp = mcpMount({ ...options, ...(owners && { accounts }), closing: signal });
   const mounts: Mount[] = [mcp];
@@ -50,32 +50,35 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }
 
-/** Who is let in, and whose token is that of the engine. */
+/** Authentication of the server, and the origin of its tokens. */
 interface Door {
   readonly authentication: Authentication;
-  /** Whether a token is one of the engine's, and not the one this server was given for itself. */
+  /** Reports whether a token is one of the engine's, and not the one set for this server. */
   readonly isEngineToken: (token: string) => boolean;
 }
 
 async function doorOf(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Door> {
   const { token, url, dataDir } = settings;
-  // With --url the token is ours for the server there; on loopback it says nothing about who may come here.
+  // With --url the token is ours for the remote server; on loopback it does not protect this one.
   if (loopback && (token === '' || url !== '')) {
     return { authentication: { kind: 'fixed', principal: ANYONE }, isEngineToken: () => false };
   }
   const kept = new FileTokenStore(engineFiles(dataDir, env).tokens);
   if (token === '' && (url !== '' || (await kept.list()).length === 0)) {
-    const reason = 'a server that others reach needs one, or tokens made by "contree token create"';
+    const reason = 'a server on the network needs one, or tokens created with "contree token create"';
     throw fault('CONFIG_INVALID', { setting: '--token', reason });
   }
   const own = (given: string): boolean => token !== '' && same(token, given);
-  // A remote server knows nothing of the tokens of this machine.
+  // A remote server does not know the tokens of this machine.
   const others = url === '' ? kept : { verify: async () => undefined };
   const verify: TokenVerifier['verify'] = async (given) => (own(given) ? ANYONE : others.verify(given));
   return { authentication: { kind: 'token', verifier: { verify } }, isEngineToken: (given) => !own(given) };
 }
 
-/** What a request sees: with a token of the engine what that may see, for the engine holds it to that. */
+/**
+ * Returns the client for a request: with the engine's token of the request, so that the engine enforces its
+ * permissions.
+ */
 function viewOf(shared: HttpContree, { isEngineToken }: Door, request: Request): HttpContree {
   const token = bearer(request);
   if (token === undefined || !isEngineToken(token)) return shared.withHeaders({ [ON_BEHALF]: 'anyone' });

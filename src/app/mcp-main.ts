@@ -13,8 +13,7 @@ export async function runMcp(host: McpHost, argv: readonly string[]): Promise<nu
     const flags = parseFlags(argv);
     const settings = readSettings({ program: 'contree-mcp', flags, env: host.env });
     const [unknown] = unknownTools(settings.tools);
-    if (unknown !== undefined)
-      throw fault('CONFIG_INVALID', { setting: '--tools', reason: `no tool is called ${unknown}` });
+    if (unknown !== undefined) throw fault('CONFIG_INVALID', { setting: '--tools', reason: `unknown tool ${unknown}` });
     const stop = new AbortController();
     using _interrupt = host.onSignal('SIGINT', () => stop.abort('SIGINT'));
     using _terminate = host.onSignal('SIGTERM', () => stop.abort('SIGTERM'));
@@ -31,7 +30,7 @@ export async function runMcp(host: McpHost, argv: readonly string[]): Promise<nu
 async function serveStdio(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { serveMcpStdio } = await import('../mcp/index.ts');
   await serveMcpStdio(() => connectMcp(host, settings), mcpOptions(host, settings), signal);
-  // The client is gone: whatever still hangs must not keep this process.
+  // The client is gone: hanging work must not keep this process alive.
   process.exit(0);
 }
 

@@ -3,12 +3,12 @@ import type { App, Mount } from '../http/app.ts';
 import { createMcpHttp, type McpOptions } from '../mcp/index.ts';
 import { assert } from '../std/assert.ts';
 
-/** Who calls, and in which project. */
+/** Headers that identify the caller and the project. */
 const PASSED_ON = ['authorization', 'project'] as const;
 
 /**
- * MCP at `/mcp` of a server. Every call is a client of the server's own API with the headers of whoever calls, so what a
- * token may not do there it may not do here.
+ * Returns the mount of MCP at `/mcp` of a server. Every call uses the server's own API with the headers of the caller,
+ * so a token has the same permissions in both.
  */
 export function mcpMount(options: McpOptions): Mount & AsyncDisposable {
   let api: App | undefined;
@@ -18,7 +18,7 @@ export function mcpMount(options: McpOptions): Mount & AsyncDisposable {
       const given = PASSED_ON.map((name) => [name, request?.headers.get(name)] as const);
       return inProcessContree(api, Object.fromEntries(given.filter(([, value]) => value)) as Record<string, string>);
     },
-    // The server in front has looked at Host and Origin.
+    // The server in front has checked Host and Origin.
     { ...options, allowedHosts: 'any' },
   );
   return {

@@ -6,16 +6,16 @@ import type { McpOptions } from '../mcp/index.ts';
 import type { Accounts, LocalFiles } from '../tools/index.ts';
 import type { McpHost } from './mcp-host.ts';
 
-/** Connects the MCP server to the engine of the settings, which is started when needed. */
+/** Connects the MCP server to the engine of the settings, starting it if necessary. */
 export async function connectMcp(host: McpHost, settings: Settings): Promise<HttpContree> {
   const { version, env, self, stderr } = host;
   const notice = (text: string): void => void stderr.write(`${text}\n`);
-  // Loaded when the first call needs the engine: a server that nobody uses stays small.
+  // Loaded when the first call needs the engine, so that an unused server stays small.
   const { openSession } = await import('../client/session.ts');
   return openSession(settings, { program: 'contree-mcp', version, env, self, notice });
 }
 
-/** What the settings mean for the MCP server. */
+/** Returns the options of the MCP server from the settings. */
 export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
   const { readOnly, tools, allowTokenArg: allowTokenArgument, inlineWait, onCancel: onDisconnect } = settings;
   return {
@@ -38,14 +38,14 @@ function hostEnv({ env }: McpHost, { envFrom }: Settings): Pick<McpOptions, 'hos
 }
 
 /**
- * Whether who asks for a sign-in sits at this machine, whose engine then uses it. A server that others reach would take
- * the credentials of one of them for all, on a page that the others cannot open.
+ * Reports whether the user of a sign-in is at this machine. A server on the network would use the credentials of one
+ * user for all, on a page that others cannot open.
  */
 function hasUserHere({ url, mode, httpListen }: Settings): boolean {
   return url === '' && (mode === 'stdio' || isLoopback(httpListen));
 }
 
-/** The user's registry accounts; what they need is loaded on first use, which few sessions ever make. */
+/** Returns the user's registry accounts; their modules are loaded on first use, which is rare. */
 function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
   const load = async (): Promise<Accounts> => (await import('./registry-accounts.ts')).registryAccounts(settings, env);
   return {
@@ -55,13 +55,13 @@ function accountsOf(settings: Settings, env: McpHost['env']): Accounts {
 }
 
 /**
- * The folders that rsync, upload and download may touch: those named, else where the agent works. A server that clients
- * reach over HTTP would offer its own disk to them, so there only named ones.
+ * Returns the folders that rsync, upload and download may access: the configured ones, or the agent's working
+ * directory. Over HTTP only configured ones, because otherwise the server would offer its own disk to its clients.
  */
 function localFiles({ cwd, env }: McpHost, settings: Settings): Pick<McpOptions, 'localFiles'> {
   const { fsRoot, mode, noLocalFs, cachePruneDays: keptDays, allowStartupFiles: startUpFiles } = settings;
   if (noLocalFs) return {};
-  // Some clients start their servers in "/": that names no folder where anybody works.
+  // Some clients start their servers in "/", which is not a working directory.
   if (fsRoot.length === 0 && (mode === 'http' || cwd === '/')) return {};
   // Confinement is built on /proc/self/fd.
   if (process.platform !== 'linux') return {};

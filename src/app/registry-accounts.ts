@@ -6,7 +6,7 @@ import { parseRegistry } from '../registry/reference.ts';
 import { verifyCredentials } from '../registry/auth/sign-in.ts';
 import type { Accounts } from '../tools/index.ts';
 
-/** The user's registry accounts on this machine, as far as tools may know them. */
+/** Returns the user's registry accounts on this machine as visible to tools. */
 export function registryAccounts(settings: Settings, env: Environment): Accounts {
   const { own, docker } = credentialFiles(env);
   const source = credentialChain({ storePath: own, dockerConfigPath: docker, environment: env });
@@ -18,7 +18,7 @@ export function registryAccounts(settings: Settings, env: Environment): Accounts
     },
     signIn: async (registry, { username, secret: password }, signal = new AbortController().signal) => {
       const given = { ...(username && { username }), password };
-      // Over HTTP a client need not be the owner: it may not make this machine look into its own network.
+      // Over HTTP a client need not be the owner: it must not make this machine connect to its own network.
       const registries = { ...(await registrySettings(settings, env)), privateByName: settings.mode === 'stdio' };
       const name = await verifyCredentials(registry, given, registries, signal);
       await new CredentialStore(own).set(name, { username, password });

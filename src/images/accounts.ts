@@ -2,18 +2,18 @@ import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { credentialChain, type CredentialPlaces } from '../registry/auth/credential-chain.ts';
 import type { CredentialSource } from '../registry/auth/credentials.ts';
 
-/** Where credentials are looked up when a request brings none. */
+/** Sources of credentials for requests without their own. */
 export type AccountPlaces = Omit<CredentialPlaces, 'given'>;
 
-/** What may come with a request. Empty strings mean: anonymous. */
+/** Credentials that may come with a request. Empty strings mean anonymous access. */
 export interface GivenAccount {
   readonly username?: string | undefined;
   readonly password?: string | undefined;
 }
 
 /**
- * Credentials for one request. The accounts of this installation are its owner's: other projects than the default one
- * bring their own.
+ * Returns the credential source for one request. The accounts of this installation belong to its owner: projects other
+ * than the default one send their own.
  */
 export function credentialsFor(
   places: AccountPlaces,

@@ -2,18 +2,18 @@ import { limits } from '../contract/limits.ts';
 import { damaged } from '../erofs/damage.ts';
 import type { Source } from './merged-entries.ts';
 
-/** Inode numbers of a layer file are below this: they count its slots of 32 bytes. */
+/** Bound of inode numbers in a layer file: they count its slots of 32 bytes. */
 const NIDS_MAX = 2 ** 32;
 
 /**
- * Follows one descent through a tree. A directory has one name; a damaged or hostile layer may give it several, and then
- * there is no end to the paths (`a/b/a/b…`) or an exponential number of them.
+ * Guard of one traversal of a tree. A directory has one name; a damaged or hostile layer may give it several, which
+ * makes paths endless (`a/b/a/b…`) or exponentially many.
  */
 export class LoopGuard {
   /** Reader and inode in one number, because there may be a million. */
   readonly #seen = new Set<number>();
 
-  /** Called once for every directory, before its entries are. Faults: STORE_CORRUPT. */
+  /** Checks a directory; called once for each, before its entries. Faults: STORE_CORRUPT. */
   enter(directory: { readonly sources: readonly Source[] }, path: string): void {
     if (path.length > limits.pathBytesMax) throw damaged('a path is too long');
     for (const { reader, inode } of directory.sources) {

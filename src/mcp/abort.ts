@@ -1,13 +1,13 @@
-/** How a call reached us, as far as it decides what the end of a call means. */
+/** Transport facts of a call that determine what its abort means. */
 export interface Channel {
   readonly transport: 'stdio' | 'http';
   readonly era: 'legacy' | 'modern';
 }
 
 /**
- * Whether an aborted call means that the work it started is to stop (mcp.md §2.4):
- * over HTTP a closed stream is a cancellation since 2026-07-28 and was none before; over stdio a cancellation comes as a
- * message whose reason tells a user's from a client's own timeout; the end of the connection never is one.
+ * Reports whether an aborted call also stops the work it started. Over HTTP a closed stream is a cancellation since
+ * protocol 2026-07-28, but not before; over stdio a cancellation is a message whose reason distinguishes the user from
+ * a timeout of the client; the end of the connection is never one.
  */
 export function meansStop(reason: unknown, channel: Channel, onDisconnect: 'stop' | 'detach'): boolean {
   if (channel.transport === 'http') return channel.era === 'modern' && onDisconnect === 'stop';

@@ -2,8 +2,8 @@ import { CLIENT_CAPABILITIES_META_KEY, type McpServer, type ServerContext } from
 import type { Channel } from './abort.ts';
 
 /**
- * What the client of a request says it can do: with every request since 2026-07-28, once in the handshake before.
- * Undefined where nobody said anything, as with clients before that over HTTP, which is stateless here.
+ * Returns the capabilities of the client: sent with every request since protocol 2026-07-28, and once in the handshake
+ * before. Returns undefined when they are unknown, as for older clients over HTTP, which is stateless here.
  */
 export function clientCapabilities(server: McpServer, request: ServerContext, { transport, era }: Channel): unknown {
   if (era === 'legacy') return transport === 'http' ? undefined : server.server.getClientCapabilities();

@@ -10,7 +10,7 @@ export interface Completions {
   readonly path: (value: string, context?: Chosen) => Promise<string[]>;
 }
 
-/** Failing to suggest must never fail the request: then there is nothing to suggest. */
+/** Returns no suggestions on failure, because completion must never fail the request. */
 async function orNone(suggest: () => Promise<string[]>): Promise<string[]> {
   try {
     return await suggest();
@@ -47,7 +47,7 @@ export function completionsFor(connect: () => Promise<ConTree>, names: ImageName
   };
 }
 
-/** Percent-decoding that leaves what is not encoded as it is. */
+/** Decodes percent-encoding; leaves other text unchanged. */
 export function decode(text: string): string {
   try {
     return decodeURIComponent(text);

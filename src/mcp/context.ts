@@ -7,21 +7,21 @@ import { ImageNames } from './image-names.ts';
 import type { Connect, McpOptions } from './options.ts';
 import { SignInDesk } from './sign-in-desk.ts';
 
-/** What a client carries between two rounds of one call. */
+/** State that a client carries between two rounds of one call. */
 export interface RoundState {
-  /** The question that was asked: an answer counts for no other. */
+  /** Question that was asked; an answer is valid for no other. */
   readonly about: string;
   /** Id of the sign-in page that was opened for it. */
   readonly page?: string;
 }
 
-/** What all connections of one process share. */
+/** State shared by all connections of one process. */
 export class McpContext implements AsyncDisposable {
   readonly options: McpOptions;
   readonly tools: readonly Tool[];
   readonly names = new ImageNames();
   readonly desk: SignInDesk;
-  /** Seals what a client carries between two rounds of one call. */
+  /** Codec that seals the state carried between two rounds of one call. */
   readonly stateCodec = createRequestStateCodec<RoundState>({ key: randomBytes(32), ttlSeconds: 600 });
   readonly #connect: Connect;
   readonly #calls = new Set<Promise<unknown>>();
@@ -44,7 +44,10 @@ export class McpContext implements AsyncDisposable {
     log(line);
   }
 
-  /** The connection for one HTTP request, or the one that all of stdio shares. A failed attempt is made anew. */
+  /**
+   * Returns the connection for one HTTP request, or the one shared by all of stdio. A failed attempt is retried by the
+   * next call.
+   */
   async contree(request?: globalThis.Request): Promise<ConTree> {
     if (request !== undefined) return await this.#connect(request);
     this.#shared ??= this.#connect();
@@ -56,7 +59,7 @@ export class McpContext implements AsyncDisposable {
     }
   }
 
-  /** Remembers a call until it has ended, aborted ones too: they still have to say what becomes of their operation. */
+  /** Tracks a call until it has ended, aborted ones too: they still have to report what happens to their operation. */
   async call<Value>(work: () => Promise<Value>): Promise<Value> {
     const running = work();
     this.#calls.add(running);
@@ -67,7 +70,7 @@ export class McpContext implements AsyncDisposable {
     }
   }
 
-  /** Waits for the calls that run now, then closes what they used. */
+  /** Waits for the current calls, then closes the connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.#calls);
     await this.desk[Symbol.asyncDispose]();

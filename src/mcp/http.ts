@@ -11,21 +11,21 @@ import { buildServer } from './server.ts';
 
 export interface McpHttpOptions extends McpOptions {
   /**
-   * Host names, without port, under which the server may be addressed beside this machine's own; `any` where a server in
-   * front has looked at Host and Origin.
+   * Host names, without port, accepted besides this machine's own; `any` where a server in front has checked Host and
+   * Origin.
    */
   readonly allowedHosts?: readonly string[] | 'any';
 }
 
-/** MCP over HTTP as a web-standard handler, to be mounted at `/mcp`. */
+/** Web-standard handler of MCP over HTTP, to be mounted at `/mcp`. */
 export interface McpHttp extends AsyncDisposable {
   /** Answers one request; its body must not have been read. Never rejects. */
   readonly fetch: (request: Request) => Promise<Response>;
 }
 
 /**
- * Requests with a foreign Host or Origin are refused with 403, so that no web page reaches this server through a user's
- * browser. Tokens are the caller's to check: `connect` gets the request and may throw.
+ * Creates the handler. Requests with a foreign Host or Origin are refused with 403, so that no web page reaches this
+ * server through a user's browser. The caller checks tokens: `connect` gets the request and may throw.
  */
 export function createMcpHttp(connect: Connect, options: McpHttpOptions): McpHttp {
   const context = new McpContext(connect, options);

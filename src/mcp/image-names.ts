@@ -4,7 +4,10 @@ import type { Image } from '../contract/image.ts';
 
 const FRESH_MS = 30_000;
 
-/** The newest images of a server, asked for at most every half minute: completion is called on every key stroke. */
+/**
+ * Cache of the newest images of a server, refreshed at most every half minute: completion is called on every key
+ * stroke.
+ */
 export class ImageNames {
   readonly #cache = new WeakMap<ConTree, { readonly atMs: number; readonly images: Promise<Image[]> }>();
 

@@ -1,8 +1,8 @@
 import type { HostEnv, Tool } from '../tools/index.ts';
 
 /**
- * What every client shows its model first, and some show alone. The first paragraph must do by itself; the whole stays
- * below 4,096 characters, where clients cut.
+ * Returns the instructions, which every client shows its model first and some show alone. The first paragraph must be
+ * sufficient; the whole is shorter than 4,096 characters, where clients truncate.
  */
 export function instructionsFor(tools: readonly Tool[], hostEnv: HostEnv = {}): string {
   const has = (name: string): boolean => tools.some((tool) => tool.name === name);
@@ -17,7 +17,7 @@ export function instructionsFor(tools: readonly Tool[], hostEnv: HostEnv = {}): 
   return parts.filter((part) => typeof part === 'string').join('\n\n');
 }
 
-/** Names beyond this many are told by whoami only. */
+/** Number of variable names in the instructions; the others are listed by whoami only. */
 const NAMES_TOLD_MAX = 20;
 
 function secretsText(names: readonly string[]): string | undefined {
@@ -30,7 +30,7 @@ const SUMMARY = `ConTree runs commands as root in isolated microVMs on the user'
 
 const LOOP = `Loop: CHECK list_images(tag_prefix="common/") for a prepared environment -> PREPARE once if there is none (import_image, run with disposable=false, set_tag) -> EXECUTE run on the tagged image. Look into images with the free tools list_files, read_file, grep, diff; never run("ls") or run("cat").`;
 
-/** Where nothing may be changed. */
+/** Instructions of a read-only server. */
 const READ_ONLY = `This server only looks: list_images finds images, list_files, read_file, grep and diff look into them, list_operations and get_operation show what was run. All of it is free.`;
 
 const WORKFLOW = `1. CHECK. list_images(tag_prefix="common/") and your project's prefix. Reuse what exists.

@@ -23,7 +23,7 @@ const BY_EXTENSION: Readonly<Record<string, string>> = {
   yml: 'application/yaml',
 };
 
-/** Media type of a file by its name, within what its content allows. */
+/** Returns the media type of a file by its name, as far as its content allows. */
 export function mimeTypeOf(path: string, isText: boolean): string {
   const extension = /\.([a-z0-9]+)$/iu.exec(path)?.[1]?.toLowerCase() ?? '';
   return BY_EXTENSION[extension] ?? (isText ? 'text/plain' : 'application/octet-stream');

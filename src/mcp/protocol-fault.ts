@@ -10,8 +10,8 @@ export interface Asked {
 }
 
 /**
- * What a failed request answers with. A bug shows an incident id only, because its text may hold a secret or a host path;
- * errors of the protocol, and whatever follows from the end of the request, stay as they are.
+ * Returns the error of a failed request. A bug shows an incident id only, because its text may contain a secret or a
+ * host path; protocol errors and errors caused by the end of the request stay unchanged.
  */
 export function protocolError(
   error: unknown,

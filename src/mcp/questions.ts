@@ -13,13 +13,13 @@ import type { Serving } from './serving.ts';
 const ANSWER = 'answer';
 
 const OpensPages = z.looseObject({ elicitation: z.looseObject({ url: z.looseObject({}) }) });
-/** `{}` is what clients said before there was anything but forms. */
+/** Capability to show forms; `{}` is the value of clients from before other kinds existed. */
 const ShowsForms = z.union([
   z.looseObject({ elicitation: z.looseObject({ form: z.looseObject({}) }) }),
   z.looseObject({ elicitation: z.strictObject({}) }),
 ]);
 
-/** Leaves a tool's handler to ask the client for something; the client calls again with the answer. */
+/** Control flow error that leaves a tool's handler to ask the client; the client calls again with the answer. */
 export class InputNeeded extends Error {
   override readonly name = 'InputNeeded';
   readonly result: InputRequiredResult;
@@ -30,7 +30,7 @@ export class InputNeeded extends Error {
   }
 }
 
-/** One call's way to its user: through the client, outside of the model's sight. */
+/** Questions of one call to its user, through the client and out of the model's sight. */
 export class Questions {
   readonly #serving: Serving;
   readonly #request: ServerContext;
@@ -40,14 +40,17 @@ export class Questions {
     this.#request = request;
   }
 
-  /** Whether the client can ask that. One that did not declare it answers with a protocol error, which no model can read. */
+  /**
+   * Reports whether the client can ask that. A client without the capability responds with a protocol error, which no
+   * model can read.
+   */
   possible(kind: 'page' | 'form'): boolean {
     const { server, channel } = this.#serving;
     const declared = clientCapabilities(server, this.#request, channel);
     return z.safeParse(kind === 'page' ? OpensPages : ShowsForms, declared).success;
   }
 
-  /** What the user did about a question of an earlier round; undefined when it has not been asked. */
+  /** Returns the answer to a question of an earlier round; undefined when it has not been asked. */
   answerTo(about: string): { readonly accepted: boolean; readonly state: RoundState } | undefined {
     const { inputResponses, requestState } = this.#request.mcpReq;
     const answer = inputResponse(inputResponses, ANSWER);
@@ -56,7 +59,7 @@ export class Questions {
     return { accepted: answer.action === 'accept', state };
   }
 
-  /** Ends this round with the question. */
+  /** Ends this round of the call with the question. */
   async put({ about, message, url }: Question, more: Omit<RoundState, 'about'> = {}): Promise<never> {
     const requestState = await this.#serving.context.stateCodec.mint({ about, ...more });
     const asked =

@@ -27,12 +27,12 @@ type Variables = Readonly<Record<string, string>>;
 interface Content {
   readonly mimeType: string;
   readonly body: string | Buffer;
-  /** Whether the address means the same bytes for ever. */
+  /** True when the URI always returns the same bytes. */
   readonly fixed: boolean;
 }
 
-/** A family of addresses: `contree://…` with variables, what it shows, and how it is read. */
-interface Family {
+/** Resource template: `contree://…` with variables, its description, and its reader. */
+interface Template {
   readonly name: string;
   readonly title: string;
   readonly template: string;
@@ -41,7 +41,7 @@ interface Family {
   readonly read: (contree: ConTree, variables: Variables, signal: AbortSignal) => Promise<Content>;
 }
 
-const FAMILIES: readonly Family[] = [
+const FAMILIES: readonly Template[] = [
   {
     name: 'image',
     title: 'Image',
@@ -120,7 +120,9 @@ const FAMILIES: readonly Family[] = [
   },
 ];
 
-/** Offers guides as resources and everything else as templates: listing resources at start must not need the engine. */
+/**
+ * Registers guides as resources and everything else as templates: listing resources at start must not need the engine.
+ */
 export function registerResources(serving: Serving, completions: Completions): void {
   const { server, context, request } = serving;
   for (const section of GUIDE_SECTIONS) {

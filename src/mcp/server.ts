@@ -12,8 +12,8 @@ import { registerTools } from './tools.ts';
 const HOUR_MS = 3_600_000;
 
 /**
- * Makes one server instance: for a stdio connection, or for one HTTP request. The same for every protocol revision; the
- * SDK speaks the one that the client opened with.
+ * Creates one server instance for a stdio connection or for one HTTP request. It is the same for every protocol
+ * revision; the SDK speaks the one that the client chose.
  */
 export function buildServer(
   context: McpContext,
@@ -22,7 +22,7 @@ export function buildServer(
 ): McpServer {
   const lists = { ttlMs: HOUR_MS, cacheScope: 'public' } as const;
   const server = new McpServer(
-    // It is stamped into every modern result, so it is kept small.
+    // It is part of every modern result, so it is kept small.
     { name: 'contree', title: 'ConTree', version: context.options.version },
     {
       instructions: instructionsFor(context.tools, context.options.hostEnv),
@@ -49,7 +49,7 @@ export function buildServer(
   };
   const completions = completionsFor(() => context.contree(serving.request), context.names);
   registerTools(serving);
-  // Before 2026-07-28 tasks were another thing, which only few clients ever tried.
+  // Before 2026-07-28 tasks were a different extension that few clients implemented.
   if (era === 'modern' && context.tools.some(({ cost }) => cost === 'vm')) registerTasks(serving);
   registerResources(serving, completions);
   registerPrompts(serving, completions);

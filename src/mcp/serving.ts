@@ -2,7 +2,7 @@ import type { McpServer } from '@modelcontextprotocol/server';
 import type { Channel } from './abort.ts';
 import type { McpContext } from './context.ts';
 
-/** Where a server instance gets its connection from. */
+/** Context of a server instance, including the source of its connection. */
 export interface Serving {
   readonly context: McpContext;
   readonly server: McpServer;

@@ -19,9 +19,9 @@ interface Page {
 }
 
 /**
- * Takes registry credentials from the user on a page of this machine's loopback, so that they pass neither the model nor
- * the client. A page has an unguessable address, lives ten minutes and takes one successful sign-in. The server behind
- * it listens only while there are pages.
+ * HTTP server on loopback on which the user enters registry credentials, so that they pass neither the model nor the
+ * client. A page has an unguessable URL, expires after ten minutes and accepts one successful sign-in. The server
+ * listens only while there are pages.
  */
 export class SignInDesk implements AsyncDisposable {
   readonly #accounts: Accounts | undefined;
@@ -37,7 +37,7 @@ export class SignInDesk implements AsyncDisposable {
     return this.#accounts !== undefined;
   }
 
-  /** Opens a page for a registry and returns its address and id. */
+  /** Opens a page for a registry and returns its URL and id. */
   async open(registry: string): Promise<{ id: string; url: string }> {
     this.#server ??= this.#listen();
     const server = await this.#server;
@@ -52,7 +52,7 @@ export class SignInDesk implements AsyncDisposable {
     return { id, url: `${originOf(server)}/auth/${id}` };
   }
 
-  /** Waits until the user has signed in on that page; false when the time is up or the page is gone. */
+  /** Waits until the user has signed in on that page; returns false when the time is up or the page has expired. */
   async wait(id: string, waitMs: number, signal: AbortSignal): Promise<boolean> {
     const page = this.#pages.get(id);
     if (page === undefined) return false;
@@ -82,7 +82,7 @@ export class SignInDesk implements AsyncDisposable {
     await new Promise((resolve) => server.close(resolve));
   }
 
-  /** Loaded on first need: most sessions never sign in anywhere. */
+  /** Starts to listen. Loaded on demand: most sessions never sign in. */
   async #listen(): Promise<Server> {
     const { createServer } = await import('node:http');
     const server = createServer((request, response) => void this.#answer(server, request, response));
@@ -100,7 +100,7 @@ export class SignInDesk implements AsyncDisposable {
       response.writeHead(status, {
         'content-type': 'text/html; charset=utf-8',
         'cache-control': 'no-store',
-        // Not no-referrer: with it browsers send no usable Origin, which is what tells our own form from others'.
+        // Not no-referrer: with it browsers send no usable Origin, which distinguishes our own form from others.
         'referrer-policy': 'same-origin',
         'x-content-type-options': 'nosniff',
         'content-security-policy': `default-src 'none'; style-src 'nonce-${nonce}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`,
@@ -118,7 +118,7 @@ export class SignInDesk implements AsyncDisposable {
   async #handle(origin: string, request: IncomingMessage, nonce: string): Promise<{ status: number; html: string }> {
     const id = /^\/auth\/([0-9a-f]{32})$/u.exec(request.url ?? '')?.[1] ?? '';
     const page = this.#pages.get(id);
-    // A foreign name for this address is a page of somebody else reaching in (DNS rebinding).
+    // A foreign host name for this address is a DNS rebinding attack.
     if (`http://${request.headers.host}` !== origin || page === undefined || page.expiresMs < Date.now()) {
       return { status: 404, html: messagePage('This page has expired', 'Ask for a new one and open that.', nonce) };
     }

@@ -1,10 +1,10 @@
-/** The page on which a user enters registry credentials. Plain HTML: no script, nothing loaded. */
+/** Page on which a user enters registry credentials. Plain HTML: no script, no external resources. */
 
 export interface SignInForm {
   readonly registry: string;
-  /** Where that registry issues tokens, if known, and the scope to choose. */
+  /** Page on which that registry issues tokens, if known, and the scope to choose. */
   readonly tokenPage?: { readonly url: string; readonly scope: string };
-  /** Why the last attempt was refused. */
+  /** Reason why the last attempt was refused. */
   readonly problem?: string;
 }
 

@@ -2,7 +2,7 @@ import type { SignIn } from '../tools/index.ts';
 import type { McpContext } from './context.ts';
 import type { Questions } from './questions.ts';
 
-/** One call's way to have the user sign in: by URL elicitation where the client can, else by telling what to do. */
+/** Returns the sign-in function of one call: URL elicitation where the client supports it, otherwise instructions. */
 export function signInFor(
   { desk, inlineWaitMs }: McpContext,
   questions: Questions,
@@ -18,7 +18,7 @@ export function signInFor(
         desk.close(page);
         return { status: 'declined' };
       }
-      // To accept is only to have opened the page.
+      // Accepting only means that the page was opened.
       const done = await desk.wait(page, inlineWaitMs, signal);
       return { status: done ? 'authenticated' : 'pending' };
     }

@@ -4,7 +4,7 @@ import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './options.ts';
 import { buildServer } from './server.ts';
 
-/** The process is to be gone two seconds after its input ended, whatever hangs. */
+/** Longest time to close: the process must exit within two seconds of the end of its input, whatever hangs. */
 const CLOSE_MS_MAX = 1_500;
 
 /**
@@ -15,9 +15,9 @@ const CLOSE_MS_MAX = 1_500;
  *     process.exit(0);
  *
  * `connect` is called on the first call that needs the engine, not before. Nothing but the protocol may be written to
- * standard output meanwhile. The budgets (first reply in 0.5 s, 90 MB idle) hold when the program enables Node's compile
- * cache before it imports anything (`module.enableCompileCache()`; it also keeps the type stripper out of memory) and runs
- * with `--max-semi-space-size=1`.
+ * standard output meanwhile. The budgets (first reply in 0.5 s, 90 MB idle) hold when the program enables Node's
+ * compile cache before it imports anything (`module.enableCompileCache()`; it also keeps the type stripper out of
+ * memory) and runs with `--max-semi-space-size=1`.
  */
 export async function serveMcpStdio(connect: Connect, options: McpOptions, signal?: AbortSignal): Promise<void> {
   const context = new McpContext(connect, options);
@@ -35,7 +35,10 @@ export async function serveMcpStdio(connect: Connect, options: McpOptions, signa
   await Promise.race([closed, delay(CLOSE_MS_MAX, undefined, { ref: false })]);
 }
 
-/** Says when the connection has ended, for whatever reason; the SDK's entry, which owns the transport, does not. */
+/**
+ * Transport that reports the end of the connection for any reason; the SDK's entry point, which owns the transport,
+ * does not.
+ */
 class WatchedTransport extends StdioServerTransport {
   readonly #closed = Promise.withResolvers<void>();
   readonly closed: Promise<void> = this.#closed.promise;

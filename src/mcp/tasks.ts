@@ -16,16 +16,16 @@ import { resultOf } from './result.ts';
 import type { Serving } from './serving.ts';
 
 /**
- * The Tasks extension (SEP-2663): a call that takes long answers with a task, and the client asks for its result by
- * itself. A task is the operation, its id the operation's UUID, so nothing is kept here: tasks outlive this process,
- * and an operation can be asked for by either name.
+ * The Tasks extension (SEP-2663): a long call returns a task, and the client fetches its result itself. A task is an
+ * operation and its id is the operation's UUID, so no state is kept here: tasks outlive this process, and tasks and
+ * operations are interchangeable.
  */
 const TASKS_EXTENSION = 'io.modelcontextprotocol/tasks';
 
 const Declared = z.looseObject({ extensions: z.looseObject({ [TASKS_EXTENSION]: z.looseObject({}) }) });
 const TaskParams = z.looseObject({ taskId: z.string().min(1).max(64) });
 
-/** What clients know of a task in any state. */
+/** Task as seen by clients, in any state. */
 interface Task {
   readonly taskId: string;
   readonly status: 'working' | 'completed' | 'cancelled';
@@ -36,13 +36,18 @@ interface Task {
   readonly pollIntervalMs: number;
 }
 
-/** Whether the client of this very request said that it understands tasks. Only clients since 2026-07-28 can. */
+/**
+ * Reports whether the client of this request declared the Tasks extension. Only clients since protocol 2026-07-28 can.
+ */
 export function takesTasks({ server, channel }: Serving, request: ServerContext): boolean {
   if (channel.era !== 'modern') return false;
   return z.safeParse(Declared, clientCapabilities(server, request, channel)).success;
 }
 
-/** The answer so far of a call that goes on as a task. A client that knows tasks looks at nothing but the task in it. */
+/**
+ * Returns the preliminary result of a call that continues as a task. A client that supports tasks uses only the task in
+ * it.
+ */
 export function asTask(operation: OperationResponse, soFar: CallToolResult): CallToolResult {
   return { ...soFar, resultType: 'task', ...taskOf(operation) };
 }
@@ -73,7 +78,7 @@ export function registerTasks(serving: Serving): void {
     const reply = await replyLater(operation, { contree, signal, log });
     return { ...task, result: { resultType: 'complete', ...resultOf(reply) } };
   });
-  // Our tasks ask for nothing; that they exist is all there is to acknowledge.
+  // Our tasks request no input, so only their existence is acknowledged.
   answer('tasks/update', async (contree, id, signal) => {
     await contree.operations.get(id, signal);
     return {};
@@ -89,7 +94,7 @@ function taskOf({ uuid, status, subject, created_at: createdAt, duration }: Oper
   const lastMs = ended ? Date.parse(createdAt) + duration * 1_000 : Date.now();
   return {
     taskId: uuid,
-    // A failed operation is a completed task whose result is an error; `failed` is for errors of the protocol.
+    // A failed operation is a completed task whose result is an error; `failed` is for protocol errors.
     status: !ended ? 'working' : status === 'CANCELLED' ? 'cancelled' : 'completed',
     statusMessage: subject === undefined ? status : `${status} · ${plainName(subject)}`,
     createdAt,

@@ -9,7 +9,7 @@ import type { Serving } from './serving.ts';
 import { signInFor } from './sign-in.ts';
 import { asTask, takesTasks } from './tasks.ts';
 
-/** Offers the chosen tools on a server instance. */
+/** Registers the chosen tools on a server instance. */
 export function registerTools(serving: Serving): void {
   for (const tool of serving.context.tools) {
     const { name, title, description } = tool;
@@ -30,8 +30,8 @@ export function registerTools(serving: Serving): void {
 const schemas = new Map<string, Record<string, unknown>>();
 
 /**
- * The schema as clients see it. Checking is left to the tool itself, which names unknown arguments and says what to do
- * about wrong ones; the SDK would only say that they are wrong.
+ * Returns the schema as clients see it. Validation is left to the tool itself, which names unknown arguments and
+ * explains how to correct invalid ones; the SDK would only reject them.
  */
 function advertised(tool: Tool, io: 'input' | 'output') {
   const json = (): Record<string, unknown> => {
@@ -88,7 +88,7 @@ function callFor(
     log: (line) => context.log(line),
     ...(progressToken !== undefined && {
       progress: (step) => {
-        // A client that went away is noticed elsewhere.
+        // A disconnected client is handled elsewhere.
         notify({ method: 'notifications/progress', params: { progressToken, ...step } }).catch(() => {});
       },
     }),

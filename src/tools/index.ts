@@ -33,7 +33,7 @@ export { jsonSchemaOf } from './support/schema.ts';
 export * from './support/tool.ts';
 export * from './support/uris.ts';
 
-/** Every tool, in the order in which clients list them. */
+/** All tools, in the order in which clients list them. */
 export const TOOLS: readonly Tool[] = [
   listImages,
   getImage,
@@ -58,15 +58,15 @@ export const TOOLS: readonly Tool[] = [
 ];
 
 export interface ToolChoice {
-  /** Only tools that change nothing. */
+  /** True to offer only tools that change nothing. */
   readonly readOnly?: boolean;
-  /** Only these names. */
+  /** Names of the tools to offer. */
   readonly names?: readonly string[];
-  /** Whether some folder of this machine may be used. */
+  /** True when a local folder may be used. */
   readonly localFiles: boolean;
 }
 
-/** The tools that a server offers. Names it does not know are ignored; check them with `unknownTools` first. */
+/** Returns the tools that a server offers. Unknown names are ignored; callers check them with `unknownTools` first. */
 export function chooseTools({ readOnly, names, localFiles }: ToolChoice): Tool[] {
   return TOOLS.filter(
     (tool) =>

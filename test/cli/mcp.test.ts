@@ -136,12 +136,12 @@ test('a setting that makes no sense ends with 2 and one clear error, before anyt
     [['--mode', 'carrier-pigeon'], /--mode: expected stdio, http/u],
     [['--nope'], /--nope/u],
     [['extra'], /extra/u],
-    [['--tools', 'run,rnu'], /--tools: no tool is called rnu/u],
+    [['--tools', 'run,rnu'], /--tools: unknown tool rnu/u],
     [['--inline-wait', '0'], /--inline-wait: expected a whole number from 1/u],
     [['--on-cancel', 'panic'], /--on-cancel: expected stop, detach/u],
     [['--mode', 'http', '--http-listen', '0.0.0.0', '--url', 'http://127.0.0.1:9'], /--token/u],
-    [['--mode', 'http', '--http-listen', '0.0.0.0'], /--token: a server that others reach needs one/u],
-    [['--mode', 'http', '--http-listen', '::'], /--token: a server that others reach needs one/u],
+    [['--mode', 'http', '--http-listen', '0.0.0.0'], /--token: a server on the network needs one/u],
+    [['--mode', 'http', '--http-listen', '::'], /--token: a server on the network needs one/u],
   ];
   for (const [args, message] of mistakes) {
     const child = spawn(process.execPath, [PROGRAM, '--data-dir', cli.folder, ...args], {

@@ -3,16 +3,16 @@ import { type Digest, digestOf } from '../../registry/digest.ts';
 import { OCI_CONFIG, OCI_INDEX, OCI_MANIFEST } from '../../registry/media-types.ts';
 import { hostPlatform } from '../../registry/platform.ts';
 
-/** One image of the line that leads to the exported one. */
+/** One image in the lineage of the exported one. */
 export interface ExportStep {
   readonly uuid: string;
   /** ISO 8601. */
   readonly createdAt: string;
-  /** Null for an import. */
+  /** Command of the run; null for an import. */
   readonly command: string | null;
 }
 
-/** What becomes an OCI image. */
+/** Facts of the image that go into the OCI image. */
 export interface ExportFacts {
   readonly uuid: string;
   readonly config: ImageConfig;
@@ -20,13 +20,13 @@ export interface ExportFacts {
   readonly lineage?: readonly ExportStep[];
 }
 
-/** A blob that is small enough to be held. */
+/** Small blob that is held in memory. */
 export interface Document {
   readonly digest: Digest;
   readonly bytes: Buffer;
 }
 
-/** A layer as the manifest names it, and what its tar unpacks to. */
+/** Layer as in the manifest, with its diffID. */
 export interface ExportedLayer {
   readonly mediaType: string;
   readonly digest: Digest;
@@ -34,7 +34,7 @@ export interface ExportedLayer {
   readonly diffId: Digest;
 }
 
-/** image-spec, config.md. Equal images give equal bytes. */
+/** Returns the config blob (image-spec, config.md). Equal images give equal bytes. */
 export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[]): Document {
   const { env, cwd, user, entrypoint, cmd, labels } = facts.config;
   const { lineage = [] } = facts;
@@ -63,7 +63,7 @@ export function encodeManifest(config: Document, layers: readonly ExportedLayer[
   });
 }
 
-/** The `index.json` of a layout with one image. */
+/** Returns the `index.json` of a layout with one image. */
 export function encodeIndex(manifest: Document, name: string): Buffer {
   const descriptor = {
     mediaType: OCI_MANIFEST,
@@ -76,8 +76,8 @@ export function encodeIndex(manifest: Document, name: string): Buffer {
 }
 
 /**
- * The lineage as history, which must have one step that is not empty for each layer. Every image but the root made one
- * layer; what is left belongs to the root. Where layers have been merged since, the oldest results count as empty.
+ * Converts the lineage to a history, which must have one non-empty step per layer. Every image but the root made one
+ * layer; the remaining layers belong to the root. Where layers have been merged, the oldest results count as empty.
  */
 function historyOf(lineage: readonly ExportStep[], layers: number): object[] {
   const [root, ...results] = lineage;

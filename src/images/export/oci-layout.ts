@@ -12,17 +12,16 @@ import { assert } from '../../std/assert.ts';
 import { encodeConfig, encodeIndex, encodeManifest, type ExportedLayer, type ExportFacts } from './config.ts';
 
 export interface ExportRequest extends ExportFacts {
-  /** Bottom first; kept by the caller until the export has ended. */
+  /** Layers, bottom first; the caller holds them until the export has ended. */
   readonly layers: readonly PublishedFile[];
-  /** Name of the image in the layout; default its UUID. */
+  /** Name of the image in the layout (default: its UUID). */
   readonly name?: string;
 }
 
 /**
- * An image as an OCI layout in a tar stream, which Docker can load too. Layers are stored uncompressed: the same image
- * gives the same bytes everywhere, and nothing waits in a temporary file. Each layer is read twice, because its digest
- * stands in front of it.
- * Faults: ARGUMENT_INVALID for a file name that OCI layers cannot hold.
+ * Streams an image as an OCI layout in a tar, which Docker can load too. Layers are stored uncompressed: the same image
+ * gives the same bytes everywhere, and no temporary file is needed. Each layer is read twice, because its digest
+ * precedes it. Faults: ARGUMENT_INVALID for a file name that OCI layers cannot represent.
  */
 export async function* exportLayout(request: ExportRequest, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   const { uuid, layers: files, name = uuid } = request;
@@ -48,7 +47,7 @@ export async function* exportLayout(request: ExportRequest, signal?: AbortSignal
   yield TAR_END;
 }
 
-/** The layer's tar, as `packLayer` makes it. */
+/** Streams the layer's tar, as made by `packLayer`. */
 export async function* packed(file: LayerFile, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
   await using reader = await LayerReader.open(file);
   for await (const chunk of packLayer(reader)) {
@@ -68,7 +67,7 @@ async function measure(file: LayerFile, signal: AbortSignal | undefined): Promis
   return { mediaType: OCI_LAYER, digest, bytes, diffId: digest };
 }
 
-/** What versions of Docker before 25 look for (moby, image/tarexport). */
+/** Returns the `manifest.json` that Docker before version 25 needs (moby, image/tarexport). */
 function dockerManifest(config: string, layers: readonly ExportedLayer[]): Buffer {
   const paths = layers.map(({ digest }) => blobPath(digest));
   return Buffer.from(JSON.stringify([{ Config: config, RepoTags: null, Layers: paths }]));

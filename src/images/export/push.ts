@@ -15,7 +15,7 @@ import { packed, type ExportRequest } from './oci-layout.ts';
 import { type Document, encodeConfig, encodeManifest, type ExportedLayer } from './config.ts';
 import { Spool } from '../import/spool.ts';
 
-/** Half as slow as zlib's default for a few per cent more bytes. */
+/** Compression level: twice as fast as zlib's default for a few per cent more bytes. */
 const GZIP_LEVEL = 4;
 
 export interface PushOptions {
@@ -23,22 +23,22 @@ export interface PushOptions {
   readonly credentials: CredentialSource;
   /** Folder for one compressed layer at a time. */
   readonly tmp: string;
-  /** What layers are called at registries. */
+  /** Known blobs of layers at registries. */
   readonly blobs: BlobStore;
   readonly onProgress: (progress: PushProgress) => void;
 }
 
 export interface Pushed {
-  /** Normalised reference. */
+  /** Normalized reference. */
   readonly reference: string;
   readonly digest: Digest;
 }
 
 /**
  * Pushes an image to a registry, layers bottom first. A layer whose blob the registry has, from an import or an earlier
- * push, is neither packed nor sent; the others go up gzipped. The manifest goes last, so that a push that ends half-way
- * changes nothing anybody can pull.
- * Faults: REFERENCE_INVALID, REGISTRY_*, DIGEST_MISMATCH, ARGUMENT_INVALID, DISK_FULL.
+ * push, is neither packed nor sent; the others are sent gzipped. The manifest is sent last, so an interrupted push
+ * changes nothing that can be pulled. Faults: REFERENCE_INVALID, REGISTRY_*, DIGEST_MISMATCH, ARGUMENT_INVALID,
+ * DISK_FULL.
  */
 export async function pushImage(
   request: ExportRequest,
@@ -65,7 +65,7 @@ export async function pushImage(
   return { reference: formatReference(reference), digest };
 }
 
-/** Counts what has been packed and sent. */
+/** Counter of packed and sent bytes. */
 class Meter {
   readonly #files: readonly LayerFile[];
   readonly #tell: (progress: PushProgress) => void;
@@ -73,7 +73,7 @@ class Meter {
   #layersDone = 0;
   #packedBytes = 0;
   #sentBytes = 0;
-  /** Of layers before this one, and of this one's latest try. */
+  /** Bytes sent of earlier layers, and of the latest attempt of this one. */
   #layerSentBytes = 0;
 
   constructor(files: readonly LayerFile[], tell: (progress: PushProgress) => void) {
@@ -88,7 +88,7 @@ class Meter {
     this.#report();
   }
 
-  /** An upload begins, perhaps for the second time. */
+  /** Records that an upload begins, possibly again. */
   layerOpened(): void {
     this.#layerSentBytes = 0;
   }
@@ -102,7 +102,7 @@ class Meter {
     this.#layersDone += 1;
     this.#sentBytes += this.#layerSentBytes;
     this.#layerSentBytes = 0;
-    // A layer's tar is not exactly as long as its file.
+    // The tar of a layer is not exactly as long as its file.
     this.#packedBytes = this.#files.slice(0, this.#layersDone).reduce((sum, { bytes }) => sum + bytes, 0);
     this.#report();
   }
@@ -123,13 +123,13 @@ interface LayerPush {
   readonly client: RegistryClient;
   readonly reference: OciReference;
   readonly file: PublishedFile;
-  /** chainID of the layers below it. */
+  /** ChainID of the layers below it. */
   readonly below: Digest | undefined;
   readonly options: Pick<PushOptions, 'tmp' | 'blobs'>;
   readonly meter: Meter;
 }
 
-/** A blob of this layer that the repository has, or that another repository of the registry has for it. */
+/** Returns a blob of this layer that the repository has, or that can be mounted from another repository. */
 async function findLayer(push: LayerPush, signal: AbortSignal): Promise<ExportedLayer | undefined> {
   const { client, reference, file, below, options } = push;
   const known = options.blobs.find({ below, layer: file.digest });
@@ -182,7 +182,7 @@ async function* hashed(
   }
 }
 
-/** Node writes neither a name nor a time into the header, so equal input gives equal output. */
+/** Compresses with gzip. Node writes neither a name nor a time into the header, so equal input gives equal output. */
 async function* gzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const encoder = createGzip({ level: GZIP_LEVEL });
   const input = Readable.from(source, { objectMode: true, highWaterMark: 2 });

@@ -10,15 +10,15 @@ export interface PusherOptions {
   readonly credentials: AccountPlaces;
 }
 
-/** What a push works on and reports to. */
+/** Context of a push. */
 export interface PusherContext {
   readonly store: Pick<ProjectStore, 'project' | 'tmp' | 'blobs'>;
   readonly onProgress: (progress: PushProgress) => void;
-  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  /** True when a request that names a registry on a loopback or private address permits that address. */
   readonly privateByName: boolean;
 }
 
-/** Pushes images where requests say, with the settings of this installation. */
+/** Pusher of images with the settings of this installation. */
 export class Pusher {
   readonly #options: PusherOptions;
 
@@ -26,7 +26,7 @@ export class Pusher {
     this.#options = options;
   }
 
-  /** Faults: those of `pushImage`. */
+  /** Pushes an image. Faults: those of `pushImage`. */
   push(
     image: ExportRequest,
     { registry: { url, credentials: given } }: ImagePushRequest,

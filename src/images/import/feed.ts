@@ -4,13 +4,13 @@ import { assert, defined } from '../../std/assert.ts';
 import { Spool } from './spool.ts';
 
 export interface FeedOptions {
-  /** The layers that will be asked for, in this order. */
+  /** Layers that will be opened, in this order. */
   readonly layers: readonly OciLayer[];
   /** Folder for temporary files. */
   readonly tmp: string;
-  /** Whether to fetch ahead. */
+  /** True to fetch ahead. */
   readonly ahead: boolean;
-  /** Told of every chunk that arrives, in bytes. */
+  /** Called for every chunk that arrives, with its bytes. */
   readonly onBytes: (bytes: number) => void;
 }
 
@@ -22,9 +22,9 @@ interface Fetch {
 const ENDED = new Error('the import has ended');
 
 /**
- * Hands out the bytes of layers one after the other, and meanwhile fetches the next few into temporary files, so that
- * the network is busy while a layer is being built. At most `limits.layerDownloadsAtOnce` layers are under way, and so
- * many less one are on disk. Disposing it ends all transfers.
+ * Source of the bytes of layers, one after the other, that meanwhile fetches the next few into temporary files to keep
+ * the network busy while a layer is being built. At most `limits.layerDownloadsAtOnce` layers are in progress, and one
+ * fewer on disk. Disposing it ends all transfers.
  */
 export class LayerFeed implements AsyncDisposable {
   readonly #options: FeedOptions;
@@ -37,7 +37,7 @@ export class LayerFeed implements AsyncDisposable {
     this.#signal = AbortSignal.any([signal, this.#abort.signal]);
   }
 
-  /** The bytes of layer `index`, to its end: as they arrive, or out of its temporary file. Each layer once. */
+  /** Streams the bytes of layer `index` as they arrive, or from its temporary file. Each layer may be opened once. */
   async *open(index: number): AsyncGenerator<Uint8Array> {
     const layer = defined(this.#options.layers[index], 'only given layers are opened');
     const pending = this.#fetches.get(index);
@@ -54,7 +54,7 @@ export class LayerFeed implements AsyncDisposable {
       await filled;
       complete = true;
     } finally {
-      // A layer that is not read to its end has failed, and the import with it.
+      // A layer that is not read to its end has failed, and so has the import.
       if (!complete) this.#abort.abort(ENDED);
       await filled.catch(() => undefined);
       await spool[Symbol.asyncDispose]();
@@ -78,7 +78,7 @@ export class LayerFeed implements AsyncDisposable {
     for (let next = index + 1; next < end; next += 1) {
       if (this.#fetches.has(next)) continue;
       const fetch = this.#fetch(defined(layers[next], 'it is within the layers'));
-      // Reported to whoever opens the layer; one that nobody opens any more has nobody to tell.
+      // Reported when the layer is opened; a layer that is never opened needs no report.
       fetch.catch(() => undefined);
       this.#fetches.set(next, fetch);
     }

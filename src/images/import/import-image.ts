@@ -10,7 +10,7 @@ import type { BlobStore } from '../../store/blobs.ts';
 import type { LayerStore } from '../../store/layers.ts';
 import { LayerFeed } from './feed.ts';
 
-/** Where layers go: the part of the store that an import needs. */
+/** Part of the store that an import needs. */
 export interface ImportTarget {
   readonly layers: Pick<LayerStore, 'findByChain' | 'find' | 'files' | 'stage' | 'publish'>;
   readonly blobs: Pick<BlobStore, 'remember'>;
@@ -18,33 +18,32 @@ export interface ImportTarget {
   readonly tmp: string;
 }
 
-/** How far an import is. */
+/** Progress of an import. */
 export interface ImportProgress {
   readonly layersDone: number;
   readonly layersTotal: number;
-  /** Bytes as they are transferred, of the layers that the store does not have. */
+  /** Bytes transferred of the layers that the store does not have. */
   readonly bytesDone: number;
   readonly bytesTotal: number;
 }
 
-/** An OCI image whose layers are all in the store. */
+/** OCI image whose layers are all in the store. */
 export interface ImportedImage {
   /** Digests (hex) of published layers, bottom first. */
   readonly layers: readonly string[];
   readonly config: ImageConfig;
-  /** Normalised reference, or the name inside an archive. */
+  /** Normalized reference, or the name inside an archive. */
   readonly reference: string;
-  /** What the reference stood for. */
+  /** Digest that the reference pointed to. */
   readonly sourceDigest: Digest;
 }
 
 /**
- * Brings the layers of an OCI image into the store. A layer that the store has already, on top of the same layers, is
- * not read again; the others are fetched ahead, but built from the bottom up, because paths are resolved in what lies
- * below. The caller holds the store until something refers to the layers.
- *
- * A fault or the signal ends it with no temporary file left; layers that were complete by then stay, for the next try,
- * until gc. Faults: those of the source, DIGEST_MISMATCH, LAYER_MALFORMED, LAYER_LIMIT, DISK_FULL.
+ * Imports the layers of an OCI image into the store. A layer that the store already has on top of the same layers is
+ * not read again; the others are fetched ahead but built from the bottom up, because paths are resolved in the layers
+ * below. The caller holds the store until something refers to the layers. No temporary file is left after a fault or
+ * abort; layers that were complete stay for the next attempt, until gc. Faults: those of the source, DIGEST_MISMATCH,
+ * LAYER_MALFORMED, LAYER_LIMIT, DISK_FULL.
  */
 export async function importImage(
   target: ImportTarget,
@@ -82,7 +81,9 @@ interface Chain {
   readonly id: Digest | undefined;
 }
 
-/** The longest run of layers from the bottom that the store has whole; a damaged one is brought in again. */
+/**
+ * Returns the longest chain of layers from the bottom that the store has undamaged; a damaged layer is imported again.
+ */
 async function findKnown(store: ImportTarget['layers'], layers: readonly OciLayer[]): Promise<Chain> {
   let chain: Chain = { layers: [], id: undefined };
   for (const { diffId } of layers) {
@@ -94,7 +95,7 @@ async function findKnown(store: ImportTarget['layers'], layers: readonly OciLaye
   return chain;
 }
 
-/** Whether the store has all these layers undamaged. */
+/** Reports whether the store has all these layers undamaged. */
 export async function isWhole(store: ImportTarget['layers'], digests: readonly string[]): Promise<boolean> {
   if (digests.some((digest) => store.find(digest) === undefined)) return false;
   try {
@@ -138,11 +139,11 @@ async function addLayer(addition: Addition, signal: AbortSignal): Promise<Chain>
   return { layers: [...below.layers, digest], id };
 }
 
-/** Builds a layer and reads its source to the very end, where a wrong digest shows. */
+/** Builds a layer and reads its source to the end, where the digest is verified. */
 async function buildToEnd(bytes: AsyncIterable<Uint8Array>, path: string, options: BuildOptions): Promise<BuiltLayer> {
   const iterator = bytes[Symbol.asyncIterator]();
   try {
-    // Without `return`, so that a builder that has seen enough does not close it.
+    // Without `return`, so that a builder that stops early does not close it.
     const built = await buildLayer({ [Symbol.asyncIterator]: () => ({ next: () => iterator.next() }) }, path, options);
     while ((await iterator.next()).done !== true);
     return built;

@@ -13,21 +13,21 @@ import { progressLines } from './progress.ts';
 export interface ImporterOptions {
   readonly registries: RegistrySettings;
   readonly credentials: AccountPlaces;
-  /** Default: what this machine runs. */
+  /** Wanted platform (default: that of this machine). */
   readonly platform?: Platform;
 }
 
-/** What an import works on and reports to. */
+/** Context of an import. */
 export interface ImporterContext {
-  /** Held by the caller until something refers to the layers. */
+  /** Store; the caller holds it until something refers to the layers. */
   readonly store: ProjectStore;
   /** One line for people. */
   readonly progress: (line: string) => void;
-  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  /** True when a request that names a registry on a loopback or private address permits that address. */
   readonly privateByName: boolean;
 }
 
-/** Imports what requests name, with the settings of this installation. */
+/** Importer of images with the settings of this installation. */
 export class Importer {
   readonly #options: ImporterOptions;
 
@@ -35,7 +35,7 @@ export class Importer {
     this.#options = options;
   }
 
-  /** Faults: REFERENCE_INVALID, those of `openImage` and `importImage`. */
+  /** Imports an image from a registry. Faults: REFERENCE_INVALID, those of `openImage` and `importImage`. */
   async fromRegistry(
     { url, credentials: given }: ImageImportRequest['registry'],
     { store, progress, privateByName }: ImporterContext,
@@ -58,7 +58,7 @@ export class Importer {
     return imported;
   }
 
-  /** Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
+  /** Imports an image from an uploaded archive. Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
   async fromArchive(
     { file, name, reference }: ArchiveImportRequest,
     { store, progress }: Pick<ImporterContext, 'store' | 'progress'>,
@@ -77,8 +77,8 @@ export class Importer {
 }
 
 /**
- * What a source became before, so that an unchanged one needs a single question to its registry. Undefined unless the
- * store still has all of it, merged or not.
+ * Returns the earlier import of a source, so that an unchanged source needs a single request. Returns undefined unless
+ * the store still has all of its layers, merged or not.
  */
 async function recall(
   store: ProjectStore,
@@ -91,7 +91,7 @@ async function recall(
   return (await isWhole(store.layers, image?.layers ?? known.layers)) ? { ...known, sourceDigest: digest } : undefined;
 }
 
-/** The same digest, of an index, is another image on another platform. */
+/** Returns the key of a source: the digest of an index means another image on another platform. */
 function sourceOf(digest: Digest, platform: Platform): string {
   return `${digest} ${formatPlatform(platform)}`;
 }

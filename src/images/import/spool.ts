@@ -3,13 +3,13 @@ import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskFault } from '../../store/disk.ts';
 
-/** Bytes are written to disk in pieces of at least this size. */
+/** Smallest write to disk. */
 const WRITE_BYTES_MIN = 512 * 1024;
 const READ_BYTES = 256 * 1024;
 
 /**
- * A temporary file that is written once from the start to the end, and can be read while it is being written. It has no
- * name, so nothing of it survives its owner, not even a crash.
+ * Temporary file that is written once from start to end and can be read meanwhile. It has no name, so nothing of it
+ * survives its owner, not even after a crash.
  */
 export class Spool implements AsyncDisposable {
   readonly #file: FileHandle;
@@ -24,7 +24,7 @@ export class Spool implements AsyncDisposable {
     this.#file = file;
   }
 
-  /** `folder` is on the file system that has room for it. */
+  /** Creates the file in `folder`, on the file system that has room for it. */
   static async create(folder: string): Promise<Spool> {
     const path = join(folder, `spool-${randomUUID()}`);
     const file = await open(path, 'wx+', 0o600);
@@ -32,12 +32,12 @@ export class Spool implements AsyncDisposable {
     return new Spool(file);
   }
 
-  /** For random access, after `fill` has resolved. */
+  /** Returns the file for random access, after `fill` has resolved. */
   get file(): FileHandle {
     return this.#file;
   }
 
-  /** Writes all of a source. Its fault becomes that of every reader too. Rejects with DISK_FULL. */
+  /** Writes a whole source. Its fault is passed to every reader too. Rejects with DISK_FULL. */
   async fill(source: AsyncIterable<Uint8Array>): Promise<void> {
     try {
       for await (const chunk of source) {
@@ -55,7 +55,7 @@ export class Spool implements AsyncDisposable {
     }
   }
 
-  /** The bytes from the start; waits where they have not come yet. */
+  /** Streams the bytes from the start; waits for bytes that have not arrived yet. */
   async *read(): AsyncGenerator<Uint8Array> {
     let position = 0;
     for (;;) {

@@ -2,36 +2,36 @@ import type { TreeNode } from '../../layers/tree.ts';
 import type { Extent, LayerReader } from '../../erofs/reader.ts';
 import { defined } from '../../std/assert.ts';
 
-/** Contents are read in stretches of at most this size. */
+/** Largest piece of content that is read at once. */
 export const STRETCH_BYTES: number = 1024 * 1024;
-/** A batch ends with the stretch that brings it to one of these. */
+/** Limits of a batch; it ends with the stretch that reaches one of them. */
 const BATCH_STRETCHES = 256;
 const BATCH_BYTES = 1024 * 1024;
 /** Reading over a gap of this size is cheaper than reading twice. */
 const GAP_BYTES = 64 * 1024;
 const RANGE_BYTES_MAX = 1024 * 1024;
-/** Holds the ranges of most batches; those that jump about in their layer get memory of their own. */
+/** Size of the arena, enough for most batches; batches scattered over their layer get extra memory. */
 const ARENA_BYTES = 3 * 1024 * 1024;
 
-/** Up to `STRETCH_BYTES` of a regular file's content. */
+/** Stretch of up to `STRETCH_BYTES` of a regular file's content. */
 export interface Stretch {
   readonly node: TreeNode;
-  /** Where it begins: a multiple of `STRETCH_BYTES` below the file's size. */
+  /** Offset of its start: a multiple of `STRETCH_BYTES` below the file's size. */
   readonly offset: number;
 }
 
-/** What was read of a stretch: what fills blocks, and what is left of it. */
+/** Bytes read of a stretch: its full blocks and the rest. */
 export type Content = readonly [blocks: Buffer, rest: Buffer];
 
 const NOTHING = Buffer.alloc(0);
 
-/** Whether two contents of the same length hold the same bytes, wherever they are cut. */
+/** Reports whether two contents of the same length have the same bytes, however they are split. */
 export function equalContents(left: Content, right: Content): boolean {
   if (left[0].length !== right[0].length) return Buffer.concat(left).equals(Buffer.concat(right));
   return left[0].equals(right[0]) && left[1].equals(right[1]);
 }
 
-/** A content in one piece, which is in `scratch` (of `STRETCH_BYTES`) where it is not one already. */
+/** Returns a content in one piece, copied to `scratch` (of `STRETCH_BYTES`) unless it already is one. */
 export function contiguous([blocks, rest]: Content, scratch: Buffer): Buffer {
   if (rest.length === 0) return blocks;
   if (blocks.length === 0) return rest;
@@ -40,7 +40,7 @@ export function contiguous([blocks, rest]: Content, scratch: Buffer): Buffer {
   return scratch.subarray(0, blocks.length + rest.length);
 }
 
-/** The same stretches, as many together as are best read together. */
+/** Groups stretches into batches that are best read together. */
 export async function* batched<Of extends Stretch>(
   stretches: AsyncIterable<Of> | Iterable<Of>,
 ): AsyncGenerator<readonly Of[]> {
@@ -57,7 +57,7 @@ export async function* batched<Of extends Stretch>(
   if (batch.length > 0) yield batch;
 }
 
-/** What `read` makes of each item, in order; the next is being read while the consumer works on one. */
+/** Yields the result of `read` for each item, in order; the next item is read while the consumer works on one. */
 export async function* readAhead<Item, Result>(
   items: AsyncIterable<Item>,
   read: (item: Item) => Promise<Result>,
@@ -65,7 +65,7 @@ export async function* readAhead<Item, Result>(
   let current: Promise<Result> | undefined;
   for await (const item of items) {
     const next = read(item);
-    // Whoever waits for it hears of a failure; until then it must not count as unheard.
+    // A failure is reported when it is awaited; until then it must not count as unhandled.
     next.catch(() => {});
     if (current) yield await current;
     current = next;
@@ -74,17 +74,17 @@ export async function* readAhead<Item, Result>(
 }
 
 /**
- * Reads many files at once. A layer holds the contents of neighbours next to each other, so what is asked for together is
+ * Reader of many files at once. A layer stores the contents of neighbouring files next to each other, so a batch is
  * read in few large pieces.
  */
 export class BulkReader {
-  // What was read last can be worked on while more is being read.
+  // The last batch can be processed while the next is being read.
   #arenas: readonly [next: Buffer, last: Buffer] = [
     Buffer.allocUnsafeSlow(ARENA_BYTES),
     Buffer.allocUnsafeSlow(ARENA_BYTES),
   ];
 
-  /** The contents, in the order of the stretches; valid until the second next read begins. */
+  /** Reads the contents, in the order of the stretches; valid until the next but one read begins. */
   async read(stretches: readonly Stretch[]): Promise<Content[]> {
     const [arena, last] = this.#arenas;
     this.#arenas = [last, arena];
@@ -94,7 +94,7 @@ export class BulkReader {
   }
 }
 
-/** A piece of a stretch, where it lies in its layer. */
+/** Piece of a stretch, with its position in the layer. */
 interface Piece extends Extent {
   readonly reader: LayerReader;
   bytes: Buffer;
@@ -105,7 +105,7 @@ function piecesOf({ node, offset }: Stretch): readonly [blocks: Piece, rest: Pie
   const { blocks, rest } = reader.extents(inode);
   const start = Math.min(blocks.start + offset, blocks.end);
   const end = Math.min(start + STRETCH_BYTES, blocks.end);
-  // What is left is less than a block, so it ends the stretch in which the blocks end unless they fill it.
+  // The rest is less than a block, so it belongs to the stretch in which the blocks end, unless they fill it.
   const restEnd = end - start < STRETCH_BYTES ? rest.end : rest.start;
   return [
     { reader, start, end, bytes: NOTHING },
@@ -119,7 +119,7 @@ interface Range extends Extent {
   readonly pieces: Piece[];
 }
 
-/** Joins pieces that lie near each other and reads them, into the arena while it has room. */
+/** Joins nearby pieces and reads them, into the arena while it has room. */
 async function readPieces(pieces: readonly Piece[], arena: Buffer): Promise<void> {
   let used = 0;
   const reads = rangesOf(pieces).map(async (range) => {

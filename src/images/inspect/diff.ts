@@ -9,10 +9,10 @@ import { unifiedPatch } from './patch.ts';
 import { differing } from './same-content.ts';
 import { resolve } from './view.ts';
 
-/** Pairs kept until they are read together: enough for long reads, few enough for memory. */
+/** Pairs collected before they are read together: enough for long reads, few enough for memory. */
 const FILES_AT_ONCE = 2_000;
 const PAIRS_AT_ONCE = 20_000;
-/** Only files up to this size get a patch, and only so much patch in one result. */
+/** Limits of the size of a file with a patch, and of the patches in one result. */
 const PATCH_FILE_BYTES_MAX = 128 * 1024;
 const PATCH_TOTAL_CHARACTERS_MAX = 1024 * 1024;
 
@@ -23,10 +23,10 @@ export interface DiffSide {
 }
 
 /**
- * What differs between two images, in byte order of paths: what was added or removed (every path below too), whose content or type is
- * `modified`, and of whose `metadata` only (mode, owner, xattrs, or a file's time) differs. Whatever two images share is not looked at:
- * equal keys mean equal content. Counts are of everything; `entries` holds the first
- * `limit`, and no more than a listing.
+ * Returns the differences between two images, in byte order of paths: entries that were added or removed (including
+ * every path below), entries whose content or type is `modified`, and entries whose `metadata` only (mode, owner,
+ * xattrs, or a file's time) differs. Shared parts are skipped: equal keys mean equal content. Counts cover everything;
+ * `entries` has the first `limit`, and no more than a listing.
  */
 export async function diff(
   from: DiffSide,
@@ -61,7 +61,7 @@ interface ComparisonOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What is at a path in both images. */
+/** Nodes at a path in both images. */
 interface PendingPair {
   readonly path: string;
   readonly before: TreeNode | undefined;
@@ -70,19 +70,19 @@ interface PendingPair {
 
 type FilePair = PendingPair & { readonly before: TreeNode; readonly after: TreeNode };
 
-/** Whether only reading tells if two files differ. */
+/** Reports whether two files must be read to compare them. */
 function isReadable(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
   return before?.type === 'file' && after?.type === 'file' && before.size === after.size && before.size > 0;
 }
 
-/** Whether both images have the very same there, all that is below included. */
+/** Reports whether both images have the same node there, including everything below. */
 function isShared(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
   return before === undefined ? after === undefined : after !== undefined && before.is(after);
 }
 
 function attributesDiffer(before: TreeNode, after: TreeNode): boolean {
   if (before.mode !== after.mode || before.uid !== after.uid || before.gid !== after.gid) return true;
-  // A directory's time changes with every entry and a symlink's means nothing.
+  // The time of a directory changes with every entry, and that of a symlink is meaningless.
   if (before.type !== 'file') return false;
   return before.mtimeSeconds !== after.mtimeSeconds || before.mtimeNanoseconds !== after.mtimeNanoseconds;
 }
@@ -98,7 +98,7 @@ class Comparison {
   readonly #toGuard = new LoopGuard();
   readonly #pace = new Pace();
   #patchCharacters = 0;
-  /** Pairs seen and not yet recorded, in order of paths: many files are read at once. */
+  /** Pairs found but not yet recorded, in order of paths, because files are read in batches. */
   #pending: PendingPair[] = [];
   #pendingFiles = 0;
 
@@ -108,7 +108,7 @@ class Comparison {
     this.#options = options;
   }
 
-  /** Compares what is at a path in both images, and everything below; `path` is empty for the root. */
+  /** Compares a path in both images and everything below; `path` is empty for the root. */
   async compare(path: string, before: TreeNode | undefined, after: TreeNode | undefined): Promise<void> {
     if (isShared(before, after)) return;
     this.#pending.push({ path, before, after });
@@ -132,7 +132,7 @@ class Comparison {
     }
   }
 
-  /** Reads the files among the pending pairs and records what differs. */
+  /** Reads the files among the pending pairs and records differences. */
   async #settle(): Promise<void> {
     const pairs = this.#pending;
     [this.#pending, this.#pendingFiles] = [[], 0];
@@ -147,7 +147,7 @@ class Comparison {
     }
   }
 
-  /** `bytesDiffer` is known of files of the same size. */
+  /** Records a change; `bytesDiffer` is known for files of the same size. */
   async #change({ path, before, after }: FilePair, bytesDiffer: boolean): Promise<void> {
     if (before.type !== after.type || (await this.#contentDiffers(before, after, bytesDiffer))) {
       const patch = await this.#patchOf(path, before, after);
@@ -243,7 +243,7 @@ function ownerOf(node: TreeNode | undefined): string | null {
 
 type Pair = readonly [name: string, before: TreeNode | undefined, after: TreeNode | undefined];
 
-/** Entries of two directories side by side, ascending, as both are. */
+/** Pairs the entries of two directories by name; both are ascending. */
 async function* paired(...sides: readonly [Children, Children]): AsyncGenerator<Pair> {
   const [left, right] = [new Side(sides[0]), new Side(sides[1])];
   for (;;) {

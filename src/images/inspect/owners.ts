@@ -1,11 +1,11 @@
 import { isFault } from '../../contract/errors.ts';
 import type { Tree } from '../../layers/tree.ts';
 
-/** More of an image's account files than this is not read; real ones have a few kilobytes. */
+/** Bytes read of an image's account files; real ones have a few kilobytes. */
 const ACCOUNT_FILE_BYTES_MAX = 256 * 1024;
 const NAME_CHARACTERS_MAX = 256;
 
-/** Names of owners and groups as the image itself defines them; a number where it has no name. */
+/** Names of owners and groups as defined by the image; numbers where it has no name. */
 export interface Owners {
   owner(uid: number): string | number;
   group(gid: number): string | number;
@@ -17,7 +17,7 @@ export async function readOwners(tree: Tree): Promise<Owners> {
   return { owner: (uid) => users.get(uid) ?? uid, group: (gid) => groups.get(gid) ?? gid };
 }
 
-/** `name:password:id:…` per line; the first line of an id counts, as for getpwuid. */
+/** Parses lines `name:password:id:…`; the first line of an id wins, as with getpwuid. */
 async function readNames(tree: Tree, path: string): Promise<Map<number, string>> {
   const names = new Map<number, string>();
   for (const line of (await readText(tree, path)).split('\n')) {

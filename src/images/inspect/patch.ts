@@ -1,15 +1,15 @@
 const CONTEXT_LINES = 3;
-/** More changed lines than this are shown as one replacement: the search for the shortest script is quadratic in them. */
+/** Changed lines beyond which a patch is one replacement: finding the shortest script is quadratic in them. */
 const EDITS_MAX = 1_000;
 const LINES_MAX = 20_000;
 
-/** What a line of the script says: kept in both, or only in the old or new text. */
+/** Line of the script: in both texts, or only in the old or new one. */
 interface Edit {
   readonly sign: ' ' | '-' | '+';
   readonly text: string;
 }
 
-/** Unified diff of two texts, as `diff -u` and `patch` have it; undefined when one of them is not UTF-8 text. */
+/** Returns the unified diff of two texts, as in `diff -u` and `patch`; undefined when one of them is not UTF-8 text. */
 export function unifiedPatch(path: string, before: Buffer, after: Buffer): string | undefined {
   const [old, young] = [linesOf(before), linesOf(after)];
   if (old === undefined || young === undefined) return undefined;
@@ -17,7 +17,10 @@ export function unifiedPatch(path: string, before: Buffer, after: Buffer): strin
   return hunks.length === 0 ? undefined : [`--- a${path}`, `+++ b${path}`, ...hunks, ''].join('\n');
 }
 
-/** Lines without their ends; undefined for what is no text. A last line without an end is marked as `diff` marks it. */
+/**
+ * Splits text into lines without their ends; undefined for binary data. A last line without a line feed is marked as by
+ * `diff`.
+ */
 function linesOf(bytes: Buffer): string[] | undefined {
   if (bytes.includes(0)) return undefined;
   const text = bytes.toString('utf8');
@@ -38,12 +41,15 @@ function scriptOf(old: readonly string[], young: readonly string[]): Edit[] {
   return [...old.slice(0, start).map(kept), ...middle, ...old.slice(old.length - end).map(kept)];
 }
 
-/** E. Myers, An O(ND) difference algorithm, 1986: the furthest point on each diagonal for ever more edits. */
+/**
+ * Returns the shortest edit script (E. Myers, An O(ND) difference algorithm, 1986): the furthest point on each diagonal
+ * for a growing number of edits.
+ */
 function shortestScript(old: readonly string[], young: readonly string[]): Edit[] {
   const editsMax = Math.min(EDITS_MAX, old.length + young.length);
   const centre = editsMax + 1;
   const furthest = new Int32Array(2 * centre + 1);
-  /** `furthest` around its centre as it was before each step; `trace[n]` has the centre at `n + 1`. */
+  /** Copy of `furthest` around its centre before each step; `trace[n]` has the centre at `n + 1`. */
   const trace: Int32Array[] = [];
   for (let edits = 0; edits <= editsMax; edits++) {
     trace.push(furthest.slice(centre - edits - 1, centre + edits + 2));
@@ -58,7 +64,7 @@ function shortestScript(old: readonly string[], young: readonly string[]): Edit[
   return replacement(old, young);
 }
 
-/** The diagonal from which the next step onto `diagonal` gets furthest. */
+/** Returns the diagonal from which the next step onto `diagonal` reaches furthest. */
 function previousDiagonal(furthest: Int32Array, centre: number, diagonal: number, edits: number): number {
   if (diagonal === -edits) return diagonal + 1;
   if (diagonal === edits) return diagonal - 1;
@@ -88,7 +94,7 @@ function replacement(old: readonly string[], young: readonly string[]): Edit[] {
   return [...old.map((text): Edit => ({ sign: '-', text })), ...young.map((text): Edit => ({ sign: '+', text }))];
 }
 
-/** Groups changes that lie near each other, with the lines around them. */
+/** Groups nearby changes with the lines around them. */
 function hunksOf(script: readonly Edit[]): string[] {
   const hunks: string[] = [];
   let [oldLine, youngLine] = [1, 1];
@@ -112,7 +118,7 @@ function hunksOf(script: readonly Edit[]): string[] {
   return hunks;
 }
 
-/** After the last change that is followed by too many kept lines to go on. */
+/** Returns the end of a hunk: after the last change before a long run of unchanged lines. */
 function endOfHunk(script: readonly Edit[], first: number): number {
   let lastChange = first;
   for (let at = first; at < script.length && at - lastChange <= 2 * CONTEXT_LINES; at++) {
@@ -121,7 +127,7 @@ function endOfHunk(script: readonly Edit[], first: number): number {
   return Math.min(script.length, lastChange + CONTEXT_LINES + 1);
 }
 
-/** `diff` writes `5` for one line and names the line before an empty range. */
+/** Returns a range as `diff` writes it: `5` for one line, and the line before an empty range. */
 function rangeOf(line: number, count: number): string {
   if (count === 1) return `${line}`;
   return count === 0 ? `${line - 1},0` : `${line},${count}`;

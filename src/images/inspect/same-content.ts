@@ -16,7 +16,7 @@ export interface SameSize {
   readonly after: TreeNode;
 }
 
-/** A stretch of both files of a pair; `node` is the one before. */
+/** Stretch of both files of a pair; `node` is the older file. */
 interface PairStretch<Pair> extends Stretch {
   readonly pair: Pair;
 }
@@ -28,8 +28,9 @@ interface ReadPairs<Pair> {
 }
 
 /**
- * The pairs whose contents differ. Read in the order in which the contents lie in the first image's layers, where
- * neighbours are read in one go; in the second they mostly lie alike. A pair is read no further once it differs.
+ * Returns the pairs whose contents differ. They are read in the order of the contents in the first image's layers,
+ * where neighbours are read together; the order in the second is mostly the same. Reading a pair stops at the first
+ * difference.
  */
 export async function differing<Pair extends SameSize>(
   pairs: readonly Pair[],

@@ -12,19 +12,22 @@ import { readOwners, type Owners } from './owners.ts';
  * the root; symlinks are followed inside the image only.
  */
 
-/** Directories of this size have some thousand entries at most. */
+/** Size of a small directory, which has some thousand entries at most. */
 const SMALL_DIRECTORY_BYTES = 64 * 1024;
 
-/** Whether listing what is at the path is little work. Faults as `Tree.resolve`. */
+/** Reports whether listing the directory at the path is little work. Faults: those of `Tree.resolve`. */
 export async function isSmallDirectory(tree: Tree, path: string): Promise<boolean> {
   const { sources } = await resolve(tree, path);
   return sources.reduce((sum, { inode }) => sum + inode.size, 0) <= SMALL_DIRECTORY_BYTES;
 }
 
-/** Entries of a directory, ascending in byte order. Faults as `Tree.resolve`, NOT_A_DIRECTORY, and INSPECTION_LIMIT. */
+/**
+ * Returns the entries of a directory, ascending in byte order. Faults: those of `Tree.resolve`, NOT_A_DIRECTORY,
+ * INSPECTION_LIMIT.
+ */
 export async function listDirectory(tree: Tree, path: string): Promise<DirectoryList> {
   const node = await resolve(tree, path);
-  if (node.type !== 'directory') throw fault('NOT_A_DIRECTORY', { path, type: wordFor(node) });
+  if (node.type !== 'directory') throw fault('NOT_A_DIRECTORY', { path, type: typeLabel(node) });
   const owners = await ownersOf(tree);
   const files: FileItem[] = [];
   for await (const children of tree.children(node)) {
@@ -36,28 +39,34 @@ export async function listDirectory(tree: Tree, path: string): Promise<Directory
   return { path, files };
 }
 
-/** What is at a path; a symlink at its end is described, not followed. `path` of the item is the path asked for. */
+/** Describes the entry at a path; a symlink at its end is not followed. `path` of the item is the requested path. */
 export async function stat(tree: Tree, path: string): Promise<FileItem> {
   const node = await resolve(tree, path, false);
   const item = await itemOf(tree, await ownersOf(tree), '', node);
   return { ...item, path };
 }
 
-/** A regular file for reading, `range` clipped to what it holds. Faults as `Tree.resolve`, and NOT_A_FILE. */
+/** Opens a regular file for reading; `range` is clipped to its size. Faults: those of `Tree.resolve`, NOT_A_FILE. */
 export async function openFile(tree: Tree, path: string, range: ReadRange = {}): Promise<FileContent> {
   const node = await resolve(tree, path);
-  if (node.type !== 'file') throw fault('NOT_A_FILE', { path, type: wordFor(node) });
+  if (node.type !== 'file') throw fault('NOT_A_FILE', { path, type: typeLabel(node) });
   const { offset = 0, length = node.size } = range;
   return { path, size: node.size, body: tree.stream(node, Math.min(offset, node.size), length) };
 }
 
-/** PAX tar of what is at the path and all below it; members are named from the image's root. Faults as `Tree.resolve`. */
+/**
+ * Streams a PAX tar of the entry at the path and everything below; member names are relative to the image's root.
+ * Faults: those of `Tree.resolve`.
+ */
 export async function archive(tree: Tree, path: string): Promise<AsyncIterable<Uint8Array>> {
   const node = await resolve(tree, path);
   return packTree(tree, node, lexicalPath(pathFromText(path)));
 }
 
-/** The path without `.`, `..` and empty parts: what members are called must not lead out of where they are unpacked. */
+/**
+ * Returns the path without `.`, `..` and empty parts: member names must not lead out of the directory they are unpacked
+ * to.
+ */
 function lexicalPath(path: ByteString): ByteString {
   const names: ByteString[] = [];
   for (const name of path.split('/')) {
@@ -67,7 +76,7 @@ function lexicalPath(path: ByteString): ByteString {
   return names.join('/');
 }
 
-/** The node at a path given as text; faults name the path as it was given. */
+/** Returns the node at a path given as text; faults name the path as given. */
 export async function resolve(tree: Tree, path: string, followLast = true): Promise<TreeNode> {
   if (path === '') throw fault('PATH_INVALID', { path, reason: 'is empty' });
   try {
@@ -81,12 +90,12 @@ export async function resolve(tree: Tree, path: string, followLast = true): Prom
   }
 }
 
-/** Type of a file in the words of a person. */
-export function wordFor({ type }: Pick<TreeNode, 'type'>): string {
+/** Returns the type of a file in words. */
+export function typeLabel({ type }: Pick<TreeNode, 'type'>): string {
   return type === 'character' || type === 'block' ? 'device' : type;
 }
 
-/** Read once per tree: an image never changes. */
+/** Owners by tree, read once because an image never changes. */
 const ownersByTree = new WeakMap<Tree, Promise<Owners>>();
 
 function ownersOf(tree: Tree): Promise<Owners> {

@@ -9,7 +9,7 @@ import { grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { readUri } from '../support/uris.ts';
 
-/** Base64 costs a third more than the bytes; this much of a binary file is as much as a model can use. */
+/** Bytes shown of a binary file: base64 adds a third, and a model can use no more. */
 const BINARY_BYTES_MAX = 2_048;
 
 export const readFile = defineTool({
@@ -83,11 +83,14 @@ export const readFile = defineTool({
 interface Part {
   readonly bytes: Buffer;
   readonly offset: number;
-  /** Line after the last one read whole. */
+  /** Line after the last complete one. */
   readonly nextLine?: number;
 }
 
-/** Lines `start` … of a file, whole as far as they fit into `bytesMax`, and the byte offset at which they begin. */
+/**
+ * Reads whole lines of a file from `start` on, as far as they fit into `bytesMax`, and returns the byte offset at which
+ * they begin.
+ */
 async function readLines(
   { body }: FileContent,
   { start, count, bytesMax }: { start: number; count: number; bytesMax: number },
@@ -111,7 +114,7 @@ async function readLines(
   return { bytes: Buffer.concat(kept), offset: begin, nextLine: line };
 }
 
-/** The content cut after every line feed; a long line comes in several pieces. */
+/** Splits the content after every line feed; a long line is yielded in several pieces. */
 async function* pieces(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
   for await (const chunk of body) {
     const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
@@ -124,7 +127,7 @@ async function* pieces(body: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> 
   }
 }
 
-/** Bytes as text without a character cut in two, or as base64; `used` is how many of them are shown. */
+/** Returns bytes as text without a partial character, or as base64; `used` is the number of bytes shown. */
 function asText(
   bytes: Buffer,
   offset: number,
@@ -138,7 +141,7 @@ function asText(
   return { text: whole.toString('utf8'), encoding: 'utf-8', used: whole.length };
 }
 
-/** Length of the longest prefix that does not end inside a UTF-8 character. */
+/** Returns the length of the longest prefix that does not end inside a UTF-8 character. */
 function wholeCharacters(bytes: Buffer): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back] ?? 0;

@@ -58,7 +58,7 @@ async function uploadBytes(
   return { uuid, sha256, size, reused: stored !== undefined };
 }
 
-/** Node ignores characters that are not base64; a model that sent something else should hear of it. */
+/** Decodes base64 strictly: Node ignores invalid characters, but a model that sent them needs an error. */
 function decodeBase64(text: string): Buffer {
   const compact = text.replaceAll(/\s/gu, '');
   if (!/^[A-Za-z0-9+/_-]*={0,2}$/u.test(compact)) {

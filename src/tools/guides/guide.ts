@@ -1,4 +1,4 @@
-/** A piece of advice for models, in Markdown. Every call in its ``` blocks is executed by a test. */
+/** Guide for models, in Markdown. Every call in its ``` blocks is executed by a test. */
 export interface Guide {
   readonly title: string;
   readonly text: string;

@@ -41,7 +41,7 @@ export const importImage = defineTool({
       .default(limits.importTimeoutSecondsDefault)
       .describe('seconds'),
     force: z.boolean().default(false),
-    /** Earlier servers asked for it; anonymous pulls need no consent here. */
+    /** Accepted because earlier servers required it; anonymous pulls need no consent here. */
     i_accept_that_anonymous_access_might_be_rate_limited: aside(z.boolean().optional()),
   }),
   output: Output,
@@ -53,7 +53,7 @@ export const importImage = defineTool({
       const hint = `tag:${tag} exists and was returned as it is; force=true imports anew.`;
       return { status: 'SUCCESS', image_uuid: existing, tag, hint };
     }
-    // Not aborted with the call: whether the import was started must be known to the end.
+    // Not aborted with the call: the id of the started import must be known.
     const { uuid } = await contree.images.import({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
     const state = wait ? await followOwn(call, uuid, timeout) : await contree.operations.get(uuid, signal);
     const options = { contree, outputBytesMax: 0, signal };

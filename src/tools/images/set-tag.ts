@@ -22,7 +22,7 @@ export const setTag = defineTool({
       .string()
       .max(limits.tagBytesMax + 4)
       .optional(),
-    /** Moves a tag without asking the user; told by the hint of an answer that did not. */
+    /** Moves a tag without asking the user; documented in the hint of a refused call. */
     force: aside(z.boolean().default(false)),
   }),
   output: z.object({
@@ -65,7 +65,7 @@ export const setTag = defineTool({
 interface Move {
   readonly uuid: string;
   readonly tag: string;
-  /** The image that the tag leaves. */
+  /** UUID of the image that loses the tag. */
   readonly previous: string | undefined;
 }
 
@@ -83,12 +83,12 @@ function keptHint(tag: string): string {
   return `The user was asked and tag:${tag} stays where it was; force=true moves it without asking.`;
 }
 
-/** The image that has the tag now. */
+/** Returns the UUID of the image that has the tag now. */
 async function holderOf(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {
   try {
     return (await contree.images.get(`tag:${tag}`, signal)).uuid;
   } catch (error) {
-    // Whether the tag is well-formed is for setTag to say.
+    // A malformed tag is reported by setTag.
     if (isFault(error, 'IMAGE_NOT_FOUND', 'TAG_NOT_FOUND', 'TAG_INVALID')) return undefined;
     throw error;
   }

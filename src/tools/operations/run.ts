@@ -9,7 +9,7 @@ import { outcomeOf } from '../support/outcome.ts';
 import { aside } from '../support/schema.ts';
 import { defineTool, type HostEnv } from '../support/tool.ts';
 
-/** Two streams at most of this size stay inside one result. */
+/** Largest size of each of the two streams for which both fit into one result. */
 export const streamBytesMax = Math.floor((limits.toolResultBytesMax * 0.8) / 2);
 
 const id = aside(z.int().min(0).max(0xffff_fffe).optional());
@@ -20,7 +20,7 @@ const Input = z.object({
   shell: z.boolean().default(true).describe('false: program with args'),
   args: z.array(z.string()).optional(),
   env: z.record(z.string(), z.string()).optional().describe('instead of export'),
-  /** Told by the instructions and whoami of servers that offer some. */
+  /** Documented in the instructions and whoami of servers that offer variables. */
   env_from: aside(z.array(z.string().max(256)).max(64).optional()),
   preserve_env: aside(z.boolean().optional()),
   cwd: z.string().max(limits.pathBytesMax).optional().describe("default: the image's own"),
@@ -60,7 +60,7 @@ export const run = defineTool({
   output: z.object(operationFields),
   handle: async (call, input) => {
     const { contree, signal } = call;
-    // Not aborted with the call: whether the run was started must be known to the end.
+    // Not aborted with the call: the id of the started run must be known.
     const { uuid } = await contree.runs.start(requestOf(input, call.hostEnv));
     const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.operations.get(uuid, signal);
     const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal };
@@ -83,7 +83,7 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
     shell: input.shell,
     disposable: input.disposable,
     timeout: input.timeout,
-    // More than is shown, so that the rest can be paged without running again.
+    // More than is shown, so that the rest can be paged without another run.
     truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
     ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid, preserve_env: input.preserve_env }),
     ...(Object.keys(env).length > 0 && { env }),
@@ -95,7 +95,7 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
   };
 }
 
-/** The variables that the call names. Their values reach the guest, and nobody else. */
+/** Returns the variables that the call names. Their values reach only the guest. */
 function passedOn({ env_from: names = [], preserve_env }: z.output<typeof Input>, hostEnv: HostEnv): HostEnv {
   const unknown = names.filter((name) => !Object.hasOwn(hostEnv, name));
   if (unknown.length > 0) {

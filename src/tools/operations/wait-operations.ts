@@ -85,7 +85,7 @@ function isWin({ status, metadata }: OperationResponse, mode: Mode): boolean {
   return metadata.result.state?.exit_code === 0 && !metadata.result.state.timed_out;
 }
 
-/** The operations that ended, in the order in which they did, once the mode is satisfied or the time is up. */
+/** Returns the operations that ended, in order of their end, once the mode is satisfied or the time is up. */
 async function waitFor(
   call: ToolCall,
   ids: readonly string[],
@@ -105,7 +105,7 @@ async function waitFor(
       if (mode !== 'all' && isWin(state, mode)) enough.abort();
     } catch (error) {
       if (signal.aborted) return;
-      // An id that does not exist is told at once, not after the others have ended.
+      // An unknown id is reported immediately, not after the others have ended.
       faults.push(error);
       enough.abort();
     }
@@ -116,7 +116,7 @@ async function waitFor(
   return ended;
 }
 
-/** `k of n ended`, whenever asked for, every few seconds. */
+/** Reports `k of n ended` every few seconds. */
 function reportCount(call: ToolCall, total: number, count: () => number): Disposable {
   const startedMs = performance.now();
   const step = (): void =>

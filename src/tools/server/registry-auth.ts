@@ -59,7 +59,10 @@ export const registryAuth = defineTool({
     lines(`${registry}: ${status}${username === undefined ? '' : ` as ${username}`}`, `Next: ${hint}`),
 });
 
-/** For clients that knew no other way; off unless the user allows it, because the model has then seen the secret. */
+/**
+ * Signs in with a secret given as an argument, for clients without another way; disabled unless the user allows it,
+ * because the model has then seen the secret.
+ */
 async function signInWithArgument(
   call: OfflineCall,
   registry: string,

@@ -1,8 +1,10 @@
-/** Registry accounts of the user, as far as tools may know them: never the secret itself. */
+/** Registry accounts of the user as visible to tools: never the secret itself. */
 export interface Accounts {
-  /** The user name stored for a registry host, from our own store, docker's or the environment. */
+  /** Returns the user name stored for a registry host in our own store, Docker's or the environment. */
   find(registry: string, signal?: AbortSignal): Promise<{ readonly username: string } | undefined>;
-  /** Tries the credentials against the registry and keeps them when it accepts; throws REGISTRY_DENIED when not. */
+  /**
+   * Verifies the credentials at the registry and stores them when it accepts. Rejects with REGISTRY_DENIED otherwise.
+   */
   signIn(registry: string, credentials: Credentials, signal?: AbortSignal): Promise<void>;
 }
 

@@ -2,16 +2,16 @@ import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
 import type { Tool } from './tool.ts';
 
-/** Arguments that passed the tool's schema, and what to tell about those that were not understood. */
+/** Arguments that passed the tool's schema, and a remark about unknown ones. */
 export interface ParsedArguments {
   readonly input: Record<string, unknown>;
-  /** `ignored argument 'tag_prefx'; did you mean tag_prefix?` */
+  /** Remark such as `ignored argument 'tag_prefx'; did you mean tag_prefix?` */
   readonly remark?: string;
 }
 
 /**
- * Parses what a model sent. Unknown arguments are accepted (clients inject some) but named; a text where a number,
- * boolean, list or object is wanted is read as such. Throws ARGUMENT_INVALID naming every wrong argument.
+ * Parses arguments from a model. Unknown arguments are accepted (clients inject some) but reported; a string where a
+ * number, boolean, list or object is expected is converted. Throws ARGUMENT_INVALID naming every invalid argument.
  */
 export function parseArguments(tool: Tool, raw: unknown): ParsedArguments {
   const given = rename(tool, isRecord(raw) ? raw : {});
@@ -31,8 +31,8 @@ function rename(tool: Tool, raw: Record<string, unknown>): Record<string, unknow
 }
 
 /**
- * Some clients send `"30"` for 30 and `"[\"a\"]"` for a list, some models one text for a list of one or 7 for "7".
- * Another reading is tried only where the schema refuses the value as it is.
+ * Converts lenient forms: some clients send `"30"` for 30 and `"[\"a\"]"` for a list, some models a string for a list
+ * of one or 7 for "7". A conversion is tried only where the schema refuses the value itself.
  */
 function readLeniently(tool: Tool, given: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
@@ -77,7 +77,7 @@ function remarkOf(unknown: readonly string[], known: readonly string[]): string 
   return remarks.join(' ');
 }
 
-/** The candidate within two edits, or one that the text begins or ends with; undefined when none is near. */
+/** Returns the candidate within two edits, or one that the text begins or ends with; undefined when none is close. */
 export function closestTo(text: string, candidates: readonly string[]): string | undefined {
   const near = candidates
     .map((candidate) => ({ candidate, edits: distance(text.slice(0, 64), candidate) }))
@@ -91,7 +91,7 @@ function overlaps(text: string, candidate: string): boolean {
   return short.length >= 4 && (long.startsWith(short) || long.endsWith(short));
 }
 
-/** Levenshtein distance. */
+/** Returns the Levenshtein distance. */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 0; i < a.length; i++) {

@@ -11,7 +11,7 @@ import type { ResourceLink, SurfaceCall, Tool, ToolCall } from './tool.ts';
 
 const ERROR_CHARACTERS_MAX = 9_000;
 
-/** The outcome of a call, ready for any surface: text for people, and the structured answer or the fault. */
+/** Outcome of a call for any surface: text for people, and the structured result or the fault. */
 export type Reply =
   | {
       readonly ok: true;
@@ -22,8 +22,8 @@ export type Reply =
   | { readonly ok: false; readonly text: string; readonly fault: ContreeError };
 
 /**
- * Parses the arguments, runs the tool, and puts its answer or its fault into words. Rejects only when the call's signal
- * fired, with the signal's reason, or with what `isControlFlow` claims.
+ * Parses the arguments, runs the tool, and formats its result or fault. Rejects only with the signal's reason when the
+ * call's signal fired, or with an error accepted by `isControlFlow`.
  */
 export async function callTool(
   tool: Tool,
@@ -43,7 +43,7 @@ export async function callTool(
   }
 }
 
-/** The reply that the call which started a finished operation would have given, had somebody waited for it. */
+/** Returns the reply that the call that started a finished operation would have given if it had waited. */
 export async function replyLater(
   operation: OperationResponse,
   call: Pick<ToolCall, 'contree' | 'signal' | 'log'>,
@@ -68,7 +68,7 @@ function refusalOf(tool: Tool, error: unknown, { signal, log }: Pick<SurfaceCall
   return { ok: false, text: failureText(fault, tool.name).slice(0, ERROR_CHARACTERS_MAX), fault };
 }
 
-/** What was ignored goes first: it may be why the answer is not the expected one. */
+/** Adds the remark about ignored arguments first: it may explain an unexpected result. */
 function withRemark(answer: Record<string, unknown>, remark: string | undefined): Record<string, unknown> {
   if (remark === undefined) return answer;
   const { hint } = answer;

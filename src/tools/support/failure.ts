@@ -13,7 +13,7 @@ import { defined } from '../../std/assert.ts';
 
 type Detail = ContreeError['detail'];
 
-/** The exact next tool call, where the table's hint (written for every surface) can be said more exactly to a model. */
+/** Exact next tool call for a model, where the table's hint (written for every surface) is less specific. */
 const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string) => string } = {
   ARGUMENT_INVALID: (_, tool) => `Correct the named arguments and call ${tool} again.`,
   IMAGE_NOT_FOUND: ({ image }) =>
@@ -51,10 +51,10 @@ function parentOf(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/';
 }
 
-/** A failed call as clients show it: first line what failed, second line the next call, third whether to retry. */
+/** Returns the text of a failed call: first line what failed, second line the next call, third whether to retry. */
 export function failureText(error: ContreeError, tool: string): string {
   const { code, message, detail, hint } = error;
-  // A fault that an operation ended with has lost its details; then the general hint is the better one.
+  // The fault of an ended operation has lost its details; then the general hint is better.
   const nextCall = Object.keys(detail).length > 0 || NEXT_CALL[code]?.length === 0 ? NEXT_CALL[code] : undefined;
   const lines = [`${code}: ${message}`, nextCall?.(detail, tool) ?? hint];
   if (ERROR_CLASSES[error.class].retry === 'later') lines.push('This can pass: the same call may work later.');
@@ -62,8 +62,8 @@ export function failureText(error: ContreeError, tool: string): string {
 }
 
 /**
- * Any thrown value as a fault. What is not one of ours is a bug: it goes whole to `log`, and out as an incident id only,
- * because its text may hold a secret or a host path.
+ * Converts any thrown value to a fault. A foreign error is a bug: it is logged in full, and reported with an incident
+ * id only, because its text may contain a secret or a host path.
  */
 export function asFault(error: unknown, log: (line: string) => void): ContreeError {
   if (isFault(error)) return error;
@@ -72,12 +72,12 @@ export function asFault(error: unknown, log: (line: string) => void): ContreeErr
   return fault('INTERNAL', { incident });
 }
 
-/** Hint for an operation that ended FAILED: what the table says for its code. */
+/** Returns the hint for an operation that ended FAILED, from the table row of its code. */
 export function hintOf(code: string | undefined): string | undefined {
   return code !== undefined && code in ERRORS ? ERRORS[code as ErrorCode].hint : undefined;
 }
 
-/** The fault that an operation ended with; `detail` adds what the caller knows of it. */
+/** Returns the fault that an operation ended with; `detail` adds details known to the caller. */
 export function operationFault(operation: OperationResponse, detail: Detail = {}): ContreeError {
   const { uuid, kind, error, error_code: code = 'REMOTE_FAILED' } = operation;
   const message = `${kind === 'instance' ? 'run' : 'import'} ${uuid} failed: ${error ?? 'no reason was given'}`;

@@ -3,7 +3,7 @@ import { ImageSource } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import { aside } from './schema.ts';
 
-/** Arguments that several tools share, so that they read and validate alike everywhere. */
+/** Arguments shared by several tools, so that they are described and validated alike. */
 
 export const image = ImageSource.describe('UUID or tag:NAME');
 export const imagePath = z.string().min(1).max(limits.pathBytesMax).describe('absolute, in the image');

@@ -10,14 +10,14 @@ import type { Progress, ToolCall } from './tool.ts';
 
 const POLL_MS_MIN = 250;
 const POLL_MS_MAX = 2_000;
-/** Beyond the operation's own timeout: queueing, restoring, saving the image. */
+/** Time beyond the operation's own timeout: queueing, restoring, saving the image. */
 const WAIT_SECONDS_EXTRA = 30;
 const CANCEL_MS_MAX = 5_000;
 const LINE_CHARACTERS_MAX = 160;
 
 /**
- * Waits until an operation has finished, reporting its events as they come. Follows the event log and, where a server
- * has none or the stream breaks, asks for the state with growing pauses. Rejects with the signal's reason.
+ * Waits until an operation has finished, reporting its events as they arrive. It follows the event log and, where a
+ * server has none or the stream breaks, polls the state with growing intervals. Rejects with the signal's reason.
  */
 export async function untilFinished(
   contree: ConTree,
@@ -46,12 +46,13 @@ export async function untilFinished(
 }
 
 /**
- * Waits for an operation that this call has started: until it ends, or as long as the client can be expected to listen.
- * Returns its last state, finished or not. When the call is aborted the operation is cancelled only if the user meant it.
+ * Waits for an operation that this call has started until it ends, or as long as the client can be expected to wait.
+ * Returns its last state, finished or not. When the call is aborted, the operation is cancelled only if the user wanted
+ * that.
  */
 export async function followOwn(call: ToolCall, operation: string, timeoutSeconds: number): Promise<OperationResponse> {
   const { contree, signal } = call;
-  // A client without progress gives up after a minute or so: answer before, with the id to wait on.
+  // A client without progress times out after about a minute: return earlier, with the id to wait for.
   const listensMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
   const waitMs = Math.min(listensMs, call.handOver?.afterMs ?? Infinity);
   const deadline = AbortSignal.timeout(waitMs);
@@ -78,7 +79,7 @@ async function abandon(call: ToolCall, operation: string): Promise<void> {
   try {
     await call.contree.operations.cancel(operation, AbortSignal.timeout(CANCEL_MS_MAX));
   } catch (error) {
-    // It may have ended meanwhile; nobody listens for any other failure either.
+    // It may have ended meanwhile; any other failure has no receiver either.
     call.log(`operation ${operation} was not cancelled: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
@@ -87,7 +88,7 @@ interface Reporter extends Disposable {
   readonly onEvent: (event: OperationEvent) => void;
 }
 
-/** Reports at once (with the id, so that an aborted call leaves it behind), then every 2 s, after 10 s every 5 s. */
+/** Reports immediately (with the id, so that it is known after an abort), then every 2 s, and after 10 s every 5 s. */
 function report(send: ((step: Progress) => void) | undefined, operation: string, totalSeconds: number): Reporter {
   const startedMs = performance.now();
   let state = 'PENDING';
@@ -119,7 +120,7 @@ function report(send: ((step: Progress) => void) | undefined, operation: string,
   };
 }
 
-/** The last line that an output event shows. */
+/** Returns the last line of an output event. */
 function lineOf(event: OperationEvent): string | undefined {
   if (event.type !== 'stdout' && event.type !== 'stderr') return undefined;
   const text = streamBytes(event.data).toString('utf8').trimEnd();

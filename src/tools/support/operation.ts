@@ -13,7 +13,7 @@ import { operationUri } from './uris.ts';
 
 const count = z.int().min(0);
 
-/** What a run or import amounts to, flat. Fields that do not apply are absent. */
+/** Flat summary of a run or import. Fields that do not apply are absent. */
 export const operationFields = {
   operation_id: z.string(),
   status: OperationStatus,
@@ -48,7 +48,7 @@ export interface SummaryOptions {
   readonly signal: AbortSignal;
 }
 
-/** The summary of an operation in any state. */
+/** Returns the summary of an operation in any state. */
 export async function summarize(operation: OperationResponse, options: SummaryOptions): Promise<OperationFields> {
   const { uuid, kind, status, error, error_code: code } = operation;
   const failure = hintOf(code);
@@ -140,7 +140,7 @@ async function shownStream(
 ): Promise<(Shown & { totalBytes: number }) | undefined> {
   if (stream === undefined) return undefined;
   const shown = streamBytes(stream);
-  // A stream that the engine cut is read from the log, which keeps more of it; unless the log was removed since.
+  // A stream that the engine truncated is read from the log, which has more of it, unless the log was removed.
   const log = stream.truncated ? await readOutput(contree, uuid, name, signal) : undefined;
   const known = log !== undefined && log.first.length >= shown.length;
   const kept = known ? log : { first: shown, last: Buffer.alloc(0), totalBytes: shown.length };
@@ -149,7 +149,7 @@ async function shownStream(
   return { ...showOutput(kept, outputBytesMax, rest), totalBytes: kept.totalBytes };
 }
 
-/** What the end of a run suggests to do next. */
+/** Returns the hint that follows from the end of a run. */
 function outcomeHint(operation: OperationResponse, { state }: InstanceResult): Partial<OperationFields> {
   if (operation.status !== 'SUCCESS') return {};
   if (state?.timed_out) return { hint: 'The command was stopped by its timeout; call run again with a larger one.' };
@@ -160,7 +160,7 @@ function outcomeHint(operation: OperationResponse, { state }: InstanceResult): P
   return { hint: `set_tag(image_uuid="${after}", tag="…") keeps this image by name.` };
 }
 
-/** `SUCCESS · exit code 0 · 1.2 s · image …`, then the streams. */
+/** Returns the text of a summary: `SUCCESS · exit code 0 · 1.2 s · image …`, then the streams. */
 export function operationText(fields: { [Key in keyof OperationFields]?: OperationFields[Key] | undefined }): string {
   const facts = [
     fields.status,

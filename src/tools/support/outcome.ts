@@ -4,14 +4,17 @@ import { operationFault } from './failure.ts';
 import { summarize, type OperationFields, type SummaryOptions } from './operation.ts';
 import { registryHostOf } from './registry-hosts.ts';
 
-/** What the call that started an operation answers once it has waited for it. Throws what the operation failed with. */
+/**
+ * Returns the result of a call that started an operation and waited for it. Throws the fault that the operation failed
+ * with.
+ */
 export async function outcomeOf(operation: OperationResponse, options: SummaryOptions): Promise<OperationFields> {
   if (operation.status !== 'FAILED') return await summarize(operation, options);
   const { kind, metadata } = operation;
   throw operationFault(operation, kind === 'instance' ? {} : detailOf(metadata as ImageImportMetadata));
 }
 
-/** What the next call needs to know of an import: where to sign in, perhaps. */
+/** Returns details of an import for the next call: the registry to sign in to. */
 function detailOf({ registry: { url } }: ImageImportMetadata): { readonly registry: string } {
   try {
     return { registry: registryHostOf(url) };

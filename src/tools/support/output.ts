@@ -6,15 +6,15 @@ import { grouped } from './text.ts';
 
 export type StreamName = 'stdout' | 'stderr';
 
-/** A stretch of output as text, and what was left out of it. */
+/** Part of the output as text, and the size of the omitted part. */
 export interface Shown {
   readonly text: string;
   readonly truncated: boolean;
 }
 
 /**
- * Output for a model: whole when it fits into `bytesMax`, otherwise the first quarter and the last three quarters of
- * that (errors stand at the end), cut at line ends. `rest` says how to get what is missing.
+ * Returns output for a model: all of it when it fits into `bytesMax`, otherwise the first quarter and the last three
+ * quarters of that (errors come last), cut at line ends. `rest` tells how to get the omitted part.
  */
 export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: number, rest: string): Shown {
   if (isBinary(first)) return { text: `[${grouped(totalBytes)} bytes of binary output; ${rest}]`, truncated: true };
@@ -29,7 +29,7 @@ export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: nu
   return { text: parts.filter((part) => part !== '').join('\n'), truncated: true };
 }
 
-/** Up to `bytesMax` from the start, without the line that is cut, unless it is the only one. */
+/** Returns up to `bytesMax` from the start, without a partial line unless it is the only one. */
 function headOf(bytes: Buffer, bytesMax: number): Buffer {
   if (bytesMax <= 0) return bytes.subarray(0, 0);
   if (bytes.length <= bytesMax) return bytes;
@@ -38,7 +38,7 @@ function headOf(bytes: Buffer, bytesMax: number): Buffer {
   return end > 0 ? cut.subarray(0, end) : cut.subarray(0, characterStart(bytes, cut.length));
 }
 
-/** Up to `bytesMax` from the end, without the line that is cut, unless it is the only one. */
+/** Returns up to `bytesMax` from the end, without a partial line unless it is the only one. */
 function tailOf(bytes: Buffer, bytesMax: number): Buffer {
   if (bytesMax <= 0) return bytes.subarray(0, 0);
   if (bytes.length <= bytesMax) return bytes;
@@ -50,7 +50,7 @@ function tailOf(bytes: Buffer, bytesMax: number): Buffer {
   return bytes.subarray(first);
 }
 
-/** The last offset ≤ `offset` at which a UTF-8 character begins. */
+/** Returns the last offset ≤ `offset` at which a UTF-8 character begins. */
 function characterStart(bytes: Buffer, offset: number): number {
   let start = offset;
   while (start > 0 && offset - start < 3 && isContinuation(bytes[start])) start -= 1;
@@ -61,7 +61,7 @@ function isContinuation(byte: number | undefined): boolean {
   return byte !== undefined && (byte & 0xc0) === 0x80;
 }
 
-/** Whether bytes are better not shown as text: they hold NUL, or much of them is not UTF-8. */
+/** Reports whether bytes are binary: they contain NUL, or much of them is not UTF-8. */
 export function isBinary(bytes: Uint8Array): boolean {
   if (bytes.includes(0)) return true;
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64 * 1024)).toString('utf8');
@@ -69,7 +69,7 @@ export function isBinary(bytes: Uint8Array): boolean {
   return replaced > 3 + text.length / 10;
 }
 
-/** What is kept of a stream of the main process: its first bytes and, where some were dropped after those, its last. */
+/** Kept output of a stream of the main process: its first bytes and, if some were dropped after those, its last. */
 export interface KeptOutput {
   readonly first: Buffer;
   readonly last: Buffer;
@@ -77,7 +77,7 @@ export interface KeptOutput {
   readonly totalBytes: number;
 }
 
-/** Reads what a run has written so far from the log of its operation. */
+/** Reads the output of a run so far from the log of its operation. */
 export async function readOutput(
   contree: ConTree,
   operation: string,
@@ -94,7 +94,7 @@ export async function readOutput(
     if (event.type !== stream) continue;
     const bytes = streamBytes(event.data);
     if (part === 'first') totalBytes += bytes.length;
-    // The engine keeps no more than this; a server that sends more must not fill our memory.
+    // The engine keeps no more than this; a server that sends more must not exhaust our memory.
     parts[part].push(bytes.subarray(0, bytesLeft));
     bytesLeft = Math.max(0, bytesLeft - bytes.length);
   }
@@ -102,8 +102,8 @@ export async function readOutput(
 }
 
 /**
- * Up to `length` bytes of what was kept from `offset` on, or, where nothing of that was kept, from the next byte that was;
- * `offset` of the result says from where. A negative offset counts from the end of the stream.
+ * Returns up to `length` kept bytes from `offset` on, or from the next kept byte; `offset` of the result is the actual
+ * start. A negative offset counts from the end of the stream.
  */
 export function cutOutput(
   { first, last, totalBytes }: KeptOutput,

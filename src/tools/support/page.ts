@@ -1,17 +1,17 @@
 import { limits } from '../../contract/limits.ts';
 
-/** One page of a list, and where the next begins. */
+/** One page of a list, and the offset of the next. */
 export interface Page<Item> {
   readonly items: readonly Item[];
   readonly nextOffset?: number;
 }
 
-/** Part of a result that a list may fill; the rest is for its other fields and JSON's own characters. */
+/** Characters of a result that a list may fill; the rest is for other fields and JSON syntax. */
 const PAGE_CHARACTERS_MAX = limits.toolResultBytesMax * 0.85;
 
 /**
- * Cuts a page to what fits into one tool result. `more` says that items beyond these exist.
- * At least one item is kept, so that paging always advances.
+ * Cuts a page to fit into one tool result. `more` means that further items exist. At least one item is kept, so that
+ * paging always advances.
  */
 export function pageOf<Item>(items: readonly Item[], offset: number, more: boolean): Page<Item> {
   let characters = 0;

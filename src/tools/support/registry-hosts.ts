@@ -1,6 +1,6 @@
 import { fault } from '../../contract/errors.ts';
 
-/** Where a registry's users make access tokens, and the least scope that can pull. */
+/** Page on which a registry's users create access tokens, and the smallest scope that can pull. */
 interface TokenPage {
   readonly url: string;
   readonly scope: string;
@@ -30,8 +30,8 @@ const HOST = /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-
 const SCHEME = /^[a-z]+:\/\//u;
 
 /**
- * The registry host that a URL, reference or host name means: `docker://ghcr.io/owner/app` → `ghcr.io`; a name without a
- * host is Docker Hub's, as everywhere. Throws REFERENCE_INVALID.
+ * Returns the registry host of a URL, reference or host name: `docker://ghcr.io/owner/app` → `ghcr.io`; a name without
+ * a host belongs to Docker Hub. Throws REFERENCE_INVALID.
  */
 export function registryHostOf(text: string): string {
   const bare = text.trim().toLowerCase().replace(SCHEME, '');

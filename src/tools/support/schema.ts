@@ -1,14 +1,18 @@
 import { z } from 'zod';
 
-/** Marks a field that is accepted or returned but not told in the tool's schema, because every told field costs tokens. */
+/**
+ * Marks a field that is accepted or returned but hidden from the tool's published schema, because every published field
+ * costs tokens.
+ */
 export function aside<Schema extends z.ZodType>(schema: Schema): Schema {
   return schema.meta({ aside: true });
 }
 
 /**
- * JSON Schema of a tool's input or output without what costs tokens and tells a model nothing: `$schema`, lengths,
- * lower bounds 0 and 1, defaults 0 and false, upper bounds nobody reaches, and in outputs (which are ours to get right) all bounds, enums and
- * `required`. It stays inside what all clients read: no `$ref`, no type arrays. Validation itself uses the full schema.
+ * Returns the JSON Schema of a tool's input or output without parts that cost tokens and are useless to a model:
+ * `$schema`, lengths, lower bounds 0 and 1, defaults 0 and false, very large upper bounds, and in outputs (which we
+ * produce ourselves) all bounds, enums and `required`. It uses only features that all clients support: no `$ref`, no
+ * type arrays. Validation itself uses the full schema.
  */
 export function jsonSchemaOf(schema: z.ZodObject, io: 'input' | 'output'): Record<string, unknown> {
   const { $schema: _, ...json } = z.toJSONSchema(schema, { io });
@@ -28,7 +32,7 @@ function lean(value: unknown, io: 'input' | 'output'): unknown {
   return Object.fromEntries(kept.map(([key, item]) => [key, lean(item, io)]));
 }
 
-/** Larger bounds are there to stop nonsense, not to inform. */
+/** Largest upper bound in a published schema; larger ones only stop nonsense. */
 const UPPER_BOUND_TOLD_MAX = 100_000;
 
 function isNoise(key: string, value: unknown, io: 'input' | 'output'): boolean {

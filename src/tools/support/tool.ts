@@ -4,12 +4,12 @@ import type { OperationResponse } from '../../contract/operation.ts';
 import type { Accounts } from './accounts.ts';
 import type { LocalFiles } from '../../transfer/local-files.ts';
 
-/** What a call spends: a microVM (seconds of CPU), or nothing worth counting. */
+/** Cost of a call: a microVM (seconds of CPU), or negligible. */
 export type Cost = 'vm' | 'free';
 
 /**
- * What a call does to the world: `reads` changes nothing; `creates` adds something new on every call; `ensures` adds
- * something once, however often it is called; `replaces` may make something unreachable by its name.
+ * Effect of a call: `reads` changes nothing; `creates` adds something new on every call; `ensures` adds something once,
+ * however often it is called; `replaces` may make something unreachable by its name.
  */
 export type Effect = 'reads' | 'creates' | 'ensures' | 'replaces';
 
@@ -20,84 +20,86 @@ export interface Progress {
   readonly message: string;
 }
 
-/** A link to one thing that a result is about. */
+/** Link to one item that a result is about. */
 export interface ResourceLink {
   readonly uri: string;
   readonly name: string;
   readonly mimeType?: string;
 }
 
-/** How a request to the user to sign in to a registry ended. */
+/** Outcome of asking the user to sign in to a registry. */
 export type SignIn =
   | { readonly status: 'authenticated' | 'declined' }
   | { readonly status: 'pending' | 'unsupported'; readonly url?: string };
 
-/** Names of variables of this machine and their values, which no model sees. */
+/** Variables of this machine by name; their values are never shown to a model. */
 export type HostEnv = Readonly<Record<string, string>>;
 
-/** A question to the user, which the client asks outside of the model's sight. */
+/** Question to the user, which the client asks out of the model's sight. */
 export interface Question {
-  /** Equal for equal questions: an answer counts only for the question it was given to. */
+  /** Identity of the question: an answer is valid only for the same question. */
   readonly about: string;
   readonly message: string;
-  /** A page that the user is to open; without one the user agrees, or does not. */
+  /** Page for the user to open; without one the user just agrees or refuses. */
   readonly url?: string;
 }
 
-/** What came of a question; `unasked` where the client cannot ask. */
+/** Outcome of a question; `unasked` where the client cannot ask. */
 export type Agreement = 'agreed' | 'refused' | 'unasked';
 
-/** The client's wish to be given the operation itself when it takes longer. */
+/** Request of the client to receive the operation itself when it takes longer. */
 export interface HandOver {
   readonly afterMs: number;
-  /** Told the state of the operation that the call leaves behind; the call's answer is then only what is known so far. */
+  /**
+   * Called with the state of the operation that the call leaves running; the result of the call is then preliminary.
+   */
   readonly take: (operation: OperationResponse) => void;
 }
 
-/** What a handler gets beside its arguments: one call by one client. */
+/** Context of a handler: one call by one client. */
 export interface OfflineCall {
-  /** Ends the waiting. Whether the work is to end too is `stopsWork`'s answer, asked after the signal has fired. */
+  /** Signal that ends waiting. `stopsWork`, called after it has fired, decides whether the work ends too. */
   readonly signal: AbortSignal;
-  /** True when the signal fired because the user wants the work itself stopped, not because nobody listens any more. */
+  /** Returns true when the signal fired because the user wants the work stopped, not because the client has gone. */
   readonly stopsWork: () => boolean;
-  /** Absent when the client did not ask for progress; then a call answers within `inlineWaitMs`. */
+  /** Progress callback; absent when the client did not request progress. Then a call returns within `inlineWaitMs`. */
   readonly progress?: (step: Progress) => void;
   readonly inlineWaitMs: number;
-  /** Present when the client can follow an operation by itself, in place of an answer that takes longer. */
+  /** Present when the client can follow an operation itself instead of waiting for the result. */
   readonly handOver?: HandOver;
-  /** One line for the server's own log (stderr), never for the model. */
+  /** Writes one line to the server's own log (stderr), never to the model. */
   readonly log: (line: string) => void;
-  /** Folders of this machine that tools may use; absent when they may use none. */
+  /** Local folders that tools may use; absent when there are none. */
   readonly localFiles?: LocalFiles;
-  /** Registry accounts of this machine; absent when the engine is elsewhere. */
+  /** Registry accounts of this machine; absent when the engine is remote. */
   readonly accounts?: Accounts;
-  /** What `run` may pass on by name. */
+  /** Variables that `run` may pass on by name. */
   readonly hostEnv?: HostEnv;
   readonly ask: (question: Question) => Promise<Agreement>;
-  /** Asks the user, outside of the model's sight, to sign in. */
+  /** Asks the user to sign in, out of the model's sight. */
   readonly signIn: (registry: string) => Promise<SignIn>;
-  /** Whether registry_auth may take the secret as an argument, where the model sees it. */
+  /** True when registry_auth may take the secret as an argument, where the model sees it. */
   readonly allowTokenArgument?: boolean;
 }
 
-/** A call of a tool that works on the engine. */
+/** Call of a tool that works on the engine. */
 export interface ToolCall extends OfflineCall {
   readonly contree: ConTree;
 }
 
-/** A call as a surface makes it: the engine is connected only when a tool needs it. */
+/** Call as made by a surface: the engine is connected only when a tool needs it. */
 export interface SurfaceCall extends OfflineCall {
   readonly connect: () => Promise<ConTree>;
 }
 
-/** What a handler answers: fields of the tool's output schema, and `hint`, the next useful call in one sentence. */
+/** Result of a handler: fields of the tool's output schema, and `hint`, the next useful call in one sentence. */
 export type Answer<Output extends z.ZodObject> = z.input<Output>;
 
-/** A tool as a value: everything a surface needs to offer it. It knows `ConTree`, not MCP. */
+/** Tool as a value: everything a surface needs to offer it. It depends on `ConTree`, not on MCP. */
 export type ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> = ToolFacts<Input, Output> &
   (
     | { readonly offline?: false; readonly handle: Handle<ToolCall, Input, Output> }
-    /** Answers without the engine. */
+    /** Tool that works without the engine. */
     | { readonly offline: true; readonly handle: Handle<OfflineCall, Input, Output> }
   );
 
@@ -109,24 +111,24 @@ type Handle<Call, Input extends z.ZodObject, Output extends z.ZodObject> = (
 interface ToolFacts<Input extends z.ZodObject, Output extends z.ZodObject> {
   readonly name: string;
   readonly title: string;
-  /** For models: under 1,000 characters, states the cost, steers to the cheaper way. */
+  /** Description for models: under 1,000 characters, with the cost and the cheaper alternative. */
   readonly description: string;
   readonly cost: Cost;
   readonly effect: Effect;
-  /** Reaches beyond this machine and its store. */
+  /** True when it interacts with systems beyond this machine and its store. */
   readonly openWorld: boolean;
-  /** Uses files of this machine; dropped where no folder is allowed. */
+  /** True when it uses local files; not offered where no folder is allowed. */
   readonly local?: boolean;
-  /** Former argument names → present ones. */
+  /** Current argument names by former ones. */
   readonly aliases?: Readonly<Record<string, string>>;
   readonly input: Input;
   readonly output: Output;
-  /** The answer in compact form for people and for clients without structured content. */
+  /** Returns the result as compact text for people and for clients without structured content. */
   readonly text: (answer: z.output<Output>) => string;
   readonly links?: (answer: z.output<Output>) => readonly ResourceLink[];
 }
 
-/** A tool whose own types are checked and forgotten, so that tools of all types fit one list. */
+/** Tool with erased types, so that tools of all types fit one list. */
 export type Tool = ToolDefinition<z.ZodObject, z.ZodObject>;
 
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
@@ -135,7 +137,7 @@ export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject
   return definition as unknown as Tool;
 }
 
-/** MCP's annotations, all four always given because clients look at each field alone. */
+/** Returns MCP annotations; all four are always present because clients check each field on its own. */
 export function annotationsOf({ effect, openWorld }: Pick<Tool, 'effect' | 'openWorld'>): {
   readOnlyHint: boolean;
   destructiveHint: boolean;

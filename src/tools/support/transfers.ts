@@ -4,13 +4,13 @@ import type { ToolCall } from './tool.ts';
 
 const PROGRESS_MS_MIN = 1_000;
 
-/** The allowed folders of this machine, or PATH_OUTSIDE_ROOT when there are none. */
+/** Returns the local files. Throws PATH_OUTSIDE_ROOT when no folder is allowed. */
 export function requireLocalFiles(call: ToolCall, tool: string): LocalFiles {
   if (call.localFiles === undefined) throw fault('PATH_OUTSIDE_ROOT', { path: tool, roots: 'none' });
   return call.localFiles;
 }
 
-/** The call's signal and progress in the form that transfers want, at most one step a second. */
+/** Returns the call's signal and progress for transfers, at most one step per second. */
 export function transferOptions({ signal, progress }: ToolCall): TransferOptions {
   if (progress === undefined) return { signal };
   let sentMs = -Infinity;

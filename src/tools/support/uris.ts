@@ -1,4 +1,7 @@
-/** `contree://` addresses of what tools and resources name. Variables are percent-encoded: `tag:a/b` → `tag%3Aa%2Fb`. */
+/**
+ * `contree://` URIs of items that tools and resources refer to. Variables are percent-encoded: `tag:a/b` →
+ * `tag%3Aa%2Fb`.
+ */
 
 export function imageUri(image: string): string {
   return `contree://image/${encodeURIComponent(image)}`;
@@ -8,7 +11,10 @@ export function lineageUri(image: string): string {
   return `${imageUri(image)}/lineage`;
 }
 
-/** `path` is absolute inside the image; the root has an address of its own, because `ls/.` does not survive URL parsing. */
+/**
+ * Returns the URI of a directory list; `path` is absolute inside the image. The root has its own URI, because `ls/.`
+ * does not survive URL parsing.
+ */
 export function listUri(image: string, path = '/'): string {
   const below = encodePath(path);
   return below === '' ? `${imageUri(image)}/ls` : `${imageUri(image)}/ls/${below}`;

@@ -4,26 +4,28 @@ import { formatReference, parseReference } from '../../../registry/reference.ts'
 const SHOWN_MAX = 10;
 
 /**
- * The entries of an archive that are the image asked for: those of that name, or all when none was asked for and they
- * are one image (an image for several platforms has several entries). Faults: ARCHIVE_INVALID with the names there are.
+ * Returns the entries of an archive for the requested image: those of that name, or all when no name was given and they
+ * are one image (an image for several platforms has several entries). Faults: ARCHIVE_INVALID with the available names.
  */
 export function chooseImage<Entry extends { readonly names: readonly string[] }>(
   entries: readonly Entry[],
   reference: string | undefined,
 ): readonly Entry[] {
-  if (entries.length === 0) throw fault('ARCHIVE_INVALID', { reason: 'it holds no image' });
+  if (entries.length === 0) throw fault('ARCHIVE_INVALID', { reason: 'it contains no image' });
   const names = [...new Set(entries.flatMap((entry) => entry.names))];
   if (reference !== undefined) {
     const found = entries.filter((entry) => entry.names.some((name) => isSameName(name, reference)));
     if (found.length > 0) return found;
-    throw fault('ARCHIVE_INVALID', { reason: `it holds no image ${shown([reference])}, only ${shown(names)}` });
+    throw fault('ARCHIVE_INVALID', { reason: `it contains no image ${shown([reference])}, only ${shown(names)}` });
   }
   const images = new Set(entries.map((entry) => entry.names.join('\n')));
   if (images.size === 1) return entries;
-  throw fault('ARCHIVE_INVALID', { reason: `it holds several images; name one of ${shown(names)} as reference` });
+  throw fault('ARCHIVE_INVALID', {
+    reason: `it contains several images; select one of ${shown(names)} with reference`,
+  });
 }
 
-/** Equal as written, or as references: `app:1` is `docker.io/library/app:1`. */
+/** Reports whether two names are equal, as text or as references: `app:1` is `docker.io/library/app:1`. */
 function isSameName(one: string, other: string): boolean {
   return one === other || normalised(one) === normalised(other);
 }

@@ -21,8 +21,8 @@ export function isDockerArchive(index: ArchiveIndex): boolean {
 }
 
 /**
- * Opens what `docker save` writes (moby, image/tarexport). It states no digests of its layers; that they are the right
- * ones shows by their diffIDs when they are unpacked. Faults: ARCHIVE_INVALID, PLATFORM_UNSUPPORTED, IMAGE_LIMIT.
+ * Opens a `docker save` archive (moby, image/tarexport). It states no digests of its layers; they are verified by their
+ * diffIDs when they are unpacked. Faults: ARCHIVE_INVALID, PLATFORM_UNSUPPORTED, IMAGE_LIMIT.
  */
 export async function openDockerArchive(archive: IndexedArchive): Promise<OciImage> {
   const { index, reference, platform } = archive;

@@ -9,20 +9,20 @@ const READ_BYTES = 256 * 1024;
 const ZEROS = Buffer.alloc(1024 * 1024);
 const LINKS_MAX = 4;
 
-/** Where the content of a member lies in the archive file. */
+/** Position of a member's content in the archive file. */
 export interface ArchiveMember {
   readonly offset: number;
   readonly bytes: number;
 }
 
-/** Name of a member of an archive without `./` in front and `/` behind; undefined when it is not text. */
+/** Returns the name of a member without leading `./` and trailing `/`; undefined when it is not text. */
 export function memberName({ path }: TarEntry): string | undefined {
   return textOf(path)
     ?.replace(/^(?:\.\/+)+/u, '')
     .replace(/\/+$/u, '');
 }
 
-/** Finds the members of an uncompressed tar file, so that each can be read by itself and in any order. */
+/** Index of the members of an uncompressed tar file, for reading them individually and in any order. */
 export class ArchiveIndex {
   readonly #file: FileHandle;
   readonly #members: ReadonlyMap<string, ArchiveMember>;
@@ -39,7 +39,7 @@ export class ArchiveIndex {
     this.#links = links;
   }
 
-  /** Reads all headers and no content. Faults: ARCHIVE_INVALID, IMAGE_LIMIT. */
+  /** Reads all headers but no content. Faults: ARCHIVE_INVALID, IMAGE_LIMIT. */
   static async open(file: FileHandle, signal: AbortSignal): Promise<ArchiveIndex> {
     const members = new Map<string, ArchiveMember>();
     const links = new Map<string, string>();
@@ -72,7 +72,9 @@ export class ArchiveIndex {
     return undefined;
   }
 
-  /** All of a small member. Faults: ARCHIVE_INVALID when it is not there, IMAGE_LIMIT when it is not small. */
+  /**
+   * Reads a small member. Faults: ARCHIVE_INVALID when it is missing, IMAGE_LIMIT when it is larger than `bytesMax`.
+   */
   async read(name: string, bytesMax: number): Promise<Buffer> {
     const member = this.find(name);
     if (member === undefined) throw fault('ARCHIVE_INVALID', { reason: `it lacks ${name}` });
@@ -82,20 +84,20 @@ export class ArchiveIndex {
     return Buffer.concat(chunks);
   }
 
-  /** The bytes of a member. Faults: ARCHIVE_INVALID when the file ends within it. */
+  /** Streams the bytes of a member. Faults: ARCHIVE_INVALID when the file ends within it. */
   async *stream({ offset, bytes }: ArchiveMember, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     for (let done = 0; done < bytes;) {
       signal?.throwIfAborted();
       const chunk = Buffer.allocUnsafe(Math.min(READ_BYTES, bytes - done));
       const { bytesRead } = await this.#file.read(chunk, 0, chunk.length, offset + done);
-      if (bytesRead === 0) throw fault('ARCHIVE_INVALID', { reason: 'it is cut off' });
+      if (bytesRead === 0) throw fault('ARCHIVE_INVALID', { reason: 'it is truncated' });
       done += bytesRead;
       yield chunk.subarray(0, bytesRead);
     }
   }
 }
 
-/** The next member. What the tar reader finds wrong is said of the archive. */
+/** Returns the next member; faults of the tar reader become faults of the archive. */
 export async function nextEntry(reader: TarReader): Promise<TarEntry | undefined> {
   try {
     return await reader.next();
@@ -104,13 +106,13 @@ export async function nextEntry(reader: TarReader): Promise<TarEntry | undefined
   }
 }
 
-/** A layer's fault as that of the archive around it. */
+/** Converts the fault of a layer to a fault of the archive. */
 export function archiveFault(error: unknown): unknown {
   if (!isFault(error, 'LAYER_MALFORMED')) return error;
   return fault('ARCHIVE_INVALID', { reason: String(error.detail['reason']) }, { cause: error });
 }
 
-/** Target of a symlink, seen from the root of the archive; what would leave it matches no member. */
+/** Returns the target of a symlink relative to the root of the archive; a target outside matches no member. */
 function resolveLink(name: string, target: string): string {
   const names = name.split('/').slice(0, -1);
   for (const part of target.split('/')) {
@@ -121,8 +123,8 @@ function resolveLink(name: string, target: string): string {
 }
 
 /**
- * The blocks of a tar file one by one, as far as they are headers: in place of content come zeros, which cost no
- * reading. After a header has been taken, `position` is where its content begins.
+ * Stream of the blocks of a tar file that reads only headers: content is replaced by zeros, which need no reading.
+ * After a header has been taken, its content begins at `position`.
  */
 class HeaderStream implements AsyncIterable<Uint8Array> {
   readonly #file: FileHandle;
@@ -158,7 +160,7 @@ class HeaderStream implements AsyncIterable<Uint8Array> {
     const { start, bytes } = this.#window;
     const at = this.#position - start;
     if (at >= 0 && at + TAR_BLOCK_BYTES <= bytes.length) return bytes.subarray(at, at + TAR_BLOCK_BYTES);
-    // Small files lie close together, so several headers are likely to be near.
+    // Small files are close together, so several headers are likely to be nearby.
     const window = Buffer.allocUnsafe(READ_BYTES);
     const { bytesRead } = await this.#file.read(window, 0, window.length, this.#position);
     this.#window = { start: this.#position, bytes: window.subarray(0, bytesRead) };

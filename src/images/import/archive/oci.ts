@@ -19,9 +19,9 @@ import { chooseImage } from './choice.ts';
 
 export interface IndexedArchive {
   readonly index: ArchiveIndex;
-  /** What people call the archive. */
+  /** Name of the archive for messages. */
   readonly name: string;
-  /** Which image of several. */
+  /** Image to open if there are several. */
   readonly reference: string | undefined;
   readonly platform: Platform;
 }
@@ -29,7 +29,7 @@ export interface IndexedArchive {
 const LAYOUT = 'oci-layout';
 const INDEX = 'index.json';
 const SMALL_BYTES_MAX = 64 * 1024;
-/** Annotations under which writers keep the name of an image (image-spec, annotations.md; containerd's own). */
+/** Annotations with the name of an image (image-spec, annotations.md; containerd's own). */
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'];
 
 const Layout = z.object({ imageLayoutVersion: z.literal('1.0.0') });
@@ -61,7 +61,7 @@ export async function openOciLayout(archive: IndexedArchive): Promise<OciImage> 
   };
 }
 
-/** The entry of `index.json` to open: of the image that was asked for, or the only one; best platform first. */
+/** Returns the entry of `index.json` to open: that of the requested image, or the only one; best platform first. */
 function chooseEntry({ name, reference, platform }: IndexedArchive, manifests: readonly Descriptor[]): Descriptor {
   const wanted = chooseImage(
     manifests.map((manifest) => ({ names: namesOf(manifest), manifest })),
@@ -117,7 +117,7 @@ async function readBlob(index: ArchiveIndex, digest: Digest, bytesMax: number): 
   return bytes;
 }
 
-/** Passes bytes on, and fails at their end when they are not those of the digest. Faults: DIGEST_MISMATCH. */
+/** Passes bytes on, and fails at their end when they do not match the digest. Faults: DIGEST_MISMATCH. */
 export async function* verified(source: AsyncIterable<Uint8Array>, expected: Digest): AsyncGenerator<Uint8Array> {
   const hash = createHash('sha256');
   for await (const chunk of source) {

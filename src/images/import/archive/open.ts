@@ -12,28 +12,28 @@ import { isDockerArchive, openDockerArchive } from './docker.ts';
 import { isOciLayout, openOciLayout, verified } from './oci.ts';
 import { Spool } from '../spool.ts';
 
-/** An archive file on the host. Its content is hostile. */
+/** Archive file on the host. Its content is hostile. */
 export interface ArchiveSource {
   readonly path: string;
   readonly bytes: number;
-  /** Of the file as it is. */
+  /** Digest of the file itself. */
   readonly digest: Digest;
-  /** What people call it. */
+  /** Name for messages. */
   readonly name: string;
-  /** Which image of several. */
+  /** Image to open if there are several. */
   readonly reference?: string | undefined;
   /** Folder for the unpacked form of a compressed image archive. */
   readonly tmp: string;
-  /** Default: what this machine runs. */
+  /** Wanted platform (default: that of this machine). */
   readonly platform?: Platform;
 }
 
-/** An image in an archive; its layers can be read until it is disposed. */
+/** Image in an archive; its layers can be read until it is disposed. */
 export type ArchivedImage = OciImage & AsyncDisposable;
 
 const READ_BYTES = 256 * 1024;
 const HEX = '(?:sha256:)?[0-9a-f]{64}';
-/** Every name that the members of image archives have, as far as we know their writers. */
+/** Names of members of image archives by all known writers. */
 const IMAGE_MEMBER = new RegExp(
   `^(?:oci-layout|(?:index|manifest)\\.json|repositories|blobs|blobs/sha256(?:/[0-9a-f]{64})?|` +
     `${HEX}(?:\\.json|\\.tar|\\.tar\\.gz|/|/VERSION|/json|/layer\\.tar)?)$`,
@@ -41,7 +41,7 @@ const IMAGE_MEMBER = new RegExp(
 );
 
 /**
- * Opens what a user uploaded: an OCI layout as tar, a `docker save` archive, or a tar of a root filesystem; each plain,
+ * Opens an uploaded archive: an OCI layout as tar, a `docker save` archive, or a tar of a root file system; each plain,
  * gzip or zstd. Faults: ARCHIVE_INVALID, and those of image manifests.
  */
 export async function openArchive(source: ArchiveSource, signal: AbortSignal): Promise<ArchivedImage> {
@@ -59,13 +59,13 @@ export async function openArchive(source: ArchiveSource, signal: AbortSignal): P
 async function openIndexed(source: ArchiveSource, index: ArchiveIndex): Promise<OciImage> {
   const { name, reference, platform = hostPlatform() } = source;
   const request = { index, name, reference, platform };
-  // Newer versions of Docker write both forms into one archive; the layout says more.
+  // Newer versions of Docker write both forms into one archive; the layout has more information.
   if (isOciLayout(index)) return openOciLayout(request);
   if (isDockerArchive(index)) return openDockerArchive(request);
   throw fault('ARCHIVE_INVALID', { reason: 'it has neither an index.json nor a manifest.json' });
 }
 
-/** Reads headers until one tells whether this is an image archive or a root filesystem. */
+/** Reads headers until one shows whether this is an image archive or a root file system. */
 async function classify({ path, bytes }: ArchiveSource, signal: AbortSignal): Promise<'image' | 'rootfs'> {
   const plain = decompress(readFile(path, signal), unpackBound(bytes));
   try {
@@ -76,7 +76,7 @@ async function classify({ path, bytes }: ArchiveSource, signal: AbortSignal): Pr
       const name = memberName(entry);
       if (name === '') continue;
       if (name === undefined || !IMAGE_MEMBER.test(name)) return 'rootfs';
-      // Directories come before what is in them; the first name that could hold something decides.
+      // Directories come before their content; the first other member decides.
       if (entry.type !== 'directory') return 'image';
     }
     return 'rootfs';
@@ -85,7 +85,7 @@ async function classify({ path, bytes }: ArchiveSource, signal: AbortSignal): Pr
   }
 }
 
-/** The first header shows whether the file is a tar at all. */
+/** Returns the first member; it shows whether the file is a tar at all. */
 async function firstEntry(reader: TarReader): Promise<TarEntry | undefined> {
   try {
     return await nextEntry(reader);
@@ -95,7 +95,7 @@ async function firstEntry(reader: TarReader): Promise<TarEntry | undefined> {
   }
 }
 
-/** Whether the file as it is does not start with a tar header. */
+/** Reports whether the file does not start with a tar header. */
 async function isCompressed(path: string): Promise<boolean> {
   await using file = await open(path, 'r');
   const block = Buffer.alloc(TAR_BLOCK_BYTES);
@@ -108,7 +108,7 @@ async function isCompressed(path: string): Promise<boolean> {
   }
 }
 
-/** A single layer, built straight from the file. */
+/** Returns an image with a single layer, built directly from the file. */
 function rootfsImage({ path, bytes, digest, name }: ArchiveSource, compressed: boolean): ArchivedImage {
   const layer = {
     digest,

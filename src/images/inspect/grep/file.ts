@@ -4,40 +4,40 @@ import { Text, type GrepPattern } from './pattern.ts';
 
 const NEWLINE = 0x0a;
 const SUBMATCHES_MAX = 100;
-/** Of a longer line this much is searched … */
+/** Bytes searched of a longer line. */
 const LINE_BYTES_SEARCHED = 1024 * 1024;
-/** … and this much reported. */
+/** Bytes reported of a longer line. */
 const LINE_BYTES_SHOWN = limits.grepLineBytesMax;
-/** A file with a zero byte in its beginning is not text. */
+/** Bytes checked for a zero byte, which marks a binary file. */
 const BINARY_CHECK_BYTES = 64 * 1024;
 
 export interface FileSearch {
   readonly pattern: GrepPattern;
-  /** Matching lines at most. */
+  /** Maximum number of matching lines. */
   readonly countMax: number;
   /** Lines of context. */
   readonly before: number;
   readonly after: number;
 }
 
-/** A line within a segment; `end` is after its line feed. */
+/** Line within a segment; `end` is after its line feed. */
 interface Line {
   readonly start: number;
   readonly end: number;
 }
 
-/** Searches one file that is given in segments of whole lines, and collects what is to be reported. */
+/** Searcher of one file, which is given in segments of whole lines; it collects the reported lines. */
 export class FileSearcher {
   readonly #path: string;
   readonly #search: FileSearch;
   readonly #found: GrepMatch[] = [];
   #count = 0;
-  /** Of the segment that comes next: its place in the file and the number of its first line. */
+  /** Offset of the next segment in the file, and the number of its first line. */
   #offset = 0;
   #number = 1;
   /** Lines that are still to be reported because they follow a match. */
   #owed = 0;
-  /** The last lines that were not reported, for a match that begins the next segment. */
+  /** Last unreported lines, as context for a match at the start of the next segment. */
   #passed: GrepMatch[] = [];
   #binary = false;
 
@@ -46,17 +46,17 @@ export class FileSearcher {
     this.#search = search;
   }
 
-  /** Matches, and the lines around them, in order. */
+  /** Returns matches and the lines around them, in order. */
   get found(): readonly GrepMatch[] {
     return this.#found;
   }
 
-  /** Matching lines among them. */
+  /** Returns the number of matching lines. */
   get count(): number {
     return this.#count;
   }
 
-  /** Nothing more can come of this file. */
+  /** Returns true when this file can produce no further results. */
   get finished(): boolean {
     return this.#binary || (this.#count >= this.#search.countMax && this.#owed === 0);
   }
@@ -72,7 +72,7 @@ export class FileSearcher {
     this.#offset += segment.length;
   }
 
-  /** The part before a zero byte; nothing at all of a file that has one early. */
+  /** Returns the part before a zero byte, or nothing for a file with an early one. */
   #textOf(segment: Buffer): Buffer {
     const zero = segment.indexOf(0);
     if (zero < 0) return segment;
@@ -103,7 +103,7 @@ export class FileSearcher {
     this.#keepPassed(text, reportedTo);
   }
 
-  /** Context after the last match, up to where the next one begins. Returns how far lines are reported. */
+  /** Reports context after the last match, up to the next one. Returns the end of the reported lines. */
   #showAfter(text: Buffer, from: number, to: number): number {
     let at = from;
     while (this.#owed > 0 && at < to) {
@@ -116,7 +116,7 @@ export class FileSearcher {
     return at;
   }
 
-  /** Context before a match that begins at `to` and whose number is `#number`. */
+  /** Reports context before a match that begins at `to` with line number `#number`. */
   #showBefore(text: Buffer, from: number, to: number): void {
     const lines = linesBefore(text, from, to, this.#search.before);
     const missing = this.#search.before - lines.length;
@@ -147,7 +147,7 @@ export class FileSearcher {
     };
   }
 
-  /** What of the line matches, in bytes from its start; undefined when nothing does. */
+  /** Returns the matching parts of the line, in bytes from its start; undefined when there are none. */
   #submatchesOf(text: Buffer, { start, end }: Line): GrepMatch['submatches'] | undefined {
     const { literal } = this.#search.pattern;
     if (literal !== undefined) return placesOf(text, literal, { start, end });
@@ -172,7 +172,7 @@ export class FileSearcher {
   }
 }
 
-/** Where a text stands in a line; undefined when nowhere. */
+/** Returns the positions of a text in a line; undefined when there are none. */
 function placesOf(bytes: Buffer, literal: Buffer, { start, end }: Line): GrepMatch['submatches'] | undefined {
   const text = literal.toString('utf8');
   const submatches: GrepMatch['submatches'] = [];
@@ -187,7 +187,7 @@ function placesOf(bytes: Buffer, literal: Buffer, { start, end }: Line): GrepMat
   return submatches;
 }
 
-/** Lines that can match. */
+/** Yields lines that can match. */
 function* candidateLines(text: Text, { nextPlace }: GrepPattern): Generator<Line> {
   const { bytes } = text;
   for (let place = nextPlace(text, 0); place >= 0;) {
@@ -202,7 +202,7 @@ function lineAt(text: Buffer, start: number): Line {
   return { start, end: feed < 0 ? text.length : feed + 1 };
 }
 
-/** Up to `count` lines that end at `to`, none beginning before `from`. */
+/** Returns up to `count` lines that end at `to`, none beginning before `from`. */
 function linesBefore(text: Buffer, from: number, to: number, count: number): Line[] {
   const lines: Line[] = [];
   let end = to;

@@ -3,10 +3,10 @@ import { fault } from '../../../contract/errors.ts';
 
 const GLOB_CHARACTERS_MAX = 1_024;
 
-/** Decides by path (absolute in the image, without its leading slash) what a search looks at. */
+/** Filter of the paths (absolute in the image, without leading slash) that are searched. */
 export interface GlobFilter {
   readonly acceptsFile: (path: string) => boolean;
-  /** False where a directory and all below it is left out. */
+  /** Returns false for a directory that is excluded with everything below it. */
   readonly entersDirectory: (path: string) => boolean;
 }
 
@@ -17,10 +17,10 @@ interface Rule {
 }
 
 /**
- * The meaning of `rg -g`: gitignore's globs, turned round. A glob without a slash matches a name at any depth, one with
- * a slash a path from the root; `!` leaves out; the last glob that matches decides; once there is a glob without `!`, files that match none are
- * left out. Globs become expressions for the linear-time engine, because those of the glob libraries backtrack
- * (`*a*a*a*a*a*b` on a long name). Throws PATTERN_INVALID.
+ * Returns a filter with the semantics of `rg -g`: gitignore globs, inverted. A glob without a slash matches a name at
+ * any depth, one with a slash a path from the root; `!` excludes; the last matching glob decides; if there is a glob
+ * without `!`, files that match none are excluded. Globs become expressions for the linear-time engine, because glob
+ * libraries backtrack (`*a*a*a*a*a*b` on a long name). Throws PATTERN_INVALID.
  */
 export function globFilter(globs: readonly string[]): GlobFilter {
   const rules = globs.map(parseRule).toReversed();
@@ -43,7 +43,7 @@ function parseRule(glob: string): Rule {
   const directoriesOnly = bare.endsWith('/');
   const body = directoriesOnly ? bare.slice(0, -1) : bare;
   if (body === '') throw invalid(glob, 'matches nothing');
-  // The globs that are used most, `*.py`, need no expression.
+  // The most common globs, such as `*.py`, need no expression.
   const suffix = /^\*([^*?[\]{}\\/]+)$/u.exec(body)?.[1];
   if (suffix !== undefined) return { negated, directoriesOnly, matches: (path) => path.endsWith(suffix) };
   const anchored = body.includes('/');
@@ -56,7 +56,10 @@ function parseRule(glob: string): Rule {
   }
 }
 
-/** `*` and `?` stop at slashes, `**` between slashes does not; `[…]`, `{a,b}` and `\` as in every shell. */
+/**
+ * Returns the expression of a glob: `*` and `?` stop at slashes, `**` between slashes does not; `[…]`, `{a,b}` and `\`
+ * work as in a shell.
+ */
 function expressionOf(glob: string, body: string): string {
   let expression = '';
   let depth = 0;
@@ -72,7 +75,7 @@ function expressionOf(glob: string, body: string): string {
   return expression;
 }
 
-/** The token that a glob's rest begins with, and the expression it becomes. */
+/** Returns the first token of a glob's rest and its expression. */
 function tokenOf(glob: string, rest: string, atStart: boolean, depth: number): readonly [string, string] {
   if (atStart && rest.startsWith('**/')) return ['**/', '(?:.*/)?'];
   if (atStart && rest === '**') return ['**', '.+'];
@@ -104,7 +107,7 @@ function tokenOf(glob: string, rest: string, atStart: boolean, depth: number): r
   }
 }
 
-/** Inside a set only `-` means something; everything else that an expression would read otherwise is quoted. */
+/** Returns the expression of a set. Only `-` is special in it; other special characters are escaped. */
 function classOf(set: string): string {
   return set.replaceAll(/\\(.)/gsu, '$1').replaceAll(/[[\]\\^&~]/gu, String.raw`\$&`);
 }

@@ -19,22 +19,23 @@ import { FileSearcher, type FileSearch } from './file.ts';
 import { compilePatterns } from './pattern.ts';
 import { resolve } from '../view.ts';
 
-/** What one result may hold, whatever the lines are. */
+/** Limit of the bytes in one result. */
 const RESULT_BYTES_MAX = 8 * 1024 * 1024;
 const CONTEXT_LINES_MAX = 1_000;
 
 interface Target extends Stretch {
-  /** As reported: below the path that was asked for. */
+  /** Path as reported: below the requested path. */
   readonly path: string;
   readonly node: TreeNode;
-  /** Files are searched from their beginning. */
+  /** Offset: files are searched from their beginning. */
   readonly offset: 0;
 }
 
 /**
- * Searches an image as ripgrep would (reference api.md §9.5): every text file below the paths, hidden ones included, symlinks
- * not followed, ignore files ignored, in byte order of paths. Faults: PATTERN_INVALID, and as `Tree.resolve` for a path that does
- * not exist. Ends with `truncated` at `max_total` matching lines, after `limits.grepSecondsMax`, or when the result grows too large.
+ * Searches an image as ripgrep would: every text file below the paths, hidden ones included, symlinks not followed,
+ * ignore files ignored, in byte order of paths. Faults: PATTERN_INVALID, and those of `Tree.resolve` for a missing
+ * path. Ends with `truncated` at `max_total` matching lines, after `limits.grepSecondsMax`, or when the result grows
+ * too large.
  */
 export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): Promise<GrepResult> {
   const { pattern: patterns, path: paths = [], glob = [] } = query;
@@ -82,12 +83,12 @@ function contextOf(lines = 0): number {
   return lines;
 }
 
-/** A path that was asked for; like ripgrep's arguments it is followed if it is a symlink. */
+/** Returns the target of a requested path; like an argument of ripgrep it is followed if it is a symlink. */
 async function startOf(tree: Tree, path: string): Promise<Target> {
   return { path: `/${path.split('/').filter(Boolean).join('/')}`, node: await resolve(tree, path), offset: 0 };
 }
 
-/** Regular files with content. A file that was named itself is searched whatever the globs say. */
+/** Yields regular files with content. A file that was named explicitly is searched whatever the globs are. */
 async function* targetsOf(tree: Tree, starts: readonly Target[], filter: GlobFilter): AsyncGenerator<Target> {
   for (const start of starts) {
     if (start.node.type === 'file') yield start;
@@ -124,7 +125,7 @@ async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, sear
   return searcher;
 }
 
-/** Where the last whole line ends; a line too long to be kept is cut. */
+/** Returns the end of the last whole line; a line that is too long is cut. */
 function endOfLines(bytes: Buffer): number {
   const feed = bytes.lastIndexOf(0x0a);
   if (feed >= 0) return feed + 1;

@@ -5,26 +5,26 @@ import { requiredRuns, type RequiredRun } from './runs.ts';
 
 const PATTERN_CHARACTERS_MAX = 64 * 1024;
 const PATTERNS_MAX = 100;
-/** Up to so many texts are searched for one by one, which is the fastest there is. */
+/** Number of texts up to which they are searched one by one, which is fastest. */
 const LITERALS_MAX = 3;
-/** No character that means something else in an expression. */
+/** Text without special characters of expressions. */
 const PLAIN = /^[\p{L}\p{N} _\-:;,'"=<>@#%&~!/`]+$/u;
 /** Characters beyond ASCII that fold to an ASCII letter, as bytes: K (Kelvin sign) and ſ (long s). */
 const FOLDING = ['\u212a', '\u017f'].map((character) => Buffer.from(character));
 
-/** What a search looks for, compiled. */
+/** Compiled pattern. */
 export interface GrepPattern {
   readonly expression: RE2JS;
   /**
-   * The first place at or after `from` at which a line can match, to be checked with `expression`; −1 when no line does. Exact
-   * in one direction only: what it passes over does not match.
+   * Returns the first place at or after `from` at which a line can match, to be checked with `expression`; −1 when no
+   * line can. It is exact in one direction only: skipped lines do not match.
    */
   readonly nextPlace: (text: Text, from: number) => number;
-  /** The text itself, when the pattern is nothing but that: then where it is found it matches. */
+  /** Text of a pattern that is plain text: every occurrence is a match. */
   readonly literal?: Buffer;
 }
 
-/** A stretch of a file, in the forms in which it may be searched; each is made once, when it is first wanted. */
+/** Part of a file in the forms in which it is searched; each form is created on first use. */
 export class Text {
   readonly bytes: Buffer;
   #latin1: string | undefined;
@@ -35,19 +35,19 @@ export class Text {
     this.bytes = bytes;
   }
 
-  /** One character per byte. */
+  /** Returns the text with one character per byte. */
   get latin1(): string {
     this.#latin1 ??= this.bytes.toString('latin1');
     return this.#latin1;
   }
 
-  /** Holds a character that matches an ASCII letter if case does not count. */
+  /** Returns true when the text has a non-ASCII character that matches an ASCII letter without case. */
   get folds(): boolean {
     this.#folds ??= FOLDING.some((bytes) => this.bytes.includes(bytes));
     return this.#folds;
   }
 
-  /** Whether the expression matches anywhere in it. */
+  /** Reports whether the expression matches anywhere in the text. */
   matches(expression: RE2JS): boolean {
     this.#matches ??= expression.test(this.bytes.toString('utf8'));
     return this.#matches;
@@ -55,8 +55,8 @@ export class Text {
 }
 
 /**
- * Patterns are RE2's, OR-ed, as ripgrep does: matched per line, `^` and `$` at its ends. Faults: PATTERN_INVALID naming
- * the pattern that is wrong.
+ * Compiles RE2 patterns, OR-ed as in ripgrep: matched per line, `^` and `$` at its ends. Faults: PATTERN_INVALID naming
+ * the invalid pattern.
  */
 export function compilePatterns(patterns: readonly string[], letters: GrepQuery['case'] = 'sensitive'): GrepPattern {
   if (patterns.length === 0 || patterns.length > PATTERNS_MAX) {
@@ -64,7 +64,7 @@ export function compilePatterns(patterns: readonly string[], letters: GrepQuery[
   }
   const insensitive = letters === 'insensitive' || (letters === 'smart' && patterns.every(isLowerCase));
   const flags = RE2JS.MULTILINE | (insensitive ? RE2JS.CASE_INSENSITIVE : 0);
-  // One by one first: a pattern that is wrong by itself must not become right by what stands around it.
+  // Individually first: an invalid pattern must not become valid in combination with others.
   for (const pattern of patterns) compile(pattern, flags, pattern);
   const joined = patterns.length === 1 ? (patterns[0] ?? '') : patterns.map((pattern) => `(?:${pattern})`).join('|');
   const expression = compile(joined, flags, joined);
@@ -82,7 +82,7 @@ function placeByRuns(runs: readonly RequiredRun[], insensitive: boolean): GrepPa
   if (!insensitive && literals.length <= LITERALS_MAX && runs.every(({ literal }) => literal !== undefined)) {
     return placeByLiterals(literals.map((literal) => Buffer.from(literal)));
   }
-  // No choice but between runs and no repetition: at most their length is looked at per place.
+  // No alternatives but the runs and no repetition: at most their length is examined per position.
   const run = new RegExp(runs.map(({ source }) => source).join('|'), insensitive ? 'gi' : 'g');
   return (text, from) => {
     if (insensitive && text.folds) return from < text.bytes.length ? from : -1;
@@ -97,7 +97,7 @@ function placeByLiterals(literals: readonly Buffer[]): GrepPattern['nextPlace'] 
   let searched: Text | undefined;
   let places: number[] = [];
   return (text, from) => {
-    // Kept while one text is searched, so that none of the literals is searched for twice.
+    // Kept while one text is searched, so that no literal is searched twice.
     if (searched !== text) places = literals.map(() => -2);
     searched = text;
     for (const [index, literal] of literals.entries()) {
@@ -109,9 +109,9 @@ function placeByLiterals(literals: readonly Buffer[]): GrepPattern['nextPlace'] 
   };
 }
 
-/** Every line, of a text in which the engine finds something at all. */
+/** Returns every line of a text in which the engine finds any match. */
 function placeByExpression(expression: RE2JS, patterns: readonly string[]): GrepPattern['nextPlace'] {
-  // Within a text of many lines these would be tied to the ends of the text, not of a line.
+  // In a text of many lines these would refer to the ends of the text, not of a line.
   const tied = patterns.some((pattern) => /\\[AzZ]|\(\?[a-zA-Z]*-?[a-zA-Z]*[sm]/u.test(pattern));
   return (text, from) => (from < text.bytes.length && (tied || text.matches(expression)) ? from : -1);
 }
@@ -128,7 +128,7 @@ function compile(pattern: string, flags: number, shown: string): RE2JS {
   }
 }
 
-/** Has letters, and none of them upper case; what follows a backslash is not a letter of the text. */
+/** Reports whether a pattern has letters, none of them upper case; a character after a backslash does not count. */
 function isLowerCase(pattern: string): boolean {
   const text = pattern.replaceAll(/\\(?:[pP]\{[^}]*\}|[pP].|x\{[^}]*\}|.)/gsu, '');
   return /\p{L}/u.test(text) && !/\p{Lu}/u.test(text);

@@ -1,6 +1,6 @@
 /**
- * A stretch that every match of a pattern must hold: a fixed sequence of ASCII characters and sets of them. Given as the
- * source of an expression without choice or repetition, so that searching for it takes linear time in any engine.
+ * Run of characters that every match of a pattern must contain: a fixed sequence of ASCII characters and sets. It is
+ * given as the source of an expression without alternatives or repetition, so that any engine finds it in linear time.
  */
 export interface RequiredRun {
   readonly source: string;
@@ -13,14 +13,14 @@ interface Atom {
   readonly character?: string;
 }
 
-/** Longer runs do not find less. */
+/** Longest run: longer ones do not find less. */
 const RUN_ATOMS_MAX = 64;
 const REPEAT_MAX = 32;
 
 /**
- * The best run of each branch of each pattern, so that most lines can be passed over by a plain search. Undefined as soon as
- * one branch has none, or holds something that is not understood here with certainty. Groups, `.`, negated sets, classes
- * beyond ASCII and optional parts end a run; they may stand for anything.
+ * Returns the best run of each branch of each pattern, so that a plain search skips most lines. Returns undefined if a
+ * branch has none, or contains syntax that is not understood here with certainty. Groups, `.`, negated sets, classes
+ * beyond ASCII and optional parts end a run; they may match anything.
  */
 export function requiredRuns(patterns: readonly string[]): readonly RequiredRun[] | undefined {
   const runs: RequiredRun[] = [];
@@ -35,7 +35,7 @@ export function requiredRuns(patterns: readonly string[]): readonly RequiredRun[
   return runs;
 }
 
-/** A run that nearly every line holds saves nothing. */
+/** Reports whether a run is selective: one that occurs in nearly every line saves nothing. */
 function isSelective(run: readonly Atom[]): boolean {
   return run.length >= 3 || run.filter(({ character }) => character !== undefined).length >= 2;
 }
@@ -47,7 +47,7 @@ function runOf(atoms: readonly Atom[]): RequiredRun {
   return characters.includes(undefined) ? { source } : { source, literal: characters.join('') };
 }
 
-/** The longest run of every top-level alternative. */
+/** Returns the longest run of every top-level alternative. */
 function branchesOf(pattern: string): (readonly Atom[])[] | undefined {
   const branches: { best: readonly Atom[]; run: Atom[] }[] = [{ best: [], run: [] }];
   const close = (): void => {
@@ -69,7 +69,7 @@ function branchesOf(pattern: string): (readonly Atom[])[] | undefined {
     const run = branches.at(-1)?.run ?? [];
     const certain = timesOf(quantifier);
     if (token.kind === 'atom') for (let times = 0; times < certain.least; times++) run.push(token.atom);
-    // What may be repeated further, or is not a single character, need not be next to what follows …
+    // A repeatable token, or one that is not a single character, need not be adjacent to what follows …
     if (token.kind === 'position' && quantifier === null) continue;
     if (token.kind === 'atom' && certain.exact) continue;
     close();
@@ -80,7 +80,7 @@ function branchesOf(pattern: string): (readonly Atom[])[] | undefined {
   return branches.map(({ best }) => best);
 }
 
-/** Single characters tell lines apart better than sets do. */
+/** Returns the weight of a run: single characters are more selective than sets. */
 function weight(run: readonly Atom[]): number {
   return run.reduce((sum, { character }) => sum + (character === undefined ? 1 : 3), 0);
 }
@@ -97,19 +97,19 @@ function timesOf(quantifier: RegExpExecArray | null): { least: number; exact: bo
 
 type Token =
   | { readonly kind: 'atom'; readonly length: number; readonly atom: Atom }
-  /** Takes no character. */
+  /** Token that matches no character. */
   | { readonly kind: 'position'; readonly length: number }
-  /** Takes some characters, unknown which. */
+  /** Token that matches unknown characters. */
   | { readonly kind: 'something'; readonly length: number }
   | { readonly kind: 'or'; readonly length: number };
 
-/** Sets of ASCII characters and ranges; the same in RE2 and JavaScript. */
+/** Sets of ASCII characters and ranges, which are equal in RE2 and JavaScript. */
 const PLAIN_SET = /^\[(?:\\[dw\-\]\\^./]|[A-Za-z0-9_ !"#$%'()*+,./:;<=>?@`{|}~]|-(?=\])|[A-Za-z0-9]-[A-Za-z0-9])+\]/u;
 const OTHER_SET = /^\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]/su;
-/** RE2 has these as ASCII only; `\s` differs from JavaScript's. */
+/** Classes, which are ASCII only in RE2; `\s` differs from JavaScript's. */
 const CLASSES: Readonly<Record<string, string>> = { d: '[0-9]', w: '[0-9A-Za-z_]', s: String.raw`[\t\n\f\r ]` };
 
-/** What a pattern's rest begins with; undefined when that is not certain. */
+/** Returns the first token of a pattern's rest; undefined when it is not certain. */
 function tokenOf(rest: string): Token | undefined {
   const [first = ''] = rest;
   switch (first) {
@@ -166,7 +166,7 @@ function escapeOf(rest: string): Token | undefined {
   return /^[^\p{L}\p{N}\s]$/u.test(letter) ? plainOf(letter, 2) : undefined;
 }
 
-/** A group may hold anything; one that sets flags changes what follows, and is not understood. */
+/** Parses a group, which may contain anything; one that sets flags changes what follows and is not understood. */
 function groupOf(rest: string): Token | undefined {
   if (/^\(\?[^:P<]/u.test(rest)) return undefined;
   let depth = 0;
