@@ -151,3 +151,26 @@ test('all who follow a log see all of it in order, whenever they come', async ()
     );
   }
 });
+
+test('output that a full disk has no room for is given up, and its place says how much of each stream', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  output(store, uuid, 0, 'kept');
+  store.events.flush();
+  output(store, uuid, 4, 'lost');
+  otherOutput(store, uuid, 0, 'lo');
+  output(store, uuid, 8, 'st');
+  store.events.append(uuid, 0, 'completion', COMPLETION);
+  store.events.dropQueuedOutput();
+  const lost = (spid: number, bytes_emitted: number, bytes_dropped: number): unknown[] => [
+    spid,
+    { stream: 'stdout', bytes_emitted, bytes_dropped, bytes_kept: bytes_emitted },
+  ];
+  const [kept, ...rest] = store.events.page(uuid, -1);
+  assert.deepEqual(brief(kept!), [0, 'stdout', 0, 'kept']);
+  assert.deepEqual(
+    rest.map((event) => ('data' in event ? [event.spid, event.data] : [])),
+    [lost(1, 4, 6), lost(2, 0, 2), [0, COMPLETION]],
+  );
+});
