@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
+import { test, type TestContext } from 'node:test';
 import { Activity } from '../../src/http/activity.ts';
 
 const QUIET_MS = 60;
 
-/** Counts calls; `later` as often as told, then `done`. */
+/** Counts calls; answers `later` to the first `laterTimes` of them, then `done`. */
 function counter(laterTimes = 0): { calls: number; readonly callback: () => Promise<'done' | 'later'> } {
   const counted = {
     calls: 0,
@@ -17,43 +16,84 @@ function counter(laterTimes = 0): { calls: number; readonly callback: () => Prom
   return counted;
 }
 
-test('whenQuiet calls back once for each quiet time, and not while there are requests', async () => {
+/** A timer of the clock below. The mock timers of `node:test` do not know `refresh`. */
+interface FakeTimer {
+  dueMs: number;
+  unref(): FakeTimer;
+  refresh(): FakeTimer;
+}
+
+/** Takes over the clock; the result lets that many milliseconds pass, one by one, with all that follows from them. */
+function clock({ mock }: TestContext): (ms: number) => Promise<void> {
+  const timers = new Map<FakeTimer, () => void>();
+  let nowMs = 0;
+  mock.method(globalThis, 'setTimeout', (callback: () => void, afterMs: number): FakeTimer => {
+    const timer: FakeTimer = {
+      dueMs: nowMs + afterMs,
+      unref: () => timer,
+      refresh: () => Object.assign(timer, { dueMs: nowMs + afterMs }),
+    };
+    timers.set(timer, callback);
+    return timer;
+  });
+  mock.method(globalThis, 'clearTimeout', (timer: FakeTimer) => timers.delete(timer));
+  return async (ms) => {
+    for (const endMs = nowMs + ms; nowMs < endMs;) {
+      nowMs += 1;
+      for (const [timer, callback] of timers) if (timer.dueMs === nowMs) callback();
+      await new Promise(setImmediate);
+    }
+  };
+}
+
+test('whenQuiet calls back once for each quiet time, and not while there are requests', async (context) => {
+  const pass = clock(context);
   const activity = new Activity();
   const counted = counter();
   using _watch = activity.whenQuiet(QUIET_MS, counted.callback);
-  await delay(5 * QUIET_MS);
+  await pass(QUIET_MS - 1);
+  assert.equal(counted.calls, 0);
+  await pass(5 * QUIET_MS);
   assert.equal(counted.calls, 1, 'what was never asked anything is quiet, once');
   activity.began();
   activity.began();
   activity.ended();
-  await delay(3 * QUIET_MS);
+  await pass(3 * QUIET_MS);
   assert.equal(counted.calls, 1, 'one request is still being answered');
   activity.ended();
-  await delay(5 * QUIET_MS);
+  await pass(QUIET_MS - 1);
+  assert.equal(counted.calls, 1);
+  await pass(5 * QUIET_MS);
   assert.equal(counted.calls, 2);
 });
 
-test('requests that follow each other soon are no quiet time', async () => {
+test('requests that follow each other soon are no quiet time', async (context) => {
+  const pass = clock(context);
   const activity = new Activity();
   const counted = counter();
-  using _watch = activity.whenQuiet(400, counted.callback);
+  using _watch = activity.whenQuiet(QUIET_MS, counted.callback);
   for (let index = 0; index < 30; index += 1) {
     activity.began();
     activity.ended();
-    await delay(20);
+    await pass(QUIET_MS - 1);
   }
   assert.equal(counted.calls, 0);
+  await pass(1);
+  assert.equal(counted.calls, 1);
 });
 
-test('who answers later is asked again after the same time, until disposed', async () => {
+test('who answers later is asked again after the same time, until disposed', async (context) => {
+  const pass = clock(context);
   const activity = new Activity();
   const counted = counter(2);
   const watch = activity.whenQuiet(QUIET_MS, counted.callback);
-  await delay(8 * QUIET_MS);
+  await pass(2 * QUIET_MS);
+  assert.equal(counted.calls, 2);
+  await pass(8 * QUIET_MS);
   assert.equal(counted.calls, 3);
   watch[Symbol.dispose]();
   activity.began();
   activity.ended();
-  await delay(3 * QUIET_MS);
+  await pass(3 * QUIET_MS);
   assert.equal(counted.calls, 3);
 });

@@ -186,15 +186,15 @@ test('7 logs of runs, imports, failures and cancellations: ids from 0, exit befo
 test('8 and 9 TERM to process 1 is a success with an image, -1 stands for not set, signals are positive', async () => {
   await using here = await served();
   const { send } = here.client0;
-  const script = 'echo x > /made; sleep 60';
+  const script = 'echo x > /made; echo made; sleep 60';
   const { uuid } = (await send('POST', '/v1/instances', { body: { command: script, shell: true, image: here.image } }))
     .json as { uuid: string };
-  for await (const { type } of here.bench.engine.operations.events(uuid, { follow: true })) if (type === 'spawn') break;
+  for await (const { type } of here.bench.engine.operations.events(uuid, { follow: true }))
+    if (type === 'stdout') break;
   const path = `/v1/operations/${uuid}/subprocesses/1`;
   const running = (await send('GET', path)).json as { state: { exit_code: number; signal: number } };
   assert.deepEqual([running.state.exit_code, running.state.signal], [-1, -1]);
   while ((await here.bench.engine.operations.get(uuid)).status !== 'EXECUTING') await new Promise(setImmediate);
-  await new Promise((resolve) => setTimeout(resolve, 100));
   assert.equal((await send('DELETE', `${path}?signal=TERM`)).status, 204);
   const { status, result_image_uuid: image, metadata } = await finished(here.bench.engine, uuid);
   assert.equal(status, 'SUCCESS');

@@ -109,12 +109,15 @@ test('a large event comes in pieces, and the next is not made before they are ta
 
 test('a log that breaks later ends with sse_error, without what broke it', async () => {
   const errors: unknown[] = [];
+  const later = Promise.withResolvers<void>();
   // eslint-disable-next-line require-yield -- a log that breaks before its first event
   async function* events(): AsyncGenerator<OperationEvent> {
-    await delay(60);
+    await later.promise;
     throw new Error('secret\nevent: stdout');
   }
-  const text = await textOf(await eventStream(events(), (error) => void errors.push(error)));
+  const stream = await eventStream(events(), (error) => void errors.push(error));
+  later.resolve();
+  const text = await textOf(stream);
   assert.match(text, /^: stream ended with error, retry since last event id\nevent: sse_error\ndata: [^\n]+\n\n$/u);
   assert.doesNotMatch(text, /secret/u);
   assert.equal(errors.length, 1);
@@ -166,6 +169,7 @@ test('readers that do not read hold nobody up and cost little memory', async () 
   let seen = -1;
   while (seen !== flooded) {
     seen = flooded;
+    // At rest is what has not moved for a while: nothing says so.
     await delay(100);
   }
   const startedMs = performance.now();

@@ -100,6 +100,7 @@ test('28: a fork bomb keeps its own machine busy and is gone with it', async () 
   const bomb = await bombed.start({ argv, env: { PATH: '/bin' }, cwd: '/', uid: 0, gid: 0, stdin: false }, soon());
   bomb.outcome.catch(() => undefined);
   await bomb.output[Symbol.asyncIterator]().next();
+  // The bomb needs some time to fill the guest; nothing in it can say so any more.
   await wait(2_000);
   await using other = await bench.driver.boot(bootSpec(bench.layers), soon());
   assert.equal((await runScript(other, 'echo unharmed')).stdout, 'unharmed\n');

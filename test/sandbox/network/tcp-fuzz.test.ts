@@ -4,7 +4,8 @@ import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import { TCP_FLAG } from '../../../src/sandbox/network/packet.ts';
 import type { Far } from '../../../src/sandbox/network/tcp/connection.ts';
-import { bench, PUBLIC, type Bench } from '../../support/network/bench.ts';
+import { bench, PUBLIC, until, type Bench } from '../../support/network/bench.ts';
+import { bytesAt, FlowJudge } from '../../support/network/flow.ts';
 import type { Received } from '../../support/network/guest.ts';
 import { Random } from '../../support/random.ts';
 
@@ -12,16 +13,17 @@ const { syn, ack, fin, rst, psh } = TCP_FLAG;
 const PATIENCE_MS = 60_000;
 
 /** A filter whose dialled connections end in streams that the test holds. */
-function dialling(): { readonly made: Bench; readonly servers: Duplex[] } {
-  const servers: Duplex[] = [];
+function dialling(): { readonly made: Bench; readonly streams: Duplex[]; readonly servers: Duplex[] } {
+  const [streams, servers]: [Duplex[], Duplex[]] = [[], []];
   const dial = (): Far => {
     const [stream, server] = duplexPair({ highWaterMark: 4_096 });
     server.on('error', () => {});
     server.on('close', () => stream.destroy());
+    streams.push(stream);
     servers.push(server);
     return { stream, accepted: Promise.resolve() };
   };
-  return { made: bench({ dial }), servers };
+  return { made: bench({ dial }), streams, servers };
 }
 
 function content(random: Random, bytes: number): Buffer {
@@ -59,6 +61,7 @@ class LossyGuest {
       patience.throwIfAborted();
       this.#listen();
       this.#send();
+      // The link is idle for a moment now and then, so that answers overtake questions.
       await delay(this.#random.below(4));
     }
     // The last acknowledgement may get lost, too: who asks again is told that there is nothing any more.
@@ -138,8 +141,7 @@ test('whatever a link loses, repeats and reorders, both sides get every byte onc
     const [question, reply] = [content(random, random.below(20_000)), content(random, random.below(20_000))];
     const guest = new LossyGuest(made, random, question);
     const talked = guest.talk();
-    const patience = AbortSignal.timeout(PATIENCE_MS);
-    while (servers.length === 0) await delay(1, undefined, { signal: patience });
+    await until(() => servers.length > 0);
     const [heard] = await Promise.all([answer(servers[0]!, random, reply), talked]);
     assert.ok(heard.equals(question), `seed ${index + 1}: the question`);
     assert.ok(Buffer.concat(guest.heard).equals(reply), `seed ${index + 1}: the answer`);
@@ -147,45 +149,97 @@ test('whatever a link loses, repeats and reorders, both sides get every byte onc
   await Promise.all(talks);
 });
 
-test('segments of any kind, near where the connection is, break nothing and leave nothing', async () => {
-  for (let seed = 1; seed <= 30; seed += 1) {
-    const random = new Random(seed);
-    const { made, servers } = dialling();
-    const { guest } = made;
-    let [sequence, acknowledgement] = [999, 0];
-    for (let round = 0; round < 600; round += 1) {
-      const near = (number: number): number => (number + random.pick([0, 0, 0, 1, -1, 500, -70_000, 2 ** 31])) >>> 0;
-      const flags = random.pick([syn, ack, ack, ack, ack | psh, ack | fin, rst, syn | ack, 0, 0x3f]);
-      const payload = Buffer.alloc(random.pick([0, 0, 1, 1_000, 30_000]));
-      const windowBytes = random.pick([0, 1, 700, 65_535]);
-      const port = 2_000 + random.below(3);
-      guest.segment(
-        PUBLIC,
-        80,
-        { flags, sequence: near(sequence), acknowledgement: near(acknowledgement), windowBytes, payload },
-        port,
-      );
-      if (flags === ack) sequence = (sequence + payload.length) >>> 0;
-      const server = servers[random.below(servers.length)];
-      const deed = random.below(12);
-      if (server !== undefined && deed === 0 && !server.writableEnded) server.write(Buffer.alloc(random.below(40_000)));
-      if (server !== undefined && deed === 1) server.end();
-      if (server !== undefined && deed === 2) server.destroy();
-      if (server !== undefined && deed === 3) server.resume();
-      if (round % 20 === 0) await guest.settled();
-      const last = guest.heard().at(-1);
-      if (last?.packet !== undefined && last.frame.length >= last.packet.transport + 12) {
-        acknowledgement = (last.frame.readUInt32BE(last.packet.transport + 4) + last.payload.length) >>> 0;
-        sequence = last.frame.readUInt32BE(last.packet.transport + 8);
-      }
-      (guest.heard() as Received[]).splice(0);
-    }
-    made.detach();
-    for (const server of servers) server.resume();
-    const patience = AbortSignal.timeout(5_000);
-    while (servers.some((server) => !server.destroyed && !server.readableEnded)) {
-      patience.throwIfAborted();
-      await setImmediate();
-    }
+/** A server of the hostile guest: writes the bytes of their positions, remembers what it has read. */
+class Server {
+  readonly #stream: Duplex;
+  readonly #heard: Buffer[] = [];
+  writtenBytes = 0;
+
+  constructor(stream: Duplex) {
+    this.#stream = stream;
+    stream.on('data', (chunk: Buffer) => this.#heard.push(chunk)).pause();
   }
+
+  get heard(): Buffer {
+    return Buffer.concat(this.#heard);
+  }
+
+  act(random: Random): void {
+    const deed = random.below(12);
+    if (deed === 0 && !this.#stream.writableEnded) {
+      const bytes = random.below(40_000);
+      this.#stream.write(bytesAt(this.writtenBytes, bytes));
+      this.writtenBytes += bytes;
+    }
+    if (deed === 1) this.#stream.end();
+    if (deed === 2) this.#stream.destroy();
+    if (deed === 3) this.#stream.resume();
+  }
+}
+
+/** Sends 600 segments near where the connections of three ports are; every answer is judged. Returns the bytes judged. */
+async function attack(seed: number): Promise<{ readonly answered: number; readonly heard: number }> {
+  const random = new Random(seed);
+  const { made, streams, servers: far } = dialling();
+  const { guest } = made;
+  const ports = [2_000, 2_001, 2_002] as const;
+  const judges = new Map<number, FlowJudge>(
+    ports.map((port) => [port, new FlowJudge({ guest: guest.address, server: PUBLIC, port })]),
+  );
+  const servers: Server[] = [];
+  const opened: number[] = [];
+  let [sequence, acknowledgement] = [999, 0];
+  const judge = (): void => {
+    const writtenBytes = Math.max(0, ...servers.map((server) => server.writtenBytes));
+    for (const received of (guest.heard() as Received[]).splice(0)) {
+      const judging = judges.get(received.packet?.destinationPort ?? 0);
+      assert.ok(judging, `seed ${seed}: an answer outside of every flow`);
+      judging.judge(received, writtenBytes);
+      if (received.packet === undefined) continue;
+      acknowledgement = (received.frame.readUInt32BE(received.packet.transport + 4) + received.payload.length) >>> 0;
+      sequence = received.frame.readUInt32BE(received.packet.transport + 8);
+    }
+  };
+  for (let round = 0; round < 600; round += 1) {
+    const near = (number: number): number => (number + random.pick([0, 0, 0, 1, -1, 500, -70_000, 2 ** 31])) >>> 0;
+    const flags = random.pick([syn, ack, ack, ack, ack | psh, ack | fin, rst, syn | ack, 0, 0x3f]);
+    const windowBytes = random.pick([0, 1, 700, 65_535]);
+    const port = random.pick(ports);
+    const numbers = { sequence: near(sequence), acknowledgement: near(acknowledgement) };
+    const payload = bytesAt(numbers.sequence, random.pick([0, 0, 1, 1_000, 30_000]));
+    if (flags === syn) opened.push(numbers.sequence);
+    judges.get(port)?.say(flags, numbers.acknowledgement, windowBytes);
+    guest.segment(PUBLIC, 80, { flags, ...numbers, windowBytes, payload }, port);
+    if (flags === ack) sequence = (sequence + payload.length) >>> 0;
+    for (const stream of far.slice(servers.length)) servers.push(new Server(stream));
+    servers[random.below(servers.length)]?.act(random);
+    if (round % 20 !== 0) continue;
+    await guest.settled();
+    judge();
+  }
+  await guest.settled();
+  judge();
+  made.detach();
+  await until(() => streams.every(({ destroyed }) => destroyed));
+  for (const stream of far) stream.resume();
+  await until(() => far.every((stream) => stream.destroyed || stream.readableEnded));
+  for (const [index, { heard }] of servers.entries()) {
+    const whole = opened.some((first) => heard.equals(bytesAt(first + 1, heard.length)));
+    assert.ok(whole, `seed ${seed}: server ${index} heard the guest's bytes once and in order`);
+  }
+  const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
+  return {
+    answered: sum([...judges.values()].map(({ payloadBytes }) => payloadBytes)),
+    heard: sum(servers.map(({ heard }) => heard.length)),
+  };
+}
+
+test('segments of any kind, near where the connection is, change no byte, exceed no window and leave nothing', async () => {
+  let [answered, heard] = [0, 0];
+  for (let seed = 1; seed <= 30; seed += 1) {
+    const judged = await attack(seed);
+    answered += judged.answered;
+    heard += judged.heard;
+  }
+  assert.ok(answered > 100_000 && heard > 100_000, `${answered} and ${heard} bytes were judged`);
 });

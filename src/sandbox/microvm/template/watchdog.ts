@@ -12,11 +12,11 @@ export class Watchdog implements Disposable {
   readonly #timer: NodeJS.Timeout;
 
   /** `waitedMs` tells how long the boot has waited for a processor so far (`waitedForProcessor`). */
-  constructor(timeMs: number, waitedMs: () => Promise<number>) {
-    const startedMs = performance.now();
+  constructor(timeMs: number, waitedMs: () => Promise<number>, nowMs: () => number = () => performance.now()) {
+    const startedMs = nowMs();
     let looking = false;
     this.#timer = setInterval(() => {
-      const elapsedMs = performance.now() - startedMs;
+      const elapsedMs = nowMs() - startedMs;
       if (looking || elapsedMs < timeMs) return;
       if (elapsedMs >= Math.max(timeMs, limits.guestBootMsMax)) return this.#giveUp.abort();
       looking = true;
