@@ -30,7 +30,8 @@ if (chosen.length > 0) {
   results.push(await nodeTest(chosen, 1));
 } else {
   results.push(await run(process.execPath, ['scripts/check.ts']));
-  results.push(await run('cargo', ['test', '--quiet', '--offline'], 'guest/agent'));
+  for (const crate of ['guest/agent', 'guest/host-helper'])
+    results.push(await run('cargo', ['test', '--quiet', '--offline'], crate));
   results.push(await nodeTest(unit, 2));
   results.push(await nodeTest(vm, 1));
 }

@@ -1,6 +1,16 @@
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CHARACTER_DEVICE, cpio, type CpioEntry, DIRECTORY, EXECUTABLE, FILE } from './cpio.ts';
@@ -9,11 +19,13 @@ import { resolveModules } from './modules.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const AGENT = join(ROOT, 'guest/agent');
+const HELPER = join(ROOT, 'guest/host-helper');
+const HELPER_FILE = 'contree-host-helper';
 const DIST = join(ROOT, 'guest/dist');
 /** Downloaded packages, kept so that a changed agent does not need the network. */
 const CACHE = join(ROOT, 'guest/cache');
 
-const USAGE = `guest/build: makes the kernel and the initramfs of the microVMs in guest/dist
+const USAGE = `guest/build: makes the kernel and the initramfs of the microVMs, and the host's helper, in guest/dist
   --package NAME   Debian package of the kernel (default linux-image-cloud-amd64)
   --kernel FILE    a kernel of your own (bzImage or vmlinux) instead, with
   --modules DIR    its modules, for example /lib/modules/6.1.0-9-amd64
@@ -53,8 +65,11 @@ function sha256(...parts: readonly (string | Buffer)[]): string {
 /** Everything the result depends on, except the kernel's own content: that is fixed by `choice` once it is downloaded. */
 function inputsHash(choice: string): string {
   const files = [
-    ...globSync('src/**/*.rs', { cwd: AGENT }).map((file) => join(AGENT, file)),
-    ...['Cargo.toml', 'Cargo.lock', '.cargo/config.toml'].map((file) => join(AGENT, file)),
+    ...[AGENT, HELPER].flatMap((folder) =>
+      [...globSync('src/**/*.rs', { cwd: folder }), 'Cargo.toml', 'Cargo.lock', '.cargo/config.toml'].map((file) =>
+        join(folder, file),
+      ),
+    ),
     ...globSync('*.ts', { cwd: import.meta.dirname }).map((file) => join(import.meta.dirname, file)),
   ].sort();
   return sha256(choice, process.arch, ...files.flatMap((file) => ['\0', readFileSync(file)]));
@@ -105,10 +120,11 @@ function fetchPackage(name: string): Source {
   return { image: join(folder, image), modules: join(folder, modules, release) };
 }
 
-function buildAgent(): Buffer {
-  console.log('guest: compiling the agent');
-  run('cargo', ['build', '--release', '--offline', '--locked', '--quiet'], AGENT);
-  return readFileSync(join(AGENT, 'target/release/contree-agent'));
+/** Compiles the program of the crate in `folder` and returns it. */
+function compile(folder: string, name: string): Buffer {
+  console.log(`guest: compiling ${name}`);
+  run('cargo', ['build', '--release', '--offline', '--locked', '--quiet'], folder);
+  return readFileSync(join(folder, 'target/release', name));
 }
 
 function initramfs(agent: Buffer, source: Source): Buffer {
@@ -133,6 +149,7 @@ function initramfs(agent: Buffer, source: Source): Buffer {
 function replaceFile(name: string, content: string | Buffer): void {
   const partial = join(DIST, `${name}.partial`);
   writeFileSync(partial, content);
+  if (name === HELPER_FILE) chmodSync(partial, 0o755);
   renameSync(partial, join(DIST, name));
 }
 
@@ -172,7 +189,11 @@ function main(): void {
   const source = own ?? fetchPackage(concretePackage(values.package));
   const vmlinux = readKernel(source.image, CACHE);
   if (!hasPvhEntry(vmlinux)) throw new Error('the kernel has no PVH entry (CONFIG_PVH), which QEMU needs to start it');
-  const files = { vmlinux, 'initramfs.cpio': initramfs(buildAgent(), source) };
+  const files = {
+    vmlinux,
+    'initramfs.cpio': initramfs(compile(AGENT, 'contree-agent'), source),
+    [HELPER_FILE]: compile(HELPER, HELPER_FILE),
+  };
   writeDist(inputs, files, kernelRelease(vmlinux));
   for (const [name, content] of Object.entries(files)) {
     console.log(`guest: made guest/dist/${name} (${(content.length / 1e6).toFixed(1)} MB)`);

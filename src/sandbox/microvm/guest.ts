@@ -9,8 +9,14 @@ const GuestManifest = z.object({
   format: z.literal(1),
   kernel: z.string(),
   cmdline: z.string(),
-  files: z.object({ vmlinux: GuestFile, 'initramfs.cpio': GuestFile }),
+  files: z.object({ vmlinux: GuestFile, 'initramfs.cpio': GuestFile, 'contree-host-helper': GuestFile }),
 });
+
+/** The program that does on the host what Node cannot (guest/host-helper). */
+export interface HelperFile {
+  readonly path: string;
+  readonly sha256: string;
+}
 
 /** The kernel and the initramfs with the agent, as `guest/build` leaves them (docs/guest-protocol.md §1). */
 export interface Guest {
@@ -20,6 +26,7 @@ export interface Guest {
   readonly initramfsPath: string;
   /** Of both files. */
   readonly identity: string;
+  readonly helper: HelperFile;
 }
 
 const REMEDY = 'build the guest with guest/build, or name its folder in the setting guest-dir';
@@ -28,17 +35,26 @@ const REMEDY = 'build the guest with guest/build, or name its folder in the sett
 export async function loadGuest(folder: string): Promise<Guest> {
   try {
     const manifest = GuestManifest.parse(JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')));
-    const { vmlinux, 'initramfs.cpio': initramfs } = manifest.files;
+    const { vmlinux, 'initramfs.cpio': initramfs, 'contree-host-helper': helper } = manifest.files;
     const [vmlinuxPath, initramfsPath] = [join(folder, 'vmlinux'), join(folder, 'initramfs.cpio')];
+    const helperPath = join(folder, 'contree-host-helper');
     for (const [path, { bytes }] of [
       [vmlinuxPath, vmlinux],
       [initramfsPath, initramfs],
+      [helperPath, helper],
     ] as const) {
       const { size } = await stat(path);
       if (size !== bytes) throw new Error(`a file has ${size} bytes, not ${bytes}`);
     }
     const identity = `${vmlinux.sha256} ${initramfs.sha256}`;
-    return { kernel: manifest.kernel, commandLine: manifest.cmdline, vmlinuxPath, initramfsPath, identity };
+    return {
+      kernel: manifest.kernel,
+      commandLine: manifest.cmdline,
+      vmlinuxPath,
+      initramfsPath,
+      identity,
+      helper: { path: helperPath, sha256: helper.sha256 },
+    };
   } catch (cause) {
     throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest kernel and agent are missing', remedy: REMEDY }, { cause });
   }
@@ -46,7 +62,8 @@ export async function loadGuest(folder: string): Promise<Guest> {
 
 /** Compares the files with the manifest's digests: before a template is made of them, not for every run. */
 export async function verifyGuest(guest: Guest): Promise<void> {
-  const digests = await Promise.all([guest.vmlinuxPath, guest.initramfsPath].map((path) => hashFile(path)));
-  if (digests.join(' ') === guest.identity) return;
+  const { vmlinuxPath, initramfsPath, helper } = guest;
+  const digests = await Promise.all([vmlinuxPath, initramfsPath, helper.path].map((path) => hashFile(path)));
+  if (digests.join(' ') === `${guest.identity} ${helper.sha256}`) return;
   throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest kernel or agent is damaged', remedy: REMEDY });
 }

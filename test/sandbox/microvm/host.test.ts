@@ -100,9 +100,11 @@ test('loadGuest() names the remedy when the guest was not built, and verifyGuest
     return isFault(error, 'DRIVER_UNAVAILABLE') && /guest\/build/u.test(error.message);
   });
   const empty = { sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', bytes: 1 };
-  const manifest = { format: 1, kernel: '6.1', cmdline: 'quiet', files: { vmlinux: empty, 'initramfs.cpio': empty } };
+  const names = ['vmlinux', 'initramfs.cpio', 'contree-host-helper'];
+  const files = Object.fromEntries(names.map((name) => [name, empty]));
+  const manifest = { format: 1, kernel: '6.1', cmdline: 'quiet', files };
   await writeFile(join(folder.path, 'manifest.json'), JSON.stringify(manifest));
-  for (const name of ['vmlinux', 'initramfs.cpio']) await writeFile(join(folder.path, name), 'x');
+  for (const name of names) await writeFile(join(folder.path, name), 'x');
   const guest = await loadGuest(folder.path);
   await assert.rejects(verifyGuest(guest), (error) => isFault(error, 'DRIVER_UNAVAILABLE'));
   await writeFile(join(folder.path, 'vmlinux'), 'too long');

@@ -28,9 +28,7 @@ const PROGRAMS = {
   'qemu-system-x86_64': 'qemu-system-x86',
   bwrap: 'bubblewrap',
   mke2fs: 'e2fsprogs',
-  prlimit: 'util-linux',
   setpriv: 'util-linux',
-  perl: 'perl-base',
 } as const;
 type Program = keyof typeof PROGRAMS;
 

@@ -7,6 +7,7 @@ import { libraries, type Host } from './host.ts';
 import type { Identity } from './identity.ts';
 import { OVERHEAD_MIB } from '../vm/machine.ts';
 import { runTool } from './tool.ts';
+import { behindWall } from './wall.ts';
 
 /**
  * How the jail is set up. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
@@ -30,6 +31,8 @@ export interface JailLimits {
 
 export interface JailOptions {
   readonly owner: string;
+  /** Path of the host's helper. */
+  readonly helper: string;
   readonly identity: Identity | undefined;
   /** Whether control groups limit what it takes. */
   readonly limited: boolean;
@@ -41,6 +44,8 @@ export interface JailOptions {
 export interface JailSpec {
   readonly identity: Identity | undefined;
   readonly limits: JailLimits;
+  /** QEMU is given the descriptors below this number. */
+  readonly descriptors: number;
   readonly device?: HostDevice;
   /** Descriptors: on one bubblewrap tells its child, on the other it waits before it starts QEMU. */
   readonly info?: number;
@@ -67,11 +72,13 @@ export class Jail {
   readonly #host: Host;
   /** Hostname inside, by which the jails of one driver are known. */
   readonly #owner: string;
+  readonly #helper: string;
   readonly #files: readonly string[];
 
-  private constructor(host: Host, { owner }: JailOptions, { kind, extra, facts }: JailForm) {
+  private constructor(host: Host, { owner, helper }: JailOptions, { kind, extra, facts }: JailForm) {
     this.#host = host;
     this.#owner = owner;
+    this.#helper = helper;
     this.kind = kind;
     this.#files = bindsOf([...host.qemuFiles, ...extra]);
     this.facts = facts;
@@ -99,34 +106,31 @@ export class Jail {
 
   /** Program and arguments that run QEMU with `qemuArguments` in the jail. */
   command(spec: JailSpec, qemuArguments: readonly string[]): readonly [string, ...string[]] {
-    const { limits, identity } = spec;
+    const { limits, identity, descriptors } = spec;
     const mib = 1024 ** 2;
-    const resources = [
-      '--core=0',
-      `--nofile=${DESCRIPTORS_MAX}`,
-      `--fsize=${limits.fileBytesMax}`,
-      `--as=${(limits.memoryMib + OVERHEAD_MIB + ADDRESS_SPACE_SLACK_MIB) * mib}`,
+    const resources = {
+      core: 0,
+      nofile: DESCRIPTORS_MAX,
+      fsize: limits.fileBytesMax,
+      as: (limits.memoryMib + OVERHEAD_MIB + ADDRESS_SPACE_SLACK_MIB) * mib,
       // The limit counts all of a user's processes, so it is of use only to one who has no others.
-      ...(identity === undefined ? [] : [`--nproc=${PROCESSES_MAX}`]),
-    ];
-    const change = this.kind === 'privileged' && identity !== undefined ? this.#setpriv(identity) : [];
-    const { prlimit } = this.#host.tools;
-    return [
-      prlimit,
-      ...resources,
-      '--',
+      ...(identity !== undefined && { nproc: PROCESSES_MAX }),
+    };
+    const privileged = this.kind === 'privileged' && identity !== undefined;
+    const wall = {
+      descriptors,
+      // The privileged kind becomes somebody else later, inside.
+      identity: privileged ? undefined : identity,
+      limits: resources,
+    };
+    return behindWall(this.#helper, wall, [
       this.#host.bwrap.path,
       ...this.#bwrap(spec),
       '--',
-      ...change,
+      ...(privileged ? this.#setpriv(identity) : []),
       this.#host.qemu.path,
       ...qemuArguments,
-    ];
-  }
-
-  /** As whom the whole command is started; the privileged kind changes later, inside. */
-  spawnIdentity(identity: Identity | undefined): Partial<Identity> {
-    return this.kind === 'unprivileged' ? (identity ?? {}) : {};
+    ]);
   }
 
   #setpriv({ uid, gid }: Identity): string[] {
@@ -134,10 +138,11 @@ export class Jail {
     return [this.#host.tools.setpriv, `--reuid=${uid}`, `--regid=${gid}`, ...none];
   }
 
-  #bwrap({ device, info, block }: JailSpec): string[] {
+  #bwrap({ device, info, block, descriptors }: JailSpec): string[] {
+    // bubblewrap's own process in the jail would be QEMU's to command where both are one user: there QEMU is the first.
     const privileges =
       this.kind === 'unprivileged'
-        ? [['--unshare-user'], ['--disable-userns'], ['--cap-drop', 'ALL']]
+        ? [['--unshare-user'], ['--disable-userns'], ['--cap-drop', 'ALL'], ['--as-pid-1']]
         : [['--cap-drop', 'ALL'], ...['SETUID', 'SETGID', 'SETPCAP'].map((name) => ['--cap-add', `CAP_${name}`])];
     const devices = device === undefined ? ['/dev/null'] : ['/dev/null', device.path];
     return [
@@ -145,6 +150,7 @@ export class Jail {
       ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
       ['--die-with-parent', '--new-session', '--clearenv'],
       ['--hostname', this.#owner],
+      ['--seccomp', String(descriptors)],
       ['--chdir', '/'],
       ...(this.kind === 'privileged' ? this.#openFolders() : []),
       ...this.#files.map((path) => ['--ro-bind', path, path]),
@@ -166,9 +172,9 @@ export class Jail {
   /** Why QEMU cannot be run in this jail; undefined when it can. */
   async #probe(identity: Identity | undefined, signal: AbortSignal): Promise<Error | undefined> {
     const limits = { memoryMib: 0, fileBytesMax: 0 };
-    const [program, ...args] = this.command({ identity, limits }, ['--version']);
+    const [program, ...args] = this.command({ identity, limits, descriptors: 3 }, ['--version']);
     try {
-      await runTool(program, args, signal, this.spawnIdentity(identity));
+      await runTool(program, args, signal);
       return undefined;
     } catch (error) {
       if (!isFault(error)) throw error;

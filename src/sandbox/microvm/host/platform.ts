@@ -61,7 +61,11 @@ export class Platform implements AsyncDisposable {
     const { vm: identity } = stack.use(identities.take());
     const groups = await Cgroups.open(owner, scratch);
     const cgroups = groups === undefined ? {} : { cgroups: stack.use(groups) };
-    const jail = await Jail.open(host, { owner, identity, limited: groups !== undefined }, signal);
+    const jail = await Jail.open(
+      host,
+      { owner, helper: guest.helper.path, identity, limited: groups !== undefined },
+      signal,
+    );
     const padding = stack.use(await paddingFile(scratch));
     const kvm = await findKvm(identity !== undefined);
     const deviceOf = (accelerator: Accelerator): { device?: HostDevice } =>
@@ -125,6 +129,7 @@ async function decide(
 async function paddingFile(folder: string): Promise<FileHandle> {
   await using file = await namelessFile(folder, 'r+', new Uint8Array());
   await file.truncate(LAYERS_DISK_BYTES);
+  await file.chmod(0o400);
   return await open(`/proc/self/fd/${file.fd}`, 'r');
 }
 

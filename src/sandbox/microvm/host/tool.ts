@@ -1,17 +1,11 @@
 import { execFile } from 'node:child_process';
 import { fault } from '../../../contract/errors.ts';
-import type { Identity } from './identity.ts';
 
 const OUTPUT_BYTES_MAX = 1024 * 1024;
 const TOOL_MS_MAX = 30_000;
 
 /** Runs a small program of the distribution to its end and returns what it printed. Its environment is a search path. */
-export async function runTool(
-  program: string,
-  args: readonly string[],
-  signal: AbortSignal,
-  identity: Partial<Identity> = {},
-): Promise<string> {
+export async function runTool(program: string, args: readonly string[], signal: AbortSignal): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const options = {
     encoding: 'utf8',
@@ -21,7 +15,6 @@ export async function runTool(
     timeout: TOOL_MS_MAX,
     killSignal: 'SIGKILL',
     signal,
-    ...identity,
   } as const;
   execFile(program, args, options, (error, stdout, stderr) => {
     if (error === null) resolve(stdout);

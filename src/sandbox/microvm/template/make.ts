@@ -1,12 +1,11 @@
-import { open, rm, type FileHandle } from 'node:fs/promises';
+import { open, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createHash } from 'node:crypto';
 import { fault, isFault } from '../../../contract/errors.ts';
 import { limits } from '../../../contract/limits.ts';
 import { bootAndSave, type BootHost } from './boot.ts';
 import { verifyGuest } from '../guest.ts';
 import { DISK_BYTES, type Machine } from '../vm/machine.ts';
-import { packRam } from './ram.ts';
+import { type PackedFile, packFile } from './sealed-file.ts';
 import { type Made, TEMPLATE_FILES } from './template.ts';
 import { runTool } from '../host/tool.ts';
 
@@ -53,20 +52,21 @@ async function makeOnce(
   { folder, attemptMs }: { readonly folder: string; readonly attemptMs: number },
   signal: AbortSignal,
 ): Promise<Made> {
-  const live = join(folder, 'ram.live');
+  const live = { disk: join(folder, 'disk.live'), ram: join(folder, 'ram.live'), state: join(folder, 'state.live') };
   await using stack = new AsyncDisposableStack();
-  const disk = stack.use(await newFile(join(folder, TEMPLATE_FILES.disk), DISK_BYTES));
-  const ram = stack.use(await newFile(live, machine.memoryMib * MIB));
-  const state = stack.use(await newFile(join(folder, TEMPLATE_FILES.state), 0));
-  const packed = stack.use(await newFile(join(folder, TEMPLATE_FILES.ram), 0));
-  await makeFilesystem(host, join(folder, TEMPLATE_FILES.disk), signal);
+  const disk = stack.use(await newFile(live.disk, DISK_BYTES));
+  const ram = stack.use(await newFile(live.ram, machine.memoryMib * MIB));
+  await makeFilesystem(host, live.disk, signal);
   const saved = await bootAndSave(host, machine, { files: { folder, disk, ram }, timeMs: attemptMs }, signal);
-  await state.write(saved.state);
-  const packedRam = await packRam(live, packed, host.host.tools.perl, signal);
-  await rm(live);
-  // The others have digests, by which a loss in a power cut is noticed.
-  await disk.sync();
-  return { kernel: saved.kernel, stateSha256: createHash('sha256').update(saved.state).digest('hex'), ram: packedRam };
+  await writeFile(live.state, saved.state);
+  const pack = async (name: keyof typeof live): Promise<PackedFile> => {
+    await using packed = await open(join(folder, TEMPLATE_FILES[name]), 'w', 0o600);
+    const record = await packFile(live[name], packed, host.guest.helper.path, signal);
+    await rm(live[name]);
+    return record;
+  };
+  const files = { state: await pack('state'), disk: await pack('disk'), ram: await pack('ram') };
+  return { kernel: saved.kernel, files };
 }
 
 /** An empty or sparse file; replaces what an earlier attempt left. */

@@ -13,16 +13,17 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { fault } from '../../../contract/errors.ts';
 import type { Guest } from '../guest.ts';
 import type { Host } from '../host/host.ts';
 import { bootArguments, type Accelerator, type Machine } from '../vm/machine.ts';
-import { loadRam, type PackedRam } from './ram.ts';
+import { loadSealed, type PackedFile } from './sealed-file.ts';
 
 /** Raised when the files of a template, or what a guest in it has done, change their meaning. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Other sizes of machine than the usual one are used rarely: the least recently used templates go. */
 const KEPT_MAX = 6;
+
+const PackedRecord = z.object({ sha256: z.string(), bytes: z.int(), runs: z.array(z.int()) });
 
 const TemplateRecord = z.object({
   format: z.literal(FORMAT),
@@ -30,12 +31,12 @@ const TemplateRecord = z.object({
   base: z.string(),
   /** Kernel release, by the guest's own account. */
   kernel: z.string(),
-  /** sha256 of the device state. */
-  state: z.string(),
-  ram: z.object({ sha256: z.string(), bytes: z.int(), runs: z.array(z.int()) }),
+  state: PackedRecord,
+  disk: PackedRecord,
+  ram: PackedRecord,
 });
 
-/** The files of one template, in a folder of their own; `record.json` is the last to be written. */
+/** The files of one template, packed, in a folder of their own; `record.json` is the last to be written. */
 export const TEMPLATE_FILES = { state: 'state', disk: 'disk', ram: 'ram', record: 'record.json' } as const;
 
 /** What a template is called, and what made it so. */
@@ -69,12 +70,11 @@ function digest(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 32);
 }
 
-/** A saved guest, ready to be restored any number of times at once. */
+/** A saved guest, ready to be restored any number of times at once. Its files are sealed: nobody can write them. */
 export class Template {
   readonly kernel: string;
   readonly state: FileHandle;
   readonly disk: FileHandle;
-  /** Sealed: nobody can write it. */
   readonly ram: FileHandle;
   /** A guest was continued from it: if another one is not, the host is to blame. */
   proven = false;
@@ -118,8 +118,7 @@ export class Template {
 /** What the maker of a template knows when its files are complete. */
 export interface Made {
   readonly kernel: string;
-  readonly stateSha256: string;
-  readonly ram: PackedRam;
+  readonly files: Readonly<Record<'state' | 'disk' | 'ram', PackedFile>>;
 }
 
 /** Templates on disk: `<folder>/<key>/`, complete or absent. */
@@ -140,16 +139,16 @@ export class TemplateStore {
   }
 
   /** The template, or undefined when there is none. One that is damaged is removed: it can be made again. */
-  async find({ key }: TemplateKey, perl: string, signal: AbortSignal): Promise<Template | undefined> {
+  async find({ key }: TemplateKey, helper: string, signal: AbortSignal): Promise<Template | undefined> {
     const folder = join(this.#folder, key);
     await using files = new AsyncDisposableStack();
     try {
       const record = TemplateRecord.parse(JSON.parse(await readFile(join(folder, TEMPLATE_FILES.record), 'utf8')));
-      const state = files.use(await open(join(folder, TEMPLATE_FILES.state), 'r'));
-      const disk = files.use(await open(join(folder, TEMPLATE_FILES.disk), 'r'));
-      await checkState(state, record.state);
-      await using packed = await open(join(folder, TEMPLATE_FILES.ram), 'r');
-      const ram = await loadRam(packed, record.ram, perl, signal);
+      const load = async (name: 'state' | 'disk' | 'ram'): Promise<FileHandle> => {
+        await using packed = await open(join(folder, TEMPLATE_FILES[name]), 'r');
+        return files.use(await loadSealed(packed, record[name], helper, signal));
+      };
+      const [state, disk, ram] = [await load('state'), await load('disk'), await load('ram')];
       // Marks it as used, for `prune`.
       await utimes(folder, new Date(), new Date());
       files.move();
@@ -166,13 +165,14 @@ export class TemplateStore {
     const folder = join(this.#scratch, randomUUID());
     await mkdir(folder, { mode: 0o700 });
     try {
-      const { kernel, stateSha256, ram } = await make(folder);
+      const made = await make(folder);
       const record: z.input<typeof TemplateRecord> = {
         format: FORMAT,
         base: name.base,
-        kernel,
-        state: stateSha256,
-        ram: { ...ram, runs: [...ram.runs] },
+        kernel: made.kernel,
+        state: recordOf(made.files.state),
+        disk: recordOf(made.files.disk),
+        ram: recordOf(made.files.ram),
       };
       await writeFile(join(folder, TEMPLATE_FILES.record), JSON.stringify(record), { flag: 'wx', mode: 0o600 });
       await rm(join(this.#folder, name.key), { recursive: true, force: true });
@@ -208,10 +208,6 @@ export class TemplateStore {
   }
 }
 
-async function checkState(file: FileHandle, sha256: string): Promise<void> {
-  const found = createHash('sha256')
-    .update(await file.readFile())
-    .digest('hex');
-  if (found === sha256) return;
-  throw fault('STORE_CORRUPT', { what: 'the device state of a microVM template', reason: 'its digest differs' });
+function recordOf(file: PackedFile): z.input<typeof PackedRecord> {
+  return { ...file, runs: [...file.runs] };
 }

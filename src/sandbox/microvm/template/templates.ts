@@ -90,15 +90,15 @@ export class Templates implements AsyncDisposable {
   async #load(machine: Machine): Promise<Template> {
     const { host, store, log } = this.#options;
     const name = templateKey(host.host, host.guest, machine);
-    const { perl } = host.host.tools;
-    const found = await store.find(name, perl, this.#signal);
+    const helper = host.guest.helper.path;
+    const found = await store.find(name, helper, this.#signal);
     if (found !== undefined) return found;
     const startedMs = performance.now();
     await this.#make(machine);
     log(
       `made a template (${machine.accelerator}, ${machine.cpus} CPU, ${machine.memoryMib} MiB) in ${Math.round(performance.now() - startedMs)} ms`,
     );
-    const made = await store.find(name, perl, this.#signal);
+    const made = await store.find(name, helper, this.#signal);
     if (made === undefined) throw new Error('a template that was just published cannot be read');
     return made;
   }

@@ -61,7 +61,7 @@ export async function restore(
   const network = resources.use(await openNetwork(spec.network, run.network, signal));
   const cgroup = await host.cgroups?.create(machine, qcow2BytesMax(spec.diskBytes));
   if (cgroup !== undefined) resources.use(cgroup);
-  const { vmm, extents } = await start(host, run, cgroup);
+  const { vmm, extents } = await startVmm(host, run, cgroup);
   resources.use(vmm);
   network.attach(vmm.network);
   const channel = resources.use(new Channel(vmm.agent));
@@ -112,7 +112,8 @@ async function whenReady(
   }
 }
 
-async function start(
+/** Starts the QEMU of a run, with the descriptors of its template, its layers and its own disk. */
+export async function startVmm(
   host: RestoreHost,
   run: Restore,
   cgroup: Cgroup | undefined,

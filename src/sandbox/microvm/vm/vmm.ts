@@ -60,16 +60,17 @@ export class Vmm implements AsyncDisposable {
   constructor(spec: VmmSpec) {
     const { jail, memoryMib, fileBytesMax, device, cgroup } = spec;
     const identity = spec.identity && { ...spec.identity, ...(device?.gid === undefined ? {} : { gid: device.gid }) };
+    const stdio = stdioOf(spec.descriptors);
     const wall = {
       identity,
       limits: { memoryMib, fileBytesMax },
+      descriptors: stdio.length,
       info: FD.info,
       ...(cgroup === undefined ? {} : { block: FD.block }),
       ...(device === undefined ? {} : { device }),
     };
     const [program, ...args] = jail.command(wall, spec.arguments);
-    const stdio = stdioOf(spec.descriptors);
-    this.#child = spawn(program, args, { stdio, env: {}, cwd: '/', ...jail.spawnIdentity(identity) });
+    this.#child = spawn(program, args, { stdio, env: {}, cwd: '/' });
     this.qmp = new Qmp(this.#socket(FD.qmp));
     this.agent = this.#socket(FD.agent);
     this.network = this.#socket(FD.network);

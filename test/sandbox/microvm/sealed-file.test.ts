@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../../src/contract/errors.ts';
-import { loadRam, packRam, type PackedRam } from '../../../src/sandbox/microvm/template/ram.ts';
+import { loadSealed, packFile, type PackedFile } from '../../../src/sandbox/microvm/template/sealed-file.ts';
 
-const PERL = '/usr/bin/perl';
+const HELPER = join(import.meta.dirname, '../../../guest/dist/contree-host-helper');
 const PAGE = 4_096;
 const soon = (): AbortSignal => AbortSignal.timeout(10_000);
 
 interface Packed extends AsyncDisposable {
   readonly memory: Buffer;
   readonly path: string;
-  readonly record: PackedRam;
+  readonly record: PackedFile;
   open(): Promise<FileHandle>;
 }
 
@@ -32,7 +32,7 @@ async function packed(): Promise<Packed> {
   await writeFile(join(folder.path, 'live'), memory);
   const path = join(folder.path, 'packed');
   await using target = await open(path, 'wx');
-  const record = await packRam(join(folder.path, 'live'), target, PERL, soon());
+  const record = await packFile(join(folder.path, 'live'), target, HELPER, soon());
   return {
     memory,
     path,
@@ -42,24 +42,24 @@ async function packed(): Promise<Packed> {
   };
 }
 
-test('packRam() keeps the pages that are not zero, in runs', async () => {
+test('packFile() keeps the pages that are not zero, in runs', async () => {
   await using ram = await packed();
   assert.deepEqual(ram.record.runs, [0, 1, 7, 3, 1_023, 2, 2_303, 1]);
   assert.equal(ram.record.bytes, ram.memory.length);
   assert.equal((await readFile(ram.path)).length, 7 * PAGE);
 });
 
-test('loadRam() gives the memory back', async () => {
+test('loadSealed() gives the memory back', async () => {
   await using ram = await packed();
   await using file = await ram.open();
-  await using loaded = await loadRam(file, ram.record, PERL, soon());
+  await using loaded = await loadSealed(file, ram.record, HELPER, soon());
   assert.ok((await readFile(`/proc/self/fd/${loaded.fd}`)).equals(ram.memory));
 });
 
-test('what loadRam() gives can be opened for writing, as QEMU insists, but never written, cut or grown', async () => {
+test('what loadSealed() gives can be opened for writing, as QEMU insists, but never written, cut or grown', async () => {
   await using ram = await packed();
   await using file = await ram.open();
-  await using loaded = await loadRam(file, ram.record, PERL, soon());
+  await using loaded = await loadSealed(file, ram.record, HELPER, soon());
   await using writable = await open(`/proc/self/fd/${loaded.fd}`, 'r+');
   for (const attack of [
     () => writable.write('x', 0),
@@ -72,7 +72,7 @@ test('what loadRam() gives can be opened for writing, as QEMU insists, but never
   assert.ok((await readFile(`/proc/self/fd/${loaded.fd}`)).equals(ram.memory));
 });
 
-test('loadRam() refuses memory that was damaged or cut', async () => {
+test('loadSealed() refuses memory that was damaged or cut', async () => {
   await using ram = await packed();
   const good = await readFile(ram.path);
   const flipped = Buffer.from(good);
@@ -80,17 +80,17 @@ test('loadRam() refuses memory that was damaged or cut', async () => {
   for (const bad of [flipped, good.subarray(0, -1)]) {
     await writeFile(ram.path, bad);
     await using file = await ram.open();
-    await assert.rejects(loadRam(file, ram.record, PERL, soon()), (error) => isFault(error, 'STORE_CORRUPT'));
+    await assert.rejects(loadSealed(file, ram.record, HELPER, soon()), (error) => isFault(error, 'STORE_CORRUPT'));
   }
 });
 
-test('loadRam() says so when there is no perl', async () => {
+test('loadSealed() says so when there is no helper', async () => {
   await using ram = await packed();
   await using file = await ram.open();
-  await assert.rejects(loadRam(file, ram.record, '/nonexistent/perl', soon()), { code: 'ENOENT' });
+  await assert.rejects(loadSealed(file, ram.record, '/nonexistent/helper', soon()), { code: 'ENOENT' });
 });
 
-test('packRam() does not read the holes of memory, which are most of it', async () => {
+test('packFile() does not read the holes of memory, which are most of it', async () => {
   await using folder = await temporaryFolder();
   const live = join(folder.path, 'live');
   {
@@ -99,7 +99,7 @@ test('packRam() does not read the holes of memory, which are most of it', async 
     await file.write(Buffer.alloc(PAGE, 1), 0, PAGE, 32 * 1024 ** 3);
   }
   await using target = await open(join(folder.path, 'packed'), 'wx');
-  const { runs, bytes } = await packRam(live, target, PERL, soon());
+  const { runs, bytes } = await packFile(live, target, HELPER, soon());
   assert.deepEqual(runs, [(32 * 1024 ** 3) / PAGE, 1]);
   assert.equal(bytes, 64 * 1024 ** 3);
 });

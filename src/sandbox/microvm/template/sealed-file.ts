@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { assert } from '../../../std/assert.ts';
 import { fault } from '../../../contract/errors.ts';
 import { runTool } from '../host/tool.ts';
 
@@ -11,27 +10,31 @@ const PAGE_BYTES = 4_096;
 const CHUNK_BYTES = 4 * 1024 ** 2;
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
-/** A guest's memory without the pages that are zero: what the packed file holds, one run after the other. */
-export interface PackedRam {
+/** A sparse file without the pages that are zero: what the packed file holds, one run after the other. */
+export interface PackedFile {
   /** Of the packed file. */
   readonly sha256: string;
-  /** Of the guest's memory. */
+  /** Of the file that was packed. */
   readonly bytes: number;
   /** First page and number of pages of each run, flat. */
   readonly runs: readonly number[];
 }
 
-/** Copies the memory in the file at `path` to `packed`, which must be empty. */
-export async function packRam(path: string, packed: FileHandle, perl: string, signal: AbortSignal): Promise<PackedRam> {
-  await using ram = await open(path, 'r');
-  const { size } = await ram.stat();
-  assert(size % PAGE_BYTES === 0, 'memory is whole pages');
+/** Copies the file at `path` to `packed`, which must be empty. */
+export async function packFile(
+  path: string,
+  packed: FileHandle,
+  helper: string,
+  signal: AbortSignal,
+): Promise<PackedFile> {
+  await using file = await open(path, 'r');
+  const { size } = await file.stat();
   const chunk = Buffer.alloc(CHUNK_BYTES);
   const hash = createHash('sha256');
   const runs: number[] = [];
-  for (const [from, to] of await dataOf(path, perl, signal)) {
+  for (const [from, to] of await dataOf(path, helper, signal)) {
     for (let offset = from; offset < to; offset += CHUNK_BYTES) {
-      const { bytesRead } = await ram.read(chunk, 0, Math.min(CHUNK_BYTES, to - offset), offset);
+      const { bytesRead } = await file.read(chunk, 0, Math.min(CHUNK_BYTES, to - offset), offset);
       const data = usedPages(chunk.subarray(0, bytesRead), offset / PAGE_BYTES, runs);
       hash.update(data);
       await packed.write(data);
@@ -53,9 +56,9 @@ function usedPages(data: Buffer, firstPage: number, runs: number[]): Buffer {
   return data.subarray(0, used);
 }
 
-/** Start and end of each stretch of a sparse file that is no hole; whole pages. Most of a guest's memory was never touched. */
-async function dataOf(path: string, perl: string, signal: AbortSignal): Promise<(readonly [number, number])[]> {
-  const text = await runTool(perl, ['-e', DATA_FINDER, path], signal);
+/** Start and end of each stretch of a sparse file that is no hole, which only the helper can find; whole pages. Most of a guest's memory was never touched. */
+async function dataOf(path: string, helper: string, signal: AbortSignal): Promise<(readonly [number, number])[]> {
+  const text = await runTool(helper, ['data', path], signal);
   return text
     .split('\n')
     .filter((line) => line !== '')
@@ -65,16 +68,6 @@ async function dataOf(path: string, perl: string, signal: AbortSignal): Promise<
     });
 }
 
-/** Node cannot seek: SEEK_DATA and SEEK_HOLE of lseek(2). */
-const DATA_FINDER = `
-open(my $file, "<:raw", $ARGV[0]) or die "open: $!";
-my $at = 0;
-while (defined(my $from = sysseek($file, $at, 3))) {
-  $at = sysseek($file, $from, 4);
-  printf "%d %d\\n", $from, $at;
-}
-`;
-
 function addPage(runs: number[], page: number): void {
   const [first = 0, count = 0] = runs.slice(-2);
   if (count > 0 && first + count === page) runs[runs.length - 1] = count + 1;
@@ -82,20 +75,21 @@ function addPage(runs: number[], page: number): void {
 }
 
 /**
- * Loads the memory into a file that nobody can ever write again: a memfd sealed with F_SEAL_WRITE. QEMU opens its RAM for
- * writing and maps it privately; the seal lets it, yet refuses every write to the file itself. So all
- * runs share one copy and none can poison it (docs/decisions/0010-microvm-start.md).
+ * Loads a packed file into one that nobody can ever write again: a memfd sealed with F_SEAL_WRITE. A descriptor of a file
+ * can be opened anew through /proc, for writing, by whoever its mode lets; the seal refuses the write itself. QEMU even opens
+ * its RAM that way, and maps it privately, which the seal lets it. So all runs share one copy and none can poison it
+ * (docs/decisions/0010-microvm-start.md).
  *
  * Rejects with STORE_CORRUPT when the packed file is not what it was.
  */
-export async function loadRam(
+export async function loadSealed(
   packed: FileHandle,
-  ram: PackedRam,
-  perl: string,
+  record: PackedFile,
+  helper: string,
   signal: AbortSignal,
 ): Promise<FileHandle> {
-  // Node has no memfd_create: a child makes it, we take it over through /proc, and the child may go.
-  const child = spawn(perl, ['-e', SEALER, String(ram.bytes)], { stdio: ['pipe', 'pipe', 'ignore'], env: {}, signal });
+  // Node has no memfd_create: the helper makes it, we take it over through /proc, and the helper may go.
+  const child = spawn(helper, ['memory', String(record.bytes)], { stdio: ['pipe', 'pipe', 'ignore'], env: {}, signal });
   const exited = exitOf(child);
   exited.catch(() => {});
   try {
@@ -105,7 +99,7 @@ export async function loadRam(
     const sealed = stack.use(await open(path, 'r'));
     {
       await using writable = await open(path, 'r+');
-      await unpack(packed, writable, ram);
+      await unpack(packed, writable, record);
     }
     child.stdin.end('seal\n');
     await exited;
@@ -120,8 +114,7 @@ export async function loadRam(
 /** Resolves when the child has done its work; rejects when it could not. */
 async function exitOf(child: ChildProcess): Promise<''> {
   const [code] = (await once(child, 'exit')) as [number | null];
-  if (code !== 0)
-    throw fault('DRIVER_UNAVAILABLE', { reason: `the memory of the template cannot be sealed (${code})` });
+  if (code !== 0) throw fault('DRIVER_UNAVAILABLE', { reason: `a file of the template cannot be sealed (${code})` });
   return '';
 }
 
@@ -130,27 +123,13 @@ async function firstLine(stream: Readable): Promise<string> {
   return line.trim();
 }
 
-/** Makes a memfd of the given size, tells its number, and seals it when told: against writing, growing, shrinking, unsealing. */
-const SEALER = `
-use Fcntl;
-my $name = "contree-ram";
-my $number = syscall(${process.arch === 'arm64' ? 279 : 319}, $name, 2);
-die "memfd_create: $!" if $number < 0;
-open(my $file, "+<&=", $number) or die "open: $!";
-truncate($file, $ARGV[0]) or die "truncate: $!";
-$| = 1;
-print "$number\\n";
-exit 1 unless defined(<STDIN>);
-fcntl($file, 1033, 15) or die "seal: $!";
-`;
-
-async function unpack(packed: FileHandle, into: FileHandle, { runs, sha256 }: PackedRam): Promise<void> {
+async function unpack(packed: FileHandle, into: FileHandle, { runs, sha256, bytes }: PackedFile): Promise<void> {
   const hash = createHash('sha256');
   const chunk = Buffer.alloc(CHUNK_BYTES);
   let from = 0;
   for (let index = 0; index + 1 < runs.length; index += 2) {
     const [first = 0, count = 0] = [runs[index], runs[index + 1]];
-    const end = (first + count) * PAGE_BYTES;
+    const end = Math.min((first + count) * PAGE_BYTES, bytes);
     for (let to = first * PAGE_BYTES; to < end;) {
       const { bytesRead } = await packed.read(chunk, 0, Math.min(CHUNK_BYTES, end - to), from);
       if (bytesRead === 0) throw damaged('it is too short');
@@ -171,9 +150,9 @@ async function checkSealed(file: FileHandle): Promise<void> {
     () => true,
     () => false,
   );
-  if (written) throw fault('DRIVER_UNAVAILABLE', { reason: 'the memory of the template cannot be sealed' });
+  if (written) throw fault('DRIVER_UNAVAILABLE', { reason: 'a file of the template cannot be sealed' });
 }
 
 function damaged(reason: string): Error {
-  return fault('STORE_CORRUPT', { what: 'the memory of a microVM template', reason });
+  return fault('STORE_CORRUPT', { what: 'a file of a microVM template', reason });
 }
