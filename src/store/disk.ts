@@ -57,7 +57,10 @@ export async function emptyDirectory(path: string): Promise<void> {
   for (const name of await readdir(path)) await rm(join(path, name), { recursive: true, force: true });
 }
 
-/** Returns a value that changes with every write to the file, to detect writes without reading it. */
+/**
+ * Returns a value that changes with every write to the file, to detect writes without reading it: the time of its last
+ * change (ctime), which its owner cannot set back as he can the time of modification.
+ */
 export function modificationOf(stats: BigIntStats): string {
-  return String(stats.mtimeNs);
+  return String(stats.ctimeNs);
 }

@@ -217,10 +217,11 @@ export class LayerStore {
   async #place(path: string, { digest, bytes }: Layer): Promise<string> {
     await chmod(path, 0o444);
     await sync(path);
-    const stats = await stat(path, { bigint: true });
-    assert(Number(stats.size) === bytes, `layer ${digest} has the size its builder says`);
     await rename(path, this.pathOf(digest));
     await sync(this.#directory);
+    // Only now: a rename changes the time, too.
+    const stats = await stat(this.pathOf(digest), { bigint: true });
+    assert(Number(stats.size) === bytes, `layer ${digest} has the size its builder says`);
     return modificationOf(stats);
   }
 
@@ -236,7 +237,7 @@ export class LayerStore {
     );
   }
 
-  /** Checks size and modification time, and the content only when those have changed. */
+  /** Checks size and time of change, and the content only when those have changed. */
   async #findDamage(row: LayerRow): Promise<string | undefined> {
     const stats = await stat(this.pathOf(row.digest), { bigint: true }).catch((error: unknown) => {
       if (isMissing(error)) return undefined;

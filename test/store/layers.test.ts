@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { chmod, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { chmod, readFile, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
@@ -48,6 +49,20 @@ test('a layer that was written to is hashed before it is served, and not served 
   await assert.rejects(store.layers.file(digest), (error) => isFault(error, 'STORE_CORRUPT'));
   await assert.rejects(store.layers.file(digest), (error) => isFault(error, 'STORE_CORRUPT'), 'remembered');
   assert.equal(store.layers.find(digest), undefined);
+});
+
+test('a layer that was written to is found out even when its time of modification was set back', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const image = await addImage(store);
+  const { path } = await store.layers.file(image.layers[0]!);
+  const before = `${path}.before`;
+  execFileSync('cp', ['-p', path, before]);
+  await flipBit(path);
+  // To the nanosecond, which utimes() of Node cannot.
+  execFileSync('touch', ['-r', before, path]);
+  assert.equal((await stat(path, { bigint: true })).mtimeNs, (await stat(before, { bigint: true })).mtimeNs);
+  await assert.rejects(store.layers.file(image.layers[0]!), (error) => isFault(error, 'STORE_CORRUPT'));
 });
 
 test('verify() names what is damaged and who needs it; publishing the content again heals it', async () => {
