@@ -27,6 +27,8 @@ const RANGES: readonly (readonly [AddressKind, Cidr])[] = (
     ['private', '172.16.0.0/12'],
     ['private', '192.168.0.0/16'],
     ['private', '100.64.0.0/10'], // carrier-grade NAT
+    ['private', '161.26.0.0/16'], // IBM Cloud: services of its private network (cloud.ibm.com/docs/vpc, service endpoints)
+    ['private', '166.8.0.0/14'], // IBM Cloud: the same, endpoints of its services
     ['private', 'fc00::/7'],
     ['private', 'fec0::/10'], // site-local, deprecated
     ['private', '64:ff9b:1::/48'], // NAT64 within one network
@@ -36,9 +38,7 @@ const RANGES: readonly (readonly [AddressKind, Cidr])[] = (
     ['reserved', '198.18.0.0/15'], // benchmarking
     ['reserved', '224.0.0.0/3'], // multicast, future use, broadcast
     ['reserved', '::/128'],
-    ['reserved', '2001::/32'], // Teredo: wraps any IPv4 address
-    ['reserved', '2001:10::/28'], // ORCHID
-    ['reserved', '2001:20::/28'], // ORCHIDv2
+    ['reserved', '2001::/23'], // protocol assignments (RFC 2928): Teredo, port mapping by anycast, ORCHID
   ] as const
 ).map(([kind, range]) => [kind, cidr(range)]);
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { defined } from '../../std/assert.ts';
 import { contains, parseAddress, parseCidr, type Address } from '../../std/ip-address.ts';
+import { readKernelTable } from './kernel-table.ts';
 
 /**
  * What the agent configures on the guest's interface: static, no DHCP, no router advertisements. The addresses are the
@@ -66,18 +66,9 @@ export function hostFamilies(): Families {
   const route4 = /^(?!lo\t)\S+\t0{8}(?:\t\S+){5}\t0{8}\t/mu;
   const route6 = /^0{32} 00 .*\s(?!lo$)\S+$/mu;
   return {
-    ip4: route4.test(kernelTable('/proc/net/route')),
-    ip6: isGlobal && route6.test(kernelTable('/proc/net/ipv6_route')),
+    ip4: route4.test(readKernelTable('/proc/net/route') ?? ''),
+    ip6: isGlobal && route6.test(readKernelTable('/proc/net/ipv6_route') ?? ''),
   };
-}
-
-function kernelTable(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    // A kernel without the family.
-    return '';
-  }
 }
 
 export function macBytes(mac: string): Buffer {

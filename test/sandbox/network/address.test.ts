@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { contains, parseAddress, parseCidr } from '../../../src/std/ip-address.ts';
-import { hostNetworks } from '../../../src/sandbox/network/host-networks.ts';
 import { parseRule } from '../../../src/sandbox/network-rule.ts';
 
 function address(text: string): Uint32Array {
@@ -9,12 +8,6 @@ function address(text: string): Uint32Array {
   assert.ok(parsed, text);
   return parsed;
 }
-
-test('hostNetworks() has the addresses of this host', () => {
-  const networks = hostNetworks();
-  assert.ok(networks.some((network) => contains(network, address('127.0.0.1'))));
-  assert.ok(!networks.some((network) => contains(network, address('203.0.113.254')) && network.bits < 104));
-});
 
 test('parseRule() reads names, addresses, blocks and ports', () => {
   assert.deepEqual(parseRule('Example.ORG.'), { kind: 'name', name: 'example.org', subdomains: false });
