@@ -3,6 +3,7 @@ import { bytesOfAddress, formatAddress, type Address } from '../../std/ip-addres
 import type { DnsServer } from './dns/server.ts';
 import { dialDns } from './dns/stream.ts';
 import { FrameReader, LENGTH_BYTES } from './frames.ts';
+import { Intake } from './intake.ts';
 import { addressOf, GATEWAY_MAC, macBytes, type GuestLink } from './link.ts';
 import {
   emptyPacket,
@@ -80,6 +81,7 @@ export class Filter {
   readonly #udp: UdpRelay;
   readonly #outbound = emptyPacket();
   #qemu: Duplex | undefined;
+  #intake: Intake | undefined;
   #answersLeft = REFUSALS_PER_SECOND;
   #answersFilledMs = 0;
 
@@ -113,10 +115,7 @@ export class Filter {
       (framed) => this.#fromGuest(framed),
       () => this.#options.use.refused('oversized frame'),
     );
-    qemu.on('data', (chunk: Buffer) => {
-      reader.push(chunk);
-      this.#relay.flush();
-    });
+    this.#intake = new Intake(qemu, reader, () => this.#relay.flush());
     qemu.on('drain', () => this.#relay.resume());
     // The machine's end is for its owner to notice.
     qemu.on('error', () => {});
@@ -126,7 +125,7 @@ export class Filter {
   detach(): void {
     this.#relay[Symbol.dispose]();
     this.#udp[Symbol.dispose]();
-    this.#qemu?.removeAllListeners('data').resume();
+    this.#intake?.[Symbol.dispose]();
     this.#qemu = undefined;
   }
 

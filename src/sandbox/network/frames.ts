@@ -27,25 +27,30 @@ export class FrameReader {
     this.#oversize = oversize;
   }
 
-  push(chunk: Buffer): void {
-    if (this.#heldBytes === 0) {
-      this.#split(chunk);
-      return;
-    }
-    this.#held.push(chunk);
-    this.#heldBytes += chunk.length;
-    // Joined once per frame, however small the pieces are in which it comes.
-    if (this.#heldBytes < this.#neededBytes) return;
-    const joined = Buffer.concat(this.#held, this.#heldBytes);
-    this.#held = [];
-    this.#heldBytes = 0;
-    this.#split(joined);
+  /** Whether something is held that another `push`, of nothing as well, can look at. */
+  get isBehind(): boolean {
+    return this.#heldBytes > 0 && this.#heldBytes >= this.#neededBytes;
   }
 
-  #split(bytes: Buffer): void {
+  /** Looks at up to `framesMax` frames and holds the rest. Returns how many it looked at. */
+  push(chunk: Buffer, framesMax: number = Infinity): number {
+    if (this.#heldBytes === 0) return this.#split(chunk, framesMax);
+    if (chunk.length > 0) this.#held.push(chunk);
+    this.#heldBytes += chunk.length;
+    // Joined once per frame, however small the pieces are in which it comes.
+    if (this.#heldBytes < this.#neededBytes) return 0;
+    const [first = chunk, ...others] = this.#held;
+    const joined = others.length === 0 ? first : Buffer.concat(this.#held, this.#heldBytes);
+    this.#held = [];
+    this.#heldBytes = 0;
+    return this.#split(joined, framesMax);
+  }
+
+  #split(bytes: Buffer, framesMax: number): number {
+    let count = 0;
     let at = Math.min(this.#skipBytes, bytes.length);
     this.#skipBytes -= at;
-    while (bytes.length - at >= LENGTH_BYTES) {
+    while (count < framesMax && bytes.length - at >= LENGTH_BYTES) {
       const length = bytes.readUInt32BE(at);
       const end = at + LENGTH_BYTES + length;
       if (length > FRAME_BYTES_MAX) {
@@ -57,14 +62,18 @@ export class FrameReader {
         this.#take(bytes.subarray(at, end));
       }
       at = Math.min(end, bytes.length);
+      count += 1;
     }
     this.#hold(bytes.subarray(at));
+    return count;
   }
 
   #hold(rest: Buffer): void {
     if (rest.length === 0) return;
     this.#held.push(rest);
     this.#heldBytes = rest.length;
-    this.#neededBytes = LENGTH_BYTES + (rest.length < LENGTH_BYTES ? 0 : rest.readUInt32BE(0));
+    const length = rest.length < LENGTH_BYTES ? 0 : rest.readUInt32BE(0);
+    // A frame that is too long is skipped as soon as that is known.
+    this.#neededBytes = LENGTH_BYTES + (length > FRAME_BYTES_MAX ? 0 : length);
   }
 }

@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream';
 import type { NetworkPolicy, NetworkUse } from '../driver.ts';
+import { nat64Prefixes } from './dns/nat64.ts';
 import { forwardingResolver, type Resolver } from './dns/resolver.ts';
 import { DnsServer } from './dns/server.ts';
 import { Filter } from './filter.ts';
 import { FrameReader } from './frames.ts';
+import { Intake } from './intake.ts';
 import { addressOf, guestLink, HOST_NAME, hostFamilies, IP4, type Families, type GuestLink } from './link.ts';
 import { Reach } from './reach.ts';
 import { dialHost } from './tcp/dial.ts';
@@ -51,13 +53,11 @@ export async function openNetwork(
 class ClosedNetwork implements Network {
   readonly guest = undefined;
   readonly #use = new UseCounter();
-  #qemu: Duplex | undefined;
+  #intake: Intake | undefined;
 
   attach(qemu: Duplex): void {
-    this.#qemu = qemu;
     const refuse = (): void => this.#use.refused('the network is off');
-    const reader = new FrameReader(refuse, refuse);
-    qemu.on('data', (chunk: Buffer) => reader.push(chunk));
+    this.#intake = new Intake(qemu, new FrameReader(refuse, refuse));
     qemu.on('error', () => {});
   }
 
@@ -66,7 +66,7 @@ class ClosedNetwork implements Network {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.#qemu?.removeAllListeners('data').resume();
+    this.#intake?.[Symbol.dispose]();
     return Promise.resolve();
   }
 }
@@ -89,6 +89,13 @@ class FilteredNetwork implements Network {
     const exceptions = [...(options.exceptions ?? []), ...hostPorts.map((port) => `localhost:${port}`)];
     this.guest = guestLink(families.ip6);
     const reach = new Reach(policy, { exceptions: exceptions.map(onGateway) });
+    // Nothing waits for it: the guest is not there yet.
+    if (families.ip6) {
+      void nat64Prefixes(resolver, this.#closing.signal).then(
+        (prefixes) => reach.translate(prefixes),
+        () => undefined,
+      );
+    }
     const opensLoopback = exceptions.some((exception) => HOST_PORT.test(exception));
     const hosts = opensLoopback ? [[HOST_NAME, addressOf(IP4.gateway)] as const] : [];
     const refused = (name: string): void => this.#use.refused(`dns ${name}`);

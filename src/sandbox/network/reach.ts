@@ -1,9 +1,10 @@
 import { fault } from '../../contract/errors.ts';
 import type { NetworkPolicy } from '../driver.ts';
 import { parseRule } from '../network-rule.ts';
-import { contains, type Address, type Cidr } from '../../std/ip-address.ts';
+import { contains, fromIp4, type Address, type Cidr } from '../../std/ip-address.ts';
 import { addressKind } from '../../std/ip-kind.ts';
 import { PROTOCOL, TCP_FLAG, type Packet } from './packet.ts';
+import { embeddedIp4 } from './dns/nat64.ts';
 import { hostNetworks } from './host-networks.ts';
 import { RuleSet } from './rules.ts';
 
@@ -32,6 +33,7 @@ export class Reach {
   readonly #nowMs: () => number;
   #networks: readonly Cidr[];
   #networksReadMs: number;
+  #nat64: readonly Cidr[] = [];
 
   /** Throws ARGUMENT_INVALID or CONFIG_INVALID on a rule that cannot be read. */
   constructor(policy: Exclude<NetworkPolicy, { mode: 'none' }>, options: ReachOptions = {}) {
@@ -69,8 +71,16 @@ export class Reach {
     this.#list?.learn(name, address, ttlSeconds);
   }
 
+  /** The host's network reaches IPv4 through these prefixes (NAT64): what they wrap counts. */
+  translate(prefixes: readonly Cidr[]): void {
+    this.#nat64 = prefixes;
+  }
+
   isPrivate(address: Address): boolean {
-    return addressKind(address) !== 'public' || this.#networks.some((network) => contains(network, address));
+    if (addressKind(address) !== 'public' || this.#networks.some((network) => contains(network, address))) return true;
+    return this.#nat64.some(
+      (prefix) => contains(prefix, address) && this.isPrivate(fromIp4(embeddedIp4(address, prefix.bits))),
+    );
   }
 
   #open(address: Address, port: number, fresh: boolean): boolean {

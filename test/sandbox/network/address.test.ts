@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { contains, parseAddress, parseCidr } from '../../../src/std/ip-address.ts';
+import { parseCidr } from '../../../src/std/ip-address.ts';
 import { parseRule } from '../../../src/sandbox/network-rule.ts';
-
-function address(text: string): Uint32Array {
-  const parsed = parseAddress(text);
-  assert.ok(parsed, text);
-  return parsed;
-}
 
 test('parseRule() reads names, addresses, blocks and ports', () => {
   assert.deepEqual(parseRule('Example.ORG.'), { kind: 'name', name: 'example.org', subdomains: false });

@@ -58,6 +58,28 @@ test('FrameReader gives the same frames however the stream is cut, and skips wha
   }
 });
 
+test('FrameReader looks at so many frames and goes on where it was', () => {
+  const frames = Array.from({ length: 10 }, (_, index) => Buffer.alloc(20, index));
+  const got: number[] = [];
+  let oversize = 0;
+  const reader = new FrameReader(
+    (whole) => got.push(whole[4] ?? -1),
+    () => (oversize += 1),
+  );
+  const tooLong = Buffer.concat([hex('00020000'), Buffer.alloc(0x20000)]);
+  const stream = Buffer.concat([...frames.slice(0, 5).map(framed), tooLong, ...frames.slice(5).map(framed)]);
+  assert.equal(reader.push(stream, 3), 3);
+  assert.deepEqual([got, reader.isBehind], [[0, 1, 2], true]);
+  assert.equal(reader.push(Buffer.alloc(0), 2), 2);
+  assert.ok(reader.isBehind, 'a frame that is too long is not waited for');
+  assert.equal(reader.push(hex('00000014 ff'), 3), 3);
+  assert.deepEqual([got.length, oversize], [7, 1]);
+  assert.equal(reader.push(Buffer.alloc(0), 9), 3);
+  assert.equal(reader.isBehind, false);
+  assert.equal(reader.push(Buffer.alloc(19, 0xff), 9), 1);
+  assert.deepEqual(got, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xff]);
+});
+
 test('FrameReader does not hold a frame of 4 GiB', () => {
   let oversize = 0;
   const reader = new FrameReader(

@@ -8,11 +8,17 @@ import { hostNetworks, privateNetworks } from '../../../src/sandbox/network/host
 import { readKernelTable } from '../../../src/sandbox/network/kernel-table.ts';
 import { addressOf } from '../../../src/sandbox/network/link.ts';
 
-const SUPPORT = join(import.meta.dirname, '../../support/network');
+const SUPPORT = join(import.meta.dirname, '../../support');
 
 /** Which of the addresses a guest of a host in the namespace of `namespace.sh` reaches. */
 async function reachableInNamespace(addresses: readonly string[]): Promise<string[]> {
-  const inside = ['sh', join(SUPPORT, 'namespace.sh'), process.execPath, join(SUPPORT, 'reachable.ts'), ...addresses];
+  const inside = [
+    'sh',
+    join(SUPPORT, 'network/namespace.sh'),
+    process.execPath,
+    join(SUPPORT, 'processes/reachable.ts'),
+    ...addresses,
+  ];
   const { stdout } = await promisify(execFile)('unshare', ['--map-root-user', '--net', ...inside]);
   return JSON.parse(stdout) as string[];
 }

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseAddress, parseCidr } from '../../../src/std/ip-address.ts';
+import { bytesOfAddress, parseAddress, parseCidr } from '../../../src/std/ip-address.ts';
+import type { Query } from '../../../src/sandbox/network/dns/message.ts';
+import { nat64Prefixes } from '../../../src/sandbox/network/dns/nat64.ts';
 import { emptyPacket, PROTOCOL, TCP_FLAG, type Packet } from '../../../src/sandbox/network/packet.ts';
 import { Reach, type ReachOptions } from '../../../src/sandbox/network/reach.ts';
+import { answer, TYPE } from '../../support/network/dns-messages.ts';
 
 type Target = { readonly to: string; readonly port?: number; readonly protocol?: number; readonly flags?: number };
 
@@ -178,6 +181,35 @@ test('the host’s networks are read again when they may have changed', () => {
   nowMs = 11_000;
   assert.equal(reach.permits(packetTo({ to: '198.51.100.2' })), false);
   assert.equal(reach.permits(packetTo({ to: '198.51.100.1' })), true);
+});
+
+test('what a translator of the network wraps is private or not as it is without (F19)', async () => {
+  const prefixes = [
+    ['2001:db8:64::c000:aa', '2001:db8:64::7f00:1', '2001:db8:64::a00:1', '2001:db8:64::808:808'],
+    [
+      '2001:db8:122:344:c0:0:aa00:0',
+      '2001:db8:122:344:7f:0:100:0',
+      '2001:db8:122:344:a:0:100:0',
+      '2001:db8:122:344:8:808:800:0',
+    ],
+    ['2001:db8:c000:ab::', '2001:db8:7f00:1::', '2001:db8:cb00:7102::', '2001:db8:808:808::'],
+  ] as const;
+  for (const [known, loopback, inside, outside] of prefixes) {
+    const resolver = {
+      resolve: async ({ name, question, type }: Query): Promise<Buffer> => {
+        assert.deepEqual([name, type], ['ipv4only.arpa', TYPE.aaaa]);
+        const records = ['2001:db8::1', known].map((text) => ({ name, type, data: bytesOfAddress(address(text)) }));
+        return answer(Buffer.concat([Buffer.alloc(12), question]), records);
+      },
+    };
+    const reach = new Reach({ mode: 'public' }, { networks });
+    assert.ok(reach.permits(packetTo({ to: loopback })), 'an address like others, before');
+    reach.translate(await nat64Prefixes(resolver, AbortSignal.timeout(5_000)));
+    const targets = [loopback, inside, outside, '2001:db9::1'].map((to) => ({ to }));
+    assert.deepEqual(reachable(reach, targets), [false, false, true, true], known);
+  }
+  const silent = { resolve: async () => undefined };
+  assert.deepEqual(await nat64Prefixes(silent, AbortSignal.timeout(5_000)), []);
 });
 
 test('a list of rules is bounded and every rule is read', () => {

@@ -1,0 +1,65 @@
+import type { Duplex } from 'node:stream';
+import { Allowance } from './allowance.ts';
+import type { FrameReader } from './frames.ts';
+
+/** After so many frames of one guest everything else in the process has its turn: about a millisecond. */
+const FRAMES_PER_TURN = 256;
+/**
+ * What one guest may have looked at in a second, and at once after a pause. A frame has up to 64 KiB, so this bounds what
+ * a flood of small ones costs and no transfer of bulk. The rest waits in the guest; nothing is lost.
+ */
+const FRAMES_PER_SECOND = 20_000;
+const FRAMES_BURST = 5_000;
+/** How long to wait when they are used up: a hundred frames. */
+const REFILL_MS = 5;
+const NOTHING = Buffer.alloc(0);
+
+/** Reads the frames of a guest no faster than is fair to everybody else whom this process serves. */
+export class Intake implements Disposable {
+  readonly #stream: Duplex;
+  readonly #reader: FrameReader;
+  readonly #afterwards: () => void;
+  readonly #allowance = new Allowance(FRAMES_PER_SECOND, FRAMES_BURST);
+  #turnLeft = FRAMES_PER_TURN;
+  #turn: NodeJS.Immediate | undefined;
+  #refill: NodeJS.Timeout | undefined;
+
+  /** `afterwards` is called when the reader has been given what there is, or as much as may be in this turn. */
+  constructor(stream: Duplex, reader: FrameReader, afterwards: () => void = () => {}) {
+    this.#stream = stream;
+    this.#reader = reader;
+    this.#afterwards = afterwards;
+    stream.on('data', this.#look);
+  }
+
+  readonly #look = (chunk: Buffer): void => {
+    const allowed = this.#allowance.left;
+    const count = this.#reader.push(chunk, Math.min(allowed, this.#turnLeft));
+    this.#allowance.spend(count);
+    this.#turnLeft -= count;
+    this.#afterwards();
+    this.#turn ??= setImmediate(this.#nextTurn);
+    if (!this.#reader.isBehind) return;
+    this.#stream.pause();
+    if (count >= allowed) this.#refill ??= setTimeout(this.#goOn, REFILL_MS);
+  };
+
+  readonly #nextTurn = (): void => {
+    this.#turn = undefined;
+    this.#turnLeft = FRAMES_PER_TURN;
+    if (this.#refill === undefined) this.#goOn();
+  };
+
+  readonly #goOn = (): void => {
+    this.#refill = undefined;
+    if (this.#reader.isBehind) this.#look(NOTHING);
+    if (!this.#reader.isBehind && this.#stream.isPaused()) this.#stream.resume();
+  };
+
+  /** Looks at no more frames; what still comes is thrown away. */
+  [Symbol.dispose](): void {
+    this.#stream.off('data', this.#look).resume();
+    if (this.#turn !== undefined) clearImmediate(this.#turn);
+    clearTimeout(this.#refill);
+  }
+}
