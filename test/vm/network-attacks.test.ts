@@ -165,6 +165,47 @@ test('23: no nameserver but ours is asked, over UDP, TCP or TLS', async () => {
   }
 });
 
+/** Sends a datagram from each of 4,000 ports, then asks until it is answered. */
+const EVERY_PORT = `import socket, sys, time
+target = (sys.argv[1], int(sys.argv[2]))
+for port in range(32768, 36768):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("", port))
+        s.sendto(b"flood", target)
+for attempt in range(100):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(0.5)
+        s.sendto(b"hello", target)
+        try:
+            print(s.recv(100).decode())
+            break
+        except OSError:
+            pass`;
+
+test('23: a guest that sends from every port takes few of the host, and none that it chose', async () => {
+  const held = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'UDPWrap').length;
+  let most = 0;
+  await using datagrams = createSocket('udp4', (message, from) => {
+    most = Math.max(most, held());
+    if (message.toString() === 'hello') datagrams.send('answered', from.port, from.address);
+  });
+  await new Promise<void>((resolve) => {
+    datagrams.bind(0, '127.0.0.1', resolve);
+  });
+  const { port } = datagrams.address();
+  const before = held();
+  {
+    await using bench = await folder.open({ network: { hostPorts: [port] } });
+    await using instance = await boot(bench, { mode: 'public' });
+    const { stdout } = await runScript(instance, `python3 -c '${EVERY_PORT}' ${GATEWAY} ${port}`);
+    assert.equal(stdout, 'answered\n', 'it may go on');
+    // Open, or closed in this turn of the event loop.
+    assert.ok(most > before && most <= before + 2 * 256, `${most} sockets`);
+    assert.ok(instance.networkUse().refused.includes('udp: too many new flows'));
+  }
+  assert.equal(held(), before);
+});
+
 test('23: a guest that takes another address or hardware address than it was given says nothing to anybody', async () => {
   await using host = await service();
   await using bench = await folder.open();
