@@ -1,10 +1,11 @@
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { command } from './support/command.ts';
+import { publishDeclarations } from './support/declarations.ts';
 
 /**
  * `npm run build`: what is published and not in the repository. `dist/` gets JavaScript for the oldest Node that
- * `package.json` names; the guest must have been built, as scripts/setup does.
+ * `package.json` names, and the types of the SDK; the guest must have been built, as scripts/setup does.
  */
 const ROOT = join(import.meta.dirname, '..');
 
@@ -14,3 +15,4 @@ for (const file of ['manifest.json', 'vmlinux', 'initramfs.cpio']) {
 // A file whose source is gone would be published for ever.
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
 await command('tsc', ['-p', 'tsconfig.build.json'], { cwd: ROOT });
+await publishDeclarations(ROOT, 'client/sdk.d.ts');

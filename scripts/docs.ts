@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { API } from '../src/contract/api/index.ts';
 import { ERROR_CLASSES, ERRORS } from '../src/contract/errors.ts';
 import { limits } from '../src/contract/limits.ts';
 import { settingsDocument } from '../src/config/docs.ts';
@@ -108,11 +109,31 @@ function settingsPage(): string {
   return settingsDocument().replace('\n', `\n\n${GENERATED}\n`);
 }
 
+/** Code blocks below a comment that names an example hold that example: it is compiled and tested. */
+const EXAMPLE = /(<!-- (docs\/examples\/[\w-]+\.ts) -->\n```ts\n)(?:(?!```$).*\n)*(?=```$)/gmu;
+
+function withExamples(path: string): string {
+  return current(path).replaceAll(EXAMPLE, (_all, head: string, example: string) => head + current(example));
+}
+
+const GROUPS = /(<!-- groups -->\n\| group \| methods \|\n\|---\|---\|\n)(?:\|.*\n)*/u;
+
+/** The page of the SDK, with its examples and the table of its methods. */
+function sdkPage(): string {
+  const rows = Object.entries(API).map(([group, methods]) => {
+    const names = Object.keys(methods).map((name) => `\`${name}\``);
+    return `| \`${group}\` | ${names.join(', ')} |\n`;
+  });
+  return withExamples('docs/sdk.md').replace(GROUPS, (_all, head: string) => head + rows.join(''));
+}
+
 const PAGES: readonly Page[] = [
   { path: 'docs/settings.md', text: settingsPage },
   { path: 'docs/tools.md', text: toolsPage },
   { path: 'docs/errors.md', text: errorsPage },
   { path: 'docs/limits.md', text: limitsPage },
+  { path: 'docs/sdk.md', text: sdkPage },
+  { path: 'README.md', text: () => withExamples('README.md') },
   { path: 'server.json', text: registryEntry },
 ];
 

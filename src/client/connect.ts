@@ -51,7 +51,8 @@ export async function connect(options: ConnectOptions, signal?: AbortSignal): Pr
   const revive = (again?: AbortSignal): Promise<void> => ensureEngine(local, again);
   const opened = connection(new Requester({ transport, checked: false, revive }), transport);
   try {
-    await replaceOlder(opened, options, local, signal);
+    if (local.start ?? true) await replaceOlder(opened, options, local, signal);
+    else await ensureEngine(local, signal);
     return opened;
   } catch (error) {
     await opened[Symbol.asyncDispose]();

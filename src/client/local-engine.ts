@@ -15,6 +15,8 @@ export interface LocalEngineOptions {
   readonly socket: string;
   readonly startLock: string;
   readonly command: EngineCommand;
+  /** Whether it is started when none is running. Default: yes. */
+  readonly start?: boolean;
 }
 
 /** Whether somebody listens on the socket. */
@@ -36,6 +38,7 @@ export function answers(socket: string): Promise<boolean> {
 export async function ensureEngine(options: LocalEngineOptions, signal?: AbortSignal): Promise<void> {
   const { socket, startLock } = options;
   if (await answers(socket)) return;
+  if (options.start === false) throw fault('ENGINE_UNAVAILABLE', { reason: 'no engine is running' });
   const { tryLock } = await import('./start-lock.ts');
   await mkdir(dirname(startLock), { recursive: true, mode: 0o700 });
   const deadlineMs = performance.now() + limits.engineReadyMsMax;

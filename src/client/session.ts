@@ -8,21 +8,23 @@ export interface SessionOptions {
   /** Program and first arguments of the `contree` command line. */
   readonly self: readonly [string, ...string[]];
   readonly notice?: (text: string) => void;
+  /** Whether the engine of this machine is started when none is running. Default: yes. */
+  readonly start?: boolean;
 }
 
 /** Connects as the settings say: to `--url`, or to the engine of the data directory, which is started when needed. */
 export function openSession(settings: Settings, options: SessionOptions, signal?: AbortSignal): Promise<HttpContree> {
-  const { program, version, env, self, notice } = options;
+  const { program, version, env, self, notice, start = true } = options;
   const shared = { program, version, ...(notice && { notice }) };
   if (settings.url !== '') {
     const { url, token, project } = settings;
     return connect({ ...shared, server: { remote: { url, token, project, env } } }, signal);
   }
   const files = engineFiles(settings.dataDir, env);
-  const [node, ...start] = self;
-  const argv = [node, ...start, 'engine', 'run', '--ready-fd=3', ...engineArguments(settings)] as const;
+  const [node, ...parameters] = self;
+  const argv = [node, ...parameters, 'engine', 'run', '--ready-fd=3', ...engineArguments(settings)] as const;
   const command = { argv, env: engineEnvironment(env), log: files.log };
-  const local = { socket: files.socket, startLock: files.startLock, command };
+  const local = { socket: files.socket, startLock: files.startLock, command, start };
   return connect({ ...shared, server: { local, project: settings.project } }, signal);
 }
 

@@ -1,4 +1,4 @@
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 
 const SQLITE_BUSY = 5;
 
@@ -8,7 +8,7 @@ const SQLITE_BUSY = 5;
  * it. The folder must exist.
  */
 export function tryLock(path: string): Disposable | undefined {
-  const database = new DatabaseSync(path, { timeout: 0 });
+  const database = openDatabase(path);
   try {
     database.exec('BEGIN EXCLUSIVE');
   } catch (error) {
@@ -17,4 +17,16 @@ export function tryLock(path: string): Disposable | undefined {
     throw error;
   }
   return { [Symbol.dispose]: () => database.close() };
+}
+
+/** Node 22 warns of its SQLite when it is loaded. Programs that use us did not ask for it, and cannot do anything about it. */
+function openDatabase(path: string): DatabaseSync {
+  const { emitWarning } = process;
+  process.emitWarning = () => undefined;
+  try {
+    const { DatabaseSync: Database } = process.getBuiltinModule('node:sqlite');
+    return new Database(path, { timeout: 0 });
+  } finally {
+    process.emitWarning = emitWarning;
+  }
 }

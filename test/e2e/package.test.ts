@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { globSync, readFileSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport, type StdioServerParameters } from '@modelcontextprotocol/client/stdio';
@@ -52,9 +53,12 @@ test('the package holds what users need and nothing else', async () => {
     [],
   );
   assert.deepEqual(
-    files.filter((path) => /\.ts$|\.map$|\.test\.|decisions/u.test(path)),
+    files.filter((path) => /(?<!\.d)\.ts$|\.map$|\.test\.|decisions/u.test(path)),
     [],
   );
+  const types = files.filter((path) => path.endsWith('.d.ts'));
+  const stray = types.filter((path) => !/^dist\/(?:client\/sdk|contract\/.*)\.d\.ts$/u.test(path));
+  assert.deepEqual([types.includes('dist/client/sdk.d.ts'), stray], [true, []], 'types of the SDK, and no others');
   for (const path of files.filter((name) => name.startsWith('dist/'))) {
     const text = await published.text(path);
     assert.doesNotMatch(text, /sourceMappingURL/u, path);
@@ -119,22 +123,89 @@ async function assertServes(server: StdioServerParameters): Promise<void> {
   assert.equal(told, '');
 }
 
+/** The documented programs, compiled against the installed package as its users compile theirs. */
+async function compiledExamples(): Promise<string> {
+  const folder = join(published.folder, 'programs');
+  await mkdir(folder, { recursive: true });
+  for (const name of globSync('*.ts', { cwd: join(ROOT, 'docs/examples') })) {
+    await copyFile(join(ROOT, 'docs/examples', name), join(folder, name));
+  }
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
+  const compilerOptions = {
+    // What Node 22 runs: `await using` is lowered.
+    target: 'es2024',
+    lib: ['es2024', 'esnext.disposable'],
+    module: 'nodenext',
+    strict: true,
+    noUncheckedIndexedAccess: true,
+    skipLibCheck: false,
+    types: ['node'],
+    typeRoots: [join(ROOT, 'node_modules/@types')],
+  };
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
+  const { code, stdout } = await execute(join(ROOT, 'node_modules/.bin/tsc'), ['-p', folder]);
+  assert.equal(code, 0, stdout);
+  return folder;
+}
+
+test('the SDK: programs compile against its types and run, over the socket and over the network', async () => {
+  const folder = await compiledExamples();
+  const node = published.nodes.oldest;
+  const env = published.environment(node);
+  const run = async (name: string, args: readonly string[] = [], more = {}): Promise<string> => {
+    const { code, stdout, stderr } = await execute(node, [join(folder, `${name}.js`), ...args], {
+      cwd: folder,
+      env: { ...env, ...more },
+    });
+    assert.equal(code, 0, `${name}: ${stdout}${stderr}`);
+    assert.equal(stderr, '', name);
+    return stdout;
+  };
+  const program = join(published.folder, 'node_modules/.bin/contree-mcp');
+  try {
+    const first = await run('quick-start', [`docker://${registry.host}/team/app:1`]);
+    assert.match(first, /exit_code: 0,\s+stdout: 'as 0\\n',\s+image: '[\da-f-]{36}'/u);
+    assert.equal(await run('interactive'), 'hello\nexit code 0\n');
+    assert.match(await run('branches'), /added \/root\/choice.* one\n.*added \/root\/choice.* two\n/u);
+    const { stdout: token } = await published.npx(node, ['contree', 'token', 'create']);
+    const server = spawn(program, ['--mode', 'http', '--http-port', '0'], {
+      env: defined(env),
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    try {
+      const address = await consoleOf(server.stderr);
+      const remote = { SANDBOXES_URL: address.replace(/\/$/u, ''), SANDBOXES_TOKEN: token.trim() };
+      assert.match(await run('remote', [], remote), /^[\da-f-]{36} base\nno image tag:no-such-tag\n./u);
+    } finally {
+      server.kill('SIGTERM');
+      await once(server, 'exit');
+    }
+  } finally {
+    await published.npx(node, ['contree', 'engine', 'stop']);
+  }
+});
+
+/** The address that a server announces on its standard error. */
+async function consoleOf(output: Readable): Promise<string> {
+  for await (const line of createInterface({ input: output })) {
+    const [, address] = /console at (\S+)$/u.exec(line) ?? [];
+    if (address !== undefined) return address;
+  }
+  return assert.fail('the server announced no address');
+}
+
 test('the console is served, with all that its page asks for', async () => {
   const env = defined(published.environment(published.nodes.oldest));
   // Not by npx, which does not hand every signal on.
   const program = join(published.folder, 'node_modules/.bin/contree-mcp');
   const child = spawn(program, ['--mode', 'http', '--http-port', '0'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
   try {
-    for await (const line of createInterface({ input: child.stderr })) {
-      const [, address] = /console at (\S+)$/u.exec(line) ?? [];
-      if (address === undefined) continue;
-      const page = await (await fetch(address)).text();
-      const parts = [...page.matchAll(/(?:src|href)="([^"#:]+)"/gu)].map(([, path = '']) => path);
-      assert.ok(parts.includes('app/main.js'), page);
-      for (const path of parts) assert.equal((await fetch(new URL(path, address))).status, 200, path);
-      assert.equal((await fetch(new URL('app/views/image-tree.js', address))).status, 200);
-      break;
-    }
+    const address = await consoleOf(child.stderr);
+    const page = await (await fetch(address)).text();
+    const parts = [...page.matchAll(/(?:src|href)="([^"#:]+)"/gu)].map(([, path = '']) => path);
+    assert.ok(parts.includes('app/main.js'), page);
+    for (const path of parts) assert.equal((await fetch(new URL(path, address))).status, 200, path);
+    assert.equal((await fetch(new URL('app/views/images/image-tree.js', address))).status, 200);
   } finally {
     child.kill('SIGTERM');
     await once(child, 'exit');

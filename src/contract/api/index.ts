@@ -2,20 +2,32 @@ import { FILES, UPLOADS } from './files.ts';
 import { IMAGES, TAGS } from './images.ts';
 import { OPERATIONS, PROCESSES, RUNS } from './operations.ts';
 import { ENGINE, SYSTEM, TOKENS } from './server.ts';
-import type { Rows } from './row.ts';
 
 /** What an engine does, one row per operation: `API.images.list` is `contree.images.list()` and `GET /v1/images`. */
-export const CONTREE_API = {
+export const CONTREE_API: {
+  readonly images: typeof IMAGES;
+  readonly tags: typeof TAGS;
+  readonly files: typeof FILES;
+  readonly uploads: typeof UPLOADS;
+  readonly runs: typeof RUNS;
+  readonly operations: typeof OPERATIONS;
+  readonly processes: typeof PROCESSES;
+  readonly system: typeof SYSTEM;
+} = {
   images: IMAGES,
   tags: TAGS,
+  files: FILES,
   uploads: UPLOADS,
   runs: RUNS,
   operations: OPERATIONS,
   processes: PROCESSES,
-  files: FILES,
   system: SYSTEM,
-} as const satisfies Readonly<Record<string, Rows>>;
+};
 
 /** The HTTP API: what an engine does, and what the server around it does. */
-export const API = { ...CONTREE_API, engine: ENGINE, tokens: TOKENS } as const;
+export const API: typeof CONTREE_API & { readonly engine: typeof ENGINE; readonly tokens: typeof TOKENS } = {
+  ...CONTREE_API,
+  engine: ENGINE,
+  tokens: TOKENS,
+};
 export type Api = typeof API;
