@@ -11,5 +11,5 @@ for (const { uuid } of await Promise.all(started)) {
   if (image === null) continue;
   const { entries } = await contree.images.diff('tag:base', { to: image });
   const file = await contree.files.read(image, { path: '/root/choice' });
-  console.log(entries.map(({ change, path }) => `${change} ${path}`).join(', '), await text(file.body));
+  console.log(entries.map(({ change, path }) => `${change} ${path}`).join(', '), (await text(file.body)).trim());
 }

@@ -5,8 +5,7 @@ import { SCHEMAS } from '../contract/api/schemas.ts';
 import { Image } from '../contract/image.ts';
 import { ImageImportMetadata, OperationResponse, OperationSummary } from '../contract/operation.ts';
 import { InstanceResult } from '../contract/run.ts';
-import { WhoAmIResponse } from '../contract/server.ts';
-import { Token } from '../contract/token.ts';
+import { WhoAmIResponse, Token } from '../contract/server.ts';
 
 /** Fields that the hosted contract leaves optional get the value that stands for "not known". */
 const text = z.string().nullable().default(null);
@@ -58,7 +57,7 @@ const LENIENT: Readonly<Partial<Record<SchemaName, z.ZodType>>> = {
 };
 
 /** Checks an answer of a server that we did not start. Faults: REMOTE_FAILED. */
-export function parseAnswer(name: SchemaName, value: unknown): unknown {
+export function checkAnswer(name: SchemaName, value: unknown): unknown {
   const parsed = (LENIENT[name] ?? SCHEMAS[name]).safeParse(value);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

@@ -2,7 +2,7 @@ import { isFault } from '../contract/errors.ts';
 import { httpContree, type HttpContree } from './http-contree.ts';
 import { engineLeft, ensureEngine, isOlder, type LocalEngineOptions } from './local-engine.ts';
 import { Requester } from './requester.ts';
-import { Transport } from './transport.ts';
+import { HttpTransport } from './transport.ts';
 
 export interface RemoteServer {
   readonly url: string;
@@ -42,12 +42,12 @@ export async function connect(options: ConnectOptions, signal?: AbortSignal): Pr
       ...(token && { Authorization: `Bearer ${token}` }),
       ...(project && { Project: project }),
     };
-    const transport = new Transport({ url, headers }, env);
+    const transport = new HttpTransport({ url, headers }, env);
     return connection(new Requester({ transport, checked: true }), transport);
   }
   const { local, project } = server;
   const headers = { ...agent, ...(project && { Project: project }) };
-  const transport = new Transport({ url: 'http://localhost', socket: local.socket, headers });
+  const transport = new HttpTransport({ url: 'http://localhost', socket: local.socket, headers });
   const revive = (again?: AbortSignal): Promise<void> => ensureEngine(local, again);
   const opened = connection(new Requester({ transport, checked: false, revive }), transport);
   try {
@@ -60,7 +60,7 @@ export async function connect(options: ConnectOptions, signal?: AbortSignal): Pr
   }
 }
 
-function connection(requester: Requester, transport: Transport): HttpContree {
+function connection(requester: Requester, transport: HttpTransport): HttpContree {
   return httpContree(requester, async () => transport[Symbol.dispose]());
 }
 

@@ -3,10 +3,10 @@ import { API } from '../contract/api/index.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import type { OperationResponse } from '../contract/operation.ts';
-import { isFinished, OPERATION_STATUSES } from '../contract/status.ts';
+import { isFinished, OPERATION_STATUSES } from '../contract/operation-state.ts';
 import type { Requester } from './requester.ts';
 import { pause } from './retry.ts';
-import type { Answer } from './transport.ts';
+import type { ServerAnswer } from './transport.ts';
 
 const SILENCE_MS_MAX = 60_000;
 /** One event is at most a few hundred KB; the hosted service's clients allow 4 MiB. */
@@ -27,7 +27,7 @@ export interface EventSource {
  * the operation's status decides whether to reconnect after the last id or to stop. A server that keeps no log for
  * this operation is polled, and the completion is made from its status.
  */
-export async function* operationEvents(
+export async function* followEvents(
   source: EventSource,
   operation: string,
   query: EventQuery,
@@ -120,7 +120,7 @@ class RemoteLog {
     }
   }
 
-  #open(follow: boolean, signal: AbortSignal | undefined): Promise<Answer> {
+  #open(follow: boolean, signal: AbortSignal | undefined): Promise<ServerAnswer> {
     const resume = this.last >= 0 ? { 'Last-Event-Id': String(this.last) } : {};
     const request = {
       method: API.operations.events.method,
@@ -133,7 +133,7 @@ class RemoteLog {
 }
 
 /** Data of the server-sent events of an answer. */
-async function* messages(answer: Answer): AsyncGenerator<string> {
+async function* messages(answer: ServerAnswer): AsyncGenerator<string> {
   // Keepalives come four times as often; silence means that the peer is gone.
   answer.setTimeout(SILENCE_MS_MAX, () => answer.destroy(new Error('the event stream went silent')));
   const queue: { event?: string | undefined; data: string }[] = [];

@@ -1,7 +1,7 @@
 import type { FileContent, ReadQuery } from '../contract/inspect.ts';
 import type { About } from './faults.ts';
 import type { Requester } from './requester.ts';
-import type { Answer, Outgoing } from './transport.ts';
+import type { ServerAnswer, Outgoing } from './transport.ts';
 
 interface Reading extends ReadQuery {
   readonly about: About;
@@ -24,7 +24,7 @@ export async function openRemoteFile(
   return { path, size, body: partial && !served ? slice(answer, offset ?? 0, length ?? Infinity) : answer };
 }
 
-function wholeSize({ headers }: Answer): number | undefined {
+function wholeSize({ headers }: ServerAnswer): number | undefined {
   const text = headers['x-file-size'] ?? headers['content-length'];
   return typeof text === 'string' && /^\d{1,16}$/u.test(text) ? Number(text) : undefined;
 }

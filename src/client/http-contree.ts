@@ -2,10 +2,10 @@ import { API } from '../contract/api/index.ts';
 import type { Row, Rows } from '../contract/api/row.ts';
 import type { ContreeServer } from '../contract/contree.ts';
 import { isFault } from '../contract/errors.ts';
-import { operationEvents } from './events.ts';
+import { followEvents } from './events.ts';
 import { openRemoteFile } from './file-content.ts';
 import { callRow, prepare, resolveImage } from './method.ts';
-import { pushEvents } from './push.ts';
+import { readPush } from './push.ts';
 import type { Requester } from './requester.ts';
 
 type Method = (...args: readonly unknown[]) => unknown;
@@ -47,7 +47,7 @@ function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer,
         images.diff(image, { ...query, to: await resolveImage(requester, query.to, signal) }, signal),
       push: async function* (...args) {
         const { outgoing, about, signal } = await prepare(requester, API.images.push, args);
-        yield* pushEvents(await requester.open(outgoing, about, signal), (line) => requester.check('PushEvent', line));
+        yield* readPush(await requester.open(outgoing, about, signal), (line) => requester.check('PushEvent', line));
       },
     },
     files: {
@@ -70,7 +70,7 @@ function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer,
     operations: {
       ...operations,
       events: (operation, query = {}, signal) =>
-        operationEvents({ requester, getOperation: operations.get }, operation, query, signal),
+        followEvents({ requester, getOperation: operations.get }, operation, query, signal),
     },
   };
 }

@@ -3,7 +3,7 @@ import type { ReadableStream as NodeStream } from 'node:stream/web';
 import { httpContree, type HttpContree } from './http-contree.ts';
 import { Requester } from './requester.ts';
 import { jsonLines } from '../std/json-lines.ts';
-import { contentType, search, type Answer, type Outgoing, type Sender } from './transport.ts';
+import { contentType, search, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
 
 /** A server in this process: its fetch function. `outgoing.destroy()` says that an answer broke off half-way. */
 export type ServerFetch = (
@@ -27,7 +27,7 @@ class InProcess implements Sender {
     this.#headers = headers;
   }
 
-  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<Answer> {
+  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<ServerAnswer> {
     const leave = new AbortController();
     const ends = signal === undefined ? leave.signal : AbortSignal.any([leave.signal, signal]);
     let broken: () => void = () => undefined;

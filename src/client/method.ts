@@ -3,7 +3,7 @@ import { SUBJECT_PARTS, type Row } from '../contract/api/row.ts';
 import { fault } from '../contract/errors.ts';
 import type { About } from './faults.ts';
 import type { Requester } from './requester.ts';
-import type { Answer, Outgoing, Query } from './transport.ts';
+import type { ServerAnswer, Outgoing, RequestQuery } from './transport.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -51,7 +51,8 @@ export async function callRow(requester: Requester, row: Row, args: readonly unk
 function outgoingOf(row: Row, subject: readonly (string | number)[], input: unknown): Outgoing {
   const parts = subject.values();
   const path = row.path.replaceAll(/\{\w+\}/gu, () => encodeURIComponent(String(parts.next().value)));
-  const query = row.query === undefined ? row.sends : ({ ...(input as Query), ...row.sends } satisfies Query);
+  const query =
+    row.query === undefined ? row.sends : ({ ...(input as RequestQuery), ...row.sends } satisfies RequestQuery);
   return { method: row.method, path, query, ...bodyOf(row, input), ...(row.slow && { timeoutMs: 0 }) };
 }
 
@@ -101,6 +102,6 @@ export async function resolveImage(requester: Requester, image: string, signal?:
   return uuid;
 }
 
-function locationOf(answer: Answer): string | undefined {
+function locationOf(answer: ServerAnswer): string | undefined {
   return answer.headers.location?.split('?')[0]?.split('/').findLast(Boolean);
 }

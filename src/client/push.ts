@@ -1,11 +1,11 @@
 import { createInterface } from 'node:readline';
 import { fault, faultFromReport } from '../contract/errors.ts';
 import type { PushEvent } from '../contract/image.ts';
-import type { Answer } from './transport.ts';
+import type { ServerAnswer } from './transport.ts';
 
 /** The events in the answer to a push. Faults: the push's own, REMOTE_FAILED when the answer ends without a result. */
-export async function* pushEvents(
-  answer: Answer,
+export async function* readPush(
+  answer: ServerAnswer,
   check: (value: unknown) => Promise<unknown>,
 ): AsyncGenerator<PushEvent> {
   try {

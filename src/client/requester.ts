@@ -4,7 +4,7 @@ import { limits } from '../contract/limits.ts';
 import type { SchemaName } from '../contract/api/row.ts';
 import { faultFromAnswer, type About } from './faults.ts';
 import { mayRetry, pause, retryDelayMs } from './retry.ts';
-import { ConnectError, type Answer, type Outgoing, type Sender } from './transport.ts';
+import { ConnectError, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
 
 /** Repetitions when no connection can be made: a server that restarts is back soon, a mistyped name never is. */
 const CONNECT_RETRIES = 3;
@@ -36,7 +36,7 @@ export class Requester {
   }
 
   /** The answer, as soon as it is known to be no error. Its body must be read or destroyed. */
-  async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<Answer> {
+  async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<ServerAnswer> {
     // A streamed body is gone once it was sent, so the engine must be there before.
     if (outgoing.bytes !== undefined) await this.#options.revive?.(signal);
     for (let attempt = 0; ; attempt += 1) {
@@ -61,18 +61,18 @@ export class Requester {
   async check(name: SchemaName, value: unknown): Promise<unknown> {
     if (!this.#options.checked) return value;
     // The schemas take longer to load than a request to the local engine takes, which does not need them.
-    const { parseAnswer } = await import('./answers.ts');
-    return parseAnswer(name, value);
+    const { checkAnswer } = await import('./answers.ts');
+    return checkAnswer(name, value);
   }
 
   async #attempt(
     outgoing: Outgoing,
     { about, attempt }: { readonly about: About; readonly attempt: number },
     signal: AbortSignal | undefined,
-  ): Promise<{ answer?: Answer; error?: unknown; waitMs?: number | undefined }> {
+  ): Promise<{ answer?: ServerAnswer; error?: unknown; waitMs?: number | undefined }> {
     const safe = outgoing.method === 'GET' || outgoing.method === 'HEAD';
     const { transport, headers: own } = this.#options;
-    let answer: Answer;
+    let answer: ServerAnswer;
     try {
       answer = await transport.send({ ...outgoing, headers: { ...own, ...outgoing.headers } }, signal);
     } catch (error) {
@@ -115,7 +115,7 @@ function ownCode(error: ContreeError): string | undefined {
   return error.code === 'REMOTE_FAILED' ? undefined : error.code;
 }
 
-async function readFault(answer: Answer, about: About): Promise<ContreeError> {
+async function readFault(answer: ServerAnswer, about: About): Promise<ContreeError> {
   const chunks: Buffer[] = [];
   let total = 0;
   try {
@@ -130,7 +130,7 @@ async function readFault(answer: Answer, about: About): Promise<ContreeError> {
   return faultFromAnswer(answer.statusCode ?? 0, Buffer.concat(chunks).toString('utf8'), about);
 }
 
-async function readJson(answer: Answer, signal: AbortSignal | undefined): Promise<unknown> {
+async function readJson(answer: ServerAnswer, signal: AbortSignal | undefined): Promise<unknown> {
   const status = answer.statusCode ?? 0;
   try {
     return JSON.parse((await collect(answer, JSON_BYTES_MAX)).toString('utf8'));

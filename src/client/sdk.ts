@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { readSettings } from '../config/index.ts';
 import type { ContreeServer } from '../contract/contree.ts';
 import type { OperationResponse } from '../contract/operation.ts';
-import { SPID_INIT } from '../contract/spid.ts';
+import { SPID_INIT } from '../contract/operation-state.ts';
 import { streamBytes } from '../contract/stream.ts';
 import { openSession } from './session.ts';
 
@@ -16,7 +16,6 @@ export type * from '../contract/inspect.ts';
 export type * from '../contract/operation.ts';
 export type * from '../contract/run.ts';
 export type * from '../contract/server.ts';
-export type * from '../contract/token.ts';
 
 /** Which engine to use. What is absent comes from the environment and the configuration file, as for the `contree` command. */
 export interface ContreeOptions {
@@ -41,7 +40,7 @@ export interface Contree extends Omit<ContreeServer, 'operations'> {
 }
 
 /** How the main command of a run ended. */
-export interface Outcome {
+export interface RunOutcome {
   /** Null while it is unknown: the operation failed, was cancelled or is an import. */
   readonly exit_code: number | null;
   /** As text; `streamBytes` of the operation's result has the bytes. */
@@ -85,7 +84,7 @@ export async function connect(options: ContreeOptions = {}, signal?: AbortSignal
 }
 
 /** Returns how a run ended, with its output as text. */
-export function outcomeOf({ metadata, result, error }: OperationResponse): Outcome {
+export function runOutcome({ metadata, result, error }: OperationResponse): RunOutcome {
   const { state, stdout, stderr } = 'result' in metadata ? metadata.result : {};
   const text = (stream: typeof stdout): string => (stream === undefined ? '' : streamBytes(stream).toString('utf8'));
   return {

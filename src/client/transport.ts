@@ -16,7 +16,7 @@ export interface Target {
 export interface Outgoing {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'DELETE';
   readonly path: string;
-  readonly query?: Query | undefined;
+  readonly query?: RequestQuery | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** A value is sent as JSON, `lines` as one JSON value each, an iterable as bytes. */
   readonly json?: unknown;
@@ -26,10 +26,10 @@ export interface Outgoing {
   readonly timeoutMs?: number | undefined;
 }
 
-export type Query = Readonly<Record<string, string | number | boolean | readonly string[] | Date | undefined>>;
+export type RequestQuery = Readonly<Record<string, string | number | boolean | readonly string[] | Date | undefined>>;
 
 /** An answer: its status and headers, and its body as a stream. Node's `IncomingMessage` is one. */
-export interface Answer extends Readable {
+export interface ServerAnswer extends Readable {
   readonly statusCode?: number | undefined;
   readonly headers: IncomingHttpHeaders;
   /** Calls back once nothing has come for so long. */
@@ -39,7 +39,7 @@ export interface Answer extends Readable {
 /** What takes requests to a server. */
 export interface Sender {
   /** Resolves with the headers of the answer, whatever its status. */
-  send(outgoing: Outgoing, signal?: AbortSignal): Promise<Answer>;
+  send(outgoing: Outgoing, signal?: AbortSignal): Promise<ServerAnswer>;
 }
 
 const HEADERS_MS_MAX = 120_000;
@@ -68,7 +68,7 @@ function https() {
  * HTTP/1.1 with keep-alive on Node's own client. (`undici` does the same, and costs a command 60 ms of loading.)
  * Proxies are taken from the environment for https only: a local server is never behind one.
  */
-export class Transport implements Sender, Disposable {
+export class HttpTransport implements Sender, Disposable {
   readonly #target: Target;
   readonly #agent: HttpAgent;
   readonly #secure: boolean;
@@ -81,10 +81,10 @@ export class Transport implements Sender, Disposable {
   }
 
   /** Resolves with the headers of the answer, whatever its status. Rejects with ConnectError or what broke. */
-  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<Answer> {
+  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<ServerAnswer> {
     signal?.throwIfAborted();
     const sent = this.#open(outgoing, signal);
-    const answered = Promise.withResolvers<Answer>();
+    const answered = Promise.withResolvers<ServerAnswer>();
     sent.once('response', answered.resolve);
     sent.once('error', (error) => answered.reject(signal?.aborted ? signal.reason : classified(error)));
     const limit = outgoing.timeoutMs ?? HEADERS_MS_MAX;
@@ -142,7 +142,7 @@ function writeBody(sent: ClientRequest, outgoing: Outgoing, fail: (error: unknow
 }
 
 /** A query with its question mark; empty when nothing is asked. */
-export function search(query: Query = {}): string {
+export function search(query: RequestQuery = {}): string {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value === undefined || value === false) continue;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { flag, integer } from './query.ts';
+import { flag, integer } from './api/query.ts';
 import { StreamRepr } from './run.ts';
 
 export const OPERATION_EVENT_TYPES = [
@@ -18,7 +18,7 @@ export const OPERATION_EVENT_TYPES = [
 export const OperationEventType = z.enum(OPERATION_EVENT_TYPES);
 export type OperationEventType = z.infer<typeof OperationEventType>;
 
-export { SPID_INIT, SPID_MAIN } from './spid.ts';
+export { SPID_INIT, SPID_MAIN } from './operation-state.ts';
 
 export const EventDataInit = z.object({
   started_at: z.string(),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { limits } from './limits.ts';
-import { PAGE, text } from './query.ts';
+import { PAGE, anyText } from './api/query.ts';
 
 /** An uploaded file; `uuid` names it in runs, `sha256` (hex) is its content. */
 export const FileResponse = z.object({ uuid: z.string(), sha256: z.string(), size: z.int().min(0) });
@@ -13,7 +13,7 @@ export const FileQuery = z.object(PAGE);
 export type FileQuery = z.infer<typeof FileQuery>;
 
 /** One file instead of a list: by either of its names. */
-export const FileNameQuery = z.object({ sha256: text().optional(), uuid: text().optional() });
+export const FileNameQuery = z.object({ sha256: anyText().optional(), uuid: anyText().optional() });
 
 /** Of a bulk upload, in the order of the files. */
 export const BulkUploadResponse = z.object({ files: z.array(FileResponse) });

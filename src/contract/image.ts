@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { limits } from './limits.ts';
-import { flag, PAGE, requiredText, text } from './query.ts';
+import { flag, PAGE, requiredText, anyText } from './api/query.ts';
 
 /** An image named by UUID or as `tag:NAME`. */
 export const ImageSource = z
@@ -32,8 +32,8 @@ export const ImageQuery = z.object({
   ...PAGE,
   tagged: flag().optional(),
   /** Tag prefix; an exact match comes first. */
-  tag: text().optional(),
-  uuid: text().optional(),
+  tag: anyText().optional(),
+  uuid: anyText().optional(),
 });
 export type ImageQuery = z.infer<typeof ImageQuery>;
 
@@ -43,7 +43,7 @@ export const DeleteQuery = z.object({
 });
 
 export const TagRequest = z.object({ tag: z.string() });
-export const TagQuery = z.object({ tag: text().optional() });
+export const TagQuery = z.object({ tag: anyText().optional() });
 export const FindTagQuery = z.object({ tag: requiredText(limits.tagBytesMax) });
 
 export const ImageListResponse = z.object({ images: z.array(Image) });

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { limits } from './limits.ts';
-import { choice, flag, integer, requiredText, text, texts } from './query.ts';
+import { choice, flag, integer, requiredText, anyText, texts } from './api/query.ts';
 
 const count = z.int().min(0);
 
@@ -125,7 +125,7 @@ export const DiffQuery = z.object({
   /** The other image. */
   to: requiredText(limits.tagBytesMax + 4),
   /** Only below this path. */
-  path: text().optional(),
+  path: anyText().optional(),
   patch: flag().optional(),
   limit: integer(1, 1_000_000).optional(),
 });

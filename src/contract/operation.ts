@@ -1,9 +1,9 @@
 import { z } from 'zod';
-import { choice, flag, PAGE } from './query.ts';
+import { choice, flag, PAGE } from './api/query.ts';
 import { InstanceResult, InstanceSpawnRequest } from './run.ts';
-import { OPERATION_STATUSES } from './status.ts';
+import { OPERATION_STATUSES } from './operation-state.ts';
 
-export { isFinished, OPERATION_STATUSES } from './status.ts';
+export { isFinished, OPERATION_STATUSES } from './operation-state.ts';
 export const OperationStatus = z.enum(OPERATION_STATUSES);
 export type OperationStatus = z.infer<typeof OperationStatus>;
 

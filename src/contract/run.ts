@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ImageSource } from './image.ts';
 import { limits } from './limits.ts';
-import { text } from './query.ts';
+import { anyText } from './api/query.ts';
 
 /** Bytes as text: `ascii` when every byte is 32–126, tab, LF or CR; otherwise base64 (reference api.md §6.4). */
 export const StreamRepr = z.object({
@@ -100,7 +100,7 @@ export const SubprocessStarted = z.object({ spid: z.int() });
 
 /** `signal` is its name, for example TERM; SIGTERM and term are read as the same. */
 export const KillQuery = z.object({
-  signal: text(16)
+  signal: anyText(16)
     .transform((name) => name.toUpperCase().replace(/^SIG/u, '') || undefined)
     .optional(),
 });

@@ -9,7 +9,7 @@ import { faultReply, toFault } from './fault-reply.ts';
 import { checkOrigin } from './guard.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import { openApiDocument, openApiYaml } from './openapi.ts';
-import { json, plain, toResponse, type Reply } from './reply.ts';
+import { json, plain, toResponse, type HttpReply } from './reply.ts';
 import { readBody } from './api/body.ts';
 import type { Call, Services } from './api/call.ts';
 import { readQuery, readSubject } from './api/parse.ts';
@@ -40,12 +40,12 @@ export interface AppOptions extends Services {
 }
 
 /** What the Node adapter hands over beside the request. */
-export interface Connection {
+export interface AdapterBindings {
   readonly outgoing?: { destroy(): unknown };
 }
 
 /** An HTTP application: the fetch function of a server. */
-export type App = (request: Request, connection?: Connection) => Promise<Response>;
+export type App = (request: Request, connection?: AdapterBindings) => Promise<Response>;
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/u;
 
@@ -61,7 +61,7 @@ function routedPath(request: Request): string {
 export function createApp(options: AppOptions): App {
   const app: App = async (request, connection) => hono.fetch(request, connection);
   const server = new Server(options);
-  const hono = new Hono<{ Bindings: Connection }>({ getPath: routedPath });
+  const hono = new Hono<{ Bindings: AdapterBindings }>({ getPath: routedPath });
   for (const [path, routes] of Map.groupBy(ROUTES, ({ row }) => row.path)) {
     const pattern = `/v1${path.replaceAll(/\{(\w+)\}/gu, ':$1')}`;
     // The router takes HEAD for GET, so a path that answers to HEAD is registered as one that answers to GET.
@@ -81,7 +81,7 @@ export function createApp(options: AppOptions): App {
 }
 
 /** What anyone may read: whether the server lives, and what its API is. */
-const PAGES: Readonly<Record<string, (version: string) => Reply>> = {
+const PAGES: Readonly<Record<string, (version: string) => HttpReply>> = {
   '/healthz': (version) => json({ status: 'ok', version }),
   '/v1/openapi.json': (version) => json(openApiDocument(version)),
   '/v1/openapi.yaml': (version) => plain(openApiYaml(version), 200, 'application/yaml'),
@@ -91,7 +91,7 @@ function stopping(): Error {
   return fault('ENGINE_UNAVAILABLE', { reason: 'it is stopping' });
 }
 
-type AppContext = Context<{ Bindings: Connection }>;
+type AppContext = Context<{ Bindings: AdapterBindings }>;
 
 /** What every request goes through, whatever answers it. */
 class Server {
@@ -104,7 +104,7 @@ class Server {
   }
 
   /** Lets the right one of a path's routes answer; HEAD falls back to GET. */
-  async call(path: string, routes: readonly Route[], context: AppContext): Promise<Reply> {
+  async call(path: string, routes: readonly Route[], context: AppContext): Promise<HttpReply> {
     const { raw: request } = context.req;
     const principal = await authenticate(this.#options.authentication, request);
     const found =
@@ -141,7 +141,7 @@ class Server {
   }
 
   /** Answers with the reply, or with what went wrong; never rejects. */
-  answer(route: string, context: AppContext, reply: () => Promise<Reply>): Promise<Response> {
+  answer(route: string, context: AppContext, reply: () => Promise<HttpReply>): Promise<Response> {
     return this.#observe(route, context, async ({ raw }) => toResponse(this.#watched(await reply(), context), raw));
   }
 
@@ -152,7 +152,7 @@ class Server {
     });
   }
 
-  async metrics(request: Request): Promise<Reply> {
+  async metrics(request: Request): Promise<HttpReply> {
     const principal = await authenticate(this.#options.authentication, request);
     authorize(principal, ['metrics', 'admin']);
     const more = (await this.#options.moreMetrics?.()) ?? [];
@@ -167,7 +167,7 @@ class Server {
    * A body that fails half-way must not look whole, and must not tell why: the connection is cut. The adapter would
    * print the error into the answer instead.
    */
-  #watched(reply: Reply, context: AppContext): Reply {
+  #watched(reply: HttpReply, context: AppContext): HttpReply {
     const { body } = reply;
     if (body === undefined || body instanceof Uint8Array) return reply;
     const { log } = this.#options;

@@ -1,7 +1,7 @@
 import { fault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
 import { PERMISSIONS, type Permission } from '../contract/permissions.ts';
-import type { TokenLimits } from '../contract/token.ts';
+import type { TokenLimits } from '../contract/server.ts';
 
 /** What a token allows when nobody says otherwise: everything that stays within its project. */
 export const TENANT_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(

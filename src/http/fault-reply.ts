@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { fault, isFault, type ContreeError } from '../contract/errors.ts';
 import type { Log } from './log.ts';
-import { json, type Reply } from './reply.ts';
+import { json, type HttpReply } from './reply.ts';
 
 /** Seconds after which asking again may help. */
 const RETRY_AFTER: Readonly<Record<number, number>> = { 410: 3, 425: 1, 429: 2, 503: 5 };
@@ -10,7 +10,7 @@ const RETRY_AFTER: Readonly<Record<number, number>> = { 410: 3, 425: 1, 429: 2, 
 const LEAVING_SECONDS = 1;
 
 /** The one error shape: what clients of the hosted service read (`error`, `status`) and our own report. */
-export function faultReply(error: ContreeError): Reply {
+export function faultReply(error: ContreeError): HttpReply {
   const { httpStatus: status, detail } = error;
   const headers: Record<string, string> = {};
   const usual = error.code === 'ENGINE_UNAVAILABLE' ? LEAVING_SECONDS : RETRY_AFTER[status];

@@ -9,27 +9,27 @@ const JSON_LENGTH_BYTES_MAX = 65_536;
 const CHUNK_BYTES = 65_536;
 
 /** What a route answers, before content negotiation. */
-export interface Reply {
+export interface HttpReply {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   /** An iterable is sent as it comes, at the reader's pace, and ended when the reader leaves. */
   readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
 }
 
-export function json(value: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): Reply {
+export function json(value: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): HttpReply {
   const body = Buffer.from(JSON.stringify(value));
   return { status, headers: { 'Content-Type': 'application/json', ...headers }, body };
 }
 
-export function plain(body: string, status = 200, type = 'text/plain; charset=utf-8'): Reply {
+export function plain(body: string, status = 200, type = 'text/plain; charset=utf-8'): HttpReply {
   return { status, headers: { 'Content-Type': type }, body: Buffer.from(body) };
 }
 
-export function empty(status: number): Reply {
+export function empty(status: number): HttpReply {
   return { status };
 }
 
-export function redirect(status: 301 | 302, location: string): Reply {
+export function redirect(status: 301 | 302, location: string): HttpReply {
   return { status, headers: { Location: location } };
 }
 
@@ -37,7 +37,7 @@ export function stream(
   body: AsyncIterable<Uint8Array>,
   type: string,
   headers: Readonly<Record<string, string>> = {},
-): Reply {
+): HttpReply {
   return { status: 200, headers: { 'Content-Type': type, 'Cache-Control': 'no-cache', ...headers }, body };
 }
 
@@ -51,7 +51,7 @@ export function wantsGzip(acceptEncoding: string | null): boolean {
 }
 
 /** Encodes a reply for its client. A HEAD request gets the headers of a GET and no body. */
-export async function toResponse(reply: Reply, request: Request): Promise<Response> {
+export async function toResponse(reply: HttpReply, request: Request): Promise<Response> {
   const headers = new Headers(reply.headers);
   const { status, body } = reply;
   if (body === undefined || request.method === 'HEAD') {

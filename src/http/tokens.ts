@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
-import { Token, type CreatedToken, type TokenRequest } from '../contract/token.ts';
+import { Token, type CreatedToken, type TokenRequest } from '../contract/server.ts';
 import type { Permission } from '../contract/permissions.ts';
 import { writeFileAtomically } from '../std/atomic-file.ts';
 import { TENANT_PERMISSIONS, type Principal, type TokenVerifier } from './auth.ts';

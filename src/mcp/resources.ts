@@ -7,7 +7,7 @@ import {
   type ReadResourceResult,
   type ServerContext,
 } from '@modelcontextprotocol/server';
-import { isFinished } from '../contract/status.ts';
+import { isFinished } from '../contract/operation-state.ts';
 import { isUuid } from '../contract/names.ts';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';

@@ -5,7 +5,7 @@ import {
 } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import { isFault } from '../contract/errors.ts';
-import { isFinished } from '../contract/status.ts';
+import { isFinished } from '../contract/operation-state.ts';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
 import type { OperationResponse } from '../contract/operation.ts';

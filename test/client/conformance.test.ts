@@ -5,7 +5,7 @@ import { SILENT } from '../../src/http/log.ts';
 import { connect, inProcessContree } from '../../src/client/index.ts';
 import { httpContree } from '../../src/client/http-contree.ts';
 import { Requester } from '../../src/client/requester.ts';
-import { Transport } from '../../src/client/transport.ts';
+import { HttpTransport } from '../../src/client/transport.ts';
 import { IMPORTER, PUSHER, testContree, type ContreeUnderTest } from '../conformance/contree.ts';
 import { addRoot, openEngine } from '../engine/bench.ts';
 import { serveBench } from '../support/served-engine.ts';
@@ -39,7 +39,7 @@ testContree('the API without a connection in between', async () => {
 testContree('a client on the unix socket', async (): Promise<ContreeUnderTest> => {
   await using cleanup = new AsyncDisposableStack();
   const served = cleanup.use(await serveBench({ importer: IMPORTER, pusher: PUSHER }));
-  const transport = cleanup.use(new Transport({ url: 'http://localhost', socket: served.socket, headers: {} }));
+  const transport = cleanup.use(new HttpTransport({ url: 'http://localhost', socket: served.socket, headers: {} }));
   const contree = httpContree(new Requester({ transport, checked: false }));
   const owned = cleanup.move();
   return { contree, base: served.bench.base.uuid, [Symbol.asyncDispose]: () => owned.disposeAsync() };

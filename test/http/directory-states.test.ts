@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { httpContree } from '../../src/client/http-contree.ts';
 import { Requester } from '../../src/client/requester.ts';
-import { Transport } from '../../src/client/transport.ts';
+import { HttpTransport } from '../../src/client/transport.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import { limits } from '../../src/contract/limits.ts';
 import { jsonLines } from '../../src/std/json-lines.ts';
@@ -14,7 +14,7 @@ const NDJSON = { 'Content-Type': 'application/x-ndjson' };
 
 test('as many entries as the limits say go through, though their JSON is larger than a body may be', async () => {
   await using served = await serveBench();
-  using transport = new Transport({ url: 'http://localhost', socket: served.socket, headers: {} });
+  using transport = new HttpTransport({ url: 'http://localhost', socket: served.socket, headers: {} });
   const contree = httpContree(new Requester({ transport, checked: false }));
   const { sha256 } = await served.bench.store.files.write(
     (async function* () {

@@ -1,7 +1,7 @@
 import { httpContree } from '../../src/client/http-contree.ts';
 import { connect } from '../../src/client/index.ts';
 import { Requester } from '../../src/client/requester.ts';
-import { Transport } from '../../src/client/transport.ts';
+import { HttpTransport } from '../../src/client/transport.ts';
 import type { ConTree } from '../../src/contract/contree.ts';
 import { testSurface, SurfaceFault, type Surface } from '../conformance/surface.ts';
 import { connectMcp } from '../support/mcp/client.ts';
@@ -12,7 +12,7 @@ type Reach = (served: ServedEngine, cleanup: AsyncDisposableStack) => Promise<Co
 const WAYS: Readonly<Record<string, Reach>> = {
   'in the engine': async ({ bench }) => bench.engine,
   'on the socket': async ({ socket }, cleanup) => {
-    const transport = cleanup.use(new Transport({ url: 'http://localhost', socket, headers: {} }));
+    const transport = cleanup.use(new HttpTransport({ url: 'http://localhost', socket, headers: {} }));
     return httpContree(new Requester({ transport, checked: false }));
   },
   'with --url and a token': async (served, cleanup) => {

@@ -1,7 +1,7 @@
 import { connect, type HttpContree } from '../../src/client/index.ts';
 import { Requester } from '../../src/client/requester.ts';
 import { httpContree } from '../../src/client/http-contree.ts';
-import { Transport } from '../../src/client/transport.ts';
+import { HttpTransport } from '../../src/client/transport.ts';
 import type { TestServer } from './http-server.ts';
 
 /** A client of a test server, over whatever that listens on. */
@@ -15,6 +15,6 @@ export async function connectTo(server: TestServer, options: { readonly token?: 
 
 /** A client of the engine that listens on a unix socket, without starting one. */
 export function clientOfSocket(socket: string): HttpContree {
-  const transport = new Transport({ url: 'http://localhost', socket, headers: {} });
+  const transport = new HttpTransport({ url: 'http://localhost', socket, headers: {} });
   return httpContree(new Requester({ transport, checked: false }), async () => transport[Symbol.dispose]());
 }

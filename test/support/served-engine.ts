@@ -3,7 +3,7 @@ import type { Mount } from '../../src/http/app.ts';
 import { serveEngine } from '../../src/http/engine-server.ts';
 import { SILENT, type Log } from '../../src/http/log.ts';
 import { FileTokenStore } from '../../src/http/tokens.ts';
-import type { TokenRequest } from '../../src/contract/token.ts';
+import type { TokenRequest } from '../../src/contract/server.ts';
 import { engineMetrics } from '../../src/app/engine-metrics.ts';
 import { openEngine, type BenchOptions, type EngineBench } from '../engine/bench.ts';
 import { wire, type Answer, type SendOptions, type Wire } from './http-server.ts';

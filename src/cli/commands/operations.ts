@@ -1,7 +1,6 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
-import { SPID_MAIN } from '../../contract/spid.ts';
-import { isFinished, OPERATION_STATUSES, type OperationStatus } from '../../contract/status.ts';
+import { SPID_MAIN, isFinished, OPERATION_STATUSES, type OperationStatus } from '../../contract/operation-state.ts';
 import type { OperationQuery, OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { Cli } from '../cli.ts';

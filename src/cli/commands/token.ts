@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { fault } from '../../contract/errors.ts';
 import type { Permission } from '../../contract/permissions.ts';
-import type { TokenLimits } from '../../contract/token.ts';
+import type { TokenLimits } from '../../contract/server.ts';
 import type { Register, Runner } from '../command.ts';
 import { formatAge, table } from '../text.ts';
 

@@ -1,6 +1,6 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { isFault } from '../../contract/errors.ts';
-import { SPID_MAIN } from '../../contract/spid.ts';
+import { SPID_MAIN } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { Cli } from '../cli.ts';
 import { forwardInput, type GuestInput } from './guest-input.ts';

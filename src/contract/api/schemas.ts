@@ -6,7 +6,6 @@ import * as inspect from '../inspect.ts';
 import * as operation from '../operation.ts';
 import * as run from '../run.ts';
 import * as server from '../server.ts';
-import * as token from '../token.ts';
 
 const { ErrorBody } = server;
 
@@ -88,10 +87,10 @@ export const COMPONENTS = {
   GcRequest: server.GcRequest,
   GcReport: server.GcReport,
   EngineStatus: server.EngineStatus,
-  TokenRequest: token.TokenRequest,
-  Token: token.Token,
-  CreatedToken: token.CreatedToken,
-  TokenListResponse: token.TokenListResponse,
+  TokenRequest: server.TokenRequest,
+  Token: server.Token,
+  CreatedToken: server.CreatedToken,
+  TokenListResponse: server.TokenListResponse,
 } as const satisfies Readonly<Record<string, z.ZodType>>;
 
 /** Schemas that rows name and the document shows in place. */

@@ -1,6 +1,6 @@
 import type { Permission } from '../../contract/permissions.ts';
 import { limits } from '../../contract/limits.ts';
-import type { TokenLimits } from '../../contract/token.ts';
+import type { TokenLimits } from '../../contract/server.ts';
 import type { Resources } from '../admission.ts';
 import { runCost, usualConcurrency } from '../capacity.ts';
 

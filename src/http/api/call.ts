@@ -4,7 +4,7 @@ import type { WIRE_ONLY } from '../../contract/api/wire-only.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { Principal } from '../auth.ts';
 import type { Log } from '../log.ts';
-import type { Reply } from '../reply.ts';
+import type { HttpReply } from '../reply.ts';
 import type { TokenStore } from '../tokens.ts';
 
 /** The engine process as its own API shows it. */
@@ -46,11 +46,11 @@ export interface Call<R extends Row = Row> extends Services {
   readonly signal: AbortSignal;
 }
 
-export type Handler<R extends Row = Row> = (call: Call<R>) => Promise<Reply>;
+export type RouteHandler<R extends Row = Row> = (call: Call<R>) => Promise<HttpReply>;
 
 /** Routes that do more than call the method of their row. */
 export type Handlers = {
   readonly [Group in keyof typeof CONTREE_API]?: {
-    readonly [Name in keyof (typeof CONTREE_API)[Group]]?: Handler<(typeof CONTREE_API)[Group][Name] & Row>;
+    readonly [Name in keyof (typeof CONTREE_API)[Group]]?: RouteHandler<(typeof CONTREE_API)[Group][Name] & Row>;
   };
-} & { readonly wireOnly: { readonly [Name in keyof typeof WIRE_ONLY]: Handler<(typeof WIRE_ONLY)[Name]> } };
+} & { readonly wireOnly: { readonly [Name in keyof typeof WIRE_ONLY]: RouteHandler<(typeof WIRE_ONLY)[Name]> } };

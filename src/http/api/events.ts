@@ -2,12 +2,12 @@ import type { OPERATIONS } from '../../contract/api/operations.ts';
 import { EventId } from '../../contract/event.ts';
 import { toFault } from '../fault-reply.ts';
 import { stream } from '../reply.ts';
-import type { Handler } from './call.ts';
+import type { RouteHandler } from './call.ts';
 import { eventStream } from './event-stream.ts';
 import { readParameter } from './parse.ts';
 
 /** Streams an operation's log, from after the last event that the client has seen. */
-export const EVENTS: Handler<(typeof OPERATIONS)['events']> = async (call) => {
+export const EVENTS: RouteHandler<(typeof OPERATIONS)['events']> = async (call) => {
   const { contree, request, closing, query, log } = call;
   const [operation] = call.subject;
   const signal = closing ? AbortSignal.any([call.signal, closing]) : call.signal;

@@ -2,19 +2,19 @@ import type { File } from '../../contract/file.ts';
 import { isFault } from '../../contract/errors.ts';
 import type { FileContent, ReadRange } from '../../contract/inspect.ts';
 import { formatListing } from '../../std/listing.ts';
-import { abandon, empty, json, plain, stream, type Reply } from '../reply.ts';
+import { abandon, empty, json, plain, stream, type HttpReply } from '../reply.ts';
 import { byteRange, type ByteRange } from './byte-range.ts';
 import type { Call, Handlers } from './call.ts';
 import { uploadOf } from './parse.ts';
 
 /** Part of a file: from `offset`, at most `length` bytes. */
-function partReply(file: FileContent, offset: number): Reply {
+function partReply(file: FileContent, offset: number): HttpReply {
   const headers = { 'X-File-Size': String(file.size), 'X-File-Offset': String(offset) };
   return stream(file.body, 'application/octet-stream', headers);
 }
 
 /** All of a file, or the range of it that a Range header names. */
-function fileReply(file: FileContent, range?: ByteRange): Reply {
+function fileReply(file: FileContent, range?: ByteRange): HttpReply {
   const { start, end } = range ?? { start: 0, end: file.size };
   const reply = stream(file.body, 'application/octet-stream', {
     'Accept-Ranges': 'bytes',
@@ -49,7 +49,7 @@ async function uploadNamed({ contree, signal }: Pick<Call, 'contree' | 'signal'>
 }
 
 /** HEAD answers carry no body, not even that of an error. */
-async function exists(look: Promise<unknown>): Promise<Reply> {
+async function exists(look: Promise<unknown>): Promise<HttpReply> {
   try {
     await look;
     return empty(200);

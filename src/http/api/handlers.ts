@@ -2,18 +2,18 @@ import { FILE_HANDLERS, UPLOAD_HANDLERS, WIRE_FILES } from './files.ts';
 import type { Call, Handlers } from './call.ts';
 import { EVENTS } from './events.ts';
 import { authorize } from '../auth.ts';
-import { empty, json, redirect, type Reply } from '../reply.ts';
+import { empty, json, redirect, type HttpReply } from '../reply.ts';
 import { RUNS } from '../../contract/api/operations.ts';
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
 
 /** The answer to work that was queued: its operation, and where to follow it. */
-function started(uuid: string, echo: object = {}): Reply {
+function started(uuid: string, echo: object = {}): HttpReply {
   return json({ ...echo, uuid }, 201, { Location: `/v1/operations/${uuid}` });
 }
 
 /** Redirects to the form with a trailing slash are relative, so that they hold under any path prefix. */
-function slashed(last: string, request: Request): Reply {
+function slashed(last: string, request: Request): HttpReply {
   return redirect(301, `${last}/${new URL(request.url).search}`);
 }
 

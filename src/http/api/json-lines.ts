@@ -5,7 +5,7 @@ import { endsSource } from '../../std/ends-source.ts';
  * Values as lines of JSON. What fails before the first value is thrown, so that it becomes a status; later faults are the
  * last line: `{"type":"failed","fault":{code,…}}`. `onError` hears of anything that is no fault.
  */
-export async function jsonLines(
+export async function streamedLines(
   values: AsyncIterable<object>,
   onError: (error: unknown) => void,
 ): Promise<AsyncIterable<Uint8Array>> {

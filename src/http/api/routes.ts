@@ -2,24 +2,24 @@ import { API } from '../../contract/api/index.ts';
 import type { Row } from '../../contract/api/row.ts';
 import { WIRE_ONLY } from '../../contract/api/wire-only.ts';
 import type { PushEvent } from '../../contract/image.ts';
-import { empty, json, stream, type Reply } from '../reply.ts';
-import type { Call, Handler } from './call.ts';
+import { empty, json, stream, type HttpReply } from '../reply.ts';
+import type { Call, RouteHandler } from './call.ts';
 import { HANDLERS } from './handlers.ts';
-import { jsonLines } from './json-lines.ts';
+import { streamedLines } from './json-lines.ts';
 import { SERVER_GROUPS } from './server-groups.ts';
 
 /** A row and what answers it. */
 export interface Route {
   readonly row: Row;
-  readonly handle: Handler;
+  readonly handle: RouteHandler;
 }
 
 type AnyMethod = (...args: readonly unknown[]) => unknown;
 type AnyGroups = Readonly<Record<string, Readonly<Record<string, AnyMethod>> | undefined>>;
-type AnyHandlers = Readonly<Record<string, Readonly<Record<string, Handler>> | undefined>>;
+type AnyHandlers = Readonly<Record<string, Readonly<Record<string, RouteHandler>> | undefined>>;
 
 /** Calls the row's method with what the request holds, and answers with what it returns. */
-function called(group: string, name: string, row: Row): Handler {
+function called(group: string, name: string, row: Row): RouteHandler {
   const takes = row.query !== undefined ? 'query' : row.body || row.upload ? 'body' : undefined;
   return async (call) => {
     // The table ties names, arguments and results together; types of single rows are lost where all of them meet.
@@ -36,10 +36,10 @@ function isServerGroup(group: string): group is keyof typeof SERVER_GROUPS {
 }
 
 /** What a method returned, as its row has it on the wire. */
-async function reply(row: Row, result: unknown, { log }: Call): Promise<Reply> {
+async function reply(row: Row, result: unknown, { log }: Call): Promise<HttpReply> {
   const { stream: kind, mediaType = 'application/octet-stream', field, status } = row;
   if (kind === 'push') {
-    const lines = await jsonLines(result as AsyncIterable<PushEvent>, (error) =>
+    const lines = await streamedLines(result as AsyncIterable<PushEvent>, (error) =>
       log.warn({ err: error }, 'a push failed'),
     );
     return stream(lines, mediaType);
@@ -59,6 +59,6 @@ export const ROUTES: readonly Route[] = [
   ),
   ...Object.entries<Row>(WIRE_ONLY).map(([name, row]) => ({
     row,
-    handle: (HANDLERS.wireOnly as unknown as Readonly<Record<string, Handler>>)[name] as Handler,
+    handle: (HANDLERS.wireOnly as unknown as Readonly<Record<string, RouteHandler>>)[name] as RouteHandler,
   })),
 ];

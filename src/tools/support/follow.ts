@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isFault } from '../../contract/errors.ts';
-import { isFinished } from '../../contract/status.ts';
+import { isFinished } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { OperationEvent } from '../../contract/event.ts';

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import { z } from 'zod';
-import { isFinished } from '../../contract/status.ts';
+import { isFinished } from '../../contract/operation-state.ts';
 import { OperationStatus, type OperationInstanceMetadata, type OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';

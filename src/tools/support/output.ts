@@ -1,5 +1,5 @@
 import { limits } from '../../contract/limits.ts';
-import { SPID_MAIN } from '../../contract/spid.ts';
+import { SPID_MAIN } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { grouped } from './text.ts';

@@ -1,7 +1,7 @@
 import type { CallToolResult, ServerContext } from '@modelcontextprotocol/server';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { isFinished } from '../../../src/contract/status.ts';
+import { isFinished } from '../../../src/contract/operation-state.ts';
 import type { OperationResponse } from '../../../src/contract/operation.ts';
 import type { Serving } from '../../../src/mcp/serving.ts';
 import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';

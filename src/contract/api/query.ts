@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { limits } from './limits.ts';
+import { limits } from '../limits.ts';
 
 /**
  * Query parameters as zod schemas that read what a URL holds. The input of each is text (a list of texts for `texts`), its
@@ -39,7 +39,7 @@ export function flag() {
 }
 
 /** Any text; absent unless given. */
-export function text(lengthMax: number = limits.pathBytesMax) {
+export function anyText(lengthMax: number = limits.pathBytesMax) {
   return z.string().refine((value) => value.length <= lengthMax, `must not be longer than ${lengthMax} characters`);
 }
 
@@ -56,7 +56,7 @@ const TEXTS_MAX = 1_000;
 /** Every occurrence of a parameter. */
 export function texts() {
   return z
-    .array(text(), required)
+    .array(anyText(), required)
     .refine((values) => values.length <= TEXTS_MAX, `may be given ${TEXTS_MAX} times at most`)
     .transform((values): readonly string[] => values);
 }
