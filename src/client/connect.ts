@@ -1,6 +1,6 @@
 import { isFault } from '../contract/errors.ts';
 import { httpContree, type HttpContree } from './http-contree.ts';
-import { engineLeft, ensureEngine, isOlder, type LocalEngineOptions } from './local-engine.ts';
+import { engineLeft, ensureEngine, isOlder, type LocalEngineOptions } from './local/engine.ts';
 import { Requester } from './requester.ts';
 import { HttpTransport } from './transport.ts';
 

@@ -1,6 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingHttpHeaders } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
-import { checkOwner } from './socket-owner.ts';
+import { checkOwner } from './local/socket-owner.ts';
 import { jsonLines } from '../std/json-lines.ts';
 
 /** Where a server is: below a URL with an optional path prefix, or behind a unix socket. */

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { answers, connect, type HttpContree, type ConnectOptions } from '../../src/client/index.ts';
-import { isOlder } from '../../src/client/local-engine.ts';
+import { isOlder } from '../../src/client/local/engine.ts';
 import { isFault } from '../../src/contract/errors.ts';
 
 const ENGINE = new URL('../support/scripted-engine.ts', import.meta.url).pathname;

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect, type HttpContree } from '../../src/client/index.ts';
-import { checkOwner } from '../../src/client/socket-owner.ts';
+import { checkOwner } from '../../src/client/local/socket-owner.ts';
 import { isFault } from '../../src/contract/errors.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;

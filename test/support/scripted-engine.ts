@@ -1,7 +1,7 @@
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { tryLock } from '../../src/client/start-lock.ts';
+import { tryLock } from '../../src/client/local/start-lock.ts';
 import { fault } from '../../src/contract/errors.ts';
 import { liveAsEngine } from '../../src/http/engine-life.ts';
 import { openLog } from '../../src/http/log.ts';

@@ -1,6 +1,6 @@
 import { lstatSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
-import { fault } from '../contract/errors.ts';
+import { fault } from '../../contract/errors.ts';
 
 /** Mode bits with which the group or others may put something else into a folder. */
 const OTHERS_WRITE = 0o022;

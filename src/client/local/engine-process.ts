@@ -1,8 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { fault, faultFromReport } from '../contract/errors.ts';
-import { limits } from '../contract/limits.ts';
+import { fault, faultFromReport } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 
 const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const READY_BYTES_MAX = 64 * 1024;

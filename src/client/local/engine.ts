@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
 import { dirname } from 'node:path';
-import { fault, isFault } from '../contract/errors.ts';
-import { limits } from '../contract/limits.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import { startEngineProcess, type EngineCommand } from './engine-process.ts';
-import { pause } from './retry.ts';
+import { pause } from '../retry.ts';
 
 /** How often starters look whether somebody else's engine answers yet. */
 const LOOK_MS = 20;

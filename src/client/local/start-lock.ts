@@ -21,12 +21,12 @@ export function tryLock(path: string): Disposable | undefined {
 
 /** Node 22 warns of its SQLite when it is loaded. Programs that use us did not ask for it, and cannot do anything about it. */
 function openDatabase(path: string): DatabaseSync {
-  const { emitWarning } = process;
+  const emitWarning: unknown = Reflect.get(process, 'emitWarning');
   process.emitWarning = () => undefined;
   try {
     const { DatabaseSync: Database } = process.getBuiltinModule('node:sqlite');
     return new Database(path, { timeout: 0 });
   } finally {
-    process.emitWarning = emitWarning;
+    Reflect.set(process, 'emitWarning', emitWarning);
   }
 }
