@@ -24,7 +24,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   tools: ['std', 'contract', 'transfer'],
   mcp: ['std', 'contract', 'tools'],
   http: ['std', 'contract'],
-  cli: ['std', 'contract', 'config', 'transfer', 'client', 'registry'],
+  cli: ['std', 'contract', 'config', 'tar', 'registry', 'transfer', 'client'],
   app: [
     'std',
     'contract',
@@ -49,7 +49,6 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@modelcontextprotocol/server': ['mcp'],
   hono: ['http'],
   '@hono/node-server': ['http'],
-  'tar-stream': ['cli'],
   ignore: ['transfer'],
   re2js: ['images'],
   pino: ['http'],

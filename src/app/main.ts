@@ -85,14 +85,14 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
   // Swept by the collection itself: background threads run late on a busy machine, and buffers would pile up.
   setFlagsFromString('--no-concurrent-array-buffer-sweeping');
   setFlagsFromString('--semi-space-growth-factor=1');
-  const [life, { openLog }, { openEngine }, { engineFiles }, { Leftovers }] = await Promise.all([
+  const [life, { openLog }, { openEngine }, { engineFiles }, { IdleMemoryTrimmer }] = await Promise.all([
     import('../http/engine-life.ts'),
     import('../http/log.ts'),
     import('./compose.ts'),
     import('../config/index.ts'),
-    import('../std/leftovers.ts'),
+    import('../std/memory.ts'),
   ]);
-  const leftovers = new Leftovers();
+  const memory = new IdleMemoryTrimmer();
   const { env } = process;
   const files = engineFiles(settings.dataDir, env);
   const guestDir = inPackage('guest/dist');
@@ -107,7 +107,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
     socket: files.socket,
     tokens: files.tokens,
     idleMs: background ? settings.idleMinutes * 60_000 : 0,
-    onRest: () => leftovers.clear(),
+    onRest: () => memory.trim(),
     open: (log) => openEngine(settings, { version: version(), env, log, guestDir }),
     ...(background && { readyDescriptor }),
     ...(tcp && { tcp: { ...(await tcpOptions(settings)), mounts: await servedMounts(mounts) } }),

@@ -13,6 +13,7 @@ import { FileTokenStore } from '../http/tokens.ts';
 import type { McpHost } from './mcp-host.ts';
 import { connectMcp, mcpOptions } from './mcp-options.ts';
 import { mcpMount } from './mcp-mount.ts';
+import { aborted } from '../std/abort.ts';
 
 /**
  * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is required
@@ -47,7 +48,7 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   const { address } = listener;
   const console = page === undefined ? '' : `, console at ${address}/`;
   host.stderr.write(`MCP at ${address}/mcp, API at ${address}/v1${console}\n`);
-  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+  await aborted(signal);
 }
 
 /** Authentication of the server, and the origin of its tokens. */

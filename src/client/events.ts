@@ -5,7 +5,7 @@ import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import type { OperationResponse } from '../contract/operation.ts';
 import { isFinished, OPERATION_STATUSES } from '../contract/operation-state.ts';
 import type { Requester } from './requester.ts';
-import { pause } from './retry.ts';
+import { pause } from '../std/abort.ts';
 import type { ServerAnswer } from './transport.ts';
 
 const SILENCE_MS_MAX = 60_000;

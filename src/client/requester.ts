@@ -3,7 +3,8 @@ import { fault, isFault, type ContreeError } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { SchemaName } from '../contract/api/row.ts';
 import { faultFromAnswer, type About } from './faults.ts';
-import { mayRetry, pause, retryDelayMs } from './retry.ts';
+import { mayRetry, retryDelayMs } from './retry.ts';
+import { pause } from '../std/abort.ts';
 import { ConnectError, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
 
 /** Repetitions when no connection can be made: a server that restarts is back soon, a mistyped name never is. */

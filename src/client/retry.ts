@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { ERRORS, ERROR_CLASSES, type ErrorCode } from '../contract/errors.ts';
 
 /** Delays of the hosted service's own clients, milliseconds. */
@@ -32,8 +31,4 @@ function retryAfterMs(header: string | undefined): number {
   if (/^\d{1,9}$/u.test(header)) return Number(header) * 1000;
   const at = Date.parse(header);
   return Number.isNaN(at) ? 0 : Math.max(0, at - Date.now());
-}
-
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  await delay(ms, undefined, { ...(signal && { signal }) }).catch(() => signal?.throwIfAborted());
 }

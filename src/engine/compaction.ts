@@ -7,6 +7,7 @@ import type { Layer } from '../store/layers.ts';
 import type { Store } from '../store/store.ts';
 import type { EngineLog } from './log.ts';
 import { mergeLayers } from '../layers/merge-layers.ts';
+import { untilAborted } from '../std/abort.ts';
 
 /** An image of more layers is compacted in the background (decision 0005 has the figures). */
 const LAYERS_WANTED = 16;
@@ -62,7 +63,7 @@ export class Compactor implements AsyncDisposable {
   async mountable(image: string, signal: AbortSignal): Promise<readonly string[]> {
     if (this.#needs(image, LAYERS_BELOW_RUN_MAX)) {
       try {
-        await unlessAborted(this.#once(image), signal);
+        await untilAborted(this.#once(image), signal);
       } catch (error) {
         if (!isFault(error, 'LAYER_LIMIT', 'LAYER_MALFORMED')) throw error;
         this.#log.warn({ image, err: error }, 'an image could not be compacted');
@@ -133,17 +134,4 @@ export function mergeFrom(bytes: readonly number[]): number {
     merged += bytes[from] ?? 0;
   }
   return from;
-}
-
-/** The work's result, or the signal's reason if that comes first; the work goes on for others. */
-async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(signal.reason as Error);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }

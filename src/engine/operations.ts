@@ -4,7 +4,7 @@ import { SPID_INIT } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
 import { isFinished, type OperationKind } from '../contract/operation.ts';
 import { assert } from '../std/assert.ts';
-import { settlesWithin } from '../std/settles-within.ts';
+import { settlesWithin } from '../std/abort.ts';
 import type { OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';

@@ -1,6 +1,6 @@
 import type { ImagePushRequest, PushEvent, PushProgress } from '../contract/image.ts';
 import type { ExportRequest } from '../images/export/oci-layout.ts';
-import { settlesWithin } from '../std/settles-within.ts';
+import { settlesWithin } from '../std/abort.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
 /** How often a push tells how far it is; also what keeps its connection from looking dead. */

@@ -1,6 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { fault } from '../contract/errors.ts';
 import { roundUp } from './layout.ts';
+import { writeFully } from '../std/files.ts';
 
 const BUFFER_BYTES = 1024 * 1024;
 /** Unit in which zeros are left out of the file; a file system stores such holes for free. */
@@ -82,7 +83,7 @@ export class Output {
 
   async #settled(): Promise<void> {
     await this.#writing;
-    if (this.#failure !== undefined) throw diskFault(this.#failure);
+    if (this.#failure !== undefined) throw fullDiskFault(this.#failure);
   }
 
   async #write(bytes: Buffer, position: number): Promise<void> {
@@ -91,23 +92,14 @@ export class Output {
       let end = start;
       while (end < bytes.length && !isHole(bytes, end)) end += HOLE_BYTES;
       end = Math.min(end, bytes.length);
-      if (end > start) await writeFully(this.#file, bytes.subarray(start, end), position + start);
+      if (end > start) await writeFully(this.#file, [bytes.subarray(start, end)], position + start);
       start = end === start ? end + HOLE_BYTES : end;
     }
   }
 }
 
-/** Writes all of `bytes` at `position`. */
-export async function writeFully(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
-}
-
 /** Converts a "disk full" error to its fault; returns any other error unchanged. */
-export function diskFault(error: unknown): unknown {
+export function fullDiskFault(error: unknown): unknown {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   return code === 'ENOSPC' || code === 'EDQUOT' ? fault('DISK_FULL', {}, { cause: error }) : error;
 }

@@ -69,11 +69,6 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
-  /** Returns the number of inodes in the layer according to its superblock. */
-  get inodeCount(): number {
-    return this.#superblock.inodes;
-  }
-
   async root(): Promise<Inode> {
     const root = await this.inode(this.#superblock.rootNid);
     if (root.type !== 'directory') throw damaged('the root is not a directory');

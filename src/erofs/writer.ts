@@ -9,8 +9,9 @@ import { encodeDirectoryBlock } from './directory.ts';
 import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } from './format.ts';
 import { fitsInline, inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
 import type { Content, DirectoryNode, Xattrs } from './node.ts';
-import { diskFault, Output, writeFully } from './output.ts';
+import { fullDiskFault, Output } from './output.ts';
 import { encodeXattrs, xattrAreaBytes } from './xattr.ts';
+import { writeFully } from '../std/files.ts';
 
 /** Longest inline tail. A longer one gets a block: inline, it would save less than it spreads the metadata. */
 const TAIL_BYTES_MAX = BLOCK_BYTES / 2;
@@ -102,7 +103,7 @@ export class LayerWriter implements AsyncDisposable {
       uuid: hash.digest().subarray(0, 16),
     });
     await this.#writeSuperblock(superblock);
-    const digest = await hashFile(this.#file, bytes);
+    const digest = await hashStart(this.#file, bytes);
     this.#finished = true;
     await this.#close();
     return { digest, bytes };
@@ -116,9 +117,9 @@ export class LayerWriter implements AsyncDisposable {
 
   async #writeSuperblock(superblock: Uint8Array): Promise<void> {
     try {
-      await writeFully(this.#file, superblock, 0);
+      await writeFully(this.#file, [superblock], 0);
     } catch (error) {
-      throw diskFault(error);
+      throw fullDiskFault(error);
     }
   }
 
@@ -212,7 +213,7 @@ function encodeNames(
 }
 
 /** Returns the sha256 of the first `bytes` of a file; reads ahead while hashing. */
-async function hashFile(file: FileHandle, bytes: number): Promise<string> {
+async function hashStart(file: FileHandle, bytes: number): Promise<string> {
   const hash = createHash('sha256');
   const buffers = [Buffer.allocUnsafeSlow(SLAB_BYTES), Buffer.allocUnsafeSlow(SLAB_BYTES)] as const;
   const readAt = (position: number, turn: number) =>

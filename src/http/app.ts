@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Hono, type Context } from 'hono';
 import type { ConTree } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
-import { endsSource } from '../std/ends-source.ts';
+import { endsSource } from '../std/streams.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
 import { faultReply, toFault } from './fault-reply.ts';

@@ -2,6 +2,7 @@ import { closeSync, writeSync } from 'node:fs';
 import { isFault } from '../contract/errors.ts';
 import { serveEngine, type EngineServerOptions, type ServedEngine } from './engine-server.ts';
 import type { Log } from './log.ts';
+import { aborted } from '../std/abort.ts';
 
 /** Runs under way may end within this time after the engine was asked to leave; then they are marked as failed. */
 const LEAVE_GRACE_MS = 5_000;
@@ -64,8 +65,4 @@ function reporter(descriptor: number | undefined): (value: unknown) => void {
       // Nobody waits any more.
     }
   };
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

@@ -7,6 +7,7 @@ import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import type { EngineControl } from './api/call.ts';
 import { FileTokenStore } from './tokens.ts';
+import { aborted } from '../std/abort.ts';
 
 /** An engine that nobody has asked anything for so long is at rest. */
 const REST_MS = 1_000;
@@ -70,7 +71,7 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   const { idleMs, onRest } = options;
   using _rest = onRest && whenIdle(options, activity, REST_MS, onRest);
   using _idle = idleMs > 0 ? whenIdle(options, activity, idleMs, () => stop.abort('it was idle')) : undefined;
-  if (!ended.aborted) await new Promise((resolve) => ended.addEventListener('abort', resolve, { once: true }));
+  await aborted(ended);
   stop.abort();
   return String(ended.reason);
 }

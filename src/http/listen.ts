@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
 import { fault } from '../contract/errors.ts';
-import { settlesWithin } from '../std/settles-within.ts';
+import { settlesWithin } from '../std/abort.ts';
 import type { Activity } from './activity.ts';
 import type { App } from './app.ts';
 

@@ -5,7 +5,7 @@ import { fault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
 import { Token, type CreatedToken, type TokenRequest } from '../contract/server.ts';
 import type { Permission } from '../contract/permissions.ts';
-import { writeFileAtomically } from '../std/atomic-file.ts';
+import { writeFileAtomically } from '../std/files.ts';
 import { TENANT_PERMISSIONS, type Principal, type TokenVerifier } from './auth.ts';
 
 const FILE_VERSION = 1;

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
-import { passed } from '../std/passing-buffers.ts';
+import { passed } from '../std/memory.ts';
 import { decompress, type UnpackBound } from '../tar/compression.ts';
 import { LayerBuilder, type LayerBuilderOptions, type LayerSummary } from './layer-builder.ts';
 import { printable } from './path.ts';

@@ -10,6 +10,7 @@ import { printable } from './path.ts';
 import type { TarEntry } from '../tar/reader.ts';
 import { contentPadding, encodeHeader, TAR_END } from '../tar/writer.ts';
 import { isWhiteout, OVERLAY_OPAQUE, OVERLAY_PREFIX, type Tree, type TreeNode } from './tree.ts';
+import { batched } from '../std/streams.ts';
 
 const BATCH_BYTES = 256 * 1024;
 
@@ -37,7 +38,7 @@ interface Member {
  * omitted. It reads at most one member ahead of the consumer.
  */
 export async function* packTree(tree: Tree, node: TreeNode, path: ByteString): AsyncGenerator<Uint8Array> {
-  yield* batched(encode(treeMembers(tree, node, path)));
+  yield* batched(encode(treeMembers(tree, node, path)), BATCH_BYTES);
 }
 
 /**
@@ -45,7 +46,7 @@ export async function* packTree(tree: Tree, node: TreeNode, path: ByteString): A
  * directories. A layer with a file named `.wh.…` cannot be represented in OCI: ARGUMENT_INVALID.
  */
 export async function* packLayer(reader: LayerReader): AsyncGenerator<Uint8Array> {
-  yield* batched(encode(layerMembers(reader)));
+  yield* batched(encode(layerMembers(reader)), BATCH_BYTES);
 }
 
 async function* treeMembers(tree: Tree, node: TreeNode, path: ByteString): AsyncGenerator<Member> {
@@ -119,22 +120,7 @@ async function* encode(members: AsyncIterable<Member>): AsyncGenerator<Uint8Arra
   yield TAR_END;
 }
 
-/** Joins small pieces, so that each yield is worth its cost. */
-async function* batched(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let batch: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const piece of pieces) {
-    batch.push(piece);
-    bytes += piece.length;
-    if (bytes < BATCH_BYTES) continue;
-    yield Buffer.concat(batch, bytes);
-    batch = [];
-    bytes = 0;
-  }
-  yield Buffer.concat(batch, bytes);
-}
-
-/** Returns the tar entry of a member: the first name of an inode has the content, later names are links to it. */
+/** Converts a member to its entry: the first name of an inode carries its content, later ones are links to that. */
 function entryOf(member: Member, firstNames: Map<string | number, ByteString>): TarEntry {
   const { path, attributes, key, xattrs, linkpath } = member;
   const { type, mode, size, nlink, uid, gid, mtimeSeconds, mtimeNanoseconds, major, minor } = attributes;

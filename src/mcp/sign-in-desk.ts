@@ -5,6 +5,7 @@ import { defined } from '../std/assert.ts';
 import { collect } from '../std/bytes.ts';
 import { tokenPageOf, type Accounts } from '../tools/index.ts';
 import { messagePage, signInPage } from './sign-in-page.ts';
+import { settlesWithin, untilAborted } from '../std/abort.ts';
 
 const PAGE_LIFE_MS = 10 * 60_000;
 const ATTEMPTS_MAX = 5;
@@ -56,16 +57,7 @@ export class SignInDesk implements AsyncDisposable {
   async wait(id: string, waitMs: number, signal: AbortSignal): Promise<boolean> {
     const page = this.#pages.get(id);
     if (page === undefined) return false;
-    const ended = Promise.withResolvers<false>();
-    const giveUp = (): void => ended.resolve(false);
-    const timer = setTimeout(giveUp, waitMs);
-    signal.addEventListener('abort', giveUp, { once: true });
-    try {
-      return await Promise.race([page.done.promise.then(() => true), ended.promise]);
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', giveUp);
-    }
+    return await untilAborted(settlesWithin(page.done.promise, waitMs), signal).catch(() => false);
   }
 
   close(id: string): void {

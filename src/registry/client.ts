@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { textAddressKind } from '../std/ip-kind.ts';
@@ -9,6 +8,7 @@ import type { ProxySettings } from './proxy.ts';
 import { apiHost } from './reference.ts';
 import { type Answer, type BodyBound, readAnswer, readHeaders, refusalOf, retryAfterMs } from './response.ts';
 import { type HttpRequest, type HttpResponse, NetworkError, Transport } from './transport.ts';
+import { pause } from '../std/abort.ts';
 
 /** Settings about registries. */
 export interface RegistrySettings {
@@ -162,14 +162,6 @@ export class RegistryClient implements AsyncDisposable {
 /** Returns a delay that doubles with each attempt, with 25 % jitter so that clients do not retry in step. */
 function backoffMs(tries: number): number {
   return Math.min(BACKOFF_MS_MAX, limits.registryBackoffMs * 2 ** tries) * (0.75 + Math.random() / 2);
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await delay(ms, undefined, { signal });
-  } catch (error) {
-    throw signal.aborted ? signal.reason : error;
-  }
 }
 
 function isLoopback(url: URL): boolean {

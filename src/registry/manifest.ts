@@ -4,6 +4,7 @@ import { limits } from '../contract/limits.ts';
 import { isDigest, type Digest } from './digest.ts';
 import { documentKind, isImageConfig, isLayer } from './media-types.ts';
 import { compareVariants, formatPlatform, isSamePlatform, type Platform } from './platform.ts';
+import { parsedJson } from '../std/json.ts';
 
 /** Type, digest and size of a blob (image-spec, descriptor.md). */
 export interface Descriptor {
@@ -147,11 +148,9 @@ export function unsupportedPlatform(reference: string, wanted: Platform, offered
 
 /** Parses JSON that must be an object. */
 export function parseJson(bytes: Uint8Array, refuse: Refuse): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
-  } catch {
-    throw refuse('its manifest or config is not JSON');
-  }
+  const value = parsedJson(bytes);
+  if (value === undefined) throw refuse('its manifest or config is not JSON');
+  return value;
 }
 
 function mediaTypeOf(entry: unknown): string {

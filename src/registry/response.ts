@@ -68,12 +68,3 @@ async function readBytes(response: HttpResponse, bound: BodyBound, signal: Abort
     throw networkFailure(error, response.url, signal);
   }
 }
-
-/** Parses JSON from a registry. Faults: REGISTRY_PROTOCOL. */
-export function parseJson(bytes: Uint8Array, registry: string): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch {
-    throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its response is not JSON' });
-  }
-}

@@ -11,6 +11,7 @@ import { Conditions, timestamp, type Database } from './database.ts';
 import { isMissing, writing } from './disk.ts';
 import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
+import { hashStream, readHead, withHead } from '../std/streams.ts';
 
 /** Largest content stored in the database: creating a file costs many times more than its bytes. */
 const SMALL_BYTES = limits.bulkFileBytesMax;
@@ -71,8 +72,10 @@ export class FileStore {
   async write(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse> {
     const iterator = body[Symbol.asyncIterator]();
     try {
-      const { head, ended } = await readHead(iterator, signal);
-      return ended ? await this.#record(small(head)) : await this.#writeLarge(followed(head, iterator), signal);
+      const head = await readHead(iterator, SMALL_BYTES + 1, signal);
+      return head.ended
+        ? await this.#record(small(head.bytes))
+        : await this.#writeLarge(withHead(head, iterator), signal);
     } finally {
       await iterator.return?.();
     }
@@ -224,9 +227,7 @@ export class FileStore {
 
   async #isIntact(row: FileRow, signal: AbortSignal): Promise<boolean> {
     try {
-      const hash = createHash('sha256');
-      for await (const chunk of this.#read(row, signal)) hash.update(chunk);
-      return hash.digest('hex') === row.sha256;
+      return (await hashStream(this.#read(row, signal))).sha256 === row.sha256;
     } catch (error) {
       if (isMissing(error)) return false;
       throw error;
@@ -291,28 +292,6 @@ const SELECT = 'SELECT *, EXISTS (SELECT 1 FROM file_contents WHERE file = files
 
 function small(bytes: Uint8Array): NewFile {
   return { sha256: hash('sha256', bytes, 'hex'), size: bytes.byteLength, bytes };
-}
-
-/** Reads the start of a body, or all of it when it is small. */
-async function readHead(
-  iterator: AsyncIterator<Uint8Array>,
-  signal?: AbortSignal,
-): Promise<{ readonly head: Buffer; readonly ended: boolean }> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  while (bytes <= SMALL_BYTES) {
-    signal?.throwIfAborted();
-    const next = await iterator.next();
-    if (next.done === true) return { head: Buffer.concat(chunks), ended: true };
-    chunks.push(next.value);
-    bytes += next.value.byteLength;
-  }
-  return { head: Buffer.concat(chunks), ended: false };
-}
-
-async function* followed(head: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
-  yield head;
-  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
 async function receive(

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { LayerFile } from '../erofs/layer-file.ts';
 import { assert, defined } from '../std/assert.ts';
-import { hashFile } from '../std/hash-file.ts';
+import { hashFile } from '../std/files.ts';
 import type { Database } from './database.ts';
 import { isMissing, modificationOf, sync, writing } from './disk.ts';
 import type { Holds } from './gc/holds.ts';

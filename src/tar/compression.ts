@@ -3,6 +3,7 @@ import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { isSkippable, ZSTD_MAGIC, zstdFrames } from './zstd-frames.ts';
+import { readHead, withHead } from '../std/streams.ts';
 
 const CHUNK_BYTES = 128 * 1024;
 const SNIFF_BYTES = 4;
@@ -29,9 +30,9 @@ export function unpackBound(packedBytes: number): UnpackBound {
 export async function* decompress(source: AsyncIterable<Uint8Array>, bound: UnpackBound): AsyncGenerator<Uint8Array> {
   const chunks = source[Symbol.asyncIterator]();
   try {
-    const head = await readHead(chunks);
+    const head = await readHead(chunks, SNIFF_BYTES);
     let bytes = 0;
-    for await (const chunk of decode(head, prepend(head, chunks))) {
+    for await (const chunk of decode(head.bytes, withHead(head, chunks))) {
       bytes += chunk.length;
       if (bytes > bound.limit) throw fault('LAYER_LIMIT', { ...bound });
       yield chunk;
@@ -86,19 +87,4 @@ function oneOf(decoder: Transform, events: readonly string[]): Promise<void> {
     };
     for (const event of events) decoder.on(event, settle);
   });
-}
-
-async function readHead(chunks: AsyncIterator<Uint8Array>): Promise<Buffer> {
-  let head = Buffer.alloc(0);
-  while (head.length < SNIFF_BYTES) {
-    const next = await chunks.next();
-    if (next.done === true) break;
-    head = Buffer.concat([head, next.value]);
-  }
-  return head;
-}
-
-async function* prepend(head: Buffer, chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
-  if (head.length > 0) yield head;
-  for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
 }

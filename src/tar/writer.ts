@@ -2,6 +2,7 @@ import type { ByteString } from '../std/bytes.ts';
 import { textOf } from '../std/bytes.ts';
 import { TAR_BLOCK_BYTES } from './header.ts';
 import type { TarEntry, TarEntryType } from './reader.ts';
+import { NO_XATTRS } from '../erofs/node.ts';
 
 const FLAGS: Readonly<Record<TarEntryType, string>> = {
   file: '0',
@@ -39,6 +40,24 @@ export function encodeHeader(entry: TarEntry): Buffer {
     linkpath: '',
   };
   return Buffer.concat([ustarHeader(plain, 'x', name), body, contentPadding(body.length), header]);
+}
+
+/** Returns the header of a plain file of root without a time, for archives that only carry content. */
+export function encodeFileHeader(path: ByteString, size: number): Buffer {
+  return encodeHeader({
+    type: 'file',
+    path,
+    linkpath: '',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    size,
+    mtimeSeconds: 0,
+    mtimeNanoseconds: 0,
+    major: 0,
+    minor: 0,
+    xattrs: NO_XATTRS,
+  });
 }
 
 /** Returns the zeros that fill the last block of content. */

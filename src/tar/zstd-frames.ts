@@ -1,5 +1,6 @@
 import { fault } from '../contract/errors.ts';
 import { ByteSource } from './byte-source.ts';
+import { batched } from '../std/streams.ts';
 
 /*
  * A zstd stream is a sequence of frames (RFC 8878 §3.1). What is needed here is only where each ends:
@@ -30,7 +31,7 @@ export async function* zstdFrames(stream: AsyncIterable<Uint8Array>): AsyncGener
   for (let magic = await source.take(4); magic !== undefined; magic = await source.take(4)) {
     const kind = magic.readUInt32LE(0);
     if (kind === ZSTD_MAGIC) {
-      yield* batched(frame(source, magic));
+      yield* batched(frame(source, magic), BATCH_BYTES);
     } else {
       if (!isSkippable(kind)) throw malformed('something that is no frame follows');
       await source.skip((await source.need(4)).readUInt32LE(0));
@@ -62,21 +63,6 @@ async function* frame(source: ByteSource, magic: Uint8Array): AsyncGenerator<Uin
     }
   }
   if ((descriptor & 4) !== 0) yield await source.need(4);
-}
-
-/** Joins small pieces of one frame: each chunk costs the decoder a trip to another thread. */
-async function* batched(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let batch: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const piece of pieces) {
-    batch.push(piece);
-    bytes += piece.length;
-    if (bytes < BATCH_BYTES) continue;
-    yield Buffer.concat(batch, bytes);
-    batch = [];
-    bytes = 0;
-  }
-  if (bytes > 0) yield Buffer.concat(batch, bytes);
 }
 
 function malformed(reason: string): Error {

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
-import { isSecretName, maskUrl } from '../../src/engine/run/secrets.ts';
+import { isSecretVariable, maskUrl } from '../../src/engine/run/secrets.ts';
 import { addLayer } from '../store/bench.ts';
 import { finished, openEngine, run, script } from './bench.ts';
 
@@ -56,10 +56,10 @@ test('names tell secrets', () => {
     'GCP_CREDENTIALS',
     'Authorization',
   ]) {
-    assert.ok(isSecretName(name), name);
+    assert.ok(isSecretVariable(name), name);
   }
   for (const name of ['PATH', 'TOKENIZERS_PARALLELISM', 'KEY1', 'SECRETARY_NAME', 'HOME'])
-    assert.ok(!isSecretName(name), name);
+    assert.ok(!isSecretVariable(name), name);
 });
 
 test('maskUrl() takes user and password out and leaves the rest', () => {

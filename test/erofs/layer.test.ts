@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { decodeInode, encodeInode, fitsCompact, FLAT_INLINE, type Inode } from '../../src/erofs/format.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import type { Content, LayerNode, Metadata } from '../../src/erofs/node.ts';
-import { diskFault } from '../../src/erofs/output.ts';
+import { fullDiskFault } from '../../src/erofs/output.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
 import { LayerWriter } from '../../src/erofs/writer.ts';
 import type { ByteString } from '../../src/std/bytes.ts';
@@ -266,8 +266,11 @@ test('content that is longer or shorter than it said, and a file beyond the limi
 });
 
 test('a full disk is DISK_FULL, other errors stay what they are', () => {
-  assert.equal((diskFault(Object.assign(new Error('full'), { code: 'ENOSPC' })) as { code: string }).code, 'DISK_FULL');
-  assert.equal((diskFault(Object.assign(new Error('io'), { code: 'EIO' })) as { code: string }).code, 'EIO');
+  assert.equal(
+    (fullDiskFault(Object.assign(new Error('full'), { code: 'ENOSPC' })) as { code: string }).code,
+    'DISK_FULL',
+  );
+  assert.equal((fullDiskFault(Object.assign(new Error('io'), { code: 'EIO' })) as { code: string }).code, 'EIO');
 });
 
 test('a reader refuses a file that is missing, cut off, or not a layer', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Leftovers } from '../../src/std/leftovers.ts';
+import { IdleMemoryTrimmer } from '../../src/std/memory.ts';
 
 const MIB = 1024 * 1024;
 
@@ -10,23 +10,23 @@ test('leftovers are looked for again only when there are more than at the last r
     frees += 1;
     resident = 60 * MIB;
   };
-  const leftovers = new Leftovers(() => resident, free);
-  leftovers.clear();
+  const trimmer = new IdleMemoryTrimmer(() => resident, free);
+  trimmer.trim();
   assert.equal(frees, 1);
-  leftovers.clear();
+  trimmer.trim();
   resident = 76 * MIB - 1;
-  leftovers.clear();
+  trimmer.trim();
   assert.equal(frees, 1, 'too little for a pause');
   resident += 1;
-  leftovers.clear();
+  trimmer.trim();
   assert.equal(frees, 2);
 });
 
 // The one test of the real thing. It has a process of its own, so that nothing else takes or gives memory meanwhile.
 test('what is left is given back to the system at once', () => {
-  const leftovers = new Leftovers();
+  const trimmer = new IdleMemoryTrimmer();
   const before = useAndLeave(200);
-  leftovers.clear();
+  trimmer.trim();
   const given = before - process.memoryUsage.rss();
   assert.ok(given > 100 * MIB, `${(given / MIB).toFixed(0)} of 200 MiB were given back`);
 });

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { collect } from '../../src/std/collector.ts';
+import { freeMemory } from '../../src/std/memory.ts';
 
 export const MIB = 1024 ** 2;
 
@@ -12,7 +12,7 @@ export async function usedBytes(): Promise<number> {
   let least = Infinity;
   for (let look = 0; look < LOOKS; look += 1) {
     if (look > 0) await delay(LOOK_MS);
-    collect('all');
+    freeMemory('all');
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     least = Math.min(least, heapUsed + arrayBuffers);
   }

@@ -9,6 +9,7 @@ import {
 } from 'jsonc-parser';
 import { parse as parseToml } from 'smol-toml';
 import { parseDocument } from 'yaml';
+import { present } from '../../std/present.ts';
 
 /** Keys that lead from the root of a file to one of its entries. */
 export type Path = readonly string[];
@@ -168,10 +169,6 @@ function isToml(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-function present(changes: Changes): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
 }
 
 /** Returns the value at a path, or undefined when there is none. */

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Stats } from 'node:fs';
 import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
-import { writeFileAtomically } from '../../std/atomic-file.ts';
+import { writeFileAtomically } from '../../std/files.ts';
 import { AGENTS, commandOf, type Agent, type ServerCommand } from '../agents/agent-config.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';

@@ -1,8 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
-import type { Pack } from 'tar-stream';
 import { fault } from '../../contract/errors.ts';
+import { toByteString } from '../../std/bytes.ts';
+import { contentPadding, encodeFileHeader, TAR_END } from '../../tar/writer.ts';
 
 /** Local file or folder that can be imported. */
 export interface LocalArchive {
@@ -42,20 +43,21 @@ async function layoutFiles(folder: string): Promise<LayoutFile[]> {
 }
 
 async function* packFiles(folder: string, files: readonly LayoutFile[]): AsyncGenerator<Uint8Array> {
-  const { pack } = await import('tar-stream');
-  const packed = pack();
-  void writeFiles(packed, folder, files).catch((error: unknown) => packed.destroy(error as Error));
-  yield* packed as unknown as AsyncIterable<Uint8Array>;
+  for (const { path, size } of files) {
+    yield encodeFileHeader(toByteString(relative(folder, path)), size);
+    yield* exactly(createReadStream(path), size, path);
+    yield contentPadding(size);
+  }
+  yield TAR_END;
 }
 
-async function writeFiles(packed: Pack, folder: string, files: readonly LayoutFile[]): Promise<void> {
-  for (const { path, size } of files) {
-    await new Promise<void>((resolve, reject) => {
-      const entry = packed.entry({ name: relative(folder, path), size }, (error) =>
-        error ? reject(error) : resolve(),
-      );
-      createReadStream(path).once('error', reject).pipe(entry);
-    });
+/** The content of a file of known size. A file that changed meanwhile would shift every member after it. */
+async function* exactly(content: AsyncIterable<Uint8Array>, size: number, path: string): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of content) {
+    bytes += chunk.byteLength;
+    if (bytes > size) break;
+    yield chunk;
   }
-  packed.finalize();
+  if (bytes !== size) throw fault('ARCHIVE_INVALID', { reason: `${basename(path)} changed while it was read` });
 }

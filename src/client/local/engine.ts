@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { startEngineProcess, type EngineCommand } from './engine-process.ts';
-import { pause } from '../retry.ts';
+import { pause } from '../../std/abort.ts';
 
 /** How often starters look whether somebody else's engine answers yet. */
 const LOOK_MS = 20;

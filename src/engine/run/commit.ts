@@ -7,6 +7,7 @@ import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import type { Instance } from '../../sandbox/driver.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
+import { readHead, withHead } from '../../std/streams.ts';
 
 export interface CommitPlace {
   readonly store: ProjectStore;
@@ -27,8 +28,10 @@ export async function commitChanges(
   signal: AbortSignal,
 ): Promise<Layer | undefined> {
   const { store, readers, lower, bytesMax } = place;
-  const changes = await peek(instance.changes(signal));
-  if (changes === undefined) return undefined;
+  const chunks = instance.changes(signal)[Symbol.asyncIterator]();
+  const head = await readHead(chunks, 1);
+  if (head.ended) return undefined;
+  const changes = withHead(head, chunks);
   await using tree = await Tree.open(lower, readers);
   await using staged = store.layers.stage();
   const built = await buildLayer(changes, staged.path, { lower: tree, bytesMax, signal }).catch((error: unknown) => {
@@ -37,21 +40,6 @@ export async function commitChanges(
   });
   if (!(await changesAnything({ path: staged.path, bytes: built.bytes }, tree))) return undefined;
   return await store.layers.publish(staged, built);
-}
-
-/** The stream again, or undefined when it is empty. */
-async function peek(source: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array> | undefined> {
-  const iterator = source[Symbol.asyncIterator]();
-  const first = await iterator.next();
-  if (first.done === true) return undefined;
-  return (async function* rest() {
-    try {
-      yield first.value;
-      for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) yield next.value;
-    } finally {
-      await iterator.return?.();
-    }
-  })();
 }
 
 /**

@@ -5,7 +5,7 @@ import type { ClosableStreamRepr } from '../../contract/run.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { Command, Instance, Outcome, Process } from '../../sandbox/driver.ts';
 import { defined } from '../../std/assert.ts';
-import { settlesWithin } from '../../std/settles-within.ts';
+import { settlesWithin } from '../../std/abort.ts';
 import type { EventStore } from '../../store/events.ts';
 import { exitEvent, killedOutcome } from './exit-event.ts';
 import { ProcessLog } from './process-log.ts';

@@ -16,6 +16,7 @@ import type { OperationContext, WorkResult } from '../operations.ts';
 import type { RunPlan } from './plan.ts';
 import type { Statistics } from '../statistics.ts';
 import { Steps } from '../steps.ts';
+import { untilAborted } from '../../std/abort.ts';
 
 /** A layer takes a little more than the same files on the guest's disk; only much more (a sparse file) is refused. */
 const LAYER_OVERHEAD_BYTES = 16 * 1024 * 1024;
@@ -121,7 +122,7 @@ class Execution {
     const live = new LiveInstance(events, uuid, instance, signal);
     const main = await live.start(this.#run.plan.launch);
     this.#context.execute(live);
-    const ended = await Promise.race([main.ended, lost(instance), aborted(signal)]);
+    const ended = await untilAborted(Promise.race([main.ended, lost(instance)]), signal);
     const exit = exitEvent(ended.pid, ended.outcome, ended.timedOut);
     this.#context.note({ state: exitState(exit), resources: exitResources(exit) });
     await live.close();
@@ -206,12 +207,4 @@ interface Addition {
 /** Rejects when the guest goes away without being asked to. */
 async function lost(instance: Instance): Promise<never> {
   throw await instance.lost;
-}
-
-/** Rejects with the signal's reason. */
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-    if (signal.aborted) reject(signal.reason as Error);
-  });
 }

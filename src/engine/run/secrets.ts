@@ -4,7 +4,7 @@ const SECRET = /(?:token|secret|password|passwd|api_?key|credentials?|authorizat
 export const MASK = '<MASKED>';
 
 /** Whether a variable of this name holds a secret, as far as the name tells. */
-export function isSecretName(name: string): boolean {
+export function isSecretVariable(name: string): boolean {
   return SECRET.test(name);
 }
 
@@ -13,7 +13,7 @@ export function maskEnv<Value extends string | null>(
   env: Readonly<Record<string, Value>>,
 ): Record<string, Value | string> {
   return Object.fromEntries(
-    Object.entries(env).map(([name, value]) => [name, value !== null && isSecretName(name) ? MASK : value]),
+    Object.entries(env).map(([name, value]) => [name, value !== null && isSecretVariable(name) ? MASK : value]),
   );
 }
 

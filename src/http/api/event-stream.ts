@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { OperationEvent } from '../../contract/event.ts';
 import { isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import { endsSource } from '../../std/ends-source.ts';
+import { endsSource } from '../../std/streams.ts';
 import { oncePer } from '../../std/once-per.ts';
-import { settlesWithin } from '../../std/settles-within.ts';
+import { settlesWithin } from '../../std/abort.ts';
 import { Turns } from '../../std/turns.ts';
 
 /** How long a log may take to say that it cannot be read before the answer starts as a stream. */

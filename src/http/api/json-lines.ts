@@ -1,5 +1,5 @@
 import { isFault } from '../../contract/errors.ts';
-import { endsSource } from '../../std/ends-source.ts';
+import { endsSource } from '../../std/streams.ts';
 
 /**
  * Values as lines of JSON. What fails before the first value is thrown, so that it becomes a status; later faults are the

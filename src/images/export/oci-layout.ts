@@ -1,15 +1,13 @@
-import { createHash } from 'node:crypto';
 import { packLayer } from '../../layers/pack.ts';
-import type { TarEntry } from '../../tar/reader.ts';
-import { contentPadding, encodeHeader, TAR_END } from '../../tar/writer.ts';
+import { contentPadding, encodeFileHeader, TAR_END } from '../../tar/writer.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { PublishedFile } from '../../store/layers.ts';
-import { NO_XATTRS } from '../../erofs/node.ts';
 import { LayerReader } from '../../erofs/reader.ts';
-import { finish, hexOf } from '../../registry/digest.ts';
+import { type Digest, hexOf } from '../../registry/digest.ts';
 import { OCI_LAYER } from '../../registry/media-types.ts';
 import { assert } from '../../std/assert.ts';
 import { encodeConfig, encodeIndex, encodeManifest, type ExportedLayer, type ExportFacts } from './config.ts';
+import { hashStream } from '../../std/streams.ts';
 
 export interface ExportRequest extends ExportFacts {
   /** Layers, bottom first; the caller holds them until the export has ended. */
@@ -40,7 +38,7 @@ export async function* exportLayout(request: ExportRequest, signal?: AbortSignal
     assert(layer !== undefined, 'every layer was measured');
     if (written.has(layer.digest)) continue;
     written.add(layer.digest);
-    yield memberHeader(blobPath(layer.digest), layer.bytes);
+    yield encodeFileHeader(blobPath(layer.digest), layer.bytes);
     yield* packed(file, signal);
     yield contentPadding(layer.bytes);
   }
@@ -57,13 +55,8 @@ export async function* packed(file: LayerFile, signal: AbortSignal | undefined):
 }
 
 async function measure(file: LayerFile, signal: AbortSignal | undefined): Promise<ExportedLayer> {
-  const hash = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of packed(file, signal)) {
-    hash.update(chunk);
-    bytes += chunk.byteLength;
-  }
-  const digest = finish(hash);
+  const { sha256, bytes } = await hashStream(packed(file, signal));
+  const digest: Digest = `sha256:${sha256}`;
   return { mediaType: OCI_LAYER, digest, bytes, diffId: digest };
 }
 
@@ -74,27 +67,9 @@ function dockerManifest(config: string, layers: readonly ExportedLayer[]): Buffe
 }
 
 function* small(path: string, bytes: Buffer): Generator<Uint8Array> {
-  yield memberHeader(path, bytes.length);
+  yield encodeFileHeader(path, bytes.length);
   yield bytes;
   yield contentPadding(bytes.length);
-}
-
-function memberHeader(path: string, size: number): Buffer {
-  const entry: TarEntry = {
-    type: 'file',
-    path,
-    linkpath: '',
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    size,
-    mtimeSeconds: 0,
-    mtimeNanoseconds: 0,
-    major: 0,
-    minor: 0,
-    xattrs: NO_XATTRS,
-  };
-  return encodeHeader(entry);
 }
 
 function blobPath(digest: ExportedLayer['digest']): string {

@@ -14,6 +14,7 @@ import type { PublishedFile } from '../../store/layers.ts';
 import { packed, type ExportRequest } from './oci-layout.ts';
 import { type Document, encodeConfig, encodeManifest, type ExportedLayer } from './config.ts';
 import { Spool } from '../import/spool.ts';
+import { observed } from '../../std/streams.ts';
 
 /** Compression level: twice as fast as zlib's default for a few per cent more bytes. */
 const GZIP_LEVEL = 4;
@@ -149,13 +150,13 @@ async function pushLayer(push: LayerPush, signal: AbortSignal): Promise<Exported
   const [plain, stored] = [createHash('sha256'), createHash('sha256')];
   let bytes = 0;
   await using spool = await Spool.create(options.tmp);
-  const source = hashed(packed(file, signal), (chunk) => {
+  const source = observed(packed(file, signal), (chunk) => {
     plain.update(chunk);
     meter.packed(chunk.byteLength);
   });
   const compressed = gzip(source);
   await spool.fill(
-    hashed(compressed, (chunk) => {
+    observed(compressed, (chunk) => {
       stored.update(chunk);
       bytes += chunk.byteLength;
     }),
@@ -163,23 +164,13 @@ async function pushLayer(push: LayerPush, signal: AbortSignal): Promise<Exported
   const digest = finish(stored);
   const open = (): AsyncIterable<Uint8Array> => {
     meter.layerOpened();
-    return hashed(spool.read(), (chunk) => meter.sent(chunk.byteLength));
+    return observed(spool.read(), (chunk) => meter.sent(chunk.byteLength));
   };
   await pushBlob(client, reference, { digest, bytes, open }, signal);
   const layer = { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId: finish(plain) };
   const { registry, repository } = reference;
   options.blobs.remember({ below, layer: file.digest }, { ...layer, registry, repository });
   return layer;
-}
-
-async function* hashed(
-  source: AsyncIterable<Uint8Array>,
-  update: (chunk: Uint8Array) => void,
-): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source) {
-    update(chunk);
-    yield chunk;
-  }
 }
 
 /** Compresses with gzip. Node writes neither a name nor a time into the header, so equal input gives equal output. */

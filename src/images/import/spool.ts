@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskFault } from '../../store/disk.ts';
+import { writeFully } from '../../std/files.ts';
 
 /** Smallest write to disk. */
 const WRITE_BYTES_MIN = 512 * 1024;
@@ -82,23 +83,9 @@ export class Spool implements AsyncDisposable {
     const [chunks, bytes] = [this.#pending, this.#pendingBytes];
     this.#pending = [];
     this.#pendingBytes = 0;
-    await writeAll(this.#file, chunks, this.#bytes);
+    await writeFully(this.#file, chunks, this.#bytes);
     this.#bytes += bytes;
     this.#progress.resolve();
     this.#progress = Promise.withResolvers();
-  }
-}
-
-async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], start: number): Promise<void> {
-  let position = start;
-  let rest = [...chunks];
-  while (rest.length > 0) {
-    let { bytesWritten } = await file.writev(rest, position);
-    position += bytesWritten;
-    rest = rest.flatMap((chunk) => {
-      const done = Math.min(bytesWritten, chunk.byteLength);
-      bytesWritten -= done;
-      return done === chunk.byteLength ? [] : [chunk.subarray(done)];
-    });
   }
 }

@@ -3,8 +3,9 @@ import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { basicHeader, type Credentials, type CredentialSource } from './credentials.ts';
-import { type Answer, type BodyBound, parseJson, refusalOf } from '../response.ts';
+import { type Answer, type BodyBound, refusalOf } from '../response.ts';
 import type { HttpRequest, HttpResponse } from '../transport.ts';
+import { parsedJson } from '../../std/json.ts';
 
 /** Margin before the expiry of a token, so that it does not expire in transit. */
 const EXPIRY_SLACK_MS = 5_000;
@@ -83,7 +84,7 @@ export class Authorizer {
     const request = tokenRequest(url, asked, await this.#find(signal));
     const response = await exchange(request, { what: 'a token', bytesMax: limits.tokenBytesMax }, signal);
     if (response.status !== 200) throw refusalOf(response, registry);
-    const answer = TokenAnswer.safeParse(parseJson(response.bytes, registry)).data;
+    const answer = TokenAnswer.safeParse(parsedJson(response.bytes)).data;
     const token = answer?.token ?? answer?.access_token ?? '';
     // Other characters could inject another header.
     if (!/^[\u0021-\u007e]+$/u.test(token)) {

@@ -2,9 +2,10 @@ import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
-import { writeFileAtomically } from '../../std/atomic-file.ts';
+import { writeFileAtomically } from '../../std/files.ts';
 import type { CredentialSource } from './credentials.ts';
 import { parseRegistry } from '../reference.ts';
+import { parsedJson } from '../../std/json.ts';
 
 const FILE_BYTES_MAX = 1024 * 1024;
 const PRIVATE_FILE = 0o600;
@@ -81,17 +82,9 @@ export class CredentialStore {
       throw error;
     }
     // Neither parser's message is passed on: it could quote a secret.
-    const parsed = CredentialFile.safeParse(parseJson(text));
+    const parsed = CredentialFile.safeParse(parsedJson(text));
     if (!parsed.success) throw unusable('it is not what contree writes there');
     return parsed.data.registries;
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }
 

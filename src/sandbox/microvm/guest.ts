@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
-import { hashFile } from '../../std/hash-file.ts';
+import { hashFile } from '../../std/files.ts';
 
 const GuestFile = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/u), bytes: z.int().positive() });
 const GuestManifest = z.object({

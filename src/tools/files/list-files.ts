@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import type { FileItem } from '../../contract/inspect.ts';
-import { count, hint, image, imagePath, offset, present } from '../support/fields.ts';
+import { count, hint, image, imagePath, offset } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
 import { counted, grouped, lines, octal, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
+import { present } from '../../std/present.ts';
 
 const Item = z.object({
   name: z.string(),

@@ -2,12 +2,13 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { FileContent } from '../../contract/inspect.ts';
 import { collect } from '../../std/bytes.ts';
-import { count, hint, image, imagePath, present } from '../support/fields.ts';
+import { count, hint, image, imagePath } from '../support/fields.ts';
 import { isBinary } from '../support/output.ts';
 import { aside } from '../support/schema.ts';
 import { grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { readUri } from '../support/uris.ts';
+import { present } from '../../std/present.ts';
 
 /** Bytes shown of a binary file: base64 adds a third, and a model can use no more. */
 const BINARY_BYTES_MAX = 2_048;

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { DiffEntry } from '../../contract/inspect.ts';
 import { limits } from '../../contract/limits.ts';
-import { count, hint, image, imagePath, present } from '../support/fields.ts';
+import { count, hint, image, imagePath } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
 import { lines, octal, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
+import { present } from '../../std/present.ts';
 
 const SIGNS = { added: '+', removed: '-', modified: 'M', metadata: 'm' } as const;
 

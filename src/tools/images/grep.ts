@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { GrepMatch } from '../../contract/inspect.ts';
-import { count, hint, image, present } from '../support/fields.ts';
+import { count, hint, image } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
 import { counted, lines, plainLine, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
+import { present } from '../../std/present.ts';
 
 const LINE_CHARACTERS_MAX = 500;
 

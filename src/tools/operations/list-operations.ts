@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import { OperationKind, OperationStatus, type OperationSummary } from '../../contract/operation.ts';
-import { count, hint, offset, present, since, until } from '../support/fields.ts';
+import { count, hint, offset, since, until } from '../support/fields.ts';
 import { rounded, waitHint } from '../support/operation.ts';
 import { pageOf } from '../support/page.ts';
 import { aside } from '../support/schema.ts';
@@ -9,6 +9,7 @@ import { counted, lines } from '../support/text.ts';
 import { timeFilters } from '../support/time.ts';
 import { defineTool } from '../support/tool.ts';
 import { operationUri } from '../support/uris.ts';
+import { present } from '../../std/present.ts';
 
 const Item = z.object({
   uuid: z.string(),

@@ -2,12 +2,13 @@ import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { NetworkMode, type InstanceSpawnRequest } from '../../contract/run.ts';
-import { image, present } from '../support/fields.ts';
+import { image } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { aside } from '../support/schema.ts';
 import { defineTool, type HostEnv } from '../support/tool.ts';
+import { present } from '../../std/present.ts';
 
 /** Largest size of each of the two streams for which both fit into one result. */
 export const streamBytesMax = Math.floor((limits.toolResultBytesMax * 0.8) / 2);

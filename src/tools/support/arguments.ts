@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
 import type { Tool } from './tool.ts';
+import { parsedJson } from '../../std/json.ts';
 
 /** Arguments that passed the tool's schema, and a remark about unknown ones. */
 export interface ParsedArguments {
@@ -46,16 +47,8 @@ function readLeniently(tool: Tool, given: Record<string, unknown>): Record<strin
 }
 
 function otherReadings(value: unknown): unknown[] {
-  if (typeof value === 'string') return [parseJson(value), [value]];
+  if (typeof value === 'string') return [parsedJson(value), [value]];
   return typeof value === 'number' ? [String(value)] : [];
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function reasonOf(tool: Tool, error: z.ZodError, given: Record<string, unknown>): string {

@@ -13,12 +13,3 @@ export const since = z.string().max(64).optional().describe('15m, 2h, 7d or ISO 
 export const until = aside(z.string().max(64).optional());
 export const hint = aside(z.string().optional());
 export const count = z.int().min(0);
-
-/** The fields that have a value: what an optional argument becomes in a request. */
-export function present<Fields extends object>(
-  fields: Fields,
-): { [Key in keyof Fields]?: Exclude<Fields[Key], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [Key in keyof Fields]?: Exclude<Fields[Key], undefined>;
-  };
-}

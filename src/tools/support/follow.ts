@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { isFault } from '../../contract/errors.ts';
 import { isFinished } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
@@ -7,6 +6,7 @@ import type { OperationEvent } from '../../contract/event.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { plainName } from './text.ts';
 import type { Progress, ToolCall } from './tool.ts';
+import { pause } from '../../std/abort.ts';
 
 const POLL_MS_MIN = 250;
 const POLL_MS_MAX = 2_000;
@@ -130,12 +130,4 @@ function lineOf(event: OperationEvent): string | undefined {
       .split('\r')
       .at(-1) ?? '';
   return last === '' ? undefined : plainName(last).slice(0, LINE_CHARACTERS_MAX);
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await delay(ms, undefined, { signal });
-  } catch {
-    throw signal.reason;
-  }
 }

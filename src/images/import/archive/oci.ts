@@ -16,6 +16,7 @@ import type { OciImage, OciLayer } from '../../../registry/oci-image.ts';
 import type { Platform } from '../../../registry/platform.ts';
 import type { ArchiveIndex } from './members.ts';
 import { chooseImage } from './choice.ts';
+import { observed } from '../../../std/streams.ts';
 
 export interface IndexedArchive {
   readonly index: ArchiveIndex;
@@ -120,10 +121,7 @@ async function readBlob(index: ArchiveIndex, digest: Digest, bytesMax: number): 
 /** Passes bytes on, and fails at their end when they do not match the digest. Faults: DIGEST_MISMATCH. */
 export async function* verified(source: AsyncIterable<Uint8Array>, expected: Digest): AsyncGenerator<Uint8Array> {
   const hash = createHash('sha256');
-  for await (const chunk of source) {
-    hash.update(chunk);
-    yield chunk;
-  }
+  yield* observed(source, (chunk) => hash.update(chunk));
   const actual = finish(hash);
   if (actual !== expected) throw fault('DIGEST_MISMATCH', { what: 'content of the archive', expected, actual });
 }

@@ -3,7 +3,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { isFault } from '../../../contract/errors.ts';
-import { writeFileAtomically } from '../../../std/atomic-file.ts';
+import { writeFileAtomically } from '../../../std/files.ts';
 import type { Host } from './host.ts';
 import type { Accelerator } from '../vm/machine.ts';
 

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { connect, isIPv6 } from 'node:net';
 import { composeQuery } from './compose.ts';
 import { isAnswerTo, type Query } from './message.ts';
+import { untilAborted } from '../../../std/abort.ts';
 
 /** Asks the network outside. */
 export interface Resolver {
@@ -67,16 +68,13 @@ async function askUdp(
 ): Promise<Buffer> {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const giveUp = (): void => reject(signal.reason as Error);
-  signal.addEventListener('abort', giveUp);
   try {
     socket.on('error', reject);
     socket.on('message', (answer) => (isAnswer(answer) ? resolve(answer) : undefined));
     // Connected, so that the kernel drops what others send and tells us when nobody listens.
     socket.connect(port, address, () => socket.send(message));
-    return await promise;
+    return await untilAborted(promise, signal);
   } finally {
-    signal.removeEventListener('abort', giveUp);
     socket.close();
   }
 }

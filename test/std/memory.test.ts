@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { passed } from '../../src/std/passing-buffers.ts';
+import { passed } from '../../src/std/memory.ts';
 
 test('buffers that have passed are freed on the way', async () => {
   const before = process.memoryUsage().arrayBuffers;

@@ -1,0 +1,91 @@
+import { createHash } from 'node:crypto';
+
+type Bytes = AsyncIterable<Uint8Array>;
+
+/** Passes chunks on, each after `look` has seen it: to hash, count or measure a stream on its way. */
+export async function* observed(source: Bytes, look: (chunk: Uint8Array) => void): AsyncGenerator<Uint8Array> {
+  for await (const chunk of source) {
+    look(chunk);
+    yield chunk;
+  }
+}
+
+/** Reads a stream to its end and returns its length and sha256 (hex). */
+export async function hashStream(source: Bytes): Promise<{ readonly sha256: string; readonly bytes: number }> {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const chunk of source) {
+    hash.update(chunk);
+    bytes += chunk.byteLength;
+  }
+  return { sha256: hash.digest('hex'), bytes };
+}
+
+/** Joins small pieces into chunks of at least `bytesMin`, but for the last: each chunk costs its reader a round trip. */
+export async function* batched(pieces: Bytes, bytesMin: number): AsyncGenerator<Uint8Array> {
+  let batch: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of pieces) {
+    batch.push(piece);
+    bytes += piece.byteLength;
+    if (bytes < bytesMin) continue;
+    yield Buffer.concat(batch, bytes);
+    [batch, bytes] = [[], 0];
+  }
+  if (bytes > 0) yield Buffer.concat(batch, bytes);
+}
+
+/** Start of a stream: at least the bytes asked for unless the stream `ended` before. */
+export interface Head {
+  readonly bytes: Buffer;
+  readonly ended: boolean;
+}
+
+/** Reads chunks until there are `bytesMin` or the stream ends; `withHead` puts them back. */
+export async function readHead(
+  chunks: AsyncIterator<Uint8Array>,
+  bytesMin: number,
+  signal?: AbortSignal,
+): Promise<Head> {
+  const read: Uint8Array[] = [];
+  let bytes = 0;
+  while (bytes < bytesMin) {
+    signal?.throwIfAborted();
+    const next = await chunks.next();
+    if (next.done === true) return { bytes: Buffer.concat(read, bytes), ended: true };
+    read.push(next.value);
+    bytes += next.value.byteLength;
+  }
+  return { bytes: Buffer.concat(read, bytes), ended: false };
+}
+
+/** Returns the whole stream whose start was read by `readHead`; its end is also the end of `chunks`. */
+export async function* withHead(head: Head, chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    if (head.bytes.length > 0) yield head.bytes;
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+/**
+ * Returns the values of `generator`, whose end is also the end of `source`, which it draws from. A generator alone does
+ * not see to that: as long as nobody has asked it for a value, its `return` runs nothing of it, no `finally` either, and
+ * the resources of the source are never released.
+ */
+export function endsSource<Value>(
+  generator: AsyncGenerator<Value>,
+  source: AsyncIterator<unknown>,
+): AsyncIterable<Value> {
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next: () => generator.next(),
+      return: async () => {
+        await generator.return(undefined);
+        await source.return?.();
+        return { done: true, value: undefined };
+      },
+    }),
+  };
+}
