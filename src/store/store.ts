@@ -12,8 +12,8 @@ import { StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
 import { storeBytes } from './usage.ts';
 
-/** Mode bits of the group and of everybody else. */
-const OTHERS = 0o077;
+/** Stores of projects kept at once. One that is dropped while it is used works on, by itself. */
+const PROJECTS_KEPT_MAX = 256;
 
 /**
  * Everything durable on the host, in one directory that one process owns (`docs/data-dir.md` describes the life of each
@@ -24,6 +24,7 @@ const OTHERS = 0o077;
  */
 export class Store extends ProjectStore implements AsyncDisposable {
   readonly #parts: StoreParts;
+  readonly #projects = new Map<string, ProjectStore>();
 
   private constructor(parts: StoreParts) {
     super(parts, DEFAULT_PROJECT);
@@ -49,9 +50,19 @@ export class Store extends ProjectStore implements AsyncDisposable {
     }
   }
 
-  /** Returns the view of a project. A project needs no creation: it exists with its first item. */
+  /**
+   * Returns the store as a project sees it. A project needs no making: it is there with the first thing in it. Requests
+   * that come at the same time get the same object, so that what they write shares a transaction.
+   */
   forProject(project: string): ProjectStore {
-    return project === this.project ? this : new ProjectStore(this.#parts, project);
+    if (project === this.project) return this;
+    const store = this.#projects.get(project) ?? new ProjectStore(this.#parts, project);
+    // The one used last comes last, so that the first is the one to drop.
+    this.#projects.delete(project);
+    this.#projects.set(project, store);
+    const [oldest = project] = this.#projects.keys();
+    if (this.#projects.size > PROJECTS_KEPT_MAX) this.#projects.delete(oldest);
+    return store;
   }
 
   /** Returns the operations of all projects that have not ended, oldest first. */

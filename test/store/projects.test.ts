@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { limits } from '../../src/contract/limits.ts';
+import { Database } from '../../src/store/database.ts';
 import { APPLICATION_ID, MIGRATIONS } from '../../src/store/schema.ts';
 import { Store } from '../../src/store/store.ts';
 import { addImage, addLayer, body, openStore, scratch } from './bench.ts';
@@ -146,4 +147,31 @@ test('a store from before there were projects becomes the default one, whole', a
   );
   store.tags.set('next', 'i1');
   assert.deepEqual(store.tags.of('i1'), ['next', 'base'], 'numbers go on where they were');
+});
+
+test('what a project writes at the same time shares a transaction, whichever request writes it', async (t) => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const transaction = t.mock.method(Database.prototype, 'transaction');
+  const written = (project: string): Promise<unknown> =>
+    Promise.all(
+      Array.from({ length: 20 }, (_, index) => store.forProject(project).files.write(body(`${project} ${index}`))),
+    );
+  await written(store.project);
+  const usual = transaction.mock.callCount();
+  assert.ok(usual < 10, `${usual} transactions for 20 files`);
+  await written('other');
+  assert.equal(transaction.mock.callCount(), 2 * usual, 'another project has as few');
+  assert.equal(store.forProject('other').files.list({}).length, 20);
+});
+
+test('only so many projects are kept, and one that was dropped in the middle of its work ends it', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const first = store.forProject('first');
+  const writing = first.files.write(body('content'));
+  for (let index = 0; index < 300; index += 1) store.forProject(`project-${index}`);
+  assert.notEqual(store.forProject('first'), first);
+  const { sha256 } = await writing;
+  assert.ok(store.forProject('first').files.isWhole(sha256));
 });
