@@ -10,7 +10,7 @@ import { registrySettings } from '../registry/settings.ts';
 import { openMicrovmDriver } from '../sandbox/microvm/driver.ts';
 import { Store } from '../store/store.ts';
 
-export interface EngineSurroundings {
+export interface EngineDeps {
   readonly version: string;
   readonly env: Environment;
   readonly log: Log;
@@ -19,7 +19,7 @@ export interface EngineSurroundings {
 }
 
 /** Opens the engine of a data directory from its parts. This is the only place that knows all of them. */
-export async function openEngine(settings: Settings, surroundings: EngineSurroundings): Promise<OwnedEngine> {
+export async function openEngine(settings: Settings, surroundings: EngineDeps): Promise<OwnedEngine> {
   const { version, env, log, guestDir } = surroundings;
   const { dataDir, accelerator, concurrency, networkAllow } = settings;
   await using parts = new AsyncDisposableStack();

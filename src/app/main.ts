@@ -63,7 +63,7 @@ function cliHost(): CliHost {
     version: version(),
     self: self(),
     onSignal,
-    liveAsEngine,
+    runEngineProcess,
   };
 }
 
@@ -79,7 +79,7 @@ function mcpHost(): McpHost {
 }
 
 /** Runs the engine of a data directory, with the parts that only this process loads. */
-async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }: EngineLife): Promise<void> {
+async function runEngineProcess(settings: Settings, { tcp, readyDescriptor, print }: EngineLife): Promise<void> {
   // Layers pass through as short-lived buffers: a small young generation frees them early and costs no time.
   setFlagsFromString('--max-semi-space-size=4');
   // Swept by the collection itself: background threads run late on a busy machine, and buffers would pile up.
@@ -100,7 +100,7 @@ async function liveAsEngine(settings: Settings, { tcp, readyDescriptor, print }:
   // Whatever an engine makes holds images, output or secrets of its owner.
   process.umask(0o077);
   await using mounts = new AsyncDisposableStack();
-  await life.liveAsEngine({
+  await life.runEngineProcess({
     version: version(),
     // A background engine logs to a file; on a terminal only important lines are shown.
     log: openLog(background ? settings.engineLogLevel : settings.logLevel, 2),

@@ -23,21 +23,21 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
   const loopback = isLoopback(httpListen);
   // First, so that a server that may not listen does not start an engine either.
-  const door = await doorOf(settings, loopback, host.env);
+  const endpoint = await endpointFor(settings, loopback, host.env);
   await using shared = await connectMcp(host, settings);
   const { accounts, ...options } = mcpOptions(host, settings);
   // Registry accounts belong to this machine's owner: clients that need a token must not change them.
-  const owners = door.authentication.kind === 'fixed' && accounts !== undefined;
+  const owners = endpoint.authentication.kind === 'fixed' && accounts !== undefined;
   await using mcp = mcpMount({ ...options, ...(owners && { accounts }), closing: signal });
   const mounts: Mount[] = [mcp];
   const page = await folderMount(host.consoleDir);
   if (page !== undefined) mounts.push(page);
   const activity = new Activity();
   const app = createApp({
-    contreeFor: (_principal, request) => viewOf(shared, door, request),
+    contreeFor: (_principal, request) => viewOf(shared, endpoint, request),
     version: host.version,
     log: openLog(settings.logLevel, 2),
-    authentication: door.authentication,
+    authentication: endpoint.authentication,
     origin: { names, anyHost: !loopback && names.length === 0 },
     mounts,
     activity,
@@ -52,13 +52,13 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
 }
 
 /** Authentication of the server, and the origin of its tokens. */
-interface Door {
+interface Endpoint {
   readonly authentication: Authentication;
   /** Reports whether a token is one of the engine's, and not the one set for this server. */
   readonly isEngineToken: (token: string) => boolean;
 }
 
-async function doorOf(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Door> {
+async function endpointFor(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Endpoint> {
   const { token, url, dataDir } = settings;
   // With --url the token is ours for the remote server; on loopback it does not protect this one.
   if (loopback && (token === '' || url !== '')) {
@@ -80,7 +80,7 @@ async function doorOf(settings: Settings, loopback: boolean, env: McpHost['env']
  * Returns the client for a request: with the engine's token of the request, so that the engine enforces its
  * permissions.
  */
-function viewOf(shared: HttpContree, { isEngineToken }: Door, request: Request): HttpContree {
+function viewOf(shared: HttpContree, { isEngineToken }: Endpoint, request: Request): HttpContree {
   const token = bearer(request);
   if (token === undefined || !isEngineToken(token)) return shared.withHeaders({ [ON_BEHALF]: 'anyone' });
   const project = request.headers.get('project');

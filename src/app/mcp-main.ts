@@ -28,7 +28,7 @@ export async function runMcp(host: McpHost, argv: readonly string[]): Promise<nu
 }
 
 async function serveStdio(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
-  const { serveMcpStdio } = await import('../mcp/index.ts');
+  const { serveMcpStdio } = await import('../mcp/stdio.ts');
   await serveMcpStdio(() => connectMcp(host, settings), mcpOptions(host, settings), signal);
   // The client is gone: hanging work must not keep this process alive.
   process.exit(0);

@@ -1,6 +1,7 @@
 import { inProcessContree } from '../client/index.ts';
 import type { App, Mount } from '../http/app.ts';
-import { createMcpHttp, type McpOptions } from '../mcp/index.ts';
+import type { McpOptions } from '../mcp/context.ts';
+import { createMcpHttp } from '../mcp/http.ts';
 import { assert } from '../std/assert.ts';
 
 /** Headers that identify the caller and the project. */

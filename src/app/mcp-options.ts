@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import type { HttpContree } from '../client/index.ts';
 import { hashCacheFile, type Settings } from '../config/index.ts';
 import { isLoopback } from '../http/guard.ts';
-import type { McpOptions } from '../mcp/index.ts';
+import type { McpOptions } from '../mcp/context.ts';
 import type { Accounts, LocalFiles } from '../tools/index.ts';
 import type { McpHost } from './mcp-host.ts';
 

@@ -26,7 +26,7 @@ export interface CliHost {
   /** Calls back at each signal until disposed; meanwhile the signal does not end the process. */
   readonly onSignal: (name: NodeJS.Signals, callback: () => void) => Disposable;
   /** Runs as the engine of the data directory until asked to stop. `print` takes a line for the person watching. */
-  readonly liveAsEngine: (settings: Settings, life: EngineLife) => Promise<void>;
+  readonly runEngineProcess: (settings: Settings, life: EngineLife) => Promise<void>;
 }
 
 export interface EngineLife {

@@ -1,6 +1,6 @@
 import { assert, defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
-import { Pace } from '../std/pace.ts';
+import { Pace } from '../std/event-loop.ts';
 import { packDirectory } from './directory.ts';
 import {
   BLOCK_BYTES,

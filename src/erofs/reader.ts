@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { LayerFile } from './layer-file.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
-import { Pace } from '../std/pace.ts';
+import { Pace } from '../std/event-loop.ts';
 import { WINDOW_BYTES, WindowCache } from './cache.ts';
 import { damaged } from './damage.ts';
 import { type Dirent, DirectoryBlock } from './directory.ts';

@@ -4,7 +4,7 @@ import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import { bytesOf } from '../std/bytes.ts';
-import { Pace } from '../std/pace.ts';
+import { Pace } from '../std/event-loop.ts';
 import { encodeDirectoryBlock } from './directory.ts';
 import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } from './format.ts';
 import { fitsInline, inodeOf, type Layout, type Placement, planLayout } from './layout.ts';

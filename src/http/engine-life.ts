@@ -24,7 +24,7 @@ export interface EngineLifeOptions extends Omit<EngineServerOptions, 'served' | 
  * The life of an engine process: open, listen, say so, serve until asked to leave (SIGTERM, SIGINT, its API) or idle,
  * let what runs end, close. A second signal does not wait for what runs.
  */
-export async function liveAsEngine(options: EngineLifeOptions): Promise<void> {
+export async function runEngineProcess(options: EngineLifeOptions): Promise<void> {
   const { log, open, readyDescriptor, onReady } = options;
   const [leave, hurry] = [new AbortController(), new AbortController()];
   const onSignal = (name: NodeJS.Signals): void => (leave.signal.aborted ? hurry : leave).abort(name);

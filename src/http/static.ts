@@ -1,19 +1,13 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { extname, join, normalize } from 'node:path';
+import { join, normalize } from 'node:path';
 import { fault } from '../contract/errors.ts';
 import type { Mount } from './app.ts';
 import { toResponse } from './reply.ts';
+import { mediaTypeOf } from '../std/media-type.ts';
 
-const TYPES: Readonly<Record<string, string>> = {
-  '.html': 'text/html; charset=utf-8',
-  '.js': 'text/javascript; charset=utf-8',
-  '.css': 'text/css; charset=utf-8',
-  '.svg': 'image/svg+xml',
-  '.png': 'image/png',
-  '.ico': 'image/x-icon',
-  '.json': 'application/json',
-};
+/** Files of the console; nothing else in its folder is served. */
+const SERVED = /\.(?:html|js|css|svg|png|ico|json)$/u;
 
 /**
  * The console may run its own code and speak to its own server, and nothing else. It shows what guests have written, so it
@@ -43,7 +37,7 @@ export async function folderMount(folder: string): Promise<Mount | undefined> {
     fetch: async (request) => {
       const { pathname } = new URL(request.url);
       const path = filePath(pathname);
-      const type = path === undefined ? undefined : TYPES[extname(path)];
+      const type = path === undefined ? undefined : servedType(path);
       const bytes = path === undefined || type === undefined ? undefined : await fileAt(join(folder, path));
       if (type === undefined || bytes === undefined || !READS.has(request.method)) {
         throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${pathname.slice(0, 200)}` });
@@ -76,4 +70,10 @@ const READS = new Set(['GET', 'HEAD']);
 async function fileAt(path: string): Promise<Buffer | undefined> {
   const found = await stat(path).catch(() => undefined);
   return found?.isFile() ? await readFile(path) : undefined;
+}
+
+/** Content-Type of a file of the console; undefined for any other file. */
+function servedType(path: string): string | undefined {
+  const type = SERVED.test(path) ? mediaTypeOf(path) : undefined;
+  return type?.startsWith('text/') ? `${type}; charset=utf-8` : type;
 }

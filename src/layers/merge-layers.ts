@@ -6,7 +6,7 @@ import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { LayerReader } from '../erofs/reader.ts';
 import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
-import { Pace } from '../std/pace.ts';
+import { Pace } from '../std/event-loop.ts';
 import { LayerBuilder, type LayerEntry, type LayerSummary } from './layer-builder.ts';
 import { isWhiteout, OVERLAY_OPAQUE, type Tree } from './tree.ts';
 

@@ -6,7 +6,7 @@ import { NO_XATTRS, type Xattrs } from '../erofs/node.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
 import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
-import { Pace } from '../std/pace.ts';
+import { Pace } from '../std/event-loop.ts';
 import { LoopGuard } from './loop-guard.ts';
 import { mergedEntries, type Source } from './merged-entries.ts';
 import { printable, splitPath } from './path.ts';

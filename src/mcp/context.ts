@@ -2,10 +2,43 @@ import { createRequestStateCodec } from '@modelcontextprotocol/server';
 import { randomBytes } from 'node:crypto';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
-import { chooseTools, type Tool } from '../tools/index.ts';
-import { ImageNames } from './image-names.ts';
-import type { Connect, McpOptions } from './options.ts';
-import { SignInDesk } from './sign-in-desk.ts';
+import { chooseTools, type Accounts, type HostEnv, type LocalFiles, type Tool } from '../tools/index.ts';
+import { ImageNames } from './completion.ts';
+import { SignInServer } from './sign-in-server.ts';
+
+/**
+ * Connects to the engine or to a server. Called on first need, not at start, and again after a failure. Over HTTP it is
+ * given the request, so that a server with several tenants can connect each to what is theirs; what it returns is then
+ * used for that request and not disposed.
+ */
+export type Connect = (request?: globalThis.Request) => Promise<ConTree>;
+
+export interface McpOptions {
+  /** Version of the product. */
+  readonly version: string;
+  /** Offer only tools that change nothing. */
+  readonly readOnly?: boolean;
+  /** Offer only the tools of these names; default all. */
+  readonly tools?: readonly string[];
+  /** Folders of this machine for rsync, upload and download; without it those tools are not offered. */
+  readonly localFiles?: LocalFiles;
+  /** Registry accounts of this machine; without it registry_auth only says what the user can do. */
+  readonly accounts?: Accounts;
+  /** Variables of this machine that `run` may pass on by name, with their values. */
+  readonly hostEnv?: HostEnv;
+  /** Let registry_auth take the secret as an argument, where the model sees it. Default false. */
+  readonly allowTokenArgument?: boolean;
+  /** How long a call waits for an operation when the client shows no progress. Default `limits.inlineWaitMs`. */
+  readonly inlineWaitMs?: number;
+  /** How long a call waits for an operation before it becomes a task, for clients with tasks. Default `limits.taskAfterMs`. */
+  readonly taskAfterMs?: number;
+  /** Whether a call whose HTTP response stream was closed stops the operation it started. Default `stop`. */
+  readonly onDisconnect?: 'stop' | 'detach';
+  /** Fires when this server is told to stop: calls that end then were not ended by their clients. */
+  readonly closing?: AbortSignal;
+  /** Takes one line for the log; default standard error. Never standard output: that is the protocol's. */
+  readonly log?: (line: string) => void;
+}
 
 /** State that a client carries between two rounds of one call. */
 export interface RoundState {
@@ -20,8 +53,8 @@ export class McpContext implements AsyncDisposable {
   readonly options: McpOptions;
   readonly tools: readonly Tool[];
   readonly names = new ImageNames();
-  readonly desk: SignInDesk;
-  /** Codec that seals the state carried between two rounds of one call. */
+  readonly signIn: SignInServer;
+  /** Seals what a client carries between two rounds of one call. */
   readonly stateCodec = createRequestStateCodec<RoundState>({ key: randomBytes(32), ttlSeconds: 600 });
   readonly #connect: Connect;
   readonly #calls = new Set<Promise<unknown>>();
@@ -32,7 +65,7 @@ export class McpContext implements AsyncDisposable {
     this.options = options;
     const { readOnly = false, tools: names, localFiles } = options;
     this.tools = chooseTools({ readOnly, ...(names && { names }), localFiles: localFiles !== undefined });
-    this.desk = new SignInDesk(options.accounts);
+    this.signIn = new SignInServer(options.accounts);
   }
 
   get inlineWaitMs(): number {
@@ -73,7 +106,7 @@ export class McpContext implements AsyncDisposable {
   /** Waits for the current calls, then closes the connections. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.allSettled(this.#calls);
-    await this.desk[Symbol.asyncDispose]();
+    await this.signIn[Symbol.asyncDispose]();
     const shared = await this.#shared?.catch(() => undefined);
     await shared?.[Symbol.asyncDispose]();
   }

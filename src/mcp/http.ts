@@ -6,7 +6,7 @@ import {
   originValidationResponse,
 } from '@modelcontextprotocol/server';
 import { McpContext } from './context.ts';
-import type { Connect, McpOptions } from './options.ts';
+import type { Connect, McpOptions } from './context.ts';
 import { buildServer } from './server.ts';
 
 export interface McpHttpOptions extends McpOptions {

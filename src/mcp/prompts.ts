@@ -1,7 +1,7 @@
 import { completable } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import type { Completions } from './completion.ts';
-import type { Serving } from './serving.ts';
+import type { McpSession } from './session.ts';
 
 interface Prompt {
   readonly name: string;
@@ -172,7 +172,7 @@ ${commands}
   },
 ];
 
-export function registerPrompts({ server }: Serving, completions: Completions): void {
+export function registerPrompts({ server }: McpSession, completions: Completions): void {
   for (const prompt of PROMPTS) {
     const { name, title, description, defaults } = prompt;
     const argsSchema = z.object(

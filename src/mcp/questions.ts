@@ -6,9 +6,9 @@ import {
 } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 import type { Agreement, Question } from '../tools/index.ts';
-import { clientCapabilities } from './capabilities.ts';
+import { clientCapabilities } from './session.ts';
 import type { RoundState } from './context.ts';
-import type { Serving } from './serving.ts';
+import type { McpSession } from './session.ts';
 
 const ANSWER = 'answer';
 
@@ -32,11 +32,11 @@ export class InputNeeded extends Error {
 
 /** Questions of one call to its user, through the client and out of the model's sight. */
 export class Questions {
-  readonly #serving: Serving;
+  readonly #session: McpSession;
   readonly #request: ServerContext;
 
-  constructor(serving: Serving, request: ServerContext) {
-    this.#serving = serving;
+  constructor(session: McpSession, request: ServerContext) {
+    this.#session = session;
     this.#request = request;
   }
 
@@ -45,8 +45,7 @@ export class Questions {
    * model can read.
    */
   possible(kind: 'page' | 'form'): boolean {
-    const { server, channel } = this.#serving;
-    const declared = clientCapabilities(server, this.#request, channel);
+    const declared = clientCapabilities(this.#session, this.#request);
     return z.safeParse(kind === 'page' ? OpensPages : ShowsForms, declared).success;
   }
 
@@ -61,7 +60,7 @@ export class Questions {
 
   /** Ends this round of the call with the question. */
   async put({ about, message, url }: Question, more: Omit<RoundState, 'about'> = {}): Promise<never> {
-    const requestState = await this.#serving.context.stateCodec.mint({ about, ...more });
+    const requestState = await this.#session.context.stateCodec.mint({ about, ...more });
     const asked =
       url === undefined
         ? inputRequired.elicit({ message, requestedSchema: { type: 'object', properties: {} } })

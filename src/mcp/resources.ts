@@ -14,9 +14,9 @@ import type { ConTree } from '../contract/contree.ts';
 import { collect } from '../std/bytes.ts';
 import { cutOutput, GUIDE_SECTIONS, GUIDES, guideUri, isBinary, readOutput, summarize } from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
-import { mimeTypeOf } from './mime-types.ts';
-import { protocolError, type Asked } from './protocol-fault.ts';
-import type { Serving } from './serving.ts';
+import { protocolError, type Asked } from './replies.ts';
+import type { McpSession } from './session.ts';
+import { mediaTypeOf } from '../std/media-type.ts';
 
 const DAY_MS = 86_400_000;
 const RESOURCE_BYTES_MAX = 1024 * 1024;
@@ -123,8 +123,8 @@ const FAMILIES: readonly Template[] = [
 /**
  * Registers guides as resources and everything else as templates: listing resources at start must not need the engine.
  */
-export function registerResources(serving: Serving, completions: Completions): void {
-  const { server, context, request } = serving;
+export function registerResources(session: McpSession, completions: Completions): void {
+  const { server, context, request } = session;
   for (const section of GUIDE_SECTIONS) {
     const { title, text } = GUIDES[section];
     const uri = guideUri(section);
@@ -205,7 +205,11 @@ async function readFile(contree: ConTree, { image = '', path = '' }: Variables, 
   }
   const bytes = await collect(body, RESOURCE_BYTES_MAX);
   const text = !isBinary(bytes) && Buffer.from(bytes.toString('utf8')).equals(bytes);
-  return { mimeType: mimeTypeOf(path, text), body: text ? bytes.toString('utf8') : bytes, fixed: isUuid(image) };
+  return {
+    mimeType: mediaTypeOf(path) ?? (text ? 'text/plain' : 'application/octet-stream'),
+    body: text ? bytes.toString('utf8') : bytes,
+    fixed: isUuid(image),
+  };
 }
 
 async function readOperation(

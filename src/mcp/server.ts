@@ -1,11 +1,11 @@
 import { McpServer, type McpRequestContext } from '@modelcontextprotocol/server';
-import type { Channel } from './abort.ts';
+import type { ClientLink } from './session.ts';
 import { completionsFor } from './completion.ts';
 import type { McpContext } from './context.ts';
 import { instructionsFor } from './instructions.ts';
 import { registerPrompts } from './prompts.ts';
 import { registerResources } from './resources.ts';
-import type { Serving } from './serving.ts';
+import type { McpSession } from './session.ts';
 import { registerTasks } from './tasks.ts';
 import { registerTools } from './tools.ts';
 
@@ -18,7 +18,7 @@ const HOUR_MS = 3_600_000;
 export function buildServer(
   context: McpContext,
   { era, requestInfo }: McpRequestContext,
-  transport: Channel['transport'],
+  transport: ClientLink['transport'],
 ): McpServer {
   const lists = { ttlMs: HOUR_MS, cacheScope: 'public' } as const;
   const server = new McpServer(
@@ -41,17 +41,17 @@ export function buildServer(
       requestState: { verify: (state, request) => context.stateCodec.verify(state, request) },
     },
   );
-  const serving: Serving = {
+  const session: McpSession = {
     context,
     server,
-    channel: { transport, era },
+    link: { transport, era },
     ...(requestInfo && transport === 'http' && { request: requestInfo }),
   };
-  const completions = completionsFor(() => context.contree(serving.request), context.names);
-  registerTools(serving);
+  const completions = completionsFor(() => context.contree(session.request), context.names);
+  registerTools(session);
   // Before 2026-07-28 tasks were a different extension that few clients implemented.
-  if (era === 'modern' && context.tools.some(({ cost }) => cost === 'vm')) registerTasks(serving);
-  registerResources(serving, completions);
-  registerPrompts(serving, completions);
+  if (era === 'modern' && context.tools.some(({ cost }) => cost === 'vm')) registerTasks(session);
+  registerResources(session, completions);
+  registerPrompts(session, completions);
   return server;
 }

@@ -1,7 +1,7 @@
 import { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio';
 import { setTimeout as delay } from 'node:timers/promises';
 import { McpContext } from './context.ts';
-import type { Connect, McpOptions } from './options.ts';
+import type { Connect, McpOptions } from './context.ts';
 import { buildServer } from './server.ts';
 
 /** Longest time to close: the process must exit within two seconds of the end of its input, whatever hangs. */

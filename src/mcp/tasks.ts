@@ -10,10 +10,10 @@ import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
 import type { OperationResponse } from '../contract/operation.ts';
 import { plainName, replyLater } from '../tools/index.ts';
-import { clientCapabilities } from './capabilities.ts';
-import { protocolError } from './protocol-fault.ts';
-import { resultOf } from './result.ts';
-import type { Serving } from './serving.ts';
+import { clientCapabilities } from './session.ts';
+import { protocolError } from './replies.ts';
+import { resultOf } from './replies.ts';
+import type { McpSession } from './session.ts';
 
 /**
  * The Tasks extension (SEP-2663): a long call returns a task, and the client fetches its result itself. A task is an
@@ -36,12 +36,10 @@ interface Task {
   readonly pollIntervalMs: number;
 }
 
-/**
- * Reports whether the client of this request declared the Tasks extension. Only clients since protocol 2026-07-28 can.
- */
-export function takesTasks({ server, channel }: Serving, request: ServerContext): boolean {
-  if (channel.era !== 'modern') return false;
-  return z.safeParse(Declared, clientCapabilities(server, request, channel)).success;
+/** Whether the client of this very request said that it understands tasks. Only clients since 2026-07-28 can. */
+export function takesTasks(session: McpSession, request: ServerContext): boolean {
+  if (session.link.era !== 'modern') return false;
+  return z.safeParse(Declared, clientCapabilities(session, request)).success;
 }
 
 /**
@@ -53,13 +51,13 @@ export function asTask(operation: OperationResponse, soFar: CallToolResult): Cal
 }
 
 /** Answers `tasks/get`, `tasks/update` and `tasks/cancel`. */
-export function registerTasks(serving: Serving): void {
-  const { server, context, request: http } = serving;
+export function registerTasks(session: McpSession): void {
+  const { server, context, request: http } = session;
   server.server.registerCapabilities({ extensions: { [TASKS_EXTENSION]: {} } });
   const log = (line: string): void => context.log(line);
   const answer = (method: string, work: (contree: ConTree, id: string, signal: AbortSignal) => Promise<object>): void =>
     server.server.setRequestHandler(method, { params: TaskParams }, async ({ taskId }, request) => {
-      if (!takesTasks(serving, request)) {
+      if (!takesTasks(session, request)) {
         throw new MissingRequiredClientCapabilityError({
           requiredCapabilities: { extensions: { [TASKS_EXTENSION]: {} } },
         });

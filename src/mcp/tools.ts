@@ -1,19 +1,19 @@
 import type { CallToolResult, InputRequiredResult, ServerContext } from '@modelcontextprotocol/server';
 import { limits } from '../contract/limits.ts';
 import type { OperationResponse } from '../contract/operation.ts';
-import { annotationsOf, callTool, jsonSchemaOf, type SurfaceCall, type Tool } from '../tools/index.ts';
-import { meansStop } from './abort.ts';
+import { annotationsOf, callTool, jsonSchemaOf, type SignIn, type SurfaceCall, type Tool } from '../tools/index.ts';
+import { meansStop } from './session.ts';
 import { InputNeeded, Questions } from './questions.ts';
-import { resultOf } from './result.ts';
-import type { Serving } from './serving.ts';
-import { signInFor } from './sign-in.ts';
+import { resultOf } from './replies.ts';
+import type { McpSession } from './session.ts';
+import type { McpContext } from './context.ts';
 import { asTask, takesTasks } from './tasks.ts';
 
 /** Registers the chosen tools on a server instance. */
-export function registerTools(serving: Serving): void {
-  for (const tool of serving.context.tools) {
+export function registerTools(session: McpSession): void {
+  for (const tool of session.context.tools) {
     const { name, title, description } = tool;
-    serving.server.registerTool(
+    session.server.registerTool(
       name,
       {
         title,
@@ -22,7 +22,7 @@ export function registerTools(serving: Serving): void {
         inputSchema: advertised(tool, 'input'),
         outputSchema: advertised(tool, 'output'),
       },
-      async (args: unknown, request) => await serving.context.call(() => answer(serving, tool, args, request)),
+      async (args: unknown, request) => await session.context.call(() => answer(session, tool, args, request)),
     );
   }
 }
@@ -51,14 +51,14 @@ function advertised(tool: Tool, io: 'input' | 'output') {
 }
 
 async function answer(
-  serving: Serving,
+  session: McpSession,
   tool: Tool,
   args: unknown,
   request: ServerContext,
 ): Promise<CallToolResult | InputRequiredResult> {
   let leftBehind: OperationResponse | undefined;
   try {
-    const call = callFor(serving, request, (operation) => (leftBehind = operation));
+    const call = callFor(session, request, (operation) => (leftBehind = operation));
     const result = resultOf(await callTool(tool, args, call, (error) => error instanceof InputNeeded));
     return leftBehind === undefined ? result : asTask(leftBehind, result);
   } catch (error) {
@@ -68,22 +68,22 @@ async function answer(
 }
 
 function callFor(
-  serving: Serving,
+  session: McpSession,
   request: ServerContext,
   onHandOver: (operation: OperationResponse) => void,
 ): SurfaceCall {
-  const { context, channel, request: http } = serving;
-  const questions = new Questions(serving, request);
+  const { context, link, request: http } = session;
+  const questions = new Questions(session, request);
   const { signal, notify, _meta: meta } = request.mcpReq;
   const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false, closing, hostEnv } = context.options;
   const progressToken = meta?.progressToken;
   return {
     connect: () => context.contree(http),
     signal,
-    stopsWork: () => closing?.aborted !== true && meansStop(signal.reason, channel, onDisconnect),
+    stopsWork: () => closing?.aborted !== true && meansStop(signal.reason, link, onDisconnect),
     inlineWaitMs: context.inlineWaitMs,
-    ...(takesTasks(serving, request) && {
-      handOver: { afterMs: context.options.taskAfterMs ?? limits.taskAfterMs, take: onHandOver },
+    ...(takesTasks(session, request) && {
+      taskHandoff: { afterMs: context.options.taskAfterMs ?? limits.taskAfterMs, take: onHandOver },
     }),
     log: (line) => context.log(line),
     ...(progressToken !== undefined && {
@@ -98,5 +98,32 @@ function callFor(
     allowTokenArgument,
     ask: questions.ask,
     signIn: signInFor(context, questions, signal),
+  };
+}
+
+/** Returns how a call has the user sign in: by URL elicitation where the client can, else by naming the next step. */
+function signInFor(
+  { signIn, inlineWaitMs }: McpContext,
+  questions: Questions,
+  signal: AbortSignal,
+): (registry: string) => Promise<SignIn> {
+  return async (registry) => {
+    if (!signIn.available) return { status: 'unsupported' };
+    const about = `sign in to ${registry}`;
+    const answer = questions.answerTo(about);
+    const page = answer?.state.page;
+    if (answer !== undefined && page !== undefined) {
+      if (!answer.accepted) {
+        signIn.close(page);
+        return { status: 'declined' };
+      }
+      // To accept is only to have opened the page.
+      const done = await signIn.wait(page, inlineWaitMs, signal);
+      return { status: done ? 'authenticated' : 'pending' };
+    }
+    const { id, url } = await signIn.open(registry);
+    if (!questions.possible('page')) return { status: 'unsupported', url };
+    const message = `Sign in to ${registry}: enter a read-only token on a page of this machine.`;
+    return await questions.put({ about, message, url }, { page: id });
   };
 }

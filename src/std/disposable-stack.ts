@@ -4,11 +4,14 @@
  * code that uses the two.
  */
 export function provideDisposableStack(): void {
-  Object.assign(globalThis, { AsyncDisposableStack: DisposableSteps, SuppressedError: BothErrors });
+  Object.assign(globalThis, {
+    AsyncDisposableStack: AsyncDisposableStackPolyfill,
+    SuppressedError: SuppressedErrorPolyfill,
+  });
 }
 
 /** Polyfill of `SuppressedError`: the error of a cleanup, and the error it would have hidden. */
-export class BothErrors extends Error {
+export class SuppressedErrorPolyfill extends Error {
   override readonly name = 'SuppressedError';
   readonly error: unknown;
   readonly suppressed: unknown;
@@ -23,7 +26,7 @@ export class BothErrors extends Error {
 type Step = () => unknown;
 
 /** Polyfill of `AsyncDisposableStack`: runs the added cleanups once, in reverse order. */
-export class DisposableSteps implements AsyncDisposableStack {
+export class AsyncDisposableStackPolyfill implements AsyncDisposableStack {
   readonly [Symbol.toStringTag] = 'AsyncDisposableStack';
   #steps: Step[] | undefined = [];
 
@@ -53,7 +56,7 @@ export class DisposableSteps implements AsyncDisposableStack {
   }
 
   move(): AsyncDisposableStack {
-    const moved = new DisposableSteps();
+    const moved = new AsyncDisposableStackPolyfill();
     moved.#steps = this.#open();
     this.#steps = undefined;
     return moved;
@@ -67,7 +70,7 @@ export class DisposableSteps implements AsyncDisposableStack {
       try {
         await step();
       } catch (error) {
-        failure = { error: failure ? new BothErrors(error, failure.error) : error };
+        failure = { error: failure ? new SuppressedErrorPolyfill(error, failure.error) : error };
       }
     }
     if (failure) throw failure.error;

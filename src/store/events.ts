@@ -2,7 +2,7 @@ import { fault, isFault } from '../contract/errors.ts';
 import { EVENT_DATA, OperationEventType, type EventData } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
-import { Turns } from '../std/turns.ts';
+import { Turns } from '../std/event-loop.ts';
 import { parseColumn, parseValue, type Database } from './database.ts';
 
 export type OutputStream = 'stdout' | 'stderr';

@@ -12,6 +12,9 @@ import { StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
 import { storeBytes } from './usage.ts';
 
+/** Mode bits of the group and of everybody else. */
+const OTHERS = 0o077;
+
 /** Stores of projects kept at once. One that is dropped while it is used works on, by itself. */
 const PROJECTS_KEPT_MAX = 256;
 
@@ -51,8 +54,8 @@ export class Store extends ProjectStore implements AsyncDisposable {
   }
 
   /**
-   * Returns the store as a project sees it. A project needs no making: it is there with the first thing in it. Requests
-   * that come at the same time get the same object, so that what they write shares a transaction.
+   * Returns the view of a project. A project needs no creation: it exists with its first item. Requests that come at
+   * the same time get the same object, so that what they write shares a transaction.
    */
   forProject(project: string): ProjectStore {
     if (project === this.project) return this;

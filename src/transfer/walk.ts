@@ -2,7 +2,7 @@ import type { BigIntStats } from 'node:fs';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
-import { Pace } from '../std/pace.ts';
+import { Pace } from '../std/event-loop.ts';
 import { textFromPath } from '../std/path-text.ts';
 import type { Exclusion } from './exclusion.ts';
 import { systemCode, type Folder } from './folder.ts';

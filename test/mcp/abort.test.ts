@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { meansStop, type Channel } from '../../src/mcp/abort.ts';
+import { meansStop, type ClientLink } from '../../src/mcp/session.ts';
 
 /** Every way in which a call can end before its operation has, and whether the operation is to end too. */
-const ENDINGS: readonly (readonly [string, Channel['transport'], Channel['era'], unknown, boolean])[] = [
+const ENDINGS: readonly (readonly [string, ClientLink['transport'], ClientLink['era'], unknown, boolean])[] = [
   ['the user pressed Esc', 'stdio', 'modern', 'User pressed Esc', true],
   ['the agent was aborted', 'stdio', 'legacy', 'aborted by the agent', true],
   ['a cancellation without a reason', 'stdio', 'legacy', undefined, true],

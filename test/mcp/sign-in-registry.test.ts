@@ -14,7 +14,7 @@ import { readSettings } from '../../src/config/index.ts';
 import { Importer } from '../../src/images/import/importer.ts';
 import { McpContext } from '../../src/mcp/context.ts';
 import { createMcpHttp } from '../../src/mcp/http.ts';
-import type { McpOptions } from '../../src/mcp/options.ts';
+import type { McpOptions } from '../../src/mcp/context.ts';
 import { buildServer } from '../../src/mcp/server.ts';
 import { registryAccounts } from '../../src/app/registry-accounts.ts';
 import { clientOfSocket } from '../support/client.ts';

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BothErrors, DisposableSteps } from '../../src/std/disposable-stack.ts';
+import { SuppressedErrorPolyfill, AsyncDisposableStackPolyfill } from '../../src/std/disposable-stack.ts';
 
 /** Ours beside the language's own: what holds for one must hold for the other. */
 const KINDS = [
   ['built in', AsyncDisposableStack, SuppressedError],
-  ['ours', DisposableSteps, BothErrors],
+  ['ours', AsyncDisposableStackPolyfill, SuppressedErrorPolyfill],
 ] as const;
 
 for (const [kind, Stack, Suppressed] of KINDS) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Pace } from '../../src/std/pace.ts';
+import { Pace } from '../../src/std/event-loop.ts';
 
 test('a long computation lets other work in, a short one does not stop', async () => {
   const pace = new Pace();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Turns } from '../../src/std/turns.ts';
+import { Turns } from '../../src/std/event-loop.ts';
 
 test('one piece per turn of the event loop, in order, and others in between', async () => {
   const turns = new Turns();

@@ -95,7 +95,7 @@ export async function runHere(folder: string, args: readonly string[], options: 
     version: '1.2.3',
     self: [process.execPath, PROGRAM],
     onSignal: () => ({ [Symbol.dispose]: () => undefined }),
-    liveAsEngine: async () => undefined,
+    runEngineProcess: async () => undefined,
   };
   const code = await runCli(host, ['--data-dir', folder, ...args]);
   const bytes = Buffer.concat(stdout.chunks);

@@ -27,7 +27,7 @@ async function help(command: readonly string[]): Promise<string> {
     version: '0.0.0',
     self: ['node', 'contree'],
     onSignal: () => ({ [Symbol.dispose]: () => undefined }),
-    liveAsEngine: async () => undefined,
+    runEngineProcess: async () => undefined,
   };
   await runCli(host, [...command, '--help']);
   output.end();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { tryLock } from '../../src/client/local/start-lock.ts';
 import { fault } from '../../src/contract/errors.ts';
-import { liveAsEngine } from '../../src/http/engine-life.ts';
+import { runEngineProcess } from '../../src/http/engine-life.ts';
 import { openLog } from '../../src/http/log.ts';
 import { ScriptedContree } from './scripted-contree.ts';
 
@@ -25,7 +25,7 @@ if (values.fail === 'crash') {
   process.exit(3);
 }
 
-await liveAsEngine({
+await runEngineProcess({
   version: values['engine-version'],
   log: openLog('info', 2),
   socket: join(dataDir, 'engine.sock'),

@@ -71,7 +71,7 @@ function live(group: Command, run: Runner): void {
         const readyDescriptor = options.readyFd === undefined ? undefined : wholeNumber(options.readyFd, '--ready-fd');
         const print = (line: string): void => void cli.host.stderr.write(`${line}\n`);
         const ready = readyDescriptor === undefined ? {} : { readyDescriptor };
-        await cli.host.liveAsEngine(cli.settings, { tcp: false, print, ...ready });
+        await cli.host.runEngineProcess(cli.settings, { tcp: false, print, ...ready });
       }),
     );
 }
@@ -89,7 +89,7 @@ export const serve: Register = (program, run) => {
         if (cli.settings.url !== '')
           throw fault('ARGUMENT_INVALID', { reason: 'serve runs the engine of this machine; omit --url' });
         await makeWay(cli);
-        await cli.host.liveAsEngine(cli.settings, {
+        await cli.host.runEngineProcess(cli.settings, {
           tcp: true,
           print: (line) => void cli.host.stdout.write(`${line}\n`),
         });

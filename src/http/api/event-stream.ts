@@ -5,7 +5,7 @@ import { limits } from '../../contract/limits.ts';
 import { endsSource } from '../../std/streams.ts';
 import { oncePer } from '../../std/once-per.ts';
 import { settlesWithin } from '../../std/abort.ts';
-import { Turns } from '../../std/turns.ts';
+import { Turns } from '../../std/event-loop.ts';
 
 /** How long a log may take to say that it cannot be read before the answer starts as a stream. */
 const FIRST_EVENT_MS = 50;

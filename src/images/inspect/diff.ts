@@ -3,7 +3,7 @@ import { limits } from '../../contract/limits.ts';
 import type { DiffEntry, DiffQuery, DiffResult } from '../../contract/inspect.ts';
 import { LoopGuard } from '../../layers/loop-guard.ts';
 import type { Tree, TreeEntry, TreeNode } from '../../layers/tree.ts';
-import { Pace } from '../../std/pace.ts';
+import { Pace } from '../../std/event-loop.ts';
 import { textFromPath } from '../../std/path-text.ts';
 import { unifiedPatch } from './patch.ts';
 import { differing } from './same-content.ts';

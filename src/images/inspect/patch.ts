@@ -3,17 +3,17 @@ const CONTEXT_LINES = 3;
 const EDITS_MAX = 1_000;
 const LINES_MAX = 20_000;
 
-/** Line of the script: in both texts, or only in the old or new one. */
+/** What a line of the script says: kept in both, or only in the text before or the one after. */
 interface Edit {
   readonly sign: ' ' | '-' | '+';
   readonly text: string;
 }
 
-/** Returns the unified diff of two texts, as in `diff -u` and `patch`; undefined when one of them is not UTF-8 text. */
-export function unifiedPatch(path: string, before: Buffer, after: Buffer): string | undefined {
-  const [old, young] = [linesOf(before), linesOf(after)];
-  if (old === undefined || young === undefined) return undefined;
-  const hunks = hunksOf(scriptOf(old, young));
+/** Unified diff of two texts, as `diff -u` and `patch` have it; undefined when one of them is not UTF-8 text. */
+export function unifiedPatch(path: string, oldBytes: Buffer, newBytes: Buffer): string | undefined {
+  const [before, after] = [linesOf(oldBytes), linesOf(newBytes)];
+  if (before === undefined || after === undefined) return undefined;
+  const hunks = hunksOf(scriptOf(before, after));
   return hunks.length === 0 ? undefined : [`--- a${path}`, `+++ b${path}`, ...hunks, ''].join('\n');
 }
 
@@ -31,22 +31,20 @@ function linesOf(bytes: Buffer): string[] | undefined {
   return lines.length > LINES_MAX ? undefined : lines;
 }
 
-function scriptOf(old: readonly string[], young: readonly string[]): Edit[] {
+function scriptOf(before: readonly string[], after: readonly string[]): Edit[] {
   let start = 0;
-  while (start < old.length && start < young.length && old[start] === young[start]) start += 1;
+  while (start < before.length && start < after.length && before[start] === after[start]) start += 1;
   let end = 0;
-  while (end < old.length - start && end < young.length - start && old.at(-1 - end) === young.at(-1 - end)) end += 1;
-  const middle = shortestScript(old.slice(start, old.length - end), young.slice(start, young.length - end));
+  while (end < before.length - start && end < after.length - start && before.at(-1 - end) === after.at(-1 - end))
+    end += 1;
+  const middle = shortestScript(before.slice(start, before.length - end), after.slice(start, after.length - end));
   const kept = (text: string): Edit => ({ sign: ' ', text });
-  return [...old.slice(0, start).map(kept), ...middle, ...old.slice(old.length - end).map(kept)];
+  return [...before.slice(0, start).map(kept), ...middle, ...before.slice(before.length - end).map(kept)];
 }
 
-/**
- * Returns the shortest edit script (E. Myers, An O(ND) difference algorithm, 1986): the furthest point on each diagonal
- * for a growing number of edits.
- */
-function shortestScript(old: readonly string[], young: readonly string[]): Edit[] {
-  const editsMax = Math.min(EDITS_MAX, old.length + young.length);
+/** E. Myers, An O(ND) difference algorithm, 1986: the furthest point on each diagonal for ever more edits. */
+function shortestScript(before: readonly string[], after: readonly string[]): Edit[] {
+  const editsMax = Math.min(EDITS_MAX, before.length + after.length);
   const centre = editsMax + 1;
   const furthest = new Int32Array(2 * centre + 1);
   /** Copy of `furthest` around its centre before each step; `trace[n]` has the centre at `n + 1`. */
@@ -56,12 +54,12 @@ function shortestScript(old: readonly string[], young: readonly string[]): Edit[
     for (let diagonal = -edits; diagonal <= edits; diagonal += 2) {
       const previous = previousDiagonal(furthest, centre, diagonal, edits);
       let x = (furthest[centre + previous] ?? 0) + (previous < diagonal ? 1 : 0);
-      while (x < old.length && x - diagonal < young.length && old[x] === young[x - diagonal]) x += 1;
+      while (x < before.length && x - diagonal < after.length && before[x] === after[x - diagonal]) x += 1;
       furthest[centre + diagonal] = x;
-      if (x >= old.length && x - diagonal >= young.length) return backtrack(trace, old, young);
+      if (x >= before.length && x - diagonal >= after.length) return backtrack(trace, before, after);
     }
   }
-  return replacement(old, young);
+  return replacement(before, after);
 }
 
 /** Returns the diagonal from which the next step onto `diagonal` reaches furthest. */
@@ -72,26 +70,26 @@ function previousDiagonal(furthest: Int32Array, centre: number, diagonal: number
   return below < above ? diagonal + 1 : diagonal - 1;
 }
 
-function backtrack(trace: readonly Int32Array[], old: readonly string[], young: readonly string[]): Edit[] {
+function backtrack(trace: readonly Int32Array[], before: readonly string[], after: readonly string[]): Edit[] {
   const script: Edit[] = [];
-  let [x, y] = [old.length, young.length];
+  let [x, y] = [before.length, after.length];
   for (const [edits, furthest] of [...trace.entries()].toReversed()) {
     const previous = previousDiagonal(furthest, edits + 1, x - y, edits);
     const fromX = edits === 0 ? 0 : (furthest[edits + 1 + previous] ?? 0);
     const fromY = edits === 0 ? 0 : fromX - previous;
     while (x > fromX && y > fromY) {
-      script.push({ sign: ' ', text: old[--x] ?? '' });
+      script.push({ sign: ' ', text: before[--x] ?? '' });
       y -= 1;
     }
     if (edits === 0) break;
-    if (x === fromX) script.push({ sign: '+', text: young[--y] ?? '' });
-    else script.push({ sign: '-', text: old[--x] ?? '' });
+    if (x === fromX) script.push({ sign: '+', text: after[--y] ?? '' });
+    else script.push({ sign: '-', text: before[--x] ?? '' });
   }
   return script.toReversed();
 }
 
-function replacement(old: readonly string[], young: readonly string[]): Edit[] {
-  return [...old.map((text): Edit => ({ sign: '-', text })), ...young.map((text): Edit => ({ sign: '+', text }))];
+function replacement(before: readonly string[], after: readonly string[]): Edit[] {
+  return [...before.map((text): Edit => ({ sign: '-', text })), ...after.map((text): Edit => ({ sign: '+', text }))];
 }
 
 /** Groups nearby changes with the lines around them. */

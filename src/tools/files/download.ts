@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import { image, imagePath } from '../support/fields.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { grouped, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { requireLocalFiles, transferOptions } from '../support/transfers.ts';
@@ -22,12 +22,12 @@ export const download = defineTool({
     overwrite: z.boolean().default(true),
   }),
   output: z.object({
-    source: aside(z.string()),
+    source: hiddenFromClients(z.string()),
     destination: z.string(),
     size: z.int().min(0),
     sha256: z.string(),
-    executable: aside(z.boolean()),
-    overwritten: aside(z.boolean()),
+    executable: hiddenFromClients(z.boolean()),
+    overwritten: hiddenFromClients(z.boolean()),
   }),
   handle: async (call, input) => {
     const local = requireLocalFiles(call, 'download');

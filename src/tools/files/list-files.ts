@@ -2,19 +2,19 @@ import { z } from 'zod';
 import type { FileItem } from '../../contract/inspect.ts';
 import { count, hint, image, imagePath, offset } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { counted, grouped, lines, octal, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { present } from '../../std/present.ts';
 
 const Item = z.object({
   name: z.string(),
-  path: aside(z.string()),
+  path: hiddenFromClients(z.string()),
   type: z.enum(['file', 'directory', 'symlink', 'socket', 'fifo', 'device']),
   size: count,
-  mode: aside(z.string()),
-  mtime: aside(z.string().optional()),
-  target: aside(z.string().optional()),
+  mode: hiddenFromClients(z.string()),
+  mtime: hiddenFromClients(z.string().optional()),
+  target: hiddenFromClients(z.string().optional()),
 });
 
 export const listFiles = defineTool({
@@ -31,8 +31,8 @@ export const listFiles = defineTool({
     limit: z.int().min(1).max(1_000).default(200),
   }),
   output: z.object({
-    image_uuid: aside(z.string()),
-    path: aside(z.string()),
+    image_uuid: hiddenFromClients(z.string()),
+    path: hiddenFromClients(z.string()),
     files: z.array(Item),
     count,
     next_offset: count.optional(),

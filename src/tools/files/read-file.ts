@@ -4,7 +4,7 @@ import type { FileContent } from '../../contract/inspect.ts';
 import { collect } from '../../std/bytes.ts';
 import { count, hint, image, imagePath } from '../support/fields.ts';
 import { isBinary } from '../support/output.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { readUri } from '../support/uris.ts';
@@ -31,15 +31,15 @@ export const readFile = defineTool({
     max_lines: z.int().min(1).max(100_000).optional(),
   }),
   output: z.object({
-    image_uuid: aside(z.string()),
-    path: aside(z.string()),
+    image_uuid: hiddenFromClients(z.string()),
+    path: hiddenFromClients(z.string()),
     content: z.string(),
     encoding: z.enum(['utf-8', 'base64']),
     size: count,
-    offset: aside(count),
+    offset: hiddenFromClients(count),
     next_offset: count.optional(),
-    next_line: aside(count.optional()),
-    truncated: aside(z.boolean()),
+    next_line: hiddenFromClients(count.optional()),
+    truncated: hiddenFromClients(z.boolean()),
     hint,
   }),
   handle: async ({ contree, signal }, { image, path, offset, limit, start_line, max_lines }) => {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { counted, grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { requireLocalFiles, transferOptions } from '../support/transfers.ts';
@@ -26,10 +26,10 @@ export const rsync = defineTool({
     directory_state_id: z.string(),
     files: z.int().min(0),
     uploaded: z.int().min(0),
-    reused: aside(z.int().min(0)),
-    bytes: aside(z.int().min(0)),
+    reused: hiddenFromClients(z.int().min(0)),
+    bytes: hiddenFromClients(z.int().min(0)),
     skipped: z.array(z.string()),
-    hint: aside(z.string()),
+    hint: hiddenFromClients(z.string()),
   }),
   handle: async (call, { source, destination, exclude = [] }) => {
     const local = requireLocalFiles(call, 'rsync');

@@ -5,7 +5,7 @@ import { limits } from '../../contract/limits.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { File } from '../../contract/file.ts';
 import type { UploadReport } from '../../transfer/local-files.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool, type ToolCall } from '../support/tool.ts';
 import { grouped } from '../support/text.ts';
 import { requireLocalFiles, transferOptions } from '../support/transfers.ts';
@@ -27,9 +27,9 @@ export const upload = defineTool({
   output: z.object({
     uuid: z.string(),
     sha256: z.string(),
-    size: aside(z.int().min(0)),
-    reused: aside(z.boolean()),
-    hint: aside(z.string()),
+    size: hiddenFromClients(z.int().min(0)),
+    reused: hiddenFromClients(z.boolean()),
+    hint: hiddenFromClients(z.string()),
   }),
   handle: async (call, { path, content, content_base64 }) => {
     const given = [path, content, content_base64].filter((value) => value !== undefined);

@@ -3,7 +3,7 @@ import { DiffEntry } from '../../contract/inspect.ts';
 import { limits } from '../../contract/limits.ts';
 import { count, hint, image, imagePath } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines, octal, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { present } from '../../std/present.ts';
@@ -26,25 +26,25 @@ export const diff = defineTool({
     limit: z.int().min(1).max(limits.pageMax).default(200),
   }),
   output: z.object({
-    from_uuid: aside(z.string()),
-    to_uuid: aside(z.string()),
+    from_uuid: hiddenFromClients(z.string()),
+    to_uuid: hiddenFromClients(z.string()),
     entries: z.array(
       z.object({
         path: z.string(),
         change: DiffEntry.shape.change,
-        type: aside(z.string()),
-        size: aside(count.optional()),
-        size_before: aside(count.optional()),
-        mode: aside(z.string().optional()),
-        mode_before: aside(z.string().optional()),
-        owner: aside(z.string().optional()),
-        owner_before: aside(z.string().optional()),
+        type: hiddenFromClients(z.string()),
+        size: hiddenFromClients(count.optional()),
+        size_before: hiddenFromClients(count.optional()),
+        mode: hiddenFromClients(z.string().optional()),
+        mode_before: hiddenFromClients(z.string().optional()),
+        owner: hiddenFromClients(z.string().optional()),
+        owner_before: hiddenFromClients(z.string().optional()),
         patch: z.string().optional(),
       }),
     ),
-    added: aside(count),
-    removed: aside(count),
-    modified: aside(count),
+    added: hiddenFromClients(count),
+    removed: hiddenFromClients(count),
+    modified: hiddenFromClients(count),
     truncated: z.boolean(),
     hint,
   }),

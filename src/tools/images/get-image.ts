@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { image } from '../support/fields.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { imageUri, lineageUri, listUri } from '../support/uris.ts';
@@ -16,12 +16,12 @@ export const getImage = defineTool({
   output: z.object({
     uuid: z.string(),
     tag: z.string().optional(),
-    tags: aside(z.array(z.string()).optional()),
+    tags: hiddenFromClients(z.array(z.string()).optional()),
     parent: z.string().optional(),
-    created_at: aside(z.string()),
-    operation_id: aside(z.string().optional()),
-    uri: aside(z.string()),
-    lineage_uri: aside(z.string()),
+    created_at: hiddenFromClients(z.string()),
+    operation_id: hiddenFromClients(z.string().optional()),
+    uri: hiddenFromClients(z.string()),
+    lineage_uri: hiddenFromClients(z.string()),
   }),
   handle: async ({ contree, signal }, { image }) => {
     const {

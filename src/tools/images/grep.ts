@@ -3,7 +3,7 @@ import { limits } from '../../contract/limits.ts';
 import type { GrepMatch } from '../../contract/inspect.ts';
 import { count, hint, image } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines, plainLine, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { present } from '../../std/present.ts';
@@ -27,15 +27,15 @@ export const grep = defineTool({
     globs: z.array(z.string()).max(50).optional().describe('*.py; !*.js excludes'),
     case: z.enum(['sensitive', 'insensitive', 'smart']).default('sensitive'),
     context: z.int().min(0).max(20).default(0).describe('lines around each match'),
-    max_count: aside(z.int().min(1).max(10_000).optional()),
+    max_count: hiddenFromClients(z.int().min(1).max(10_000).optional()),
     max_total: z.int().min(1).max(limits.grepMatchesDefault).default(200),
   }),
   output: z.object({
-    image_uuid: aside(z.string()),
+    image_uuid: hiddenFromClients(z.string()),
     matches: z.array(
-      z.object({ path: z.string(), line: count, text: z.string(), context: aside(z.boolean().optional()) }),
+      z.object({ path: z.string(), line: count, text: z.string(), context: hiddenFromClients(z.boolean().optional()) }),
     ),
-    count: aside(count),
+    count: hiddenFromClients(count),
     truncated: z.boolean(),
     hint,
   }),

@@ -5,7 +5,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool } from '../support/tool.ts';
 
 const { operation_id, status, image_uuid, tag, duration_s, error, operation_uri, hint } = operationFields;
@@ -15,9 +15,9 @@ const Output = z.object({
   status,
   image_uuid,
   tag,
-  duration_s: aside(duration_s),
+  duration_s: hiddenFromClients(duration_s),
   error,
-  operation_uri: aside(operation_uri.optional()),
+  operation_uri: hiddenFromClients(operation_uri.optional()),
   hint,
 });
 
@@ -42,7 +42,7 @@ export const importImage = defineTool({
       .describe('seconds'),
     force: z.boolean().default(false),
     /** Accepted because earlier servers required it; anonymous pulls need no consent here. */
-    i_accept_that_anonymous_access_might_be_rate_limited: aside(z.boolean().optional()),
+    i_accept_that_anonymous_access_might_be_rate_limited: hiddenFromClients(z.boolean().optional()),
   }),
   output: Output,
   handle: async (call, { registry_url, tag: wanted, wait, timeout, force }): Promise<z.infer<typeof Output>> => {

@@ -3,7 +3,7 @@ import { limits } from '../../contract/limits.ts';
 import type { Image } from '../../contract/image.ts';
 import { count, hint, offset, since, until } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines } from '../support/text.ts';
 import { timeFilters } from '../support/time.ts';
 import { defineTool } from '../support/tool.ts';
@@ -31,11 +31,11 @@ export const listImages = defineTool({
       z.object({
         uuid: z.string(),
         tag: z.string().optional(),
-        created_at: aside(z.string()),
-        uri: aside(z.string()),
+        created_at: hiddenFromClients(z.string()),
+        uri: hiddenFromClients(z.string()),
       }),
     ),
-    count: aside(count),
+    count: hiddenFromClients(count),
     next_offset: count.optional(),
     hint,
   }),

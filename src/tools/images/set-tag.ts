@@ -3,7 +3,7 @@ import { isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { hint, image } from '../support/fields.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool } from '../support/tool.ts';
 
 export const setTag = defineTool({
@@ -23,13 +23,13 @@ export const setTag = defineTool({
       .max(limits.tagBytesMax + 4)
       .optional(),
     /** Moves a tag without asking the user; documented in the hint of a refused call. */
-    force: aside(z.boolean().default(false)),
+    force: hiddenFromClients(z.boolean().default(false)),
   }),
   output: z.object({
     uuid: z.string(),
     tag: z.string().optional(),
     previous_uuid: z.string().optional(),
-    removed: aside(z.string().optional()),
+    removed: hiddenFromClients(z.string().optional()),
     hint,
   }),
   handle: async ({ contree, signal, ask }, { image_uuid, tag: given, force }) => {

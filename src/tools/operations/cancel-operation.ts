@@ -3,11 +3,11 @@ import { fault, isFault } from '../../contract/errors.ts';
 import { OperationStatus } from '../../contract/operation.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { operationId } from '../support/fields.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 
-const Item = z.object({ operation_id: z.string(), cancelled: z.boolean(), status: aside(OperationStatus) });
+const Item = z.object({ operation_id: z.string(), cancelled: z.boolean(), status: hiddenFromClients(OperationStatus) });
 
 export const cancelOperation = defineTool({
   name: 'cancel_operation',
@@ -20,7 +20,7 @@ export const cancelOperation = defineTool({
     operation_id: operationId.optional(),
     operation_ids: z.array(operationId).max(100).optional(),
   }),
-  output: Item.partial().extend({ cancelled: z.boolean(), operations: aside(z.array(Item).optional()) }),
+  output: Item.partial().extend({ cancelled: z.boolean(), operations: hiddenFromClients(z.array(Item).optional()) }),
   handle: async ({ contree, signal }, { operation_id, operation_ids = [] }) => {
     const ids = [...new Set(operation_id === undefined ? operation_ids : [operation_id, ...operation_ids])];
     const [only] = ids;

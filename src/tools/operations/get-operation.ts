@@ -4,25 +4,25 @@ import { OperationKind } from '../../contract/operation.ts';
 import { count, operationId } from '../support/fields.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
 import { cutOutput, isBinary, readOutput } from '../support/output.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { streamBytesMax } from './run.ts';
 import { grouped, lines } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 
 const Output = z.object({
   ...operationFields,
-  operation_id: aside(operationFields.operation_id),
-  timed_out: aside(operationFields.timed_out),
-  truncated: aside(operationFields.truncated),
-  filesystem_changed: aside(operationFields.filesystem_changed),
-  duration_s: aside(operationFields.duration_s),
-  hint: aside(operationFields.hint),
-  kind: aside(OperationKind),
-  created_at: aside(z.string()),
-  stream: aside(z.string().optional()),
+  operation_id: hiddenFromClients(operationFields.operation_id),
+  timed_out: hiddenFromClients(operationFields.timed_out),
+  truncated: hiddenFromClients(operationFields.truncated),
+  filesystem_changed: hiddenFromClients(operationFields.filesystem_changed),
+  duration_s: hiddenFromClients(operationFields.duration_s),
+  hint: hiddenFromClients(operationFields.hint),
+  kind: hiddenFromClients(OperationKind),
+  created_at: hiddenFromClients(z.string()),
+  stream: hiddenFromClients(z.string().optional()),
   content: z.string().optional(),
-  size: aside(count.optional()),
-  offset: aside(count.optional()),
+  size: hiddenFromClients(count.optional()),
+  offset: hiddenFromClients(count.optional()),
   next_offset: count.optional(),
 });
 

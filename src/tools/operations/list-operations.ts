@@ -4,7 +4,7 @@ import { OperationKind, OperationStatus, type OperationSummary } from '../../con
 import { count, hint, offset, since, until } from '../support/fields.ts';
 import { rounded, waitHint } from '../support/operation.ts';
 import { pageOf } from '../support/page.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines } from '../support/text.ts';
 import { timeFilters } from '../support/time.ts';
 import { defineTool } from '../support/tool.ts';
@@ -13,13 +13,13 @@ import { present } from '../../std/present.ts';
 
 const Item = z.object({
   uuid: z.string(),
-  kind: aside(OperationKind),
+  kind: hiddenFromClients(OperationKind),
   status: OperationStatus,
-  error: aside(z.string().optional()),
-  created_at: aside(z.string()),
-  duration_s: aside(z.number().optional()),
+  error: hiddenFromClients(z.string().optional()),
+  created_at: hiddenFromClients(z.string()),
+  duration_s: hiddenFromClients(z.number().optional()),
   image_uuid: z.string().optional(),
-  uri: aside(z.string()),
+  uri: hiddenFromClients(z.string()),
 });
 
 export const listOperations = defineTool({
@@ -38,7 +38,7 @@ export const listOperations = defineTool({
     since,
     until,
   }),
-  output: z.object({ operations: z.array(Item), count: aside(count), next_offset: count.optional(), hint }),
+  output: z.object({ operations: z.array(Item), count: hiddenFromClients(count), next_offset: count.optional(), hint }),
   handle: async ({ contree, signal }, { limit, offset, status, kind, ...times }) => {
     const wanted = Math.min(limit + 1, limits.pageMax);
     const query = { limit: wanted, offset, ...present({ status, kind }), ...timeFilters(times) };

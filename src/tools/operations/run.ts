@@ -6,14 +6,14 @@ import { image } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool, type HostEnv } from '../support/tool.ts';
 import { present } from '../../std/present.ts';
 
 /** Largest size of each of the two streams for which both fit into one result. */
 export const streamBytesMax = Math.floor((limits.toolResultBytesMax * 0.8) / 2);
 
-const id = aside(z.int().min(0).max(0xffff_fffe).optional());
+const id = hiddenFromClients(z.int().min(0).max(0xffff_fffe).optional());
 
 const Input = z.object({
   command: z.string().min(1).max(limits.commandBytesMax),
@@ -22,8 +22,8 @@ const Input = z.object({
   args: z.array(z.string()).optional(),
   env: z.record(z.string(), z.string()).optional().describe('instead of export'),
   /** Documented in the instructions and whoami of servers that offer variables. */
-  env_from: aside(z.array(z.string().max(256)).max(64).optional()),
-  preserve_env: aside(z.boolean().optional()),
+  env_from: hiddenFromClients(z.array(z.string().max(256)).max(64).optional()),
+  preserve_env: hiddenFromClients(z.boolean().optional()),
   cwd: z.string().max(limits.pathBytesMax).optional().describe("default: the image's own"),
   timeout: z
     .int()
@@ -43,7 +43,7 @@ const Input = z.object({
   allow: z.array(z.string()).optional().describe('hosts for network=allowlist'),
   cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
   memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
-  max_layer_bytes: aside(z.int().min(1).max(limits.layerBytesMax).optional()),
+  max_layer_bytes: hiddenFromClients(z.int().min(1).max(limits.layerBytesMax).optional()),
 });
 
 export const run = defineTool({

@@ -4,7 +4,7 @@ import type { OperationResponse } from '../../contract/operation.ts';
 import { operationId } from '../support/fields.ts';
 import { untilFinished } from '../support/follow.ts';
 import { operationText, summarize, waitHint, type OperationFields } from '../support/operation.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool, type ToolCall } from '../support/tool.ts';
 
@@ -21,7 +21,7 @@ const Output = z.object({
   ),
   completed: z.array(z.string()),
   pending: z.array(z.string()),
-  cancelled: aside(z.array(z.string())),
+  cancelled: hiddenFromClients(z.array(z.string())),
   timed_out: z.boolean(),
   winner: z.string().optional(),
   hint: z.string().optional(),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { GUIDES, GUIDE_SECTIONS } from '../guides/index.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool } from '../support/tool.ts';
 
 export const getGuide = defineTool({
@@ -13,9 +13,9 @@ export const getGuide = defineTool({
   offline: true,
   input: z.object({ section: z.enum(GUIDE_SECTIONS).default('workflow') }),
   output: z.object({
-    section: aside(z.string()),
+    section: hiddenFromClients(z.string()),
     content: z.string(),
-    available_sections: aside(z.array(z.string())),
+    available_sections: hiddenFromClients(z.array(z.string())),
   }),
   handle: async (_call, { section }) => ({
     section,

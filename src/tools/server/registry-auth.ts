@@ -2,15 +2,15 @@ import { z } from 'zod';
 import type { Credentials } from '../support/accounts.ts';
 import { fault } from '../../contract/errors.ts';
 import { registryHostOf } from '../support/registry-hosts.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool, type OfflineCall } from '../support/tool.ts';
 
 const Output = z.object({
   status: z.enum(['authenticated', 'pending', 'declined']),
   registry: z.string(),
-  username: aside(z.string().optional()),
-  hint: aside(z.string()),
+  username: hiddenFromClients(z.string().optional()),
+  hint: hiddenFromClients(z.string()),
 });
 
 export const registryAuth = defineTool({
@@ -26,8 +26,8 @@ export const registryAuth = defineTool({
   input: z.object({
     registry_url: z.string().min(1).max(2_048).describe('like ghcr.io'),
     force: z.boolean().default(false),
-    username: aside(z.string().max(1_024).optional()),
-    token: aside(z.string().max(65_536).optional()),
+    username: hiddenFromClients(z.string().max(1_024).optional()),
+    token: hiddenFromClients(z.string().max(65_536).optional()),
   }),
   output: Output,
   handle: async (call, { registry_url, force, username, token }): Promise<z.infer<typeof Output>> => {

@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { registryHostOf, tokenPageOf } from '../support/registry-hosts.ts';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool, type Agreement } from '../support/tool.ts';
 
 const Output = z.object({
-  status: aside(z.enum(['known', 'opened', 'declined', 'unknown'])),
+  status: hiddenFromClients(z.enum(['known', 'opened', 'declined', 'unknown'])),
   registry: z.string(),
   url: z.string().optional(),
-  scope: aside(z.string().optional()),
+  scope: hiddenFromClients(z.string().optional()),
   next: z.string(),
 });
 

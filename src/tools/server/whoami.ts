@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { aside } from '../support/schema.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 
@@ -13,12 +13,12 @@ export const whoami = defineTool({
   input: z.object({}),
   output: z.object({
     permissions: z.array(z.string()),
-    denied: aside(z.array(z.string()).optional()),
+    denied: hiddenFromClients(z.array(z.string()).optional()),
     limits: z.record(z.string(), z.int()),
-    operations: aside(z.record(z.string(), z.int())),
-    costs: aside(z.object({ vm: z.array(z.string()), free: z.string() })),
-    env_from: aside(z.array(z.string()).optional()),
-    token_expiration: aside(z.string().optional()),
+    operations: hiddenFromClients(z.record(z.string(), z.int())),
+    costs: hiddenFromClients(z.object({ vm: z.array(z.string()), free: z.string() })),
+    env_from: hiddenFromClients(z.array(z.string()).optional()),
+    token_expiration: hiddenFromClients(z.string().optional()),
   }),
   handle: async ({ contree, signal, hostEnv = {} }) => {
     const { permissions, limits, operations_stat, token_expiration } = await contree.system.whoami(signal);

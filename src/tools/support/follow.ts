@@ -54,7 +54,7 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
   const { contree, signal } = call;
   // A client without progress times out after about a minute: return earlier, with the id to wait for.
   const listensMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
-  const waitMs = Math.min(listensMs, call.handOver?.afterMs ?? Infinity);
+  const waitMs = Math.min(listensMs, call.taskHandoff?.afterMs ?? Infinity);
   const deadline = AbortSignal.timeout(waitMs);
   using reporter = report(call.progress, operation, timeoutSeconds);
   try {
@@ -66,7 +66,7 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
     }
     if (!deadline.aborted) throw error;
     const state = await contree.operations.get(operation, signal);
-    if (!isFinished(state.status)) call.handOver?.take(state);
+    if (!isFinished(state.status)) call.taskHandoff?.take(state);
     return state;
   }
 }

@@ -6,7 +6,7 @@ import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { InstanceResult, StreamRepr } from '../../contract/run.ts';
 import { hintOf } from './failure.ts';
-import { aside } from './schema.ts';
+import { hiddenFromClients } from './schema.ts';
 import { readOutput, showOutput, type Shown, type StreamName } from './output.ts';
 import { grouped, lines } from './text.ts';
 import { operationUri } from './uris.ts';
@@ -18,25 +18,25 @@ export const operationFields = {
   operation_id: z.string(),
   status: OperationStatus,
   exit_code: z.int().optional(),
-  signal: aside(z.string().optional()),
+  signal: hiddenFromClients(z.string().optional()),
   timed_out: z.boolean().optional(),
-  out_of_memory: aside(z.boolean().optional()),
+  out_of_memory: hiddenFromClients(z.boolean().optional()),
   stdout: z.string().optional(),
   stderr: z.string().optional(),
-  stdout_bytes: aside(count.optional()),
-  stderr_bytes: aside(count.optional()),
+  stdout_bytes: hiddenFromClients(count.optional()),
+  stderr_bytes: hiddenFromClients(count.optional()),
   truncated: z.boolean().optional(),
   image_uuid: z.string().optional(),
-  tag: aside(z.string().optional()),
+  tag: hiddenFromClients(z.string().optional()),
   filesystem_changed: z.boolean().optional(),
   duration_s: z.number().optional(),
-  cpu_s: aside(z.number().optional()),
-  max_rss: aside(count.optional()),
-  cost: aside(z.number().optional()),
-  accelerator: aside(z.string().optional()),
-  jail_missing: aside(z.string().optional()),
+  cpu_s: hiddenFromClients(z.number().optional()),
+  max_rss: hiddenFromClients(count.optional()),
+  cost: hiddenFromClients(z.number().optional()),
+  accelerator: hiddenFromClients(z.string().optional()),
+  jail_missing: hiddenFromClients(z.string().optional()),
   error: z.string().optional(),
-  operation_uri: aside(z.string()),
+  operation_uri: hiddenFromClients(z.string()),
   hint: z.string().optional(),
 };
 export type OperationFields = z.infer<z.ZodObject<typeof operationFields>>;

@@ -4,8 +4,8 @@ import { z } from 'zod';
  * Marks a field that is accepted or returned but hidden from the tool's published schema, because every published field
  * costs tokens.
  */
-export function aside<Schema extends z.ZodType>(schema: Schema): Schema {
-  return schema.meta({ aside: true });
+export function hiddenFromClients<Schema extends z.ZodType>(schema: Schema): Schema {
+  return schema.meta({ hidden: true });
 }
 
 /**
@@ -24,7 +24,7 @@ function lean(value: unknown, io: 'input' | 'output'): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if ('properties' in value && typeof value.properties === 'object' && value.properties !== null) {
     const { properties, ...rest } = value;
-    const told = Object.entries(properties).filter(([, property]) => !(property as { aside?: boolean }).aside);
+    const told = Object.entries(properties).filter(([, property]) => !(property as { hidden?: boolean }).hidden);
     const leaner = told.map(([name, property]) => [name, lean(property, io)]);
     return { ...(lean(rest, io) as object), properties: Object.fromEntries(leaner) };
   }

@@ -48,7 +48,7 @@ export interface Question {
 export type Agreement = 'agreed' | 'refused' | 'unasked';
 
 /** Request of the client to receive the operation itself when it takes longer. */
-export interface HandOver {
+export interface TaskHandoff {
   readonly afterMs: number;
   /**
    * Called with the state of the operation that the call leaves running; the result of the call is then preliminary.
@@ -66,7 +66,7 @@ export interface OfflineCall {
   readonly progress?: (step: Progress) => void;
   readonly inlineWaitMs: number;
   /** Present when the client can follow an operation itself instead of waiting for the result. */
-  readonly handOver?: HandOver;
+  readonly taskHandoff?: TaskHandoff;
   /** Writes one line to the server's own log (stderr), never to the model. */
   readonly log: (line: string) => void;
   /** Local folders that tools may use; absent when there are none. */

@@ -32,7 +32,7 @@ export async function serveFixtures(): Promise<FixtureServer> {
   const context = new McpContext(() => Promise.resolve(contree), { version: '0', log: () => {} });
   const build = (request: McpRequestContext): McpServer => {
     const server = withFixtures(buildServer(context, request, 'http'), context);
-    registerLong({ context, server, channel: { transport: 'http', era: request.era } }, contree);
+    registerLong({ context, server, link: { transport: 'http', era: request.era } }, contree);
     return server;
   };
   const modern = createMcpHandler(build, { legacy: 'reject' });

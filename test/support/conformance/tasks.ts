@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { isFinished } from '../../../src/contract/operation-state.ts';
 import type { OperationResponse } from '../../../src/contract/operation.ts';
-import type { Serving } from '../../../src/mcp/serving.ts';
+import type { McpSession } from '../../../src/mcp/session.ts';
 import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';
 import { ScriptedContree } from '../scripted-contree.ts';
 import { text } from './contents.ts';
@@ -26,8 +26,8 @@ export function computingContree(): ScriptedContree & { readonly computer: strin
   return Object.assign(contree, { computer: contree.addImage() });
 }
 
-export function registerLong(serving: Serving, contree: ReturnType<typeof computingContree>): void {
-  const { server } = serving;
+export function registerLong(session: McpSession, contree: ReturnType<typeof computingContree>): void {
+  const { server } = session;
   server.registerTool(
     'greet',
     { description: 'answers at once', inputSchema: z.object({ name: z.string() }) },
@@ -38,7 +38,7 @@ export function registerLong(serving: Serving, contree: ReturnType<typeof comput
     { description: 'takes a while', inputSchema: z.object({ seconds: z.number(), label: z.string().optional() }) },
     async ({ seconds }, request) => {
       const operation = await started(contree, seconds);
-      const later = seconds > 0 && takesTasks(serving, request);
+      const later = seconds > 0 && takesTasks(session, request);
       return later ? asTask(operation, text('goes on')) : await whenDone(contree, operation);
     },
   );

@@ -3,7 +3,7 @@ import { InMemoryTransport } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import type { ConTree } from '../../../src/contract/contree.ts';
 import { McpContext } from '../../../src/mcp/context.ts';
-import type { McpOptions } from '../../../src/mcp/options.ts';
+import type { McpOptions } from '../../../src/mcp/context.ts';
 import { buildServer } from '../../../src/mcp/server.ts';
 
 export type Era = 'legacy' | 'modern';

@@ -4,7 +4,7 @@ import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import type { ConTree } from '../../../src/contract/contree.ts';
 import { McpContext } from '../../../src/mcp/context.ts';
 import { createMcpHttp } from '../../../src/mcp/http.ts';
-import type { McpOptions } from '../../../src/mcp/options.ts';
+import type { McpOptions } from '../../../src/mcp/context.ts';
 import { buildServer } from '../../../src/mcp/server.ts';
 
 type Session = Parameters<typeof withTasks>[0];

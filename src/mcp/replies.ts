@@ -1,6 +1,6 @@
-import { ProtocolError, ProtocolErrorCode } from '@modelcontextprotocol/server';
+import { ProtocolError, ProtocolErrorCode, type CallToolResult } from '@modelcontextprotocol/server';
 import type { ContreeError } from '../contract/errors.ts';
-import { asFault, failureText } from '../tools/index.ts';
+import { asFault, failureText, type Reply } from '../tools/index.ts';
 
 /** A request that is no tool call, and where what nobody foresaw is written to. */
 export interface Asked {
@@ -24,4 +24,13 @@ export function protocolError(
   const ours = fault.class === 'bug' || fault.class === 'unavailable';
   const code = ours ? ProtocolErrorCode.InternalError : ProtocolErrorCode.InvalidParams;
   return special(fault, text) ?? new ProtocolError(code, text);
+}
+
+/** Returns a tool's reply in the form of the protocol. */
+export function resultOf(reply: Reply): CallToolResult {
+  const text = { type: 'text' as const, text: reply.text };
+  // Not as structured content: clients of the first SDK hold that against the output schema even of an error.
+  if (!reply.ok) return { isError: true, content: [text], _meta: { 'contree/error': reply.fault.toJSON() } };
+  const links = reply.links.map((link) => ({ type: 'resource_link' as const, ...link }));
+  return { content: [text, ...links], structuredContent: reply.structured };
 }

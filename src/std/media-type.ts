@@ -3,6 +3,7 @@ const BY_EXTENSION: Readonly<Record<string, string>> = {
   csv: 'text/csv',
   gif: 'image/gif',
   html: 'text/html',
+  ico: 'image/x-icon',
   jpeg: 'image/jpeg',
   jpg: 'image/jpeg',
   js: 'text/javascript',
@@ -23,8 +24,8 @@ const BY_EXTENSION: Readonly<Record<string, string>> = {
   yml: 'application/yaml',
 };
 
-/** Returns the media type of a file by its name, as far as its content allows. */
-export function mimeTypeOf(path: string, isText: boolean): string {
+/** Returns the media type that the extension of a file name stands for, or undefined for an unknown one. */
+export function mediaTypeOf(path: string): string | undefined {
   const extension = /\.([a-z0-9]+)$/iu.exec(path)?.[1]?.toLowerCase() ?? '';
-  return BY_EXTENSION[extension] ?? (isText ? 'text/plain' : 'application/octet-stream');
+  return Object.hasOwn(BY_EXTENSION, extension) ? BY_EXTENSION[extension] : undefined;
 }

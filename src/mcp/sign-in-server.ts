@@ -24,7 +24,7 @@ interface Page {
  * client. A page has an unguessable URL, expires after ten minutes and accepts one successful sign-in. The server
  * listens only while there are pages.
  */
-export class SignInDesk implements AsyncDisposable {
+export class SignInServer implements AsyncDisposable {
   readonly #accounts: Accounts | undefined;
   readonly #pages = new Map<string, Page>();
   #server: Promise<Server> | undefined;
