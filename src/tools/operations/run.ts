@@ -63,8 +63,10 @@ export const run = defineTool({
     const { contree, signal } = call;
     // Not aborted with the call: the id of the started run must be known.
     const { uuid } = await contree.runs.start(requestOf(input, call.hostEnv));
-    const state = input.wait ? await followOwn(call, uuid, input.timeout) : await contree.operations.get(uuid, signal);
-    const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal };
+    const { operation: state, ...place } = input.wait
+      ? await followOwn(call, uuid, input.timeout)
+      : { operation: await contree.operations.get(uuid, signal) };
+    const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal, ...place };
     return input.wait ? await outcomeOf(state, options) : await summarize(state, options);
   },
   text: operationText,

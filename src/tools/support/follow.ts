@@ -7,6 +7,8 @@ import type { OperationResponse } from '../../contract/operation.ts';
 import { plainName } from './text.ts';
 import type { Progress, ToolCall } from './tool.ts';
 import { pause } from '../../std/abort.ts';
+import { present } from '../../std/present.ts';
+import { SPID_INIT } from '../../contract/spid.ts';
 
 const POLL_MS_MIN = 250;
 const POLL_MS_MAX = 2_000;
@@ -15,32 +17,45 @@ const WAIT_SECONDS_EXTRA = 30;
 const CANCEL_MS_MAX = 5_000;
 const LINE_CHARACTERS_MAX = 160;
 
+/** End of an operation that was followed. */
+export interface Followed {
+  readonly operation: OperationResponse;
+  /** Event after which the last bytes of its output stand in the log; absent where no events were seen. */
+  readonly tailAfter?: number;
+}
+
+/** Events of the log's end, seen or not, that can hold the last bytes of output and the facts about the process. */
+const TAIL_EVENTS_MAX = 32;
+
 /**
- * Waits until an operation has finished, reporting its events as they arrive. It follows the event log and, where a
- * server has none or the stream breaks, polls the state with growing intervals. Rejects with the signal's reason.
+ * Waits until an operation has finished, reporting its events as they come; without `onEvent` no output is transferred.
+ * Follows the event log and, where a server has none or the stream breaks, asks for the state with growing pauses.
+ * Rejects with the signal's reason.
  */
 export async function untilFinished(
   contree: ConTree,
-  operation: string,
-  onEvent: (event: OperationEvent) => void,
+  uuid: string,
+  onEvent: ((event: OperationEvent) => void) | undefined,
   signal: AbortSignal,
-): Promise<OperationResponse> {
-  let since: number | undefined;
+): Promise<Followed> {
+  const place: { since?: number; tailAfter?: number } = {};
   let hasEvents = true;
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, POLL_MS_MAX)) {
     try {
-      const query = { follow: true, ...(since !== undefined && { since }) };
-      for await (const event of hasEvents ? contree.operations.events(operation, query, signal) : []) {
-        since = event.id;
+      const query = { follow: true, ...present({ since: place.since, spid: onEvent ? undefined : SPID_INIT }) };
+      for await (const event of hasEvents ? contree.operations.events(uuid, query, signal) : []) {
+        place.since = event.id;
         pauseMs = POLL_MS_MIN;
-        onEvent(event);
+        if (event.type === 'truncated') place.tailAfter ??= event.id - 1;
+        if (event.type === 'completion') place.tailAfter ??= Math.max(-1, event.id - TAIL_EVENTS_MAX);
+        onEvent?.(event);
       }
     } catch (error) {
       if (signal.aborted || !isFault(error)) throw error;
       if (error.class === 'missing' || error.class === 'unsupported') hasEvents = false;
     }
-    const state = await contree.operations.get(operation, signal);
-    if (isFinished(state.status)) return state;
+    const operation = await contree.operations.get(uuid, signal);
+    if (isFinished(operation.status)) return { operation, ...present({ tailAfter: place.tailAfter }) };
     await pause(pauseMs, signal);
   }
 }
@@ -50,7 +65,7 @@ export async function untilFinished(
  * Returns its last state, finished or not. When the call is aborted, the operation is cancelled only if the user wanted
  * that.
  */
-export async function followOwn(call: ToolCall, operation: string, timeoutSeconds: number): Promise<OperationResponse> {
+export async function followOwn(call: ToolCall, operation: string, timeoutSeconds: number): Promise<Followed> {
   const { contree, signal } = call;
   // A client without progress times out after about a minute: return earlier, with the id to wait for.
   const listensMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
@@ -58,7 +73,8 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
   const deadline = AbortSignal.timeout(waitMs);
   using reporter = report(call.progress, operation, timeoutSeconds);
   try {
-    return await untilFinished(contree, operation, reporter.onEvent, AbortSignal.any([signal, deadline]));
+    const onEvent = call.progress && reporter.onEvent;
+    return await untilFinished(contree, operation, onEvent, AbortSignal.any([signal, deadline]));
   } catch (error) {
     if (signal.aborted) {
       await abandon(call, operation);
@@ -67,7 +83,7 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
     if (!deadline.aborted) throw error;
     const state = await contree.operations.get(operation, signal);
     if (!isFinished(state.status)) call.taskHandoff?.take(state);
-    return state;
+    return { operation: state };
   }
 }
 

@@ -7,7 +7,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import type { InstanceResult, StreamRepr } from '../../contract/run.ts';
 import { hintOf } from './failure.ts';
 import { hiddenFromClients } from './schema.ts';
-import { readOutput, showOutput, type Shown, type StreamName } from './output.ts';
+import { readOutput, readTail, showOutput, type Shown, type StreamName } from './output.ts';
 import { grouped, lines } from './text.ts';
 import { operationUri } from './uris.ts';
 
@@ -46,6 +46,8 @@ export interface SummaryOptions {
   /** Bytes per stream to show. */
   readonly outputBytesMax: number;
   readonly signal: AbortSignal;
+  /** `Followed.tailAfter`, where the operation was followed: saves reading its log from the start. */
+  readonly tailAfter?: number;
 }
 
 /** Returns the summary of an operation in any state. */
@@ -136,12 +138,17 @@ async function shownStream(
   { uuid }: OperationResponse,
   stream: StreamRepr | undefined,
   name: StreamName,
-  { contree, outputBytesMax, signal }: SummaryOptions,
+  { contree, outputBytesMax, signal, tailAfter }: SummaryOptions,
 ): Promise<(Shown & { totalBytes: number }) | undefined> {
   if (stream === undefined) return undefined;
   const shown = streamBytes(stream);
-  // A stream that the engine truncated is read from the log, which has more of it, unless the log was removed.
-  const log = stream.truncated ? await readOutput(contree, uuid, name, signal) : undefined;
+  // A stream that the engine cut is read from the log, which keeps more of it; unless the log was removed since.
+  const cut = stream.truncated === true;
+  const tail =
+    cut && tailAfter !== undefined
+      ? await readTail(contree, uuid, { stream: name, first: shown, since: tailAfter }, signal)
+      : undefined;
+  const log = cut ? (tail ?? (await readOutput(contree, uuid, name, signal))) : undefined;
   const known = log !== undefined && log.first.length >= shown.length;
   const kept = known ? log : { first: shown, last: Buffer.alloc(0), totalBytes: shown.length };
   const offset = Math.floor(outputBytesMax / 4);

@@ -102,6 +102,30 @@ export async function readOutput(
 }
 
 /**
+ * Reads the last bytes of a stream that the engine cut, of which `first` is known: what stands in the log after event
+ * `since`. Undefined when the cut is not there, or nothing was kept behind it.
+ */
+export async function readTail(
+  contree: ConTree,
+  operation: string,
+  { stream, first, since }: { readonly stream: StreamName; readonly first: Buffer; readonly since: number },
+  signal: AbortSignal,
+): Promise<KeptOutput | undefined> {
+  const last: Buffer[] = [];
+  let [totalBytes, bytesLeft] = [-1, limits.outputBytesKept];
+  for await (const event of contree.operations.events(operation, { spid: SPID_MAIN, full: true, since }, signal)) {
+    if (event.type === 'truncated' && event.data.stream === stream) {
+      totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
+    } else if (event.type === stream && totalBytes >= 0) {
+      const bytes = streamBytes(event.data);
+      last.push(bytes.subarray(0, bytesLeft));
+      bytesLeft = Math.max(0, bytesLeft - bytes.length);
+    }
+  }
+  return last.length === 0 ? undefined : { first, last: Buffer.concat(last), totalBytes };
+}
+
+/**
  * Returns up to `length` kept bytes from `offset` on, or from the next kept byte; `offset` of the result is the actual
  * start. A negative offset counts from the end of the stream.
  */
