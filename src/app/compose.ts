@@ -4,8 +4,8 @@ import { Engine } from '../engine/engine.ts';
 import { engineMetrics } from './engine-metrics.ts';
 import type { OwnedEngine } from '../http/engine-life.ts';
 import type { Log } from '../http/log.ts';
-import { Importer } from '../images/import/importer.ts';
-import { Pusher } from '../images/export/pusher.ts';
+import { imageImporter } from '../images/import/importer.ts';
+import { imagePusher } from '../images/export/push.ts';
 import { registrySettings } from '../registry/settings.ts';
 import { openMicrovmDriver } from '../sandbox/microvm/driver.ts';
 import { Store } from '../store/store.ts';
@@ -36,8 +36,8 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
   const { own, docker } = credentialFiles(env);
   const credentials = { storePath: own, dockerConfigPath: docker, environment: env };
   const registries = await registrySettings(settings, env);
-  const importer = new Importer({ registries, credentials });
-  const pusher = new Pusher({ registries, credentials });
+  const importer = imageImporter({ registries, credentials });
+  const pusher = imagePusher({ registries, credentials });
   const housekeeping = {
     unusedDays: settings.gcDays,
     ...(settings.gcMaxSize > 0 && { bytesMax: settings.gcMaxSize }),

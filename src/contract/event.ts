@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { flag, integer } from './api/query.ts';
+import { ImportProgress } from './image.ts';
 import { StreamRepr } from './run.ts';
 
 export const OPERATION_EVENT_TYPES = [
@@ -43,6 +44,9 @@ export const EventDataSpawn = z.object({
   truncate_at: z.int(),
   env: z.record(z.string(), z.string()).optional(),
 });
+
+/** Output of a process; or, of an import, lines for people, each with its figures. */
+export const EventDataOutput = StreamRepr.extend({ progress: ImportProgress.optional() });
 
 export const EventResources = z.object({
   user_time_us: z.int(),
@@ -131,8 +135,8 @@ export const EVENT_DATA = {
   init: EventDataInit,
   spawn: EventDataSpawn,
   stdin: StreamRepr,
-  stdout: StreamRepr,
-  stderr: StreamRepr,
+  stdout: EventDataOutput,
+  stderr: EventDataOutput,
   exit: EventDataExit,
   truncated: EventDataTruncated,
   size_cap: EventDataSizeCap,

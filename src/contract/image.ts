@@ -84,6 +84,16 @@ export const PushProgress = z.object({
 });
 export type PushProgress = z.infer<typeof PushProgress>;
 
+/** State of an import, beside each of its progress lines (addition). */
+export const ImportProgress = z.object({
+  layers_done: z.int(),
+  layers_total: z.int(),
+  /** Bytes as they are transferred, of the layers that the store does not have. */
+  done_bytes: z.int(),
+  total_bytes: z.int(),
+});
+export type ImportProgress = z.infer<typeof ImportProgress>;
+
 /** What a push tells while it goes on; `pushed` comes last. */
 export const PushEvent = z.discriminatedUnion('type', [
   PushProgress,

@@ -9,14 +9,14 @@ import { runCapacity } from './capacity.ts';
 import { Compactor } from './compaction.ts';
 import { Housekeeping, type HousekeepingPolicy } from './housekeeping.ts';
 import { ImageTrees } from './image-trees.ts';
-import type { Importer } from './import.ts';
+import type { Importer } from '../images/import/importer.ts';
 import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
 import type { EngineParts } from './project/context.ts';
 import { projectContree } from './project/project.ts';
 import type { Tenant } from './project/tenant.ts';
-import type { Pusher } from './push.ts';
+import type { Pusher } from '../images/export/push.ts';
 import { queueLength, Statistics, type QueueLength } from './statistics.ts';
 import { Threads } from './workers/threads.ts';
 

@@ -46,5 +46,6 @@ function makeEvent(event: StoredEvent, shownMax: number): OperationEvent | undef
   const stamp = { id: event.id, ts: new Date(event.atMs).toISOString(), spid: event.spid };
   if (!('bytes' in event)) return { ...stamp, type: event.type, data: event.data } as OperationEvent;
   const shown = event.bytes.subarray(0, Math.max(0, shownMax - event.offset));
-  return shown.byteLength === 0 ? undefined : { ...stamp, type: event.type, data: streamRepr(shown) };
+  const data = { ...streamRepr(shown), ...(event.progress && { progress: event.progress }) };
+  return shown.byteLength === 0 ? undefined : { ...stamp, type: event.type, data };
 }

@@ -1,37 +1,11 @@
 import { fault, isFault } from '../contract/errors.ts';
 import { SPID_INIT } from '../contract/event.ts';
-import type { ArchiveImportRequest, ImageConfig, ImageImportRequest } from '../contract/image.ts';
+import type { ArchiveImportRequest, ImageImportRequest } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
 import type { ImageImportMetadata } from '../contract/operation.ts';
-import type { ProjectStore } from '../store/project-store.ts';
 import type { OperationContext, WorkResult } from './operations.ts';
 import { MASK, maskUrl } from './run/secrets.ts';
-
-/** What an import brought into the store. */
-export interface Imported {
-  /** Digests of published layers, bottom first. */
-  readonly layers: readonly string[];
-  readonly config: ImageConfig;
-}
-
-export interface ImportContext {
-  readonly store: ProjectStore;
-  /** One line for people: what is being done, how far it is. */
-  readonly progress: (line: string) => void;
-  /** Whether a registry on a loopback or private address is reached because the request names it. */
-  readonly privateByName: boolean;
-}
-
-/** Brings images into the store as layers. Implemented by `images/`; the engine makes an operation of it. */
-export interface Importer {
-  fromRegistry(
-    registry: ImageImportRequest['registry'],
-    context: ImportContext,
-    signal: AbortSignal,
-  ): Promise<Imported>;
-  /** `request.file` is an upload that exists. */
-  fromArchive(request: ArchiveImportRequest, context: ImportContext, signal: AbortSignal): Promise<Imported>;
-}
+import type { Imported, ImporterContext } from '../images/import/importer.ts';
 
 /** What is kept of the request of an import: everything but the secret. */
 export function recordImport(request: ImageImportRequest): ImageImportMetadata {
@@ -53,10 +27,10 @@ export function recordArchiveImport(request: ArchiveImportRequest): ImageImportM
 }
 
 /** One accepted import. */
-export interface ImportWork extends Pick<ImportContext, 'store' | 'privateByName'> {
+export interface ImportWork extends Pick<ImporterContext, 'store' | 'privateByName'> {
   readonly tag: string | null | undefined;
   readonly timeoutSeconds: number;
-  readonly bring: (context: ImportContext, signal: AbortSignal) => Promise<Imported>;
+  readonly fetchImage: (context: ImporterContext, signal: AbortSignal) => Promise<Imported>;
   /** Told the image once it is visible. */
   readonly published: (image: string) => void;
 }
@@ -66,14 +40,14 @@ export async function executeImport(work: ImportWork, context: OperationContext)
   const { store, tag, timeoutSeconds, privateByName } = work;
   context.execute();
   let offset = 0;
-  const progress = (line: string): void => {
+  const progress: ImporterContext['progress'] = (line, figures) => {
     const bytes = Buffer.from(`${line}\n`);
-    store.events.appendOutput(context.uuid, { spid: SPID_INIT, stream: 'stdout', offset, bytes });
+    store.events.appendOutput(context.uuid, { spid: SPID_INIT, stream: 'stdout', offset, bytes, progress: figures });
     offset += bytes.byteLength;
   };
   const deadline = AbortSignal.timeout(timeoutSeconds * 1_000);
-  const bring = { store, progress, privateByName };
-  const imported = await work.bring(bring, AbortSignal.any([context.signal, deadline])).catch((error) => {
+  const place = { store, progress, privateByName };
+  const imported = await work.fetchImage(place, AbortSignal.any([context.signal, deadline])).catch((error) => {
     if (deadline.aborted && !isFault(error)) throw fault('TIMED_OUT', { what: 'the import', seconds: timeoutSeconds });
     throw error;
   });

@@ -1,28 +1,8 @@
-import type { ImagePushRequest, PushEvent, PushProgress } from '../contract/image.ts';
-import type { ExportRequest } from '../images/export/oci-layout.ts';
+import type { PushEvent, PushProgress } from '../contract/image.ts';
 import { settlesWithin } from '../std/abort.ts';
-import type { ProjectStore } from '../store/project-store.ts';
 
 /** How often a push tells how far it is; also what keeps its connection from looking dead. */
 const TELL_EVERY_MS = 500;
-
-/** What a push works on and reports to. */
-export interface PushContext {
-  readonly store: ProjectStore;
-  readonly onProgress: (progress: PushProgress) => void;
-  /** Whether a registry on a loopback or private address is reached because the request names it. */
-  readonly privateByName: boolean;
-}
-
-/** Pushes images to registries. Implemented by `images/`. */
-export interface Pusher {
-  push(
-    image: ExportRequest,
-    request: ImagePushRequest,
-    context: PushContext,
-    signal: AbortSignal,
-  ): Promise<{ readonly reference: string; readonly digest: string }>;
-}
 
 /** One push under way. */
 export type Push = (

@@ -4,6 +4,7 @@ import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import { Turns } from '../std/event-loop.ts';
 import { parseColumn, parseValue, type Database } from './database.ts';
+import { ImportProgress } from '../contract/image.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 type FactType = Exclude<OperationEventType, OutputStream>;
@@ -23,13 +24,21 @@ export type StoredEvent = Stamp &
         /** Position of the first byte in the stream of this process. */
         readonly offset: number;
         readonly bytes: Uint8Array;
+        /** Of an import: its state as the last of these bytes were written. */
+        readonly progress?: ImportProgress;
       }
     | { [Type in FactType]: { readonly type: Type; readonly data: EventData<Type> } }[FactType]
   );
 
 /** Entry without an id yet. */
 type PendingEvent = { readonly operation: string; readonly atMs: number; readonly spid: number } & (
-  | { readonly type: OutputStream; readonly offset: number; chunks: Uint8Array[]; length: number }
+  | {
+      readonly type: OutputStream;
+      readonly offset: number;
+      chunks: Uint8Array[];
+      length: number;
+      progress: ImportProgress | undefined;
+    }
   | { readonly type: FactType; readonly data: unknown }
 );
 type PendingOutput = Extract<PendingEvent, { chunks: unknown }>;
@@ -87,9 +96,10 @@ export class EventStore implements Disposable {
       readonly stream: OutputStream;
       readonly offset: number;
       readonly bytes: Uint8Array;
+      readonly progress?: ImportProgress | undefined;
     },
   ): void {
-    const { spid, stream, offset, bytes } = output;
+    const { spid, stream, offset, bytes, progress } = output;
     const last = this.#pending.at(-1);
     if (
       last !== undefined &&
@@ -102,10 +112,12 @@ export class EventStore implements Disposable {
     ) {
       last.chunks.push(bytes);
       last.length += bytes.byteLength;
+      last.progress = progress ?? last.progress;
       return;
     }
     assert(bytes.byteLength <= limits.outputEventBytesMax, 'output is appended in pieces');
-    this.#queue({ operation, atMs: Date.now(), spid, type: stream, offset, chunks: [bytes], length: bytes.byteLength });
+    const atMs = Date.now();
+    this.#queue({ operation, atMs, spid, type: stream, offset, chunks: [bytes], length: bytes.byteLength, progress });
   }
 
   /** Writes the queue, in the open transaction or in its own. */
@@ -251,7 +263,7 @@ export class EventStore implements Disposable {
       event.atMs,
       event.spid,
       event.type,
-      isOutput ? null : JSON.stringify(event.data),
+      dataOf(event),
       isOutput ? event.offset : null,
       isOutput ? Buffer.concat(event.chunks) : null,
     );
@@ -284,13 +296,20 @@ export class EventStore implements Disposable {
   }
 }
 
+/** The `data` column: facts of the event, or the figures of an import beside its line. */
+function dataOf(event: PendingEvent): string | null {
+  if (!('chunks' in event)) return JSON.stringify(event.data);
+  return event.progress === undefined ? null : JSON.stringify(event.progress);
+}
+
 function parse(operation: string, row: EventRow): StoredEvent {
   const { id, at: atMs, spid } = row;
   const what = `event ${id} of operation ${operation}`;
   const type = parseValue(OperationEventType, row.type, what);
   if (type === 'stdout' || type === 'stderr') {
     const bytes = defined(row.bytes, 'output has bytes');
-    return { id, atMs, spid, type, offset: defined(row.offset, 'output has an offset'), bytes };
+    const output = { id, atMs, spid, type, offset: defined(row.offset, 'output has an offset'), bytes };
+    return row.data === null ? output : { ...output, progress: parseColumn(ImportProgress, row.data, what) };
   }
   const data = parseColumn(EVENT_DATA[type], defined(row.data, 'a fact has data'), what);
   return { id, atMs, spid, type, data } as StoredEvent;

@@ -7,8 +7,8 @@ import type { OperationEvent } from '../../src/contract/event.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
-import type { Importer } from '../../src/engine/import.ts';
-import type { Pusher } from '../../src/engine/push.ts';
+import type { Importer } from '../../src/images/import/importer.ts';
+import type { Pusher } from '../../src/images/export/push.ts';
 import { rootLayer, stdoutOf } from '../engine/bench.ts';
 
 /** A ConTree over a store with one root image, however it is reached. */
@@ -32,11 +32,9 @@ export const IMPORTER: Importer = {
 };
 
 /** Pushes anything anywhere, but for what is `denied`. */
-export const PUSHER: Pusher = {
-  push: async (_image, { registry }) => {
-    if (registry.url.includes('denied')) throw fault('REGISTRY_DENIED', { registry: 'r.example', status: 403 });
-    return { reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
-  },
+export const PUSHER: Pusher = async (_image, { registry }) => {
+  if (registry.url.includes('denied')) throw fault('REGISTRY_DENIED', { registry: 'r.example', status: 403 });
+  return { reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
 };
 
 const NOWHERE = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';

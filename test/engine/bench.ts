@@ -8,8 +8,8 @@ import { EMPTY_IMAGE_CONFIG, type ImageConfig } from '../../src/contract/image.t
 import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceResult, InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
-import type { Importer } from '../../src/engine/import.ts';
-import type { Pusher } from '../../src/engine/push.ts';
+import type { Importer } from '../../src/images/import/importer.ts';
+import type { Pusher } from '../../src/images/export/push.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { FakeDriver, type FakeHooks } from '../support/fake-sandbox/driver.ts';
 import type { Layer } from '../../src/store/layers.ts';
@@ -38,7 +38,7 @@ const NO_IMPORTER: Importer = {
   fromArchive: async () => Promise.reject(new Error('this test imports nothing')),
 };
 
-const NO_PUSHER: Pusher = { push: async () => Promise.reject(new Error('this test pushes nothing')) };
+const NO_PUSHER: Pusher = async () => Promise.reject(new Error('this test pushes nothing'));
 
 /** An engine over a store of its own and the fake driver. */
 export async function openEngine(options: BenchOptions = {}): Promise<EngineBench> {

@@ -3,7 +3,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { fault } from '../../src/contract/errors.ts';
-import type { Importer } from '../../src/engine/import.ts';
+import type { Importer } from '../../src/images/import/importer.ts';
 import { addLayer } from '../store/bench.ts';
 import { finished, followed, once, openEngine, seen } from './bench.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PushEvent, PushProgress } from '../../src/contract/image.ts';
-import { Pusher } from '../../src/images/export/pusher.ts';
+import { imagePusher } from '../../src/images/export/push.ts';
 import { FakeRegistry, status } from '../support/registry.ts';
 import { openEngine } from './bench.ts';
 
@@ -16,12 +16,10 @@ const PROGRESS: PushProgress = {
 
 test('a push tells how far it is, then what it made', async () => {
   await using bench = await openEngine({
-    pusher: {
-      push: async (image, { registry }, { onProgress }) => {
-        assert.equal(image.layers.length, 1);
-        onProgress(PROGRESS);
-        return { reference: registry.url, digest: 'sha256:x' };
-      },
+    pusher: async (image, { registry }, { onProgress }) => {
+      assert.equal(image.layers.length, 1);
+      onProgress(PROGRESS);
+      return { reference: registry.url, digest: 'sha256:x' };
     },
   });
   const { engine, base } = bench;
@@ -34,13 +32,11 @@ test('a push tells how far it is, then what it made', async () => {
 test('a push ends when nobody reads it any more, keeps its layers until then, and frees its place', async () => {
   let ended: unknown;
   await using bench = await openEngine({
-    pusher: {
-      push: async (_, __, { onProgress }, signal) => {
-        onProgress(PROGRESS);
-        return new Promise((_resolve, reject) => {
-          signal.addEventListener('abort', () => reject((ended = signal.reason)));
-        });
-      },
+    pusher: async (_, __, { onProgress }, signal) => {
+      onProgress(PROGRESS);
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject((ended = signal.reason)));
+      });
     },
   });
   const { engine, base } = bench;
@@ -60,7 +56,7 @@ test('the accounts of the installation are for the default project only', async 
   await using registry = await FakeRegistry.start();
   registry.on(/./u, status(401, { 'www-authenticate': 'Basic realm="x"' }));
   const environment = { [`CONTREE_REGISTRY_AUTH_127_0_0_1_${registry.port}`]: 'owner:secret' };
-  await using bench = await openEngine({ pusher: new Pusher({ registries: {}, credentials: { environment } }) });
+  await using bench = await openEngine({ pusher: imagePusher({ registries: {}, credentials: { environment } }) });
   const { engine, store } = bench;
   const request = { registry: { url: `${registry.host}/app:1` } };
   const shown = async (of: AsyncIterable<PushEvent>): Promise<boolean> => {

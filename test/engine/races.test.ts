@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
-import { Importer } from '../../src/images/import/importer.ts';
+import { imageImporter } from '../../src/images/import/importer.ts';
 import { tarLayer } from '../images/import/support.ts';
 import { FakeRegistry } from '../support/registry.ts';
 import { collectEvents, finished, once, openEngine, script, type EngineBench } from './bench.ts';
@@ -62,7 +62,7 @@ test('1,000 racing runs, imports, tags, uploads, deletions and collections lose 
   for (let index = 0; index < 5; index += 1) {
     registry.addImage([below, tarLayer([{ path: 'own', content: `${index}` }])], { tag: `${index}` });
   }
-  const importer = new Importer({ registries: {}, credentials: {} });
+  const importer = imageImporter({ registries: {}, credentials: {} });
   await using bench = await openEngine({ concurrency: 8, importer });
   const { engine, store, base } = bench;
   await engine.tags.set(base.uuid, { tag: 'keep' });

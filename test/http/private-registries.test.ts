@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Pusher } from '../../src/images/export/pusher.ts';
-import { Importer } from '../../src/images/import/importer.ts';
+import { imagePusher } from '../../src/images/export/push.ts';
+import { imageImporter } from '../../src/images/import/importer.ts';
 import type { RegistrySettings } from '../../src/registry/client.ts';
 import { tarLayer } from '../images/import/support.ts';
 import { PLATFORM } from '../registry/support.ts';
@@ -11,8 +11,8 @@ import { serveBench, type ServedEngine } from '../support/served-engine.ts';
 
 /** An engine whose imports and pushes really go to registries. */
 function serve(registries: RegistrySettings = {}): Promise<ServedEngine> {
-  const importer = new Importer({ registries, credentials: {}, platform: PLATFORM });
-  return serveBench({ importer, pusher: new Pusher({ registries, credentials: {} }) });
+  const importer = imageImporter({ registries, credentials: {}, platform: PLATFORM });
+  return serveBench({ importer, pusher: imagePusher({ registries, credentials: {} }) });
 }
 
 /** How an import of that address ends: undefined when it succeeds, the error's code otherwise. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
-import type { Importer } from '../../src/engine/import.ts';
+import type { Importer } from '../../src/images/import/importer.ts';
 import { ROUTES } from '../../src/http/api/routes.ts';
 import { PUSHER } from '../conformance/contree.ts';
 import { addRoot, finished, rootLayer } from '../engine/bench.ts';

@@ -11,7 +11,7 @@ import { toNodeHandler } from '@modelcontextprotocol/node';
 import { InMemoryTransport } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
 import { readSettings } from '../../src/config/index.ts';
-import { Importer } from '../../src/images/import/importer.ts';
+import { imageImporter } from '../../src/images/import/importer.ts';
 import { McpContext } from '../../src/mcp/context.ts';
 import { createMcpHttp } from '../../src/mcp/http.ts';
 import type { McpOptions } from '../../src/mcp/context.ts';
@@ -67,7 +67,7 @@ async function openPlace(): Promise<Place> {
   const heard: string[] = [];
   const env = { HOME: home };
   const storePath = join(home, '.config/contree/registries.json');
-  const importer = new Importer({ registries: {}, credentials: { storePath, environment: env } });
+  const importer = imageImporter({ registries: {}, credentials: { storePath, environment: env } });
   const log = new Proxy({} as never, {
     get:
       () =>

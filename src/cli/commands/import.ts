@@ -128,12 +128,8 @@ async function followImport(
   for await (const event of contree.operations.events(uuid, { follow: true }, cli.signal)) {
     if (event.type !== 'stdout') continue;
     const line = streamBytes(event.data).toString().trim().split('\n').at(-1) ?? '';
-    const [, done, total] = /([\d.]+) of ([\d.]+) MB/u.exec(line) ?? [];
-    progress.show(line, numberIn(done), numberIn(total));
+    const { done_bytes: done, total_bytes: total } = event.data.progress ?? {};
+    progress.show(line, done, total);
   }
   return contree.operations.get(uuid, cli.signal);
-}
-
-function numberIn(text: string | undefined): number | undefined {
-  return text === undefined ? undefined : Number(text);
 }

@@ -52,7 +52,7 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
   const start = (
     { tag, timeout }: Pick<ImageImportRequest, 'tag' | 'timeout'>,
     record: object,
-    bring: ImportWork['bring'],
+    fetchImage: ImportWork['fetchImage'],
   ): { uuid: string } => {
     if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
     const most = context.bounds.images_import_max_timeout;
@@ -65,7 +65,8 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
       request: JSON.stringify(record),
       admission: parts.imports,
       cost: { imports: 1 },
-      work: (operation) => executeImport({ store, privateByName, tag, timeoutSeconds, bring, published }, operation),
+      work: (operation) =>
+        executeImport({ store, privateByName, tag, timeoutSeconds, fetchImage, published }, operation),
       release: store.hold(),
     });
     return { uuid };
@@ -98,7 +99,7 @@ function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'p
       // Compressing takes a core, as an import does.
       using _place = await parts.imports.enter({ imports: 1 }, signal ?? new AbortController().signal);
       yield* pushEvents(
-        (onProgress, ends) => parts.pusher.push(exported, request, { store, onProgress, privateByName }, ends),
+        (onProgress, ends) => parts.pusher(exported, request, { store, onProgress, privateByName }, ends),
         signal,
       );
     },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
-import type { PushProgress } from '../../contract/image.ts';
+import type { ImagePushRequest, PushProgress } from '../../contract/image.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import { RegistryClient, type RegistrySettings } from '../../registry/client.ts';
 import type { CredentialSource } from '../../registry/auth/credentials.ts';
@@ -15,6 +15,8 @@ import { packed, type ExportRequest } from './oci-layout.ts';
 import { type Document, encodeConfig, encodeManifest, type ExportedLayer } from './config.ts';
 import { Spool } from '../import/spool.ts';
 import { observed } from '../../std/streams.ts';
+import type { ProjectStore } from '../../store/project-store.ts';
+import { type AccountPlaces, credentialsFor } from '../accounts.ts';
 
 /** Compression level: twice as fast as zlib's default for a few per cent more bytes. */
 const GZIP_LEVEL = 4;
@@ -33,6 +35,38 @@ export interface Pushed {
   /** Normalized reference. */
   readonly reference: string;
   readonly digest: Digest;
+}
+
+/** What a push works on and reports to. */
+export interface PushContext {
+  readonly store: Pick<ProjectStore, 'project' | 'tmp' | 'blobs'>;
+  readonly onProgress: (progress: PushProgress) => void;
+  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  readonly privateByName: boolean;
+}
+
+/** Pushes an image to the place a request names. Faults: those of `pushImage`. */
+export type Pusher = (
+  image: ExportRequest,
+  request: ImagePushRequest,
+  context: PushContext,
+  signal: AbortSignal,
+) => Promise<{ readonly reference: string; readonly digest: string }>;
+
+/** Returns the pusher with the settings of this installation. */
+export function imagePusher({ registries, credentials: places }: PusherOptions): Pusher {
+  return (image, { registry: { url, credentials: given } }, { store, onProgress, privateByName }, signal) => {
+    const credentials = credentialsFor(places, store.project, given);
+    const { tmp, blobs } = store;
+    const options = { registries: { ...registries, privateByName }, credentials, tmp, blobs, onProgress };
+    return pushImage(image, url, options, signal);
+  };
+}
+
+/** Settings of an installation that pushes use. */
+export interface PusherOptions {
+  readonly registries: RegistrySettings;
+  readonly credentials: AccountPlaces;
 }
 
 /**

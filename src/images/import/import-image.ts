@@ -2,7 +2,7 @@ import { buildLayer, type BuildOptions, type BuiltLayer } from '../../layers/bui
 import { unpackBound } from '../../tar/compression.ts';
 import { Tree } from '../../layers/tree.ts';
 import { fault, isFault } from '../../contract/errors.ts';
-import type { ImageConfig } from '../../contract/image.ts';
+import type { ImageConfig, ImportProgress } from '../../contract/image.ts';
 import { ReaderPool } from '../../erofs/reader-pool.ts';
 import { chainId, type Digest } from '../../registry/digest.ts';
 import type { OciImage, OciLayer } from '../../registry/oci-image.ts';
@@ -16,15 +16,6 @@ export interface ImportTarget {
   readonly blobs: Pick<BlobStore, 'remember'>;
   /** Folder for temporary files, on the store's file system. */
   readonly tmp: string;
-}
-
-/** Progress of an import. */
-export interface ImportProgress {
-  readonly layersDone: number;
-  readonly layersTotal: number;
-  /** Bytes transferred of the layers that the store does not have. */
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
 }
 
 /** OCI image whose layers are all in the store. */
@@ -56,13 +47,13 @@ export async function importImage(
   const found = await findKnown(target.layers, image.layers);
   const missing = image.layers.slice(found.layers.length);
   let progress: ImportProgress = {
-    layersDone: found.layers.length,
-    layersTotal: image.layers.length,
-    bytesDone: 0,
-    bytesTotal: missing.reduce((sum, { bytes }) => sum + bytes, 0),
+    layers_done: found.layers.length,
+    layers_total: image.layers.length,
+    done_bytes: 0,
+    total_bytes: missing.reduce((sum, { bytes }) => sum + bytes, 0),
   };
   const report = (change: Partial<ImportProgress>): void => onProgress((progress = { ...progress, ...change }));
-  const onBytes = (bytes: number): void => report({ bytesDone: progress.bytesDone + bytes });
+  const onBytes = (bytes: number): void => report({ done_bytes: progress.done_bytes + bytes });
   report({});
 
   await using pool = new ReaderPool();
@@ -70,7 +61,7 @@ export async function importImage(
   let done: Chain = found;
   for (const [index, layer] of missing.entries()) {
     done = await addLayer({ target, pool, below: done, layer, origin, bytes: feed.open(index) }, signal);
-    report({ layersDone: done.layers.length });
+    report({ layers_done: done.layers.length });
   }
   return { layers: done.layers, config: image.config, reference: image.reference, sourceDigest: image.digest };
 }

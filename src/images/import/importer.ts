@@ -1,4 +1,4 @@
-import type { ArchiveImportRequest, ImageImportRequest } from '../../contract/image.ts';
+import type { ArchiveImportRequest, ImageImportRequest, ImportProgress } from '../../contract/image.ts';
 import { RegistryClient, type RegistrySettings } from '../../registry/client.ts';
 import type { Digest } from '../../registry/digest.ts';
 import { formatPlatform, hostPlatform, type Platform } from '../../registry/platform.ts';
@@ -21,59 +21,83 @@ export interface ImporterOptions {
 export interface ImporterContext {
   /** Store; the caller holds it until something refers to the layers. */
   readonly store: ProjectStore;
-  /** One line for people. */
-  readonly progress: (line: string) => void;
+  /** Takes one line for people, and the figures in it. */
+  readonly progress: (line: string, figures?: ImportProgress) => void;
   /** True when a request that names a registry on a loopback or private address permits that address. */
   readonly privateByName: boolean;
 }
 
-/** Importer of images with the settings of this installation. */
-export class Importer {
-  readonly #options: ImporterOptions;
-
-  constructor(options: ImporterOptions) {
-    this.#options = options;
-  }
-
+/** Importer of images; the engine makes an operation of each import. */
+export interface Importer {
   /** Imports an image from a registry. Faults: REFERENCE_INVALID, those of `openImage` and `importImage`. */
-  async fromRegistry(
-    { url, credentials: given }: ImageImportRequest['registry'],
-    { store, progress, privateByName }: ImporterContext,
+  fromRegistry(
+    registry: ImageImportRequest['registry'],
+    context: ImporterContext,
     signal: AbortSignal,
-  ): Promise<ImportedImage> {
-    const { registries, credentials: places, platform = hostPlatform() } = this.#options;
-    const reference = parseReference(url);
-    const credentials = credentialsFor(places, store.project, given);
-    await using client = new RegistryClient(reference.registry, { ...registries, privateByName }, credentials);
-    progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
-    const digest = await findDigest({ client, reference }, signal);
-    const unchanged = digest === undefined ? undefined : await recall(store, digest, platform);
-    if (unchanged !== undefined) {
-      progress('unchanged since the last import');
-      return { ...unchanged, reference: formatReference(reference) };
-    }
-    const image = await openImage({ client, reference, platform }, signal);
-    const imported = await importImage(store, image, progressLines(progress), signal);
-    store.imports.remember(sourceOf(imported.sourceDigest, platform), imported);
-    return imported;
-  }
+  ): Promise<Imported>;
+  /** Imports an image from an archive; `request.file` is an upload that exists. Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
+  fromArchive(
+    request: ArchiveImportRequest,
+    context: Pick<ImporterContext, 'store' | 'progress'>,
+    signal: AbortSignal,
+  ): Promise<Imported>;
+}
 
-  /** Imports an image from an uploaded archive. Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
-  async fromArchive(
-    { file, name, reference }: ArchiveImportRequest,
-    { store, progress }: Pick<ImporterContext, 'store' | 'progress'>,
-    signal: AbortSignal,
-  ): Promise<ImportedImage> {
-    const { sha256, size } = store.files.get(file);
-    const path = await store.files.asFile(sha256);
-    const shown = name ?? file;
-    progress(`reading ${shown}`);
-    const { platform = hostPlatform() } = this.#options;
-    const digest: Digest = `sha256:${sha256}`;
-    const source = { path, bytes: size, digest, name: shown, reference, platform };
-    await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
-    return await importImage(store, image, progressLines(progress), signal);
+/** Result of an import: layers that are published, and the configuration of the image. */
+export type Imported = Pick<ImportedImage, 'layers' | 'config'>;
+
+/** Returns the importer with the settings of this installation. */
+export function imageImporter(options: ImporterOptions): {
+  readonly [Method in keyof Importer]: (...args: Parameters<Importer[Method]>) => Promise<ImportedImage>;
+} {
+  return {
+    fromRegistry: async (registry, context, signal) => fromRegistry(options, { registry, context }, signal),
+    fromArchive: async (request, context, signal) => fromArchive(options, { request, context }, signal),
+  };
+}
+
+async function fromRegistry(
+  options: ImporterOptions,
+  {
+    registry: { url, credentials: given },
+    context,
+  }: { registry: ImageImportRequest['registry']; context: ImporterContext },
+  signal: AbortSignal,
+): Promise<ImportedImage> {
+  const { store, progress, privateByName } = context;
+  const { registries, credentials: places, platform = hostPlatform() } = options;
+  const reference = parseReference(url);
+  const credentials = credentialsFor(places, store.project, given);
+  await using client = new RegistryClient(reference.registry, { ...registries, privateByName }, credentials);
+  progress(`resolving ${formatReference(reference)} for ${formatPlatform(platform)}`);
+  const digest = await findDigest({ client, reference }, signal);
+  const unchanged = digest === undefined ? undefined : await recall(store, digest, platform);
+  if (unchanged !== undefined) {
+    progress('unchanged since the last import');
+    return { ...unchanged, reference: formatReference(reference) };
   }
+  const image = await openImage({ client, reference, platform }, signal);
+  const imported = await importImage(store, image, progressLines(progress), signal);
+  store.imports.remember(sourceOf(imported.sourceDigest, platform), imported);
+  return imported;
+}
+
+async function fromArchive(
+  options: ImporterOptions,
+  { request, context }: { request: ArchiveImportRequest; context: Pick<ImporterContext, 'store' | 'progress'> },
+  signal: AbortSignal,
+): Promise<ImportedImage> {
+  const { file, name, reference } = request;
+  const { store, progress } = context;
+  const { sha256, size } = store.files.get(file);
+  const path = await store.files.asFile(sha256);
+  const shown = name ?? file;
+  progress(`reading ${shown}`);
+  const { platform = hostPlatform() } = options;
+  const digest: Digest = `sha256:${sha256}`;
+  const source = { path, bytes: size, digest, name: shown, reference, platform };
+  await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
+  return await importImage(store, image, progressLines(progress), signal);
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { ImportProgress } from './import-image.ts';
+import type { ImportProgress } from '../../contract/image.ts';
 
 const LINE_EVERY_MS = 1_000;
 
@@ -7,18 +7,18 @@ const LINE_EVERY_MS = 1_000;
  * `nowMs` is a clock.
  */
 export function progressLines(
-  write: (line: string) => void,
+  write: (line: string, progress: ImportProgress) => void,
   nowMs: () => number = () => performance.now(),
 ): (progress: ImportProgress) => void {
   let shownMs = Number.NEGATIVE_INFINITY;
   let layersShown = -1;
   return (progress) => {
-    const { layersDone, layersTotal, bytesDone, bytesTotal } = progress;
+    const { layers_done: layersDone, layers_total: layersTotal, done_bytes: done, total_bytes: total } = progress;
     if (layersDone === layersShown && nowMs() - shownMs < LINE_EVERY_MS) return;
     shownMs = nowMs();
     layersShown = layersDone;
-    const bytes = bytesTotal === 0 ? 'nothing to transfer' : `${megabytes(bytesDone)} of ${megabytes(bytesTotal)} MB`;
-    write(`layers ${layersDone}/${layersTotal}, ${bytes}`);
+    const bytes = total === 0 ? 'nothing to transfer' : `${megabytes(done)} of ${megabytes(total)} MB`;
+    write(`layers ${layersDone}/${layersTotal}, ${bytes}`, progress);
   };
 }
 

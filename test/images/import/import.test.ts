@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { limits } from '../../../src/contract/limits.ts';
-import { importImage, type ImportedImage, type ImportProgress } from '../../../src/images/import/import-image.ts';
+import { importImage, type ImportedImage } from '../../../src/images/import/import-image.ts';
+import type { ImportProgress } from '../../../src/contract/image.ts';
 import { cutAfter, FakeRegistry, status, type TestLayer } from '../../support/registry.ts';
 import { openReference } from '../../registry/support.ts';
 import { openStore, rawLayer, tarLayer, type TestStore } from './support.ts';
@@ -57,8 +58,13 @@ test('importImage turns OCI layers into layers of the store, paths resolved in w
   });
   assert.deepEqual(await bench.leftovers(), []);
   const bytesTotal = [BASE, MIDDLE, TOP].reduce((sum, { bytes }) => sum + bytes.length, 0);
-  assert.deepEqual(progress[0], { layersDone: 0, layersTotal: 3, bytesDone: 0, bytesTotal });
-  assert.deepEqual(progress.at(-1), { layersDone: 3, layersTotal: 3, bytesDone: bytesTotal, bytesTotal });
+  assert.deepEqual(progress[0], { layers_done: 0, layers_total: 3, done_bytes: 0, total_bytes: bytesTotal });
+  assert.deepEqual(progress.at(-1), {
+    layers_done: 3,
+    layers_total: 3,
+    done_bytes: bytesTotal,
+    total_bytes: bytesTotal,
+  });
 });
 
 test('an unchanged image is imported again without reading a layer', async () => {
@@ -70,7 +76,7 @@ test('an unchanged image is imported again without reading a layer', async () =>
   const second = await pull(bench, `${registry.host}/app:1`);
   assert.deepEqual(second.imported, first.imported);
   assert.equal(registry.log.length, 2, 'manifest and config');
-  assert.deepEqual(second.progress, [{ layersDone: 2, layersTotal: 2, bytesDone: 0, bytesTotal: 0 }]);
+  assert.deepEqual(second.progress, [{ layers_done: 2, layers_total: 2, done_bytes: 0, total_bytes: 0 }]);
 });
 
 test('images share the layers they have in common from the bottom up', async () => {
@@ -138,7 +144,7 @@ test('interrupted layers are read on, wrong ones are refused', async () => {
   registry.on(blobPath(second, registry), cutAfter(registry, 100_000), 2);
   const { imported, progress } = await pull(bench, `${registry.host}/app:1`);
   assert.equal(imported.layers.length, 2);
-  assert.equal(progress.at(-1)?.bytesDone, large.bytes.length + second.bytes.length, 'nothing is counted twice');
+  assert.equal(progress.at(-1)?.done_bytes, large.bytes.length + second.bytes.length, 'nothing is counted twice');
 
   const wrong = Buffer.from(TOP.bytes);
   wrong[600]! ^= 1;

@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Importer, type ImporterOptions } from '../../../src/images/import/importer.ts';
+import { imageImporter, type ImporterOptions } from '../../../src/images/import/importer.ts';
 import { progressLines } from '../../../src/images/import/progress.ts';
 import { CredentialStore } from '../../../src/registry/auth/credential-store.ts';
 import { PLATFORM } from '../../registry/support.ts';
@@ -15,9 +15,9 @@ const signal = AbortSignal.timeout(30_000);
 const LAYERS = [tarLayer([{ path: 'a', content: 'a' }]), tarLayer([{ path: 'b', content: 'b' }])];
 const silent = () => undefined;
 
-function importer(options: Partial<ImporterOptions> = {}): Importer {
+function importer(options: Partial<ImporterOptions> = {}) {
   const registries = { wait: async () => undefined };
-  return new Importer({ registries, credentials: {}, platform: PLATFORM, ...options });
+  return imageImporter({ registries, credentials: {}, platform: PLATFORM, ...options });
 }
 
 test('fromRegistry imports and tells how far it is', async () => {
@@ -176,7 +176,7 @@ test('progressLines speaks once a second, and at once when a layer is done', () 
     () => nowMs,
   );
   const step = (layersDone: number, bytesDone: number) =>
-    report({ layersDone, layersTotal: 2, bytesDone, bytesTotal: 2_500_000 });
+    report({ layers_done: layersDone, layers_total: 2, done_bytes: bytesDone, total_bytes: 2_500_000 });
   step(0, 0);
   step(0, 100_000);
   nowMs = 1_000;
@@ -184,6 +184,6 @@ test('progressLines speaks once a second, and at once when a layer is done', () 
   step(0, 300_000);
   step(1, 1_000_000);
   assert.deepEqual(lines, ['layers 0/2, 0.0 of 2.5 MB', 'layers 0/2, 0.2 of 2.5 MB', 'layers 1/2, 1.0 of 2.5 MB']);
-  report({ layersDone: 2, layersTotal: 2, bytesDone: 0, bytesTotal: 0 });
+  report({ layers_done: 2, layers_total: 2, done_bytes: 0, total_bytes: 0 });
   assert.equal(lines.at(-1), 'layers 2/2, nothing to transfer');
 });

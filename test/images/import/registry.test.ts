@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { startRegistry } from '../../../scripts/support/registry.ts';
-import { Importer } from '../../../src/images/import/importer.ts';
+import { imageImporter } from '../../../src/images/import/importer.ts';
 import { PLATFORM } from '../../registry/support.ts';
 import { FakeRegistry, OCI } from '../../support/registry.ts';
 import { openStore, tarLayer } from './support.ts';
@@ -45,7 +45,7 @@ test('what skopeo pushes to a real registry is imported, in every form that skop
   await copy('--dest-compress-format', 'zstd', '--dest-compress', `${from}:1`, `${to}:zstd`);
   await copy('--all', `${from}:multi`, `${to}:multi`);
 
-  const importer = new Importer({ registries: {}, credentials: {}, platform: PLATFORM });
+  const importer = imageImporter({ registries: {}, credentials: {}, platform: PLATFORM });
   const results = [];
   for (const tag of ['oci', 'docker', 'zstd', 'multi']) {
     const context = { store: bench.store, progress: () => undefined, privateByName: true };
