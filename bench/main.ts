@@ -11,8 +11,9 @@ import { benchSoak } from './soak.ts';
 import { openPlace, type Place } from './support/place.ts';
 import { Report } from './support/report.ts';
 import { benchTransfer } from './transfer.ts';
+import { benchWaiting } from './waiting.ts';
 
-/** `npm run bench [-- runs live images servers depth transfer load]`: the budgets of the design, measured beside the tools we compare with. */
+/** `npm run bench [-- runs live images servers depth transfer waiting load]`: the budgets of the design, measured beside the tools we compare with. */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   live: benchLive,
@@ -21,6 +22,7 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
   servers: benchServers,
   depth: benchDepth,
   transfer: benchTransfer,
+  waiting: benchWaiting,
   load: benchLoad,
 };
 

@@ -1,5 +1,5 @@
 import { isFault } from '../../contract/errors.ts';
-import { isFinished } from '../../contract/operation-state.ts';
+import { isFinished, SPID_INIT } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { OperationEvent } from '../../contract/event.ts';
@@ -8,7 +8,6 @@ import { plainName } from './text.ts';
 import type { Progress, ToolCall } from './tool.ts';
 import { pause } from '../../std/abort.ts';
 import { present } from '../../std/present.ts';
-import { SPID_INIT } from '../../contract/spid.ts';
 
 const POLL_MS_MIN = 250;
 const POLL_MS_MAX = 2_000;
@@ -24,8 +23,8 @@ export interface Followed {
   readonly tailAfter?: number;
 }
 
-/** Events of the log's end, seen or not, that can hold the last bytes of output and the facts about the process. */
-const TAIL_EVENTS_MAX = 32;
+/** Last events of a log: both cuts with the bytes behind them, the exit, and the facts about the operation. */
+const TAIL_EVENTS_MAX = 8;
 
 /**
  * Waits until an operation has finished, reporting its events as they come; without `onEvent` no output is transferred.
@@ -38,7 +37,7 @@ export async function untilFinished(
   onEvent: ((event: OperationEvent) => void) | undefined,
   signal: AbortSignal,
 ): Promise<Followed> {
-  const place: { since?: number; tailAfter?: number } = {};
+  const place: { since?: number; tailAfter?: number | undefined } = {};
   let hasEvents = true;
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, POLL_MS_MAX)) {
     try {
@@ -46,8 +45,7 @@ export async function untilFinished(
       for await (const event of hasEvents ? contree.operations.events(uuid, query, signal) : []) {
         place.since = event.id;
         pauseMs = POLL_MS_MIN;
-        if (event.type === 'truncated') place.tailAfter ??= event.id - 1;
-        if (event.type === 'completion') place.tailAfter ??= Math.max(-1, event.id - TAIL_EVENTS_MAX);
+        place.tailAfter ??= tailAfter(event);
         onEvent?.(event);
       }
     } catch (error) {
@@ -58,6 +56,12 @@ export async function untilFinished(
     if (isFinished(operation.status)) return { operation, ...present({ tailAfter: place.tailAfter }) };
     await pause(pauseMs, signal);
   }
+}
+
+/** Returns the event after which the tails of cut output stand: just before the first cut, or near the end of the log. */
+function tailAfter({ type, id }: OperationEvent): number | undefined {
+  if (type === 'truncated') return id - 1;
+  return type === 'completion' ? Math.max(-1, id - TAIL_EVENTS_MAX) : undefined;
 }
 
 /**
