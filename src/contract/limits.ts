@@ -102,6 +102,8 @@ export const limits = {
   eventKeepaliveMs: 15_000,
 
   // Engine life
+  headersMsMax: 10_000,
+  connectionsMax: 8_192,
   engineIdleMs: 15 * 60_000,
   engineReadyMsMax: 10_000,
 

@@ -6,9 +6,11 @@ import type { AddressInfo } from 'node:net';
 import { dirname } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
 import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
 import { settlesWithin } from '../std/abort.ts';
 import type { Activity } from './activity.ts';
 import type { App } from './app.ts';
+import { boundConnections, connectionBounds } from './connections.ts';
 
 /** Where a listener waits for clients. */
 export type Where =
@@ -29,17 +31,20 @@ export interface Listener extends AsyncDisposable {
   readonly address: string;
 }
 
-/** A client must send its headers within this time; bodies may take as long as they take. */
-const HEADERS_MS_MAX = 30_000;
+/** How often connections are looked at that have not sent their headers yet. */
+const HEADERS_LOOK_MS = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 const CLOSE_GRACE_MS = 1_000;
 
 /** Faults: CONFIG_INVALID when the address cannot be listened on or the certificate cannot be used. */
 export async function listen(app: App, where: Where, activity: Activity): Promise<Listener> {
   const server = await createServer(app, where.kind === 'unix' ? undefined : where.tls);
-  server.headersTimeout = HEADERS_MS_MAX;
+  // Bodies may take as long as they take.
+  server.headersTimeout = limits.headersMsMax;
   server.requestTimeout = 0;
   server.keepAliveTimeout = KEEP_ALIVE_MS;
+  // The owner's socket is not bounded: nobody else can open it, and it has to work whatever happens on the other one.
+  if (where.kind !== 'unix') boundConnections(server, await connectionBounds());
   server.on('request', (_request, response) => {
     activity.began();
     response.once('close', () => activity.ended());
@@ -55,9 +60,13 @@ export async function listen(app: App, where: Where, activity: Activity): Promis
 
 async function createServer(app: App, tls: TlsFiles | undefined): Promise<Server> {
   const options = { fetch: app, overrideGlobalObjects: false };
-  if (tls === undefined) return createAdaptorServer({ ...options, createServer: createHttpServer }) as Server;
+  const common = { connectionsCheckingInterval: HEADERS_LOOK_MS };
+  if (tls === undefined) {
+    return createAdaptorServer({ ...options, createServer: createHttpServer, serverOptions: common }) as Server;
+  }
   const [cert, key] = await Promise.all([pem(tls.cert, 'tls-cert'), pem(tls.key, 'tls-key')]);
-  const serverOptions = { cert, key, minVersion: 'TLSv1.2' as const };
+  const handshakeTimeout = limits.headersMsMax;
+  const serverOptions = { ...common, cert, key, handshakeTimeout, minVersion: 'TLSv1.2' as const };
   try {
     return createAdaptorServer({ ...options, createServer: createHttpsServer, serverOptions }) as Server;
   } catch (error) {
