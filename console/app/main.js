@@ -1,4 +1,4 @@
-import { onConnectionChange, onTokenNeeded, setToken, token } from './api/session.js';
+import { onConnectionChange, onTokenNeeded, setToken, takeTokenOfLink, token } from './api/session.js';
 import { fill, h, icon } from './kit/dom.js';
 import { askText } from './kit/dialog.js';
 import { button, liveRegion, pageHead, problem } from './kit/parts.js';
@@ -172,7 +172,13 @@ function promptForToken(refused) {
     const why = refused
       ? 'This token was not accepted: it may have expired or been revoked.'
       : 'This server requires a token.';
-    const how = h('p', null, 'Create one on the server with ', h('code', null, 'contree token create'), '.');
+    const how = h(
+      'p',
+      null,
+      'Open the link that the server printed when it started, or create one on the server with ',
+      h('code', null, 'contree token create'),
+      '.',
+    );
     const hint = 'It is kept in this tab only, until the tab is closed.';
     const given = await askText('Sign in', 'Token', {
       confirm: 'Sign in',
@@ -190,6 +196,8 @@ function promptForToken(refused) {
 }
 
 applyTheme();
+// Before anything is requested, and before the address is read as a place.
+takeTokenOfLink();
 drawFrame();
 onTokenNeeded(promptForToken);
 onConnectionChange((there) => {
@@ -198,7 +206,13 @@ onConnectionChange((there) => {
     !there && h('p', null, 'The server does not respond. The page may be outdated; it retries automatically.'),
   );
 });
-addEventListener('hashchange', () => void show());
+addEventListener('hashchange', () => {
+  if (takeTokenOfLink()) {
+    declined = false;
+    drawAccount();
+  }
+  void show();
+});
 document.querySelector('.skip')?.addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();

@@ -11,13 +11,14 @@ import { openLog } from '../http/log.ts';
 import { folderMount } from '../http/static.ts';
 import { FileTokenStore } from '../http/tokens.ts';
 import type { McpHost } from './mcp-host.ts';
+import { keptToken } from './http-token.ts';
 import { connectMcp, mcpOptions } from './mcp-options.ts';
 import { mcpMount } from './mcp-mount.ts';
 import { aborted } from '../std/abort.ts';
 
 /**
- * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. On loopback no token is required
- * unless one was set for this server; anywhere else one always is.
+ * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. A token is asked for: the one that was
+ * given, else on loopback one that is made and printed as a link, because every user of the machine reaches loopback.
  */
 export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
@@ -26,8 +27,8 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   const endpoint = await endpointFor(settings, loopback, host.env);
   await using shared = await connectMcp(host, settings);
   const { accounts, ...options } = mcpOptions(host, settings);
-  // Registry accounts belong to this machine's owner: clients that need a token must not change them.
-  const owners = endpoint.authentication.kind === 'fixed' && accounts !== undefined;
+  // Accounts at registries are those of this machine's owner: whom it gave a token to must not change them.
+  const owners = endpoint.ownersOnly && accounts !== undefined;
   await using mcp = mcpMount({ ...options, ...(owners && { accounts }), closing: signal });
   const mounts: Mount[] = [mcp];
   const page = await folderMount(host.consoleDir);
@@ -48,6 +49,7 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   const { address } = listener;
   const console = page === undefined ? '' : `, console at ${address}/`;
   host.stderr.write(`MCP at ${address}/mcp, API at ${address}/v1${console}\n`);
+  if (endpoint.made !== undefined) host.stderr.write(signInNote(address, endpoint.made));
   await aborted(signal);
 }
 
@@ -56,15 +58,27 @@ interface Endpoint {
   readonly authentication: Authentication;
   /** Reports whether a token is one of the engine's, and not the one set for this server. */
   readonly isEngineToken: (token: string) => boolean;
+  /** Whether nobody but the owner was given the means to come in, or it chose to let everybody in. */
+  readonly ownersOnly: boolean;
+  /** The token that was made, for the owner to see. */
+  readonly made?: string;
 }
 
 async function endpointFor(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Endpoint> {
-  const { token, url, dataDir } = settings;
-  // With --url the token is ours for the remote server; on loopback it does not protect this one.
-  if (loopback && (token === '' || url !== '')) {
-    return { authentication: { kind: 'fixed', principal: ANYONE }, isEngineToken: () => false };
+  const { token, url, dataDir, auth } = settings;
+  if (auth === 'none') {
+    if (!loopback) throw fault('CONFIG_INVALID', { setting: '--auth', reason: 'none is for loopback only' });
+    return { authentication: { kind: 'fixed', principal: ANYONE }, isEngineToken: () => false, ownersOnly: true };
   }
-  const kept = new FileTokenStore(engineFiles(dataDir, env).tokens);
+  const files = engineFiles(dataDir, env);
+  // With --url the token is ours for the server there, and says nothing about who may come here.
+  if (loopback && (token === '' || url !== '')) {
+    const made = await keptToken(files.httpToken);
+    const verify: TokenVerifier['verify'] = async (given) => (same(made, given) ? ANYONE : undefined);
+    const authentication = { kind: 'token', verifier: { verify } } as const;
+    return { authentication, isEngineToken: () => false, ownersOnly: true, made };
+  }
+  const kept = new FileTokenStore(files.tokens);
   if (token === '' && (url !== '' || (await kept.list()).length === 0)) {
     const reason = 'a server on the network needs one, or tokens created with "contree token create"';
     throw fault('CONFIG_INVALID', { setting: '--token', reason });
@@ -73,7 +87,18 @@ async function endpointFor(settings: Settings, loopback: boolean, env: McpHost['
   // A remote server does not know the tokens of this machine.
   const others = url === '' ? kept : { verify: async () => undefined };
   const verify: TokenVerifier['verify'] = async (given) => (own(given) ? ANYONE : others.verify(given));
-  return { authentication: { kind: 'token', verifier: { verify } }, isEngineToken: (given) => !own(given) };
+  const authentication = { kind: 'token', verifier: { verify } } as const;
+  return { authentication, isEngineToken: (given) => !own(given), ownersOnly: false };
+}
+
+/** How to come in. The part behind `#` stays in the browser: it is in no request, and in no log of a server. */
+function signInNote(address: string, token: string): string {
+  const { protocol, hostname, port } = new URL(address);
+  const name = hostname === '127.0.0.1' ? 'localhost' : hostname;
+  return (
+    `open ${protocol}//${name}:${port}/#token=${token}\n` +
+    `MCP clients send the header "Authorization: Bearer ${token}"; --auth none asks for no token\n`
+  );
 }
 
 /**

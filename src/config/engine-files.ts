@@ -17,6 +17,8 @@ export interface EngineFiles {
   readonly startLock: string;
   /** Hashes of the tokens that TCP clients may use. */
   readonly tokens: string;
+  /** The token that `contree-mcp --mode http` asks for when it was given none. */
+  readonly httpToken: string;
 }
 
 /**
@@ -32,6 +34,7 @@ export function engineFiles(dataDir: string, env: Environment): EngineFiles {
     log: join(dataDir, 'engine.log'),
     startLock: join(dataDir, 'start.lock'),
     tokens: join(dataDir, 'tokens.json'),
+    httpToken: join(dataDir, 'http-token'),
   };
 }
 

@@ -12,7 +12,9 @@ export function isLoopback(address: string): boolean {
  * Keeps web pages of others away from a TCP listener. A page whose name is rebound to 127.0.0.1 still sends its own name
  * in Host, and a page that posts across origins says so in Origin; both are refused, before anything else is looked at.
  *
- * `names` are accepted besides loopback. `anyHost` is for a listener that all who know a token may reach under any name.
+ * `names` are accepted besides loopback: `name` and `name:port` as Host, `https://name` as Origin too, for a proxy in
+ * front that speaks TLS or sends another Host than it was asked for. `anyHost` is for a listener that all who know a token
+ * may reach under any name.
  *
  * Faults: ORIGIN_DENIED.
  */
@@ -20,14 +22,22 @@ export function checkOrigin(request: Request, names: readonly string[], anyHost:
   const host = request.headers.get('host') ?? '';
   const [, name] = HOST.exec(host) ?? [];
   if (name === undefined) throw fault('ORIGIN_DENIED', { origin: host });
-  const known = LOOPBACK.has(name.toLowerCase()) || names.some((entry) => same(entry, name) || same(entry, host));
+  const known =
+    LOOPBACK.has(name.toLowerCase()) || names.map(hostOf).some((entry) => same(entry, name) || same(entry, host));
   if (!known && !anyHost) throw fault('ORIGIN_DENIED', { origin: host });
   const origin = request.headers.get('origin');
   if (origin === null) return;
   const url = URL.parse(origin);
-  const sameOrigin = url !== null && same(url.host, host);
-  const allowed = url !== null && names.some((entry) => same(entry, url.host) || same(entry, url.hostname));
+  // Under any name there may be a proxy that speaks TLS, which we know nothing of.
+  const sameOrigin =
+    url !== null && same(url.host, host) && (anyHost || url.protocol === URL.parse(request.url)?.protocol);
+  const allowed = url !== null && names.some((entry) => same(entry, url.origin));
   if (!sameOrigin && !allowed) throw fault('ORIGIN_DENIED', { origin });
+}
+
+/** What an entry says about Host: `https://name:port` stands for `name:port`. */
+function hostOf(entry: string): string {
+  return entry.includes('://') ? (URL.parse(entry)?.host ?? entry) : entry;
 }
 
 function same(one: string, other: string): boolean {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { chmod, readFile, stat } from 'node:fs/promises';
 import { request, type IncomingMessage } from 'node:http';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
@@ -11,11 +13,25 @@ import { ScriptedContree } from '../support/scripted-contree.ts';
 
 const PROGRAM = new URL('../../bin/contree-mcp', import.meta.url).pathname;
 
+const LINK_TOKEN = /^open http:\/\/localhost:\d+\/#token=(\S+)$/u;
+const ADDRESS = /^MCP at (https?:\S+)\/mcp/u;
+
 /** The address that the server announces. */
 async function started(child: ChildProcess): Promise<string> {
+  const [address] = await announced(child, ADDRESS);
+  return address;
+}
+
+/** What the patterns find in the lines that a server writes, which come in this order. */
+async function announced<const Patterns extends readonly RegExp[]>(
+  child: ChildProcess,
+  ...patterns: Patterns
+): Promise<{ [Index in keyof Patterns]: string }> {
+  const found: string[] = [];
   for await (const line of createInterface({ input: child.stderr! })) {
-    const [, address] = /^MCP at (https?:\S+)\/mcp/u.exec(line) ?? [];
-    if (address !== undefined) return address;
+    const [, text] = patterns[found.length]?.exec(line) ?? [];
+    if (text !== undefined) found.push(text);
+    if (found.length === patterns.length) return found as { [Index in keyof Patterns]: string };
   }
   throw new Error('the server ended');
 }
@@ -39,27 +55,67 @@ test('contree-mcp serves an agent over its streams, on the engine of the data di
   await client.close();
 });
 
-test('--mode http: MCP and the API at one address, for this machine only', async () => {
+test('--mode http: MCP and the API at one address, for who has the token that it makes and keeps', async () => {
   await using cli = await openCli();
   cli.contree.addImage({}, 'common/base');
   const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  const address = await started(child);
+  const [address, token] = await announced(child, ADDRESS, LINK_TOKEN);
+  const headers = { Authorization: `Bearer ${token}` };
   const client = new Client({ name: 'test', version: '0' });
-  await client.connect(new StreamableHTTPClientTransport(new URL(`${address}/mcp`)));
+  const requestInit = { headers };
+  await client.connect(new StreamableHTTPClientTransport(new URL(`${address}/mcp`), { requestInit }));
   const answer = await client.callTool({ name: 'list_images', arguments: {} });
   assert.match(JSON.stringify(answer.structuredContent), /common\/base/u);
   await client.close();
-  assert.equal(((await (await fetch(`${address}/v1/images`)).json()) as { images: [] }).images.length, 1);
-  assert.match(await (await fetch(`${address}/`)).text(), /<title>ConTree<\/title>/u);
-  assert.equal((await fetch(`${address}/v1/engine/stop`, { method: 'POST', body: '{}' })).status, 403);
-  assert.equal((await fetch(`${address}/v1/images`, { headers: { Origin: 'http://evil.com' } })).status, 403);
+  const images = (await (await fetch(`${address}/v1/images`, { headers })).json()) as { images: [] };
+  assert.equal(images.images.length, 1);
+  assert.match(await (await fetch(`${address}/`)).text(), /<title>ConTree<\/title>/u, 'a page that asks for the token');
+  assert.equal((await fetch(`${address}/v1/engine/stop`, { method: 'POST', body: '{}', headers })).status, 403);
+  assert.equal(
+    (await fetch(`${address}/v1/images`, { headers: { ...headers, Origin: 'http://evil.com' } })).status,
+    403,
+  );
   await end(child);
+  const again = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  assert.deepEqual((await announced(again, ADDRESS, LINK_TOKEN))[1], token, 'the same after a restart');
+  await end(again);
+});
+
+test('--mode http: another user of the machine, who knows no token, gets nothing', async () => {
+  await using cli = await openCli();
+  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [address, token] = await announced(child, ADDRESS, LINK_TOKEN);
+  for (const path of ['/v1/images', '/v1/whoami', '/mcp', '/metrics']) {
+    assert.equal((await fetch(`${address}${path}`)).status, 401, path);
+    const wrong = { Authorization: `Bearer ${token.slice(0, -1)}_` };
+    assert.equal((await fetch(`${address}${path}`, { headers: wrong })).status, 403, path);
+  }
+  const kept = join(cli.folder, 'http-token');
+  assert.deepEqual([(await stat(kept)).mode & 0o777, (await readFile(kept, 'utf8')).trim()], [0o600, token]);
+  await end(child);
+  // A token that others could read, or have put there, is none.
+  await chmod(kept, 0o644);
+  const refused = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const told = (await Array.fromAsync(refused.stderr)).join('');
+  assert.match(told, /http-token is not a file that only you may read/u);
+});
+
+test('--mode http --auth none: every program of this machine is let in, and nobody else', async () => {
+  await using cli = await openCli();
+  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder, '--auth', 'none'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const address = await started(child);
+  assert.equal((await fetch(`${address}/v1/images`)).status, 200);
+  await end(child);
+  const open = spawn(process.execPath, [...args, '--http-listen', '0.0.0.0'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  assert.match((await Array.fromAsync(open.stderr)).join(''), /--auth: none is for loopback only/u);
 });
 
 test('--mode http: what no MCP client sends, and what web pages could, is refused at /mcp', async () => {
   await using cli = await openCli();
-  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+  const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder, '--auth', 'none'];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const address = await started(child);
   const ping = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' });
@@ -111,7 +167,7 @@ for (const era of ['auto', 'legacy'] as const) {
   test(`--mode http, ${era}: a server that is told to stop leaves what runs alone`, async () => {
     await using cli = await openCli(new ScriptedContree({ work: ({ signalled }) => signalled.then(() => -1) }));
     const image = cli.contree.addImage();
-    const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder];
+    const args = [PROGRAM, '--mode', 'http', '--http-port', '0', '--data-dir', cli.folder, '--auth', 'none'];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     const address = await started(child);
     const client = new Client({ name: 'test', version: '0' }, { versionNegotiation: { mode: era } });

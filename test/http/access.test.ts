@@ -132,9 +132,10 @@ test('the token routes are for administrators, and a process without tokens has 
   assert.equal((await open.send('POST', '/v1/tokens', { body: {} })).status, 403);
 });
 
-function refused(headers: Record<string, string>, names: string[] = [], anyHost = false): boolean {
+function refused(headers: Record<string, string>, names: string[] = [], anyHost = false, scheme = 'http'): boolean {
   try {
-    checkOrigin({ headers: new Headers(headers) } as Request, names, anyHost);
+    // A `Request` of its own would not take such headers.
+    checkOrigin({ url: `${scheme}://x/`, headers: new Headers(headers) } as Request, names, anyHost);
     return false;
   } catch (error) {
     return isFault(error, 'ORIGIN_DENIED');
@@ -166,8 +167,29 @@ test('Origin: only the page that the server itself served', () => {
   for (const origin of ['http://evil.com', 'null', 'http://localhost:3000', 'http://127.0.0.1:9452', 'file://', '']) {
     assert.equal(refused({ host, origin }), true, origin);
   }
-  assert.equal(refused({ host, origin: 'https://ui.example' }, ['ui.example']), false);
   assert.equal(refused({ host: 'any.example', origin: 'https://evil.com' }, [], true), true);
+});
+
+test('Origin: an allowed name is allowed with the scheme and port that it is served with, no other', () => {
+  const names = ['ui.example', 'https://proxied.example'];
+  const from = (origin: string, host: string, scheme = 'http') => refused({ host, origin }, names, false, scheme);
+  assert.equal(from('http://ui.example:9452', 'ui.example:9452'), false);
+  assert.equal(from('https://ui.example', 'ui.example', 'https'), false);
+  for (const origin of [
+    'http://ui.example:8080',
+    'http://ui.example',
+    'https://ui.example:9452',
+    'https://ui.example',
+  ]) {
+    assert.equal(from(origin, 'ui.example:9452'), true, origin);
+    assert.equal(from(origin, 'localhost:9452'), true, `${origin}, from another name`);
+  }
+  assert.equal(from('http://ui.example', 'ui.example', 'https'), true, 'who changes a page on its way');
+  // Behind a proxy that speaks TLS, whichever Host it passes on.
+  assert.equal(from('https://proxied.example', 'proxied.example'), false);
+  assert.equal(from('https://proxied.example', '127.0.0.1:9452'), false);
+  assert.equal(from('http://proxied.example', '127.0.0.1:9452'), true);
+  assert.equal(from('https://proxied.example:8443', '127.0.0.1:9452'), true);
 });
 
 test('a rebound page is refused on the wire before anything else is looked at', async () => {

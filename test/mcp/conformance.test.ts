@@ -93,7 +93,17 @@ for (const [revision, scenarios] of Object.entries(FIXTURE_FREE)) {
 }
 
 async function startProduct(dataDir: string): Promise<AsyncDisposable & { readonly url: string }> {
-  const args = [join(ROOT, 'bin/contree-mcp'), '--mode', 'http', '--http-port', '0', '--data-dir', dataDir];
+  const args = [
+    join(ROOT, 'bin/contree-mcp'),
+    '--mode',
+    'http',
+    '--http-port',
+    '0',
+    '--data-dir',
+    dataDir,
+    '--auth',
+    'none',
+  ];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(child, 'exit');
   for await (const line of createInterface({ input: child.stderr })) {

@@ -28,6 +28,18 @@ export function setToken(value) {
   else sessionStorage.setItem(KEY, value);
 }
 
+/**
+ * Takes the token of a sign-in link (`#token=…`) and removes it from the address bar and the history.
+ * @returns {boolean} whether there was one
+ */
+export function takeTokenOfLink() {
+  const [, given] = /^#token=([\w-]+)$/u.exec(location.hash) ?? [];
+  if (given === undefined) return false;
+  setToken(given);
+  history.replaceState(null, '', location.pathname + location.search);
+  return true;
+}
+
 /** @type {(refused: boolean) => Promise<boolean>} */
 let askForToken = async () => false;
 
