@@ -14,8 +14,9 @@ import {
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CHARACTER_DEVICE, cpio, type CpioEntry, DIRECTORY, EXECUTABLE, FILE } from './cpio.ts';
-import { hasPvhEntry, kernelRelease, readKernel } from './kernel.ts';
+import { hasPvhEntry, kernelBuild, kernelRelease, readKernel } from './kernel.ts';
 import { resolveModules } from './modules.ts';
+import { cachedPackage, downloadName, hasUpdate, refreshLists } from './updates.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const AGENT = join(ROOT, 'guest/agent');
@@ -62,7 +63,7 @@ function sha256(...parts: readonly (string | Buffer)[]): string {
   return hash.digest('hex');
 }
 
-/** Everything the result depends on, except the kernel's own content: that is fixed by `choice` once it is downloaded. */
+/** Everything the result depends on, except the kernel's own content: a newer one is an update (updates.ts). */
 function inputsHash(choice: string): string {
   const files = [
     ...[AGENT, HELPER].flatMap((folder) =>
@@ -82,6 +83,13 @@ function upToDate(inputs: string): boolean {
   return found.inputs === inputs && Object.keys(found.files ?? {}).every((file) => existsSync(join(DIST, file)));
 }
 
+/** Whether the distribution has a newer kernel than the one that was built in. */
+function isOutdated(name: string): boolean {
+  refreshLists();
+  const { build } = JSON.parse(readFileSync(join(DIST, 'manifest.json'), 'utf8')) as { build?: { version?: string } };
+  return hasUpdate(name, build?.version, (reason) => console.log(`guest: the kernel is kept as it is: ${reason}`));
+}
+
 /** Debian's meta package depends on the package of the newest kernel. Lists that were never fetched are fetched, by root. */
 function concretePackage(name: string): string {
   const ask = (): SpawnSyncReturns<string> =>
@@ -98,19 +106,30 @@ function concretePackage(name: string): string {
   return concrete ?? name;
 }
 
-function fetchPackage(name: string): Source {
-  const folder = join(CACHE, name);
-  if (!existsSync(folder)) {
-    console.log(`guest: downloading ${name}`);
-    const partial = `${folder}.partial`;
-    rmSync(partial, { recursive: true, force: true });
-    mkdirSync(partial, { recursive: true });
+/** False, with a line that says so, when there is no way to it and an earlier download will do. */
+function download(name: string, folder: string): boolean {
+  console.log(`guest: downloading ${name}`);
+  const partial = `${folder}.partial`;
+  rmSync(partial, { recursive: true, force: true });
+  mkdirSync(partial, { recursive: true });
+  try {
     run('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', name], partial);
-    const [archive = ''] = globSync('*.deb', { cwd: partial });
-    run('dpkg-deb', ['-x', archive, 'root'], partial);
-    rmSync(join(partial, archive));
-    renameSync(partial, folder);
+  } catch (error) {
+    if (cachedPackage(CACHE) === undefined) throw error;
+    console.log(`guest: ${name} cannot be downloaded; the kernel that was downloaded last is used`);
+    return false;
   }
+  const [archive = ''] = globSync('*.deb', { cwd: partial });
+  run('dpkg-deb', ['-x', archive, 'root'], partial);
+  rmSync(join(partial, archive));
+  renameSync(partial, folder);
+  return true;
+}
+
+function fetchPackage(name: string): Source {
+  const newest = join(CACHE, downloadName(name));
+  const folder = existsSync(newest) || download(name, newest) ? newest : cachedPackage(CACHE);
+  if (folder === undefined) throw new Error(`the package ${name} cannot be downloaded`);
   const [image] = globSync('root/boot/vmlinuz-*', { cwd: folder });
   const modules = ['root/lib/modules', 'root/usr/lib/modules'].find((path) => existsSync(join(folder, path)));
   const [release] = modules === undefined ? [] : readdirSync(join(folder, modules));
@@ -160,7 +179,8 @@ function writeDist(inputs: string, files: Readonly<Record<string, Buffer>>, kern
   const described = Object.fromEntries(
     Object.entries(files).map(([name, content]) => [name, { sha256: sha256(content), bytes: content.length }]),
   );
-  const manifest = { format: 1, kernel, cmdline: CMDLINE, inputs, files: described };
+  const build = kernelBuild(files['vmlinux'] ?? Buffer.alloc(0));
+  const manifest = { format: 1, kernel, ...(build && { build }), cmdline: CMDLINE, inputs, files: described };
   replaceFile('manifest.json', `${JSON.stringify(manifest, undefined, 2)}\n`);
 }
 
@@ -181,7 +201,7 @@ function main(): void {
   const own = values.kernel === undefined ? undefined : { image: values.kernel, modules: values.modules ?? '' };
   if (own !== undefined && values.modules === undefined) throw new Error('--kernel needs --modules');
   const inputs = inputsHash(own === undefined ? values.package : sha256(readFileSync(own.image)));
-  if (!values.force && upToDate(inputs)) {
+  if (!values.force && upToDate(inputs) && (own !== undefined || !isOutdated(values.package))) {
     console.log('guest: up to date');
     return;
   }

@@ -110,6 +110,14 @@ export function kernelRelease(vmlinux: Buffer): string {
   return release;
 }
 
+/** Version of the package and day of the build, from the same banner, where the distribution puts them there (Debian does). */
+export function kernelBuild(vmlinux: Buffer): { readonly version: string; readonly date: string } | undefined {
+  const at = vmlinux.indexOf('Linux version ');
+  const banner = vmlinux.toString('latin1', at, at + 400).split('\n')[0] ?? '';
+  const [, version, date] = /Debian (\S+) \((\d{4}-\d{2}-\d{2})\)/u.exec(at < 0 ? '' : banner) ?? [];
+  return version === undefined || date === undefined ? undefined : { version, date };
+}
+
 export function readKernel(path: string, scratch: string): Buffer {
   return extractVmlinux(readFileSync(path), scratch);
 }

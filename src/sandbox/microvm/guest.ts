@@ -8,6 +8,8 @@ const GuestFile = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/u), bytes:
 const GuestManifest = z.object({
   format: z.literal(1),
   kernel: z.string(),
+  /** Where the kernel names them: version of its package and day of its build. */
+  build: z.object({ version: z.string(), date: z.iso.date() }).optional(),
   cmdline: z.string(),
   files: z.object({ vmlinux: GuestFile, 'initramfs.cpio': GuestFile, 'contree-host-helper': GuestFile }),
 });
@@ -21,6 +23,8 @@ export interface HelperFile {
 /** The kernel and the initramfs with the agent, as `guest/build` leaves them (docs/guest-protocol.md §1). */
 export interface Guest {
   readonly kernel: string;
+  /** Version of the kernel's package and day of its build (`2026-11-26`), where it names them. */
+  readonly build: { readonly version: string; readonly date: string } | undefined;
   readonly commandLine: string;
   readonly vmlinuxPath: string;
   readonly initramfsPath: string;
@@ -49,6 +53,7 @@ export async function loadGuest(folder: string): Promise<Guest> {
     const identity = `${vmlinux.sha256} ${initramfs.sha256}`;
     return {
       kernel: manifest.kernel,
+      build: manifest.build,
       commandLine: manifest.cmdline,
       vmlinuxPath,
       initramfsPath,

@@ -1,6 +1,11 @@
 import { isFault } from '../../../contract/errors.ts';
 import type { DriverCheck } from '../../driver.ts';
+import type { Guest } from '../guest.ts';
 import type { Platform } from './platform.ts';
+
+const DAY_MS = 86_400_000;
+/** Debian repairs the kernel of its stable release about once a month. */
+const KERNEL_DAYS_MAX = 90;
 
 /** What `doctor` tells of this host. Never rejects. */
 export async function inspectHost(opening: Promise<Platform>): Promise<DriverCheck[]> {
@@ -11,7 +16,7 @@ export async function inspectHost(opening: Promise<Platform>): Promise<DriverChe
     const platform = opened.value;
     return [
       qemuCheck(platform),
-      guestCheck(platform),
+      guestCheck(platform.parts.guest, Date.now()),
       acceleratorCheck(platform),
       jailCheck(platform),
       await templateCheck(platform),
@@ -28,8 +33,14 @@ function qemuCheck({ parts: { host } }: Platform): DriverCheck {
   return { name: 'QEMU', status: 'ok', detail: `${host.qemu.version} (${host.qemu.path})` };
 }
 
-function guestCheck({ parts: { guest } }: Platform): DriverCheck {
-  return { name: 'guest', status: 'ok', detail: `Linux ${guest.kernel}` };
+/** Tells how old the guest's kernel is: it has no security updates of its own, only those that it was built with. */
+export function guestCheck({ kernel, build }: Pick<Guest, 'kernel' | 'build'>, nowMs: number): DriverCheck {
+  if (build === undefined) return { name: 'guest', status: 'ok', detail: `Linux ${kernel}, of unknown age` };
+  const days = Math.max(0, Math.floor((nowMs - Date.parse(build.date)) / DAY_MS));
+  const detail = `Linux ${kernel}, version ${build.version} of ${build.date}, ${days} day${days === 1 ? '' : 's'} old`;
+  if (days <= KERNEL_DAYS_MAX) return { name: 'guest', status: 'ok', detail };
+  const remedy = 'run guest/build, which follows the security updates of the distribution, or install a newer release';
+  return { name: 'guest', status: 'warning', detail, remedy };
 }
 
 function acceleratorCheck({ parts: { verdict } }: Platform): DriverCheck {
