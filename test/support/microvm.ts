@@ -11,6 +11,9 @@ import { tarOf } from './tar.ts';
 
 export const GUEST_DIR = resolve(import.meta.dirname, '../../guest/dist');
 
+/** What `npm run test:attacks` says to use, for tests that do not choose themselves. */
+const ACCELERATOR = (process.env['CONTREE_ACCELERATOR'] ?? 'auto') as MicrovmOptions['accelerator'];
+
 /** A microVM driver with a state folder of its own, and a busybox image of one layer. */
 export interface MicrovmBench extends AsyncDisposable {
   readonly driver: SandboxDriver;
@@ -49,7 +52,7 @@ async function openBench(
   const log = (message: string): void => {
     logged.push(message);
   };
-  const driver = await openMicrovmDriver({ stateDir, guestDir: GUEST_DIR, accelerator: 'auto', log, ...options });
+  const driver = await openMicrovmDriver({ stateDir, guestDir: GUEST_DIR, accelerator: ACCELERATOR, log, ...options });
   return {
     driver,
     stateDir,
