@@ -71,7 +71,7 @@ async function restoreAll(
     const startedMs = performance.now();
     try {
       const spec = bootSpec(bench.layers, { network: { mode: 'public' } });
-      await using instance = await bench.driver.boot(spec, AbortSignal.timeout(RESTORE_MS_MAX));
+      await using instance = await bench.driver.start(spec, AbortSignal.timeout(RESTORE_MS_MAX));
       const { outcome } = await runScript(instance, 'true');
       if (outcome.exitCode !== 0) throw new Error(`true ended with ${outcome.exitCode}`);
     } catch (error) {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { Channel } from '../../src/sandbox/channel/index.ts';
-import { emptyQcow2, vmdkDescriptor } from '../../src/sandbox/microvm/vm/disk-image.ts';
+import { emptyQcow2, namelessFile, vmdkDescriptor } from '../../src/sandbox/microvm/vm/disk-image.ts';
 import { Identities } from '../../src/sandbox/microvm/host/identity.ts';
 import {
   DISK_BYTES,
@@ -15,7 +15,6 @@ import {
   RESTORE_FD,
   restoreArguments,
 } from '../../src/sandbox/microvm/vm/machine.ts';
-import { namelessFile } from '../../src/sandbox/microvm/vm/nameless-file.ts';
 import { Platform } from '../../src/sandbox/microvm/host/platform.ts';
 import { Qmp } from '../../src/sandbox/microvm/vm/qmp.ts';
 import { defined } from '../../src/std/assert.ts';

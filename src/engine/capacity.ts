@@ -1,4 +1,5 @@
 import { availableParallelism, totalmem } from 'node:os';
+import type { BootSpec } from '../sandbox/driver.ts';
 import type { Resources } from './admission.ts';
 
 const MiB = 1024 ** 2;
@@ -23,6 +24,6 @@ export function usualConcurrency(capacity: Resources, cost: Resources): number {
 }
 
 /** What one run takes. */
-export function runCost(cpus: number, memoryMib: number): Resources {
+export function runCost({ cpus, memoryMib }: Pick<BootSpec, 'cpus' | 'memoryMib'>): Resources {
   return { runs: 1, cpus, memoryMib: memoryMib + GUEST_OVERHEAD_MIB };
 }

@@ -102,7 +102,7 @@ export interface NetworkUse {
 }
 
 /**
- * One boot of a sandbox over an image. `boot()` resolves only once the guest answers, so whoever holds an Instance may
+ * One sandbox over an image. `SandboxDriver.start` resolves only once the guest answers, so whoever holds an Instance may
  * use it at once. Ready → lost or disposed, and never back. Disposing twice is allowed.
  */
 export interface Instance extends AsyncDisposable {
@@ -137,10 +137,13 @@ export interface DriverCheck {
  */
 export interface SandboxDriver extends AsyncDisposable {
   readonly name: string;
-  /** Gets ready in the background (makes the template); failing here is not fatal, the next boot tries again. */
+  /** Gets ready in the background (makes the template); failing here is not fatal, the next start tries again. */
   warm(): Promise<void>;
-  /** Rejects with DRIVER_UNAVAILABLE, GUEST_BOOT_TIMEOUT or the signal's reason, and then leaves nothing running. */
-  boot(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
+  /**
+   * Starts a sandbox over the layers of an image. Rejects with DRIVER_UNAVAILABLE, GUEST_BOOT_TIMEOUT or the signal's reason, and
+   * then leaves nothing running.
+   */
+  start(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
   /** What this host offers and lacks. Never throws. */
   inspect(signal: AbortSignal): Promise<DriverCheck[]>;
 }

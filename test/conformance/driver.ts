@@ -106,7 +106,7 @@ async function booted(open: () => Promise<Bench>): Promise<{
 }> {
   await using stack = new AsyncDisposableStack();
   const bench = stack.use(await open());
-  const instance = stack.use(await bench.driver.boot(bootSpec(bench), soon()));
+  const instance = stack.use(await bench.driver.start(bootSpec(bench), soon()));
   const resources = stack.move();
   return { bench, instance, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
@@ -265,7 +265,7 @@ function describeChanges(open: () => Promise<Bench>): void {
 
   test('instances of one image know nothing of each other', async () => {
     await using bench = await open();
-    const instances = await Promise.all([1, 2].map(async () => bench.driver.boot(bootSpec(bench), soon())));
+    const instances = await Promise.all([1, 2].map(async () => bench.driver.start(bootSpec(bench), soon())));
     await using stack = new AsyncDisposableStack();
     for (const instance of instances) stack.use(instance);
     assert.notEqual(instances[0]?.facts.bootId, instances[1]?.facts.bootId);
@@ -283,7 +283,7 @@ function describeEnds(open: () => Promise<Bench>): void {
   test('boot() with an aborted signal rejects with its reason and starts nothing', async () => {
     await using bench = await open();
     const reason = new Error('changed my mind');
-    await assert.rejects(bench.driver.boot(bootSpec(bench), AbortSignal.abort(reason)), reason);
+    await assert.rejects(bench.driver.start(bootSpec(bench), AbortSignal.abort(reason)), reason);
     assert.equal(await bench.live(), 0);
   });
 
@@ -291,7 +291,7 @@ function describeEnds(open: () => Promise<Bench>): void {
     await using bench = await open();
     await bench.driver.warm();
     for (const afterMs of [0, 10, 40]) {
-      const booting = bench.driver.boot(bootSpec(bench), AbortSignal.timeout(afterMs));
+      const booting = bench.driver.start(bootSpec(bench), AbortSignal.timeout(afterMs));
       // A driver may be faster than the timer.
       const instance = await booting.catch((error: unknown) => {
         assert.equal((error as Error).name, 'TimeoutError');
@@ -303,7 +303,7 @@ function describeEnds(open: () => Promise<Bench>): void {
 
   test('an instance may be disposed of twice, and of it nothing is left', async () => {
     await using bench = await open();
-    const instance = await bench.driver.boot(bootSpec(bench), soon());
+    const instance = await bench.driver.start(bootSpec(bench), soon());
     assert.ok((await bench.live()) > 0);
     await Promise.all([instance[Symbol.asyncDispose](), instance[Symbol.asyncDispose]()]);
     await instance[Symbol.asyncDispose]();
@@ -312,7 +312,7 @@ function describeEnds(open: () => Promise<Bench>): void {
 
   test('disposing while a command runs ends it', async () => {
     await using bench = await open();
-    const instance = await bench.driver.boot(bootSpec(bench), soon());
+    const instance = await bench.driver.start(bootSpec(bench), soon());
     const process = await instance.start(command(['sleep', '1000']), soon());
     const ended = process.outcome.then(
       () => 'ended',
@@ -336,7 +336,7 @@ function describeEnds(open: () => Promise<Bench>): void {
 
   test('the driver takes its instances with it', async () => {
     const bench = await open();
-    await bench.driver.boot(bootSpec(bench), soon());
+    await bench.driver.start(bootSpec(bench), soon());
     await bench.driver[Symbol.asyncDispose]();
     assert.equal(await bench.live(), 0);
     await bench[Symbol.asyncDispose]();

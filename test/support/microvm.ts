@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
-import { ownerOf } from '../../src/sandbox/microvm/host/leftovers.ts';
+import { ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
 import type { BootSpec, Instance, Outcome, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { busyboxMembers } from './small-image.ts';
 import { tarOf } from './tar.ts';

@@ -19,7 +19,7 @@ after(async () => {
 });
 
 async function boot(): Promise<Instance> {
-  return bench.driver.boot(bootSpec(bench.layers), soon());
+  return bench.driver.start(bootSpec(bench.layers), soon());
 }
 
 async function finish(instance: Instance, command: Partial<Command>): Promise<{ text: string; exitCode: number }> {
@@ -165,7 +165,7 @@ test('the sandbox looks like a machine of its own', async () => {
 });
 
 test('memory that is not there kills the one who wants it, and says so', async () => {
-  await using instance = await bench.driver.boot(bootSpec(bench.layers, { memoryMib: 128 }), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers, { memoryMib: 128 }), soon());
   const hungry = await runScript(instance, 'tail /dev/zero');
   assert.equal(hungry.outcome.outOfMemory, true);
   const innocent = await runScript(instance, 'kill -9 $$');

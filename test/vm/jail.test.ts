@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { surveyHost } from '../../src/sandbox/microvm/host/host.ts';
 import { Jail } from '../../src/sandbox/microvm/host/jail.ts';
-import { ownerOf } from '../../src/sandbox/microvm/host/leftovers.ts';
+import { ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
 import { FD } from '../../src/sandbox/microvm/vm/machine.ts';
 import { Vmm } from '../../src/sandbox/microvm/vm/vmm.ts';
 import { bootSpec, GUEST_DIR, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
@@ -31,7 +31,7 @@ async function qemu(): Promise<number> {
 
 test('QEMU runs without root, capabilities or new privileges, under seccomp', async () => {
   await using bench = await folder.open();
-  await using _instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using _instance = await bench.driver.start(bootSpec(bench.layers), soon());
   const status = await statusOf(await qemu());
   const uids = new Set(status['Uid']?.split('\t'));
   if (ROOT)
@@ -45,9 +45,9 @@ test('QEMU runs without root, capabilities or new privileges, under seccomp', as
 
 test('QEMU is in namespaces of its own, another one for each run', async () => {
   await using bench = await folder.open();
-  await using _first = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using _first = await bench.driver.start(bootSpec(bench.layers), soon());
   const first = await qemu();
-  await using _second = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using _second = await bench.driver.start(bootSpec(bench.layers), soon());
   const [second] = (await qemuPids(folder.stateDir)).filter((pid) => pid !== first);
   for (const kind of ['user', 'mnt', 'pid', 'net', 'ipc', 'uts', 'cgroup']) {
     const names = await Promise.all(
@@ -60,7 +60,7 @@ test('QEMU is in namespaces of its own, another one for each run', async () => {
 
 test('QEMU sees nothing of the host but itself, the shared libraries and its firmware', async () => {
   await using bench = await folder.open();
-  await using _instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using _instance = await bench.driver.start(bootSpec(bench.layers), soon());
   const root = `/proc/${await qemu()}/root`;
   assert.deepEqual(
     (await readdir(root)).filter((name) => !['dev', 'lib', 'lib64', 'proc', 'usr'].includes(name)),
@@ -83,7 +83,7 @@ test('QEMU sees nothing of the host but itself, the shared libraries and its fir
 
 test('QEMU has no network but the socket to our filter', async () => {
   await using bench = await folder.open();
-  await using _instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using _instance = await bench.driver.start(bootSpec(bench.layers), soon());
   const devices = (await readFile(`/proc/${await qemu()}/net/dev`, 'utf8')).trim().split('\n').slice(2);
   assert.deepEqual(
     devices.map((line) => line.trim().split(':', 1)[0]),
@@ -93,7 +93,7 @@ test('QEMU has no network but the socket to our filter', async () => {
 
 test('the limits of the jail are set', async () => {
   await using bench = await folder.open();
-  await using _instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using _instance = await bench.driver.start(bootSpec(bench.layers), soon());
   const text = await readFile(`/proc/${await qemu()}/limits`, 'utf8');
   const hard = (name: string): string | undefined => new RegExp(`^${name} +\\S+ +(\\S+)`, 'mu').exec(text)?.[1];
   assert.equal(hard('Max core file size'), '0');
@@ -105,7 +105,7 @@ test('the limits of the jail are set', async () => {
 
 test('control groups bound the memory, processor time and processes of QEMU, and are gone with it', async (t) => {
   await using bench = await folder.open();
-  const instance = await bench.driver.boot(bootSpec(bench.layers, { memoryMib: 128 }), soon());
+  const instance = await bench.driver.start(bootSpec(bench.layers, { memoryMib: 128 }), soon());
   if (instance.facts.jail.missing.includes('memory and CPU limits')) {
     await instance[Symbol.asyncDispose]();
     t.skip('this host does not let us make control groups');
@@ -135,7 +135,7 @@ test('control groups bound the memory, processor time and processes of QEMU, and
 test("QEMU's arguments, environment and open files hold no secrets, and no file of the store by name", async () => {
   process.env['CONTREE_TEST_SECRET'] = SECRET;
   await using bench = await folder.open();
-  await using instance = await bench.driver.boot(bootSpec(bench.layers, { hostname: SECRET }), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers, { hostname: SECRET }), soon());
   assert.equal((await runScript(instance, `echo ${SECRET}`)).stdout, `${SECRET}\n`);
   const pid = await qemu();
   assert.equal((await readFile(`/proc/${pid}/environ`, 'latin1')).replaceAll('\0', ''), 'PWD=/');
@@ -154,7 +154,7 @@ test("QEMU's arguments, environment and open files hold no secrets, and no file 
 
 test('a guest that was stopped by its host is ended all the same, within two seconds', async () => {
   await using bench = await folder.open();
-  const instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  const instance = await bench.driver.start(bootSpec(bench.layers), soon());
   process.kill(await qemu(), 'SIGSTOP');
   const startedMs = performance.now();
   await instance[Symbol.asyncDispose]();
@@ -164,7 +164,7 @@ test('a guest that was stopped by its host is ended all the same, within two sec
 
 test('the facts of an instance state the jail', async () => {
   await using bench = await folder.open();
-  await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
   const { parts, missing } = instance.facts.jail;
   assert.ok(parts.includes('seccomp') && parts.includes('mount namespace'));
   if (ROOT) assert.ok(parts.includes('own uid') && parts.includes('user namespace'));
@@ -184,8 +184,8 @@ test('where user namespaces are forbidden, root builds a jail without one, and Q
   assert.ok(jail.facts.missing.includes('user namespace'));
   const machine = ['-machine', 'none', '-nodefaults', '-display', 'none', '-sandbox', 'on,spawn=deny'];
   const monitor = ['-chardev', `socket,id=qmp,fd=${FD.qmp}`, '-mon', 'chardev=qmp,mode=control'];
-  const limits = { memoryMib: 128, fileBytesMax: 0 };
-  await using vmm = new Vmm({ jail, identity, ...limits, arguments: [...machine, ...monitor], descriptors: new Map() });
+  const limits = { fileBytesMax: 0 };
+  await using vmm = new Vmm({ jail, identity, limits, arguments: [...machine, ...monitor], descriptors: new Map() });
   await vmm.qmp.execute('query-version');
   const [child] = (await readFile(`/proc/${vmm.jailPid}/task/${vmm.jailPid}/children`, 'utf8')).trim().split(' ');
   const status = await statusOf(Number(child));

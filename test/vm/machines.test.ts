@@ -12,7 +12,7 @@ test('one template serves many runs at once', async () => {
   await using bench = await folder.open();
   await bench.driver.warm();
   const runs = Array.from({ length: 8 }, async (_, index) => {
-    await using instance = await bench.driver.boot(bootSpec(bench.layers, { hostname: `box${index}` }), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers, { hostname: `box${index}` }), soon());
     return (await runScript(instance, 'hostname; echo x > /same; cat /same')).stdout;
   });
   assert.deepEqual(
@@ -27,7 +27,7 @@ test('more kinds of machine than are kept loaded may be used at the same time', 
   const sizes = [128, 144, 160, 176, 192];
   const found = await Promise.all(
     sizes.map(async (memoryMib) => {
-      await using instance = await bench.driver.boot(bootSpec(bench.layers, { memoryMib }), soon());
+      await using instance = await bench.driver.start(bootSpec(bench.layers, { memoryMib }), soon());
       return Number((await runScript(instance, "free -m | awk 'NR == 2 { print $2 }'")).stdout);
     }),
   );
@@ -38,7 +38,7 @@ test('runs leave no descriptor behind in the engine', async () => {
   await using bench = await folder.open();
   const count = async (): Promise<number> => (await readdir('/proc/self/fd')).length;
   const once = async (): Promise<void> => {
-    await using instance = await bench.driver.boot(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
     await runScript(instance, 'true');
   };
   await once();

@@ -63,7 +63,7 @@ async function attack(instance: Instance, wanted: Wanted): Promise<Attacked> {
 }
 
 async function boot(bench: MicrovmBench, network: NetworkPolicy): Promise<Instance> {
-  return bench.driver.boot(bootSpec([debian], { network }), soon());
+  return bench.driver.start(bootSpec([debian], { network }), soon());
 }
 
 /** A service of the host on one port of all its addresses, in TCP and UDP. */
@@ -214,7 +214,7 @@ test('23: a guest that takes another address or hardware address than it was giv
     'ip link set eth0 address 02:11:22:33:44:55',
     'ip route add 169.254.0.0/16 dev eth0; ip neigh replace 169.254.169.254 lladdr 02:63:74:72:00:01 dev eth0',
   ]) {
-    await using instance = await bench.driver.boot(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
     const tries = [...hostAddresses().filter((address) => !address.includes(':')), '169.254.169.254', '203.0.113.7'];
     const attempts = tries.map((address) => `{ sleep 2 | nc -w 2 ${address} ${host.port}; } &`).join('\n');
     const { stdout } = await runScript(instance, `${disguise}\n${attempts}\nwait`);

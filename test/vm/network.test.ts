@@ -45,7 +45,7 @@ test('a guest reaches neither its host nor private networks, with the network on
   await using bench = await folder.open();
   await using host = await service();
   for (const network of [{ mode: 'public' }, { mode: 'none' }] satisfies NetworkPolicy[]) {
-    await using instance = await bench.driver.boot(bootSpec(bench.layers, { network }), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers, { network }), soon());
     const { stdout } = await runScript(instance, attempts(forbidden(), host.port));
     assert.equal(stdout, '', network.mode);
     if (network.mode === 'public') assert.ok(instance.networkUse().refused.length > 0);
@@ -57,7 +57,7 @@ test('a port of the host that its owner opened is reached, and is the only one',
   await using open = await service();
   await using closed = await service();
   await using bench = await folder.open({ network: { hostPorts: [open.port] } });
-  await using instance = await bench.driver.boot(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
   const { stdout } = await runScript(instance, `sleep 2 | nc -w 5 ${GATEWAY} ${open.port}`);
   assert.equal(stdout, 'host service\n');
   assert.equal((await runScript(instance, attempts([GATEWAY], closed.port))).stdout, '');
@@ -82,7 +82,7 @@ test('megabytes go in and out whole, and each side is told that the other has sa
   await using _server = server;
   const { port } = server.address() as AddressInfo;
   await using bench = await folder.open({ network: { hostPorts: [port] } });
-  await using instance = await bench.driver.boot(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
   const script = `head -c 20000000 /dev/urandom > /said; md5sum < /said; nc ${GATEWAY} ${port} < /said | md5sum`;
   const { stdout } = await runScript(instance, script);
   const [said, got] = stdout.split('\n').map((line) => line.split(' ', 1)[0]);
@@ -92,7 +92,7 @@ test('megabytes go in and out whole, and each side is told that the other has sa
 
 test('a frame of nonsense ends neither the run nor the engine', async () => {
   await using bench = await folder.open();
-  await using instance = await bench.driver.boot(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers, { network: { mode: 'public' } }), soon());
   // Any packet the guest may build itself: wrong lengths, unknown protocols, forged addresses.
   const script =
     'ip link set eth0 address 02:11:22:33:44:55; for i in 1 2 3; do arping -c 1 -w 1 -I eth0 10.0.0.1; done; echo alive';

@@ -49,7 +49,7 @@ test('a guest that ends itself is told as lost, with the reason, and harms nobod
   await using bench = await folder.open();
   const ends = { c: /panic/iu, b: /guest|reset|shutdown/iu, o: /guest|reset|shutdown/iu };
   for (const [letter, reason] of Object.entries(ends)) {
-    await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
     const before = await digests();
     await assert.rejects(runScript(instance, `echo ${letter} > /proc/sysrq-trigger; sleep 100`), (error) =>
       isFault(error, 'GUEST_LOST'),
@@ -67,19 +67,19 @@ test('a guest that writes to its disks harms only itself', async () => {
   await bench.driver.warm();
   const before = await digests();
   {
-    await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
     const script = 'for disk in /dev/vd?; do dd if=/dev/zero of=$disk bs=1M count=8 conv=fsync; done; echo over';
     await runScript(instance, script).catch((error: unknown) => assert.ok(isFault(error)));
   }
   assert.deepEqual(await digests(), before);
-  await using next = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using next = await bench.driver.start(bootSpec(bench.layers), soon());
   assert.equal((await runScript(next, 'echo fine')).stdout, 'fine\n');
 });
 
 test('26: a guest that writes into the channel of its agent ends its own run at most', async () => {
   await using bench = await folder.open();
-  await using other = await bench.driver.boot(bootSpec(bench.layers), soon());
-  await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using other = await bench.driver.start(bootSpec(bench.layers), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
   // Root may make any device; a frame of 4 GiB, the end of a process that runs, and nonsense.
   const script = `
     major=$(awk '$2 == "virtio-portsdev" { print $1 }' /proc/devices); test -n "$major" && echo found
@@ -95,14 +95,14 @@ test('26: a guest that writes into the channel of its agent ends its own run at 
 
 test('28: a fork bomb keeps its own machine busy and is gone with it', async () => {
   await using bench = await folder.open();
-  const bombed = await bench.driver.boot(bootSpec(bench.layers), soon());
+  const bombed = await bench.driver.start(bootSpec(bench.layers), soon());
   const argv = ['sh', '-c', 'echo lit; bomb() { bomb | bomb & bomb; }; bomb'];
   const bomb = await bombed.start({ argv, env: { PATH: '/bin' }, cwd: '/', uid: 0, gid: 0, stdin: false }, soon());
   bomb.outcome.catch(() => undefined);
   await bomb.output[Symbol.asyncIterator]().next();
   // The bomb needs some time to fill the guest; nothing in it can say so any more.
   await wait(2_000);
-  await using other = await bench.driver.boot(bootSpec(bench.layers), soon());
+  await using other = await bench.driver.start(bootSpec(bench.layers), soon());
   assert.equal((await runScript(other, 'echo unharmed')).stdout, 'unharmed\n');
   // On the host it is one process and its threads, however many it has inside.
   assert.equal((await qemuPids(folder.stateDir)).length, 2);
@@ -115,13 +115,13 @@ test('what a run writes is capped: by the guest for the honest, by the host for 
   await using bench = await folder.open();
   const diskBytes = 32 * MIB;
   {
-    await using honest = await bench.driver.boot(bootSpec(bench.layers, { diskBytes }), soon());
+    await using honest = await bench.driver.start(bootSpec(bench.layers, { diskBytes }), soon());
     const { stderr, outcome } = await runScript(honest, 'dd if=/dev/zero of=/root/big bs=1M count=100');
     assert.match(stderr, /No space left/u);
     assert.equal(outcome.diskFull, true);
     assert.equal((await runScript(honest, 'echo alive')).stdout, 'alive\n');
   }
-  await using hostile = await bench.driver.boot(bootSpec(bench.layers, { diskBytes }), soon());
+  await using hostile = await bench.driver.start(bootSpec(bench.layers, { diskBytes }), soon());
   const script = 'dd if=/dev/zero of=/dev/vdb bs=1M count=200 oflag=direct; echo unharmed';
   const exceeded = (error: unknown): boolean => isFault(error, 'LAYER_BYTES_EXCEEDED');
   await assert.rejects(runScript(hostile, script), exceeded);
@@ -147,7 +147,7 @@ test('34: runs of one template differ where they must, and know the time to the 
   const seen = [];
   for (let index = 0; index < 2; index += 1) {
     const spec = bootSpec(bench.layers, { hostname: `box${index}`, network: { mode: 'public' } });
-    await using instance = await bench.driver.boot(spec, soon());
+    await using instance = await bench.driver.start(spec, soon());
     const facts = 'cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | xxd -p';
     const { stdout } = await runScript(instance, `${facts}; hostname; cat /sys/class/net/eth0/address`);
     const askedMs = Date.now();
@@ -162,7 +162,7 @@ test('34: runs of one template differ where they must, and know the time to the 
 
 test('a machine has the processors and the memory that were asked for', async () => {
   await using bench = await folder.open();
-  await using instance = await bench.driver.boot(bootSpec(bench.layers, { cpus: 2, memoryMib: 320 }), soon());
+  await using instance = await bench.driver.start(bootSpec(bench.layers, { cpus: 2, memoryMib: 320 }), soon());
   const { stdout } = await runScript(instance, 'nproc; free -m | head -2 | tail -1');
   const [processors, memory = ''] = stdout.split('\n');
   assert.equal(processors, '2');
@@ -173,7 +173,7 @@ test('a machine has the processors and the memory that were asked for', async ()
 test('an image of many layers is one disk', async () => {
   await using bench = await folder.open();
   const layers = Array.from({ length: 24 }, () => bench.layers[0]!);
-  await using instance = await bench.driver.boot(bootSpec(layers), soon());
+  await using instance = await bench.driver.start(bootSpec(layers), soon());
   assert.equal((await runScript(instance, 'echo stacked')).stdout, 'stacked\n');
 });
 
@@ -182,7 +182,7 @@ test('a layer that is none fails its own boot, not the template', async () => {
   await bench.driver.warm();
   const path = join(folder.stateDir, 'garbage');
   await writeFile(path, Buffer.alloc(MIB, 'garbage'));
-  const boot = bench.driver.boot(bootSpec([{ path, bytes: MIB }]), soon());
+  const boot = bench.driver.start(bootSpec([{ path, bytes: MIB }]), soon());
   await assert.rejects(boot, (error) => isFault(error, 'GUEST_LOST') && /gave up/u.test(error.message));
   assert.deepEqual(
     bench.logged.filter((line) => line.includes('anew')),
@@ -195,7 +195,7 @@ test('a damaged template is made anew', async () => {
   for (const file of ['state', 'ram']) {
     for (const template of await templateFolders()) await truncate(join(template, file), 1_000);
     await using bench = await folder.open();
-    await using instance = await bench.driver.boot(bootSpec(bench.layers), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
     assert.equal((await runScript(instance, 'echo anew')).stdout, 'anew\n');
     assert.ok(bench.logged.some((line) => line.startsWith('made a template')));
   }
@@ -241,7 +241,7 @@ test('a host without guest, or without KVM where it is demanded, is told what to
     // A host with KVM has nothing to complain about.
     if (microvm === undefined) continue;
     assert.equal(microvm.status, 'failed');
-    await assert.rejects(bench.driver.boot(bootSpec(bench.layers), soon()), (error) =>
+    await assert.rejects(bench.driver.start(bootSpec(bench.layers), soon()), (error) =>
       isFault(error, 'DRIVER_UNAVAILABLE'),
     );
   }

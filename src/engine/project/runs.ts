@@ -29,7 +29,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
           request: JSON.stringify(recordRun(bounded)),
           image: image.uuid,
           admission: parts.runs,
-          cost: runCost(plan.cpus, plan.memoryMib),
+          cost: runCost(plan.boot),
           work: (operation) => executeRun({ ...parts, store }, { image, plan, injected, command }, operation),
           release: hold,
         });

@@ -23,7 +23,7 @@ export type Bounds = Readonly<Record<keyof TokenLimits, number>>;
 
 /** The limits that hold for a tenant: the token's where they are tighter than the engine's. */
 export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources): Bounds {
-  const usual = runCost(limits.guestCpusDefault, limits.guestMemoryMibDefault);
+  const usual = runCost({ cpus: limits.guestCpusDefault, memoryMib: limits.guestMemoryMibDefault });
   const engine = {
     instance_max_timeout: limits.commandTimeoutSecondsMax,
     instance_max_concurrency: usualConcurrency(capacity, usual),

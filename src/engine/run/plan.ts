@@ -2,7 +2,7 @@ import { fault } from '../../contract/errors.ts';
 import type { ImageConfig } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ExecSpec, InstanceSpawnRequest } from '../../contract/run.ts';
-import type { Command, NetworkPolicy } from '../../sandbox/driver.ts';
+import type { BootSpec, Command, NetworkPolicy } from '../../sandbox/driver.ts';
 import { parseRule } from '../../sandbox/network-rule.ts';
 import type { Launch } from './live-instance.ts';
 
@@ -15,11 +15,8 @@ type Env = Readonly<Record<string, string>>;
 /** Fields of a request with their defaults filled in (reference api.md §5). */
 export interface RunPlan {
   readonly launch: Launch;
-  readonly cpus: number;
-  readonly memoryMib: number;
-  readonly diskBytes: number;
-  readonly hostname: string;
-  readonly network: NetworkPolicy;
+  /** The sandbox, but for the layers. */
+  readonly boot: Omit<BootSpec, 'layers'>;
   readonly disposable: boolean;
   /** Configuration of the result image. */
   readonly config: ImageConfig;
@@ -49,11 +46,13 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
       shownMax: request.truncate_output_at ?? limits.outputBytesShownDefault,
       stdin: command.stdin ? stdin : undefined,
     },
-    cpus: bounds?.cpus ?? limits.guestCpusDefault,
-    memoryMib: bounds?.memory_mib ?? limits.guestMemoryMibDefault,
-    diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
-    hostname: request.hostname ?? HOSTNAME_DEFAULT,
-    network: networkOf(request),
+    boot: {
+      cpus: bounds?.cpus ?? limits.guestCpusDefault,
+      memoryMib: bounds?.memory_mib ?? limits.guestMemoryMibDefault,
+      diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
+      hostname: request.hostname ?? HOSTNAME_DEFAULT,
+      network: networkOf(request),
+    },
     disposable: request.disposable ?? false,
     config: request.preserve_env === true ? { ...config, env: mergeEnv(config.env, changes) } : config,
   };

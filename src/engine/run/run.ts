@@ -90,9 +90,8 @@ class Execution {
   async #inInstance(
     lower: readonly LayerFile[],
   ): Promise<{ readonly ended: Ended; readonly committed: Layer | undefined }> {
-    const { cpus, memoryMib, diskBytes, hostname, network, disposable } = this.#run.plan;
-    const spec = { layers: lower, cpus, memoryMib, diskBytes, hostname, network };
-    const instance = await this.#place.driver.boot(spec, this.#context.signal);
+    const { boot, disposable } = this.#run.plan;
+    const instance = await this.#place.driver.start({ ...boot, layers: lower }, this.#context.signal);
     try {
       this.#steps.markParts('boot', instance.facts.stepsMs);
       const ended = await this.#command(instance);
@@ -115,7 +114,7 @@ class Execution {
       runtime_path: '/init',
       verbose: false,
       init_pid: 1,
-      hostname: this.#run.plan.hostname,
+      hostname: this.#run.plan.boot.hostname,
       kernel: instance.facts.kernel,
       boot_id: instance.facts.bootId,
     });
@@ -131,7 +130,7 @@ class Execution {
 
   async #commit(instance: Instance, lower: readonly LayerFile[]): Promise<Layer | undefined> {
     const { store, readers } = this.#place;
-    const { diskBytes } = this.#run.plan;
+    const { diskBytes } = this.#run.plan.boot;
     const bytesMax = diskBytes + LAYER_OVERHEAD_BYTES;
     try {
       return await commitChanges(instance, { store, readers, lower, bytesMax }, this.#context.signal);

@@ -9,7 +9,7 @@ import { inspectHost } from './host/inspect.ts';
 import type { Machine } from './vm/machine.ts';
 import type { NetworkOptions } from '../network/index.ts';
 import { Platform } from './host/platform.ts';
-import { type Restore, restore } from './vm/restore.ts';
+import { restore } from './vm/restore.ts';
 
 export interface MicrovmOptions {
   /** Folder of the driver's own: templates, and files that live as long as a run. */
@@ -24,7 +24,7 @@ export interface MicrovmOptions {
 
 /**
  * Opens the driver that runs images in QEMU microVMs. Succeeds on hosts that lack something, too, so that images can be
- * looked at there: `inspect` says what is missing, and `boot` rejects with it.
+ * looked at there: `inspect` says what is missing, and `start` rejects with it.
  */
 export async function openMicrovmDriver(options: MicrovmOptions): Promise<SandboxDriver> {
   const scratch = join(options.stateDir, 'tmp');
@@ -40,8 +40,8 @@ class MicrovmDriver implements SandboxDriver {
   readonly #options: MicrovmOptions;
   readonly #identities: Identities;
   readonly #closing = new AbortController();
-  /** Boots under way and instances that were not disposed of. */
-  readonly #boots = new Set<Promise<unknown>>();
+  /** Starts under way and instances that were not disposed of. */
+  readonly #starting = new Set<Promise<unknown>>();
   readonly #instances = new Set<AsyncDisposableStack>();
   #platform: Promise<Platform> | undefined;
 
@@ -54,14 +54,14 @@ class MicrovmDriver implements SandboxDriver {
     await (await this.#ready()).warm();
   }
 
-  async boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+  async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     signal.throwIfAborted();
-    const boot = this.#boot(spec, AbortSignal.any([signal, this.#closing.signal]));
-    this.#boots.add(boot);
+    const starting = this.#start(spec, AbortSignal.any([signal, this.#closing.signal]));
+    this.#starting.add(starting);
     try {
-      return await boot;
+      return await starting;
     } finally {
-      this.#boots.delete(boot);
+      this.#starting.delete(starting);
     }
   }
 
@@ -72,7 +72,7 @@ class MicrovmDriver implements SandboxDriver {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(fault('GUEST_LOST', { reason: 'the driver was closed' }));
-    await Promise.allSettled(this.#boots);
+    await Promise.allSettled(this.#starting);
     await Promise.all([...this.#instances].map(async (resources) => resources.disposeAsync()));
     const platform = await this.#platform?.catch(() => undefined);
     await platform?.[Symbol.asyncDispose]();
@@ -94,11 +94,11 @@ class MicrovmDriver implements SandboxDriver {
     }
   }
 
-  async #boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+  async #start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const platform = await untilAborted(this.#ready(), signal);
     const machine = platform.machine(spec.cpus, spec.memoryMib);
     try {
-      return await this.#bootMachine(platform, machine, spec, signal);
+      return await this.#restore(platform, machine, spec, signal);
     } catch (error) {
       // A guest ran with KVM once, or it would not have been chosen; what a host can do may change.
       if (machine.accelerator === 'kvm' && isRestoreFailure(error)) await forgetAccelerator(this.#options.stateDir);
@@ -106,41 +106,27 @@ class MicrovmDriver implements SandboxDriver {
     }
   }
 
-  async #bootMachine(platform: Platform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+  /** Restores a template over the image. One that QEMU cannot continue is made anew, once, unless it ever did. */
+  async #restore(platform: Platform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    const { log, network = {} } = this.#options;
     const { templates } = platform.parts;
-    const first = await templates.use(machine, signal);
-    try {
-      return await this.#restore(platform, { machine, template: first.template, spec }, signal);
-    } catch (error) {
-      if (signal.aborted || first.template.proven || !isRestoreFailure(error)) throw error;
-      // Memory that was saved must never be needed: what QEMU cannot continue is booted afresh.
-      this.#options.log(`a restore failed, the template is made anew: ${error.message}`);
-      await templates.discard(machine, first.template);
-    } finally {
-      await first[Symbol.asyncDispose]();
-    }
-    await using second = await templates.use(machine, signal);
-    return await this.#restore(platform, { machine, template: second.template, spec }, signal);
-  }
-
-  async #restore(
-    platform: Platform,
-    run: Pick<Restore, 'machine' | 'template' | 'spec'>,
-    signal: AbortSignal,
-  ): Promise<Instance> {
-    const resources = new AsyncDisposableStack();
-    try {
-      const { vm } = resources.use(this.#identities.take());
-      const { network = {} } = this.#options;
-      const instance = await restore(platform.parts, { ...run, identity: vm, network }, resources, signal);
-      this.#instances.add(resources);
-      resources.defer(() => {
-        this.#instances.delete(resources);
-      });
-      return instance;
-    } catch (error) {
-      await resources.disposeAsync();
-      throw error;
+    for (let attempt = 1; ; attempt += 1) {
+      await using use = await templates.use(machine, signal);
+      const { template } = use;
+      const resources = new AsyncDisposableStack();
+      try {
+        const { vm: identity } = resources.use(this.#identities.take());
+        const run = { machine, template, spec, identity, network };
+        const instance = await restore(platform.parts, run, resources, signal);
+        this.#instances.add(resources);
+        resources.defer(() => void this.#instances.delete(resources));
+        return instance;
+      } catch (error) {
+        await resources.disposeAsync();
+        if (signal.aborted || attempt > 1 || template.proven || !isRestoreFailure(error)) throw error;
+        log(`a restore failed, the template is made anew: ${error.message}`);
+        await templates.discard(machine, template);
+      }
     }
   }
 }

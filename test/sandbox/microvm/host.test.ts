@@ -10,7 +10,7 @@ import { loadGuest, verifyGuest } from '../../../src/sandbox/microvm/guest.ts';
 import { surveyHost } from '../../../src/sandbox/microvm/host/host.ts';
 import { covers, Identities } from '../../../src/sandbox/microvm/host/identity.ts';
 import { bindsOf } from '../../../src/sandbox/microvm/host/jail.ts';
-import { Tail } from '../../../src/sandbox/microvm/vm/tail.ts';
+import { Tail } from '../../../src/sandbox/microvm/vm/vmm.ts';
 
 const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 const ROOT = process.getuid?.() === 0;

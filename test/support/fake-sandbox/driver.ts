@@ -40,9 +40,9 @@ export class FakeDriver implements SandboxDriver {
 
   async warm(): Promise<void> {}
 
-  async boot(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+  async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     signal.throwIfAborted();
-    assert(!this.#disposed, 'a disposed driver boots nothing');
+    assert(!this.#disposed, 'a disposed driver starts nothing');
     const startedMs = performance.now();
     await this.#hooks.beforeBoot?.(spec, signal);
     signal.throwIfAborted();

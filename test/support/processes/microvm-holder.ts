@@ -6,7 +6,7 @@ const [stateDir = '', path = '', bytes = ''] = process.argv.slice(2);
 const driver = await openMicrovmDriver({ stateDir, guestDir: GUEST_DIR, accelerator: 'auto', log: () => {} });
 const layers = [{ path, bytes: Number(bytes) }];
 for (;;) {
-  const instance = await driver.boot(bootSpec(layers), AbortSignal.timeout(60_000));
+  const instance = await driver.start(bootSpec(layers), AbortSignal.timeout(60_000));
   process.stdout.write('booted\n');
   await instance[Symbol.asyncDispose]();
 }

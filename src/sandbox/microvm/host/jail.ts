@@ -5,7 +5,7 @@ import { fault, isFault } from '../../../contract/errors.ts';
 import type { HostDevice } from './accelerator.ts';
 import { libraries, type Host } from './host.ts';
 import type { Identity } from './identity.ts';
-import { OVERHEAD_MIB } from '../vm/machine.ts';
+import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
 import { runTool } from './tool.ts';
 import { behindWall } from './wall.ts';
 
@@ -23,8 +23,8 @@ export interface JailFacts {
 }
 
 export interface JailLimits {
-  /** The guest's memory, MiB. */
-  readonly memoryMib: number;
+  /** The machine QEMU is for; undefined for one that runs no guest. */
+  readonly machine?: Machine;
   /** The largest file QEMU may write. */
   readonly fileBytesMax: number;
 }
@@ -112,7 +112,7 @@ export class Jail {
       core: 0,
       nofile: DESCRIPTORS_MAX,
       fsize: limits.fileBytesMax,
-      as: (limits.memoryMib + OVERHEAD_MIB + ADDRESS_SPACE_SLACK_MIB) * mib,
+      as: ((limits.machine?.memoryMib ?? 0) + OVERHEAD_MIB + ADDRESS_SPACE_SLACK_MIB) * mib,
       // The limit counts all of a user's processes, so it is of use only to one who has no others.
       ...(identity !== undefined && { nproc: PROCESSES_MAX }),
     };
@@ -171,7 +171,7 @@ export class Jail {
 
   /** Why QEMU cannot be run in this jail; undefined when it can. */
   async #probe(identity: Identity | undefined, signal: AbortSignal): Promise<Error | undefined> {
-    const limits = { memoryMib: 0, fileBytesMax: 0 };
+    const limits = { fileBytesMax: 0 };
     const [program, ...args] = this.command({ identity, limits, descriptors: 3 }, ['--version']);
     try {
       await runTool(program, args, signal);

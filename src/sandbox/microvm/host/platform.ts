@@ -15,9 +15,9 @@ import { type Guest, loadGuest } from '../guest.ts';
 import { type Host, surveyHost } from './host.ts';
 import type { Identities } from './identity.ts';
 import { Jail } from './jail.ts';
-import { endLeftovers, ownerOf } from './leftovers.ts';
+import { endStaleVms, ownerOf } from './stale-vms.ts';
 import { type Accelerator, LAYERS_DISK_BYTES, type Machine } from '../vm/machine.ts';
-import { namelessFile } from '../vm/nameless-file.ts';
+import { namelessFile } from '../vm/disk-image.ts';
 import { type Template, templateKey, TemplateStore } from '../template/template.ts';
 import { Templates } from '../template/templates.ts';
 
@@ -56,7 +56,7 @@ export class Platform implements AsyncDisposable {
     const { stateDir, guestDir, log } = options;
     const scratch = join(stateDir, 'tmp');
     const owner = ownerOf(await realpath(stateDir));
-    const [host, guest] = await Promise.all([surveyHost(signal), loadGuest(guestDir), endLeftovers(owner)]);
+    const [host, guest] = await Promise.all([surveyHost(signal), loadGuest(guestDir), endStaleVms(owner)]);
     await using stack = new AsyncDisposableStack();
     const { vm: identity } = stack.use(identities.take());
     const groups = await Cgroups.open(owner, scratch);

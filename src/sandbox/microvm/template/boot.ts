@@ -14,8 +14,7 @@ import type { Identity } from '../host/identity.ts';
 import type { Jail } from '../host/jail.ts';
 import { BOOT_FD, bootArguments, DISK_BYTES, FD, type Machine, SAVE_SOCKET } from '../vm/machine.ts';
 import { commandLine } from './template.ts';
-import { endedSoon } from '../vm/ended.ts';
-import { Vmm } from '../vm/vmm.ts';
+import { endedSoon, Vmm } from '../vm/vmm.ts';
 import { waitedForProcessor, Watchdog } from './watchdog.ts';
 
 /** What every boot on this host shares. */
@@ -64,8 +63,7 @@ export async function bootAndSave(
   await using vmm = new Vmm({
     jail,
     identity,
-    memoryMib: machine.memoryMib,
-    fileBytesMax: DISK_BYTES,
+    limits: { machine, fileBytesMax: DISK_BYTES },
     ...(device === undefined ? {} : { device }),
     ...(cgroup === undefined ? {} : { cgroup }),
     arguments: bootArguments(machine, commandLine(guest, host, machine.accelerator)),

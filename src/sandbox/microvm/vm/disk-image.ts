@@ -1,3 +1,6 @@
+import { randomUUID } from 'node:crypto';
+import { open, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
 import { assert } from '../../../std/assert.ts';
 
 const SECTOR_BYTES = 512;
@@ -58,4 +61,18 @@ export function emptyQcow2(bytes: number): Buffer {
 export function qcow2BytesMax(diskBytes: number): number {
   const slack = 64 * 1024 ** 2;
   return slack + Math.ceil(diskBytes * 1.25);
+}
+
+/**
+ * A file that is gone as soon as nobody holds it: a crash leaves nothing behind. QEMU insists on the exact mode it asks for;
+ * one for reading cannot be opened anew for writing even by its owner, as long as he may not change its mode.
+ */
+export async function namelessFile(folder: string, mode: 'r' | 'r+', content: Uint8Array): Promise<FileHandle> {
+  const path = join(folder, randomUUID());
+  try {
+    await writeFile(path, content, { flag: 'wx', mode: mode === 'r' ? 0o400 : 0o600 });
+    return await open(path, mode);
+  } finally {
+    await rm(path, { force: true });
+  }
 }

@@ -1,10 +1,9 @@
 import { fault, isFault } from '../../../contract/errors.ts';
 import type { Channel } from '../../channel/index.ts';
 import type { Command, Instance, InstanceFacts, NetworkUse, Process } from '../../driver.ts';
-import { endedSoon } from './ended.ts';
 import type { Network } from '../../network/index.ts';
 import type { WriteFailure } from './qmp.ts';
-import type { Vmm } from './vmm.ts';
+import { endedSoon, type Vmm } from './vmm.ts';
 
 /** What one running microVM consists of. */
 export interface InstanceParts {

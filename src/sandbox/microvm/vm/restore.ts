@@ -1,24 +1,29 @@
 import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
-import { assert } from '../../../std/assert.ts';
+import { assert, defined } from '../../../std/assert.ts';
+import { bytesOfAddress, parseAddress } from '../../../std/ip-address.ts';
 import { fault } from '../../../contract/errors.ts';
 import type { LayerFile } from '../../../erofs/layer-file.ts';
 import { limits } from '../../../contract/limits.ts';
-import { Channel, type GuestReady, type GuestSetup, type LayerExtent } from '../../channel/index.ts';
+import {
+  Channel,
+  type GuestAddress,
+  type GuestNetwork,
+  type GuestReady,
+  type GuestSetup,
+  type LayerExtent,
+} from '../../channel/index.ts';
 import type { BootSpec, Instance } from '../../driver.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroup, Cgroups } from '../host/cgroup.ts';
-import { emptyQcow2, qcow2BytesMax, vmdkDescriptor, type Extent } from './disk-image.ts';
-import { guestNetwork } from './guest-network.ts';
+import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type Extent } from './disk-image.ts';
 import type { Identity } from '../host/identity.ts';
-import { endedSoon } from './ended.ts';
 import { MicrovmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
 import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
-import { namelessFile } from './nameless-file.ts';
-import { type NetworkOptions, openNetwork } from '../../network/index.ts';
+import { type GuestLink, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
-import { Vmm } from './vmm.ts';
+import { endedSoon, Vmm } from './vmm.ts';
 
 /** What every run on this host shares. */
 export interface RestoreHost {
@@ -137,8 +142,7 @@ export async function startVmm(
   const vmm = new Vmm({
     jail: host.jail,
     identity,
-    memoryMib: machine.memoryMib,
-    fileBytesMax: qcow2BytesMax(spec.diskBytes),
+    limits: { machine, fileBytesMax: qcow2BytesMax(spec.diskBytes) },
     ...(host.device === undefined ? {} : { device: host.device }),
     ...(cgroup === undefined ? {} : { cgroup }),
     arguments: restoreArguments(machine, layers.length),
@@ -164,6 +168,27 @@ function lineUp(layers: readonly LayerFile[]): { extents: LayerExtent[]; parts: 
   if (offset >= LAYERS_DISK_BYTES) throw fault('ARGUMENT_INVALID', { reason: 'the layers of the image are too large' });
   const sizes = [...layers.map(({ bytes }) => bytes), LAYERS_DISK_BYTES - offset];
   return { extents, parts: sizes.map((bytes, index) => ({ descriptor: RESTORE_FD.firstExtent + index, bytes })) };
+}
+
+/** The link of the filter in the words of the channel. */
+function guestNetwork(link: GuestLink): GuestNetwork {
+  const { ip4, prefix4, gateway4, ip6, prefix6, gateway6 } = link;
+  const six = ip6 === undefined || prefix6 === undefined || gateway6 === undefined;
+  return {
+    mac: Buffer.from(link.mac.replaceAll(':', ''), 'hex'),
+    mtu: link.mtuBytes,
+    ip4: address(ip4, prefix4, gateway4),
+    ...(six ? {} : { ip6: address(ip6, prefix6, gateway6) }),
+    nameservers: [link.dns],
+  };
+}
+
+function address(own: string, prefix: number, gateway: string): GuestAddress {
+  return { address: bytesOf(own), prefix, gateway: bytesOf(gateway) };
+}
+
+function bytesOf(text: string): Buffer {
+  return bytesOfAddress(defined(parseAddress(text), 'a link has addresses'));
 }
 
 /** Takes the time of steps that follow one another. */

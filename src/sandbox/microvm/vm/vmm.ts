@@ -5,17 +5,15 @@ import { defined } from '../../../std/assert.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroup } from '../host/cgroup.ts';
 import type { Identity } from '../host/identity.ts';
-import type { Jail } from '../host/jail.ts';
+import type { Jail, JailLimits } from '../host/jail.ts';
 import { FD } from './machine.ts';
 import { Qmp } from './qmp.ts';
-import { Tail } from './tail.ts';
 
 export interface VmmSpec {
   readonly jail: Jail;
   readonly identity: Identity | undefined;
-  readonly memoryMib: number;
-  /** The largest file QEMU may write: a guest that would go beyond is stopped (`Qmp.writeFailed`). */
-  readonly fileBytesMax: number;
+  /** A guest that would write a larger file than QEMU may is stopped (`Qmp.writeFailed`). */
+  readonly limits: JailLimits;
   readonly device?: HostDevice;
   readonly cgroup?: Cgroup;
   readonly arguments: readonly string[];
@@ -33,6 +31,8 @@ export interface Ended {
 
 /** A killed process that has not ended by then is stuck in the kernel; nothing we do helps it. */
 const KILL_MS_MAX = 1_500;
+/** How long QEMU may take to say why, once its end of the channel is closed. */
+const REASON_MS_MAX = 500;
 /** Enough for a kernel's last words with all its registers. */
 const WORDS_KEPT = 8_192;
 
@@ -58,12 +58,12 @@ export class Vmm implements AsyncDisposable {
   #failure: string | undefined;
 
   constructor(spec: VmmSpec) {
-    const { jail, memoryMib, fileBytesMax, device, cgroup } = spec;
+    const { jail, limits, device, cgroup } = spec;
     const identity = spec.identity && { ...spec.identity, ...(device?.gid === undefined ? {} : { gid: device.gid }) };
     const stdio = stdioOf(spec.descriptors);
     const wall = {
       identity,
-      limits: { memoryMib, fileBytesMax },
+      limits,
       descriptors: stdio.length,
       info: FD.info,
       ...(cgroup === undefined ? {} : { block: FD.block }),
@@ -146,6 +146,15 @@ export class Vmm implements AsyncDisposable {
   }
 }
 
+/** How QEMU ended, when the channel was closed because it did. */
+export async function endedSoon(vmm: Vmm): Promise<Ended | undefined> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => resolve(undefined), REASON_MS_MAX);
+  const ended = await Promise.race([vmm.ended, late]);
+  clearTimeout(timer);
+  return ended;
+}
+
 /** bubblewrap reports a signal that ended its child as a shell does. */
 function statusOf(code: number | null): string {
   const signal = Object.entries(constants.signals).find(([, number]) => number === (code ?? 0) - 128);
@@ -169,4 +178,37 @@ async function keep(stream: Readable, tail: Tail): Promise<void> {
   stream.on('error', () => {});
   stream.once('close', resolve);
   return promise;
+}
+
+/** The last bytes of a stream that may be endless: words for an error message. */
+export class Tail {
+  readonly #bytesMax: number;
+  #kept = Buffer.alloc(0);
+
+  constructor(bytesMax: number) {
+    this.#bytesMax = bytesMax;
+  }
+
+  push(chunk: Buffer): void {
+    const joined = Buffer.concat([this.#kept, chunk.subarray(-this.#bytesMax)]);
+    this.#kept = Buffer.from(joined.subarray(-this.#bytesMax));
+  }
+
+  /** The last `count` lines with text. */
+  lastLines(count: number): string {
+    return this.#lines().slice(-count).join('; ');
+  }
+
+  /** The last line that has what is looked for, from there on. */
+  lastMatch(pattern: RegExp): string | undefined {
+    return this.#lines()
+      .map((line) => pattern.exec(line)?.[0])
+      .findLast((match) => match !== undefined);
+  }
+
+  /** Printable ASCII only: who wrote them may be hostile. */
+  #lines(): string[] {
+    const lines = this.#kept.toString('latin1').split('\n');
+    return lines.map((line) => line.replaceAll(/[^ -~]/gu, '').trim()).filter((line) => line !== '');
+  }
 }

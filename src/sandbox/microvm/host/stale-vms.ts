@@ -8,10 +8,10 @@ export function ownerOf(stateDir: string): string {
 }
 
 /**
- * Kills the jails a killed engine left. They end with their parent by themselves, but for one that was being set up in that very
+ * Kills the jails that a killed engine left and returns how many. They end with their parent by themselves, but for one that was being set up in that very
  * moment. Only root sees the processes of others; anybody else sees his own, which are the ones in question.
  */
-export async function endLeftovers(owner: string): Promise<number> {
+export async function endStaleVms(owner: string): Promise<number> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/u.test(name));
   let ended = 0;
   for (const pid of pids) {
