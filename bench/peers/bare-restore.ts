@@ -35,7 +35,7 @@ export async function openBareRestore(): Promise<BareRestore> {
   stack.defer(() => rm(stateDir, { recursive: true, force: true }));
   for (const folder of ['tmp', 'templates']) await mkdir(join(stateDir, folder));
   const options = { stateDir, guestDir: join(ROOT, 'guest/dist'), accelerator: 'auto', log: () => undefined } as const;
-  const identities = await Identities.open();
+  const identities = await Identities.open(stateDir);
   const platform = stack.use(await Platform.open(options, identities, AbortSignal.timeout(limits.guestBootMsMax)));
   await platform.warm();
   const kept = stack.move();

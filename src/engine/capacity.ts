@@ -1,4 +1,5 @@
 import { availableParallelism, totalmem } from 'node:os';
+import { limits } from '../contract/limits.ts';
 import type { BootSpec } from '../sandbox/driver.ts';
 import type { Resources } from './admission.ts';
 
@@ -12,7 +13,8 @@ export const GUEST_OVERHEAD_MIB = 64;
 
 /** What there is for runs; `concurrency` 0 leaves it to cores and memory. */
 export function runCapacity(concurrency: number): Resources {
-  const memoryMib = Math.floor((totalmem() / MiB) * MEMORY_SHARE);
+  // What guests touch of the usual template stays in memory as long as one of them runs, once for all of them.
+  const memoryMib = Math.max(0, Math.floor((totalmem() / MiB) * MEMORY_SHARE) - limits.guestMemoryMibDefault);
   if (concurrency > 0) return { runs: concurrency, memoryMib };
   return { cpus: Math.max(2, Math.floor(availableParallelism() * CPU_FACTOR)), memoryMib };
 }
@@ -23,7 +25,13 @@ export function usualConcurrency(capacity: Resources, cost: Resources): number {
   return Math.max(1, Math.min(...counts));
 }
 
-/** What one run takes. */
+/** Memory of the whole host. */
+export function hostMemoryMib(): number {
+  return Math.floor(totalmem() / MiB);
+}
+
+/** What one run takes. A machine of another size than the usual one has a template of its own, which may grow to that size. */
 export function runCost({ cpus, memoryMib }: Pick<BootSpec, 'cpus' | 'memoryMib'>): Resources {
-  return { runs: 1, cpus, memoryMib: memoryMib + GUEST_OVERHEAD_MIB };
+  const usual = cpus === limits.guestCpusDefault && memoryMib === limits.guestMemoryMibDefault;
+  return { runs: 1, cpus, memoryMib: memoryMib * (usual ? 1 : 2) + GUEST_OVERHEAD_MIB };
 }

@@ -126,7 +126,7 @@ test('control groups bound the memory, processor time and processes of QEMU, and
   const bounds = settings.filter((text) => text !== '').map((text) => Number.parseInt(text, 10));
   assert.deepEqual(
     bounds.toSorted((a, b) => a - b),
-    [256, 150_000, (128 + 512) * 1024 ** 2],
+    [256, 150_000, (2 * 128 + 512) * 1024 ** 2],
   );
   await instance[Symbol.asyncDispose]();
   for (const group of folders) await assert.rejects(readdir(group), /ENOENT/u);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, readlink, stat } from 'node:fs/promises';
 import { after, test } from 'node:test';
 import { bootSpec, microvmFolder, runScript } from '../support/microvm.ts';
 
@@ -32,6 +32,27 @@ test('more kinds of machine than are kept loaded may be used at the same time', 
     }),
   );
   for (const [index, mib] of found.entries()) assert.ok(mib > sizes[index]! - 60 && mib <= sizes[index]!, `${mib} MiB`);
+});
+
+/** Bytes of the host's memory in the sealed files of loaded templates. */
+async function templateMemory(): Promise<number> {
+  const files = (await readdir('/proc/self/fd')).map((name) => `/proc/self/fd/${name}`);
+  const taken = files.map(async (path) => {
+    const target = await readlink(path).catch(() => '');
+    return target.startsWith('/memfd:contree') ? (await stat(path)).blocks * 512 : 0;
+  });
+  return (await Promise.all(taken)).reduce((sum, bytes) => sum + bytes, 0);
+}
+
+test('a guest may use the memory it was promised, from the first run on, and gives it back', async () => {
+  await using bench = await folder.open();
+  {
+    await using instance = await bench.driver.start(bootSpec(bench.layers, { cpus: 2 }), soon());
+    const { outcome, stderr } = await runScript(instance, 'dd if=/dev/zero of=/dev/null bs=860M count=1');
+    assert.equal(outcome.exitCode, 0, stderr);
+    assert.ok((await templateMemory()) > 860 * 1024 ** 2, 'the file of the template has grown');
+  }
+  assert.ok((await templateMemory()) < 200 * 1024 ** 2, 'and was replaced');
 });
 
 test('runs leave no descriptor behind in the engine', async () => {

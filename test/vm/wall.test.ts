@@ -45,7 +45,7 @@ async function probe(own: boolean): Promise<Answer> {
   const { stateDir } = folder;
   // The driver makes its folders.
   await using _driver = await folder.open();
-  const identities = await Identities.open();
+  const identities = await Identities.open(stateDir);
   const options = { stateDir, guestDir: GUEST_DIR, accelerator: 'emulated', log: () => {} } as const;
   const platform = stack.use(await Platform.open(options, identities, soon()));
   const { parts } = platform;

@@ -2,7 +2,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
-import { runCost } from '../capacity.ts';
+import { hostMemoryMib, runCost } from '../capacity.ts';
 import { injectedSet } from '../run/injected-set.ts';
 import { planRun } from '../run/plan.ts';
 import { recordRun } from '../run/record.ts';
@@ -20,6 +20,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
         // Resolved and looked up once, now: what is accepted can no longer be "not found".
         const image = store.images.resolve(request.image);
         const plan = planRun(bounded, image.config);
+        checkMemory(plan.boot.memoryMib);
         const injected = injectedSet(store, request);
         const command = [request.command, ...(request.args ?? [])].join(' ');
         const uuid = parts.operations.start({
@@ -40,6 +41,13 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
       }
     },
   };
+}
+
+/** Refuses a guest that could never have the memory it is promised. */
+function checkMemory(memoryMib: number): void {
+  const most = hostMemoryMib();
+  if (memoryMib <= most) return;
+  throw fault('ARGUMENT_INVALID', { reason: `resources_limits.memory_mib: this host has ${most} MiB` });
 }
 
 /** The request with the timeout that it gets. Faults: OPERATION_LIMIT, ARGUMENT_INVALID. */

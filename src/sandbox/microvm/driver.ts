@@ -32,7 +32,7 @@ export async function openMicrovmDriver(options: MicrovmOptions): Promise<Sandbo
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true, mode: 0o700 });
   await mkdir(join(options.stateDir, 'templates'), { recursive: true, mode: 0o700 });
-  return new MicrovmDriver(options, await Identities.open());
+  return new MicrovmDriver(options, await Identities.open(options.stateDir));
 }
 
 class MicrovmDriver implements SandboxDriver {
@@ -111,9 +111,9 @@ class MicrovmDriver implements SandboxDriver {
     const { log, network = {} } = this.#options;
     const { templates } = platform.parts;
     for (let attempt = 1; ; attempt += 1) {
-      await using use = await templates.use(machine, signal);
-      const { template } = use;
       const resources = new AsyncDisposableStack();
+      // First, so that it is given back last: the run has mapped its memory.
+      const { template } = resources.use(await templates.use(machine, signal));
       try {
         const { vm: identity } = resources.use(this.#identities.take());
         const run = { machine, template, spec, identity, network };

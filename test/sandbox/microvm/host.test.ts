@@ -7,6 +7,7 @@ import { fault, isFault } from '../../../src/contract/errors.ts';
 import { chooseAccelerator, findKvm } from '../../../src/sandbox/microvm/host/accelerator.ts';
 import { Cgroups } from '../../../src/sandbox/microvm/host/cgroup.ts';
 import { loadGuest, verifyGuest } from '../../../src/sandbox/microvm/guest.ts';
+import { liveFacts } from '../../../src/sandbox/microvm/host/live-facts.ts';
 import { surveyHost } from '../../../src/sandbox/microvm/host/host.ts';
 import { covers, Identities } from '../../../src/sandbox/microvm/host/identity.ts';
 import { bindsOf } from '../../../src/sandbox/microvm/host/jail.ts';
@@ -111,6 +112,13 @@ test('loadGuest() names the remedy when the guest was not built, and verifyGuest
   await assert.rejects(loadGuest(folder.path), (error) => isFault(error, 'DRIVER_UNAVAILABLE'));
 });
 
+test('liveFacts() believes the kernel, not what was meant: this process has none of the walls', async () => {
+  const meant = ['own uid', 'mount namespace', 'network namespace', 'no new privileges', 'seccomp', 'resource limits'];
+  const { parts, missing } = await liveFacts({ parts: meant, missing: ['user namespace'] }, process.pid);
+  assert.deepEqual(parts, ['resource limits']);
+  assert.deepEqual(missing, ['user namespace', ...meant.slice(0, -1)]);
+});
+
 test('covers() reads the id maps of user namespaces', () => {
   assert.ok(covers('         0          0 4294967295\n', 1_900_000_000, 8_192));
   assert.ok(!covers('         0     100000      65536\n', 1_900_000_000, 8_192));
@@ -119,7 +127,7 @@ test('covers() reads the id maps of user namespaces', () => {
 });
 
 test('Identities gives every microVM one that nobody else has', async (t) => {
-  const identities = await Identities.open();
+  const identities = await Identities.open('/some/state');
   if (!ROOT) {
     assert.equal(identities.take().vm, undefined);
     t.skip('only root can run programs as somebody else');
@@ -131,6 +139,8 @@ test('Identities gives every microVM one that nobody else has', async (t) => {
   assert.ok(uids.every((uid) => uid !== undefined && uid > 65_534));
   first[Symbol.dispose]();
   assert.deepEqual(identities.take().vm, first.vm, 'one that was given back is used again');
+  const other = (await Identities.open('/another/state')).take();
+  assert.ok(Math.abs((other.vm?.uid ?? 0) - (first.vm?.uid ?? 0)) >= 4_096, 'two engines share none');
 });
 
 test('Cgroups limits memory, processor time and processes, where the host hands the controllers down', async () => {
@@ -146,7 +156,7 @@ test('Cgroups limits memory, processor time and processes, where the host hands 
   const group = await cgroups.create(SOME_MACHINE, 0);
   await group.add([4_321]);
   const setting = (name: string): Promise<string> => readFile(join(mount.path, 'owner', '1', name), 'utf8');
-  assert.equal(await setting('memory.max'), String((1_024 + 512) * 1024 ** 2));
+  assert.equal(await setting('memory.max'), String((2 * 1_024 + 512) * 1024 ** 2));
   assert.equal(await setting('cpu.max'), '250000 100000');
   assert.equal(await setting('cpu.weight'), '300');
   assert.equal(await setting('pids.max'), '256');
@@ -166,7 +176,7 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   const group = await cgroups.create(SOME_MACHINE, 0);
   await group.add([4_321]);
   const setting = (path: string): Promise<string> => readFile(join(mount.path, path), 'utf8');
-  assert.equal(await setting('memory/owner/1/memory.limit_in_bytes'), String((1_024 + 512) * 1024 ** 2));
+  assert.equal(await setting('memory/owner/1/memory.limit_in_bytes'), String((2 * 1_024 + 512) * 1024 ** 2));
   assert.equal(await setting('cpu/owner/1/cpu.cfs_period_us'), '100000');
   assert.equal(await setting('cpu/owner/1/cpu.cfs_quota_us'), '250000');
   assert.equal(await setting('cpu/owner/1/cpu.shares'), '3072');
@@ -189,7 +199,7 @@ test('Cgroups counts a disk as memory where that is what it is: on a tmpfs', asy
     assert.ok(cgroups !== undefined);
     await cgroups.create(SOME_MACHINE, 4_096);
     const limit = await readFile(join(mount.path, 'owner', '1', 'memory.max'), 'utf8');
-    assert.equal(limit, String((1_024 + 512) * 1024 ** 2 + extra), disks);
+    assert.equal(limit, String((2 * 1_024 + 512) * 1024 ** 2 + extra), disks);
   }
 });
 

@@ -73,8 +73,8 @@ test('a restored machine is the saved one: devices, processors and memory are th
 });
 
 test("the template's memory is shared with its file while it is made, and private in every run", () => {
-  assert.match(values(bootArguments(EMULATED, ''), '-object')[0] ?? '', /share=on$/u);
-  assert.match(values(restoreArguments(EMULATED, 1), '-object')[0] ?? '', /share=off$/u);
+  assert.match(values(bootArguments(EMULATED, ''), '-object')[0] ?? '', /share=on,merge=off,dump=off$/u);
+  assert.match(values(restoreArguments(EMULATED, 1), '-object')[0] ?? '', /share=off,merge=off,dump=off$/u);
 });
 
 test('every layer and the padding behind them has a descriptor, and no two things share one', () => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 
 /** A user and group of the host that own nothing else. */
@@ -12,6 +13,8 @@ export interface Identity {
  */
 const FIRST_UID = 1_900_000_000;
 const COUNT = 4_096;
+/** Engines choose one of so many ranges of numbers. */
+const RANGES = 60_000;
 const NOBODY = 65_534;
 
 export interface Taken extends Disposable {
@@ -27,11 +30,13 @@ export class Identities {
     this.#first = first;
   }
 
-  static async open(): Promise<Identities> {
+  /** Two owners (state folders) get ranges that differ, so that two engines on one host share no user. */
+  static async open(owner: string): Promise<Identities> {
     if (process.getuid?.() !== 0) return new Identities(undefined);
+    const first = FIRST_UID + COUNT * (createHash('sha256').update(owner).digest().readUInt32BE() % RANGES);
     const ranges = await Promise.all(['uid_map', 'gid_map'].map((map) => readFile(`/proc/self/${map}`, 'utf8')));
     // Inside a container only some numbers exist.
-    return new Identities(ranges.every((text) => covers(text, FIRST_UID, COUNT)) ? FIRST_UID : NOBODY);
+    return new Identities(ranges.every((text) => covers(text, first, COUNT)) ? first : NOBODY);
   }
 
   /** An identity for one microVM, until disposed of; undefined where no other can be taken on. */

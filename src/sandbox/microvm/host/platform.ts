@@ -18,7 +18,7 @@ import { Jail } from './jail.ts';
 import { endStaleVms, ownerOf } from './stale-vms.ts';
 import { type Accelerator, LAYERS_DISK_BYTES, type Machine } from '../vm/machine.ts';
 import { namelessFile } from '../vm/disk-image.ts';
-import { type Template, templateKey, TemplateStore } from '../template/template.ts';
+import { type Template, TemplateStore } from '../template/template.ts';
 import { Templates } from '../template/templates.ts';
 
 export interface PlatformOptions {
@@ -76,7 +76,7 @@ export class Platform implements AsyncDisposable {
     );
     const verdict = await decide(options, kvm, host, templates);
     log(`microVMs run ${verdict.accelerator === 'kvm' ? 'on KVM' : 'emulated'}: ${verdict.reason}`);
-    await store.prune((['kvm', 'emulated'] as const).map((kind) => templateKey(host, guest, usualMachine(kind)).base));
+    await templates.prune();
     const parts = {
       host,
       guest,

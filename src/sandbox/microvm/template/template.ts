@@ -22,6 +22,8 @@ import { loadSealed, type PackedFile } from './sealed-file.ts';
 const FORMAT = 2;
 /** Other sizes of machine than the usual one are used rarely: the least recently used templates go. */
 const KEPT_MAX = 6;
+/** Every run touches some pages that the template has not; those may stay. */
+const GROWTH_BYTES_MAX = 64 * 1024 ** 2;
 
 const PackedRecord = z.object({ sha256: z.string(), bytes: z.int(), runs: z.array(z.int()) });
 
@@ -76,6 +78,8 @@ export class Template {
   readonly state: FileHandle;
   readonly disk: FileHandle;
   readonly ram: FileHandle;
+  /** Bytes of host memory that its RAM took when it was loaded. */
+  readonly #loadedBytes: number;
   /** A guest was continued from it: if another one is not, the host is to blame. */
   proven = false;
   #users = 0;
@@ -84,7 +88,9 @@ export class Template {
   constructor(
     kernel: string,
     files: { readonly state: FileHandle; readonly disk: FileHandle; readonly ram: FileHandle },
+    loadedBytes: number,
   ) {
+    this.#loadedBytes = loadedBytes;
     this.kernel = kernel;
     this.state = files.state;
     this.disk = files.disk;
@@ -103,6 +109,12 @@ export class Template {
     };
   }
 
+  /** Whether its RAM, which nobody uses, takes much more of the host's memory than when it was loaded: pages that guests touched. */
+  async hasGrown(): Promise<boolean> {
+    if (this.#retired || this.#users > 0) return false;
+    return (await bytesTaken(this.ram)) - this.#loadedBytes > GROWTH_BYTES_MAX;
+  }
+
   /** No new use will come. */
   async retire(): Promise<void> {
     this.#retired = true;
@@ -113,6 +125,11 @@ export class Template {
     if (!this.#retired || this.#users > 0) return;
     await Promise.all([this.state.close(), this.disk.close(), this.ram.close()]);
   }
+}
+
+/** Bytes of memory or disk behind a file; holes take none. */
+async function bytesTaken(file: FileHandle): Promise<number> {
+  return (await file.stat()).blocks * 512;
 }
 
 /** What the maker of a template knows when its files are complete. */
@@ -152,7 +169,7 @@ export class TemplateStore {
       // Marks it as used, for `prune`.
       await utimes(folder, new Date(), new Date());
       files.move();
-      return new Template(record.kernel, { state, disk, ram });
+      return new Template(record.kernel, { state, disk, ram }, await bytesTaken(ram));
     } catch {
       signal.throwIfAborted();
       await rm(folder, { recursive: true, force: true });

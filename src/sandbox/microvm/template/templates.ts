@@ -52,7 +52,11 @@ export class Templates implements AsyncDisposable {
       const use = template.use();
       // It was retired between the two: so many kinds of machine are asked for at once.
       if (use === undefined) continue;
-      return { template, [Symbol.asyncDispose]: async () => use[Symbol.asyncDispose]() };
+      const release = async (): Promise<void> => {
+        await use[Symbol.asyncDispose]();
+        if (await template.hasGrown()) await this.#drop(machine, template);
+      };
+      return { template, [Symbol.asyncDispose]: release };
     }
   }
 
@@ -64,12 +68,27 @@ export class Templates implements AsyncDisposable {
   /** One that turned out to be of no use: the next call makes it anew. */
   async discard(machine: Machine, template: Template): Promise<void> {
     const { host, guest } = this.#options.host;
-    const name = templateKey(host, guest, machine);
-    const loaded = this.#loaded.get(name.key);
-    if (loaded === undefined || (await loaded) !== template) return;
-    this.#forget(name.key, loaded);
-    await this.#options.store.remove(name);
+    if (await this.#drop(machine, template)) await this.#options.store.remove(templateKey(host, guest, machine));
+  }
+
+  /** Removes from disk what no run of this host, QEMU and guest can use any more, and of the rest all but the most recent. */
+  async prune(): Promise<void> {
+    const { host, guest } = this.#options.host;
+    const kinds = ['kvm', 'emulated'] as const;
+    await this.#options.store.prune(
+      kinds.map((accelerator) => templateKey(host, guest, { accelerator, cpus: 1, memoryMib: 1 }).base),
+    );
+  }
+
+  /** Gives its memory back; the next call loads it anew. Returns whether it was in use here. */
+  async #drop(machine: Machine, template: Template): Promise<boolean> {
+    const { host, guest } = this.#options.host;
+    const { key } = templateKey(host, guest, machine);
+    const loaded = this.#loaded.get(key);
+    if (loaded === undefined || (await loaded) !== template) return false;
+    this.#forget(key, loaded);
     await template.retire();
+    return true;
   }
 
   #forget(key: string, template: Promise<Template>): void {
@@ -111,6 +130,7 @@ export class Templates implements AsyncDisposable {
     await store.add(templateKey(host.host, host.guest, machine), (folder) =>
       makeTemplate(boot, machine, { folder, attemptsMs, log }, this.#signal),
     );
+    await this.prune();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -101,8 +101,9 @@ function diskArguments(): Argument[] {
 /** The part of the arguments that must be the same at boot and at restore. */
 function machineArguments(machine: Machine, share: 'on' | 'off'): Argument[] {
   const { cpus, memoryMib } = machine;
-  // QEMU opens the RAM by name, also where it inherited it: hence the detour through /proc.
-  const ram = `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=/proc/self/fd/${FD.ram},share=${share}`;
+  // QEMU opens the RAM by name, also where it inherited it: hence the detour through /proc. Merging equal pages (KSM) would let
+  // one guest learn what is in the memory of another.
+  const ram = `memory-backend-file,id=ram,size=${memoryMib}M,mem-path=/proc/self/fd/${FD.ram},share=${share},merge=off,dump=off`;
   return [
     ['-nodefaults', '-no-user-config', '-no-reboot'],
     ['-display', 'none'],

@@ -20,6 +20,7 @@ import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type Extent } 
 import type { Identity } from '../host/identity.ts';
 import { MicrovmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
+import { liveFacts } from '../host/live-facts.ts';
 import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
 import { type GuestLink, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
@@ -85,7 +86,7 @@ export async function restore(
   steps.done('restore', guestMs);
   const facts = {
     accelerator: machine.accelerator,
-    jail: host.jail.facts,
+    jail: vmm.jailPid === undefined ? host.jail.facts : await liveFacts(host.jail.facts, vmm.jailPid),
     kernel: template.kernel,
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },

@@ -1,0 +1,40 @@
+import { readFile, readlink } from 'node:fs/promises';
+import type { JailFacts } from './jail.ts';
+
+const NAMESPACES = { user: 'user', mnt: 'mount', pid: 'pid', net: 'network', ipc: 'ipc', uts: 'uts', cgroup: 'cgroup' };
+
+/**
+ * Returns the facts as the kernel tells them of a process in the jail (`/proc/PID/status` and `ns`, proc(5)): a part that was
+ * meant to be there and is not is missing. What we may not read stays as it was meant.
+ */
+export async function liveFacts(facts: JailFacts, pid: number): Promise<JailFacts> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
+  const absent = new Set(await sharedNamespaces(pid));
+  if (status !== undefined) for (const part of lackedBy(status)) absent.add(part);
+  const lost = facts.parts.filter((part) => absent.has(part));
+  return { parts: facts.parts.filter((part) => !absent.has(part)), missing: [...facts.missing, ...lost] };
+}
+
+/** Parts of the jail that a process with this status does not have. */
+function lackedBy(status: string): string[] {
+  const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'mu').exec(status)?.[1] ?? '';
+  const capabilities = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => Number(`0x${field(name)}`));
+  const has: readonly (readonly [string, boolean])[] = [
+    ['own uid', field('Uid').split('\t')[0] !== String(process.getuid?.())],
+    ['no capabilities', capabilities.every((set) => set === 0)],
+    ['no new privileges', field('NoNewPrivs') === '1'],
+    ['seccomp', field('Seccomp') === '2'],
+  ];
+  return has.filter(([, holds]) => !holds).map(([part]) => part);
+}
+
+/** Namespaces that a process shares with us. */
+async function sharedNamespaces(pid: number): Promise<string[]> {
+  const link = (process: number | 'self', kind: string): Promise<string | undefined> =>
+    readlink(`/proc/${process}/ns/${kind}`).catch(() => undefined);
+  const kinds = Object.entries(NAMESPACES).map(async ([kind, name]) => {
+    const [theirs, ours] = await Promise.all([link(pid, kind), link('self', kind)]);
+    return theirs !== undefined && theirs === ours ? [`${name} namespace`] : [];
+  });
+  return (await Promise.all(kinds)).flat();
+}
