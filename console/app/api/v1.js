@@ -1,13 +1,11 @@
 /**
- * @import { Image, ImageImportRequest, Lineage } from '../../../src/contract/image.ts'
- * @import { DiffResult, DirectoryList, FileItem, GrepResult } from '../../../src/contract/inspect.ts'
- * @import { OperationResponse, OperationSummary } from '../../../src/contract/operation.ts'
- * @import { InstanceSpawnRequest } from '../../../src/contract/run.ts'
- * @import { DoctorReport, GcReport, WhoAmIResponse } from '../../../src/contract/server.ts'
+ * Each function that has the type of a method of `ContreeServer` takes and answers what that method's row of the API table
+ * says. The others say why they differ.
+ * @import { ContreeServer } from '../../../src/contract/contree.ts'
  */
 import { request } from './session.js';
 
-/** @typedef {Record<string, string | number | boolean | readonly string[] | undefined>} Query */
+/** @typedef {Record<string, string | number | boolean | readonly string[] | Date | undefined>} Query */
 
 /**
  * @param {string} path below `/v1`, its parts encoded
@@ -17,11 +15,16 @@ export function v1(path, query = {}) {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value === undefined || value === false || value === '') continue;
-    for (const entry of Array.isArray(value) ? value : [value])
-      search.append(name, entry === true ? '1' : String(entry));
+    for (const entry of Array.isArray(value) ? value : [value]) search.append(name, text(entry));
   }
-  const text = search.toString();
-  return `v1${path}${text === '' ? '' : `?${text}`}`;
+  const encoded = search.toString();
+  return `v1${path}${encoded === '' ? '' : `?${encoded}`}`;
+}
+
+/** @param {string | number | true | Date} value */
+function text(value) {
+  if (value === true) return '1';
+  return value instanceof Date ? value.toISOString() : String(value);
 }
 
 /**
@@ -36,161 +39,107 @@ async function get(address, signal) {
 /**
  * @param {'POST' | 'PATCH' | 'DELETE'} method
  * @param {string} address
- * @param {unknown} [body]
- * @returns {Promise<any>}
+ * @param {{ body?: unknown, signal?: AbortSignal | undefined }} options
+ * @returns {Promise<any>} a value of the type that the callers below declare
  */
-async function change(method, address, body) {
+async function change(method, address, { body, signal }) {
   const json = body !== undefined && { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) };
-  const response = await request(address, { method, ...json });
+  const response = await request(address, { method, ...json, ...(signal && { signal }) });
   return response.headers.get('content-type')?.startsWith('application/json') ? await response.json() : undefined;
 }
 
-/**
- * @param {AbortSignal} [signal]
- * @returns {Promise<WhoAmIResponse>}
- */
+/** @type {ContreeServer['system']['whoami']} */
 export const whoami = (signal) => get(v1('/whoami'), signal);
 
-/**
- * @param {boolean} verify also read the whole store
- * @param {AbortSignal} [signal]
- * @returns {Promise<DoctorReport>}
- */
-export const doctor = (verify, signal) => get(v1('/doctor', { verify }), signal);
+/** @type {ContreeServer['system']['doctor']} */
+export const doctor = (query, signal) => get(v1('/doctor', query), signal);
 
-/**
- * Returns what uses space; removes unused data only with `remove`.
- * @param {{ remove: boolean }} options
- * @returns {Promise<GcReport>}
- */
-export const gc = ({ remove }) => change('POST', v1('/gc'), remove ? {} : { dry_run: true });
+/** @type {ContreeServer['system']['gc']} */
+export const gc = (body = {}, signal) => change('POST', v1('/gc'), { body, signal });
 
-/**
- * @param {Query} query
- * @param {AbortSignal} [signal]
- * @returns {Promise<Image[]>}
- */
-export async function listImages(query, signal) {
-  return (await get(v1('/images', query), signal)).images;
-}
+/** @type {ContreeServer['images']['list']} */
+export const listImages = async (query, signal) => (await get(v1('/images', query), signal)).images;
 
-/**
- * @param {string} image UUID or `tag:NAME`
- * @param {AbortSignal} [signal]
- * @returns {Promise<Lineage>}
- */
+/** @type {ContreeServer['images']['lineage']} */
 export const lineage = (image, signal) => get(v1(`/images/${encodeURIComponent(image)}/lineage`), signal);
 
-/**
- * @param {string} image
- * @param {string} tag
- * @returns {Promise<Image>}
- */
-export const setTag = (image, tag) => change('PATCH', v1(`/images/${image}/tag`), { tag });
+/** @type {ContreeServer['tags']['set']} */
+export const setTag = (image, body, signal) => change('PATCH', v1(`/images/${image}/tag`), { body, signal });
+
+/** @type {ContreeServer['tags']['remove']} */
+export const removeTag = (image, query, signal) => change('DELETE', v1(`/images/${image}/tag`, query), { signal });
+
+/** @type {ContreeServer['images']['delete']} */
+export const deleteImage = async (image, query, signal) =>
+  (await change('DELETE', v1(`/images/${image}`, query), { signal })).deleted;
+
+/** @type {ContreeServer['images']['import']} */
+export const importImage = (body, signal) => change('POST', v1('/images/import'), { body, signal });
 
 /**
- * @param {string} image
- * @param {string} tag
- */
-export const removeTag = (image, tag) => change('DELETE', v1(`/images/${image}/tag`, { tag }));
-
-/**
- * @param {string} image
- * @param {boolean} cascade also delete the images made from it
- * @returns {Promise<{ deleted: string[] }>}
- */
-export const deleteImage = (image, cascade) => change('DELETE', v1(`/images/${image}`, { cascade }));
-
-/**
- * @param {ImageImportRequest} body
- * @returns {Promise<{ uuid: string }>} the operation
- */
-export const importImage = (body) => change('POST', v1('/images/import'), body);
-
-/**
+ * Uploads an archive and starts its import: two methods in one. Browsers upload a `Blob`, not an async iterable.
  * @param {Blob} archive
  * @param {string} name
  * @param {string | undefined} tag
- * @returns {Promise<{ uuid: string }>} the operation
+ * @returns {ReturnType<ContreeServer['images']['importArchive']>}
  */
 export async function importArchive(archive, name, tag) {
   const headers = { 'Content-Type': 'application/octet-stream' };
   const { uuid: file } = await (await request(v1('/files'), { method: 'POST', headers, body: archive })).json();
-  return await change('POST', v1('/images/import-archive'), { file, name, ...(tag !== undefined && { tag }) });
+  const body = { file, name, ...(tag !== undefined && { tag }) };
+  return await change('POST', v1('/images/import-archive'), { body });
 }
 
-/**
- * @param {string} image
- * @param {string} path
- * @param {AbortSignal} [signal]
- * @returns {Promise<FileItem>}
- */
-export const stat = (image, path, signal) => get(v1(`/inspect/${image}/stat`, { path }), signal);
+/** @type {ContreeServer['files']['stat']} */
+export const stat = (image, query, signal) => get(v1(`/inspect/${image}/stat`, query), signal);
+
+/** @type {ContreeServer['files']['list']} */
+export const listDirectory = (image, query, signal) => get(v1(`/inspect/${image}/list`, query), signal);
 
 /**
+ * Reads a part of a file, and the size of the whole. The views want the bytes at once, not the method's stream of them.
  * @param {string} image
- * @param {string} path
- * @param {AbortSignal} [signal]
- * @returns {Promise<DirectoryList>}
- */
-export const listDirectory = (image, path, signal) => get(v1(`/inspect/${image}/list`, { path }), signal);
-
-/**
- * Reads a part of a file, and its total size.
- * @param {string} image
- * @param {string} path
- * @param {{ offset: number, length: number }} range
+ * @param {Parameters<ContreeServer['files']['read']>[1]} query
  * @param {AbortSignal} [signal]
  * @returns {Promise<{ bytes: Uint8Array, size: number }>}
  */
-export async function readFile(image, path, range, signal) {
-  const response = await request(v1(`/inspect/${image}/download`, { path, ...range }), signal ? { signal } : {});
+export async function readFile(image, query, signal) {
+  const response = await request(v1(`/inspect/${image}/download`, query), signal ? { signal } : {});
   const size = Number(response.headers.get('x-file-size') ?? 0);
   return { bytes: new Uint8Array(await response.arrayBuffer()), size };
 }
 
 /**
+ * Searches file contents. What to search for is text from the page's address, which only the server checks.
  * @param {string} image
  * @param {Query} query
  * @param {AbortSignal} [signal]
- * @returns {Promise<GrepResult>}
+ * @returns {ReturnType<ContreeServer['files']['grep']>}
  */
 export const grep = (image, query, signal) => get(v1(`/inspect/${image}/grep`, query), signal);
 
-/**
- * @param {string} from
- * @param {string} to
- * @param {Query} query
- * @param {AbortSignal} [signal]
- * @returns {Promise<DiffResult>}
- */
-export const diff = (from, to, query, signal) => get(v1(`/inspect/${from}/diff`, { to, ...query }), signal);
+/** @type {ContreeServer['images']['diff']} */
+export const diff = (image, query, signal) => get(v1(`/inspect/${image}/diff`, query), signal);
 
 /**
+ * Lists operations. The filters are text from the page's address, which only the server checks.
  * @param {Query} query
  * @param {AbortSignal} [signal]
- * @returns {Promise<OperationSummary[]>}
+ * @returns {ReturnType<ContreeServer['operations']['list']>}
  */
 export const listOperations = (query, signal) => get(v1('/operations', query), signal);
 
-/**
- * @param {string} operation
- * @param {AbortSignal} [signal]
- * @returns {Promise<OperationResponse>}
- */
+/** @type {ContreeServer['operations']['get']} */
 export const getOperation = (operation, signal) => get(v1(`/operations/${operation}`), signal);
 
-/** @param {string} operation */
-export const cancelOperation = (operation) => change('DELETE', v1(`/operations/${operation}`));
+/** @type {ContreeServer['operations']['cancel']} */
+export const cancelOperation = (operation, signal) => change('DELETE', v1(`/operations/${operation}`), { signal });
+
+/** @type {ContreeServer['runs']['start']} */
+export const spawn = (body, signal) => change('POST', v1('/instances'), { body, signal });
 
 /**
- * @param {InstanceSpawnRequest} body
- * @returns {Promise<{ uuid: string }>} the operation
- */
-export const spawn = (body) => change('POST', v1('/instances'), body);
-
-/**
- * Returns the metrics of the server in the Prometheus text format.
+ * Returns the metrics of the server in the Prometheus text format. They are not part of `/v1`.
  * @param {AbortSignal} [signal]
  */
 export async function metricsText(signal) {

@@ -41,7 +41,7 @@ export async function compare({ query }, scope) {
     return h('div', null, pageHead('Compare'), empty('Two images are needed', ['Select them in ', next, '.']));
   }
   const [before, after] = await Promise.all([lineage(from, scope.signal), lineage(to, scope.signal)]);
-  const found = await diff(before.image.uuid, after.image.uuid, { limit: ENTRIES_MAX, path: below }, scope.signal);
+  const found = await diff(before.image.uuid, { to: after.image.uuid, limit: ENTRIES_MAX, path: below }, scope.signal);
   const crumbs = /** @type {const} */ ([['Images', href(['images'])]]);
   const swap = button('Swap', () => go(href(['compare'], { from: to, to: from, path: below })));
   return h(
@@ -184,12 +184,12 @@ async function showPatch(body, changed, scope) {
  */
 async function patchLines({ from, to, path, image, change }, signal) {
   if (change === 'added' || change === 'removed') {
-    const { bytes, size } = await readFile(image, path, { offset: 0, length: WHOLE_BYTES_MAX }, signal);
+    const { bytes, size } = await readFile(image, { path, offset: 0, length: WHOLE_BYTES_MAX }, signal);
     return size > WHOLE_BYTES_MAX || looksBinary(bytes)
       ? undefined
       : wholeFile(new TextDecoder().decode(bytes), change);
   }
-  const { entries } = await diff(from, to, { path, patch: true, limit: 1 }, signal);
+  const { entries } = await diff(from, { to, path, patch: true, limit: 1 }, signal);
   const patch = entries.find((entry) => entry.path === path)?.patch;
   return patch === undefined ? undefined : parsePatch(patch);
 }

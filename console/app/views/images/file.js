@@ -26,7 +26,7 @@ const HEX_BYTES = 8 * 1024;
 export async function file(image, { path, size }, route, scope) {
   const asked = Number(route.query.get('at') ?? 0);
   const at = Number.isSafeInteger(asked) && asked >= 0 && asked < size ? asked : 0;
-  const first = await readFile(image, path, { offset: at, length: TEXT_BYTES }, scope.signal);
+  const first = await readFile(image, { path, offset: at, length: TEXT_BYTES }, scope.signal);
   const as = route.query.get('as') ?? (looksBinary(first.bytes) ? 'hex' : 'text');
   const length = as === 'hex' ? HEX_BYTES : TEXT_BYTES;
   const part = first.bytes.subarray(0, length);

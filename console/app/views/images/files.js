@@ -28,7 +28,7 @@ export async function files({ image: { uuid } }, route, scope) {
   const path = normal(route.query.get('path') ?? '/');
   const place = h('div', { class: 'fill' }, breadcrumbs(uuid, path));
   try {
-    const found = await stat(uuid, path, scope.signal);
+    const found = await stat(uuid, { path }, scope.signal);
     const content = found.is_dir
       ? await directory(uuid, path, scope)
       : found.is_regular
@@ -91,7 +91,7 @@ function breadcrumbs(image, path) {
  * @param {Scope} scope
  */
 async function directory(image, path, scope) {
-  const { files: found } = await listDirectory(image, path, scope.signal);
+  const { files: found } = await listDirectory(image, { path }, scope.signal);
   const all = found.toSorted(
     (one, other) => Number(other.is_dir) - Number(one.is_dir) || (one.path < other.path ? -1 : 1),
   );

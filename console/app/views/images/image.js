@@ -108,7 +108,7 @@ async function remove(self, children, _scope) {
     ' This cannot be undone.',
   );
   if (!(await ask(`Delete ${title(self)}?`, [what], { confirm: 'Delete', danger: true }))) return;
-  const { deleted } = await deleteImage(uuid, children > 0);
+  const deleted = await deleteImage(uuid, { cascade: children > 0 });
   announce(`${counted(deleted.length, 'image')} deleted.`);
   go(parent === null ? href(['images']) : href(['images', parent, 'lineage']));
 }
@@ -122,7 +122,7 @@ function tags({ uuid, tags: names }, scope) {
   const drop = async (tag) => {
     const text = h('p', null, 'The image is kept and can still be found by its UUID.');
     if (!(await ask(`Remove the tag ${tag}?`, [text], { confirm: 'Remove', danger: true }))) return;
-    await removeTag(uuid, tag);
+    await removeTag(uuid, { tag });
     announce('Tag removed.');
     scope.reload();
   };
@@ -134,7 +134,7 @@ function tags({ uuid, tags: names }, scope) {
     const owner = known.includes(tag) && !names.includes(tag);
     const moves = h('p', null, 'Another image has this tag. It will point to this image instead.');
     if (owner && !(await ask(`Move the tag ${tag}?`, [moves], { confirm: 'Move', danger: true }))) return;
-    await setTag(uuid, tag);
+    await setTag(uuid, { tag });
     announce('Tag set.');
     scope.reload();
   };

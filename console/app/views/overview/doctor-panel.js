@@ -23,7 +23,7 @@ export function doctorPanel({ permissions }, scope) {
   const look = async (verify) => {
     fill(body, h('p', { class: 'muted' }, verify ? 'Reading the whole store…' : 'Checking this host…'));
     try {
-      const { version, checks } = await doctor(verify, scope.signal);
+      const { version, checks } = await doctor({ verify }, scope.signal);
       const failed = checks.filter(({ status }) => status !== 'ok').length;
       const verdict =
         failed === 0

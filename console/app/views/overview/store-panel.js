@@ -30,7 +30,7 @@ export function storePanel({ permissions }, scope) {
   }
   const look = async () => {
     try {
-      fill(body, usage(await gc({ remove: false })));
+      fill(body, usage(await gc({ dry_run: true })));
     } catch (error) {
       fill(
         body,
@@ -39,10 +39,10 @@ export function storePanel({ permissions }, scope) {
     }
   };
   const clean = async () => {
-    const report = await gc({ remove: false });
+    const report = await gc({ dry_run: true });
     const what = `${bytes(report.freed_bytes)}: ${parts(report)}. Images are kept; uploads and output unused for 30 days are deleted.`;
     if (!(await ask('Free unused space?', [h('p', null, what)], { confirm: 'Free space', danger: true }))) return;
-    announce(`Freed ${bytes((await gc({ remove: true })).freed_bytes)}.`);
+    announce(`Freed ${bytes((await gc()).freed_bytes)}.`);
     await look();
   };
   void look();
