@@ -17,8 +17,9 @@ import { mcpMount } from './mcp-mount.ts';
 import { aborted } from '../std/abort.ts';
 
 /**
- * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. A token is asked for: the one that was
- * given, else on loopback one that is made and printed as a link, because every user of the machine reaches loopback.
+ * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. A token is asked for: the one
+ * that was given, else on loopback one that is made and printed as a link, because every user of the machine reaches
+ * loopback.
  */
 export async function serveHttp(host: McpHost, settings: Settings, signal: AbortSignal): Promise<void> {
   const { httpListen, httpPort, allowedHosts: names, tlsCert: cert, tlsKey: key } = settings;
@@ -58,7 +59,7 @@ interface Endpoint {
   readonly authentication: Authentication;
   /** Reports whether a token is one of the engine's, and not the one set for this server. */
   readonly isEngineToken: (token: string) => boolean;
-  /** Whether nobody but the owner was given the means to come in, or it chose to let everybody in. */
+  /** True when only the owner has access, or when the owner chose to let everyone in. */
   readonly ownersOnly: boolean;
   /** The token that was made, for the owner to see. */
   readonly made?: string;
@@ -91,7 +92,7 @@ async function endpointFor(settings: Settings, loopback: boolean, env: McpHost['
   return { authentication, isEngineToken: (given) => !own(given), ownersOnly: false };
 }
 
-/** How to come in. The part behind `#` stays in the browser: it is in no request, and in no log of a server. */
+/** Returns the note with the sign-in link. The part after `#` stays in the browser: it is in no request and in no server log. */
 function signInNote(address: string, token: string): string {
   const { protocol, hostname, port } = new URL(address);
   const name = hostname === '127.0.0.1' ? 'localhost' : hostname;

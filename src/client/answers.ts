@@ -45,7 +45,7 @@ const AnyToken = Token.extend({
   limits: z.record(z.string(), z.int()).default({}),
 });
 
-/** How the hosted service and newer servers may differ from the schemas that our own answers have. */
+/** Lenient schemas for answers of the hosted service and newer servers, which may differ from those of our own. */
 const LENIENT: Readonly<Partial<Record<SchemaName, z.ZodType>>> = {
   WhoAmIResponse: WhoAmIResponse.extend({ limits: z.record(z.string(), z.int()).default({}) }),
   Image: AnyImage,

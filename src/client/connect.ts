@@ -9,7 +9,7 @@ export interface RemoteServer {
   readonly token?: string;
   /** The hosted service's project. */
   readonly project?: string;
-  /** Where proxies are named. */
+  /** Environment with the proxy variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 

@@ -16,7 +16,7 @@ const RECONNECT_MS = 500;
 const RESUME_MS = 50;
 const POLL_MS = 1_000;
 
-/** What following needs of the client. */
+/** Part of the client that following needs. */
 export interface EventSource {
   readonly requester: Requester;
   getOperation(operation: string, signal?: AbortSignal): Promise<OperationResponse>;
@@ -107,7 +107,7 @@ class RemoteLog {
     this.last = since ?? -1;
   }
 
-  /** What one connection brings beyond `last`. */
+  /** Yields the events of one connection after `last`. */
   async *read(follow: boolean, signal: AbortSignal | undefined): AsyncGenerator<OperationEvent> {
     const answer = await this.#open(follow, signal);
     for await (const data of messages(answer)) {

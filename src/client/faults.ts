@@ -1,7 +1,7 @@
 import { unreachable } from '../std/assert.ts';
 import { ContreeError, fault, faultFromReport } from '../contract/errors.ts';
 
-/** What a request was about, to name it when the server only says "not found". */
+/** Subject of a request, to name it when the server only says "not found". */
 export type About =
   | { readonly kind: 'image'; readonly image: string }
   | { readonly kind: 'path'; readonly path: string; readonly wanted: 'file' | 'directory' }

@@ -75,7 +75,7 @@ function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer,
   };
 }
 
-/** What the listing of the parent says about a path: the hosted service has no stat. */
+/** Returns the entry of a path from the listing of its parent, because the hosted service has no stat. */
 async function listed(
   files: ContreeServer['files'],
   image: string,

@@ -64,7 +64,7 @@ function bodyOf({ upload, body, lines }: Row, input: unknown): Pick<Outgoing, 'j
   return { json: input ?? {} };
 }
 
-/** What a request is about, for faults of servers that only send a status. */
+/** Returns the subject of a request, for faults of servers that only send a status. */
 function aboutOf(row: Row, [first = '', second]: readonly (string | number)[], input: unknown): About {
   const name = String(first);
   const fields = (input ?? {}) as Fields;

@@ -18,7 +18,7 @@ export async function* readPush(
     }
     throw broken('the answer ended before the push did');
   } finally {
-    // Whoever stops reading stops the push.
+    // A reader that stops reading stops the push.
     answer.destroy();
   }
 }

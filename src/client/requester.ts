@@ -17,7 +17,7 @@ export interface RequesterOptions {
   readonly transport: Sender;
   /** Makes sure that there is a server; asked when no connection could be made. */
   readonly revive?: (signal?: AbortSignal) => Promise<void>;
-  /** For servers that we did not start: their answers are outside data and are checked. */
+  /** True for servers that we did not start: their answers are untrusted and are validated. */
   readonly checked: boolean;
   /** Sent with every request, besides those of the transport. */
   readonly headers?: Readonly<Record<string, string>>;
@@ -53,7 +53,7 @@ export class Requester {
     return this.check(name, await readJson(answer, signal));
   }
 
-  /** For answers without a body. */
+  /** Sends a request whose answer has no body. */
   async done(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<void> {
     (await this.open(outgoing, about, signal)).resume();
   }

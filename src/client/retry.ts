@@ -8,7 +8,7 @@ const RETRY_AFTER_MS_MAX = 60_000;
 const UNTOUCHED: ReadonlySet<number> = new Set([425, 429]);
 const PASSING: ReadonlySet<number> = new Set([410, 500, 502, 503, 504]);
 
-/** Whether an answer may be different next time, and the request may be repeated to find out. */
+/** Reports whether a retry may give another answer and the request may be repeated. */
 export function mayRetry(status: number, code: string | undefined, safe: boolean): boolean {
   // Our own servers say whether it can help; a 500 of theirs is a bug and comes again.
   if (code !== undefined && Object.hasOwn(ERRORS, code)) {
@@ -18,7 +18,9 @@ export function mayRetry(status: number, code: string | undefined, safe: boolean
   return UNTOUCHED.has(status) || code === 'ENGINE_UNAVAILABLE' || (safe && PASSING.has(status));
 }
 
-/** How long to wait before attempt number `attempt` (from 0 for the first repetition); undefined when it was the last. */
+/**
+ * Returns the delay before attempt number `attempt` (0 is the first retry); undefined when there is none left.
+ */
 export function retryDelayMs(attempt: number, retryAfter: string | undefined): number | undefined {
   const usual = DELAYS_MS[attempt];
   if (usual === undefined) return undefined;

@@ -17,13 +17,16 @@ export type * from '../contract/operation.ts';
 export type * from '../contract/run.ts';
 export type * from '../contract/server.ts';
 
-/** Which engine to use. What is absent comes from the environment and the configuration file, as for the `contree` command. */
+/**
+ * Which engine to use. What is absent comes from the environment and the configuration file, as for the `contree`
+ * command.
+ */
 export interface ContreeOptions {
   /** A server, for example `https://sandboxes.example.org`; without one, the engine of this machine. */
   readonly url?: string;
   readonly token?: string;
   readonly project?: string;
-  /** Of the engine of this machine. */
+  /** Options of the engine of this machine. */
   readonly dataDir?: string;
   /** Starts the engine of this machine when none is running; it exits by itself when idle. Default: no. */
   readonly start?: boolean;
@@ -39,16 +42,19 @@ export interface Contree extends Omit<ContreeServer, 'operations'> {
   close(): Promise<void>;
 }
 
-/** How the main command of a run ended. */
+/** End of the main command of a run. */
 export interface RunOutcome {
   /** Null while it is unknown: the operation failed, was cancelled or is an import. */
   readonly exit_code: number | null;
-  /** As text; `streamBytes` of the operation's result has the bytes. */
+  /** Output as text; `streamBytes` of the operation's result has the bytes. */
   readonly stdout: string;
   readonly stderr: string;
   /** UUID of the resulting image; null when nothing was kept. */
   readonly image: string | null;
-  /** Why the operation failed; null when it did not. A command that exits with a code other than 0 has not failed. */
+  /**
+   * Reason why the operation failed; null when it did not. A command that exits with a code other than 0 has not
+   * failed.
+   */
   readonly error: string | null;
 }
 

@@ -8,7 +8,7 @@ export interface SessionOptions {
   /** Program and first arguments of the `contree` command line. */
   readonly self: readonly [string, ...string[]];
   readonly notice?: (text: string) => void;
-  /** Whether the engine of this machine is started when none is running. Default: yes. */
+  /** True to start the engine of this machine when none is running (default). */
   readonly start?: boolean;
 }
 

@@ -3,7 +3,7 @@ import { pipeline, type Readable } from 'node:stream';
 import { checkOwner } from './local/socket-owner.ts';
 import { jsonLines } from '../std/json-lines.ts';
 
-/** Where a server is: below a URL with an optional path prefix, or behind a unix socket. */
+/** Location of a server: below a URL with an optional path prefix, or behind a Unix socket. */
 export interface Target {
   /** Without a slash at its end; for a unix socket `http://localhost`. */
   readonly url: string;
@@ -22,7 +22,7 @@ export interface Outgoing {
   readonly json?: unknown;
   readonly lines?: readonly unknown[] | undefined;
   readonly bytes?: AsyncIterable<Uint8Array> | undefined;
-  /** Until the headers of the answer are there; 0 waits for ever. */
+  /** Time limit for the headers of the answer; 0 means none. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -36,7 +36,7 @@ export interface ServerAnswer extends Readable {
   setTimeout(ms: number, callback: () => void): unknown;
 }
 
-/** What takes requests to a server. */
+/** Sender of requests to a server. */
 export interface Sender {
   /** Resolves with the headers of the answer, whatever its status. */
   send(outgoing: Outgoing, signal?: AbortSignal): Promise<ServerAnswer>;
@@ -122,7 +122,7 @@ export class HttpTransport implements Sender, Disposable {
   }
 }
 
-/** Of what is sent; undefined for nothing. */
+/** Returns the content type of a request; undefined without a body. */
 export function contentType({ json, lines, bytes }: Outgoing): string | undefined {
   if (json !== undefined) return 'application/json';
   if (lines !== undefined) return 'application/x-ndjson';

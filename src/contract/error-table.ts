@@ -1,4 +1,4 @@
-/** What a class of fault means for whoever asked: HTTP status, CLI exit code, and whether trying again can help. */
+/** Meaning of each class of fault for the caller: HTTP status, CLI exit code, and whether a retry can help. */
 export const ERROR_CLASSES = {
   invalid: { http: 400, exit: 2, retry: 'never' },
   unauthenticated: { http: 401, exit: 3, retry: 'never' },

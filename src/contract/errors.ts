@@ -19,7 +19,7 @@ export interface ErrorReport {
   readonly detail: Readonly<Record<string, string | number | undefined>>;
 }
 
-/** A fault: we could not do what was asked, and say why. Match on `code`, not on `instanceof`. */
+/** Fault: a request that could not be fulfilled, with the reason. Match on `code`, not on `instanceof`. */
 export class ContreeError extends Error {
   override readonly name = 'ContreeError';
   readonly code: ErrorCode;
@@ -58,7 +58,7 @@ export class ContreeError extends Error {
   }
 }
 
-/** What a fault quotes comes from outside too: as much of it as a person can use. */
+/** Length limit of quoted text in a fault, which may come from outside. */
 const QUOTED_CHARACTERS_MAX = 4_096;
 
 function bounded(detail: ContreeError['detail']): ContreeError['detail'] {
@@ -81,7 +81,7 @@ export function fault<Code extends ErrorCode>(
   return new ContreeError(code, message(facts as never), facts, options);
 }
 
-/** Whether an unknown thrown value is a fault, optionally of one of the given codes. */
+/** Reports whether an unknown thrown value is a fault, optionally of one of the given codes. */
 export function isFault(error: unknown, ...codes: readonly ErrorCode[]): error is ContreeError {
   const found = typeof error === 'object' && error !== null && 'code' in error && 'detail' in error;
   if (!found || typeof error.code !== 'string' || !(error.code in ERRORS)) return false;

@@ -15,7 +15,7 @@ export type FileQuery = z.infer<typeof FileQuery>;
 /** One file instead of a list: by either of its names. */
 export const FileNameQuery = z.object({ sha256: anyText().optional(), uuid: anyText().optional() });
 
-/** Of a bulk upload, in the order of the files. */
+/** Answer to a bulk upload, in the order of the files. */
 export const BulkUploadResponse = z.object({ files: z.array(FileResponse) });
 export const FilesListResponse = z.object({ files: z.array(File) });
 

@@ -21,7 +21,7 @@ export const Image = z.object({
   parent_uuid: z.string().nullable().optional(),
   /** `import` for a root image, else the command that was run, cut at `limits.commandCharactersListed` (addition). */
   command: z.string().nullable().optional(),
-  /** Of that command; null for an imported image (addition). */
+  /** Exit code of that command; null for an imported image (addition). */
   exit_code: z.int().nullable().optional(),
   /** Bytes this image added to its parent (addition). */
   layer_bytes: z.int().nullable().optional(),
@@ -71,7 +71,7 @@ export const ImagePushRequest = z.object({
 });
 export type ImagePushRequest = z.infer<typeof ImagePushRequest>;
 
-/** How far a push is. A layer is packed, then sent, and sent only where the repository lacks it. */
+/** Progress of a push. A layer is packed, then sent, and sent only where the repository lacks it. */
 export const PushProgress = z.object({
   type: z.literal('progress'),
   layers_done: z.int(),
@@ -94,7 +94,7 @@ export const ImportProgress = z.object({
 });
 export type ImportProgress = z.infer<typeof ImportProgress>;
 
-/** What a push tells while it goes on; `pushed` comes last. */
+/** Event of a push in progress; `pushed` is the last one. */
 export const PushEvent = z.discriminatedUnion('type', [
   PushProgress,
   z.object({ type: z.literal('pushed'), reference: z.string(), digest: z.string() }),
@@ -113,7 +113,7 @@ export const ArchiveImportRequest = z.object({
 });
 export type ArchiveImportRequest = z.infer<typeof ArchiveImportRequest>;
 
-/** What OCI calls the image config, as far as a run uses it. */
+/** OCI image config, as far as a run uses it. */
 export const ImageConfig = z.object({
   env: z.record(z.string(), z.string()),
   cwd: z.string(),

@@ -35,7 +35,7 @@ export const PathQuery = z.object({
 });
 export type PathQuery = z.infer<typeof PathQuery>;
 
-/** For people who ask by hand: the listing as `ls -l` writes it. */
+/** Query of a listing; `text` selects the format of `ls -l` for people. */
 export const ListingQuery = z.object({ text: flag().optional() });
 
 const bytes = integer(0, Number.MAX_SAFE_INTEGER);

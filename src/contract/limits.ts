@@ -89,9 +89,9 @@ export const limits = {
   inspectionStreamsAtOnce: 6,
   inspectionStreamsPerProject: 4,
   inspectionSecondsMax: 60,
-  /** How long a stream waits for its reader to take a piece. */
+  /** Time a stream waits for its reader to take a piece. */
   inspectionStallSecondsMax: 60,
-  /** Of each thread. */
+  /** Heap of each thread. */
   inspectionHeapMibMax: 128,
   entriesListedMax: 20_000,
   grepMatchesDefault: 1_000,

@@ -8,12 +8,12 @@ export function isTag(text: string): boolean {
   return text.length <= limits.tagBytesMax && TAG.test(text);
 }
 
-/** Whoever names no project works in this one, and so did everybody before there were projects. */
+/** Project of clients that name none, and of everything made before projects existed. */
 export const DEFAULT_PROJECT = 'default';
 
 const PROJECT = /^[a-z0-9][a-z0-9._-]{0,63}$/u;
 
-/** Whether a text can name a project: 1 to 64 of `a-z 0-9 . _ -`. */
+/** Reports whether a text is a project name: 1 to 64 of `a-z 0-9 . _ -`. */
 export function isProject(text: string): boolean {
   return PROJECT.test(text);
 }

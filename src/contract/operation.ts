@@ -38,16 +38,16 @@ export const OperationSummary = z.object({
   result_image_uuid: z.string().nullable(),
   /** The command line, or the reference that is imported, cut at `limits.commandCharactersListed` (addition). */
   subject: z.string().optional(),
-  /** Of the command, once it has ended; -1 when a signal ended it (addition). */
+  /** Exit code of the command once it has ended; -1 when a signal ended it (addition). */
   exit_code: z.int().optional(),
 });
 export type OperationSummary = z.infer<typeof OperationSummary>;
 
-/** Where a run executed and how its time was spent (addition to the hosted contract). */
+/** Environment in which a run executed, and its time by phase (addition to the hosted contract). */
 export const ExecutionReport = z.object({
   /** `kvm` or `emulated`. */
   accelerator: z.string(),
-  /** What jails the microVM; the parts this host could not give are in `missing`. */
+  /** Parts of the microVM's jail; parts this host could not provide are in `missing`. */
   jail: z.object({ parts: z.array(z.string()), missing: z.array(z.string()) }),
   /** Milliseconds per step: queue, restore, mount, exec, commit, teardown. */
   steps_ms: z.record(z.string(), z.number()),
@@ -71,7 +71,7 @@ export const OperationQuery = z.object({
 });
 export type OperationQuery = z.infer<typeof OperationQuery>;
 
-/** Whether the hosted service shows the output of an operation that has not ended; ours always does. */
+/** Query with which the hosted service shows the output of an operation that has not ended; ours always does. */
 export const InflightQuery = z.object({ inflight: flag().optional() });
 
 export const OperationSummaryList = z.array(OperationSummary);

@@ -1,4 +1,4 @@
-/** What a token may be allowed to do; the first six are the hosted service's names. */
+/** Permissions of a token; the first six are the hosted service's names. */
 export const PERMISSIONS = [
   'list',
   'spawn',

@@ -9,7 +9,7 @@ export const WhoAmIResponse = z.object({
   permissions: z.record(z.string(), z.boolean()),
   limits: z.record(z.string(), z.int()),
   operations_stat: z.record(z.string(), z.int()),
-  /** Where the token works (addition to the hosted contract). */
+  /** Project of the token (addition to the hosted contract). */
   project: z.string().optional(),
 });
 export type WhoAmIResponse = z.infer<typeof WhoAmIResponse>;
@@ -20,7 +20,7 @@ export const GcReport = z.object({
   files: z.int(),
   events: z.int(),
   freed_bytes: z.int(),
-  /** What still uses space, largest first. */
+  /** Remaining usage of space, largest first. */
   usage: z.array(z.object({ what: z.string(), bytes: z.int() })),
 });
 export type GcReport = z.infer<typeof GcReport>;
@@ -57,7 +57,7 @@ export const EngineStatus = z.object({
   version: z.string(),
   pid: z.int(),
   started_at: z.string(),
-  /** Whether an operation waits or runs. */
+  /** True while an operation is queued or running. */
   busy: z.boolean(),
 });
 export type EngineStatus = z.infer<typeof EngineStatus>;

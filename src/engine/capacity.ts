@@ -8,10 +8,10 @@ const MiB = 1024 ** 2;
 const MEMORY_SHARE = 0.75;
 /** Guests wait for disks and networks too, so that more of them than cores keep the cores busy. */
 const CPU_FACTOR = 1.5;
-/** What a guest costs the host beside its memory. */
+/** Memory a guest costs the host in addition to its own. */
 export const GUEST_OVERHEAD_MIB = 64;
 
-/** What there is for runs; `concurrency` 0 leaves it to cores and memory. */
+/** Returns the resources for runs; `concurrency` 0 derives them from cores and memory. */
 export function runCapacity(concurrency: number): Resources {
   // What guests touch of the usual template stays in memory as long as one of them runs, once for all of them.
   const memoryMib = Math.max(0, Math.floor((totalmem() / MiB) * MEMORY_SHARE) - limits.guestMemoryMibDefault);
@@ -30,7 +30,9 @@ export function hostMemoryMib(): number {
   return Math.floor(totalmem() / MiB);
 }
 
-/** What one run takes. A machine of another size than the usual one has a template of its own, which may grow to that size. */
+/**
+ * Returns the resources of one run. A guest of an unusual size has a template of its own, which may grow to that size.
+ */
 export function runCost({ cpus, memoryMib }: Pick<BootSpec, 'cpus' | 'memoryMib'>): Resources {
   const usual = cpus === limits.guestCpusDefault && memoryMib === limits.guestMemoryMibDefault;
   return { runs: 1, cpus, memoryMib: memoryMib * (usual ? 1 : 2) + GUEST_OVERHEAD_MIB };

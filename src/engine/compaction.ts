@@ -18,8 +18,8 @@ const MERGED_MIN = 8;
 
 /**
  * Keeps long chains of layers short, so that an image at depth 200 starts and reads like one at depth 10: upper layers
- * are merged into one, and every image that lies on exactly these layers is given that instead. UUIDs, lineage and content
- * stay; the layers stay until gc finds that no image has them.
+ * are merged into one, and every image that lies on exactly these layers is given that instead. UUIDs, lineage and
+ * content stay; the layers stay until gc finds that no image has them.
  *
  * Layers are merged from the top down as long as the next is not much larger than what is merged already. So a large
  * bottom is left alone, and every byte is copied a logarithmic number of times over the life of a chain.
@@ -32,7 +32,7 @@ export class Compactor implements AsyncDisposable {
   /** In the background one at a time: it is never urgent, and competes with runs for the disk. */
   #queue: Promise<void> = Promise.resolve();
   readonly #queued = new Set<string>();
-  /** What is being compacted now, so that all who need it wait for the same work. */
+  /** Compactions in progress, so that all who need one wait for the same work. */
   readonly #running = new Map<string, Promise<void>>();
 
   constructor(store: Store, readers: ReaderPool, log: EngineLog) {

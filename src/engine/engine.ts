@@ -29,14 +29,14 @@ export interface EngineOptions {
   readonly version: string;
   /** Runs at the same time; 0 (default) leaves it to cores and memory. */
   readonly concurrency?: number;
-  /** What is collected without being asked; absent for nothing. */
+  /** Policy of automatic collection; absent for none. */
   readonly housekeeping?: HousekeepingPolicy;
   readonly log?: EngineLog;
 }
 
 /**
- * The product itself: operations on a store with a sandbox driver. Store and driver are opened before it and disposed
- * after it by whoever composes them. The engine itself is the view of the default project; `forTenant` gives any.
+ * The product itself: operations on a store with a sandbox driver. The caller opens store and driver before it and
+ * disposes them after it. The engine itself is the view of the default project; `forTenant` gives any.
  */
 export class Engine implements ConTree {
   readonly #parts: EngineParts;
@@ -104,7 +104,7 @@ export class Engine implements ConTree {
     return this.#parts.operations.activeCount;
   }
 
-  /** What the engine has done since it was started. */
+  /** Returns the statistics of the engine since its start. */
   get statistics(): Statistics {
     return this.#parts.statistics;
   }

@@ -5,7 +5,7 @@ import type { ImageTrees } from './image-trees.ts';
 import type { EngineLog } from './log.ts';
 import type { Operations } from './operations.ts';
 
-/** What is collected without being asked. */
+/** Policy of automatic collection. */
 export interface HousekeepingPolicy {
   /** Uploads, injected layers and output unused for so long go; 0 for never. */
   readonly unusedDays: number;
@@ -16,9 +16,9 @@ export interface HousekeepingPolicy {
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const UNUSED_DAYS_DEFAULT = 30;
-/** How often the size is looked at; also how long after the start the first collection comes. */
+/** Interval of size checks, and delay of the first collection after the start. */
 const LOOK_EVERY_MS = 60_000;
-/** How often what is old is looked for. */
+/** Interval of collections by age. */
 const COLLECT_EVERY_MS = 6 * HOUR_MS;
 /** Unasked, nothing goes that somebody made or used so recently: they may be about to use it again. */
 const SPARED_MS = HOUR_MS;
@@ -38,7 +38,7 @@ export class Housekeeping implements AsyncDisposable {
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #nowMs: () => number;
   #collectedMs = Number.NEGATIVE_INFINITY;
-  /** What an earlier collection could not free is not tried again until there is more. */
+  /** Bytes an earlier collection could not free; it is not repeated until there are more. */
   #leftBytes = 0;
   #running: Promise<void> = Promise.resolve();
 
@@ -50,7 +50,7 @@ export class Housekeeping implements AsyncDisposable {
     if (policy !== undefined) this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
   }
 
-  /** What `gc` does. Without an age, what was unused for 30 days goes. */
+  /** Collects garbage. Without an age, removes what was unused for 30 days. */
   async collect({
     older_than_days = UNUSED_DAYS_DEFAULT,
     max_bytes: bytesMax,
@@ -60,7 +60,9 @@ export class Housekeeping implements AsyncDisposable {
     return this.#gc({ unusedSinceMs, ...(bytesMax !== undefined && { bytesMax }), dryRun });
   }
 
-  /** Looks whether there is something to collect or to reserve, and does so in the background, one collection at a time. */
+  /**
+   * Looks whether there is something to collect or to reserve, and does so in the background, one collection at a time.
+   */
   look(): void {
     this.#running = this.#running.then(async () => {
       try {

@@ -16,10 +16,15 @@ interface Slot {
   users: number;
 }
 
-/** Keeps the trees of recently inspected images of all projects open, so that looking again costs a few reads at most. */
+/**
+ * Keeps the trees of recently inspected images of all projects open, so that looking again costs a few reads at most.
+ */
 export class ImageTrees implements AsyncDisposable {
   readonly #readers: ReaderPool;
-  /** By layers, since an image is given others when they are merged, and their versions; least recently used first. */
+  /**
+   * Slots by layers and their versions, because the layers of an image change when they are merged; least recently used
+   * first.
+   */
   readonly #slots = new Map<string, Slot>();
 
   constructor(readers: ReaderPool) {

@@ -7,7 +7,7 @@ import type { OperationContext, WorkResult } from './operations.ts';
 import { MASK, maskUrl } from './run/secrets.ts';
 import type { Imported, ImporterContext } from '../images/import/importer.ts';
 
-/** What is kept of the request of an import: everything but the secret. */
+/** Returns the stored form of an import request: everything but the secret. */
 export function recordImport(request: ImageImportRequest): ImageImportMetadata {
   const { username = '', password = '' } = request.registry.credentials ?? {};
   return {

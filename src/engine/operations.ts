@@ -19,7 +19,7 @@ const CANCEL_MS = 1_500;
 const STOP_MS = 5_000;
 const RETRY_MS = 1_000;
 
-/** What a piece of work is given. */
+/** Context of the work of an operation. */
 export interface OperationContext {
   readonly uuid: string;
   /** Aborts when the operation is cancelled or the engine stops. */
@@ -32,23 +32,23 @@ export interface OperationContext {
   execute(instance?: LiveInstance): void;
 }
 
-/** What work that went well leaves to be published together with its end. */
+/** Result of successful work, published together with its end. */
 export interface WorkResult {
   /** Runs inside the transaction that ends the operation; makes the image and its tag visible. */
   readonly publish: () => { readonly image?: string; readonly tag?: string; readonly imageBytes?: number };
-  /** Whether something is published that must survive a power cut. */
+  /** True when something is published that must survive a power cut. */
   readonly durable: boolean;
   /** Told the image once it is visible. */
   readonly published?: (image: string) => void;
 }
 
 export interface WorkOrder {
-  /** Where the operation belongs. */
+  /** Store of the operation's project. */
   readonly store: ProjectStore;
   /** The token that asked for it, if one did. */
   readonly token: string | undefined;
   readonly kind: OperationKind;
-  /** What is kept of the request: JSON without secrets. */
+  /** Stored request: JSON without secrets. */
   readonly request: string;
   /** Input image, which cannot be deleted meanwhile. */
   readonly image?: string;
@@ -79,7 +79,8 @@ export interface ActiveOperation {
  * Operations from acceptance to end. Whatever happens to the work, the operation ends exactly once, in one transaction
  * with its `completion` event and with what it publishes.
  *
- * Those of all projects. Whoever names one brings the `StoredOperation`, which only its own project's store hands out.
+ * They belong to all projects. Callers pass the `StoredOperation`, which only its own project's store hands out, so
+ * projects stay separate.
  */
 export class Operations {
   readonly #store: Store;

@@ -1,7 +1,7 @@
 import type { PushEvent, PushProgress } from '../contract/image.ts';
 import { settlesWithin } from '../std/abort.ts';
 
-/** How often a push tells how far it is; also what keeps its connection from looking dead. */
+/** Interval of progress events of a push, which also keep its connection alive. */
 const TELL_EVERY_MS = 500;
 
 /** One push under way. */

@@ -39,7 +39,7 @@ export function summaryOf(operation: StoredOperation): OperationSummary {
   };
 }
 
-/** As much of a request, whatever its kind, as a line in a list shows. */
+/** Part of a request of any kind that a line in a list shows. */
 const Subject = z.object({
   command: z.string().optional(),
   args: z.array(z.string()).optional(),
@@ -64,7 +64,7 @@ export function responseOf(store: ProjectStore, operation: StoredOperation): Ope
   };
 }
 
-/** What is known of one process of a run. Rejects with SUBPROCESS_NOT_FOUND. */
+/** Returns the result of one process of a run. Throws SUBPROCESS_NOT_FOUND. */
 export function processResult(store: ProjectStore, operation: StoredOperation, spid: number): InstanceResult {
   const events = store.events.ofProcess(operation.uuid, spid, Infinity);
   if (!events.some(({ type }) => type === 'spawn')) {

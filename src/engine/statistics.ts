@@ -7,13 +7,13 @@ export interface Total {
   readonly count: number;
 }
 
-/** What is waiting for a place, and what has one. */
+/** Number of queued and of admitted operations. */
 export interface QueueLength {
   readonly waiting: number;
   readonly running: number;
 }
 
-/** What an engine has done since it was started. Grows with names, not with operations. */
+/** Counters of an engine since its start. Memory grows with names, not with operations. */
 export class Statistics {
   readonly #phases = new Map<string, { seconds: number; count: number }>();
   readonly #ends = new Map<string, { kind: OperationKind; status: string; count: number }>();

@@ -123,7 +123,10 @@ export class LayerReader implements AsyncDisposable {
     return entries;
   }
 
-  /** As `list`, a block at a time, so that a large directory takes no more memory than a small one. */
+  /**
+   * Yields the entries like `list`, one block at a time, so that a large directory takes no more memory than a small
+   * one.
+   */
   async *blocks(directory: Inode): AsyncGenerator<Dirent[]> {
     let previous = '';
     let total = 0;

@@ -1,4 +1,4 @@
-/** How busy a server is with answering: from the arrival of a request to the end of its answer, streams included. */
+/** Activity of a server: requests from their arrival to the end of their answer, streams included. */
 export class Activity {
   #inFlight = 0;
   readonly #timers = new Set<NodeJS.Timeout>();

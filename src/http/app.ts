@@ -19,27 +19,27 @@ import { ROUTES, type Route } from './api/routes.ts';
 export interface Mount {
   /** Without a slash at its end; `/` for what nothing else answers. */
   readonly path: string;
-  /** Whether it is served without asking for a token, as a page that asks for one itself. */
+  /** True when it is served without a token, like a page that asks for one itself. */
   readonly open: boolean;
   /** `app` is the application that it is part of. */
   readonly fetch: (request: Request, principal: Principal | undefined, app: App) => Promise<Response>;
 }
 
 export interface AppOptions extends Services {
-  /** What a principal sees of the product. Asked for each request: it must cost nothing, and is not disposed. */
+  /** Returns the ConTree of a principal. Called for each request: it must be cheap, and is not disposed. */
   readonly contreeFor: (principal: Principal, request: Request) => ConTree;
   readonly version: string;
   readonly authentication: Authentication;
-  /** For TCP: under which names it may be reached; absent on a unix socket, which no web page can reach. */
+  /** Accepted host names on TCP; absent on a Unix socket, which no web page can reach. */
   readonly origin?: { readonly names: readonly string[]; readonly anyHost: boolean };
   readonly mounts?: readonly Mount[];
   readonly metrics?: HttpMetrics;
   readonly activity?: Activity;
-  /** What other parts of the process want to show at `/metrics`. */
+  /** Returns metrics of other parts of the process. */
   readonly moreMetrics?: () => Promise<readonly Metric[]>;
 }
 
-/** What the Node adapter hands over beside the request. */
+/** Connection as passed by the Node adapter with the request. */
 export interface AdapterBindings {
   readonly outgoing?: { destroy(): unknown };
 }
@@ -80,7 +80,7 @@ export function createApp(options: AppOptions): App {
   return app;
 }
 
-/** What anyone may read: whether the server lives, and what its API is. */
+/** Public pages: health of the server and description of its API. */
 const PAGES: Readonly<Record<string, (version: string) => HttpReply>> = {
   '/healthz': (version) => json({ status: 'ok', version }),
   '/v1/openapi.json': (version) => json(openApiDocument(version)),
@@ -93,7 +93,7 @@ function stopping(): Error {
 
 type AppContext = Context<{ Bindings: AdapterBindings }>;
 
-/** What every request goes through, whatever answers it. */
+/** Server that every request passes through. */
 class Server {
   readonly #options: AppOptions;
   readonly #metrics: HttpMetrics;

@@ -3,14 +3,14 @@ import { DEFAULT_PROJECT, isProject } from '../contract/names.ts';
 import { PERMISSIONS, type Permission } from '../contract/permissions.ts';
 import type { TokenLimits } from '../contract/server.ts';
 
-/** What a token allows when nobody says otherwise: everything that stays within its project. */
+/** Default permissions of a token: everything within its project. */
 export const TENANT_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(
   (permission) => permission !== 'admin' && permission !== 'metrics',
 );
 
-/** Who asks. */
+/** Authenticated caller. */
 export interface Principal {
-  /** UUID of the token; absent where none is asked for: whoever reaches the unix socket owns the data directory. */
+  /** UUID of the token; absent where none is required: only the owner of the data directory reaches the Unix socket. */
   readonly token?: string;
   /** Unix seconds; null for never. */
   readonly expiresAt: number | null;
@@ -18,7 +18,7 @@ export interface Principal {
   /** Namespace of all that the principal sees and makes. */
   readonly project: string;
   readonly limits: TokenLimits;
-  /** Whether it came through the socket that only the owner of the data directory can open, for itself. */
+  /** True when it came, without a token, through the socket that only the owner of the data directory can open. */
   readonly isOwner: boolean;
 }
 
@@ -41,8 +41,8 @@ export interface TokenVerifier {
 }
 
 /**
- * How a listener finds out who asks: everyone is the same principal; each request proves itself; or, on the socket that
- * only the owner of the data directory can open, a request that brings a token is bound by it and others are the owner's.
+ * Authentication of a listener: all callers are one principal; each request needs a token; or, on the socket that only
+ * the owner of the data directory can open, a request with a token is bound by it and others are the owner's.
  */
 export type Authentication =
   | { readonly kind: 'fixed'; readonly principal: Principal }
@@ -50,8 +50,8 @@ export type Authentication =
   | { readonly kind: 'owner'; readonly verifier: TokenVerifier };
 
 /**
- * Who asks, and in which project: the token's, or for administrators the one that the `Project` header names. Faults:
- * TOKEN_MISSING, TOKEN_INVALID, PROJECT_INVALID.
+ * Returns the principal of a request and its project: the token's, or for administrators the one in the `Project`
+ * header. Faults: TOKEN_MISSING, TOKEN_INVALID, PROJECT_INVALID.
  */
 export async function authenticate(authentication: Authentication, request: Request): Promise<Principal> {
   const principal = await identify(authentication, request);

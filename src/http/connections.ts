@@ -3,19 +3,19 @@ import type { Server, Socket } from 'node:net';
 import { limits } from '../contract/limits.ts';
 import { isMapped, parseAddress } from '../std/ip-address.ts';
 
-/** How many connections a TCP listener holds at the same time. */
+/** Maximum number of concurrent connections of a TCP listener. */
 export interface ConnectionBounds {
   readonly total: number;
   /** From one address; of IPv6 from one network of 64 bits, which is what one customer gets. */
   readonly perAddress: number;
 }
 
-/** What a process may usually open where the system does not say (Linux without /proc). */
+/** Usual descriptor limit of a process, for systems that do not report it (Linux without /proc). */
 const DESCRIPTORS_USUAL = 1_024;
 
 /**
- * Bounds that leave descriptors for what is not a stranger's: half for the owner's socket, runs, layers and the database,
- * and half of the rest for other addresses than the greediest one.
+ * Bounds that leave descriptors for what is not a stranger's: half for the owner's socket, runs, layers and the
+ * database, and half of the rest for other addresses than the greediest one.
  */
 export async function connectionBounds(): Promise<ConnectionBounds> {
   const total = Math.min(limits.connectionsMax, Math.floor((await descriptorsMax()) / 2));

@@ -15,7 +15,7 @@ export interface OwnedEngine extends AsyncDisposable, ServedEngine {
 
 export interface EngineLifeOptions extends Omit<EngineServerOptions, 'served' | 'onReady'> {
   readonly open: (log: Log) => Promise<OwnedEngine>;
-  /** Where the starter waits for one line: `{"ready":true}` or the fault that ends us. */
+  /** Descriptor on which the starter waits for one line: `{"ready":true}` or the fault that ends us. */
   readonly readyDescriptor?: number;
   readonly onReady?: (addresses: readonly string[]) => void;
 }
@@ -52,7 +52,7 @@ export async function runEngineProcess(options: EngineLifeOptions): Promise<void
   }
 }
 
-/** Writes one line to whoever started us, once. A starter that is gone does not matter. */
+/** Returns a function that writes one line to the starter, once. A starter that is gone does not matter. */
 function reporter(descriptor: number | undefined): (value: unknown) => void {
   let open = descriptor !== undefined;
   return (value) => {

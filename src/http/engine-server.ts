@@ -18,18 +18,18 @@ export interface TcpOptions {
   readonly authentication: 'token' | Authentication;
   /** Names under which it may be reached besides loopback. */
   readonly names: readonly string[];
-  /** Whether any Host is fine, as for a public listener that asks for tokens. */
+  /** True to accept any Host, as for a public listener that requires tokens. */
   readonly anyHost: boolean;
   readonly mounts?: readonly Mount[];
 }
 
-/** What the server needs of an engine. */
+/** Part of an engine that the server needs. */
 export interface ServedEngine {
-  /** As a principal sees it. Costs nothing to make. */
+  /** Returns the ConTree of a principal. It is cheap. */
   readonly contreeFor: (principal: Principal) => ConTree;
-  /** Whether an operation of any project waits or runs. */
+  /** Reports whether an operation of any project is queued or running. */
   readonly busy: () => Promise<boolean>;
-  /** For `/metrics`. */
+  /** Returns metrics for `/metrics`. */
   readonly metrics?: () => Promise<readonly Metric[]>;
 }
 
@@ -40,7 +40,7 @@ export interface EngineServerOptions {
   readonly socket: string;
   readonly tokens: string;
   readonly tcp?: TcpOptions;
-  /** Leaves after this long without work; 0 stays for ever. */
+  /** Idle time after which the engine exits; 0 means never. */
   readonly idleMs: number;
   /** Called when nothing has been asked or run for a moment, once for each such time. */
   readonly onRest?: () => void;
@@ -103,7 +103,10 @@ function applications(
   ];
 }
 
-/** Calls back once nothing was asked and nothing ran for that time. Work that nobody watches is looked at again after it. */
+/**
+ * Calls back once nothing was asked and nothing ran for that time. Work that nobody watches is looked at again after
+ * it.
+ */
 function whenIdle(
   { served, log }: EngineServerOptions,
   activity: Activity,

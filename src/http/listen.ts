@@ -12,7 +12,7 @@ import type { Activity } from './activity.ts';
 import type { App } from './app.ts';
 import { boundConnections, connectionBounds } from './connections.ts';
 
-/** Where a listener waits for clients. */
+/** Address of a listener. */
 export type Where =
   | { readonly kind: 'unix'; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls?: TlsFiles }
@@ -31,7 +31,7 @@ export interface Listener extends AsyncDisposable {
   readonly address: string;
 }
 
-/** How often connections are looked at that have not sent their headers yet. */
+/** Interval of checks for connections that have not sent their headers yet. */
 const HEADERS_LOOK_MS = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 const CLOSE_GRACE_MS = 1_000;
@@ -113,7 +113,7 @@ function addressOf(server: Server, where: Where): string {
 }
 
 async function close(server: Server, where: Where): Promise<void> {
-  // First the name: whoever comes now finds no engine and starts a new one, instead of being cut off by this one.
+  // First the name: new clients then find no engine and start a new one, instead of being cut off by this one.
   if (where.kind === 'unix') await rm(where.path, { force: true });
   if (!server.listening) return;
   const closed = once(server, 'close');

@@ -11,7 +11,7 @@ const PLAIN = { target: 'openapi-3.0', io: 'input', unrepresentable: 'any' } as 
 
 const TARGET = {
   ...PLAIN,
-  /** What every integer of JavaScript is bound by says nothing about ours. */
+  /** Drops the bounds of every JavaScript integer, which say nothing about ours. */
   override: ({ jsonSchema }: { readonly jsonSchema: { minimum?: number; maximum?: number } }) => {
     if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
     if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
@@ -44,7 +44,7 @@ function schemaOf(schema: z.ZodType): Json {
 const UUID = reference('UUIDSchema');
 const INTEGER: Json = { type: 'integer' };
 
-/** What the parameters of a path are. */
+/** Descriptions of path parameters. */
 const SUBJECTS: Readonly<Record<keyof Subjects, readonly Json[]>> = {
   image: [UUID],
   operation: [UUID],

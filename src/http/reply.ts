@@ -8,7 +8,7 @@ const gzipBuffer = promisify(gzip);
 const JSON_LENGTH_BYTES_MAX = 65_536;
 const CHUNK_BYTES = 65_536;
 
-/** What a route answers, before content negotiation. */
+/** Answer of a route, before content negotiation. */
 export interface HttpReply {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
@@ -41,7 +41,7 @@ export function stream(
   return { status: 200, headers: { 'Content-Type': type, 'Cache-Control': 'no-cache', ...headers }, body };
 }
 
-/** Whether the client asked for gzip; a missing header or `gzip;q=0` is a no. */
+/** Reports whether the client accepts gzip; a missing header or `gzip;q=0` means no. */
 export function wantsGzip(acceptEncoding: string | null): boolean {
   return (acceptEncoding ?? '').split(',').some((entry) => {
     const [coding = '', ...parameters] = entry.split(';').map((part) => part.trim().toLowerCase());
@@ -76,7 +76,7 @@ export async function toResponse(reply: HttpReply, request: Request): Promise<Re
 
 /** Every chunk is flushed on its own, so that the client can decode the stream as it comes. */
 function gzipped(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  // The error also reaches whoever reads the returned stream; the callback only keeps it from being thrown twice.
+  // The error also reaches the reader of the returned stream; the callback only keeps it from being thrown twice.
   return pipeline(source, createGzip({ flush: constants.Z_SYNC_FLUSH }), () => undefined);
 }
 

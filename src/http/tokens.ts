@@ -21,7 +21,7 @@ const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(S
 export interface TokenStore extends TokenVerifier {
   create(request: TokenRequest): Promise<CreatedToken>;
   list(): Promise<Token[]>;
-  /** Whether there was such a token. */
+  /** Revokes a token; returns false when there is no such token. */
   revoke(uuid: string): Promise<boolean>;
 }
 

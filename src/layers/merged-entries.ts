@@ -69,7 +69,7 @@ class Cursor {
     this.#blocks = reader.blocks(inode);
   }
 
-  /** Of the entry that comes next; undefined where `fill` has to be called, or nothing comes. */
+  /** Returns the name of the next entry; undefined where `fill` must be called, or at the end. */
   get name(): ByteString | undefined {
     return this.#entries[this.#at]?.name;
   }

@@ -203,7 +203,9 @@ export class Tree implements AsyncDisposable {
     return children;
   }
 
-  /** Yields what `list` returns, some at a time: a directory of a million files takes no more memory than a small one. */
+  /**
+   * Yields what `list` returns, some at a time: a directory of a million files takes no more memory than a small one.
+   */
   async *children(directory: TreeNode): AsyncGenerator<readonly TreeEntry[]> {
     for await (const entries of mergedEntries(directory.sources)) {
       const children: TreeEntry[] = [];
@@ -308,7 +310,7 @@ function merge(sources: Source[], source: Source): boolean | Promise<boolean> {
   return inode.xattrBytes === 0 || isTransparent(source);
 }
 
-/** What the layers that have a name make of it. */
+/** Returns the visible sources of a name from the layers that have it. */
 async function visibleOf(sources: readonly Source[]): Promise<readonly Source[]> {
   const visible: Source[] = [];
   for (const source of sources) {

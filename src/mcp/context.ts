@@ -28,11 +28,14 @@ export interface McpOptions {
   readonly hostEnv?: HostEnv;
   /** Let registry_auth take the secret as an argument, where the model sees it. Default false. */
   readonly allowTokenArgument?: boolean;
-  /** How long a call waits for an operation when the client shows no progress. Default `limits.inlineWaitMs`. */
+  /** Time a call waits for an operation when the client requests no progress (default: `limits.inlineWaitMs`). */
   readonly inlineWaitMs?: number;
-  /** How long a call waits for an operation before it becomes a task, for clients with tasks. Default `limits.taskAfterMs`. */
+  /**
+   * Time a call waits for an operation before it becomes a task, for clients with tasks (default:
+   * `limits.taskAfterMs`).
+   */
   readonly taskAfterMs?: number;
-  /** Whether a call whose HTTP response stream was closed stops the operation it started. Default `stop`. */
+  /** Effect of a closed HTTP response stream on the operation that the call started (default: `stop`). */
   readonly onDisconnect?: 'stop' | 'detach';
   /** Fires when this server is told to stop: calls that end then were not ended by their clients. */
   readonly closing?: AbortSignal;

@@ -36,7 +36,9 @@ interface Task {
   readonly pollIntervalMs: number;
 }
 
-/** Whether the client of this very request said that it understands tasks. Only clients since 2026-07-28 can. */
+/**
+ * Reports whether the client of this request declared the Tasks extension. Only clients since protocol 2026-07-28 can.
+ */
 export function takesTasks(session: McpSession, request: ServerContext): boolean {
   if (session.link.era !== 'modern') return false;
   return z.safeParse(Declared, clientCapabilities(session, request)).success;

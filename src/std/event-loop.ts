@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 /** Steps between two looks at the clock. */
 const STEPS = 256;
-/** How long one piece of work may keep everything else waiting. */
+/** Longest time one piece of work may block everything else. */
 const TURN_MS = 10;
 
 /** Lets other work of the process in during a long computation: `if (pace.due()) await pace.rest();` at every step. */
@@ -10,7 +10,7 @@ export class Pace {
   #steps = 0;
   #turnStartedMs = performance.now();
 
-  /** Whether this turn has lasted long enough. */
+  /** Reports whether this turn has lasted long enough. */
   due(): boolean {
     if (++this.#steps % STEPS !== 0) return false;
     return performance.now() - this.#turnStartedMs > TURN_MS;
@@ -23,8 +23,8 @@ export class Pace {
 }
 
 /**
- * Lets pieces of heavy work go on one per turn of the event loop, in the order they asked, so that whatever else there is
- * to do waits for one piece and not for all of them.
+ * Lets pieces of heavy work go on one per turn of the event loop, in the order they asked, so that whatever else there
+ * is to do waits for one piece and not for all of them.
  */
 export class Turns {
   readonly #waiting: (() => void)[] = [];

@@ -1,4 +1,4 @@
-/** What is listed of a file. */
+/** Facts of a listed file. */
 export interface ListedFile {
   readonly path: string;
   /** `st_mode` with type bits. */

@@ -24,7 +24,7 @@ export type StoredEvent = Stamp &
         /** Position of the first byte in the stream of this process. */
         readonly offset: number;
         readonly bytes: Uint8Array;
-        /** Of an import: its state as the last of these bytes were written. */
+        /** State of an import when the last of these bytes were written. */
         readonly progress?: ImportProgress;
       }
     | { [Type in FactType]: { readonly type: Type; readonly data: EventData<Type> } }[FactType]

@@ -37,10 +37,10 @@ export interface NewFile {
   readonly overwrite: boolean;
 }
 
-/** Where downloads may go. */
+/** Places to which downloads may go. */
 export interface DownloadPlaces {
   readonly roots: Roots;
-  /** Whether they may be start-up files. */
+  /** True when they may be start-up files. */
   readonly startUpFiles: boolean;
 }
 

@@ -22,9 +22,9 @@ export interface LocalFoldersOptions {
   /** Absolute paths of the folders that may be read and written, with everything below. */
   readonly roots: readonly string[];
   readonly cache: CacheOptions;
-  /** Who names the files: the user, whose own act it is then, or a model that may have been talked into it. */
+  /** Origin of the file names: the user, or a model that may have been tricked into naming them. */
   readonly namedBy: 'user' | 'model';
-  /** Whether the user lets a model write start-up files, which are refused to it otherwise. */
+  /** True when the user lets a model write start-up files, which are otherwise refused. */
   readonly startUpFiles?: boolean;
 }
 

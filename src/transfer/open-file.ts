@@ -44,7 +44,7 @@ export class OpenFile implements Disposable {
     return this.info.size > SMALL_BYTES ? undefined : this.#read(0n);
   }
 
-  /** How it begins. */
+  /** Returns the start of the file. */
   head(): Uint8Array {
     return this.#read(0n);
   }

@@ -52,7 +52,7 @@ export function isSecretName(path: string): boolean {
   return !EXAMPLE.test(below) && SECRET_PATHS.some((pattern) => pattern.test(below));
 }
 
-/** Whether a single file is a secret by its name or by that of a folder it is in. */
+/** Reports whether a single file is a secret by its name or by that of a folder it is in. */
 export function isSecretPath(path: string): boolean {
   const names = path.split('/');
   return isSecretName(path) || names.some((_, index) => isSecretFolder(names.slice(0, index).join('/')));

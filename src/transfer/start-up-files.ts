@@ -96,10 +96,10 @@ const escaped = (names: readonly string[]): string => names.map((name) => name.r
 const PATTERN = new RegExp(`/(?:(?:${escaped(FOLDERS)})(?:/|$)|(?:${escaped(FILES)})$)`, 'iu');
 
 /**
- * Whether a program of this machine runs a file of that path, or does as it says, without being asked: hooks of version
- * control, start-up files of shells, editors and coding agents. What takes somebody's act (`make`, `npm install`) is not
- * meant, nor are texts that agents read (`CLAUDE.md`): every file of a project may be one, and they start nothing.
- * `path` is relative to an allowed folder: who allows a folder has said that it may be written.
+ * Reports whether a program of this machine runs a file at that path, or obeys it, without an action of the user: hooks
+ * of version control, start-up files of shells, editors and coding agents. Files that need an action (`make`, `npm
+ * install`) do not count, nor do texts that agents read (`CLAUDE.md`): every file of a project may be one, and they
+ * start nothing. `path` is relative to an allowed folder, because the user has allowed writing to that folder itself.
  */
 export function isStartUpFile(path: string): boolean {
   return PATTERN.test(`/${path}`);

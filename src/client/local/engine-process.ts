@@ -8,9 +8,9 @@ const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const READY_BYTES_MAX = 64 * 1024;
 
 /**
- * How glibc is to allocate in an engine (mallopt(3)): large buffers on their own, so that they go back to the system when freed. By
- * itself it raises the threshold to the largest buffer ever freed, and what an engine streams ends up between what it keeps.
- * Measured: docs/decisions/0013-import-memory.md.
+ * glibc settings of an engine (mallopt(3)): large buffers are allocated separately, so that they return to the system
+ * when freed. By default glibc raises the threshold to the largest buffer ever freed, and streamed buffers end up
+ * between long-lived ones. Measured: docs/decisions/0013-import-memory.md.
  */
 const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '262144' };
 
@@ -92,11 +92,11 @@ async function readLine(pipe: Readable): Promise<string> {
   return text.split('\n')[0] ?? '';
 }
 
-/** What the engine wrote last, for the message of a fault. */
+/** Returns the last output of the engine, for the message of a fault. */
 function lastWords(log: string): string {
   const lines = readFileSync(log, 'utf8').trim().split('\n');
   const words = lines.findLast((line) => /error/iu.test(line)) ?? lines.at(-1) ?? '';
-  return words === '' ? 'it ended without a word' : `it ended; its log says: ${words.slice(0, 300)}`;
+  return words === '' ? 'it exited without logging anything' : `it ended; its log says: ${words.slice(0, 300)}`;
 }
 
 function rotate(log: string): void {

@@ -6,7 +6,7 @@ import { limits } from '../../contract/limits.ts';
 import { startEngineProcess, type EngineCommand } from './engine-process.ts';
 import { pause } from '../../std/abort.ts';
 
-/** How often starters look whether somebody else's engine answers yet. */
+/** Interval at which waiting processes check whether the engine of another process answers. */
 const LOOK_MS = 20;
 /** A replaced engine may take this long to let go of the data directory. */
 const LEAVE_MS_MAX = 10_000;
@@ -15,11 +15,11 @@ export interface LocalEngineOptions {
   readonly socket: string;
   readonly startLock: string;
   readonly command: EngineCommand;
-  /** Whether it is started when none is running. Default: yes. */
+  /** True to start it when none is running (default). */
   readonly start?: boolean;
 }
 
-/** Whether somebody listens on the socket. */
+/** Reports whether a server listens on the socket. */
 export function answers(socket: string): Promise<boolean> {
   return new Promise((resolve) => {
     const connection = connectSocket(socket);
@@ -51,7 +51,7 @@ export async function ensureEngine(options: LocalEngineOptions, signal?: AbortSi
   throw fault('ENGINE_UNAVAILABLE', { reason: 'another process is starting it and does not finish' });
 }
 
-/** Whether the engine is ready; false when another one still leaves and it is worth trying again. */
+/** Starts the engine; returns false when another one is still stopping and a retry is worthwhile. */
 async function start(
   { command }: LocalEngineOptions,
   again: boolean,
@@ -70,12 +70,12 @@ async function start(
 export async function engineLeft(socket: string, signal?: AbortSignal): Promise<void> {
   const deadlineMs = performance.now() + LEAVE_MS_MAX;
   while (await answers(socket)) {
-    if (performance.now() > deadlineMs) throw fault('ENGINE_UNAVAILABLE', { reason: 'the old engine does not leave' });
+    if (performance.now() > deadlineMs) throw fault('ENGINE_UNAVAILABLE', { reason: 'the old engine does not stop' });
     await pause(LOOK_MS, signal);
   }
 }
 
-/** Whether `version` is older than `other`; what is no version is older than everything. */
+/** Reports whether `version` is older than `other`; text that is not a version is older than everything. */
 export function isOlder({ version }: { readonly version: string }, other: string): boolean {
   const [mine, theirs] = [numbers(version), numbers(other)];
   const index = theirs.findIndex((number, position) => number !== (mine[position] ?? -1));

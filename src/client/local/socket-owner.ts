@@ -6,9 +6,9 @@ import { fault } from '../../contract/errors.ts';
 const OTHERS_WRITE = 0o022;
 
 /**
- * Passes when the socket of our engine is ours, or not there. Its folder may be in `/tmp`, where anybody could have made it
- * first and wait for what we send. (The kernel knows who listens, SO_PEERCRED of unix(7), but Node does not ask it.)
- * Faults: ENGINE_UNAVAILABLE.
+ * Passes when the socket of our engine is ours, or not there. Its folder may be in `/tmp`, where anybody could have
+ * made it first and wait for what we send. (The kernel knows who listens, SO_PEERCRED of unix(7), but Node does not ask
+ * it.) Faults: ENGINE_UNAVAILABLE.
  */
 export function checkOwner(socket: string): void {
   const owner = process.getuid?.();
@@ -26,7 +26,7 @@ export function checkOwner(socket: string): void {
   if (listening.uid !== owner) refuse(`${socket} belongs to another user`);
 }
 
-/** Of the name itself; undefined when there is nothing. */
+/** Returns the metadata of the name itself; undefined when it does not exist. */
 function look(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
 }

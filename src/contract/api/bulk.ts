@@ -34,7 +34,7 @@ export async function* unframeFiles(body: AsyncIterable<Uint8Array>): AsyncGener
   if (rest.byteLength > 0) throw fault('ARGUMENT_INVALID', { reason: 'the body ends within a file' });
 }
 
-/** Where the file that begins at `at` ends; undefined while its length has not arrived. */
+/** Returns the end of the file that begins at `at`; undefined while its length has not arrived. */
 function endOfFile(bytes: Buffer, at: number): number | undefined {
   if (bytes.byteLength - at < LENGTH_BYTES) return undefined;
   const length = bytes.readUInt32BE(at);

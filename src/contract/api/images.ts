@@ -113,8 +113,8 @@ export const IMAGES = {
     slow: true,
   },
   /**
-   * Pushes the image to a registry while the events are read; whoever stops reading stops the push. It is no operation:
-   * clients of the hosted contract know two kinds of those and refuse a list with a third.
+   * Pushes the image to a registry while the events are read; a reader that stops reading stops the push. It is not an
+   * operation: clients of the hosted contract know two kinds of those and refuse a list with a third.
    */
   push: {
     method: 'POST',

@@ -3,7 +3,7 @@ import { IMAGES, TAGS } from './images.ts';
 import { OPERATIONS, PROCESSES, RUNS } from './operations.ts';
 import { ENGINE, SYSTEM, TOKENS } from './server.ts';
 
-/** What an engine does, one row per operation: `API.images.list` is `contree.images.list()` and `GET /v1/images`. */
+/** Operations of an engine, one row each: `API.images.list` is `contree.images.list()` and `GET /v1/images`. */
 export const CONTREE_API: {
   readonly images: typeof IMAGES;
   readonly tags: typeof TAGS;

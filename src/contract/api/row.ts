@@ -15,7 +15,7 @@ export type SchemaName = keyof Schemas;
 /** A value of the schema of that name. */
 export type Value<Name extends SchemaName> = z.output<Schemas[Name]>;
 
-/** What a path names, as the first arguments of a method. */
+/** Subjects of a path, which are the first arguments of a method. */
 export interface Subjects {
   /** UUID or `tag:NAME`. */
   readonly image: [image: string];
@@ -26,7 +26,7 @@ export interface Subjects {
   readonly token: [token: string];
 }
 
-/** How many parts of a path each subject takes. */
+/** Number of path parts of each subject. */
 export const SUBJECT_PARTS: Readonly<Record<keyof Subjects, number>> = {
   image: 1,
   operation: 1,
@@ -35,7 +35,7 @@ export const SUBJECT_PARTS: Readonly<Record<keyof Subjects, number>> = {
   token: 1,
 };
 
-/** What answers that are not one JSON value are to a client. */
+/** Client types of answers that are not one JSON value. */
 export interface Streams {
   readonly bytes: Promise<AsyncIterable<Uint8Array>>;
   readonly content: Promise<FileContent>;
@@ -48,7 +48,7 @@ export interface Row {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'DELETE';
   /** Below `/v1`, in OpenAPI's notation. */
   readonly path: string;
-  /** What the parameters of the path are, in their order. */
+  /** Subject of the path parameters, in their order. */
   readonly subject?: keyof Subjects;
   /** The hosted service's, or ours for an addition; absent where the hosted description has none. */
   readonly operationId?: string;
@@ -83,15 +83,15 @@ export interface Row {
   readonly stream?: keyof Streams;
   readonly mediaType?: string;
   readonly status: number;
-  /** What an answer holds for other clients of the wire; `answer` is the part that a method returns. */
+  /** Schema of the whole answer on the wire; `answer` is the part that a method returns. */
   readonly wireAnswer?: SchemaName;
-  /** What OpenAPI says of the success; default `ok`. */
+  /** Description of the success in OpenAPI (default: `ok`). */
   readonly success?: string;
   /** Not part of the hosted service's contract. */
   readonly addition?: true;
   /** Takes an image by its tag as it is: by which name it is asked for makes a difference. Others are sent its UUID. */
   readonly byName?: true;
-  /** What is missing when a server answers "not found" and names nothing: what the query's `path` stands for. */
+  /** Kind of the query's `path`, for servers that answer "not found" without naming what is missing. */
   readonly missing?: 'file' | 'directory';
   /** The answer may take as long as it takes. */
   readonly slow?: true;

@@ -71,7 +71,7 @@ export const ENGINE = {
   },
 } as const satisfies Rows;
 
-/** Who may use a server. */
+/** Operations on the tokens of a server. */
 export const TOKENS = {
   list: {
     method: 'GET',

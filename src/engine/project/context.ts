@@ -16,7 +16,7 @@ import type { Statistics } from '../statistics.ts';
 import type { Threads } from '../workers/threads.ts';
 import { boundsOf, type Bounds, type Tenant } from './tenant.ts';
 
-/** What all projects of an engine work with. */
+/** Parts shared by all projects of an engine. */
 export interface EngineParts {
   readonly store: Store;
   readonly driver: SandboxDriver;
@@ -36,7 +36,7 @@ export interface EngineParts {
   readonly statistics: Statistics;
 }
 
-/** What the groups of one tenant's ConTree share. */
+/** Context shared by the groups of one tenant's ConTree. */
 export class ProjectContext {
   readonly parts: EngineParts;
   readonly tenant: Tenant;

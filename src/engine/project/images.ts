@@ -106,7 +106,7 @@ function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'p
   };
 }
 
-/** What an export holds, for as long as the store is held. */
+/** Returns the export request of an image, valid while the store is held. */
 async function exportOf(store: ProjectStore, image: string): Promise<ExportRequest> {
   const { uuid, layers, config } = store.images.get(image);
   const { image: self, ancestors } = store.images.lineage(uuid);

@@ -2,7 +2,7 @@ import type { ProjectStore } from '../../store/project-store.ts';
 import type { ImageLayers, StreamJob } from '../workers/jobs.ts';
 import type { ProjectContext } from './context.ts';
 
-/** What a thread is told of an image, for as long as the store is held. */
+/** Returns the layers of an image for a thread, valid while the store is held. */
 export async function layersOf(store: ProjectStore, image: string): Promise<ImageLayers> {
   const { uuid, layers } = store.images.resolve(image);
   return { uuid, layers: await store.layers.files(layers) };

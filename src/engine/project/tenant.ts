@@ -4,7 +4,7 @@ import type { TokenLimits } from '../../contract/server.ts';
 import type { Resources } from '../admission.ts';
 import { runCost, usualConcurrency } from '../capacity.ts';
 
-/** For whom something is done: a project, and the token whose limits count, if there is one. */
+/** Tenant on whose behalf something is done: a project, and the token whose limits apply, if any. */
 export interface Tenant {
   readonly project: string;
   /** UUID of the token. */
@@ -14,7 +14,7 @@ export interface Tenant {
   /** Absent for all of them: without a token there is nobody but the owner. */
   readonly permissions?: ReadonlySet<Permission>;
   readonly limits?: TokenLimits;
-  /** Whether it is the owner of the data directory, on this machine; everybody else is a guest of its network. */
+  /** True for the owner of the data directory on this machine. */
   readonly isOwner?: boolean;
 }
 

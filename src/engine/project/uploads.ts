@@ -1,7 +1,7 @@
 import type { ConTree } from '../../contract/contree.ts';
 import type { ProjectContext } from './context.ts';
 
-/** What was uploaded to a project. */
+/** Returns the uploads group of a project. */
 export function projectUploads({ store }: ProjectContext): ConTree['uploads'] {
   return {
     list: async (query = {}) => store.files.list(query),

@@ -12,15 +12,15 @@ import { readHead, withHead } from '../../std/streams.ts';
 export interface CommitPlace {
   readonly store: ProjectStore;
   readonly readers: ReaderPool;
-  /** What the instance ran on, bottom first. */
+  /** Layers the instance ran on, bottom first. */
   readonly lower: readonly LayerFile[];
   /** Bound of the new layer. */
   readonly bytesMax: number;
 }
 
 /**
- * Publishes what an instance wrote as a layer; undefined when it changed nothing. Ends every process in it. Rejects with
- * LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
+ * Publishes what an instance wrote as a layer; undefined when it changed nothing. Ends every process in it. Rejects
+ * with LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
  */
 export async function commitChanges(
   instance: Instance,
@@ -43,7 +43,7 @@ export async function commitChanges(
 }
 
 /**
- * Whether the layer has more than directories that are as they were. A directory in which something was created and
+ * Reports whether the layer has more than unchanged directories. A directory in which something was created and
  * removed again has new times; that alone does not make a new image.
  */
 async function changesAnything(layer: LayerFile, lower: Tree): Promise<boolean> {

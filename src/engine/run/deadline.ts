@@ -1,6 +1,9 @@
 import { limits } from '../../contract/limits.ts';
 
-/** The wall time a process may take: when it has passed the process is killed, and then given up after the grace. */
+/**
+ * Time limit of a process in real time: when it has passed, the process is killed, and abandoned after the grace
+ * period.
+ */
 export class Deadline implements Disposable {
   /** Resolves when the process was killed and even that did not end it in time. */
   readonly abandoned: Promise<void>;

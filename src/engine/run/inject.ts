@@ -17,7 +17,7 @@ import type { InjectedSet } from './injected-set.ts';
 /** Sets whose paths are remembered: a set that is injected again need not be looked at again. */
 const OUTLINES_MAX = 64;
 
-/** Where the entries of a set lie. */
+/** Positions of the entries of a set. */
 interface Outline {
   /** Every directory that is above an entry, shortest first. */
   readonly parents: readonly string[];
@@ -33,9 +33,9 @@ interface Outline {
  */
 export class Injector {
   readonly #readers: ReaderPool;
-  /** By project and source. */
+  /** Layers being built, by project and source. */
   readonly #building = new Map<string, Promise<Layer>>();
-  /** By set; least recently used first. */
+  /** Outlines by set, least recently used first. */
   readonly #outlines = new Map<string, Outline>();
 
   constructor(readers: ReaderPool) {
@@ -84,7 +84,7 @@ export class Injector {
   }
 }
 
-/** What to put into an image. */
+/** Files to inject into an image. */
 interface Injection {
   readonly store: ProjectStore;
   readonly set: InjectedSet;
@@ -128,7 +128,10 @@ function isDirectory(entry: DirectoryStateEntry): boolean {
   return entry.sha256 === undefined && entry.symlink_to === undefined;
 }
 
-/** A directory that the image has as a link to one is left as it is: `/bin` put over `/bin` → `usr/bin` would hide every program. */
+/**
+ * A directory that the image has as a link to one is left as it is: `/bin` put over `/bin` → `usr/bin` would hide every
+ * program.
+ */
 async function isLinkedDirectory(tree: Tree, entry: DirectoryStateEntry): Promise<boolean> {
   return isDirectory(entry) && (await linksToDirectory(tree, entry.path));
 }
@@ -163,7 +166,7 @@ async function sourceKey(tree: Tree, set: string, { parents, directories }: Outl
   return `${INJECTED}${hash.digest('hex')}`;
 }
 
-/** What is at a path; undefined when nothing is, or nothing that leads on. */
+/** Returns the node at a path, or undefined when the path does not exist. */
 async function nodeAt(tree: Tree, path: string, followLast: boolean): Promise<TreeNode | undefined> {
   try {
     return await tree.resolve(pathFromText(path), { followLast });
@@ -173,7 +176,7 @@ async function nodeAt(tree: Tree, path: string, followLast: boolean): Promise<Tr
   }
 }
 
-/** Where a symlink leads, or what of a directory is copied into the layer. */
+/** Returns the target of a symlink, or the metadata of a directory that is copied into the layer. */
 async function traits(tree: Tree, node: TreeNode): Promise<readonly unknown[]> {
   if (node.type === 'symlink') return [await tree.readlink(node)];
   if (node.type !== 'directory') return [node.type];

@@ -6,7 +6,7 @@ import type { InstanceSpawnRequest } from '../../contract/run.ts';
 import { pathProblem } from '../../store/states.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 
-/** What a run wants put into its image. */
+/** Files to inject for a run. */
 export interface InjectedSet {
   /** Equal for equal sets. */
   readonly id: string;

@@ -14,7 +14,7 @@ import { maskEnv } from './secrets.ts';
 
 const SIGKILL = 9;
 
-/** What to start, and how its start is told in the log. */
+/** Process to start, and the log entry of its start. */
 export interface Launch {
   readonly command: Command;
   readonly shell: boolean;
@@ -25,7 +25,7 @@ export interface Launch {
   readonly stdin: ClosableStreamRepr | undefined;
 }
 
-/** How a process ended; `timedOut` when the engine ended it for that. */
+/** End of a process; `timedOut` when the engine killed it after its timeout. */
 export interface Ended {
   readonly pid: number;
   readonly outcome: Outcome;

@@ -22,7 +22,7 @@ export interface RunPlan {
   readonly config: ImageConfig;
 }
 
-/** What the request means for an image of this configuration. Rejects with PATH_INVALID or ARGUMENT_INVALID. */
+/** Returns the plan of a request for an image of this configuration. Throws PATH_INVALID or ARGUMENT_INVALID. */
 export function planRun(request: InstanceSpawnRequest, config: ImageConfig): RunPlan {
   const { resources_limits: bounds, stdin, tty } = request;
   const shell = request.shell ?? false;

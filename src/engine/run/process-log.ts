@@ -55,7 +55,7 @@ export class ProcessLog {
   }
 }
 
-/** How much of one stream was written and kept. */
+/** Amount of one stream that was written and kept. */
 class StreamState {
   /** Bytes the process wrote. */
   total = 0;

@@ -197,7 +197,7 @@ class Execution {
   }
 }
 
-/** What a run put on top of its image. */
+/** Layer that a run adds to its image. */
 interface Addition {
   readonly added: readonly Layer[];
   readonly exitCode: number;

@@ -3,7 +3,7 @@ const SECRET = /(?:token|secret|password|passwd|api_?key|credentials?|authorizat
 
 export const MASK = '<MASKED>';
 
-/** Whether a variable of this name holds a secret, as far as the name tells. */
+/** Reports whether the name of a variable suggests a secret. */
 export function isSecretVariable(name: string): boolean {
   return SECRET.test(name);
 }

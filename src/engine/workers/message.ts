@@ -1,6 +1,6 @@
 import type { AnswerJob, StreamJob } from './jobs.ts';
 
-/** What a thread is told. */
+/** Message to a thread. */
 export type Request =
   | { readonly kind: 'answer'; readonly job: AnswerJob }
   /** Pieces are sent as far as they are asked for with `more`. */
@@ -9,7 +9,7 @@ export type Request =
   /** Nobody waits for the job any more. */
   | { readonly kind: 'stop' };
 
-/** What it says; each job ends with one of the last three. */
+/** Message of a thread; each job ends with one of the last three. */
 export type Response =
   | { readonly kind: 'piece'; readonly piece: Uint8Array }
   | { readonly kind: 'done'; readonly result?: unknown }

@@ -3,9 +3,9 @@ import { assert } from '../../std/assert.ts';
 
 export interface PlaceBounds {
   readonly atOnce: number;
-  /** Of those, what one project may have. */
+  /** Places of one project. */
   readonly perProject: number;
-  /** What may wait, of one project. */
+  /** Queue length of one project. */
   readonly waitingPerProject: number;
 }
 
@@ -28,8 +28,8 @@ export class Places {
   }
 
   /**
-   * Waits for a place; dispose it, once or more often, to give it back. Rejects with INSPECTION_BUSY when too many of the
-   * project wait, or with the signal's reason.
+   * Waits for a place; dispose it, once or more often, to give it back. Rejects with INSPECTION_BUSY when too many of
+   * the project wait, or with the signal's reason.
    */
   async enter(project: string, signal: AbortSignal | undefined): Promise<Disposable> {
     signal?.throwIfAborted();
@@ -64,7 +64,7 @@ export class Places {
     });
   }
 
-  /** Lets in whoever may, until nobody may. */
+  /** Admits waiting work as long as there are places. */
   #advance(): void {
     for (let next = this.#next(); next !== undefined; next = this.#next()) {
       this.#line.delete(next);

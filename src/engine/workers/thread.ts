@@ -13,12 +13,15 @@ const YOUNG_MIB = 16;
 /** The source as it runs from a clone, or the same file as it is published. */
 const PROGRAM = new URL(`./worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
-/** A thread that looks into images, one job at a time. What it does cannot hold up this one, and it can be ended at any moment. */
+/**
+ * A thread that looks into images, one job at a time. What it does cannot hold up this one, and it can be ended at any
+ * moment.
+ */
 export class Thread {
   readonly #worker: Worker;
   readonly #inbox: Response[] = [];
   #waiting: { readonly resolve: (response: Response) => void; readonly reject: (error: unknown) => void } | undefined;
-  /** Why it takes no more jobs. */
+  /** Reason why it takes no more jobs. */
   #ended: unknown;
 
   constructor() {
@@ -33,7 +36,7 @@ export class Thread {
     this.#worker.on('exit', () => this.#fail(new Error('the thread ended')));
   }
 
-  /** Whether it takes another job. */
+  /** Reports whether it takes another job. */
   get isAlive(): boolean {
     return this.#ended === undefined;
   }
@@ -44,7 +47,10 @@ export class Thread {
     await this.#worker.terminate();
   }
 
-  /** Does a job. Rejects with its fault, with INSPECTION_LIMIT when it takes too long or too much memory, or with the signal's reason. */
+  /**
+   * Does a job. Rejects with its fault, with INSPECTION_LIMIT when it takes too long or too much memory, or with the
+   * signal's reason.
+   */
   async answer<Job extends AnswerJob>(job: Job, signal: AbortSignal | undefined): Promise<Answer<Job>> {
     const limit = job.name === 'grep' ? limits.grepStopSecondsMax : limits.inspectionSecondsMax;
     const deadline = setTimeout(
@@ -69,7 +75,7 @@ export class Thread {
     }
   }
 
-  /** What a job gives, piece by piece, made as it is read. Faults as `answer`. */
+  /** Streams the result of a job, produced as it is read. Faults: those of `answer`. */
   async *stream(job: StreamJob, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
     let isDone = false;
     const stop = (): void => this.#stop();

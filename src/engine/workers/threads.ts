@@ -38,7 +38,10 @@ export class Threads implements AsyncDisposable {
     }
   }
 
-  /** What a job of a project gives, made as it is read. Begins when it is read; faults as `answer`. */
+  /**
+   * Streams the result of a job of a project, produced as it is read, starting with the first read. Faults: those of
+   * `answer`.
+   */
   async *stream(project: string, job: StreamJob, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     using place = await this.#streams.enter(project, signal);
     const thread = this.#take();

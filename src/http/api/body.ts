@@ -12,7 +12,7 @@ import { unknownFields } from './unknown-fields.ts';
 
 type Lines = NonNullable<Row['lines']>;
 
-/** What a row takes as its body: JSON, lines of JSON, bytes. Faults: BODY_TOO_LARGE, ARGUMENT_INVALID. */
+/** Reads the body that a row takes: JSON, lines of JSON, or bytes. Faults: BODY_TOO_LARGE, ARGUMENT_INVALID. */
 export async function readBody(request: Request, row: Row): Promise<unknown> {
   const { body, upload, lines, bodyBytesMax = limits.jsonBodyBytesMax } = row;
   if (upload !== undefined) return uploaded(request, upload, bodyBytesMax);
@@ -55,9 +55,9 @@ async function readLines(
 }
 
 /**
- * The value as the schema has it. A field that the schema does not know is named in the fault, because a misspelt option
- * that is silently ignored costs its writer an hour. Null for an optional field means absent. `where` says which part of
- * the request it is.
+ * The value as the schema has it. A field that the schema does not know is named in the fault, because a misspelt
+ * option that is silently ignored costs its writer an hour. Null for an optional field means absent. `where` says which
+ * part of the request it is.
  */
 function checked(schema: z.ZodType, value: unknown, where = ''): unknown {
   const unknown = unknownFields(value, shapeOf(schema));

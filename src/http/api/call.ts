@@ -11,13 +11,13 @@ import type { TokenStore } from '../tokens.ts';
 export interface EngineControl {
   readonly version: string;
   readonly startedAt: Date;
-  /** Whether an operation of any project waits or runs. */
+  /** Reports whether an operation of any project is queued or running. */
   readonly busy: () => Promise<boolean>;
   /** Lets the process end; what runs is finished or marked as the engine sees fit. */
   readonly stop: () => void;
 }
 
-/** What the routes work with. Parts that a process does not have are absent, and their routes answer 404. */
+/** Services of the routes. Parts that a process does not have are absent, and their routes answer 404. */
 export interface Services {
   readonly log: Log;
   readonly tokens?: TokenStore;
@@ -33,10 +33,10 @@ type SubjectOf<R extends Row> = R extends { readonly subject: infer S extends ke
 
 /** One request, parsed by its row. */
 export interface Call<R extends Row = Row> extends Services {
-  /** As the principal sees it. */
+  /** ConTree as the principal sees it. */
   readonly contree: ConTree;
   readonly principal: Principal;
-  /** What the path names. */
+  /** Subject of the path. */
   readonly subject: SubjectOf<R>;
   readonly query: ValueOf<R, 'query'>;
   readonly wireQuery: ValueOf<R, 'wireQuery'>;

@@ -7,7 +7,7 @@ import { oncePer } from '../../std/once-per.ts';
 import { settlesWithin } from '../../std/abort.ts';
 import { Turns } from '../../std/event-loop.ts';
 
-/** How long a log may take to say that it cannot be read before the answer starts as a stream. */
+/** Time a log has to fail before the answer starts as a stream. */
 const FIRST_EVENT_MS = 50;
 /** Events above this take milliseconds to make. */
 const LARGE_BYTES = 8 * 1024;
@@ -15,7 +15,7 @@ const LARGE_BYTES = 8 * 1024;
 /** Large enough for the frame of any event of text. */
 const PIECE_BYTES = 96 * 1024;
 
-/** Of all streams of this process. */
+/** Turns of all streams of this process. */
 const turns = new Turns();
 
 /**
@@ -73,7 +73,10 @@ async function* keepalives(next: Promise<unknown>, keepaliveMs: number): AsyncGe
   while (!(await settlesWithin(next, keepaliveMs))) yield Buffer.from(': keepalive\n\n');
 }
 
-/** A reader that does not read holds the pieces that were taken for it, and the frame they are cut from: not the next one too. */
+/**
+ * A reader that does not read holds the pieces that were taken for it, and the frame they are cut from: not the next
+ * one too.
+ */
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }

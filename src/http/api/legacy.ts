@@ -17,7 +17,7 @@ function withPlainInput(body: Fields): Fields {
   return 'stdin' in body ? { ...body, stdin: withoutTruncated(body['stdin']) } : body;
 }
 
-/** What earlier clients send, as the schema of the body has it today. */
+/** Conversions of bodies of earlier clients to today's schemas. */
 const LEGACY: Readonly<Partial<Record<SchemaName, (body: Fields) => unknown>>> = {
   /** The first generation of the API took the registry as a bare reference. */
   ImageImportRequest: (body) =>

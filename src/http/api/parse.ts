@@ -12,8 +12,8 @@ function shown(text: string, length = 100): string {
 }
 
 /**
- * The image that a request names: a UUID as clients of the contract send it, or `tag:NAME` as everywhere else. What can be
- * neither is reported as missing.
+ * The image that a request names: a UUID as clients of the contract send it, or `tag:NAME` as everywhere else. What can
+ * be neither is reported as missing.
  */
 function imageOf(text: string): string {
   if (isUuid(text)) return text.toLowerCase();
@@ -32,7 +32,7 @@ export function uploadOf(text: string): string {
   return text.toLowerCase();
 }
 
-/** How the parts of a path are read. */
+/** Parsers of the parts of a path. */
 const SUBJECTS: { readonly [Kind in keyof Subjects]: (...parts: string[]) => Subjects[Kind] } = {
   image: (image = '') => [imageOf(image)],
   operation: (operation = '') => [operationOf(operation)],
@@ -46,7 +46,7 @@ export function parametersIn(path: string): string[] {
   return [...path.matchAll(/\{(\w+)\}/gu)].map(([, name = '']) => name);
 }
 
-/** What the path of a request names. */
+/** Returns the subject of the path of a request. */
 export function readSubject(row: Row, parameters: Readonly<Record<string, string>>): readonly (string | number)[] {
   if (row.subject === undefined) return [];
   return SUBJECTS[row.subject](...parametersIn(row.path).map((name) => parameters[name] ?? ''));

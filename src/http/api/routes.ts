@@ -35,7 +35,7 @@ function isServerGroup(group: string): group is keyof typeof SERVER_GROUPS {
   return Object.hasOwn(SERVER_GROUPS, group);
 }
 
-/** What a method returned, as its row has it on the wire. */
+/** Converts the result of a method to the answer of its row on the wire. */
 async function reply(row: Row, result: unknown, { log }: Call): Promise<HttpReply> {
   const { stream: kind, mediaType = 'application/octet-stream', field, status } = row;
   if (kind === 'push') {

@@ -37,11 +37,11 @@ export interface Pushed {
   readonly digest: Digest;
 }
 
-/** What a push works on and reports to. */
+/** Context of a push. */
 export interface PushContext {
   readonly store: Pick<ProjectStore, 'project' | 'tmp' | 'blobs'>;
   readonly onProgress: (progress: PushProgress) => void;
-  /** Whether a registry on a loopback or private address is reached because the request names it. */
+  /** True when a request that names a registry on a loopback or private address permits that address. */
   readonly privateByName: boolean;
 }
 

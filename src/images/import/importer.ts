@@ -35,7 +35,10 @@ export interface Importer {
     context: ImporterContext,
     signal: AbortSignal,
   ): Promise<Imported>;
-  /** Imports an image from an archive; `request.file` is an upload that exists. Faults: UPLOAD_NOT_FOUND, those of `openArchive` and `importImage`. */
+  /**
+   * Imports an image from an archive; `request.file` is an existing upload. Faults: UPLOAD_NOT_FOUND, those of
+   * `openArchive` and `importImage`.
+   */
   fromArchive(
     request: ArchiveImportRequest,
     context: Pick<ImporterContext, 'store' | 'progress'>,

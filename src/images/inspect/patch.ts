@@ -3,7 +3,7 @@ const CONTEXT_LINES = 3;
 const EDITS_MAX = 1_000;
 const LINES_MAX = 20_000;
 
-/** What a line of the script says: kept in both, or only in the text before or the one after. */
+/** Line of the script: kept in both texts, or only in the text before or after. */
 interface Edit {
   readonly sign: ' ' | '-' | '+';
   readonly text: string;
@@ -42,7 +42,10 @@ function scriptOf(before: readonly string[], after: readonly string[]): Edit[] {
   return [...before.slice(0, start).map(kept), ...middle, ...before.slice(before.length - end).map(kept)];
 }
 
-/** E. Myers, An O(ND) difference algorithm, 1986: the furthest point on each diagonal for ever more edits. */
+/**
+ * Returns the shortest edit script (E. Myers, An O(ND) difference algorithm, 1986): the furthest point on each diagonal
+ * for a growing number of edits.
+ */
 function shortestScript(before: readonly string[], after: readonly string[]): Edit[] {
   const editsMax = Math.min(EDITS_MAX, before.length + after.length);
   const centre = editsMax + 1;

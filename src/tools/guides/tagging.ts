@@ -43,6 +43,6 @@ Without \`tag\` the name that get_image shows is removed; the image itself stays
 ## UUID or tag?
 
 Use a tag to start from, because it says what it is and lives on. Use UUIDs within a chain of runs, because a tag may be moved by
-somebody else between two of your calls; a UUID means the same bytes for ever.
+somebody else between two of your calls; a UUID means the same bytes forever.
 `,
 };
