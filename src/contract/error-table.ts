@@ -263,6 +263,12 @@ export const ERRORS = {
     message: ({ limit }) => `${limit} inspections of this project are already waiting`,
     hint: 'Wait for some of them to end, then try again.',
   }),
+  BODY_TOO_COMPLEX: row<{ what: string; limit: number }>({
+    class: 'exhausted',
+    http: 413,
+    message: ({ what, limit }) => `the request exceeds the limit of ${limit} ${what}`,
+    hint: 'Send less at once; many files go into a directory state, entry by entry as NDJSON.',
+  }),
   SYNC_LIMIT: row<{ limit: number; largest: string }>({
     class: 'exhausted',
     http: 413,

@@ -76,7 +76,13 @@ export const limits = {
   // REST
   pageDefault: 100,
   pageMax: 1_000,
+  /** Bytes of a JSON body; the larger bound is for those that hold a process's input or many entries. */
+  jsonBodyBytesDefault: 256 * KiB,
   jsonBodyBytesMax: 16 * MiB,
+  /** What a JSON body may hold is counted before it is parsed: fields and elements, all and of one object or list. */
+  jsonValuesMax: 64_000,
+  jsonMembersMax: 12_000,
+  jsonDepthMax: 32,
   jsonLineBytesMax: 64 * KiB,
   uploadBytesMax: 64 * GiB,
   bulkFileBytesMax: 128 * KiB,
@@ -108,6 +114,7 @@ export const limits = {
   engineReadyMsMax: 10_000,
 
   // MCP
+  mcpBodyBytesMax: 4 * MiB,
   toolOutputBytesDefault: 8_000,
   toolTimeoutSecondsDefault: 300,
   toolReadBytesDefault: 32 * KiB,
@@ -126,4 +133,5 @@ assert(limits.outputBytesShownDefault <= limits.outputBytesKept, 'what is shown 
 assert(limits.grepSecondsMax < limits.grepStopSecondsMax, 'a search ends with what it found before it is stopped');
 assert(limits.inspectionsPerProject < limits.inspectionsAtOnce, 'one project leaves a thread to the others');
 assert(limits.inspectionStreamsPerProject < limits.inspectionStreamsAtOnce, 'and streams alike');
+assert(limits.filesPerRunMax < limits.jsonMembersMax, 'the files of a run are one object');
 assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

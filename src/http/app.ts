@@ -83,9 +83,19 @@ export function createApp(options: AppOptions): App {
 /** Public pages: health of the server and description of its API. */
 const PAGES: Readonly<Record<string, (version: string) => HttpReply>> = {
   '/healthz': (version) => json({ status: 'ok', version }),
-  '/v1/openapi.json': (version) => json(openApiDocument(version)),
-  '/v1/openapi.yaml': (version) => plain(openApiYaml(version), 200, 'application/yaml'),
+  '/v1/openapi.json': madeOnce((version) => json(openApiDocument(version))),
+  '/v1/openapi.yaml': madeOnce((version) => plain(openApiYaml(version), 200, 'application/yaml')),
 };
+
+/** Composing the document takes 20 ms, which no stranger may have again and again. */
+function madeOnce(make: (version: string) => HttpReply): (version: string) => HttpReply {
+  const made = new Map<string, HttpReply>();
+  return (version) => {
+    const reply = made.get(version) ?? make(version);
+    made.set(version, reply);
+    return reply;
+  };
+}
 
 function stopping(): Error {
   return fault('ENGINE_UNAVAILABLE', { reason: 'it is stopping' });

@@ -5,9 +5,15 @@ import {
   localhostAllowedOrigins,
   originValidationResponse,
 } from '@modelcontextprotocol/server';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
+import { JsonTooLarge, readBoundedJson } from '../std/json-bounds.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
 import { buildServer } from './server.ts';
+
+/** Of JSON-RPC 2.0. */
+const INVALID_REQUEST = -32_600;
 
 export interface McpHttpOptions extends McpOptions {
   /**
@@ -39,10 +45,33 @@ export function createMcpHttp(connect: Connect, options: McpHttpOptions): McpHtt
     onerror: (error) => context.log(error.message),
   });
   return {
-    fetch: async (request) => refusal(request) ?? (await handler.fetch(request)),
+    fetch: async (request) => refusal(request) ?? (await answer(handler.fetch, request)),
     [Symbol.asyncDispose]: async () => {
       await handler.close();
       await context[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Lets the handler answer a request whose body is no more work than a tool call may be. */
+async function answer(handle: McpHttp['fetch'], request: Request): Promise<Response> {
+  if (request.body === null) return handle(request);
+  const { mcpBodyBytesMax, jsonValuesMax: valuesMax, jsonMembersMax: membersMax, jsonDepthMax: depthMax } = limits;
+  try {
+    const body = await readBoundedJson(atMost(request.body, mcpBodyBytesMax), { valuesMax, membersMax, depthMax });
+    return await handle(new Request(request, { body }));
+  } catch (error) {
+    if (!(error instanceof JsonTooLarge)) throw error;
+    const { message } = fault('BODY_TOO_COMPLEX', { what: error.what, limit: error.limit });
+    return Response.json({ jsonrpc: '2.0', id: null, error: { code: INVALID_REQUEST, message } }, { status: 413 });
+  }
+}
+
+async function* atMost(body: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.byteLength;
+    if (bytes > bytesMax) throw new JsonTooLarge('bytes', bytesMax);
+    yield chunk;
+  }
 }

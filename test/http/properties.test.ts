@@ -284,11 +284,12 @@ test('what is no JSON object is said to be none', async () => {
     'NaN',
     '{"timeout":NaN}',
     '\u0000',
-    deep,
-    `{"env":${deep}}`,
   ]) {
     const { status } = await answered(bench.app, { method: 'POST', url, body });
     assert.equal(status, 400, body.slice(0, 30));
+  }
+  for (const body of [deep, `{"env":${deep}}`]) {
+    assert.equal((await answered(bench.app, { method: 'POST', url, body })).status, 413, body.slice(0, 30));
   }
   const twice = '{"command":"true","image":"tag:no","image":"tag:base","timeout":1}';
   assert.equal((await answered(bench.app, { method: 'POST', url, body: twice })).status, 201, 'of two the last counts');

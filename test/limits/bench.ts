@@ -83,12 +83,14 @@ async function watch(address: string, pid: number): Promise<() => Promise<Watche
   };
 }
 
-export async function openLimitsEngine(): Promise<LimitsEngine> {
+/** `large` is false where a test needs no large image and no state; they take a while to make. */
+export async function openLimitsEngine({ large: isLarge = true } = {}): Promise<LimitsEngine> {
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'contree-limits-'));
   cleanup.defer(() => rm(directory, { recursive: true, force: true }));
   const store = await Store.open(directory);
-  const [large, other, state] = [await addLarge(store, 'one'), await addLarge(store, 'two'), await addState(store)];
+  const made = isLarge ? [await addLarge(store, 'one'), await addLarge(store, 'two'), await addState(store)] : [];
+  const [large = '', other = '', state = ''] = made;
   await store[Symbol.asyncDispose]();
 
   const program = join(import.meta.dirname, '../support/processes/logging-engine.ts');
@@ -125,8 +127,8 @@ export async function openLimitsEngine(): Promise<LimitsEngine> {
       try {
         return await work();
       } finally {
-        const { longestMs, lateMs, residentBytes } = await stop();
-        assert.ok(longestMs - lateMs <= HEALTH_MS_MAX, `no answer for ${Math.round(longestMs)} ms`);
+        const { longestMs, residentBytes } = await stop();
+        assert.ok(longestMs <= HEALTH_MS_MAX, `no answer for ${Math.round(longestMs)} ms`);
         assert.ok(residentBytes <= RESIDENT_BYTES_MAX, `the engine has ${Math.round(residentBytes / MIB)} MiB`);
       }
     },

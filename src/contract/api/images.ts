@@ -1,7 +1,4 @@
-import { limits } from '../limits.ts';
 import type { Rows } from './row.ts';
-
-const BODY = { bodyBytesMax: limits.jsonBodyBytesMax } as const;
 
 /** Images as they are listed, made and sent away. */
 export const IMAGES = {
@@ -79,7 +76,6 @@ export const IMAGES = {
     summary: 'Import an image from a registry',
     permissions: ['import'],
     body: 'ImageImportRequest',
-    ...BODY,
     answer: 'OperationStarted',
     status: 201,
     success: 'accepted',
@@ -92,7 +88,6 @@ export const IMAGES = {
     summary: 'Import an uploaded docker-save archive, OCI layout (tar) or root filesystem tar',
     permissions: ['import'],
     body: 'ArchiveImportRequest',
-    ...BODY,
     answer: 'OperationStarted',
     status: 201,
     success: 'accepted',
@@ -124,7 +119,6 @@ export const IMAGES = {
     summary: 'Push an image to a registry, for as long as the answer is read: one JSON object a line (`PushEvent`)',
     permissions: ['push'],
     body: 'ImagePushRequest',
-    ...BODY,
     stream: 'push',
     mediaType: 'application/x-ndjson',
     status: 200,
@@ -145,7 +139,6 @@ export const TAGS = {
     summary: 'Point a tag at the image, wherever it pointed before',
     permissions: ['set_image_tag'],
     body: 'TagRequest',
-    ...BODY,
     answer: 'Image',
     status: 200,
   },

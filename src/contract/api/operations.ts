@@ -1,6 +1,7 @@
 import { limits } from '../limits.ts';
 import type { Rows } from './row.ts';
 
+/** Standard input comes in the body. */
 const BODY = { bodyBytesMax: limits.jsonBodyBytesMax } as const;
 const SPAWN = ['spawn', 'spawn_disposable'] as const;
 
@@ -132,7 +133,6 @@ export const PROCESSES = {
     summary: 'Tell a process the new size of its terminal',
     permissions: SPAWN,
     body: 'TerminalSize',
-    ...BODY,
     status: 204,
     addition: true,
   },

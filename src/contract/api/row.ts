@@ -64,7 +64,7 @@ export interface Row {
   readonly header?: string;
   /** JSON body. */
   readonly body?: SchemaName;
-  /** Bytes of a body at most. */
+  /** Bytes of a body at most; default `limits.jsonBodyBytesDefault`. */
   readonly bodyBytesMax?: number;
   /** The field of the body, a list, that may also come as NDJSON: for lists too long to be one value. */
   readonly lines?: {

@@ -1,7 +1,4 @@
-import { limits } from '../limits.ts';
 import type { Rows } from './row.ts';
-
-const BODY = { bodyBytesMax: limits.jsonBodyBytesMax } as const;
 
 /** The caller's rights, the store and the host. */
 export const SYSTEM = {
@@ -23,7 +20,6 @@ export const SYSTEM = {
     summary: 'Free what nothing in any project uses; says what still uses space',
     permissions: ['admin'],
     body: 'GcRequest',
-    ...BODY,
     answer: 'GcReport',
     status: 200,
     addition: true,
@@ -64,7 +60,6 @@ export const ENGINE = {
     summary: 'End the engine process; with `only_idle` only when no operation waits or runs',
     permissions: ['admin'],
     body: 'StopRequest',
-    ...BODY,
     status: 202,
     success: 'it ends',
     addition: true,
@@ -92,7 +87,6 @@ export const TOKENS = {
     summary: 'Create a token; the answer is the only place where its secret is shown',
     permissions: ['admin'],
     body: 'TokenRequest',
-    ...BODY,
     answer: 'CreatedToken',
     status: 201,
     addition: true,

@@ -4,6 +4,7 @@ import type { Row } from '../../contract/api/row.ts';
 import { SCHEMAS } from '../../contract/api/schemas.ts';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import { JsonTooLarge, readBoundedJson } from '../../std/json-bounds.ts';
 import { linesOf } from '../../std/json-lines.ts';
 import { oncePer } from '../../std/once-per.ts';
 import { describeIssues } from './issues.ts';
@@ -12,9 +13,12 @@ import { unknownFields } from './unknown-fields.ts';
 
 type Lines = NonNullable<Row['lines']>;
 
-/** Reads the body that a row takes: JSON, lines of JSON, or bytes. Faults: BODY_TOO_LARGE, ARGUMENT_INVALID. */
+/**
+ * Reads the body that a row takes: JSON, lines of JSON, or bytes. Faults: BODY_TOO_LARGE, BODY_TOO_COMPLEX,
+ * ARGUMENT_INVALID.
+ */
 export async function readBody(request: Request, row: Row): Promise<unknown> {
-  const { body, upload, lines, bodyBytesMax = limits.jsonBodyBytesMax } = row;
+  const { body, upload, lines, bodyBytesMax = limits.jsonBodyBytesDefault } = row;
   if (upload !== undefined) return uploaded(request, upload, bodyBytesMax);
   if (body === undefined) return undefined;
   const schema = SCHEMAS[body] as z.ZodObject;
@@ -90,7 +94,13 @@ function isObject(value: unknown): value is Record<PropertyKey, unknown> {
 
 async function readText(request: Request, limit: number): Promise<string> {
   refuseLonger(request, limit);
-  return Buffer.concat(await Array.fromAsync(bounded(request.body ?? [], limit))).toString('utf8');
+  const { jsonValuesMax: valuesMax, jsonMembersMax: membersMax, jsonDepthMax: depthMax } = limits;
+  try {
+    return await readBoundedJson(bounded(request.body ?? [], limit), { valuesMax, membersMax, depthMax });
+  } catch (error) {
+    if (error instanceof JsonTooLarge) throw fault('BODY_TOO_COMPLEX', { what: error.what, limit: error.limit });
+    throw error;
+  }
 }
 
 /** Before anything of it is read, where the client says how long its body is. */
