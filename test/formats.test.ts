@@ -85,9 +85,11 @@ async function checkUploads(store: Store): Promise<void> {
   for (const id of [FILE, sha256(CONTENT)]) assert.equal(store.files.find(id)?.size, CONTENT.length);
   const read = await Array.fromAsync(store.files.open(FILE, AbortSignal.timeout(5_000)));
   assert.equal(Buffer.concat(read).toString(), CONTENT);
-  const { state, entries } = store.states.get('state-1');
+  const state = store.states.ensure('state-1');
   assert.deepEqual([state.entries, state.bytes], [1, 3]);
-  assert.deepEqual(entries, [{ path: '/work/old', mode: 0o640, uid: 1, gid: 2, sha256: sha256(CONTENT) }]);
+  assert.deepEqual(await store.states.entries('state-1'), [
+    { path: '/work/old', mode: 0o640, uid: 1, gid: 2, sha256: sha256(CONTENT) },
+  ]);
 }
 
 function checkOperations(store: Store): void {

@@ -59,7 +59,8 @@ async function answer(handle: McpHttp['fetch'], request: Request): Promise<Respo
   const { mcpBodyBytesMax, jsonValuesMax: valuesMax, jsonMembersMax: membersMax, jsonDepthMax: depthMax } = limits;
   try {
     const body = await readBoundedJson(atMost(request.body, mcpBodyBytesMax), { valuesMax, membersMax, depthMax });
-    return await handle(new Request(request, { body }));
+    const { url, method, headers, signal } = request;
+    return await handle(new Request(url, { method, headers, signal, body }));
   } catch (error) {
     if (!(error instanceof JsonTooLarge)) throw error;
     const { message } = fault('BODY_TOO_COMPLEX', { what: error.what, limit: error.limit });

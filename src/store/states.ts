@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { promisify } from 'node:util';
-import { zstdCompress, zstdDecompressSync } from 'node:zlib';
+import { Readable } from 'node:stream';
+import { createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { DirectoryStateEntry, type DirectoryState, type DirectoryStateResponse } from '../contract/file.ts';
 import { limits } from '../contract/limits.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
+import { sortInTurns } from '../std/sort-in-turns.ts';
 import { parseColumn, timestamp, type Database } from './database.ts';
 import type { FileStore, StoredFile } from './files.ts';
 import type { Holds } from './gc/holds.ts';
@@ -15,13 +16,13 @@ interface StateRow {
   readonly id: string;
   readonly entries: number;
   readonly bytes: number;
-  readonly content: Uint8Array;
   readonly created_at: number;
 }
 
 interface NewState {
   readonly id: string;
-  readonly entries: readonly DirectoryStateEntry[];
+  readonly entries: number;
+  readonly bytes: number;
   /** Stored form of the entries: compressed JSON. */
   readonly content: Uint8Array;
   readonly files: ReadonlyMap<string, StoredFile>;
@@ -30,7 +31,9 @@ interface NewState {
 /** Entries processed before yielding to other work: a hundred thousand of them take seconds. */
 const PER_TURN = 1_000;
 
-const compress = promisify(zstdCompress);
+const SLICE_BYTES = 256 * 1024;
+/** No project has this name. */
+const UNFINISHED = '';
 
 const SHA256 = /^[0-9a-f]{64}$/u;
 
@@ -51,76 +54,126 @@ export class StateStore {
   /** Creates the state if the store has every content it refers to; otherwise returns the sha256 of missing ones. */
   async offer(entries: readonly DirectoryStateEntry[]): Promise<DirectoryStateResponse> {
     const sorted = await normalize(entries);
-    const content = await serialize(sorted);
-    const id = idOf(this.#project, content);
-    if (this.#row(id) !== undefined) return { state: this.get(id).state, missing: [] };
+    const pieces = await serialize(sorted);
+    const id = await idOf(this.#project, pieces);
+    const known = this.#row(id);
+    if (known !== undefined) {
+      this.#use(id);
+      return { state: describe(known), missing: [] };
+    }
     const files = new Map<string, StoredFile>();
     const missing: string[] = [];
-    for (const sha256 of new Set(sorted.flatMap((entry) => entry.sha256 ?? []))) {
-      const file = this.#files.findWhole(sha256);
+    let bytes = 0;
+    for (const [at, { sha256 }] of sorted.entries()) {
+      if (at % PER_TURN === 0) await new Promise(setImmediate);
+      if (sha256 === undefined) continue;
+      const file = files.get(sha256) ?? this.#files.findWhole(sha256);
       if (file === undefined) missing.push(sha256);
       else files.set(sha256, file);
-      if ((files.size + missing.length) % PER_TURN === 0) await new Promise(setImmediate);
+      bytes += file?.size ?? 0;
     }
-    if (missing.length > 0) return { missing };
-    const compressed = await compress(content);
-    return { state: this.#create({ id, entries: sorted, content: compressed, files }), missing: [] };
+    if (missing.length > 0) return { missing: [...new Set(missing)] };
+    const content = Buffer.concat(await Array.fromAsync(Readable.from(pieces).pipe(createZstdCompress())));
+    return { state: await this.#create({ id, entries: sorted.length, bytes, content, files }), missing: [] };
   }
 
   /** Holds a state from then on. Throws DIRECTORY_STATE_NOT_FOUND when it does not exist. */
-  ensure(id: string): void {
-    if (this.#row(id) === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
-    this.#holds.touch(id);
-  }
-
-  /** Returns a state and its entries, ordered by path. Throws DIRECTORY_STATE_NOT_FOUND. */
-  get(id: string): { readonly state: DirectoryState; readonly entries: readonly DirectoryStateEntry[] } {
+  ensure(id: string): DirectoryState {
     const row = this.#row(id);
     if (row === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
-    this.#holds.touch(row.id);
-    this.#database.run('UPDATE states SET used_at = ? WHERE id = ?', Date.now(), row.id);
-    const text = zstdDecompressSync(row.content, { maxOutputLength: limits.metadataBytesMax }).toString('utf8');
-    const entries = parseColumn(z.array(DirectoryStateEntry), text, `directory state ${row.id}`);
-    return { state: describe(row), entries };
+    this.#holds.touch(id);
+    return describe(row);
+  }
+
+  /** Returns the entries of a state, ordered by path. Throws DIRECTORY_STATE_NOT_FOUND. */
+  async entries(id: string): Promise<readonly DirectoryStateEntry[]> {
+    const row = this.#database.get<{ readonly content: Uint8Array }>(
+      'SELECT content FROM states WHERE id = ? AND project = ?',
+      id,
+      this.#project,
+    );
+    if (row === undefined) throw fault('DIRECTORY_STATE_NOT_FOUND', { state: id });
+    this.#use(id);
+    const entries: DirectoryStateEntry[] = [];
+    for await (const json of slicesOf(row.content)) {
+      entries.push(...parseColumn(z.array(DirectoryStateEntry), json, `directory state ${id}`));
+      await new Promise(setImmediate);
+    }
+    return entries;
+  }
+
+  #use(id: string): void {
+    this.#holds.touch(id);
+    this.#database.run('UPDATE states SET used_at = ? WHERE id = ?', Date.now(), id);
   }
 
   #row(id: string): StateRow | undefined {
-    return this.#database.get<StateRow>('SELECT * FROM states WHERE id = ? AND project = ?', id, this.#project);
+    return this.#database.get<StateRow>(
+      'SELECT id, entries, bytes, created_at FROM states WHERE id = ? AND project = ?',
+      id,
+      this.#project,
+    );
   }
 
-  #create({ id, entries, content, files }: NewState): DirectoryState {
+  /** Its files are written some at a time. Until all are there the state belongs to no project, so nobody finds it. */
+  async #create({ id, entries, bytes, content, files }: NewState): Promise<DirectoryState> {
     const nowMs = Date.now();
-    const bytes = entries.reduce((sum, { sha256 }) => sum + (files.get(sha256 ?? '')?.size ?? 0), 0);
-    const row = { id, entries: entries.length, bytes, created_at: nowMs };
-    return this.#database.transaction(() => {
-      this.#database.run(
-        `INSERT OR IGNORE INTO states (id, project, entries, bytes, content, created_at, used_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)`,
-        id,
-        this.#project,
-        row.entries,
-        bytes,
-        content,
-        nowMs,
-        nowMs,
-      );
+    this.#database.run(
+      `INSERT OR IGNORE INTO states (id, project, entries, bytes, content, created_at, used_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      id,
+      UNFINISHED,
+      entries,
+      bytes,
+      content,
+      nowMs,
+      nowMs,
+    );
+    const ids = [...files.values()].map((file) => file.id);
+    for (let at = 0; at < ids.length; at += PER_TURN) {
       this.#database.run(
         'INSERT OR IGNORE INTO state_files (state, file) SELECT ?, value FROM json_each(?)',
         id,
-        JSON.stringify([...files.values()].map((file) => file.id)),
+        JSON.stringify(ids.slice(at, at + PER_TURN)),
       );
-      return describe(row);
-    });
+      await new Promise(setImmediate);
+    }
+    this.#database.run('UPDATE states SET project = ?, used_at = ? WHERE id = ?', this.#project, Date.now(), id);
+    return describe({ id, entries, bytes, created_at: nowMs });
   }
+}
+
+/** Yields the entries of a state as JSON arrays of some thousand each, as they are unpacked. */
+async function* slicesOf(content: Uint8Array): AsyncGenerator<string> {
+  const unpacked = Readable.from([content]).pipe(createZstdDecompress({ chunkSize: SLICE_BYTES }));
+  const decoder = new TextDecoder();
+  let text = '';
+  let total = 0;
+  // In JSON a quotation mark inside of a string has a backslash before it, so this is between entries only.
+  for await (const chunk of unpacked as AsyncIterable<Buffer>) {
+    total += chunk.length;
+    if (total > limits.metadataBytesMax)
+      throw fault('STORE_CORRUPT', { what: 'a directory state', reason: 'too large' });
+    text += decoder.decode(chunk, { stream: true });
+    const end = text.lastIndexOf('},{"');
+    if (end < 0) continue;
+    yield `${text.startsWith('[') ? '' : '['}${text.slice(0, end + 1)}]`;
+    text = text.slice(end + 2);
+  }
+  yield `${text.startsWith('[') ? '' : '['}${text}`;
 }
 
 /**
  * Returns the first 16 bytes of the content's sha256 as a version 8 UUID, which is short enough for a model to type.
  * The same content has another id in each project, so an id reveals nothing about other projects.
  */
-function idOf(project: string, content: string): string {
-  const salt = project === DEFAULT_PROJECT ? '' : `${project}\n`;
-  const bytes = createHash('sha256').update(salt).update(content).digest().subarray(0, 16);
+async function idOf(project: string, pieces: readonly string[]): Promise<string> {
+  const hash = createHash('sha256').update(project === DEFAULT_PROJECT ? '' : `${project}\n`);
+  for (const piece of pieces) {
+    hash.update(piece);
+    await new Promise(setImmediate);
+  }
+  const bytes = hash.digest().subarray(0, 16);
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x80;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/u, '$1-$2-$3-$4-$5');
@@ -150,17 +203,17 @@ async function normalize(entries: readonly DirectoryStateEntry[]): Promise<Direc
       ...(mtime !== undefined && { mtime }),
     });
   }
-  return [...byPath.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
+  return await sortInTurns([...byPath.values()], (left, right) => (left.path < right.path ? -1 : 1));
 }
 
-/** Returns the same text as `JSON.stringify`, but yields to other work in between. */
-async function serialize(entries: readonly DirectoryStateEntry[]): Promise<string> {
-  const pieces: string[] = [];
+/** Returns the same text as `JSON.stringify`, in pieces, and yields to other work in between. */
+async function serialize(entries: readonly DirectoryStateEntry[]): Promise<string[]> {
+  const pieces = ['['];
   for (let at = 0; at < entries.length; at += PER_TURN) {
-    pieces.push(JSON.stringify(entries.slice(at, at + PER_TURN)).slice(1, -1));
+    pieces.push(at === 0 ? '' : ',', JSON.stringify(entries.slice(at, at + PER_TURN)).slice(1, -1));
     await new Promise(setImmediate);
   }
-  return `[${pieces.join(',')}]`;
+  return [...pieces.filter(Boolean), ']'];
 }
 
 function checkEntry({ path, sha256, symlink_to: target }: DirectoryStateEntry): void {
@@ -189,6 +242,6 @@ export function pathProblem(path: string): string | undefined {
   return undefined;
 }
 
-function describe(row: Omit<StateRow, 'content'>): DirectoryState {
+function describe(row: StateRow): DirectoryState {
   return { id: row.id, entries: row.entries, bytes: row.bytes, created_at: timestamp(row.created_at) };
 }

@@ -83,14 +83,14 @@ async function watch(address: string, pid: number): Promise<() => Promise<Watche
   };
 }
 
-/** `large` is false where a test needs no large image and no state; they take a while to make. */
-export async function openLimitsEngine({ large: isLarge = true } = {}): Promise<LimitsEngine> {
+/** What is large is made where a test needs it, because that takes a while. */
+export async function openLimitsEngine({ large: isLarge = true, state: hasState = false } = {}): Promise<LimitsEngine> {
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'contree-limits-'));
   cleanup.defer(() => rm(directory, { recursive: true, force: true }));
   const store = await Store.open(directory);
-  const made = isLarge ? [await addLarge(store, 'one'), await addLarge(store, 'two'), await addState(store)] : [];
-  const [large = '', other = '', state = ''] = made;
+  const [large = '', other = ''] = isLarge ? [await addLarge(store, 'one'), await addLarge(store, 'two')] : [];
+  const state = hasState ? await addState(store) : '';
   await store[Symbol.asyncDispose]();
 
   const program = join(import.meta.dirname, '../support/processes/logging-engine.ts');

@@ -141,7 +141,7 @@ test('attack 13: links out, loops, pipes, sockets, devices, what grows: links st
     'socket (a socket)',
   ]);
   assert.match(text, /skipped: .*pipe \(a FIFO\)/u);
-  const { entries } = engine.bench.store.states.get(structured.directory_state_id);
+  const entries = await engine.bench.store.states.entries(structured.directory_state_id);
   const found = Object.fromEntries(entries.map(({ path, symlink_to: target }) => [path, target ?? 'content']));
   assert.deepEqual(found, {
     '/work/growing': 'content',

@@ -57,8 +57,8 @@ test('a file that is torn or gone is noticed when it is used, forgotten, and tak
     await harm(join(bench.directory, 'files', digest));
     await assert.rejects(collect(files.open(digest, signal()), 1e6), (error) => isFault(error, 'UPLOAD_NOT_FOUND'));
     assert.equal(files.find(digest), undefined);
-    assert.throws(
-      () => states.get(offer.state!.id),
+    await assert.rejects(
+      states.entries(offer.state!.id),
       (error) => isFault(error, 'DIRECTORY_STATE_NOT_FOUND'),
       'a state is nothing without its files',
     );
@@ -130,7 +130,7 @@ test('offer() says what is missing, then makes the state, once per content', asy
   assert.deepEqual([state?.entries, state?.bytes], [4, 2]);
   assert.equal((await states.offer(entries.toReversed())).state?.id, state?.id);
   assert.deepEqual(
-    states.get(state!.id).entries.map(({ path }) => path),
+    (await states.entries(state!.id)).map(({ path }) => path),
     ['/app', '/app/a', '/app/b', '/app/link'],
   );
   const changed = await states.offer(entries.map((entry) => ({ ...entry, mode: 0o600 })));
@@ -168,4 +168,16 @@ test('offer() refuses entries that cannot be injected', async () => {
   }
   const twice = { path: '/x', mode: 0o644 };
   await assert.rejects(bench.store.states.offer([twice, twice]), (error) => isFault(error, 'PATH_INVALID'));
+});
+
+test('a state of many entries, with quotes and brackets in their names, is read as it was offered', async () => {
+  await using bench = await openStore();
+  const { states } = bench.store;
+  const entries = Array.from({ length: 20_000 }, (_, at) => ({
+    path: `/${String(at).padStart(6, '0')}},{"path":"ü\\${'x'.repeat(at % 50)}`,
+    mode: 0o755,
+  }));
+  const { state } = await states.offer(entries);
+  assert.equal(state?.entries, entries.length);
+  assert.deepEqual(await states.entries(state.id), entries);
 });

@@ -60,7 +60,7 @@ test('gc drops uploads and states nobody used since, files with their states', a
   const old = await collect(store);
   assert.equal(old.files, 2);
   assert.equal(store.files.find(loose.uuid), undefined);
-  assert.throws(() => store.states.get(state!.id), { code: 'DIRECTORY_STATE_NOT_FOUND' });
+  await assert.rejects(store.states.entries(state!.id), { code: 'DIRECTORY_STATE_NOT_FOUND' });
   assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
 });
 

@@ -30,7 +30,7 @@ test('what one project has does not exist in another, by whatever name it is ask
   assert.equal(other.images.findRoot(image.layers, EMPTY_IMAGE_CONFIG), undefined);
   for (const id of [file.uuid, file.sha256]) assert.equal(other.files.find(id), undefined);
   assert.equal(other.files.isWhole(file.sha256), false);
-  assert.throws(() => other.states.get(state!.id), { code: 'DIRECTORY_STATE_NOT_FOUND' });
+  await assert.rejects(other.states.entries(state!.id), { code: 'DIRECTORY_STATE_NOT_FOUND' });
   assert.throws(() => other.operations.get(operation), { code: 'OPERATION_NOT_FOUND' });
   assert.deepEqual([other.images.list({}), other.files.list({}), other.operations.list({})], [[], [], []]);
   assert.deepEqual([other.operations.counts(), store.operationCounts()], [{}, { PENDING: 1 }]);

@@ -4,18 +4,21 @@ import { LayerBuilder, type LayerEntry } from '../../layers/layer-builder.ts';
 import { metadataOf } from '../../layers/build-directory.ts';
 import { Tree, type TreeNode } from '../../layers/tree.ts';
 import type { DirectoryStateEntry } from '../../contract/file.ts';
-import { isFault } from '../../contract/errors.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
+import { Pace } from '../../std/pace.ts';
 import { pathFromText } from '../../std/path-text.ts';
+import { sortInTurns } from '../../std/sort-in-turns.ts';
 import { INJECTED } from '../../store/gc/sweep.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import type { InjectedSet } from './injected-set.ts';
 
-/** Sets whose paths are remembered: a set that is injected again need not be looked at again. */
-const OUTLINES_MAX = 64;
+/** Paths that are remembered of all sets: a set that is injected again need not be looked at again. */
+const OUTLINE_PATHS_MAX = 200_000;
 
 /** Positions of the entries of a set. */
 interface Outline {
@@ -45,7 +48,7 @@ export class Injector {
   /** The layer that puts a set of the project on top of an image. Hold the store meanwhile. */
   async layer({ store, set, lower }: Injection, signal: AbortSignal): Promise<Layer> {
     await using tree = await Tree.open(lower, this.#readers);
-    const source = await sourceKey(tree, set.id, this.#outline(set));
+    const source = await sourceKey(tree, set.id, await this.#outline(set));
     const known = store.layers.findBySource(source);
     if (known !== undefined) return known;
     // Branches of one run often start together; one of them builds, unless its own run is cancelled first.
@@ -55,12 +58,15 @@ export class Injector {
     return (await built) ?? this.#build(build, signal);
   }
 
-  #outline(set: InjectedSet): Outline {
-    const outline = this.#outlines.get(set.id) ?? outlineOf(set.entries());
+  async #outline(set: InjectedSet): Promise<Outline> {
+    const outline = this.#outlines.get(set.id) ?? (await outlineOf(await set.entries()));
     this.#outlines.delete(set.id);
     this.#outlines.set(set.id, outline);
-    const [oldest] = this.#outlines.keys();
-    if (this.#outlines.size > OUTLINES_MAX && oldest !== undefined) this.#outlines.delete(oldest);
+    let paths = 0;
+    for (const [id, { parents, directories }] of [...this.#outlines].toReversed()) {
+      paths += parents.length + directories.length;
+      if (id !== set.id && paths > OUTLINE_PATHS_MAX) this.#outlines.delete(id);
+    }
     return outline;
   }
 
@@ -74,7 +80,9 @@ export class Injector {
   async #build({ store, source, lower, set }: Build, signal: AbortSignal): Promise<Layer> {
     await using staged = store.layers.stage();
     await using builder = await LayerBuilder.create(staged.path, { lower });
-    for (const entry of set.entries()) {
+    const pace = new Pace();
+    for (const entry of await set.entries()) {
+      if (pace.due()) await pace.rest();
       signal.throwIfAborted();
       if (await isLinkedDirectory(lower, entry)) continue;
       await builder.add(pathFromText(entry.path), layerEntry(store, entry, signal));
@@ -141,26 +149,39 @@ async function linksToDirectory(tree: Tree, path: string): Promise<boolean> {
   return below?.type === 'symlink' && (await nodeAt(tree, path, true))?.type === 'directory';
 }
 
-function outlineOf(entries: readonly DirectoryStateEntry[]): Outline {
+async function outlineOf(entries: readonly DirectoryStateEntry[]): Promise<Outline> {
+  const pace = new Pace();
   const parents = new Set<string>();
   for (const { path } of entries) {
-    for (let at = path.indexOf('/', 1); at !== -1; at = path.indexOf('/', at + 1)) parents.add(path.slice(0, at));
+    if (pace.due()) await pace.rest();
+    for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
+      const parent = path.slice(0, at);
+      // What is above it is there already.
+      if (parents.has(parent)) break;
+      parents.add(parent);
+    }
+    if (parents.size > limits.directoryStateEntriesMax) {
+      throw fault('LAYER_LIMIT', { what: 'directories above its files', limit: limits.directoryStateEntriesMax });
+    }
   }
   const directories = entries.filter(isDirectory).map(({ path }) => path);
-  return { parents: [...parents].sort(), directories };
+  return { parents: await sortInTurns([...parents], (left, right) => (left < right ? -1 : 1)), directories };
 }
 
 /** Everything the layer of a set on top of this tree depends on, in one name. */
 async function sourceKey(tree: Tree, set: string, { parents, directories }: Outline): Promise<string> {
   const hash = createHash('sha256').update(set);
+  const pace = new Pace();
   const missing = new Set<string>();
   for (const path of parents) {
+    if (pace.due()) await pace.rest();
     // Below what is not there nothing is.
     const node = missing.has(posix.dirname(path)) ? undefined : await nodeAt(tree, path, false);
     if (node === undefined) missing.add(path);
     else hash.update(JSON.stringify([path, ...(await traits(tree, node))]));
   }
   for (const path of directories) {
+    if (pace.due()) await pace.rest();
     if (!missing.has(posix.dirname(path)) && (await linksToDirectory(tree, path))) hash.update(JSON.stringify([path]));
   }
   return `${INJECTED}${hash.digest('hex')}`;

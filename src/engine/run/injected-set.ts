@@ -3,6 +3,7 @@ import { fault } from '../../contract/errors.ts';
 import type { DirectoryStateEntry } from '../../contract/file.ts';
 import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
+import { sortInTurns } from '../../std/sort-in-turns.ts';
 import { pathProblem } from '../../store/states.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 
@@ -11,7 +12,7 @@ export interface InjectedSet {
   /** Equal for equal sets. */
   readonly id: string;
   /** Ordered by path: the directory states, each over the ones before, then the files. Takes a while for many. */
-  readonly entries: () => readonly DirectoryStateEntry[];
+  readonly entries: () => Promise<readonly DirectoryStateEntry[]>;
 }
 
 /** Octal as clients write it: `0644`, `644`, `0o644`, `0o100644`; or a number. Type bits are dropped. */
@@ -25,8 +26,16 @@ export function parseMode(mode: string | number | undefined): number {
  * UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND or LAYER_LIMIT.
  */
 export function injectedSet(store: ProjectStore, request: InstanceSpawnRequest): InjectedSet | undefined {
-  const states = request.directory_states ?? [];
-  for (const id of states) store.states.ensure(id);
+  const named = request.directory_states ?? [];
+  // Named again, a state hides what its first mention showed.
+  const states = named.filter((id, index) => named.lastIndexOf(id) === index);
+  const total = states.reduce((sum, id) => sum + store.states.ensure(id).entries, 0);
+  if (total > limits.directoryStateEntriesMax) {
+    throw fault('LAYER_LIMIT', {
+      what: 'entries in the directory states of one run',
+      limit: limits.directoryStateEntriesMax,
+    });
+  }
   const files = Object.entries(request.files ?? {});
   if (files.length > limits.filesPerRunMax) {
     throw fault('LAYER_LIMIT', { what: 'files in one run', limit: limits.filesPerRunMax });
@@ -46,16 +55,19 @@ export function injectedSet(store: ProjectStore, request: InstanceSpawnRequest):
   return { id, entries: () => merged(store, states, entries) };
 }
 
-function merged(
+async function merged(
   store: ProjectStore,
   states: readonly string[],
   files: readonly DirectoryStateEntry[],
-): readonly DirectoryStateEntry[] {
+): Promise<readonly DirectoryStateEntry[]> {
   const [only] = states;
-  if (states.length === 1 && files.length === 0 && only !== undefined) return store.states.get(only).entries;
-  const layered = [...states.map((id) => store.states.get(id).entries), files];
-  const latest = new Map(layered.flat().map((entry) => [entry.path, entry]));
-  return [...latest.values()].sort(byPath);
+  if (states.length === 1 && files.length === 0 && only !== undefined) return await store.states.entries(only);
+  const latest = new Map<string, DirectoryStateEntry>();
+  for (const id of states) {
+    for (const entry of await store.states.entries(id)) latest.set(entry.path, entry);
+  }
+  for (const entry of files) latest.set(entry.path, entry);
+  return await sortInTurns([...latest.values()], byPath);
 }
 
 function byPath(left: DirectoryStateEntry, right: DirectoryStateEntry): number {
