@@ -1,4 +1,4 @@
-import { Pace } from './pace.ts';
+import { Pace } from './event-loop.ts';
 
 /** Sorted in one go. */
 const RUN = 1_000;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createMcpHttp } from '../../src/mcp/index.ts';
+import { createMcpHttp } from '../../src/mcp/http.ts';
 
 function call(env: string): Request {
   const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run","arguments":{"command":"x","env":${env}}}}`;

@@ -9,7 +9,7 @@ import { limits } from '../../contract/limits.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
-import { Pace } from '../../std/pace.ts';
+import { Pace } from '../../std/event-loop.ts';
 import { pathFromText } from '../../std/path-text.ts';
 import { sortInTurns } from '../../std/sort-in-turns.ts';
 import { INJECTED } from '../../store/gc/sweep.ts';

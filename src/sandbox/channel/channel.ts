@@ -22,6 +22,8 @@ import { InboundStream } from './stream.ts';
 const PROCESSES_MAX = 65_535;
 const SIGKILL = 9;
 const EMPTY = Buffer.alloc(0);
+/** More frames than this in one piece of the stream are a flood: what a guest has to say comes in larger ones. */
+const FRAMES_PER_PIECE = 500;
 
 /** Answers that come once, each to a question or event of its own. */
 interface Answers {
@@ -171,12 +173,24 @@ export class Channel implements Disposable {
 
   #receive(chunk: Buffer): void {
     if (this.#failure !== undefined) return;
+    const startedMs = performance.now();
+    let frames = 0;
     try {
-      for (const frame of this.#decoder.push(chunk)) this.#handle(frame.process, decodeMessage(frame));
+      for (const frame of this.#decoder.push(chunk)) {
+        frames += 1;
+        this.#handle(frame.process, decodeMessage(frame));
+      }
     } catch (error) {
       if (!isFault(error)) throw error;
       this.#fail(error);
     }
+    if (frames > FRAMES_PER_PIECE) this.#rest(performance.now() - startedMs);
+  }
+
+  /** Reads nothing for as long as the last piece took, so that a flood takes half of a core at most, in small turns. */
+  #rest(ms: number): void {
+    this.#stream.pause();
+    setTimeout(() => this.#stream.resume(), Math.ceil(ms)).unref();
   }
 
   #handle(id: number, message: GuestMessage): void {

@@ -344,3 +344,23 @@ test('more changes than credit are refused', async () => {
   await first.catch(() => undefined);
   assert.equal(((await guest.channel.lost) as { code?: string }).code, 'GUEST_PROTOCOL');
 });
+
+test('a flood of small frames is taken in turns with everything else, and all of it', async () => {
+  using guest = new ScriptedGuest();
+  const process = await running(guest);
+  let [taken, lastTurn, most] = [0, 0, 0];
+  const timer = setInterval(() => {
+    most = Math.max(most, taken - lastTurn);
+    lastTurn = taken;
+  }, 1);
+  const reading = (async () => {
+    for await (const { bytes } of process.output) taken += bytes.length;
+  })();
+  const PIECES = 12;
+  for (let piece = 0; piece < PIECES; piece += 1) guest.flood('stdout', 1, 600);
+  guest.say('outputEnd', 1);
+  await reading;
+  clearInterval(timer);
+  assert.equal(taken, PIECES * 600);
+  assert.ok(most <= 2 * 600, `${most} frames in one turn`);
+});

@@ -53,6 +53,12 @@ export class ScriptedGuest implements Disposable {
     });
   }
 
+  /** Says so many times one byte, all in one piece. */
+  flood(kind: keyof typeof SAYS, process: number, times: number): void {
+    const frame = encodeFrame(SAYS[kind], process, Buffer.from('x'));
+    this.#stream.write(Buffer.concat(Array.from({ length: times }, () => frame)));
+  }
+
   /** The next frame the host sent. */
   async receive(): Promise<Frame> {
     while (this.#frames.length === 0) await this.#arrived.promise;
