@@ -79,7 +79,7 @@ export const limits = {
   /** Bytes of a JSON body; the larger bound is for those that hold a process's input or many entries. */
   jsonBodyBytesDefault: 256 * KiB,
   jsonBodyBytesMax: 16 * MiB,
-  /** What a JSON body may hold is counted before it is parsed: fields and elements, all and of one object or list. */
+  /** Bounds on the values of a JSON body, counted before it is parsed: in total, and in one object or list. */
   jsonValuesMax: 64_000,
   jsonMembersMax: 12_000,
   jsonDepthMax: 32,

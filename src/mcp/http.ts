@@ -12,7 +12,7 @@ import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
 import { buildServer } from './server.ts';
 
-/** Of JSON-RPC 2.0. */
+/** Error code of JSON-RPC 2.0. */
 const INVALID_REQUEST = -32_600;
 
 export interface McpHttpOptions extends McpOptions {

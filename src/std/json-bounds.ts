@@ -4,11 +4,11 @@ const COMMA = 0x2c;
 const [LIST, LIST_END] = [0x5b, 0x5d];
 const [OBJECT, OBJECT_END] = [0x7b, 0x7d];
 
-/** What a JSON text may be made of. */
+/** Bounds on the content of a JSON text. */
 export interface JsonShape {
   /** Fields of objects and elements of lists, all together. */
   readonly valuesMax: number;
-  /** Of those, in one object or list. */
+  /** Values in one object or list. */
   readonly membersMax: number;
   readonly depthMax: number;
 }
@@ -27,8 +27,9 @@ export class JsonTooLarge extends Error {
 }
 
 /**
- * Reads a JSON text (RFC 8259), whose bytes the caller bounds, and counts what it holds while it comes, so that a small text that would be much work to
- * parse and check is refused before. Whether it is JSON at all is for the parser to say. Throws JsonTooLarge.
+ * Reads a JSON text (RFC 8259) whose bytes the caller bounds, and counts its values while it arrives, so that a small
+ * text that would be expensive to parse and check is refused first. It does not check that the text is JSON; the parser
+ * does. Throws JsonTooLarge.
  */
 export async function readBoundedJson(
   source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -45,7 +46,7 @@ export async function readBoundedJson(
 
 class Counter {
   readonly #shape: JsonShape;
-  /** Of each container that is open, what it holds so far. */
+  /** Values counted so far in each open container, outermost first. */
   readonly #members: number[] = [];
   #values = 0;
   #inString = false;
