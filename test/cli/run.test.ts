@@ -225,8 +225,8 @@ test('what cannot be is refused before anything runs', async () => {
     assert.equal(code, 2, args.join(' '));
     assert.match(stderr, message);
   }
-  assert.equal((await cli.run(['run', 'nobody', 'true'])).code, 4);
   assert.equal(cli.contree.spawned.length, 0);
+  assert.equal((await cli.run(['run', 'nobody', 'true'])).code, 4);
 });
 
 test('an operation that fails ends with the exit code of its fault', async () => {

@@ -10,8 +10,9 @@ import { isFinished, type OperationResponse } from '../../src/contract/operation
 import type { ExecSpec, InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { PERMISSIONS } from '../../src/contract/permissions.ts';
 import { streamBytes } from '../../src/contract/stream.ts';
-import { page, ScriptedImages, type Mutable, type ScriptedImage } from './scripted-images.ts';
+import { page, ScriptedImages, type ScriptedImage } from './scripted-images.ts';
 import { PROGRAMS, ScriptedLog, ScriptedProcess, type Program } from './scripted-process.ts';
+import type { Mutable } from './scripted-rows.ts';
 
 interface ScriptedOperation {
   response: OperationResponse;
@@ -29,10 +30,6 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
   readonly #files = new Map<string, { readonly file: File; readonly bytes: Buffer }>();
   readonly #operations = new Map<string, ScriptedOperation>();
   readonly programs: Record<string, Program>;
-  /** Every spawn request, as it arrived. */
-  readonly spawned: InstanceSpawnRequest[] = [];
-  readonly imported: (ImageImportRequest | ArchiveImportRequest)[] = [];
-  readonly signalsSent: string[] = [];
   disposed = false;
   /** Imports end when it settles; without it they end at once. */
   importsEnd: Promise<void> | undefined;
@@ -42,38 +39,33 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     this.programs = { ...PROGRAMS, ...programs };
   }
 
+  get spawned(): InstanceSpawnRequest[] {
+    return this.calls('runs', 'start').map(([request]) => request);
+  }
+
+  get imported(): (ImageImportRequest | ArchiveImportRequest)[] {
+    return [...this.calls('images', 'import'), ...this.calls('images', 'importArchive')].map(([request]) => request);
+  }
+
+  get signalsSent(): string[] {
+    return this.calls('processes', 'kill').map(([, , query]) => query?.signal ?? 'TERM');
+  }
+
   /** Whether an operation has not ended. */
   get busy(): boolean {
     return [...this.#operations.values()].some(({ response }) => !isFinished(response.status));
   }
 
-  readonly images: Mutable<ConTree['images']> = {
+  readonly images: Mutable<ConTree['images']> = this.scripted('images', {
     ...this.imageGroup,
-    import: async (request) => {
-      if (typeof request.tag === 'string' && !isTag(request.tag)) throw fault('TAG_INVALID', { tag: request.tag });
-      this.imported.push(request);
-      const { registry, tag = null, timeout = 300 } = request;
-      const metadata = { registry: { url: registry.url }, tag, timeout };
-      const operation = this.#open('image_import', metadata, null);
-      const { uuid } = operation.response;
-      const end = (): void => {
-        if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
-        else if (operation.cancelled) this.#finish(operation, 'CANCELLED', null);
-        else this.#finish(operation, 'SUCCESS', this.publish({ files: new Map(), command: 'import' }, null, uuid, tag));
-      };
-      if (this.importsEnd === undefined) end();
-      else operation.ended = this.importsEnd.then(end);
-      return { uuid };
-    },
+    import: async (request) => this.#import(request),
     importArchive: async (request) => {
       const { sha256 } = await this.uploads.get(request.file);
-      const { uuid } = await this.images.import({ registry: { url: `archive:${sha256}` }, tag: request.tag });
-      this.imported.splice(-1, 1, request);
-      return { uuid };
+      return this.#import({ registry: { url: `archive:${sha256}` }, tag: request.tag });
     },
-  };
+  });
 
-  readonly uploads: Mutable<ConTree['uploads']> = {
+  readonly uploads: Mutable<ConTree['uploads']> = this.scripted('uploads', {
     create: async (body) => {
       const parts: Uint8Array[] = [];
       for await (const part of body) parts.push(Buffer.from(part));
@@ -109,12 +101,11 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       const state = { id: randomUUID(), entries: entries.length, bytes: 0, created_at: new Date().toISOString() };
       return { state, missing };
     },
-  };
+  });
 
-  readonly runs: Mutable<ConTree['runs']> = {
+  readonly runs: Mutable<ConTree['runs']> = this.scripted('runs', {
     start: async (request) => {
       const parent = this.image(request.image);
-      this.spawned.push(request);
       const result = {
         stdout: { value: '', encoding: 'ascii' as const },
         stderr: { value: '', encoding: 'ascii' as const },
@@ -123,9 +114,9 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       operation.ended = this.#execute(operation, request, parent);
       return { uuid: operation.response.uuid };
     },
-  };
+  });
 
-  readonly operations: Mutable<ConTree['operations']> = {
+  readonly operations: Mutable<ConTree['operations']> = this.scripted('operations', {
     list: async (query = {}) => {
       const all = [...this.#operations.values()].map(({ response }) => response).toReversed();
       const found = all.filter(
@@ -145,9 +136,9 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       for (const process of operation.processes.values()) process.kill('KILL');
       await operation.ended;
     },
-  };
+  });
 
-  readonly processes: Mutable<ConTree['processes']> = {
+  readonly processes: Mutable<ConTree['processes']> = this.scripted('processes', {
     start: async (uuid, spec) => {
       const operation = this.#operation(uuid);
       const { status } = operation.response;
@@ -160,7 +151,6 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       return this.#process(uuid, spid).result;
     },
     kill: async (uuid, spid, { signal: name = 'TERM' } = {}) => {
-      this.signalsSent.push(name);
       this.#process(uuid, spid).kill(name);
     },
     write: async (uuid, spid, input) => {
@@ -169,9 +159,9 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     resize: async (uuid, spid, size) => {
       this.#process(uuid, spid).sizes.push(size);
     },
-  };
+  });
 
-  readonly system: Mutable<ConTree['system']> = {
+  readonly system: Mutable<ConTree['system']> = this.scripted('system', {
     whoami: async () => {
       const executing = this.#withStatus('EXECUTING').length;
       return {
@@ -188,7 +178,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     doctor: async () => {
       return { version: 'scripted', checks: [{ name: 'driver', status: 'ok', detail: 'scripted' }] };
     },
-  };
+  });
 
   async *#events(log: ScriptedLog, query: EventQuery, signal?: AbortSignal): AsyncGenerator<OperationEvent> {
     for (let next = (query.since ?? -1) + 1; ; next += 1) {
@@ -205,6 +195,20 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     this.disposed = true;
     for (const { processes } of this.#operations.values())
       for (const process of processes.values()) process.kill('KILL');
+  }
+
+  #import({ registry, tag = null, timeout = 300 }: ImageImportRequest): { uuid: string } {
+    if (tag !== null && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+    const operation = this.#open('image_import', { registry: { url: registry.url }, tag, timeout }, null);
+    const { uuid } = operation.response;
+    const end = (): void => {
+      if (registry.url.includes('missing')) this.#finish(operation, 'FAILED', null, `no image ${registry.url}`);
+      else if (operation.cancelled) this.#finish(operation, 'CANCELLED', null);
+      else this.#finish(operation, 'SUCCESS', this.publish({ files: new Map(), command: 'import' }, null, uuid, tag));
+    };
+    if (this.importsEnd === undefined) end();
+    else operation.ended = this.importsEnd.then(end);
+    return { uuid };
   }
 
   #operation(uuid: string): ScriptedOperation {

@@ -4,9 +4,7 @@ import { fault } from '../../src/contract/errors.ts';
 import type { Image, ImagePushRequest, LineageNode, PushEvent } from '../../src/contract/image.ts';
 import { isTag } from '../../src/contract/names.ts';
 import type { FileItem } from '../../src/contract/inspect.ts';
-
-/** A group whose methods tests may replace. */
-export type Mutable<Group> = { -readonly [Name in keyof Group]: Group[Name] };
+import { ScriptedRows, type Mutable } from './scripted-rows.ts';
 
 export interface ScriptedImage {
   image: Image;
@@ -15,7 +13,7 @@ export interface ScriptedImage {
 }
 
 /** The image half of the scripted ConTree: an image is a map from absolute paths to contents. */
-export class ScriptedImages {
+export class ScriptedImages extends ScriptedRows {
   protected readonly stored = new Map<string, ScriptedImage>();
   readonly #tags = new Map<string, string>();
 
@@ -40,7 +38,7 @@ export class ScriptedImages {
     return uuid;
   }
 
-  protected readonly imageGroup: Mutable<Omit<ConTree['images'], 'import' | 'importArchive'>> = {
+  protected readonly imageGroup: Omit<ConTree['images'], 'import' | 'importArchive'> = {
     list: async (query = {}) => {
       const all = [...this.stored.values()].map(({ image }) => image).toReversed();
       const found = all.filter(
@@ -100,7 +98,7 @@ export class ScriptedImages {
     },
   };
 
-  readonly tags: Mutable<ConTree['tags']> = {
+  readonly tags: Mutable<ConTree['tags']> = this.scripted('tags', {
     set: async (image, { tag }) => {
       if (!isTag(tag)) throw fault('TAG_INVALID', { tag });
       const { uuid } = this.image(image).image;
@@ -119,9 +117,9 @@ export class ScriptedImages {
       this.#tags.delete(name);
       this.#untag(entry.uuid, name);
     },
-  };
+  });
 
-  readonly files: Mutable<ConTree['files']> = {
+  readonly files: Mutable<ConTree['files']> = this.scripted('files', {
     list: async (image, { path }) => {
       const prefix = path.endsWith('/') ? path : `${path}/`;
       const { files } = this.image(image);
@@ -173,7 +171,7 @@ export class ScriptedImages {
       );
       return { path: query.path?.[0] ?? '/', patterns: [...query.pattern], matches, truncated: false };
     },
-  };
+  });
 
   async *#push(image: string, { registry }: ImagePushRequest): AsyncGenerator<PushEvent> {
     this.image(image);
