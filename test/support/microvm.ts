@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
-import { ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
+import { jailProcesses, ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
 import type { BootSpec, Instance, Outcome, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { busyboxMembers } from './small-image.ts';
 import { tarOf } from './tar.ts';
@@ -72,28 +72,18 @@ export async function busyboxLayer(path: string): Promise<LayerFile> {
 }
 
 /** Processes of the host that are part of a jail of this state folder: bubblewraps, and what runs in them. */
-export async function jailPids(stateDir: string): Promise<number[]> {
-  const owner = ownerOf(stateDir);
-  const found: number[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
-    if (commandLine.includes(`\0--hostname\0${owner}\0`)) found.push(Number(pid));
-  }
-  return found;
+export function jailPids(stateDir: string): Promise<number[]> {
+  return jailProcesses(ownerOf(stateDir));
 }
 
 /** Processes of those jails that are QEMU itself. */
 export async function qemuPids(stateDir: string): Promise<number[]> {
-  const children = await Promise.all((await jailPids(stateDir)).map(childrenOf));
   const named = await Promise.all(
-    children.flat().map(async (pid) => [pid, await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')] as const),
+    (await jailPids(stateDir)).map(
+      async (pid) => [pid, await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')] as const,
+    ),
   );
   return named.filter(([, name]) => name.startsWith('qemu-system')).map(([pid]) => pid);
-}
-
-async function childrenOf(pid: number): Promise<number[]> {
-  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
-  return text.split(' ').filter(Boolean).map(Number);
 }
 
 /** A boot of the usual kind, to be changed where a test needs it otherwise. */

@@ -129,6 +129,9 @@ export class Jail {
       '--',
       ...(privileged ? this.#setpriv(identity) : []),
       this.#host.qemu.path,
+      // Tells whose it is once bubblewrap, whose command line has the host name, is gone.
+      '-name',
+      this.#owner,
       ...qemuArguments,
     ]);
   }

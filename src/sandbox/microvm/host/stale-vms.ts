@@ -7,18 +7,28 @@ export function ownerOf(stateDir: string): string {
   return `contree-${createHash('sha256').update(stateDir).digest('hex').slice(0, 16)}`;
 }
 
+/** Returns the processes of the host that belong to jails of this owner: bubblewrap, and QEMU itself. */
+export async function jailProcesses(owner: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
+    const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
+    const isOurs = [`\0--hostname\0${owner}\0`, `\0-name\0${owner}\0`].some((option) => commandLine.includes(option));
+    if (isOurs) found.push(Number(pid));
+  }
+  return found;
+}
+
 /**
- * Kills the jails that a killed engine left and returns how many. They end with their parent by themselves, but for one that was being set up in that very
- * moment. Only root sees the processes of others; anybody else sees his own, which are the ones in question.
+ * Kills the jails that a killed engine left behind and returns how many processes that were. A jail ends with its parent,
+ * unless the parent was killed while the jail was being set up: bubblewrap has not asked for its parent's death yet, or
+ * QEMU has not inherited that. Only root sees the processes of others; any other user sees its own, which are the ones in
+ * question.
  */
 export async function endStaleVms(owner: string): Promise<number> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/u.test(name));
   let ended = 0;
-  for (const pid of pids) {
-    const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
-    if (!commandLine.includes(`\0--hostname\0${owner}\0`)) continue;
+  for (const pid of await jailProcesses(owner)) {
     try {
-      process.kill(Number(pid), 'SIGKILL');
+      process.kill(pid, 'SIGKILL');
       ended += 1;
     } catch {
       // It has ended meanwhile.
