@@ -20,7 +20,7 @@ async function line(place: Place): Promise<{ readonly near: string; readonly dee
   return { near, deep: image };
 }
 
-/** What depth costs: DESIGN §9, "at depth 200 ≤ 2 × depth 1". */
+/** Measures the cost of depth. Budget: depth 200 takes at most twice as long as depth 1. */
 export async function benchDepth(place: Place, report: Report): Promise<void> {
   report.section('Depth');
   const { near, deep } = await line(place);

@@ -138,7 +138,7 @@ async function* each<Value>(values: readonly Value[]): AsyncGenerator<Value> {
   yield* values;
 }
 
-/** Looking into images without a VM: DESIGN §9. */
+/** Measures inspection of images without a VM. */
 export async function benchImages(place: Place, report: Report): Promise<void> {
   report.section('Images');
   await inspecting(place, report);

@@ -110,7 +110,7 @@ async function branches(place: Place, report: Report): Promise<void> {
   });
 }
 
-/** Runs, saving and branching: DESIGN §9. */
+/** Measures runs, saving and branching. */
 export async function benchRuns(place: Place, report: Report): Promise<void> {
   report.section('Runs');
   await disposable(place, report);

@@ -1,4 +1,4 @@
-import { serveBench } from '../test/support/served-engine.ts';
+import { serveBench } from '../test/support/servers/served-engine.ts';
 import { clientOfSocket } from '../test/support/client.ts';
 import { connectMcp } from '../test/support/mcp/client.ts';
 import { countingSocket } from '../test/support/network/counting-socket.ts';

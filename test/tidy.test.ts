@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -141,6 +142,39 @@ function cycles(files: readonly string[]): string[] {
 
 test('no two files import each other, not even for a type', () => {
   assert.deepEqual(cycles(globSync('src/**/*.ts')), []);
+});
+
+/** Most files a folder may hold. The aim is about 15; the rest leaves room for additions. */
+const FILES_PER_FOLDER_MAX = 18;
+
+/** Folders with one file per tool: lists, not rooms. */
+const LISTS: readonly string[] = ['test/golden/tools'];
+
+test('no folder holds more files than a reader can take in', () => {
+  const tracked = execFileSync('git', ['ls-files', 'src', 'test', 'console', 'scripts', 'bench', 'guest'], {
+    encoding: 'utf8',
+  });
+  const counts = Map.groupBy(tracked.trim().split('\n'), (file) => dirname(file));
+  assert.deepEqual(
+    [...counts].filter(([folder, files]) => files.length > FILES_PER_FOLDER_MAX && !LISTS.includes(folder)),
+    [],
+  );
+});
+
+/** Numbered sections of documents that are not part of the repository. */
+const FOREIGN_SECTION = /\b(?:DESIGN|reference [\w-]+\.md|(?:api|mcp)\.md) §/u;
+
+test('comments cite documents that the repository holds, or public ones', () => {
+  const files = globSync(['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts', 'scripts/**/*.ts', 'console/app/**/*.js']);
+  const bad = files.flatMap((file) => {
+    const text = readFileSync(file, 'utf8');
+    const missing = [...text.matchAll(/\bdocs\/[\w/.-]+\.md\b/gu)]
+      .map(([path]) => path)
+      .filter((path) => !existsSync(path));
+    const foreign = file.endsWith('tidy.test.ts') ? [] : [...(FOREIGN_SECTION.exec(text) ?? [])];
+    return [...missing, ...foreign].map((citation) => `${file} cites ${citation}`);
+  });
+  assert.deepEqual(bad, []);
 });
 
 test('the check itself sees every form of import', () => {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { sha256, json, OCI } from '../../test/support/registry.ts';
+import { sha256, json, OCI } from '../../test/support/servers/registry.ts';
 import { memberOf } from '../../test/support/tar.ts';
 
 const FILE_BYTES = 100_000;

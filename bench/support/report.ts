@@ -3,7 +3,7 @@ export interface Row {
   readonly what: string;
   readonly value: number;
   readonly unit: string;
-  /** What DESIGN §9 or an issue asks for, for example `≤ 450`. */
+  /** Budget, for example `≤ 450`. */
   readonly budget?: { readonly atMost: number } | { readonly atLeast: number };
   /** The peer of the same run and its figure. */
   readonly peer?: string;

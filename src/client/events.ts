@@ -23,7 +23,7 @@ export interface EventSource {
 }
 
 /**
- * Follows or replays a log across broken connections (reference api.md §7): after every end that is not a `completion`
+ * Follows or replays a log across broken connections (contract of the hosted service): after every end that is not a `completion`
  * the operation's status decides whether to reconnect after the last id or to stop. A server that keeps no log for
  * this operation is polled, and the completion is made from its status.
  */

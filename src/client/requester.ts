@@ -23,7 +23,7 @@ export interface RequesterOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Requests with retries (reference api.md §1.4), whose failures are faults. */
+/** Requests with retries (contract of the hosted service), whose failures are faults. */
 export class Requester {
   readonly #options: RequesterOptions;
 

@@ -1,6 +1,6 @@
 import { limits } from './limits.ts';
 
-/** `a-z 0-9 _ -` in words separated by single `:` `/` `.`; see reference api.md §3.2. */
+/** `a-z 0-9 _ -` in words separated by single `:` `/` `.`, as the hosted service requires. */
 const TAG = /^[a-z0-9_-]+(?:[:/.][a-z0-9_-]+)*$/u;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/iu;
 

@@ -3,7 +3,7 @@
  * schema do not load zod: it takes 75 ms, longer than most requests.
  */
 
-/** States of an operation, in order; the last three are final (reference api.md §6.1). */
+/** States of an operation, in order; the last three are final (contract of the hosted service). */
 export const OPERATION_STATUSES = ['PENDING', 'ASSIGNED', 'EXECUTING', 'SUCCESS', 'FAILED', 'CANCELLED'] as const;
 export type OperationStatus = (typeof OPERATION_STATUSES)[number];
 

@@ -3,7 +3,7 @@ import { ImageSource } from './image.ts';
 import { limits } from './limits.ts';
 import { anyText } from './api/query.ts';
 
-/** Bytes as text: `ascii` when every byte is 32–126, tab, LF or CR; otherwise base64 (reference api.md §6.4). */
+/** Bytes as text: `ascii` when every byte is 32–126, tab, LF or CR; otherwise base64 (contract of the hosted service). */
 export const StreamRepr = z.object({
   value: z.string(),
   encoding: z.enum(['ascii', 'base64']),

@@ -1,6 +1,6 @@
 import type { StreamRepr } from './run.ts';
 
-/** Bytes 32–126, tab, LF and CR only (reference api.md §6.4). A loop over the bytes takes fourteen times as long. */
+/** Bytes 32–126, tab, LF and CR only (contract of the hosted service). A loop over the bytes takes fourteen times as long. */
 const ASCII = /^[\t\n\r -~]*$/u;
 
 /** Bytes as the wire has them; with `truncated` only when that is said. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Server, Socket } from 'node:net';
 import { limits } from '../contract/limits.ts';
-import { isMapped, parseAddress } from '../std/ip-address.ts';
+import { isMapped, parseAddress } from '../std/ip/address.ts';
 
 /** Maximum number of concurrent connections of a TCP listener. */
 export interface ConnectionBounds {

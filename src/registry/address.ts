@@ -2,7 +2,7 @@ import { lookup as systemLookup, type LookupAddress } from 'node:dns';
 import { lookup as resolve } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import { fault, isFault } from '../contract/errors.ts';
-import { textAddressKind } from '../std/ip-kind.ts';
+import { textAddressKind } from '../std/ip/kind.ts';
 
 export interface AddressRules {
   /** Host of the registry that the user named: it may be a loopback or private address written as such. */

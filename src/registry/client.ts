@@ -1,6 +1,6 @@
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
-import { textAddressKind } from '../std/ip-kind.ts';
+import { textAddressKind } from '../std/ip/kind.ts';
 import { AddressGuard, bareHost, portOf } from './address.ts';
 import { Authorizer } from './auth/authorizer.ts';
 import type { CredentialSource } from './auth/credentials.ts';

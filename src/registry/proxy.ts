@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
-import { contains, parseAddress, parseCidr } from '../std/ip-address.ts';
-import { textAddressKind } from '../std/ip-kind.ts';
+import { contains, parseAddress, parseCidr } from '../std/ip/address.ts';
+import { textAddressKind } from '../std/ip/kind.ts';
 import { bareHost, portOf } from './address.ts';
 
 /** Values of the three common proxy variables. */

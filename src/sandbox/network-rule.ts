@@ -1,6 +1,6 @@
 import { domainToASCII } from 'node:url';
 import { fault } from '../contract/errors.ts';
-import { parseCidr, type Cidr } from '../std/ip-address.ts';
+import { parseCidr, type Cidr } from '../std/ip/address.ts';
 
 /** One entry of a list of destinations; without a port every port is meant. */
 export type Rule =

@@ -1,6 +1,6 @@
 import { testSurface, SurfaceFault, type Surface } from '../conformance/surface.ts';
 import { runHere } from '../support/cli-bench.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 /** `contree` with the arguments that lead it to the engine. */
 async function commandLine(reach: 'socket' | 'tcp'): Promise<Surface> {

@@ -6,7 +6,7 @@ import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { openCli, type CliBench } from '../support/cli-bench.ts';
 import { answerOf, type ToolAnswer } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 const PROGRAM = new URL('../../bin/contree-mcp', import.meta.url).pathname;
 

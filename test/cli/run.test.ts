@@ -7,8 +7,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { commandOf } from '../../src/cli/commands/run.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { collectChild, openCli, type CliBench } from '../support/cli-bench.ts';
-import { PROGRAMS } from '../support/scripted-process.ts';
-import type { ScriptedContree } from '../support/scripted-contree.ts';
+import { PROGRAMS } from '../support/scripted/process.ts';
+import type { ScriptedContree } from '../support/scripted/contree.ts';
 
 async function bench(): Promise<CliBench & { image: string }> {
   const cli = await openCli();

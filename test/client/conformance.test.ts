@@ -8,7 +8,7 @@ import { Requester } from '../../src/client/requester.ts';
 import { HttpTransport } from '../../src/client/transport.ts';
 import { IMPORTER, PUSHER, testContree, type ContreeUnderTest } from '../conformance/contree.ts';
 import { addRoot, openEngine } from '../engine/bench.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 testContree('the engine', async () => {
   const bench = await openEngine({ importer: IMPORTER, pusher: PUSHER });

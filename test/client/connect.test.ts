@@ -12,7 +12,7 @@ import { answers, connect, type HttpContree, type ConnectOptions } from '../../s
 import { isOlder } from '../../src/client/local/engine.ts';
 import { isFault } from '../../src/contract/errors.ts';
 
-const ENGINE = new URL('../support/scripted-engine.ts', import.meta.url).pathname;
+const ENGINE = new URL('../support/scripted/engine.ts', import.meta.url).pathname;
 
 interface Place extends AsyncDisposable {
   readonly folder: string;

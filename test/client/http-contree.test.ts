@@ -9,8 +9,8 @@ import { createApp } from '../../src/http/app.ts';
 import { OWNER } from '../../src/http/auth.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { connectTo } from '../support/client.ts';
-import { startServer } from '../support/http-server.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { startServer } from '../support/servers/http-server.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 interface Way extends AsyncDisposable {
   readonly contree: ConTree;

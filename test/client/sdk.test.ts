@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect, isFault, runOutcome } from '../../src/client/sdk.ts';
-import { startServer } from '../support/http-server.ts';
+import { startServer } from '../support/servers/http-server.ts';
 
 test('waiting for a run transfers none of its output, and its outcome is text', async () => {
   await using server = await startServer({ kind: 'tcp' });

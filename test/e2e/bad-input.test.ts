@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { command } from '../../scripts/support/command.ts';
 import { cliHome, execute, ROOT, type CliHome, type CliResult } from '../support/home.ts';
-import { cutAfter, FakeRegistry, status } from '../support/registry.ts';
+import { cutAfter, FakeRegistry, status } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
 const CONTREE = join(ROOT, 'bin/contree');

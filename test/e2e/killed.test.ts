@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { OperationSummary } from '../../src/contract/operation.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { jailPids } from '../support/microvm.ts';
-import { FakeRegistry } from '../support/registry.ts';
+import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-image.ts';
 
 /*

@@ -9,7 +9,7 @@ import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { answerOf } from '../support/mcp/client.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
-import { FakeRegistry } from '../support/registry.ts';
+import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
 const PROGRAM = join(ROOT, 'bin/contree-mcp');

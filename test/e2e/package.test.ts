@@ -14,7 +14,7 @@ import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport, type StdioServerParameters } from '@modelcontextprotocol/client/stdio';
 import { execute, ROOT } from '../support/home.ts';
 import { publish, type Published } from '../support/published.ts';
-import { FakeRegistry } from '../support/registry.ts';
+import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };

@@ -7,7 +7,7 @@ import type { InstanceResult, InstanceSpawnRequest, StreamRepr } from '../../src
 import { streamBytes } from '../../src/contract/stream.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { execute, cliHome, type CliHome } from '../support/home.ts';
-import { FakeRegistry } from '../support/registry.ts';
+import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
 /* What the REST contract says of runs, tried with a real engine and real guests. */

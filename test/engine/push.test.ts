@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PushEvent, PushProgress } from '../../src/contract/image.ts';
 import { imagePusher } from '../../src/images/export/push.ts';
-import { FakeRegistry, status } from '../support/registry.ts';
+import { FakeRegistry, status } from '../support/servers/registry.ts';
 import { openEngine } from './bench.ts';
 
 const PROGRESS: PushProgress = {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
 import { imageImporter } from '../../src/images/import/importer.ts';
 import { tarLayer } from '../images/import/support.ts';
-import { FakeRegistry } from '../support/registry.ts';
+import { FakeRegistry } from '../support/servers/registry.ts';
 import { collectEvents, finished, once, openEngine, script, type EngineBench } from './bench.ts';
 
 /** Numbers that look random and are the same every time. */

@@ -7,7 +7,7 @@ import { ANYONE } from '../../src/http/auth.ts';
 import { PERMISSIONS } from '../../src/contract/permissions.ts';
 import { checkOrigin, isLoopback } from '../../src/http/guard.ts';
 import { FileTokenStore } from '../../src/http/tokens.ts';
-import { startServer, type TestServer } from '../support/http-server.ts';
+import { startServer, type TestServer } from '../support/servers/http-server.ts';
 
 async function guarded(): Promise<TestServer & { tokens: FileTokenStore }> {
   const lazy: { store?: FileTokenStore } = {};

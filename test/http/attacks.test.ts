@@ -10,8 +10,8 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isFinished, type OperationStatus } from '../../src/contract/operation.ts';
 import { finished } from '../engine/bench.ts';
-import { wire } from '../support/http-server.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { wire } from '../support/servers/http-server.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 type Fault = { readonly code: string; readonly error: string };
 

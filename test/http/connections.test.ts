@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import { wire } from '../support/http-server.ts';
+import { wire } from '../support/servers/http-server.ts';
 
 const PROGRAM = new URL('../../bin/contree', import.meta.url).pathname;
 const DESCRIPTORS = 400;

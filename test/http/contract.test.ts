@@ -5,9 +5,9 @@ import { createGunzip } from 'node:zlib';
 import type { OperationResponse } from '../../src/contract/operation.ts';
 import { IMPORTER } from '../conformance/contree.ts';
 import { addRoot, finished } from '../engine/bench.ts';
-import { serveBench, type ServedEngine, type TokenClient } from '../support/served-engine.ts';
+import { serveBench, type ServedEngine, type TokenClient } from '../support/servers/served-engine.ts';
 
-/** The compatibility checklist of the contract (reference api.md §12), over TCP against the real engine. */
+/** The compatibility checklist of the contract, over TCP against the real engine. */
 async function served(): Promise<ServedEngine & { readonly client0: TokenClient; readonly image: string }> {
   const engine = await serveBench({ importer: IMPORTER });
   return Object.assign(engine, { client0: await engine.client(), image: engine.bench.base.uuid });

@@ -6,7 +6,7 @@ import { HttpTransport } from '../../src/client/transport.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import { limits } from '../../src/contract/limits.ts';
 import { jsonLines } from '../../src/std/json-lines.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 type Fault = { readonly code: string; readonly error: string };
 

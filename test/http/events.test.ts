@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fault } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 import { eventStream } from '../../src/http/api/event-stream.ts';
-import { startServer } from '../support/http-server.ts';
+import { startServer } from '../support/servers/http-server.ts';
 
 function idsOf(text: string): number[] {
   return [...text.matchAll(/^id: (\d+)$/gmu)].map(([, id]) => Number(id));

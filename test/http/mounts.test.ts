@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Mount } from '../../src/http/app.ts';
 import { folderMount } from '../../src/http/static.ts';
-import { startServer } from '../support/http-server.ts';
+import { startServer } from '../support/servers/http-server.ts';
 
 function site() {
   const folder = mkdtempSync(join(tmpdir(), 'contree-site-'));

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { PERMISSIONS, type Permission } from '../../src/contract/permissions.ts';
 import { ROUTES } from '../../src/http/api/routes.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 /** Which one permission is enough for each route; `-` is none at all, several are alternatives. */
 const NEEDED: Readonly<Record<string, string>> = {

@@ -5,9 +5,9 @@ import { imageImporter } from '../../src/images/import/importer.ts';
 import type { RegistrySettings } from '../../src/registry/client.ts';
 import { tarLayer } from '../images/import/support.ts';
 import { PLATFORM } from '../registry/support.ts';
-import type { Answer, Wire } from '../support/http-server.ts';
-import { FakeRegistry, status } from '../support/registry.ts';
-import { serveBench, type ServedEngine } from '../support/served-engine.ts';
+import type { Answer, Wire } from '../support/servers/http-server.ts';
+import { FakeRegistry, status } from '../support/servers/registry.ts';
+import { serveBench, type ServedEngine } from '../support/servers/served-engine.ts';
 
 /** An engine whose imports and pushes really go to registries. */
 function serve(registries: RegistrySettings = {}): Promise<ServedEngine> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { limits } from '../../src/contract/limits.ts';
-import { startServer, type Answer } from '../support/http-server.ts';
+import { startServer, type Answer } from '../support/servers/http-server.ts';
 
 interface Operation {
   readonly uuid: string;

@@ -6,8 +6,8 @@ import type { Importer } from '../../src/images/import/importer.ts';
 import { ROUTES } from '../../src/http/api/routes.ts';
 import { PUSHER } from '../conformance/contree.ts';
 import { addRoot, finished, rootLayer } from '../engine/bench.ts';
-import type { Answer } from '../support/http-server.ts';
-import { serveBench, type ServedEngine, type TokenClient } from '../support/served-engine.ts';
+import type { Answer } from '../support/servers/http-server.ts';
+import { serveBench, type ServedEngine, type TokenClient } from '../support/servers/served-engine.ts';
 
 /** Everything of one tenant that has a name somebody else could try. */
 interface Ids {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { addRoot, finished } from '../engine/bench.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 interface Me {
   readonly token_uuid: string;

@@ -7,7 +7,7 @@ import { buffer } from 'node:stream/consumers';
 import { Activity } from '../../src/http/activity.ts';
 import { listen } from '../../src/http/listen.ts';
 import { wantsGzip } from '../../src/http/reply.ts';
-import { startServer } from '../support/http-server.ts';
+import { startServer } from '../support/servers/http-server.ts';
 
 const GZIP = { headers: { 'Accept-Encoding': 'gzip, deflate' } };
 

@@ -12,7 +12,7 @@ import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import { Store } from '../../src/store/store.ts';
 import { once as bytesOf } from '../engine/bench.ts';
-import { wire, type Answer, type SendOptions } from '../support/http-server.ts';
+import { wire, type Answer, type SendOptions } from '../support/servers/http-server.ts';
 import { MIB } from '../support/memory.ts';
 import type { Watched } from './probe.ts';
 

@@ -32,7 +32,7 @@ import { collect } from '../../src/std/bytes.ts';
 import { once as chunk } from '../engine/bench.ts';
 import { clientOfSocket } from '../support/client.ts';
 import { connectMcp, ERAS, type TestConnection } from '../support/mcp/client.ts';
-import { serveBench, type ServedEngine } from '../support/served-engine.ts';
+import { serveBench, type ServedEngine } from '../support/servers/served-engine.ts';
 
 /*
  * What somebody who controls names, files or images could try through the tools, end to end: the real client, the real

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GUIDE_SECTIONS, GUIDES, TOOLS, type LocalFiles } from '../../src/tools/index.ts';
 import { connectMcp } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
-import type { Program } from '../support/scripted-process.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
+import type { Program } from '../support/scripted/process.ts';
 
 /** Local files that always work: what they do is tested where they are made. */
 const LOCAL: LocalFiles = {

@@ -9,10 +9,10 @@ import type { Permission } from '../../src/contract/permissions.ts';
 import { SILENT } from '../../src/http/log.ts';
 import { mcpMount } from '../../src/app/mcp-mount.ts';
 import { addRoot } from '../engine/bench.ts';
-import { startServer } from '../support/http-server.ts';
+import { startServer } from '../support/servers/http-server.ts';
 import { answerOf } from '../support/mcp/client.ts';
-import { serveBench } from '../support/served-engine.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 const principal = (...permissions: Permission[]): Principal => ({ ...OWNER, permissions: new Set(permissions) });
 const TOKENS: Readonly<Record<string, Principal>> = {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from '@modelcontextprotocol/client';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 type Action = 'accept' | 'decline' | 'cancel';
 

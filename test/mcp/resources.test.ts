@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GUIDE_SECTIONS } from '../../src/tools/index.ts';
 import { connectMcp, ERAS, type TestConnection } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 async function read(
   { client }: TestConnection,

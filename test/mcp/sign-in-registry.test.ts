@@ -19,8 +19,8 @@ import { buildServer } from '../../src/mcp/server.ts';
 import { registryAccounts } from '../../src/app/registry-accounts.ts';
 import { clientOfSocket } from '../support/client.ts';
 import { answerOf, ERAS, type Era, type ToolAnswer } from '../support/mcp/client.ts';
-import { FakeRegistry, wantsToken } from '../support/registry.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { FakeRegistry, wantsToken } from '../support/servers/registry.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 import { layerOfMembers } from '../support/small-image.ts';
 
 /*

@@ -4,7 +4,7 @@ import type { Client } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
 import type { Accounts, Credentials } from '../../src/tools/index.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 /** A registry that takes one secret. */
 class ScriptedAccounts implements Accounts {

@@ -5,7 +5,7 @@ import { HttpTransport } from '../../src/client/transport.ts';
 import type { ConTree } from '../../src/contract/contree.ts';
 import { testSurface, SurfaceFault, type Surface } from '../conformance/surface.ts';
 import { connectMcp } from '../support/mcp/client.ts';
-import { serveBench, type ServedEngine } from '../support/served-engine.ts';
+import { serveBench, type ServedEngine } from '../support/servers/served-engine.ts';
 
 type Reach = (served: ServedEngine, cleanup: AsyncDisposableStack) => Promise<ConTree>;
 

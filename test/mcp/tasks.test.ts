@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDetailedTaskV2 } from '@modelcontextprotocol/ext-tasks/core/v2';
 import { isUuid } from '../../src/contract/names.ts';
 import { connectMcp } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 import { openTaskClient, TRANSPORTS, type TaskClient } from '../support/mcp/task-client.ts';
 
 /** Long enough that a program which waits for nothing ends before. */

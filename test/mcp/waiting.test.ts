@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 /** A program that writes a line and then runs until it is signalled or released. */
 function gate(): { release: () => void; started: Promise<void>; contree: ScriptedContree } {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CredentialSource } from '../../src/registry/auth/credentials.ts';
 import { verifyCredentials } from '../../src/registry/auth/sign-in.ts';
-import { FakeRegistry, status, wantsToken } from '../support/registry.ts';
+import { FakeRegistry, status, wantsToken } from '../support/servers/registry.ts';
 import { layerOf, openReference, read } from './support.ts';
 
 const SECRET = 'hunter2-canary';

@@ -5,7 +5,7 @@ import { limits } from '../../src/contract/limits.ts';
 import { readBlob } from '../../src/registry/blob.ts';
 import { RegistryClient } from '../../src/registry/client.ts';
 import { type Digest, digestOf } from '../../src/registry/digest.ts';
-import { cutAfter, FakeRegistry, status } from '../support/registry.ts';
+import { cutAfter, FakeRegistry, status } from '../support/servers/registry.ts';
 import { read } from './support.ts';
 
 const BYTES = randomBytes(700_000);

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { fault, isFault } from '../../src/contract/errors.ts';
 import { parseConfig } from '../../src/registry/image-config.ts';
 import { parseDocument } from '../../src/registry/manifest.ts';
-import { imageConfig, json, OCI, sha256 } from '../support/registry.ts';
+import { imageConfig, json, OCI, sha256 } from '../support/servers/registry.ts';
 import { layerOf } from './support.ts';
 
 const refuse = (reason: string) => fault('REGISTRY_PROTOCOL', { registry: 'fake', reason });

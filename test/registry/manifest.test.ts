@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { limits } from '../../src/contract/limits.ts';
-import { DOCKER, FakeRegistry, OCI, sha256, status } from '../support/registry.ts';
+import { DOCKER, FakeRegistry, OCI, sha256, status } from '../support/servers/registry.ts';
 import { layerOf, openReference } from './support.ts';
 
 const BASE = layerOf('base '.repeat(100));

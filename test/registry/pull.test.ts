@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { limits } from '../../src/contract/limits.ts';
 import { findDigest } from '../../src/registry/pull.ts';
 import { parseReference } from '../../src/registry/reference.ts';
-import { cutAfter, DOCKER, FakeRegistry, imageConfig, OCI, sha256, status } from '../support/registry.ts';
+import { cutAfter, DOCKER, FakeRegistry, imageConfig, OCI, sha256, status } from '../support/servers/registry.ts';
 import { layerOf, openReference, read } from './support.ts';
 
 const BASE = layerOf('base '.repeat(100));

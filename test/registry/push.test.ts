@@ -7,7 +7,7 @@ import { RegistryClient } from '../../src/registry/client.ts';
 import { digestOf } from '../../src/registry/digest.ts';
 import { type PushBlob, pushBlob, pushManifest } from '../../src/registry/push.ts';
 import { parseReference } from '../../src/registry/reference.ts';
-import { FakeRegistry, imageConfig, json, OCI, status } from '../support/registry.ts';
+import { FakeRegistry, imageConfig, json, OCI, status } from '../support/servers/registry.ts';
 import { layerOf, openReference, read } from './support.ts';
 
 const signal = AbortSignal.timeout(60_000);

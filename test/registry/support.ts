@@ -5,7 +5,7 @@ import type { OciImage } from '../../src/registry/oci-image.ts';
 import type { Platform } from '../../src/registry/platform.ts';
 import { openImage } from '../../src/registry/pull.ts';
 import { parseReference } from '../../src/registry/reference.ts';
-import { OCI, sha256, type TestLayer } from '../support/registry.ts';
+import { OCI, sha256, type TestLayer } from '../support/servers/registry.ts';
 
 export const PLATFORM: Platform = { os: 'linux', architecture: 'amd64' };
 

@@ -8,7 +8,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { FakeRegistry, status } from '../support/registry.ts';
+import { FakeRegistry, status } from '../support/servers/registry.ts';
 import { layerOf, openReference } from './support.ts';
 
 /** A key and a certificate for 127.0.0.1, made for this run. */

@@ -8,7 +8,7 @@ import { runCli } from '../../src/cli/program.ts';
 import { engineFiles } from '../../src/config/index.ts';
 import { serveEngine } from '../../src/http/engine-server.ts';
 import { SILENT } from '../../src/http/log.ts';
-import { ScriptedContree } from './scripted-contree.ts';
+import { ScriptedContree } from './scripted/contree.ts';
 
 export interface Ran {
   readonly code: number | null;

@@ -2,7 +2,7 @@ import { connect, type HttpContree } from '../../src/client/index.ts';
 import { Requester } from '../../src/client/requester.ts';
 import { httpContree } from '../../src/client/http-contree.ts';
 import { HttpTransport } from '../../src/client/transport.ts';
-import type { TestServer } from './http-server.ts';
+import type { TestServer } from './servers/http-server.ts';
 
 /** A client of a test server, over whatever that listens on. */
 export async function connectTo(server: TestServer, options: { readonly token?: string } = {}): Promise<HttpContree> {

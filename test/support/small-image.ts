@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { command } from '../../scripts/support/command.ts';
-import { sha256, OCI, type FakeRegistry, type TestDescriptor, type TestLayer } from './registry.ts';
+import { sha256, OCI, type FakeRegistry, type TestDescriptor, type TestLayer } from './servers/registry.ts';
 import { tarOf, type TarMember } from './tar.ts';
 
 /** A layer of these files, gzipped as registries keep them. */

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { DirectoryStateEntry } from '../../src/contract/file.ts';
 import { LocalFolders, type LocalFoldersOptions } from '../../src/transfer/local-folders.ts';
 import type { SyncReport } from '../../src/transfer/local-files.ts';
-import { ScriptedContree } from './scripted-contree.ts';
+import { ScriptedContree } from './scripted/contree.ts';
 
 /** Long enough ago that the clock has moved on since. */
 const SETTLED = new Date('2024-05-01T12:00:00Z');

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { annotationsOf, chooseTools, jsonSchemaOf, TOOLS, unknownTools } from '../../src/tools/index.ts';
 import { goldenTools, TOOLS_FOLDER } from '../support/golden.ts';
 
-/** What clients that list tools pay in context (mcp.md §2.2). */
+/** What clients that list tools pay in context. */
 const LIST_BYTES_MAX = 16 * 1024;
 
 test('what models see changes only on purpose: run "npm run bless" and read the difference', () => {
@@ -50,7 +50,7 @@ test('annotations follow from the effect', () => {
     const { readOnlyHint, destructiveHint, idempotentHint, openWorldHint } = annotationsOf(tool);
     return [readOnlyHint, destructiveHint, idempotentHint, openWorldHint].map(Number).join('');
   };
-  // The columns RO D I OW of mcp.md §2.3.
+  // Read-only, destructive, idempotent and open-world hints of each tool.
   const expected = {
     list_images: '1010',
     get_image: '1010',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connectMcp } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 const big = Array.from({ length: 20_000 }, (_, line) => `line ${line}\n`).join('');
 

@@ -4,7 +4,7 @@ import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
 import type { LocalFiles } from '../../src/tools/index.ts';
 import { connectMcp } from '../support/mcp/client.ts';
-import { ScriptedContree } from '../support/scripted-contree.ts';
+import { ScriptedContree } from '../support/scripted/contree.ts';
 
 const LOCAL: LocalFiles = {
   sync: async (_contree, { source, exclude }, { onProgress }) => {

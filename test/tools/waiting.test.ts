@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { clientOfSocket } from '../support/client.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { countingSocket } from '../support/network/counting-socket.ts';
-import { serveBench } from '../support/served-engine.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
 
 const MIB = 1024 * 1024;
 

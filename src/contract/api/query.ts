@@ -70,7 +70,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { '': 1e3, s: 1e3, m: 6e4, h: 
 
 /**
  * A moment: ISO 8601 with `Z`, with an offset or naive (then local time), or an interval before now: `600s`, `15m`, `1h`,
- * `3d`, `1w`, or bare seconds (reference api.md §1.5).
+ * `3d`, `1w`, or bare seconds (contract of the hosted service).
  */
 export function moment(now: () => number = Date.now) {
   return z

@@ -12,7 +12,7 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 type Env = Readonly<Record<string, string>>;
 
-/** Fields of a request with their defaults filled in (reference api.md §5). */
+/** Fields of a request with their defaults filled in (contract of the hosted service). */
 export interface RunPlan {
   readonly launch: Launch;
   /** The sandbox, but for the layers. */

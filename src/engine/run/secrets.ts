@@ -1,4 +1,4 @@
-/** Endings of names whose values are secrets (reference api.md §7). */
+/** Endings of names whose values are secrets (contract of the hosted service). */
 const SECRET = /(?:token|secret|password|passwd|api_?key|credentials?|authorization|private_?key)$/iu;
 
 export const MASK = '<MASKED>';

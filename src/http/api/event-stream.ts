@@ -19,9 +19,9 @@ const PIECE_BYTES = 96 * 1024;
 const turns = new Turns();
 
 /**
- * Server-sent events of an operation (reference api.md §7). A fault that comes at once is thrown, so that it can become
- * a status; later ones end the stream with `sse_error`, after which clients resume from the last id. Comments keep the
- * connection alive while nothing happens. `onError` hears of what ended the stream.
+ * Encodes the events of an operation as server-sent events, as the hosted service does. A fault that comes at once is
+ * thrown, so that it can become a status; later ones end the stream with `sse_error`, after which clients resume from the
+ * last id. Comments keep the connection alive while nothing happens. `onError` is called with what ended the stream.
  */
 export async function eventStream(
   events: AsyncIterable<OperationEvent>,

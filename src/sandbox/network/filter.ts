@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { bytesOfAddress, formatAddress, type Address } from '../../std/ip-address.ts';
+import { bytesOfAddress, formatAddress, type Address } from '../../std/ip/address.ts';
 import type { DnsServer } from './dns/server.ts';
 import { dialDns } from './dns/stream.ts';
 import { FrameReader, LENGTH_BYTES } from './frames.ts';

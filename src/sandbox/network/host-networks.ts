@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os';
 import { defined } from '../../std/assert.ts';
-import { contains, fromIp4, keyOf, MAPPED_BITS, parseCidr, type Address, type Cidr } from '../../std/ip-address.ts';
-import { addressKind } from '../../std/ip-kind.ts';
+import { contains, fromIp4, keyOf, MAPPED_BITS, parseCidr, type Address, type Cidr } from '../../std/ip/address.ts';
+import { addressKind } from '../../std/ip/kind.ts';
 import { readKernelTable } from './kernel-table.ts';
 
 /** Shorter prefixes are a VPN's way of writing a default route (`0.0.0.0/1`, `2000::/3`), not a network. */

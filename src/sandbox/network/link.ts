@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
 import { defined } from '../../std/assert.ts';
-import { contains, parseAddress, parseCidr, type Address } from '../../std/ip-address.ts';
+import { contains, parseAddress, parseCidr, type Address } from '../../std/ip/address.ts';
 import { readKernelTable } from './kernel-table.ts';
 
 /**

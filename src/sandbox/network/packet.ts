@@ -1,4 +1,4 @@
-import { readAddress, isMapped, type Address } from '../../std/ip-address.ts';
+import { readAddress, isMapped, type Address } from '../../std/ip/address.ts';
 
 export const ETHERNET_BYTES = 14;
 export const IP4_BYTES = 20;

@@ -1,8 +1,8 @@
 import { fault } from '../../contract/errors.ts';
 import type { NetworkPolicy } from '../driver.ts';
 import { parseRule } from '../network-rule.ts';
-import { contains, fromIp4, type Address, type Cidr } from '../../std/ip-address.ts';
-import { addressKind } from '../../std/ip-kind.ts';
+import { contains, fromIp4, type Address, type Cidr } from '../../std/ip/address.ts';
+import { addressKind } from '../../std/ip/kind.ts';
 import { PROTOCOL, TCP_FLAG, type Packet } from './packet.ts';
 import { embeddedIp4 } from './dns/nat64.ts';
 import { hostNetworks } from './host-networks.ts';

@@ -1,4 +1,4 @@
-import { bytesOfAddress, isMapped, type Address } from '../../std/ip-address.ts';
+import { bytesOfAddress, isMapped, type Address } from '../../std/ip/address.ts';
 import { LENGTH_BYTES } from './frames.ts';
 import {
   ETHERNET_BYTES,

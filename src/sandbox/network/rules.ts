@@ -1,4 +1,4 @@
-import { contains, keyOf, type Address } from '../../std/ip-address.ts';
+import { contains, keyOf, type Address } from '../../std/ip/address.ts';
 import type { Rule } from '../network-rule.ts';
 
 /** What an answered name stands for, until when. */

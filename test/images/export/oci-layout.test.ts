@@ -8,7 +8,7 @@ import { exportLayout, type ExportRequest } from '../../../src/images/export/oci
 import { importImage, type ImportedImage } from '../../../src/images/import/import-image.ts';
 import { openArchive } from '../../../src/images/import/archive/open.ts';
 import { Scratch, listing } from '../../support/layers.ts';
-import { FakeRegistry, sha256 } from '../../support/registry.ts';
+import { FakeRegistry, sha256 } from '../../support/servers/registry.ts';
 import { BASE, oddLayer, pull, requestFor, runTool } from './support.ts';
 import { openStore, tarLayer } from '../import/support.ts';
 

@@ -6,7 +6,7 @@ import type { ExportRequest } from '../../../src/images/export/oci-layout.ts';
 import { pushImage } from '../../../src/images/export/push.ts';
 import type { ImportedImage } from '../../../src/images/import/import-image.ts';
 import { Scratch, listing } from '../../support/layers.ts';
-import { DOCKER, FakeRegistry, type Handler, OCI, status, type SeenRequest } from '../../support/registry.ts';
+import { DOCKER, FakeRegistry, type Handler, OCI, status, type SeenRequest } from '../../support/servers/registry.ts';
 import { BASE, oddLayer, pull, requestFor, runTool } from './support.ts';
 import { openStore, tarLayer, type TestStore } from '../import/support.ts';
 

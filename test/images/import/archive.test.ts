@@ -9,7 +9,7 @@ import { limits } from '../../../src/contract/limits.ts';
 import { importImage, type ImportedImage } from '../../../src/images/import/import-image.ts';
 import { openArchive } from '../../../src/images/import/archive/open.ts';
 import { PLATFORM } from '../../registry/support.ts';
-import { FakeRegistry, imageConfig, json, OCI, sha256, type TestLayer } from '../../support/registry.ts';
+import { FakeRegistry, imageConfig, json, OCI, sha256, type TestLayer } from '../../support/servers/registry.ts';
 import { Scratch } from '../../support/layers.ts';
 import { type TarMember, tarOf } from '../../support/tar.ts';
 import { openStore, tarLayer, type TestStore } from './support.ts';

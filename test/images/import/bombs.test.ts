@@ -6,7 +6,7 @@ import { importImage } from '../../../src/images/import/import-image.ts';
 import { openArchive } from '../../../src/images/import/archive/open.ts';
 import { openReference } from '../../registry/support.ts';
 import { Scratch } from '../../support/layers.ts';
-import { FakeRegistry, json, OCI, sha256, status, type TestLayer } from '../../support/registry.ts';
+import { FakeRegistry, json, OCI, sha256, status, type TestLayer } from '../../support/servers/registry.ts';
 import { memberOf } from '../../support/tar.ts';
 import { openStore, type TestStore } from './support.ts';
 import { stat, writeFile } from 'node:fs/promises';

@@ -7,7 +7,7 @@ import { importImage } from '../../../src/images/import/import-image.ts';
 import { openArchive } from '../../../src/images/import/archive/open.ts';
 import { PLATFORM } from '../../registry/support.ts';
 import { Scratch } from '../../support/layers.ts';
-import { imageConfig, json, OCI, sha256 } from '../../support/registry.ts';
+import { imageConfig, json, OCI, sha256 } from '../../support/servers/registry.ts';
 import { tarOf } from '../../support/tar.ts';
 import { openStore, tarLayer } from './support.ts';
 

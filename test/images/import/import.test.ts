@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { limits } from '../../../src/contract/limits.ts';
 import { importImage, type ImportedImage } from '../../../src/images/import/import-image.ts';
 import type { ImportProgress } from '../../../src/contract/image.ts';
-import { cutAfter, FakeRegistry, status, type TestLayer } from '../../support/registry.ts';
+import { cutAfter, FakeRegistry, status, type TestLayer } from '../../support/servers/registry.ts';
 import { openReference } from '../../registry/support.ts';
 import { openStore, rawLayer, tarLayer, type TestStore } from './support.ts';
 

@@ -7,7 +7,7 @@ import { imageImporter, type ImporterOptions } from '../../../src/images/import/
 import { progressLines } from '../../../src/images/import/progress.ts';
 import { CredentialStore } from '../../../src/registry/auth/credential-store.ts';
 import { PLATFORM } from '../../registry/support.ts';
-import { FakeRegistry, status, wantsToken } from '../../support/registry.ts';
+import { FakeRegistry, status, wantsToken } from '../../support/servers/registry.ts';
 import { streamOf, tarOf } from '../../support/tar.ts';
 import { openStore, tarLayer } from './support.ts';
 

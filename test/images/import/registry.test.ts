@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { startRegistry } from '../../../scripts/support/registry.ts';
 import { imageImporter } from '../../../src/images/import/importer.ts';
 import { PLATFORM } from '../../registry/support.ts';
-import { FakeRegistry, OCI } from '../../support/registry.ts';
+import { FakeRegistry, OCI } from '../../support/servers/registry.ts';
 import { openStore, tarLayer } from './support.ts';
 
 const signal = AbortSignal.timeout(120_000);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { Tree } from '../../../src/layers/tree.ts';
 import { Store } from '../../../src/store/store.ts';
-import { OCI, sha256, type TestLayer } from '../../support/registry.ts';
+import { OCI, sha256, type TestLayer } from '../../support/servers/registry.ts';
 import { type TarMember, tarOf } from '../../support/tar.ts';
 
 /** A store in a folder of its own, gone with it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCidr } from '../../../src/std/ip-address.ts';
+import { parseCidr } from '../../../src/std/ip/address.ts';
 import { parseRule } from '../../../src/sandbox/network-rule.ts';
 
 test('parseRule() reads names, addresses, blocks and ports', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createSocket, type RemoteInfo } from 'node:dgram';
 import { createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { formatAddress, parseAddress, type Address } from '../../../src/std/ip-address.ts';
+import { formatAddress, parseAddress, type Address } from '../../../src/std/ip/address.ts';
 import { parseAnswer, parseQuery, type Query } from '../../../src/sandbox/network/dns/message.ts';
 import { forwardingResolver, type Nameserver, type Resolver } from '../../../src/sandbox/network/dns/resolver.ts';
 import { DnsServer } from '../../../src/sandbox/network/dns/server.ts';

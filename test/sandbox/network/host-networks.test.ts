@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { contains } from '../../../src/std/ip-address.ts';
+import { contains } from '../../../src/std/ip/address.ts';
 import { hostNetworks, privateNetworks } from '../../../src/sandbox/network/host-networks.ts';
 import { readKernelTable } from '../../../src/sandbox/network/kernel-table.ts';
 import { addressOf } from '../../../src/sandbox/network/link.ts';

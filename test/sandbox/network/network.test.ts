@@ -5,7 +5,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
 import type { NetworkPolicy } from '../../../src/sandbox/driver.ts';
-import { parseAddress, type Address } from '../../../src/std/ip-address.ts';
+import { parseAddress, type Address } from '../../../src/std/ip/address.ts';
 import { HOST_NAME, openNetwork, type Network, type NetworkOptions } from '../../../src/sandbox/network/index.ts';
 import { query } from '../../support/network/dns-messages.ts';
 import { ip4, ScriptedGuest, wire } from '../../support/network/guest.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bytesOfAddress, parseAddress, parseCidr } from '../../../src/std/ip-address.ts';
+import { bytesOfAddress, parseAddress, parseCidr } from '../../../src/std/ip/address.ts';
 import type { Query } from '../../../src/sandbox/network/dns/message.ts';
 import { nat64Prefixes } from '../../../src/sandbox/network/dns/nat64.ts';
 import { emptyPacket, PROTOCOL, TCP_FLAG, type Packet } from '../../../src/sandbox/network/packet.ts';

@@ -5,7 +5,7 @@ import { isFinished } from '../../../src/contract/operation-state.ts';
 import type { OperationResponse } from '../../../src/contract/operation.ts';
 import type { McpSession } from '../../../src/mcp/session.ts';
 import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';
-import { ScriptedContree } from '../scripted-contree.ts';
+import { ScriptedContree } from '../scripted/contree.ts';
 import { text } from './contents.ts';
 import { rounds, askName } from './questions.ts';
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { serveMcpStdio } from '../../../src/mcp/stdio.ts';
-import { ScriptedContree } from '../scripted-contree.ts';
+import { ScriptedContree } from '../scripted/contree.ts';
 
 /** A stdio MCP server on a scripted ConTree, for tests of the process: start, streams, end, memory. */
 const contree = new ScriptedContree({

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { parseCidr } from '../../../src/std/ip-address.ts';
+import { parseCidr } from '../../../src/std/ip/address.ts';
 import type { Resolver } from '../../../src/sandbox/network/dns/resolver.ts';
 import { DnsServer } from '../../../src/sandbox/network/dns/server.ts';
 import { Filter, type FilterOptions } from '../../../src/sandbox/network/filter.ts';

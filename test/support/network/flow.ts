@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Address } from '../../../src/std/ip-address.ts';
+import type { Address } from '../../../src/std/ip/address.ts';
 import { PROTOCOL, TCP_FLAG } from '../../../src/sandbox/network/packet.ts';
 import { checksumsAreRight, type Received } from './guest.ts';
 

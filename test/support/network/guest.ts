@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { duplexPair, type Duplex } from 'node:stream';
-import { fromIp4, type Address } from '../../../src/std/ip-address.ts';
+import { fromIp4, type Address } from '../../../src/std/ip/address.ts';
 import { FrameReader, LENGTH_BYTES } from '../../../src/sandbox/network/frames.ts';
 import { addressOf, GATEWAY_MAC, macBytes, type GuestLink } from '../../../src/sandbox/network/link.ts';
 import { emptyPacket, parsePacket, PROTOCOL, TCP_FLAG, type Packet } from '../../../src/sandbox/network/packet.ts';

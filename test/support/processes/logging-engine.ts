@@ -3,7 +3,7 @@ import type { ProjectStore } from '../../../src/store/project-store.ts';
 import { openLog } from '../../../src/http/log.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../../src/contract/image.ts';
 import { rootLayer } from '../../engine/bench.ts';
-import { serveBench } from '../served-engine.ts';
+import { serveBench } from '../servers/served-engine.ts';
 
 /**
  * The served engine of the tests as a program, on the data directory of its argument or one of its own: says where it is

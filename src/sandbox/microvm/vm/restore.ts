@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { assert, defined } from '../../../std/assert.ts';
-import { bytesOfAddress, parseAddress } from '../../../std/ip-address.ts';
+import { bytesOfAddress, parseAddress } from '../../../std/ip/address.ts';
 import { fault } from '../../../contract/errors.ts';
 import type { LayerFile } from '../../../erofs/layer-file.ts';
 import { limits } from '../../../contract/limits.ts';

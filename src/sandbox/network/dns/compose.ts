@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { bytesOfAddress, isMapped, type Address } from '../../../std/ip-address.ts';
+import { bytesOfAddress, isMapped, type Address } from '../../../std/ip/address.ts';
 import { DNS_HEADER_BYTES, RCODE, RECORD, type Answer, type Query, type Refusal } from './message.ts';
 
 /** Bytes that resolvers are asked to put into one datagram: what crosses any network in one piece (DNS flag day 2020). */

@@ -1,4 +1,4 @@
-import { fromIp4, readAddress, type Address } from '../../../std/ip-address.ts';
+import { fromIp4, readAddress, type Address } from '../../../std/ip/address.ts';
 
 /** DNS messages (RFC 1035, EDNS of RFC 6891) from both hostile sides: the guest's questions, the network's answers. */
 

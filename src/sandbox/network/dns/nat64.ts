@@ -1,4 +1,4 @@
-import { bytesOfAddress, isMapped, type Address, type Cidr } from '../../../std/ip-address.ts';
+import { bytesOfAddress, isMapped, type Address, type Cidr } from '../../../std/ip/address.ts';
 import { parseAnswer, RECORD, type Query } from './message.ts';
 import type { Resolver } from './resolver.ts';
 

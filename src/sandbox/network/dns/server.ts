@@ -1,4 +1,4 @@
-import { isMapped, parseCidr, type Address } from '../../../std/ip-address.ts';
+import { isMapped, parseCidr, type Address } from '../../../std/ip/address.ts';
 import type { Reach } from '../reach.ts';
 import { composeAddresses, composeEmpty, composeForwarded, composeRefusal, fitDatagram } from './compose.ts';
 import { parseAnswer, parseQuery, RCODE, RECORD, type Answer, type AnswerRecord, type Query } from './message.ts';

@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Address } from '../../../std/ip-address.ts';
+import type { Address } from '../../../std/ip/address.ts';
 import { TCP_FLAG, type Packet } from '../packet.ts';
 import type { Endpoints, Segment } from '../reply.ts';
 import { Connection, type Far, type Link } from './connection.ts';

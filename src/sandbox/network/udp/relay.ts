@@ -1,4 +1,4 @@
-import { keyOf, type Address } from '../../../std/ip-address.ts';
+import { keyOf, type Address } from '../../../std/ip/address.ts';
 import { Allowance } from '../allowance.ts';
 import { IP4_BYTES, IP6_BYTES, UDP_BYTES, type Packet } from '../packet.ts';
 import { answering, type Endpoints, type Offending } from '../reply.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { contains, formatAddress, parseAddress, parseCidr } from '../../src/std/ip-address.ts';
+import { contains, formatAddress, parseAddress, parseCidr } from '../../../src/std/ip/address.ts';
 
 function address(text: string): Uint32Array {
   const parsed = parseAddress(text);

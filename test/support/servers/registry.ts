@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Digest } from '../../src/registry/digest.ts';
+import type { Digest } from '../../../src/registry/digest.ts';
 
 /** What a request to the fake registry looked like. */
 export interface SeenRequest {

@@ -1,11 +1,11 @@
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { tryLock } from '../../src/client/local/start-lock.ts';
-import { fault } from '../../src/contract/errors.ts';
-import { runEngineProcess } from '../../src/http/engine-life.ts';
-import { openLog } from '../../src/http/log.ts';
-import { ScriptedContree } from './scripted-contree.ts';
+import { tryLock } from '../../../src/client/local/start-lock.ts';
+import { fault } from '../../../src/contract/errors.ts';
+import { runEngineProcess } from '../../../src/http/engine-life.ts';
+import { openLog } from '../../../src/http/log.ts';
+import { ScriptedContree } from './contree.ts';
 
 /** An engine process around the scripted ConTree; its image is tagged `base`. Run as a program by tests. */
 const { values } = parseArgs({

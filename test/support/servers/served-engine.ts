@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import type { Mount } from '../../src/http/app.ts';
-import { serveEngine } from '../../src/http/engine-server.ts';
-import { SILENT, type Log } from '../../src/http/log.ts';
-import { FileTokenStore } from '../../src/http/tokens.ts';
-import type { TokenRequest } from '../../src/contract/server.ts';
-import { engineMetrics } from '../../src/app/engine-metrics.ts';
-import { openEngine, type BenchOptions, type EngineBench } from '../engine/bench.ts';
+import type { Mount } from '../../../src/http/app.ts';
+import { serveEngine } from '../../../src/http/engine-server.ts';
+import { SILENT, type Log } from '../../../src/http/log.ts';
+import { FileTokenStore } from '../../../src/http/tokens.ts';
+import type { TokenRequest } from '../../../src/contract/server.ts';
+import { engineMetrics } from '../../../src/app/engine-metrics.ts';
+import { openEngine, type BenchOptions, type EngineBench } from '../../engine/bench.ts';
 import { wire, type Answer, type SendOptions, type Wire } from './http-server.ts';
 
 /** The real engine over the fake driver, served as an engine process serves it: on its socket, and on TCP for tokens. */

@@ -1,18 +1,18 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { ConTree } from '../../src/contract/contree.ts';
-import { fault } from '../../src/contract/errors.ts';
-import type { EventQuery, OperationEvent } from '../../src/contract/event.ts';
-import type { File, FileResponse } from '../../src/contract/file.ts';
-import type { ArchiveImportRequest, ImageImportRequest } from '../../src/contract/image.ts';
-import { isTag } from '../../src/contract/names.ts';
-import { isFinished, type OperationResponse } from '../../src/contract/operation.ts';
-import type { ExecSpec, InstanceSpawnRequest } from '../../src/contract/run.ts';
-import { PERMISSIONS } from '../../src/contract/permissions.ts';
-import { streamBytes } from '../../src/contract/stream.ts';
-import { page, ScriptedImages, type ScriptedImage } from './scripted-images.ts';
-import { PROGRAMS, ScriptedLog, ScriptedProcess, type Program } from './scripted-process.ts';
-import type { Mutable } from './scripted-rows.ts';
+import type { ConTree } from '../../../src/contract/contree.ts';
+import { fault } from '../../../src/contract/errors.ts';
+import type { EventQuery, OperationEvent } from '../../../src/contract/event.ts';
+import type { File, FileResponse } from '../../../src/contract/file.ts';
+import type { ArchiveImportRequest, ImageImportRequest } from '../../../src/contract/image.ts';
+import { isTag } from '../../../src/contract/names.ts';
+import { isFinished, type OperationResponse } from '../../../src/contract/operation.ts';
+import type { ExecSpec, InstanceSpawnRequest } from '../../../src/contract/run.ts';
+import { PERMISSIONS } from '../../../src/contract/permissions.ts';
+import { streamBytes } from '../../../src/contract/stream.ts';
+import { page, ScriptedImages, type ScriptedImage } from './images.ts';
+import { PROGRAMS, ScriptedLog, ScriptedProcess, type Program } from './process.ts';
+import type { Mutable } from './rows.ts';
 
 interface ScriptedOperation {
   response: OperationResponse;

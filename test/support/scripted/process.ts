@@ -1,6 +1,6 @@
-import { streamRepr } from '../../src/contract/stream.ts';
-import type { EventData, OperationEvent, OperationEventType } from '../../src/contract/event.ts';
-import type { ExecSpec, InstanceResult } from '../../src/contract/run.ts';
+import { streamRepr } from '../../../src/contract/stream.ts';
+import type { EventData, OperationEvent, OperationEventType } from '../../../src/contract/event.ts';
+import type { ExecSpec, InstanceResult } from '../../../src/contract/run.ts';
 
 /** What a scripted program may do. */
 export interface ProgramContext {

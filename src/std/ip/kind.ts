@@ -1,5 +1,5 @@
-import { defined } from './assert.ts';
-import { type Address, type Cidr, contains, fromIp4, isMapped, parseAddress, parseCidr } from './ip-address.ts';
+import { defined } from '../assert.ts';
+import { type Address, type Cidr, contains, fromIp4, isMapped, parseAddress, parseCidr } from './address.ts';
 
 /**
  * Kind of an address as seen by the machine that would connect to it. Only `public` addresses lead out of its own

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { textAddressKind } from '../../src/std/ip-kind.ts';
+import { textAddressKind } from '../../../src/std/ip/kind.ts';
 
 test('textAddressKind() knows every way to write an address of this machine or its network', () => {
   const cases: Readonly<Record<string, readonly string[]>> = {

@@ -3,12 +3,12 @@ import { request, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { Activity } from '../../src/http/activity.ts';
-import { createApp, type AppOptions } from '../../src/http/app.ts';
-import { OWNER } from '../../src/http/auth.ts';
-import { listen, type Where } from '../../src/http/listen.ts';
-import { SILENT } from '../../src/http/log.ts';
-import { ScriptedContree } from './scripted-contree.ts';
+import { Activity } from '../../../src/http/activity.ts';
+import { createApp, type AppOptions } from '../../../src/http/app.ts';
+import { OWNER } from '../../../src/http/auth.ts';
+import { listen, type Where } from '../../../src/http/listen.ts';
+import { SILENT } from '../../../src/http/log.ts';
+import { ScriptedContree } from '../scripted/contree.ts';
 
 /** A server over a scripted ConTree, and how to speak to it byte by byte. */
 export interface TestServer extends AsyncDisposable, Wire {

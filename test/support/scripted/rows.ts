@@ -1,5 +1,5 @@
-import { CONTREE_API } from '../../src/contract/api/index.ts';
-import type { ConTree } from '../../src/contract/contree.ts';
+import { CONTREE_API } from '../../../src/contract/api/index.ts';
+import type { ConTree } from '../../../src/contract/contree.ts';
 
 type GroupName = keyof typeof CONTREE_API;
 type AnyMethod = (...args: readonly unknown[]) => unknown;

@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net';
-import { assert } from './assert.ts';
+import { assert } from '../assert.ts';
 
 /**
  * An IP address of either family as four 32-bit words; IPv4 in its mapped form `::ffff:a.b.c.d`, so that ranges, rules

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { ConTree } from '../../src/contract/contree.ts';
-import { fault } from '../../src/contract/errors.ts';
-import type { Image, ImagePushRequest, LineageNode, PushEvent } from '../../src/contract/image.ts';
-import { isTag } from '../../src/contract/names.ts';
-import type { FileItem } from '../../src/contract/inspect.ts';
-import { ScriptedRows, type Mutable } from './scripted-rows.ts';
+import type { ConTree } from '../../../src/contract/contree.ts';
+import { fault } from '../../../src/contract/errors.ts';
+import type { Image, ImagePushRequest, LineageNode, PushEvent } from '../../../src/contract/image.ts';
+import { isTag } from '../../../src/contract/names.ts';
+import type { FileItem } from '../../../src/contract/inspect.ts';
+import { ScriptedRows, type Mutable } from './rows.ts';
 
 export interface ScriptedImage {
   image: Image;
