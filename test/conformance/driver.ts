@@ -280,14 +280,14 @@ function describeChanges(open: () => Promise<Bench>): void {
 }
 
 function describeEnds(open: () => Promise<Bench>): void {
-  test('boot() with an aborted signal rejects with its reason and starts nothing', async () => {
+  test('start() with an aborted signal rejects with its reason and starts nothing', async () => {
     await using bench = await open();
     const reason = new Error('changed my mind');
     await assert.rejects(bench.driver.start(bootSpec(bench), AbortSignal.abort(reason)), reason);
     assert.equal(await bench.live(), 0);
   });
 
-  test('boot() that is aborted on its way leaves nothing', async () => {
+  test('start() that is aborted on its way leaves nothing', async () => {
     await using bench = await open();
     await bench.driver.warm();
     for (const afterMs of [0, 10, 40]) {

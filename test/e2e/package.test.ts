@@ -167,14 +167,14 @@ test('the SDK: programs compile against its types and run, over the socket and o
     assert.match(first, /exit_code: 0,\s+stdout: 'as 0\\n',\s+image: '[\da-f-]{36}'/u);
     assert.equal(await run('interactive'), 'hello\nexit code 0\n');
     assert.match(await run('branches'), /added \/root\/choice.* one\n.*added \/root\/choice.* two\n/u);
-    const { stdout: token } = await published.npx(node, ['contree', 'token', 'create']);
-    const server = spawn(program, ['--mode', 'http', '--http-port', '0'], {
+    const token = 'a-token-of-this-test';
+    const server = spawn(program, ['--mode', 'http', '--http-port', '0', '--token', token], {
       env: defined(env),
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     try {
-      const address = await consoleOf(server.stderr);
-      const remote = { SANDBOXES_URL: address.replace(/\/$/u, ''), SANDBOXES_TOKEN: token.trim() };
+      const { origin } = new URL(await consoleOf(server.stderr));
+      const remote = { SANDBOXES_URL: origin, SANDBOXES_TOKEN: token };
       assert.match(await run('remote', [], remote), /^[\da-f-]{36} base\nno image tag:no-such-tag\n./u);
     } finally {
       server.kill('SIGTERM');

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 
-if sys.argv[1:] == ["--version"]:
+if sys.argv[-1] == "--version":
     sys.exit()
 
 libc = ctypes.CDLL(None, use_errno=True)
