@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
-import { untilAborted } from './vm/wait.ts';
+import { untilAborted } from '../../std/abort.ts';
 import type { BootSpec, DriverCheck, Instance, SandboxDriver } from '../driver.ts';
 import { type AcceleratorSetting, forgetAccelerator } from './host/accelerator.ts';
 import { Identities } from './host/identity.ts';

@@ -3,7 +3,7 @@ import type { BootHost } from './boot.ts';
 import type { Identities } from '../host/identity.ts';
 import type { Accelerator, Machine } from '../vm/machine.ts';
 import { EMULATED_ATTEMPTS_MS, KVM_ATTEMPTS_MS, makeTemplate } from './make.ts';
-import { untilAborted } from '../vm/wait.ts';
+import { untilAborted } from '../../../std/abort.ts';
 import { type Template, templateKey, type TemplateStore } from './template.ts';
 
 /** Each holds a guest's memory in RAM. */
