@@ -151,7 +151,9 @@ async function compiledExamples(): Promise<string> {
 test('the SDK: programs compile against its types and run, over the socket and over the network', async () => {
   const folder = await compiledExamples();
   const node = published.nodes.oldest;
-  const env = published.environment(node);
+  // A home, and so a store, of its own: the programs list what is there, and other tests leave images behind.
+  const env = { ...published.environment(node), HOME: join(folder, 'home') };
+  await mkdir(env.HOME);
   const run = async (name: string, args: readonly string[] = [], more = {}): Promise<string> => {
     const { code, stdout, stderr } = await execute(node, [join(folder, `${name}.js`), ...args], {
       cwd: folder,
@@ -169,7 +171,7 @@ test('the SDK: programs compile against its types and run, over the socket and o
     assert.match(await run('branches'), /added \/root\/choice.* one\n.*added \/root\/choice.* two\n/u);
     const token = 'a-token-of-this-test';
     const server = spawn(program, ['--mode', 'http', '--http-port', '0', '--token', token], {
-      env: defined(env),
+      env,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     try {
@@ -181,7 +183,7 @@ test('the SDK: programs compile against its types and run, over the socket and o
       await once(server, 'exit');
     }
   } finally {
-    await published.npx(node, ['contree', 'engine', 'stop']);
+    await published.npx(node, ['contree', 'engine', 'stop'], { env });
   }
 });
 
