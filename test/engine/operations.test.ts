@@ -18,6 +18,7 @@ import {
   startEngine,
   stdoutOf,
 } from './bench.ts';
+import { LoopWatch } from '../support/stopwatch.ts';
 
 /** A door that boots wait at until it is opened. */
 function gate(): {
@@ -82,13 +83,13 @@ test('an operation can be cancelled in every state and makes no image', async ()
   });
   const { engine, store } = bench;
   const ended = async (uuid: string): Promise<void> => {
-    const startedMs = performance.now();
+    using watch = new LoopWatch();
     await engine.operations.cancel(uuid);
     const operation = await finished(engine, uuid);
     assert.equal(operation.status, 'CANCELLED');
     assert.equal(operation.error_code, 'OPERATION_CANCELLED');
     assert.equal(operation.result_image_uuid, null);
-    assert.ok(performance.now() - startedMs < 2_000);
+    assert.ok(watch.ms < 2_000);
     const last = (await followed(engine, uuid)).at(-1);
     assert.ok(last?.type === 'completion' && last.data.status === 'CANCELLED');
     await assert.rejects(engine.operations.cancel(uuid), (error) => isFault(error, 'OPERATION_FINISHED'));
@@ -129,9 +130,9 @@ test('a sandbox that does not go away does not hold up its cancellation', async 
   const { uuid } = await bench.engine.runs.start(script(bench, 'true'));
   await stuck.promise;
   await bench.engine.operations.cancel(uuid);
-  const startedMs = performance.now();
+  using watch = new LoopWatch();
   assert.equal((await finished(bench.engine, uuid)).status, 'CANCELLED');
-  assert.ok(performance.now() - startedMs < 2_000);
+  assert.ok(watch.ms < 2_000);
   release.resolve();
 });
 

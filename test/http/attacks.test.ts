@@ -12,6 +12,7 @@ import { isFinished, type OperationStatus } from '../../src/contract/operation.t
 import { finished } from '../engine/bench.ts';
 import { wire } from '../support/servers/http-server.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
+import { LoopWatch } from '../support/stopwatch.ts';
 
 type Fault = { readonly code: string; readonly error: string };
 
@@ -217,11 +218,11 @@ test('attack 41: a client that goes away loses nothing, and a cancel is done wit
   for await (const { type } of bench.engine.operations.events(endless.uuid, { follow: true }))
     if (type === 'spawn') break;
   assert.equal(bench.driver.live, 1);
-  const startedMs = performance.now();
+  using watch = new LoopWatch();
   assert.equal((await send('DELETE', `/v1/operations/${endless.uuid}`)).status, 202);
   assert.equal((await finished(bench.engine, endless.uuid)).status, 'CANCELLED');
   while (bench.driver.live > 0) await delay(1);
-  assert.ok(performance.now() - startedMs < 2_000);
+  assert.ok(watch.ms < 2_000);
 });
 
 test(
@@ -253,9 +254,9 @@ test(
     await Promise.all(sockets.filter(({ connecting }) => connecting).map((socket) => once(socket, 'connect')));
     const times: number[] = [];
     for (let index = 0; index < 50; index += 1) {
-      const startedMs = performance.now();
+      using watch = new LoopWatch();
       assert.equal((await send('GET', `/v1/inspect/${bench.base.uuid}/list?path=/etc`)).status, 200);
-      times.push(performance.now() - startedMs);
+      times.push(watch.ms);
     }
     const median = times.toSorted((a, b) => a - b)[25] ?? Infinity;
     assert.ok(median < 250, `others are served meanwhile: ${median.toFixed(0)} ms`);

@@ -10,11 +10,12 @@ import { Worker } from 'node:worker_threads';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { LayerBuilder } from '../../src/layers/layer-builder.ts';
+import { defined } from '../../src/std/assert.ts';
 import { Store } from '../../src/store/store.ts';
 import { once as bytesOf } from '../engine/bench.ts';
 import { wire, type Answer, type SendOptions } from '../support/servers/http-server.ts';
 import { MIB } from '../support/memory.ts';
-import type { Watched } from './probe.ts';
+import type { Probed, Watched } from './probe.ts';
 
 /** The rule: whatever one client does, the engine says within this time that it is well. */
 const HEALTH_MS_MAX = 250;
@@ -24,11 +25,13 @@ export const RESIDENT_BYTES_MAX: number = 1_024 * MIB;
 /** Files in `/many` of the large image, and entries of the large state. */
 export const MANY = 200_000;
 export const STATE_ENTRIES = 190_000;
+/** Bytes of the long line: a slow pattern takes minutes for each of its megabytes, on any machine. */
+const LONG_BYTES = 8 * MIB;
 
 /** An engine in a process of its own, over a store that holds what is hard to look at. */
 export interface LimitsEngine extends AsyncDisposable {
   readonly address: string;
-  /** An image with `MANY` files in `/many`, and one line of 65,000 bytes in `/long`. */
+  /** An image with `MANY` files in `/many`, and one line of `LONG_BYTES` in `/long`. */
   readonly large: string;
   /** The same again, in another layer. */
   readonly other: string;
@@ -36,6 +39,7 @@ export interface LimitsEngine extends AsyncDisposable {
   readonly small: string;
   /** A directory state of `STATE_ENTRIES`. */
   readonly state: string;
+  readonly pid: number;
   readonly authorization: Readonly<Record<string, string>>;
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
   /** Reads an answer and throws it away: its status. */
@@ -49,7 +53,7 @@ const METADATA = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 1_700_000_000, mti
 async function addLarge(store: Store, marker: string): Promise<string> {
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path);
-  const long = Buffer.from(`${'ab'.repeat(32_500)}${marker}\n`);
+  const long = Buffer.from(`${'ab'.repeat(LONG_BYTES / 2)}${marker}\n`);
   await builder.add('long', { ...METADATA, type: 'file', size: long.length, content: bytesOf(long) });
   for (let at = 0; at < MANY; at++) {
     const content = Buffer.from(marker);
@@ -72,14 +76,36 @@ async function addState(store: Store): Promise<string> {
   return state.id;
 }
 
-async function watch(address: string, pid: number): Promise<() => Promise<Watched>> {
-  const probe = new Worker(new URL('probe.ts', import.meta.url), { workerData: { address, pid } });
+async function watch(probed: Probed): Promise<() => Promise<Watched>> {
+  const probe = new Worker(new URL('probe.ts', import.meta.url), { workerData: probed });
   await once(probe, 'message');
   return async () => {
     probe.postMessage('stop', []);
     const [watched] = (await once(probe, 'message')) as [Watched];
     await probe.terminate();
     return watched;
+  };
+}
+
+interface Program extends AsyncDisposable {
+  readonly pid: number;
+  /** First line of its output. */
+  readonly said: string;
+}
+
+/** Starts a program of the tests, which ends with its standard input. */
+async function startProgram(file: string, ...parameters: readonly string[]): Promise<Program> {
+  const program = join(import.meta.dirname, file);
+  const child = spawn(process.execPath, [program, ...parameters], { stdio: ['pipe', 'pipe', 'ignore'] });
+  const [said] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  return {
+    pid: defined(child.pid, 'it has started'),
+    said,
+    [Symbol.asyncDispose]: async () => {
+      const exited = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
+      child.stdin.end('\n');
+      await exited;
+    },
   };
 }
 
@@ -93,15 +119,9 @@ export async function openLimitsEngine({ large: isLarge = true, state: hasState 
   const state = hasState ? await addState(store) : '';
   await store[Symbol.asyncDispose]();
 
-  const program = join(import.meta.dirname, '../support/processes/logging-engine.ts');
-  const child = spawn(process.execPath, [program, directory], { stdio: ['pipe', 'pipe', 'ignore'] });
-  cleanup.defer(async () => {
-    const exited = child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined;
-    child.stdin.end('\n');
-    await exited;
-  });
-  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
-  const { address, token, image: small } = JSON.parse(line) as { address: string; token: string; image: string };
+  const peer = cleanup.use(await startProgram('../support/processes/bare-server.ts'));
+  const { said, pid } = cleanup.use(await startProgram('../support/processes/logging-engine.ts', directory));
+  const { address, token, image: small } = JSON.parse(said) as { address: string; token: string; image: string };
   const { send, open } = wire(address);
   const authorization = { Authorization: `Bearer ${token}` };
   const authorized = (given: SendOptions = {}): SendOptions => ({
@@ -115,6 +135,7 @@ export async function openLimitsEngine({ large: isLarge = true, state: hasState 
     other,
     small,
     state,
+    pid,
     authorization,
     send: (method, path, options) => send(method, path, authorized(options)),
     drain: async (method, path, options) => {
@@ -123,11 +144,13 @@ export async function openLimitsEngine({ large: isLarge = true, state: hasState 
       return response.statusCode ?? 0;
     },
     holds: async (work) => {
-      const stop = await watch(address, child.pid ?? 0);
+      const stop = await watch({ address, pid, peer: peer.said });
       try {
         return await work();
       } finally {
         const { longestMs, residentBytes } = await stop();
+        // For comparison in the log of a run.
+        process.stdout.write(`no answer for ${Math.round(longestMs)} ms, ${Math.round(residentBytes / MIB)} MiB\n`);
         assert.ok(longestMs <= HEALTH_MS_MAX, `no answer for ${Math.round(longestMs)} ms`);
         assert.ok(residentBytes <= RESIDENT_BYTES_MAX, `the engine has ${Math.round(residentBytes / MIB)} MiB`);
       }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { openLimitsEngine } from './bench.ts';
 
 const engine = await openLimitsEngine({ large: false });
@@ -72,6 +73,16 @@ test('16 MiB of input are taken', async () => {
     });
     assert.equal(status, 201);
   });
+});
+
+test('an engine that stands still breaks the rule', async () => {
+  const stop = engine.holds(async () => {
+    process.kill(engine.pid, 'SIGSTOP');
+    // Longer than it may take to answer, on any machine.
+    await setTimeout(600);
+    process.kill(engine.pid, 'SIGCONT');
+  });
+  await assert.rejects(stop, /no answer for/u);
 });
 
 test('the description of the API is made once', async () => {

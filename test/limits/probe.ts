@@ -6,18 +6,26 @@ import { defined } from '../../src/std/assert.ts';
 
 /*
  * A thread that asks an engine for its health again and again and watches its memory, so that what the test itself does
- * meanwhile does not count. Time for which the engine's thread or this one could run and had no core is what the machine
- * costs, not the engine, and is taken off.
+ * meanwhile does not count. What the machine costs is taken off: time for which the engine's thread or this one could run
+ * and had no core, or for which a bare server, asked at the same time, did not answer either; the longer of the two.
  */
 
 const INTERVAL_MS = 20;
+const PEER_INTERVAL_MS = 5;
 
 export interface Watched {
   readonly longestMs: number;
   readonly residentBytes: number;
 }
 
-const { address, pid } = workerData as { address: string; pid: number };
+export interface Probed {
+  /** Addresses of the engine and of a server that has nothing else to do. */
+  readonly address: string;
+  readonly peer: string;
+  readonly pid: number;
+}
+
+const { address, peer, pid } = workerData as Probed;
 const port = defined(parentPort, 'it is started as a thread');
 const agent = new Agent({ keepAlive: true });
 const stopped = new AbortController();
@@ -33,12 +41,33 @@ function coreless(): number {
   return waitedMs(`${pid}/task/${pid}`) + waitedMs('thread-self');
 }
 
-async function healthMs(): Promise<number> {
-  const startedMs = performance.now() - coreless();
+async function answerMs(url: string): Promise<number> {
+  const startedMs = performance.now();
   await new Promise<void>((resolve, reject) => {
-    get(`${address}/healthz`, { agent }, (response) => response.resume().once('end', resolve)).once('error', reject);
+    get(url, { agent }, (response) => response.resume().once('end', resolve)).once('error', reject);
   });
-  return performance.now() - coreless() - startedMs;
+  return performance.now() - startedMs;
+}
+
+/** Longest time the bare server takes to answer, until aborted and once at least. */
+async function peerMs(signal: AbortSignal): Promise<number> {
+  let longest = await answerMs(peer);
+  while (!signal.aborted) {
+    await setTimeout(PEER_INTERVAL_MS);
+    longest = Math.max(longest, await answerMs(peer));
+  }
+  return longest;
+}
+
+/** Time the engine takes to answer, less what the machine costs meanwhile. */
+async function healthMs(): Promise<number> {
+  const answered = new AbortController();
+  const before = coreless();
+  const longestOfPeer = peerMs(answered.signal);
+  const tookMs = await answerMs(`${address}/healthz`);
+  const corelessMs = coreless() - before;
+  answered.abort();
+  return Math.max(0, tookMs - Math.max(corelessMs, await longestOfPeer));
 }
 
 function residentBytes(): number {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseChallenges } from '../../src/registry/auth/challenge.ts';
+import { startCpuWatch } from '../support/stopwatch.ts';
 
 function parsed(header: string): [string, Record<string, string>][] {
   return parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);
@@ -39,8 +40,8 @@ test('parseChallenges stops at nonsense and keeps the first of two equal paramet
 });
 
 test('parseChallenges is quick on a header made to be slow', () => {
-  const startedMs = performance.now();
+  const cpuMs = startCpuWatch();
   parseChallenges(`Bearer a="${'\\'.repeat(50_000)}`);
   parseChallenges(`Bearer ${'a=b,'.repeat(50_000)}`);
-  assert.ok(performance.now() - startedMs < 500);
+  assert.ok(cpuMs() < 500);
 });

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { isFault } from '../../src/contract/errors.ts';
 import { apiHost, formatReference, parseReference, parseRegistry } from '../../src/registry/reference.ts';
+import { startCpuWatch } from '../support/stopwatch.ts';
 
 const HEX = 'a'.repeat(64);
 
@@ -128,12 +129,12 @@ test('parseReference throws nothing but its fault, and accepts only what it repr
 });
 
 test('parseReference is linear on names made to be slow', () => {
-  const startedMs = performance.now();
+  const cpuMs = startCpuWatch();
   for (const unit of ['a-', 'a.', 'a_', 'a', '-']) {
     assert.throws(() => parseReference(`host.io/${unit.repeat(100_000)}!`));
     assert.throws(() => parseReference(`${unit.repeat(100_000)}!.io/x`));
   }
-  assert.ok(performance.now() - startedMs < 1_000);
+  assert.ok(cpuMs() < 1_000);
 });
 
 test('parseRegistry gives every spelling of a registry one key', () => {

@@ -13,6 +13,7 @@ import { FakeRegistry, imageConfig, json, OCI, sha256, type TestLayer } from '..
 import { Scratch } from '../../support/layers.ts';
 import { type TarMember, tarOf } from '../../support/tar.ts';
 import { openStore, tarLayer, type TestStore } from './support.ts';
+import { startCpuWatch } from '../../support/stopwatch.ts';
 
 const signal = AbortSignal.timeout(60_000);
 const BASE = tarLayer([
@@ -289,9 +290,9 @@ test('finding the members of a large archive reads only its headers', async () =
   const handle = await import('node:fs/promises').then(({ open }) => open(sparse, 'r+'));
   await handle.write(await readFile(path), 0, size, 512 + hole);
   await handle.close();
-  const startedMs = performance.now();
+  const cpuMs = startCpuWatch();
   const source = { path: sparse, bytes: 0, digest: sha256(''), name: 'x', tmp: bench.store.tmp, platform: PLATFORM };
   await using image = await openArchive(source, signal);
   assert.equal(image.layers.length, 2);
-  assert.ok(performance.now() - startedMs < 1_000, `${performance.now() - startedMs} ms`);
+  assert.ok(cpuMs() < 1_000, `${cpuMs()} ms`);
 });

@@ -9,6 +9,7 @@ import { archive, listDirectory, openFile, stat } from '../../../src/images/insp
 import { imageOf, layerOf, Scratch } from '../../support/layers.ts';
 import { fuzzRounds, Random } from '../../support/random.ts';
 import { tarOf, type TarMember } from '../../support/tar.ts';
+import { startCpuWatch } from '../../support/stopwatch.ts';
 
 const MEMBERS: readonly TarMember[] = [
   { path: 'etc/passwd', content: 'root:x:0:0::/:/bin/sh\n' },
@@ -63,13 +64,13 @@ test('whatever is done to a layer, looking into it answers or faults, soon and i
     // Past the superblock, whose checksum would stop everything; most rounds hit the metadata at the end.
     random.mutate(bytes, round % 4 === 0 ? 4096 : Math.max(4096, bytes.length - 40_000));
     writeFileSync(path, bytes);
-    const startedMs = performance.now();
+    const cpuMs = startCpuWatch();
     try {
       await lookInto({ path, bytes: bytes.length }, whole);
     } catch (error) {
       if (!isFault(error)) throw new Error(`round ${round}`, { cause: error });
     }
-    longestMs = Math.max(longestMs, performance.now() - startedMs);
+    longestMs = Math.max(longestMs, cpuMs());
   }
   assert.ok(longestMs < 2_000, `${longestMs} ms`);
   assert.ok(process.memoryUsage().rss < 400 * 1024 * 1024);
