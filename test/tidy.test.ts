@@ -144,6 +144,37 @@ test('no two files import each other, not even for a type', () => {
   assert.deepEqual(cycles(globSync('src/**/*.ts')), []);
 });
 
+/** Declarations of names that other files may import. Re-exports declare nothing. */
+const DECLARATION =
+  /^export (?:(?:abstract|async|declare) )*(?:function\*?|class|interface|type|const|let) (?<name>\w+)(?<rest>[^\n]*)/gmu;
+
+/** Tools and CLI commands are named after what users call, so the tool, the command and the function below share a word. */
+const USER_FACING = /^(?:: Register = | = defineTool\()/u;
+
+/** Names that several layers declare, with the layers. */
+function sharedNames(files: readonly (readonly [file: string, text: string])[]): string[] {
+  const layers = new Map<string, Set<string>>();
+  for (const [file, text] of files) {
+    for (const { groups } of text.matchAll(DECLARATION)) {
+      const { name = '', rest = '' } = groups ?? {};
+      if (USER_FACING.test(rest)) continue;
+      layers.set(name, (layers.get(name) ?? new Set()).add(layerOf(file)));
+    }
+  }
+  return [...layers].filter(([, of]) => of.size > 1).map(([name, of]) => `${name}: ${[...of].join(', ')}`);
+}
+
+test('no two layers export one name for different things', () => {
+  const twice: (readonly [string, string])[] = [
+    ['src/std/a.ts', 'export interface Answer {'],
+    ['src/tar/a.ts', 'export async function* Answer() {'],
+    ['src/tar/b.ts', 'export class Answer {'],
+    ['src/cli/commands/a.ts', 'export const Answer: Register = (program) => {'],
+  ];
+  assert.deepEqual(sharedNames(twice), ['Answer: std, tar'], 'the check sees declarations of every kind');
+  assert.deepEqual(sharedNames(globSync('src/**/*.ts').map((file) => [file, readFileSync(file, 'utf8')])), []);
+});
+
 /** Most files a folder may hold. The aim is about 15; the rest leaves room for additions. */
 const FILES_PER_FOLDER_MAX = 18;
 

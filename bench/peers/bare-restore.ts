@@ -15,7 +15,7 @@ import {
   RESTORE_FD,
   restoreArguments,
 } from '../../src/sandbox/microvm/vm/machine.ts';
-import { Platform } from '../../src/sandbox/microvm/host/platform.ts';
+import { HostPlatform } from '../../src/sandbox/microvm/host/platform.ts';
 import { Qmp } from '../../src/sandbox/microvm/vm/qmp.ts';
 import { defined } from '../../src/std/assert.ts';
 import { limits } from '../../src/contract/limits.ts';
@@ -36,13 +36,13 @@ export async function openBareRestore(): Promise<BareRestore> {
   for (const folder of ['tmp', 'templates']) await mkdir(join(stateDir, folder));
   const options = { stateDir, guestDir: join(ROOT, 'guest/dist'), accelerator: 'auto', log: () => undefined } as const;
   const identities = await Identities.open(stateDir);
-  const platform = stack.use(await Platform.open(options, identities, AbortSignal.timeout(limits.guestBootMsMax)));
+  const platform = stack.use(await HostPlatform.open(options, identities, AbortSignal.timeout(limits.guestBootMsMax)));
   await platform.warm();
   const kept = stack.move();
   return { run: (layer) => bareRun(platform, layer), [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-async function bareRun(platform: Platform, layer: string): Promise<void> {
+async function bareRun(platform: HostPlatform, layer: string): Promise<void> {
   const template = await platform.warm();
   const machine = platform.machine(limits.guestCpusDefault, limits.guestMemoryMibDefault);
   await using files = new AsyncDisposableStack();

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Settings } from '../config/index.ts';
 import type { HttpContree } from '../client/index.ts';
 import { isUuid } from '../contract/names.ts';
-import type { CliHost, Output } from './host.ts';
+import type { CliHost, TerminalOutput } from './host.ts';
 import { openSession } from '../client/session.ts';
 import { visible } from './text.ts';
 
@@ -57,7 +57,7 @@ export class Cli implements AsyncDisposable {
   }
 
   /** Writes bytes to standard output at the pace of its reader. */
-  async write(bytes: string | Uint8Array, to: Output = this.host.stdout): Promise<void> {
+  async write(bytes: string | Uint8Array, to: TerminalOutput = this.host.stdout): Promise<void> {
     if (!to.write(bytes)) await once(to, 'drain', { signal: this.signal });
   }
 
@@ -82,7 +82,10 @@ export function imageReference(text: string): string {
 }
 
 /** Parses `IMAGE:/PATH`, or the image and the path as separate arguments. */
-export function imagePath(text: string, path: string | undefined): { readonly image: string; readonly path: string } {
+export function parseImagePath(
+  text: string,
+  path: string | undefined,
+): { readonly image: string; readonly path: string } {
   const [, image, inner] = /^(.+?):(\/.*)$/su.exec(text) ?? [];
   if (path === undefined && image !== undefined && inner !== undefined)
     return { image: imageReference(image), path: inner };

@@ -2,22 +2,22 @@ import type { Readable, Writable } from 'node:stream';
 import type { Environment, Settings } from '../config/index.ts';
 
 /** Output stream that may be a terminal. */
-export interface Output extends Writable {
+export interface TerminalOutput extends Writable {
   readonly isTTY?: boolean;
   readonly columns?: number;
   readonly rows?: number;
 }
 
-export interface Input extends Readable {
+export interface TerminalInput extends Readable {
   readonly isTTY?: boolean;
   setRawMode?(raw: boolean): unknown;
 }
 
 /** Everything a command may know about the process it runs in. */
 export interface CliHost {
-  readonly stdin: Input;
-  readonly stdout: Output;
-  readonly stderr: Output;
+  readonly stdin: TerminalInput;
+  readonly stdout: TerminalOutput;
+  readonly stderr: TerminalOutput;
   readonly env: Environment;
   /** Version of the package. */
   readonly version: string;

@@ -17,7 +17,7 @@ export interface Metadata {
 }
 
 /** File content that a LayerWriter has written. */
-export interface Content {
+export interface WrittenContent {
   readonly size: number;
   /** First block of the content; 0 when the content has no blocks. */
   readonly block: number;
@@ -32,7 +32,7 @@ export interface DirectoryNode extends Metadata {
 
 export interface FileNode extends Metadata {
   readonly type: 'file';
-  readonly content: Content;
+  readonly content: WrittenContent;
 }
 
 export interface SymlinkNode extends Metadata {

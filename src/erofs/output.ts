@@ -12,7 +12,7 @@ const zeros = Buffer.alloc(HOLE_BYTES);
  * Sequential output to a new file: collects into large writes and keeps one write going while the next is collected.
  * A method that returns a promise must be awaited before the next call.
  */
-export class Output {
+export class LayerOutput {
   readonly #file: FileHandle;
   readonly #bytesMax: number;
   #buffer = Buffer.allocUnsafe(BUFFER_BYTES);

@@ -28,7 +28,7 @@ const STREAM_BYTES = 256 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 /** Positions in a layer file, from `start` up to `end`. */
-export interface Extent {
+export interface LayerRange {
   readonly start: number;
   readonly end: number;
 }
@@ -178,7 +178,7 @@ export class LayerReader implements AsyncDisposable {
   /**
    * Returns the position of a regular file's content in the layer file, for `readRaw`: its full blocks and the rest.
    */
-  extents(file: Inode): { readonly blocks: Extent; readonly rest: Extent } {
+  extents(file: Inode): { readonly blocks: LayerRange; readonly rest: LayerRange } {
     const inline = inlineBytes(file);
     const filled = file.size - inline;
     const blocks = this.#contentOffset(file, 0);

@@ -8,8 +8,8 @@ import { Pace } from '../std/event-loop.ts';
 import { encodeDirectoryBlock } from './directory.ts';
 import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } from './format.ts';
 import { fitsInline, inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
-import type { Content, DirectoryNode, Xattrs } from './node.ts';
-import { fullDiskFault, Output } from './output.ts';
+import type { WrittenContent, DirectoryNode, Xattrs } from './node.ts';
+import { fullDiskFault, LayerOutput } from './output.ts';
 import { encodeXattrs, xattrAreaBytes } from './xattr.ts';
 import { writeFully } from '../std/files.ts';
 
@@ -34,7 +34,7 @@ export interface LayerDigest {
 export class LayerWriter implements AsyncDisposable {
   readonly #path: string;
   readonly #file: FileHandle;
-  readonly #output: Output;
+  readonly #output: LayerOutput;
   readonly #bytesMax: number;
   #tailsBytes = 0;
   #slab = Buffer.alloc(0);
@@ -45,7 +45,7 @@ export class LayerWriter implements AsyncDisposable {
     this.#path = path;
     this.#file = file;
     this.#bytesMax = bytesMax;
-    this.#output = new Output(file, BLOCK_BYTES, bytesMax);
+    this.#output = new LayerOutput(file, BLOCK_BYTES, bytesMax);
   }
 
   /** Creates the file, which must not exist. More than `bytesMax` bytes is LAYER_LIMIT. */
@@ -57,7 +57,7 @@ export class LayerWriter implements AsyncDisposable {
    * Writes the content of a regular file that will have these xattrs. The source must yield exactly `size` bytes;
    * anything else is LAYER_MALFORMED.
    */
-  async append(source: AsyncIterable<Uint8Array>, size: number, xattrs: Xattrs): Promise<Content> {
+  async append(source: AsyncIterable<Uint8Array>, size: number, xattrs: Xattrs): Promise<WrittenContent> {
     if (size > this.#bytesMax) throw fault('LAYER_LIMIT', { what: 'bytes', limit: this.#bytesMax });
     const tail = this.#reserveTail(size % BLOCK_BYTES, xattrs);
     const blocksBytes = size - (tail?.length ?? 0);

@@ -6,7 +6,14 @@ import { Authorizer } from './auth/authorizer.ts';
 import type { CredentialSource } from './auth/credentials.ts';
 import type { ProxySettings } from './proxy.ts';
 import { apiHost } from './reference.ts';
-import { type Answer, type BodyBound, readAnswer, readHeaders, refusalOf, retryAfterMs } from './response.ts';
+import {
+  type RegistryResponse,
+  type BodyBound,
+  readResponse,
+  readHeaders,
+  refusalOf,
+  retryAfterMs,
+} from './response.ts';
 import { type HttpRequest, type HttpResponse, NetworkError, Transport } from './transport.ts';
 import { pause } from '../std/abort.ts';
 
@@ -96,8 +103,8 @@ export class RegistryClient implements AsyncDisposable {
    * Sends a request like `send` and reads a small response: its status, and its body when the status is 200. A response
    * to HEAD has none.
    */
-  async fetch(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
-    const read = request.method === 'HEAD' ? readHeaders : readAnswer;
+  async fetch(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<RegistryResponse> {
+    const read = request.method === 'HEAD' ? readHeaders : readResponse;
     const attempt = async () => read(await this.#authorized(request, signal), bound, signal);
     return this.#retried(this.registry, attempt, signal);
   }
@@ -112,8 +119,8 @@ export class RegistryClient implements AsyncDisposable {
     return this.#wait(backoffMs(Math.max(0, tries - 1)), signal);
   }
 
-  async #exchange(request: HttpRequest, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
-    const attempt = async () => readAnswer(await this.#transport.send(request, signal), bound, signal);
+  async #exchange(request: HttpRequest, bound: BodyBound, signal: AbortSignal): Promise<RegistryResponse> {
+    const attempt = async () => readResponse(await this.#transport.send(request, signal), bound, signal);
     return this.#retried(request.url.host, attempt, signal);
   }
 
@@ -130,7 +137,7 @@ export class RegistryClient implements AsyncDisposable {
     return header === undefined ? response : attempt(header);
   }
 
-  async #retried<Result extends Answer | HttpResponse>(
+  async #retried<Result extends RegistryResponse | HttpResponse>(
     peer: string,
     attempt: () => Promise<Result>,
     signal: AbortSignal,
@@ -151,7 +158,7 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /** Returns the delay before the next attempt, or undefined when this result is final. */
-  #waitBefore(tries: number, result: Answer | HttpResponse | NetworkError): number | undefined {
+  #waitBefore(tries: number, result: RegistryResponse | HttpResponse | NetworkError): number | undefined {
     if (result instanceof NetworkError) return tries < RETRIES_MAX[result.kind] ? backoffMs(tries) : undefined;
     if (!PATIENT_STATUSES.has(result.status) || tries >= limits.registryRetriesMax) return undefined;
     const askedMs = retryAfterMs(result) ?? backoffMs(tries);

@@ -15,7 +15,7 @@ export interface Descriptor {
   readonly annotations?: Readonly<Record<string, string>> | undefined;
 }
 
-export type Document =
+export type ManifestDocument =
   | { readonly kind: 'index'; readonly manifests: readonly Descriptor[] }
   | { readonly kind: 'manifest'; readonly config: Descriptor; readonly layers: readonly Descriptor[] };
 
@@ -48,7 +48,11 @@ const DocumentShape = z.object({
  * two different images in the same bytes (CVE-2021-41190). Faults: those of `refuse`, MEDIA_TYPE_UNSUPPORTED,
  * IMAGE_LIMIT.
  */
-export function parseDocument(bytes: Uint8Array, declared: readonly (string | undefined)[], refuse: Refuse): Document {
+export function parseDocument(
+  bytes: Uint8Array,
+  declared: readonly (string | undefined)[],
+  refuse: Refuse,
+): ManifestDocument {
   const json = DocumentShape.safeParse(parseJson(bytes, refuse)).data;
   if (json === undefined) throw refuse('its manifest is not understood');
   const types = [json.mediaType, ...declared].filter((type) => type !== undefined && isTelling(type));
@@ -75,7 +79,7 @@ function isTelling(mediaType: string): boolean {
   return !/^(?:application\/json|application\/octet-stream|text\/plain)$/u.test(mediaType);
 }
 
-function parseIndex(entries: readonly unknown[], refuse: Refuse): Document {
+function parseIndex(entries: readonly unknown[], refuse: Refuse): ManifestDocument {
   if (entries.length > limits.manifestsPerIndexMax) {
     throw fault('IMAGE_LIMIT', { what: 'manifests in an index', limit: limits.manifestsPerIndexMax });
   }
@@ -84,7 +88,7 @@ function parseIndex(entries: readonly unknown[], refuse: Refuse): Document {
   return { kind: 'index', manifests: manifests.map((entry) => parseDescriptor(entry, refuse)) };
 }
 
-function parseManifest(json: z.infer<typeof DocumentShape>, refuse: Refuse): Document {
+function parseManifest(json: z.infer<typeof DocumentShape>, refuse: Refuse): ManifestDocument {
   const entries = json.layers ?? [];
   if (entries.length > limits.layersPerImageMax) {
     throw fault('IMAGE_LIMIT', { what: 'layers', limit: limits.layersPerImageMax });

@@ -4,12 +4,12 @@ import { readBlob } from './blob.ts';
 import type { RegistryClient } from './client.ts';
 import { type Digest, digestOf, isDigest } from './digest.ts';
 import { checkPlatform, parseConfig } from './image-config.ts';
-import { choosePlatform, type Descriptor, type Document, parseDocument, type Refuse } from './manifest.ts';
+import { choosePlatform, type Descriptor, type ManifestDocument, parseDocument, type Refuse } from './manifest.ts';
 import { ACCEPTED_MANIFESTS } from './media-types.ts';
 import type { OciImage } from './oci-image.ts';
 import { hostPlatform, type Platform } from './platform.ts';
 import { formatReference, manifestName, type OciReference } from './reference.ts';
-import type { Answer } from './response.ts';
+import type { RegistryResponse } from './response.ts';
 
 export interface PullRequest {
   readonly client: RegistryClient;
@@ -63,10 +63,10 @@ export async function openImage(request: PullRequest, signal: AbortSignal): Prom
   };
 }
 
-type Manifest = Extract<Document, { kind: 'manifest' }>;
+type Manifest = Extract<ManifestDocument, { kind: 'manifest' }>;
 
 /** Follows an index to the manifest for the platform; nested indexes are allowed up to a depth. */
-async function follow(request: PullRequest, top: Document, signal: AbortSignal): Promise<Manifest> {
+async function follow(request: PullRequest, top: ManifestDocument, signal: AbortSignal): Promise<Manifest> {
   const { reference, client, platform = hostPlatform() } = request;
   let document = top;
   for (let depth = 0; document.kind === 'index'; depth += 1) {
@@ -82,7 +82,7 @@ async function fetchDocument(
   name: string,
   declared: readonly string[],
   signal: AbortSignal,
-): Promise<{ document: Document; digest: Digest }> {
+): Promise<{ document: ManifestDocument; digest: Digest }> {
   const answer = await ask(client, reference, { method: 'GET', name }, signal);
   const digest = digestOf(answer.bytes);
   const expected = isDigest(name) ? name : (statedDigest(answer) ?? digest);
@@ -98,7 +98,7 @@ async function ask(
   reference: OciReference,
   { method, name }: { readonly method: 'GET' | 'HEAD'; readonly name: string },
   signal: AbortSignal,
-): Promise<Answer> {
+): Promise<RegistryResponse> {
   const { repository } = reference;
   const answer = await client.fetch(
     {
@@ -127,7 +127,7 @@ async function fetchConfig(
   return Buffer.concat(chunks);
 }
 
-function statedDigest({ headers }: Pick<Answer, 'headers'>): Digest | undefined {
+function statedDigest({ headers }: Pick<RegistryResponse, 'headers'>): Digest | undefined {
   const stated = headers['docker-content-digest'];
   return typeof stated === 'string' && isDigest(stated) ? stated : undefined;
 }

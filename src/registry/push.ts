@@ -4,7 +4,7 @@ import { limits } from '../contract/limits.ts';
 import type { RegistryClient } from './client.ts';
 import { type Digest, digestOf } from './digest.ts';
 import { formatReference, manifestName, type OciReference } from './reference.ts';
-import type { Answer } from './response.ts';
+import type { RegistryResponse } from './response.ts';
 import { locationOf } from './transport.ts';
 
 /** Bytes to store at a registry under their digest. */
@@ -60,7 +60,12 @@ export async function mountBlob(
 }
 
 /** Cancels an upload that was started instead of a mount. A registry without cancellation expires it eventually. */
-async function cancelUpload(client: RegistryClient, reference: OciReference, started: Answer, signal: AbortSignal) {
+async function cancelUpload(
+  client: RegistryClient,
+  reference: OciReference,
+  started: RegistryResponse,
+  signal: AbortSignal,
+) {
   try {
     const url = locationOf(started);
     await client.fetch({ method: 'DELETE', url, scope: scopeOf(reference) }, SMALL, signal);

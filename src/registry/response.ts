@@ -9,20 +9,24 @@ export interface BodyBound {
 }
 
 /** A response whose body has been read. */
-export interface Answer extends Omit<HttpResponse, 'body'> {
+export interface RegistryResponse extends Omit<HttpResponse, 'body'> {
   /** Body; empty unless the status is 200. */
   readonly bytes: Buffer;
 }
 
 /** Reads the body of a response that is expected to be small. Rejects like `readBytes`. */
-export async function readAnswer(response: HttpResponse, bound: BodyBound, signal: AbortSignal): Promise<Answer> {
+export async function readResponse(
+  response: HttpResponse,
+  bound: BodyBound,
+  signal: AbortSignal,
+): Promise<RegistryResponse> {
   const { status, headers, url } = response;
   if (status !== 200) return readHeaders(response);
   return { status, headers, url, bytes: await readBytes(response, bound, signal) };
 }
 
 /** Returns the response to HEAD; its content length is that of the response to GET. */
-export async function readHeaders({ status, headers, url, body }: HttpResponse): Promise<Answer> {
+export async function readHeaders({ status, headers, url, body }: HttpResponse): Promise<RegistryResponse> {
   await body.dump();
   return { status, headers, url, bytes: Buffer.alloc(0) };
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parse } from 'jsonc-parser';
 import { parse as parseToml } from 'smol-toml';
 import { parse as parseYaml } from 'yaml';
-import { AGENTS, commandOf, type Agent, type Places } from '../../src/cli/agents/agent-config.ts';
+import { AGENTS, launchCommand, type Agent, type UserDirectories } from '../../src/cli/agents/agent-config.ts';
 import { putEntry, takeEntry } from '../../src/cli/agents/config-entry.ts';
 import { defined } from '../../src/std/assert.ts';
 
@@ -159,15 +159,18 @@ test('what is malformed, or cannot be edited without harm, is refused with the r
 test('what npx runs from its cache is started by npx again', () => {
   const cached = '/home/u/.npm/_npx/0a1b/node_modules/contree-mcp/bin/contree-mcp';
   const args = ['--url', 'https://x'];
-  assert.deepEqual(commandOf(cached, args, 'linux'), { command: 'npx', args: ['-y', 'contree-mcp', ...args] });
-  const { command, args: all } = commandOf(cached.replaceAll('/', '\\'), args, 'win32');
+  assert.deepEqual(launchCommand(cached, args, 'linux'), { command: 'npx', args: ['-y', 'contree-mcp', ...args] });
+  const { command, args: all } = launchCommand(cached.replaceAll('/', '\\'), args, 'win32');
   assert.deepEqual([command, ...all], ['cmd', '/c', 'npx', '-y', 'contree-mcp', ...args]);
-  assert.deepEqual(commandOf('/opt/contree/bin/contree-mcp', args, 'linux').command, '/opt/contree/bin/contree-mcp');
+  assert.deepEqual(
+    launchCommand('/opt/contree/bin/contree-mcp', args, 'linux').command,
+    '/opt/contree/bin/contree-mcp',
+  );
 });
 
 test('the files are where each system keeps them', () => {
-  const file = (name: string, places: Partial<Places> = {}): string =>
-    agent(name).file({ home: '/h', platform: 'linux', env: {}, ...places });
+  const file = (name: string, directories: Partial<UserDirectories> = {}): string =>
+    agent(name).file({ home: '/h', platform: 'linux', env: {}, ...directories });
   assert.equal(file('claude-desktop'), '/h/.config/Claude/claude_desktop_config.json');
   assert.match(file('claude-desktop', { platform: 'darwin' }), /Library\/Application Support\/Claude/u);
   assert.match(file('claude-desktop', { platform: 'win32', env: { APPDATA: 'C:/Roaming' } }), /Roaming.Claude/u);

@@ -3,7 +3,7 @@ import { access, readFile, stat } from 'node:fs/promises';
 import { test } from 'node:test';
 import { decodeInode, encodeInode, fitsCompact, FLAT_INLINE, type Inode } from '../../src/erofs/format.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
-import type { Content, LayerNode, Metadata } from '../../src/erofs/node.ts';
+import type { WrittenContent, LayerNode, Metadata } from '../../src/erofs/node.ts';
 import { fullDiskFault } from '../../src/erofs/output.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
 import { LayerWriter } from '../../src/erofs/writer.ts';
@@ -138,7 +138,7 @@ test('names of one inode share it, and directories count their subdirectories', 
 
 test('a directory of 20,000 names is listed in byte order and searched', async () => {
   await using scratch = await Scratch.create();
-  const empty: Content = { size: 0, block: 0, tail: undefined };
+  const empty: WrittenContent = { size: 0, block: 0, tail: undefined };
   const names = Array.from(
     { length: 20_000 },
     (_, index) => `${(index * 7919) % 20_000}-\xe9${'n'.repeat(index % 200)}`,

@@ -2,20 +2,20 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
-import type { Accounts, Credentials } from '../../src/tools/index.ts';
+import type { Accounts, SignInCredentials } from '../../src/tools/index.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 
 /** A registry that takes one secret. */
 class ScriptedAccounts implements Accounts {
-  readonly stored = new Map<string, Credentials>();
+  readonly stored = new Map<string, SignInCredentials>();
 
   async find(registry: string): Promise<{ username: string } | undefined> {
     const found = this.stored.get(registry);
     return found && { username: found.username };
   }
 
-  async signIn(registry: string, credentials: Credentials): Promise<void> {
+  async signIn(registry: string, credentials: SignInCredentials): Promise<void> {
     if (credentials.secret !== 'right') throw fault('REGISTRY_DENIED', { registry, status: 401 });
     this.stored.set(registry, credentials);
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import type { Credentials } from '../../src/registry/auth/credentials.ts';
+import type { RegistryCredentials } from '../../src/registry/auth/credentials.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { layerOf, openReference, read } from './support.ts';
 
@@ -16,12 +16,12 @@ interface Way {
   /** Path of the token service; undefined where Basic is all there is. */
   readonly token?: string;
   readonly answer?: (token: string) => object;
-  readonly credentials: Credentials;
+  readonly credentials: RegistryCredentials;
   readonly storage?: boolean;
 }
 
 const SCOPE = 'repository:team/app:pull';
-const me: Credentials = { username: 'me', password: 'secret' };
+const me: RegistryCredentials = { username: 'me', password: 'secret' };
 const SERVICE_ACCOUNT = JSON.stringify(
   { type: 'service_account', private_key: '-----BEGIN:\nKEY: a\n-----END\n' },
   null,
@@ -95,7 +95,7 @@ const WAYS: readonly Way[] = [
   },
 ];
 
-function basicOf(credentials: Credentials): string {
+function basicOf(credentials: RegistryCredentials): string {
   if ('identityToken' in credentials) return '';
   return `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`;
 }

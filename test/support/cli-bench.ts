@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import type { CliHost, Input, Output } from '../../src/cli/host.ts';
+import type { CliHost, TerminalInput, TerminalOutput } from '../../src/cli/host.ts';
 import { runCli } from '../../src/cli/program.ts';
 import { engineFiles } from '../../src/config/index.ts';
 import { serveEngine } from '../../src/http/engine-server.ts';
@@ -85,7 +85,7 @@ export async function collectChild(child: ChildProcessWithoutNullStreams): Promi
 
 export async function runHere(folder: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const [stdout, stderr] = [new Sink(options.terminal), new Sink(options.terminal)];
-  const stdin = new PassThrough() as unknown as Input;
+  const stdin = new PassThrough() as unknown as TerminalInput;
   (stdin as unknown as PassThrough).end(options.input ?? '');
   const host: CliHost = {
     stdin,
@@ -102,7 +102,7 @@ export async function runHere(folder: string, args: readonly string[], options: 
   return { code, stdout: bytes.toString(), stderr: Buffer.concat(stderr.chunks).toString(), bytes };
 }
 
-class Sink extends Writable implements Output {
+class Sink extends Writable implements TerminalOutput {
   readonly chunks: Buffer[] = [];
   readonly isTTY: boolean;
   readonly columns = 100;

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
-import type { CliHost, Output } from '../../src/cli/host.ts';
+import type { CliHost, TerminalOutput } from '../../src/cli/host.ts';
 import { runCli } from '../../src/cli/program.ts';
 import { openApiDocument } from '../../src/http/openapi.ts';
 
@@ -18,7 +18,7 @@ export async function goldenSurfaces(): Promise<ReadonlyMap<string, string>> {
 
 async function help(command: readonly string[]): Promise<string> {
   const output = new PassThrough({ highWaterMark: 1024 * 1024 });
-  const stream = Object.assign(output, { columns: 100 }) as Output;
+  const stream = Object.assign(output, { columns: 100 }) as TerminalOutput;
   const host: CliHost = {
     stdin: new PassThrough(),
     stdout: stream,

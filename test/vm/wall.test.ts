@@ -9,7 +9,7 @@ import { after, test } from 'node:test';
 import { libraries } from '../../src/sandbox/microvm/host/host.ts';
 import { Identities } from '../../src/sandbox/microvm/host/identity.ts';
 import { Jail } from '../../src/sandbox/microvm/host/jail.ts';
-import { Platform } from '../../src/sandbox/microvm/host/platform.ts';
+import { HostPlatform } from '../../src/sandbox/microvm/host/platform.ts';
 import { RESTORE_FD } from '../../src/sandbox/microvm/vm/machine.ts';
 import { startVmm } from '../../src/sandbox/microvm/vm/restore.ts';
 import { bootSpec, GUEST_DIR, microvmFolder, qemuPids } from '../support/microvm.ts';
@@ -47,7 +47,7 @@ async function probe(own: boolean): Promise<Answer> {
   await using _driver = await folder.open();
   const identities = await Identities.open(stateDir);
   const options = { stateDir, guestDir: GUEST_DIR, accelerator: 'emulated', log: () => {} } as const;
-  const platform = stack.use(await Platform.open(options, identities, soon()));
+  const platform = stack.use(await HostPlatform.open(options, identities, soon()));
   const { parts } = platform;
   const { vm } = stack.use(identities.take());
   const identity = own ? vm : undefined;

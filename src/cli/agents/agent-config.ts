@@ -9,7 +9,7 @@ export interface ServerCommand {
 }
 
 /** Directories and variables from which the location of agents' files is derived. */
-export interface Places {
+export interface UserDirectories {
   readonly home: string;
   readonly platform: NodeJS.Platform;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -19,7 +19,7 @@ export interface Places {
 export interface Agent extends EntryPlace {
   readonly name: string;
   readonly title: string;
-  readonly file: (places: Places) => string;
+  readonly file: (directories: UserDirectories) => string;
   readonly entry: (server: ServerCommand) => Readonly<Record<string, unknown>>;
   /** Further fields of a new entry; in an existing entry the values of its owner are kept. */
   readonly usual?: Readonly<Record<string, unknown>>;
@@ -29,7 +29,7 @@ export interface Agent extends EntryPlace {
  * Returns the command with which an agent starts the server of this launcher: the launcher itself, or npx where the
  * launcher lies in the cache of npx, which is cleaned from time to time.
  */
-export function commandOf(launcher: string, args: readonly string[], platform: NodeJS.Platform): ServerCommand {
+export function launchCommand(launcher: string, args: readonly string[], platform: NodeJS.Platform): ServerCommand {
   if (!/[\\/]_npx[\\/]/u.test(launcher)) return { command: launcher, args };
   const npx = ['-y', 'contree-mcp', ...args];
   // Windows cannot start a .cmd file as a program.
@@ -70,10 +70,10 @@ const inAppData =
 /** Returns a path under `$XDG_CONFIG_HOME` or `~/.config`, on macOS too; on Windows, one under `%APPDATA%`. */
 const inConfig =
   (path: readonly string[], onWindows: readonly string[]): Agent['file'] =>
-  (places) =>
-    places.platform === 'win32'
-      ? inAppData(...onWindows)(places)
-      : inFolder('XDG_CONFIG_HOME', ['.config'], join(...path))(places);
+  (directories) =>
+    directories.platform === 'win32'
+      ? inAppData(...onWindows)(directories)
+      : inFolder('XDG_CONFIG_HOME', ['.config'], join(...path))(directories);
 
 /**
  * The supported agents. Formats are those of the agents' own documentation, tried with each agent that runs without an

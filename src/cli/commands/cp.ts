@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
-import { imagePath } from '../cli.ts';
+import { parseImagePath } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { writeWholeFile } from '../transfer/whole-file.ts';
 
@@ -18,7 +18,7 @@ export const cp: Register = (program, run) => {
       run(async (cli, _options, [source, destination]: [string, string]) => {
         if (!/:\//u.test(source))
           throw fault('ARGUMENT_INVALID', { reason: 'the source must have the form IMAGE:/PATH' });
-        const { image, path } = imagePath(source, undefined);
+        const { image, path } = parseImagePath(source, undefined);
         const contree = await cli.contree();
         const item = await contree.files.stat(image, { path }, cli.signal);
         const name = basename(path) || 'root';

@@ -7,7 +7,7 @@ import { type AccountOptions, accountOf, addAccountOptions } from '../account.ts
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { findLocalArchive, type LocalArchive } from '../transfer/local-archive.ts';
-import { operationFault } from '../terminal/outcome.ts';
+import { failureOf } from '../terminal/outcome.ts';
 import { wholeNumber } from '../pages.ts';
 import { ProgressLine } from '../terminal/progress.ts';
 import { formatBytes } from '../text.ts';
@@ -41,7 +41,7 @@ export const importImage: Register = (program, run) => {
         ? await startArchive(cli, contree, { archive, options, progress })
         : await startRegistry(cli, contree, source, options);
       const operation = await followImport(cli, contree, started.uuid, progress);
-      if (operation.status !== 'SUCCESS') throw operationFault(operation);
+      if (operation.status !== 'SUCCESS') throw failureOf(operation);
       await cli.print(operation, `${operation.result_image_uuid}\n`);
       const tag = operation.result?.tag;
       if (tag) cli.note(`tagged ${tag}`);

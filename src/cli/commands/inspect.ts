@@ -1,6 +1,6 @@
 import type { DiffEntry, GrepQuery } from '../../contract/inspect.ts';
 import { formatListing } from '../../std/listing.ts';
-import { imagePath, imageReference } from '../cli.ts';
+import { parseImagePath, imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
 import { visible } from '../text.ts';
@@ -15,7 +15,7 @@ export const ls: Register = (program, run) => {
     .option('-l, --long', 'show mode, owner, size and time')
     .action(
       run(async (cli, { long }: { long?: boolean }, [image, path]: [string, string?]) => {
-        const at = imagePath(image, path);
+        const at = parseImagePath(image, path);
         const { files } = await (await cli.contree()).files.list(at.image, { path: at.path }, cli.signal);
         await cli.print(files, () => {
           if (long) return formatListing(files, (name) => cli.name(name));
@@ -35,7 +35,8 @@ export const cat: Register = (program, run) => {
     .action(
       run(async (cli, _options, [image, paths]: [string, readonly string[]]) => {
         const contree = await cli.contree();
-        const files = paths.length === 0 ? [imagePath(image, undefined)] : paths.map((path) => imagePath(image, path));
+        const files =
+          paths.length === 0 ? [parseImagePath(image, undefined)] : paths.map((path) => parseImagePath(image, path));
         for (const file of files) {
           const { body } = await contree.files.read(file.image, { path: file.path }, cli.signal);
           for await (const chunk of body) await cli.write(chunk);

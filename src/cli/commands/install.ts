@@ -5,7 +5,7 @@ import type { Stats } from 'node:fs';
 import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
 import { writeFileAtomically } from '../../std/files.ts';
-import { AGENTS, commandOf, type Agent, type ServerCommand } from '../agents/agent-config.ts';
+import { AGENTS, launchCommand, type Agent, type ServerCommand } from '../agents/agent-config.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { putEntry, takeEntry } from '../agents/config-entry.ts';
@@ -68,7 +68,7 @@ function serverCommand({ host, settings }: Cli): ServerCommand {
   const { url, dataDir } = settings;
   const usual = dataDir === plainDataDir(host.env) ? [] : ['--data-dir', dataDir];
   const launcher = join(dirname(host.self.at(1) ?? host.self[0]), 'contree-mcp');
-  return commandOf(launcher, url === '' ? usual : ['--url', url], process.platform);
+  return launchCommand(launcher, url === '' ? usual : ['--url', url], process.platform);
 }
 
 /**

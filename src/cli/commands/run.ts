@@ -4,10 +4,10 @@ import type { InstanceSpawnRequest } from '../../contract/run.ts';
 import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { Attached } from '../terminal/attached.ts';
-import type { Output } from '../host.ts';
+import type { TerminalOutput } from '../host.ts';
 import { injectedFiles } from '../transfer/injected-files.ts';
 import { Interrupts } from '../terminal/interrupts.ts';
-import { operationFault } from '../terminal/outcome.ts';
+import { failureOf } from '../terminal/outcome.ts';
 import { wholeNumber } from '../pages.ts';
 import { stdinOf, type GuestInput } from '../terminal/guest-input.ts';
 import { parseBytes } from '../../std/sizes.ts';
@@ -87,7 +87,7 @@ export const run: Register = (program, runner, { separated }) => {
       const { exitCode, image: result } = await attached.follow();
       if (exitCode === undefined) {
         if (interrupts.exitCode !== undefined) return interrupts.exitCode;
-        throw operationFault(await contree.operations.get(uuid));
+        throw failureOf(await contree.operations.get(uuid));
       }
       if (result && options.tag !== undefined) await contree.tags.set(result, { tag: options.tag });
       if (cli.json) await cli.print(await contree.operations.get(uuid), '');
@@ -165,7 +165,7 @@ function environment(
 }
 
 /** Returns the size of our terminal; a terminal that does not know its size reports zero. */
-function sizeOf({ columns, rows }: Output): { columns: number; rows: number } {
+function sizeOf({ columns, rows }: TerminalOutput): { columns: number; rows: number } {
   return columns && rows ? { columns, rows } : { columns: 80, rows: 24 };
 }
 

@@ -7,7 +7,7 @@ import { forwardInput, type GuestInput } from './guest-input.ts';
 import type { Interrupts } from './interrupts.ts';
 import { exitCodeOf } from './outcome.ts';
 
-export interface Ended {
+export interface AttachResult {
   /** Undefined when the command did not run to completion. */
   readonly exitCode: number | undefined;
   readonly image: string | null;
@@ -37,7 +37,7 @@ export class Attached implements AsyncDisposable {
   }
 
   /** Copies output as it arrives until the operation ends. */
-  async follow(): Promise<Ended> {
+  async follow(): Promise<AttachResult> {
     const { stdout, stderr } = this.#cli.host;
     let exitCode: number | undefined;
     for await (const event of this.#contree.operations.events(this.#operation, { follow: true, full: true })) {

@@ -3,7 +3,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { isFault } from '../../contract/errors.ts';
 import type { ClosableStreamRepr } from '../../contract/run.ts';
 import { streamRepr } from '../../contract/stream.ts';
-import type { Input } from '../host.ts';
+import type { TerminalInput } from '../host.ts';
 
 /** Standard input of the command: none, or a copy of ours. `first` opens it and leaves it open. */
 export type GuestInput = { readonly kind: 'none' } | { readonly kind: 'forward'; readonly first: ClosableStreamRepr };
@@ -12,7 +12,7 @@ const WRITE_BYTES_MAX = 256 * 1024;
 
 /** Forwards a pipe or a file, and a terminal only on request. `/dev/null` and a closed input count as none. */
 export function stdinOf(
-  stdin: Input,
+  stdin: TerminalInput,
   options: { readonly interactive?: boolean; readonly tty?: boolean; readonly detach?: boolean },
 ): GuestInput {
   const wanted = options.interactive || options.tty || (!stdin.isTTY && hasInput(stdin));
@@ -20,8 +20,8 @@ export function stdinOf(
   return { kind: 'forward', first: { value: '', encoding: 'ascii', close: false } };
 }
 
-function hasInput(stdin: Input): boolean {
-  const { fd } = stdin as Input & { fd?: number };
+function hasInput(stdin: TerminalInput): boolean {
+  const { fd } = stdin as TerminalInput & { fd?: number };
   if (fd === undefined) return true;
   try {
     const info = fstatSync(fd);

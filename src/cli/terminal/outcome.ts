@@ -19,14 +19,14 @@ export function exitCodeOf({
 
 /** Returns the exit code for a finished operation: that of its command, or that of the fault that ended it. */
 export function operationExitCode(operation: OperationResponse): number {
-  if (operation.status !== 'SUCCESS') return operationFault(operation).exitCode;
+  if (operation.status !== 'SUCCESS') return failureOf(operation).exitCode;
   const { metadata } = operation;
   const state = 'result' in metadata ? metadata.result.state : undefined;
   return state === undefined ? 0 : exitCodeOf({ ...state, code: state.exit_code });
 }
 
 /** Returns the fault that explains why an operation did not succeed. */
-export function operationFault({ uuid, status, error, error_code: code }: OperationResponse): ContreeError {
+export function failureOf({ uuid, status, error, error_code: code }: OperationResponse): ContreeError {
   if (status === 'CANCELLED') return fault('OPERATION_CANCELLED', { operation: uuid });
   const reason = error ?? 'the operation failed';
   if (code !== undefined && Object.hasOwn(ERRORS, code)) return new ContreeError(code as ErrorCode, reason, {});

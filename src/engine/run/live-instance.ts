@@ -26,7 +26,7 @@ export interface Launch {
 }
 
 /** End of a process; `timedOut` when the engine killed it after its timeout. */
-export interface Ended {
+export interface ProcessExit {
   readonly pid: number;
   readonly outcome: Outcome;
   readonly timedOut: boolean;
@@ -34,7 +34,7 @@ export interface Ended {
 
 interface LiveProcess {
   readonly process: Process;
-  readonly ended: Promise<Ended>;
+  readonly ended: Promise<ProcessExit>;
 }
 
 /**
@@ -65,7 +65,7 @@ export class LiveInstance {
   }
 
   /** Starts a process and returns once the guest has it; `ended` settles when its output is drained too. */
-  async start(launch: Launch): Promise<{ readonly spid: number; readonly ended: Promise<Ended> }> {
+  async start(launch: Launch): Promise<{ readonly spid: number; readonly ended: Promise<ProcessExit> }> {
     if (this.#closing) throw fault('INSTANCE_NOT_RUNNING', { operation: this.#operation, status: 'ending' });
     if (this.#running >= limits.subprocessesMax) throw fault('OPERATION_LIMIT', { limit: limits.subprocessesMax });
     const spid = this.#nextSpid;
@@ -137,7 +137,7 @@ export class LiveInstance {
     if (input.close !== false) await process.closeStdin();
   }
 
-  async #follow(spid: number, process: Process, launch: Launch): Promise<Ended> {
+  async #follow(spid: number, process: Process, launch: Launch): Promise<ProcessExit> {
     const startedMs = performance.now();
     const log = new ProcessLog(this.#events, this.#operation, spid, launch.shownMax);
     const deadline = new Deadline(launch.timeoutSeconds, () => process.kill(SIGKILL));

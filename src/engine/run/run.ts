@@ -11,7 +11,7 @@ import type { Compactor } from '../compaction.ts';
 import { exitEvent, exitResources, exitState } from './exit-event.ts';
 import type { Injector } from './inject.ts';
 import type { InjectedSet } from './injected-set.ts';
-import { LiveInstance, type Ended } from './live-instance.ts';
+import { LiveInstance, type ProcessExit } from './live-instance.ts';
 import type { OperationContext, WorkResult } from '../operations.ts';
 import type { RunPlan } from './plan.ts';
 import type { Statistics } from '../statistics.ts';
@@ -89,7 +89,7 @@ class Execution {
   /** From boot to teardown. */
   async #inInstance(
     lower: readonly LayerFile[],
-  ): Promise<{ readonly ended: Ended; readonly committed: Layer | undefined }> {
+  ): Promise<{ readonly ended: ProcessExit; readonly committed: Layer | undefined }> {
     const { boot, disposable } = this.#run.plan;
     const instance = await this.#place.driver.start({ ...boot, layers: lower }, this.#context.signal);
     try {
@@ -106,7 +106,7 @@ class Execution {
     }
   }
 
-  async #command(instance: Instance): Promise<Ended> {
+  async #command(instance: Instance): Promise<ProcessExit> {
     const { uuid, signal } = this.#context;
     const { events } = this.#place.store;
     events.append(uuid, SPID_INIT, 'init', {

@@ -35,10 +35,10 @@ type Named<Jobs> = { [Name in keyof Jobs]: { readonly name: Name } & JobOf<Jobs,
 
 export type AnswerJob = Named<AnswerJobs>;
 export type StreamJob = Named<StreamJobs>;
-export type Answer<Job extends AnswerJob> = ResultOf<AnswerJobs, Job['name']>;
+export type JobResult<Job extends AnswerJob> = ResultOf<AnswerJobs, Job['name']>;
 
 /** Does a job that has one answer, in the thread that it was given to. */
-export async function answer(job: AnswerJob, signal: AbortSignal): Promise<Answer<AnswerJob>> {
+export async function answer(job: AnswerJob, signal: AbortSignal): Promise<JobResult<AnswerJob>> {
   await using readers = new ReaderPool(0, new WindowCache(CACHE_BYTES));
   if (job.name === 'diff') {
     await using from = await Tree.open(job.from.layers, readers);

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { fault, faultFromReport } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import type { Answer, AnswerJob, StreamJob } from './jobs.ts';
+import type { JobResult, AnswerJob, StreamJob } from './jobs.ts';
 import type { Request, Response } from './message.ts';
 
 /** Pieces of a stream that are made before they are asked for. */
@@ -51,7 +51,7 @@ export class Thread {
    * Does a job. Rejects with its fault, with INSPECTION_LIMIT when it takes too long or too much memory, or with the
    * signal's reason.
    */
-  async answer<Job extends AnswerJob>(job: Job, signal: AbortSignal | undefined): Promise<Answer<Job>> {
+  async answer<Job extends AnswerJob>(job: Job, signal: AbortSignal | undefined): Promise<JobResult<Job>> {
     const limit = job.name === 'grep' ? limits.grepStopSecondsMax : limits.inspectionSecondsMax;
     const deadline = setTimeout(
       () => void this.end(fault('INSPECTION_LIMIT', { what: 'seconds', limit })),
@@ -64,7 +64,7 @@ export class Thread {
       this.#say({ kind: 'answer', job });
       const response = await this.#receive();
       signal?.throwIfAborted();
-      return resultOf(response) as Answer<Job>;
+      return resultOf(response) as JobResult<Job>;
     } catch (error) {
       signal?.throwIfAborted();
       throw error;

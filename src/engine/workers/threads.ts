@@ -1,6 +1,6 @@
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import type { Answer, AnswerJob, StreamJob } from './jobs.ts';
+import type { JobResult, AnswerJob, StreamJob } from './jobs.ts';
 import { Places } from './places.ts';
 import { Thread } from './thread.ts';
 
@@ -28,7 +28,7 @@ export class Threads implements AsyncDisposable {
   #idleTimer: NodeJS.Timeout | undefined;
 
   /** Does a job of a project. Rejects with its fault, INSPECTION_LIMIT, INSPECTION_BUSY, or the signal's reason. */
-  async answer<Job extends AnswerJob>(project: string, job: Job, signal?: AbortSignal): Promise<Answer<Job>> {
+  async answer<Job extends AnswerJob>(project: string, job: Job, signal?: AbortSignal): Promise<JobResult<Job>> {
     using _place = await this.#answers.enter(project, signal);
     const thread = this.#take();
     try {

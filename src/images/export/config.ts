@@ -21,7 +21,7 @@ export interface ExportFacts {
 }
 
 /** Small blob that is held in memory. */
-export interface Document {
+export interface MemoryBlob {
   readonly digest: Digest;
   readonly bytes: Buffer;
 }
@@ -35,10 +35,10 @@ export interface ExportedLayer {
 }
 
 /** Returns the config blob (image-spec, config.md). Equal images give equal bytes. */
-export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[]): Document {
+export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[]): MemoryBlob {
   const { env, cwd, user, entrypoint, cmd, labels } = facts.config;
   const { lineage = [] } = facts;
-  return documentOf({
+  return memoryBlob({
     ...(lineage.length === 0 ? {} : { created: lineage.at(-1)?.createdAt }),
     ...hostPlatform(),
     config: {
@@ -54,8 +54,8 @@ export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[
   });
 }
 
-export function encodeManifest(config: Document, layers: readonly ExportedLayer[]): Document {
-  return documentOf({
+export function encodeManifest(config: MemoryBlob, layers: readonly ExportedLayer[]): MemoryBlob {
+  return memoryBlob({
     schemaVersion: 2,
     mediaType: OCI_MANIFEST,
     config: { mediaType: OCI_CONFIG, digest: config.digest, size: config.bytes.length },
@@ -64,7 +64,7 @@ export function encodeManifest(config: Document, layers: readonly ExportedLayer[
 }
 
 /** Returns the `index.json` of a layout with one image. */
-export function encodeIndex(manifest: Document, name: string): Buffer {
+export function encodeIndex(manifest: MemoryBlob, name: string): Buffer {
   const descriptor = {
     mediaType: OCI_MANIFEST,
     digest: manifest.digest,
@@ -72,7 +72,7 @@ export function encodeIndex(manifest: Document, name: string): Buffer {
     annotations: { 'org.opencontainers.image.ref.name': name },
     platform: hostPlatform(),
   };
-  return documentOf({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [descriptor] }).bytes;
+  return memoryBlob({ schemaVersion: 2, mediaType: OCI_INDEX, manifests: [descriptor] }).bytes;
 }
 
 /**
@@ -96,7 +96,7 @@ function stepOf({ uuid, createdAt, command }: ExportStep, empty: boolean): objec
   };
 }
 
-function documentOf(value: object): Document {
+function memoryBlob(value: object): MemoryBlob {
   const bytes = Buffer.from(JSON.stringify(value));
   return { bytes, digest: digestOf(bytes) };
 }

@@ -12,7 +12,7 @@ import { formatReference, type OciReference, parseReference } from '../../regist
 import type { BlobStore } from '../../store/blobs.ts';
 import type { PublishedFile } from '../../store/layers.ts';
 import { packed, type ExportRequest } from './oci-layout.ts';
-import { type Document, encodeConfig, encodeManifest, type ExportedLayer } from './config.ts';
+import { type MemoryBlob, encodeConfig, encodeManifest, type ExportedLayer } from './config.ts';
 import { Spool } from '../import/spool.ts';
 import { observed } from '../../std/streams.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
@@ -221,7 +221,7 @@ async function* gzip(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Arr
   }
 }
 
-function blobOf({ digest, bytes }: Document) {
+function blobOf({ digest, bytes }: MemoryBlob) {
   return {
     digest,
     bytes: bytes.length,

@@ -1,5 +1,5 @@
 import type { TreeNode } from '../../layers/tree.ts';
-import type { Extent, LayerReader } from '../../erofs/reader.ts';
+import type { LayerRange, LayerReader } from '../../erofs/reader.ts';
 import { defined } from '../../std/assert.ts';
 
 /** Largest piece of content that is read at once. */
@@ -21,18 +21,18 @@ export interface Stretch {
 }
 
 /** Bytes read of a stretch: its full blocks and the rest. */
-export type Content = readonly [blocks: Buffer, rest: Buffer];
+export type StretchContent = readonly [blocks: Buffer, rest: Buffer];
 
 const NOTHING = Buffer.alloc(0);
 
 /** Reports whether two contents of the same length have the same bytes, however they are split. */
-export function equalContents(left: Content, right: Content): boolean {
+export function equalContents(left: StretchContent, right: StretchContent): boolean {
   if (left[0].length !== right[0].length) return Buffer.concat(left).equals(Buffer.concat(right));
   return left[0].equals(right[0]) && left[1].equals(right[1]);
 }
 
 /** Returns a content in one piece, copied to `scratch` (of `STRETCH_BYTES`) unless it already is one. */
-export function contiguous([blocks, rest]: Content, scratch: Buffer): Buffer {
+export function contiguous([blocks, rest]: StretchContent, scratch: Buffer): Buffer {
   if (rest.length === 0) return blocks;
   if (blocks.length === 0) return rest;
   blocks.copy(scratch);
@@ -41,7 +41,7 @@ export function contiguous([blocks, rest]: Content, scratch: Buffer): Buffer {
 }
 
 /** Groups stretches into batches that are best read together. */
-export async function* batched<Of extends Stretch>(
+export async function* stretchBatches<Of extends Stretch>(
   stretches: AsyncIterable<Of> | Iterable<Of>,
 ): AsyncGenerator<readonly Of[]> {
   let batch: Of[] = [];
@@ -85,7 +85,7 @@ export class BulkReader {
   ];
 
   /** Reads the contents, in the order of the stretches; valid until the next but one read begins. */
-  async read(stretches: readonly Stretch[]): Promise<Content[]> {
+  async read(stretches: readonly Stretch[]): Promise<StretchContent[]> {
     const [arena, last] = this.#arenas;
     this.#arenas = [last, arena];
     const contents = stretches.map(piecesOf);
@@ -95,7 +95,7 @@ export class BulkReader {
 }
 
 /** Piece of a stretch, with its position in the layer. */
-interface Piece extends Extent {
+interface Piece extends LayerRange {
   readonly reader: LayerReader;
   bytes: Buffer;
 }
@@ -113,7 +113,7 @@ function piecesOf({ node, offset }: Stretch): readonly [blocks: Piece, rest: Pie
   ];
 }
 
-interface Range extends Extent {
+interface Range extends LayerRange {
   readonly reader: LayerReader;
   end: number;
   readonly pieces: Piece[];

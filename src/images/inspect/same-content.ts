@@ -1,9 +1,9 @@
 import type { TreeNode } from '../../layers/tree.ts';
 import { defined } from '../../std/assert.ts';
 import {
-  batched,
+  stretchBatches,
   BulkReader,
-  type Content,
+  type StretchContent,
   equalContents,
   readAhead,
   STRETCH_BYTES,
@@ -23,8 +23,8 @@ interface PairStretch<Pair> extends Stretch {
 
 interface ReadPairs<Pair> {
   readonly stretches: readonly PairStretch<Pair>[];
-  readonly before: readonly Content[];
-  readonly after: readonly Content[];
+  readonly before: readonly StretchContent[];
+  readonly after: readonly StretchContent[];
 }
 
 /**
@@ -43,7 +43,7 @@ export async function differing<Pair extends SameSize>(
     const [left, right] = await Promise.all([before.read(stretches), after.read(others)]);
     return { stretches, before: left, after: right };
   };
-  for await (const read of readAhead(batched(stretchesOf(pairs, different)), readBoth)) {
+  for await (const read of readAhead(stretchBatches(stretchesOf(pairs, different)), readBoth)) {
     signal?.throwIfAborted();
     for (const [index, { pair }] of read.stretches.entries()) {
       const left = defined(read.before[index], 'every stretch was read');

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
-import { basicHeader, type Credentials, type CredentialSource } from './credentials.ts';
-import { type Answer, type BodyBound, refusalOf } from '../response.ts';
+import { basicHeader, type RegistryCredentials, type CredentialSource } from './credentials.ts';
+import { type RegistryResponse, type BodyBound, refusalOf } from '../response.ts';
 import type { HttpRequest, HttpResponse } from '../transport.ts';
 import { parsedJson } from '../../std/json.ts';
 
@@ -28,7 +28,7 @@ export interface AuthorizerOptions {
   readonly registry: string;
   readonly credentials: CredentialSource;
   /** Sends a request with retries; an error is final. */
-  readonly exchange: (request: HttpRequest, bound: BodyBound, signal: AbortSignal) => Promise<Answer>;
+  readonly exchange: (request: HttpRequest, bound: BodyBound, signal: AbortSignal) => Promise<RegistryResponse>;
 }
 
 /**
@@ -38,7 +38,7 @@ export interface AuthorizerOptions {
 export class Authorizer {
   readonly #options: AuthorizerOptions;
   readonly #grants = new Map<string, Grant>();
-  #credentials: Promise<Credentials | undefined> | undefined;
+  #credentials: Promise<RegistryCredentials | undefined> | undefined;
 
   constructor(options: AuthorizerOptions) {
     this.#options = options;
@@ -67,7 +67,7 @@ export class Authorizer {
     return grant.header;
   }
 
-  #find(signal: AbortSignal): Promise<Credentials | undefined> {
+  #find(signal: AbortSignal): Promise<RegistryCredentials | undefined> {
     this.#credentials ??= this.#options.credentials(this.#options.registry, signal);
     return this.#credentials;
   }
@@ -97,7 +97,11 @@ export class Authorizer {
 
 const EVERY_SCOPE = '*';
 
-function tokenRequest(realm: URL, asked: Readonly<Record<string, string>>, credentials?: Credentials): HttpRequest {
+function tokenRequest(
+  realm: URL,
+  asked: Readonly<Record<string, string>>,
+  credentials?: RegistryCredentials,
+): HttpRequest {
   const wanted = Object.entries(asked).filter(([, value]) => value !== '');
   if (credentials !== undefined && 'identityToken' in credentials) {
     const form = new URLSearchParams([

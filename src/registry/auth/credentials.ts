@@ -1,8 +1,10 @@
 /** Credentials for a registry: a name with a password or token, or a refresh token (OAuth 2). */
-export type Credentials = { readonly username: string; readonly password: string } | { readonly identityToken: string };
+export type RegistryCredentials =
+  | { readonly username: string; readonly password: string }
+  | { readonly identityToken: string };
 
 /** Finds the credentials for a registry (canonical name, as `OciReference.registry`), or undefined when it has none. */
-export type CredentialSource = (registry: string, signal: AbortSignal) => Promise<Credentials | undefined>;
+export type CredentialSource = (registry: string, signal: AbortSignal) => Promise<RegistryCredentials | undefined>;
 
 /** Returns a source that uses the first of the given sources that knows the registry. */
 export function firstOf(...sources: readonly CredentialSource[]): CredentialSource {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
-import type { Credentials, CredentialSource } from './credentials.ts';
+import type { RegistryCredentials, CredentialSource } from './credentials.ts';
 
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const HELPER_OUTPUT_BYTES_MAX = 64 * 1024;
@@ -66,7 +66,7 @@ async function readConfig(path: string): Promise<DockerConfig | undefined> {
   }
 }
 
-function storedAuth(config: DockerConfig, keys: readonly string[]): Credentials | undefined {
+function storedAuth(config: DockerConfig, keys: readonly string[]): RegistryCredentials | undefined {
   const auth = keys.map((key) => config.auths?.[key]).find((entry) => entry !== undefined && entry !== null);
   if (auth === undefined || auth === null) return undefined;
   const { identitytoken = '', username = '', password = '' } = auth;
@@ -80,7 +80,11 @@ function storedAuth(config: DockerConfig, keys: readonly string[]): Credentials 
 }
 
 /** Runs a credential helper; its protocol is github.com/docker/docker-credential-helpers. */
-async function askHelper(name: string, serverUrl: string, signal: AbortSignal): Promise<Credentials | undefined> {
+async function askHelper(
+  name: string,
+  serverUrl: string,
+  signal: AbortSignal,
+): Promise<RegistryCredentials | undefined> {
   if (!HELPER_NAME.test(name)) return undefined;
   const output = await new Promise<string>((resolve) => {
     const child = execFile(

@@ -37,6 +37,6 @@ export const CHANGES_WINDOW_BYTES = 1024 * 1024;
 /** The least a frame of data costs, however short: what it takes to hold one. */
 const COST_MIN = 64;
 
-export function costOf(payload: Uint8Array): number {
+export function frameCost(payload: Uint8Array): number {
   return Math.max(payload.byteLength, COST_MIN);
 }

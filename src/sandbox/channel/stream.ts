@@ -1,4 +1,4 @@
-import { Credit, costOf } from './credit.ts';
+import { Credit, frameCost } from './credit.ts';
 
 /**
  * Data frames on their way from the channel to one reader. What waits here is bounded by the credit the guest was given;
@@ -20,7 +20,7 @@ export class InboundStream<Item> implements AsyncIterableIterator<Item> {
 
   /** Adds what arrived; false when the guest had no credit for it. */
   push(item: Item, payload: Uint8Array): boolean {
-    const cost = costOf(payload);
+    const cost = frameCost(payload);
     if (!this.#credit.charge(cost)) return false;
     if (this.#abandoned) this.#consumed(cost);
     else this.#queue.push({ item, cost });

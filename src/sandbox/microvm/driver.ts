@@ -8,7 +8,7 @@ import { Identities } from './host/identity.ts';
 import { inspectHost } from './host/inspect.ts';
 import type { Machine } from './vm/machine.ts';
 import type { NetworkOptions } from '../network/index.ts';
-import { Platform } from './host/platform.ts';
+import { HostPlatform } from './host/platform.ts';
 import { restore } from './vm/restore.ts';
 
 export interface MicrovmOptions {
@@ -43,7 +43,7 @@ class MicrovmDriver implements SandboxDriver {
   /** Starts under way and instances that were not disposed of. */
   readonly #starting = new Set<Promise<unknown>>();
   readonly #instances = new Set<AsyncDisposableStack>();
-  #platform: Promise<Platform> | undefined;
+  #platform: Promise<HostPlatform> | undefined;
 
   constructor(options: MicrovmOptions, identities: Identities) {
     this.#options = options;
@@ -78,15 +78,15 @@ class MicrovmDriver implements SandboxDriver {
     await platform?.[Symbol.asyncDispose]();
   }
 
-  async #ready(): Promise<Platform> {
+  async #ready(): Promise<HostPlatform> {
     this.#closing.signal.throwIfAborted();
     this.#platform ??= this.#open();
     return this.#platform;
   }
 
-  async #open(): Promise<Platform> {
+  async #open(): Promise<HostPlatform> {
     try {
-      return await Platform.open(this.#options, this.#identities, this.#closing.signal);
+      return await HostPlatform.open(this.#options, this.#identities, this.#closing.signal);
     } catch (error) {
       // What was missing may be there the next time.
       this.#platform = undefined;
@@ -107,7 +107,7 @@ class MicrovmDriver implements SandboxDriver {
   }
 
   /** Restores a template over the image. One that QEMU cannot continue is made anew, once, unless it ever did. */
-  async #restore(platform: Platform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+  async #restore(platform: HostPlatform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const { log, network = {} } = this.#options;
     const { templates } = platform.parts;
     for (let attempt = 1; ; attempt += 1) {

@@ -25,7 +25,7 @@ import {
   tcpFrame,
   tcpReset,
   udpFrame,
-  unreachable,
+  destinationUnreachable,
   type Offending,
   type Unreachable,
 } from './reply.ts';
@@ -220,7 +220,7 @@ export class Filter {
   #tellUnreachable(offending: Offending, why: Unreachable | undefined): void {
     if (why === undefined || !this.#mayAnswer()) return;
     const gateway = offending.packet.family === 4 ? this.#gateway4 : (this.#gateway6 ?? this.#gateway4);
-    this.#toGuest(unreachable(this.#ends, offending, gateway, why));
+    this.#toGuest(destinationUnreachable(this.#ends, offending, gateway, why));
   }
 
   #mayAnswer(): boolean {

@@ -155,7 +155,12 @@ const UNREACHABLE = {
 export type Unreachable = keyof typeof UNREACHABLE;
 
 /** "Destination unreachable" about `offending`, sent from `gateway`. */
-export function unreachable(ends: LinkEnds, offending: Offending, gateway: Address, why: Unreachable): Buffer {
+export function destinationUnreachable(
+  ends: LinkEnds,
+  offending: Offending,
+  gateway: Address,
+  why: Unreachable,
+): Buffer {
   const { frame: offendingFrame, packet } = offending;
   const version4 = packet.family === 4;
   // RFC 792 wants the IP header and 8 bytes; RFC 4443 as much as fits, of which the first part is enough.

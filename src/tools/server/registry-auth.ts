@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Credentials } from '../support/accounts.ts';
+import type { SignInCredentials } from '../support/accounts.ts';
 import { fault } from '../../contract/errors.ts';
 import { registryHostOf } from '../support/registry-hosts.ts';
 import { hiddenFromClients } from '../support/schema.ts';
@@ -66,7 +66,7 @@ export const registryAuth = defineTool({
 async function signInWithArgument(
   call: OfflineCall,
   registry: string,
-  credentials: Credentials,
+  credentials: SignInCredentials,
 ): Promise<z.infer<typeof Output>> {
   if (!call.allowTokenArgument || call.accounts === undefined) throw fault('SIGN_IN_NEEDED', { registry });
   await call.accounts.signIn(registry, credentials, call.signal);

@@ -5,10 +5,10 @@ export interface Accounts {
   /**
    * Verifies the credentials at the registry and stores them when it accepts. Rejects with REGISTRY_DENIED otherwise.
    */
-  signIn(registry: string, credentials: Credentials, signal?: AbortSignal): Promise<void>;
+  signIn(registry: string, credentials: SignInCredentials, signal?: AbortSignal): Promise<void>;
 }
 
-export interface Credentials {
+export interface SignInCredentials {
   readonly username: string;
   readonly secret: string;
 }

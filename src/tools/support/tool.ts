@@ -93,7 +93,7 @@ export interface SurfaceCall extends OfflineCall {
 }
 
 /** Result of a handler: fields of the tool's output schema, and `hint`, the next useful call in one sentence. */
-export type Answer<Output extends z.ZodObject> = z.input<Output>;
+type ToolResult<Output extends z.ZodObject> = z.input<Output>;
 
 /** Tool as a value: everything a surface needs to offer it. It depends on `ConTree`, not on MCP. */
 export type ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> = ToolFacts<Input, Output> &
@@ -106,7 +106,7 @@ export type ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject
 type Handle<Call, Input extends z.ZodObject, Output extends z.ZodObject> = (
   call: Call,
   input: z.output<Input>,
-) => Promise<Answer<Output>>;
+) => Promise<ToolResult<Output>>;
 
 interface ToolFacts<Input extends z.ZodObject, Output extends z.ZodObject> {
   readonly name: string;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { limits } from '../../../src/contract/limits.ts';
-import { CHANGES_WINDOW_BYTES, costOf, OUTPUT_WINDOW_BYTES } from '../../../src/sandbox/channel/credit.ts';
+import { CHANGES_WINDOW_BYTES, frameCost, OUTPUT_WINDOW_BYTES } from '../../../src/sandbox/channel/credit.ts';
 import { encodeFrame, type Frame, FrameDecoder, PAYLOAD_BYTES_MAX } from '../../../src/sandbox/channel/frame.ts';
 import { decodeMessage, encodeCommand, encodeSetup, TO_GUEST } from '../../../src/sandbox/channel/message.ts';
 import { CLOCK_NS, COMMAND, FROM_GUEST, GOLDEN, golden, SETUP, SETUP_OFFLINE } from './golden.ts';
@@ -61,7 +61,7 @@ test('both ends know the same bounds', () => {
   assert.equal(constant('FRAME_BYTES_MAX'), limits.frameBytesMax);
   assert.equal(constant('OUTPUT_WINDOW'), OUTPUT_WINDOW_BYTES);
   assert.equal(constant('CHANGES_WINDOW'), CHANGES_WINDOW_BYTES);
-  assert.equal(constant('COST_MIN'), costOf(Buffer.alloc(0)));
+  assert.equal(constant('COST_MIN'), frameCost(Buffer.alloc(0)));
 });
 
 test('frames come out whole however the bytes are cut', () => {

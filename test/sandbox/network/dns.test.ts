@@ -3,7 +3,7 @@ import { createSocket, type RemoteInfo } from 'node:dgram';
 import { createServer, type AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { formatAddress, parseAddress, type Address } from '../../../src/std/ip/address.ts';
-import { parseAnswer, parseQuery, type Query } from '../../../src/sandbox/network/dns/message.ts';
+import { parseResponse, parseQuery, type Query } from '../../../src/sandbox/network/dns/message.ts';
 import { forwardingResolver, type Nameserver, type Resolver } from '../../../src/sandbox/network/dns/resolver.ts';
 import { DnsServer } from '../../../src/sandbox/network/dns/server.ts';
 import type { NetworkPolicy } from '../../../src/sandbox/driver.ts';
@@ -32,7 +32,7 @@ function read(reply: Buffer | undefined, asked: Buffer): { rcode: number; addres
   assert.ok(reply);
   assert.equal(reply.readUInt16BE(0), asked.readUInt16BE(0), 'the id');
   assert.equal(reply[2]! & 0x80, 0x80, 'a response');
-  const parsed = parseAnswer(reply, readable(asked));
+  const parsed = parseResponse(reply, readable(asked));
   assert.ok(parsed);
   const addresses = parsed.answers.flatMap(({ address }) => (address === undefined ? [] : [formatAddress(address)]));
   return { rcode: parsed.rcode, addresses, count: parsed.answers.length };
@@ -217,14 +217,14 @@ test('compression pointers that loop or lead forward end', () => {
     message.write(pointer, asked.length, 'hex');
     return message;
   });
-  for (const message of loops) assert.equal(parseAnswer(message, readable(asked)), undefined);
+  for (const message of loops) assert.equal(parseResponse(message, readable(asked)), undefined);
   // The ordinary form: the owner is a pointer to the question.
   const ordinary = Buffer.concat([
     answer(asked, []).fill(1, 7, 8),
     Buffer.from('c00c', 'hex'),
     record(a('', '203.0.113.1')).subarray(1),
   ]);
-  assert.equal(parseAnswer(ordinary, readable(asked))?.answers[0]?.name, 'a.example');
+  assert.equal(parseResponse(ordinary, readable(asked))?.answers[0]?.name, 'a.example');
 });
 
 test('no message makes the parsers throw, and no name carries a separator it did not have', async () => {
@@ -237,7 +237,7 @@ test('no message makes the parsers throw, and no name carries a separator it did
     const bytes = Buffer.from(seed % 2 === 0 ? asked : whole);
     random.mutate(bytes, 2);
     const cut = bytes.subarray(0, random.below(6) === 0 ? random.below(bytes.length) : bytes.length);
-    const parsed = seed % 2 === 0 ? parseQuery(cut) : parseAnswer(cut, readable(asked));
+    const parsed = seed % 2 === 0 ? parseQuery(cut) : parseResponse(cut, readable(asked));
     const names = parsed === undefined || 'rcode' in parsed ? [] : 'name' in parsed ? [parsed.name] : [];
     for (const name of names) assert.match(name, /^[\w.\\-]*$/u, `seed ${seed}`);
   }
@@ -282,7 +282,7 @@ test('the forwarding resolver takes only the answer to its own question', async 
   const asked = readable(query('x.example'));
   const found = await resolver.resolve(asked, AbortSignal.timeout(5_000));
   assert.ok(found);
-  assert.equal(parseAnswer(found, asked)?.answers.length, 1);
+  assert.equal(parseResponse(found, asked)?.answers.length, 1);
 });
 
 test('the forwarding resolver goes on to the next nameserver, and ends with the signal', async () => {
@@ -319,7 +319,7 @@ test('the forwarding resolver asks over TCP when the answer was cut', async () =
     assert.equal((tcp.address() as AddressInfo).port, udp.port);
     const asked = readable(query('x.example'));
     const found = await forwardingResolver(async () => [udp]).resolve(asked, AbortSignal.timeout(5_000));
-    assert.equal(found && parseAnswer(found, asked)?.answers.length, 60);
+    assert.equal(found && parseResponse(found, asked)?.answers.length, 60);
   } finally {
     await new Promise((resolve) => tcp.close(resolve));
   }

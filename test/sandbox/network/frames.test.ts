@@ -8,7 +8,7 @@ import {
   tcpFrame,
   tcpReset,
   udpFrame,
-  unreachable,
+  destinationUnreachable,
 } from '../../../src/sandbox/network/reply.ts';
 import { addressOf, macBytes } from '../../../src/sandbox/network/link.ts';
 import { checksumsAreRight } from '../../support/network/guest.ts';
@@ -181,7 +181,7 @@ test('ARP, neighbour discovery and refusals are answered correctly, and only wha
   };
   const datagram = bare(udpFrame(ENDS, between, Buffer.alloc(100)));
   assert.equal(parsePacket(datagram, packet), undefined);
-  const refusal = bare(unreachable(ENDS, { frame: datagram, packet }, addressOf('10.0.0.1'), 'prohibited'));
+  const refusal = bare(destinationUnreachable(ENDS, { frame: datagram, packet }, addressOf('10.0.0.1'), 'prohibited'));
   assert.ok(checksumsAreRight(refusal));
   assert.deepEqual([refusal[34], refusal[35], refusal.length], [3, 13, 14 + 20 + 8 + 28]);
 });

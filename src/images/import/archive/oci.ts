@@ -7,7 +7,7 @@ import { checkPlatform, parseConfig } from '../../../registry/image-config.ts';
 import {
   choosePlatform,
   type Descriptor,
-  type Document,
+  type ManifestDocument,
   parseDocument,
   parseJson,
 } from '../../../registry/manifest.ts';
@@ -82,7 +82,7 @@ function nameOf(manifest: Descriptor): string | undefined {
   return namesOf(manifest)[0];
 }
 
-type Manifest = Extract<Document, { kind: 'manifest' }>;
+type Manifest = Extract<ManifestDocument, { kind: 'manifest' }>;
 
 async function follow({ index, platform, name }: IndexedArchive, from: Descriptor): Promise<Manifest> {
   let descriptor = from;

@@ -6,9 +6,9 @@ import { defined } from '../../../std/assert.ts';
 import type { ByteString } from '../../../std/bytes.ts';
 import { textFromPath } from '../../../std/path-text.ts';
 import {
-  batched,
+  stretchBatches,
   BulkReader,
-  type Content,
+  type StretchContent,
   contiguous,
   readAhead,
   STRETCH_BYTES,
@@ -51,11 +51,11 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
   let truncated = false;
   const scratch = Buffer.allocUnsafeSlow(STRETCH_BYTES);
   const reader = new BulkReader();
-  const read = async (targets: readonly Target[]): Promise<readonly (readonly [Target, Content])[]> => {
+  const read = async (targets: readonly Target[]): Promise<readonly (readonly [Target, StretchContent])[]> => {
     const heads = await reader.read(targets);
     return targets.map((target, index) => [target, defined(heads[index], 'every file was read')]);
   };
-  for await (const batch of readAhead(batched(targetsOf(tree, starts, filter)), read)) {
+  for await (const batch of readAhead(stretchBatches(targetsOf(tree, starts, filter)), read)) {
     for (const [target, head] of batch) {
       signal?.throwIfAborted();
       const search = { pattern, countMax: Math.min(maxCount, maxTotal - total), ...context };

@@ -1,14 +1,14 @@
 import { isFault } from '../../../contract/errors.ts';
 import type { DriverCheck } from '../../driver.ts';
 import type { Guest } from '../guest.ts';
-import type { Platform } from './platform.ts';
+import type { HostPlatform } from './platform.ts';
 
 const DAY_MS = 86_400_000;
 /** Debian repairs the kernel of its stable release about once a month. */
 const KERNEL_DAYS_MAX = 90;
 
 /** What `doctor` tells of this host. Never rejects. */
-export async function inspectHost(opening: Promise<Platform>): Promise<DriverCheck[]> {
+export async function inspectHost(opening: Promise<HostPlatform>): Promise<DriverCheck[]> {
   // Awaited first: it may reject before anything else here has come.
   const [opened] = await Promise.allSettled([opening]);
   try {
@@ -29,7 +29,7 @@ export async function inspectHost(opening: Promise<Platform>): Promise<DriverChe
   }
 }
 
-function qemuCheck({ parts: { host } }: Platform): DriverCheck {
+function qemuCheck({ parts: { host } }: HostPlatform): DriverCheck {
   return { name: 'QEMU', status: 'ok', detail: `${host.qemu.version} (${host.qemu.path})` };
 }
 
@@ -43,14 +43,14 @@ export function guestCheck({ kernel, build }: Pick<Guest, 'kernel' | 'build'>, n
   return { name: 'guest', status: 'warning', detail, remedy };
 }
 
-function acceleratorCheck({ parts: { verdict } }: Platform): DriverCheck {
+function acceleratorCheck({ parts: { verdict } }: HostPlatform): DriverCheck {
   const { accelerator, reason } = verdict;
   if (accelerator === 'kvm') return { name: 'accelerator', status: 'ok', detail: `KVM: ${reason}` };
   const remedy = 'use a host with KVM for native speed: everything works without, only slower';
   return { name: 'accelerator', status: 'warning', detail: `emulated: ${reason}`, remedy };
 }
 
-function jailCheck({ parts: { jail, host } }: Platform): DriverCheck {
+function jailCheck({ parts: { jail, host } }: HostPlatform): DriverCheck {
   const { parts, missing } = jail.facts;
   const detail = `bubblewrap ${host.bwrap.version}: ${parts.join(', ')}`;
   if (missing.length === 0) return { name: 'jail', status: 'ok', detail };
@@ -58,7 +58,7 @@ function jailCheck({ parts: { jail, host } }: Platform): DriverCheck {
   return { name: 'jail', status: 'warning', detail: `${detail}; missing: ${missing.join(', ')}`, remedy };
 }
 
-async function templateCheck(platform: Platform): Promise<DriverCheck> {
+async function templateCheck(platform: HostPlatform): Promise<DriverCheck> {
   const made = await platform.templateMade();
   const detail = made ? 'made' : 'not made yet: the first run waits for it, some seconds';
   return { name: 'template', status: made ? 'ok' : 'warning', detail };

@@ -42,7 +42,7 @@ interface Parts {
 }
 
 /** Everything a microVM needs of this host, looked for and proved once: programs, guest, jail, accelerator, templates. */
-export class Platform implements AsyncDisposable {
+export class HostPlatform implements AsyncDisposable {
   readonly parts: Parts;
   readonly #resources: AsyncDisposableStack;
 
@@ -52,7 +52,7 @@ export class Platform implements AsyncDisposable {
   }
 
   /** Rejects with DRIVER_UNAVAILABLE. On a host where KVM was never tried this boots a guest. */
-  static async open(options: PlatformOptions, identities: Identities, signal: AbortSignal): Promise<Platform> {
+  static async open(options: PlatformOptions, identities: Identities, signal: AbortSignal): Promise<HostPlatform> {
     const { stateDir, guestDir, log } = options;
     const scratch = join(stateDir, 'tmp');
     const owner = ownerOf(await realpath(stateDir));
@@ -88,7 +88,7 @@ export class Platform implements AsyncDisposable {
       ...cgroups,
       ...deviceOf(verdict.accelerator),
     };
-    return new Platform(parts, stack.move());
+    return new HostPlatform(parts, stack.move());
   }
 
   machine(cpus: number, memoryMib: number): Machine {

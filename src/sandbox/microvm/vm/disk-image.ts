@@ -6,7 +6,7 @@ import { assert } from '../../../std/assert.ts';
 const SECTOR_BYTES = 512;
 
 /** One stretch of the disk with the layers: a whole file that QEMU was given as `descriptor`. */
-export interface Extent {
+export interface DiskExtent {
   readonly descriptor: number;
   readonly bytes: number;
 }
@@ -15,7 +15,7 @@ export interface Extent {
  * A VMDK descriptor that lines files up to one disk ("VMware Virtual Disk Format 1.1", monolithicFlat): the one
  * format of QEMU that concatenates. Text, made by us alone: nothing of a layer's name or content is in it.
  */
-export function vmdkDescriptor(extents: readonly Extent[]): Buffer {
+export function vmdkDescriptor(extents: readonly DiskExtent[]): Buffer {
   const lines = extents.map(({ descriptor, bytes }) => {
     assert(bytes % SECTOR_BYTES === 0, 'an extent is whole sectors');
     return `RW ${bytes / SECTOR_BYTES} FLAT "/dev/fdset/${descriptor}" 0`;

@@ -16,7 +16,7 @@ import {
 import type { BootSpec, Instance } from '../../driver.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroup, Cgroups } from '../host/cgroup.ts';
-import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type Extent } from './disk-image.ts';
+import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type DiskExtent } from './disk-image.ts';
 import type { Identity } from '../host/identity.ts';
 import { MicrovmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
@@ -160,7 +160,7 @@ export async function startVmm(
 }
 
 /** One layer after the other, then padding up to the size the guest remembers. */
-function lineUp(layers: readonly LayerFile[]): { extents: LayerExtent[]; parts: Extent[] } {
+function lineUp(layers: readonly LayerFile[]): { extents: LayerExtent[]; parts: DiskExtent[] } {
   let offset = 0;
   const extents = layers.map(({ bytes }) => {
     offset += bytes;

@@ -22,7 +22,7 @@ export interface VmmSpec {
 }
 
 /** How a QEMU ended. */
-export interface Ended {
+export interface VmmExit {
   /** For people. */
   readonly reason: string;
   /** The guest stopped or restarted the machine; otherwise QEMU failed. */
@@ -47,7 +47,7 @@ export class Vmm implements AsyncDisposable {
   readonly agent: Duplex;
   readonly network: Duplex;
   /** Resolves when it is gone; never rejects. */
-  readonly ended: Promise<Ended>;
+  readonly ended: Promise<VmmExit>;
   /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
   jailPid: number | undefined;
   readonly #child: ChildProcess;
@@ -110,7 +110,7 @@ export class Vmm implements AsyncDisposable {
     }
   }
 
-  async #watch(drained: readonly Promise<void>[]): Promise<Ended> {
+  async #watch(drained: readonly Promise<void>[]): Promise<VmmExit> {
     const { promise, resolve } = Promise.withResolvers<string>();
     this.#child.once('error', (error) => resolve(error.message));
     this.#child.once('exit', (code, signal) => resolve(signal ?? statusOf(code)));
@@ -147,7 +147,7 @@ export class Vmm implements AsyncDisposable {
 }
 
 /** How QEMU ended, when the channel was closed because it did. */
-export async function endedSoon(vmm: Vmm): Promise<Ended | undefined> {
+export async function endedSoon(vmm: Vmm): Promise<VmmExit | undefined> {
   const { promise: late, resolve } = Promise.withResolvers<undefined>();
   const timer = setTimeout(() => resolve(undefined), REASON_MS_MAX);
   const ended = await Promise.race([vmm.ended, late]);

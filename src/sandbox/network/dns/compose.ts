@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { bytesOfAddress, isMapped, type Address } from '../../../std/ip/address.ts';
-import { DNS_HEADER_BYTES, RCODE, RECORD, type Answer, type Query, type Refusal } from './message.ts';
+import { DNS_HEADER_BYTES, RCODE, RECORD, type DnsResponse, type Query, type Refusal } from './message.ts';
 
 /** Bytes that resolvers are asked to put into one datagram: what crosses any network in one piece (DNS flag day 2020). */
 const RESOLVER_DATAGRAM_BYTES = 1_232;
@@ -68,10 +68,10 @@ export function composeAddresses(query: Query, addresses: readonly Address[], tt
  * The network's answer under the guest's id. Answer and authority keep their bytes, because compression pointers count
  * from the start of the message; what is additional is left out.
  */
-export function composeForwarded(query: Query, message: Buffer, answer: Answer): Buffer {
-  const sections = message.subarray(DNS_HEADER_BYTES + query.question.length, answer.authorityEnd);
-  const counts = { answers: answer.answers.length, authority: answer.authorityCount };
-  return compose(query, answer.rcode, sections, counts);
+export function composeForwarded(query: Query, message: Buffer, response: DnsResponse): Buffer {
+  const sections = message.subarray(DNS_HEADER_BYTES + query.question.length, response.authorityEnd);
+  const counts = { answers: response.answers.length, authority: response.authorityCount };
+  return compose(query, response.rcode, sections, counts);
 }
 
 /** The same answer if it fits into what the asker takes in a datagram, else the request to ask again over TCP. */

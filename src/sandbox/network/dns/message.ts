@@ -48,7 +48,7 @@ export interface AnswerRecord {
   readonly end: number;
 }
 
-export interface Answer {
+export interface DnsResponse {
   readonly rcode: number;
   readonly truncated: boolean;
   readonly answers: readonly AnswerRecord[];
@@ -176,7 +176,7 @@ export function isAnswerTo(message: Buffer, query: Query, id: number): boolean {
 }
 
 /** The network's answer to `query`; undefined when it cannot be read. */
-export function parseAnswer(message: Buffer, query: Query): Answer | undefined {
+export function parseResponse(message: Buffer, query: Query): DnsResponse | undefined {
   if (!sectionsFit(message)) return undefined;
   try {
     const flags = message.readUInt16BE(2);

@@ -1,5 +1,5 @@
 import { bytesOfAddress, isMapped, type Address, type Cidr } from '../../../std/ip/address.ts';
-import { parseAnswer, RECORD, type Query } from './message.ts';
+import { parseResponse, RECORD, type Query } from './message.ts';
 import type { Resolver } from './resolver.ts';
 
 /** Its only addresses are 192.0.0.170 and .171: where it has one of IPv6, a translator's prefix is around it (RFC 7050). */
@@ -22,7 +22,7 @@ const KNOWN = [0xc0_00_00_aa, 0xc0_00_00_ab];
 /** The prefixes by which the translators (NAT64) of the host's network wrap addresses of IPv4; empty where there are none. */
 export async function nat64Prefixes(resolver: Resolver, signal: AbortSignal): Promise<Cidr[]> {
   const message = await resolver.resolve(QUERY, signal);
-  const answer = message === undefined ? undefined : parseAnswer(message, QUERY);
+  const answer = message === undefined ? undefined : parseResponse(message, QUERY);
   return (answer?.answers ?? []).slice(0, PREFIXES_MAX).flatMap(({ address }) => {
     if (address === undefined || isMapped(address)) return [];
     return PREFIX_BITS.filter((bits) => KNOWN.includes(embeddedIp4(address, bits))).map((bits) => ({ address, bits }));

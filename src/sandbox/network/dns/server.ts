@@ -1,7 +1,15 @@
 import { isMapped, parseCidr, type Address } from '../../../std/ip/address.ts';
 import type { Reach } from '../reach.ts';
 import { composeAddresses, composeEmpty, composeForwarded, composeRefusal, fitDatagram } from './compose.ts';
-import { parseAnswer, parseQuery, RCODE, RECORD, type Answer, type AnswerRecord, type Query } from './message.ts';
+import {
+  parseResponse,
+  parseQuery,
+  RCODE,
+  RECORD,
+  type DnsResponse,
+  type AnswerRecord,
+  type Query,
+} from './message.ts';
 import type { Resolver } from './resolver.ts';
 
 export interface DnsServerOptions {
@@ -57,19 +65,19 @@ export class DnsServer {
       return composeAddresses(query, query.type === RECORD.a ? [host] : [], HOSTS_TTL_SECONDS);
     }
     const message = await resolver.resolve(query, this.#signal);
-    const answer = message === undefined ? undefined : parseAnswer(message, query);
-    if (message === undefined || answer === undefined) return composeEmpty(query, RCODE.failed);
-    return this.#censor(query, message, answer);
+    const response = message === undefined ? undefined : parseResponse(message, query);
+    if (message === undefined || response === undefined) return composeEmpty(query, RCODE.failed);
+    return this.#censor(query, message, response);
   }
 
   /** Takes out what points into private networks; what is left becomes reachable, if the policy goes by names. */
-  #censor(query: Query, message: Buffer, answer: Answer): Buffer {
+  #censor(query: Query, message: Buffer, response: DnsResponse): Buffer {
     const { reach, refused } = this.#options;
-    const located = addressesOf(query.name, answer.answers);
+    const located = addressesOf(query.name, response.answers);
     const shown = located.filter(({ address }) => reach.shows(query.name, address));
     for (const { address, ttlSeconds } of shown) reach.learn(query.name, address, ttlSeconds);
-    const stray = answer.answers.some(({ address }) => address !== undefined && !reach.shows(query.name, address));
-    if (!stray) return composeForwarded(query, message, answer);
+    const stray = response.answers.some(({ address }) => address !== undefined && !reach.shows(query.name, address));
+    if (!stray) return composeForwarded(query, message, response);
     refused(`${query.name} (private address)`);
     const wanted = shown
       .map(({ address }) => address)

@@ -2,6 +2,6 @@
 const COST_BYTES_MIN = 512;
 
 /** What it takes to hold one piece. Both ends of a connection are hostile and may well send single bytes. */
-export function costOf(bytes: number): number {
+export function pieceCost(bytes: number): number {
   return Math.max(bytes, COST_BYTES_MIN);
 }

@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream';
-import { costOf } from './cost.ts';
+import { pieceCost } from './cost.ts';
 
 /** Bytes of the guest on their way into a stream that may be slow. */
 export class Inflow {
@@ -19,7 +19,7 @@ export class Inflow {
   }
 
   write(payload: Buffer): void {
-    const cost = costOf(payload.length);
+    const cost = pieceCost(payload.length);
     this.#heldBytes += cost;
     this.#stream.write(alone(payload), () => {
       this.#heldBytes -= cost;

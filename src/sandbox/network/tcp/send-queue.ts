@@ -1,4 +1,4 @@
-import { costOf } from './cost.ts';
+import { pieceCost } from './cost.ts';
 
 /** Bytes on their way to the guest: those sent and not yet acknowledged first, then those not yet sent. */
 export class SendQueue {
@@ -18,7 +18,7 @@ export class SendQueue {
   push(chunk: Buffer): void {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
-    this.#heldBytes += costOf(chunk.length);
+    this.#heldBytes += pieceCost(chunk.length);
   }
 
   /** Forgets the first `bytes`: the guest has them. */
@@ -30,13 +30,13 @@ export class SendQueue {
       if (chunk.length > left) break;
       left -= chunk.length;
       whole += 1;
-      this.#heldBytes -= costOf(chunk.length);
+      this.#heldBytes -= pieceCost(chunk.length);
     }
     if (whole > 0) this.#chunks = this.#chunks.slice(whole);
     const [first] = this.#chunks;
     if (left === 0 || first === undefined) return;
     this.#chunks[0] = first.subarray(left);
-    this.#heldBytes += costOf(first.length - left) - costOf(first.length);
+    this.#heldBytes += pieceCost(first.length - left) - pieceCost(first.length);
   }
 
   /** Up to `bytes` from `offset` on: fewer where a chunk ends, because copying costs more than a shorter segment. */
