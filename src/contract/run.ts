@@ -44,7 +44,7 @@ export type InstanceNetworking = z.infer<typeof InstanceNetworking>;
 
 export const InstanceResourcesLimits = z.object({
   max_layer_bytes: z.int().min(1).max(limits.layerBytesMax).optional(),
-  /** Additions: virtual CPUs, memory in MiB. */
+  /** Additions: virtual CPUs; memory in MiB, which is rounded up to one of the sizes in docs/microvm.md. */
   cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
   memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
 });

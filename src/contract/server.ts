@@ -20,6 +20,12 @@ export const GcReport = z.object({
   files: z.int(),
   events: z.int(),
   freed_bytes: z.int(),
+  /** Templates that were released, from memory or from disk. Engines of earlier versions send none of these three. */
+  templates: z.int().default(0),
+  /** Memory of templates that was given back; `freed_bytes` counts space on disk only. */
+  freed_memory_bytes: z.int().default(0),
+  /** Memory that templates still take. */
+  used_memory_bytes: z.int().default(0),
   /** Remaining usage of space, largest first. */
   usage: z.array(z.object({ what: z.string(), bytes: z.int() })),
 });

@@ -13,8 +13,9 @@ export const GUEST_OVERHEAD_MIB = 64;
 
 /** Returns the resources for runs; `concurrency` 0 derives them from cores and memory. */
 export function runCapacity(concurrency: number): Resources {
-  // What guests touch of the usual template stays in memory as long as one of them runs, once for all of them.
-  const memoryMib = Math.max(0, Math.floor((totalmem() / MiB) * MEMORY_SHARE) - limits.guestMemoryMibDefault);
+  // What guests touch of the usual template stays in memory as long as one of them runs: once for all of them, and
+  // once more while a copy that has grown is replaced.
+  const memoryMib = Math.max(0, Math.floor((totalmem() / MiB) * MEMORY_SHARE) - 2 * limits.guestMemoryMibDefault);
   if (concurrency > 0) return { runs: concurrency, memoryMib };
   return { cpus: Math.max(2, Math.floor(availableParallelism() * CPU_FACTOR)), memoryMib };
 }

@@ -73,7 +73,7 @@ export class Engine implements ConTree {
     if (lost > 0) log.warn({ operations: lost }, 'ended operations that a stopped engine left unfinished');
     driver.warm().catch((error: unknown) => log.warn({ err: error }, 'the sandbox driver is not ready'));
     const trees = new ImageTrees(readers);
-    const housekeeping = new Housekeeping({ store, readers, trees, operations, log }, options.housekeeping);
+    const housekeeping = new Housekeeping({ store, driver, readers, trees, operations, log }, options.housekeeping);
     return new Engine({
       store,
       driver,

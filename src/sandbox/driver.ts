@@ -121,6 +121,29 @@ export interface Instance extends AsyncDisposable {
   readonly lost: Promise<Error>;
 }
 
+/** Request to release what a driver keeps for later starts, such as templates. Times are in milliseconds since 1970. */
+export interface DriverCollection {
+  /** Memory that nothing has used since then is given back. */
+  readonly memoryUnusedSinceMs: number;
+  /** Files that nothing has used since then are removed, but for those of the usual guest. */
+  readonly filesUnusedSinceMs: number;
+  /** Only report. */
+  readonly dryRun: boolean;
+}
+
+export interface MemoryAndDisk {
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+}
+
+export interface DriverGarbage {
+  /** Templates that were released, from memory or from disk. */
+  readonly templates: number;
+  readonly freed: MemoryAndDisk;
+  /** What is still kept. */
+  readonly used: MemoryAndDisk;
+}
+
 export interface DriverCheck {
   readonly name: string;
   readonly status: 'ok' | 'warning' | 'failed';
@@ -144,6 +167,8 @@ export interface SandboxDriver extends AsyncDisposable {
    * then leaves nothing running.
    */
   start(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
+  /** Releases what is kept for later starts and nothing uses now; the next start loads or makes it anew. */
+  collect(request: DriverCollection): Promise<DriverGarbage>;
   /** What this host offers and lacks. Never throws. */
   inspect(signal: AbortSignal): Promise<DriverCheck[]>;
 }

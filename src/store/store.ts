@@ -1,12 +1,11 @@
 import { access, chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
-import type { GcReport } from '../contract/server.ts';
 import { fault, isFault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { Database } from './database.ts';
 import { diskFault, emptyDirectory, isMissing } from './disk.ts';
-import { collectGarbage, type CollectionRequest } from './gc/gc.ts';
+import { collectGarbage, type CollectionRequest, type StoreReport } from './gc/gc.ts';
 import { countByStatus, unfinishedOperations, type StoredOperation } from './operations.ts';
 import { StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
@@ -89,7 +88,7 @@ export class Store extends ProjectStore implements AsyncDisposable {
   }
 
   /** Frees everything unused in all projects. */
-  async gc(request: CollectionRequest, signal?: AbortSignal): Promise<GcReport> {
+  async gc(request: CollectionRequest, signal?: AbortSignal): Promise<StoreReport> {
     const { tmp, directory } = this;
     const { database, holds } = this.#parts;
     const place = { database, holds, layers: join(directory, 'layers'), files: join(directory, 'files'), tmp };

@@ -311,6 +311,17 @@ function describeEnds(open: () => Promise<Bench>): void {
     assert.equal(await bench.live(), 0);
   });
 
+  test('collect() takes nothing from an instance that runs, and the next start works', async () => {
+    await using bench = await open();
+    await using instance = await bench.driver.start(bootSpec(bench), soon());
+    await bench.driver.collect({ memoryUnusedSinceMs: Infinity, filesUnusedSinceMs: Infinity, dryRun: false });
+    assert.equal((await run(instance, command(['echo', 'here']))).stdout, 'here\n');
+    await instance[Symbol.asyncDispose]();
+    await bench.driver.collect({ memoryUnusedSinceMs: Infinity, filesUnusedSinceMs: Infinity, dryRun: false });
+    await using next = await bench.driver.start(bootSpec(bench), soon());
+    assert.equal((await run(next, command(['echo', 'here']))).stdout, 'here\n');
+  });
+
   test('disposing while a command runs ends it', async () => {
     await using bench = await open();
     const instance = await bench.driver.start(bootSpec(bench), soon());

@@ -1,24 +1,32 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { GcReport, GcRequest } from '../../src/contract/server.ts';
 import { ImageTrees } from '../../src/engine/image-trees.ts';
 import { Housekeeping, type HousekeepingPolicy } from '../../src/engine/housekeeping.ts';
 import { SILENT_LOG } from '../../src/engine/log.ts';
 import { Operations } from '../../src/engine/operations.ts';
 import { Statistics } from '../../src/engine/statistics.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';
+import type { DriverCollection, DriverGarbage, SandboxDriver } from '../../src/sandbox/driver.ts';
+import { FakeDriver } from '../support/fake-sandbox/driver.ts';
 import { addImage, body, openStore, type StoreBench } from '../store/bench.ts';
 
 const HOUR_MS = 3_600_000;
 
 /** Housekeeping of a store whose clock stands where `later` puts it. */
-function keep(bench: StoreBench, policy: HousekeepingPolicy) {
+function keep(
+  bench: StoreBench,
+  policy: HousekeepingPolicy,
+  driver: Pick<SandboxDriver, 'collect'> = new FakeDriver(),
+) {
   const { store } = bench;
   const readers = new ReaderPool();
-  const parts = { store, readers, trees: new ImageTrees(readers), log: SILENT_LOG };
+  const parts = { store, driver, readers, trees: new ImageTrees(readers), log: SILENT_LOG };
   const operations = new Operations(store, SILENT_LOG, new Statistics());
   let aheadMs = 0;
   const housekeeping = new Housekeeping({ ...parts, operations }, policy, () => Date.now() + aheadMs);
   return {
+    collect: (request: GcRequest): Promise<GcReport> => housekeeping.collect(request),
     /** Moves the clock on and lets it look. */
     look: async (hours: number): Promise<void> => {
       aheadMs += hours * HOUR_MS;
@@ -74,4 +82,27 @@ test('above its size the store loses what was unused for longest, never what is 
   assert.ok(left().includes(tagged.uuid));
   assert.ok(!left().includes(child.uuid), 'the oldest leaf goes, then its parent');
   assert.ok(left().includes(late.uuid), 'the store is small enough before its turn comes');
+});
+
+test('templates of the driver are part of the report; unasked, only what was unused for an hour goes', async () => {
+  await using bench = await openStore();
+  const requests: DriverCollection[] = [];
+  const driver = {
+    collect: async (request: DriverCollection): Promise<DriverGarbage> => {
+      requests.push(request);
+      const freed = { memoryBytes: 80, diskBytes: 20 };
+      return { templates: 1, freed, used: { memoryBytes: 160, diskBytes: 40 } };
+    },
+  };
+  await using housekeeping = keep(bench, { unusedDays: 1 }, driver);
+  const report = await housekeeping.collect({ older_than_days: 2, dry_run: true });
+  const { templates, freed_bytes: freedBytes, freed_memory_bytes: memory, used_memory_bytes: used, usage } = report;
+  assert.deepEqual([templates, freedBytes, memory, used], [1, 20, 80, 160]);
+  assert.deepEqual(usage, [{ what: 'templates of microVMs', bytes: 40 }]);
+  const [asked] = requests;
+  assert.ok(asked!.dryRun && asked!.memoryUnusedSinceMs > Date.now(), 'asked, memory goes whatever its age');
+  assert.ok(Math.abs(Date.now() - 48 * HOUR_MS - asked!.filesUnusedSinceMs) < HOUR_MS);
+  await housekeeping.look(0);
+  const [, unasked] = requests;
+  assert.ok(!unasked!.dryRun && Math.abs(Date.now() - HOUR_MS - unasked!.memoryUnusedSinceMs) < HOUR_MS / 2);
 });

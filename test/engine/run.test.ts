@@ -341,3 +341,13 @@ test('the result says where and how the run went', async () => {
   assert.ok('env' in metadata && typeof metadata.env === 'object');
   assert.equal('stdin' in metadata && metadata.stdin?.value, '');
 });
+
+test('a guest gets at least the memory that was asked for', async () => {
+  const sizes: number[] = [];
+  await using bench = await openEngine({ hooks: { beforeBoot: async ({ memoryMib }) => void sizes.push(memoryMib) } });
+  for (const memory_mib of [200, 256, undefined]) {
+    const resources = memory_mib === undefined ? {} : { resources_limits: { memory_mib } };
+    await run(bench.engine, script(bench, 'true', { ...resources, disposable: true }));
+  }
+  assert.deepEqual(sizes, [256, 256, 1_024]);
+});

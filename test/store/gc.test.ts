@@ -2,13 +2,12 @@ import assert from 'node:assert/strict';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { GcReport } from '../../src/contract/server.ts';
-import type { CollectionRequest } from '../../src/store/gc/gc.ts';
+import type { CollectionRequest, StoreReport } from '../../src/store/gc/gc.ts';
 import type { Store } from '../../src/store/store.ts';
 import { addImage, addLayer, body, openStore } from './bench.ts';
 
 /** Everything unused counts as old. */
-function collect(store: Store, more: Partial<CollectionRequest> = {}): Promise<GcReport> {
+function collect(store: Store, more: Partial<CollectionRequest> = {}): Promise<StoreReport> {
   return store.gc({ unusedSinceMs: Date.now() + 1_000, dryRun: false, usedBy: () => undefined, ...more });
 }
 

@@ -34,13 +34,17 @@ export const gc: Register = (program, run) => {
         };
         const report = await (await cli.contree()).system.gc(request, cli.signal);
         await cli.print(report, () => {
-          const { images, layers, files, events, freed_bytes: bytes, usage } = report;
-          const what = `${images} images, ${layers} layers, ${files} files, ${events} events`;
-          const freed = `${options.dryRun ? 'would free' : 'freed'} ${formatBytes(bytes)}: ${what}\n`;
+          const { images, layers, files, events, templates, usage, used_memory_bytes: memory } = report;
+          const what = `${images} images, ${layers} layers, ${files} files, ${events} events, ${templates} templates`;
+          const amount = `${formatBytes(report.freed_bytes)} on disk, ${formatBytes(report.freed_memory_bytes)} of memory`;
+          const freed = `${options.dryRun ? 'would free' : 'freed'} ${amount}: ${what}\n`;
           return (
             freed +
             table(
-              usage.map((entry) => [formatBytes(entry.bytes), cli.name(entry.what)]),
+              [
+                ...usage.map((entry) => [formatBytes(entry.bytes), cli.name(entry.what)]),
+                ...(memory > 0 ? [[formatBytes(memory), 'memory of templates in use']] : []),
+              ],
               [0],
             )
           );

@@ -20,7 +20,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
         // Resolved and looked up once, now: what is accepted can no longer be "not found".
         const image = store.images.resolve(request.image);
         const plan = planRun(bounded, image.config);
-        checkMemory(plan.boot.memoryMib);
+        checkMemory(request);
         const injected = injectedSet(store, request);
         const command = [request.command, ...(request.args ?? [])].join(' ');
         const uuid = parts.operations.start({
@@ -44,9 +44,9 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
 }
 
 /** Refuses a guest that could never have the memory it is promised. */
-function checkMemory(memoryMib: number): void {
+function checkMemory({ resources_limits: asked }: InstanceSpawnRequest): void {
   const most = hostMemoryMib();
-  if (memoryMib <= most) return;
+  if (asked?.memory_mib === undefined || asked.memory_mib <= most) return;
   throw fault('ARGUMENT_INVALID', { reason: `resources_limits.memory_mib: this host has ${most} MiB` });
 }
 

@@ -3,6 +3,7 @@ import type { ImageConfig } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ExecSpec, InstanceSpawnRequest } from '../../contract/run.ts';
 import type { BootSpec, Command, NetworkPolicy } from '../../sandbox/driver.ts';
+import { guestMemoryMib } from '../../sandbox/memory-sizes.ts';
 import { parseRule } from '../../sandbox/network-rule.ts';
 import type { Launch } from './live-instance.ts';
 
@@ -48,7 +49,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
     },
     boot: {
       cpus: bounds?.cpus ?? limits.guestCpusDefault,
-      memoryMib: bounds?.memory_mib ?? limits.guestMemoryMibDefault,
+      memoryMib: guestMemoryMib(bounds?.memory_mib ?? limits.guestMemoryMibDefault),
       diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
       hostname: request.hostname ?? HOSTNAME_DEFAULT,
       network: networkOf(request),

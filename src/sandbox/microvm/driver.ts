@@ -2,7 +2,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { untilAborted } from '../../std/abort.ts';
-import type { BootSpec, DriverCheck, Instance, SandboxDriver } from '../driver.ts';
+import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
 import { type AcceleratorSetting, forgetAccelerator } from './host/accelerator.ts';
 import { Identities } from './host/identity.ts';
 import { inspectHost } from './host/inspect.ts';
@@ -63,6 +63,12 @@ class MicrovmDriver implements SandboxDriver {
     } finally {
       this.#starting.delete(starting);
     }
+  }
+
+  async collect(request: DriverCollection): Promise<DriverGarbage> {
+    const platform = await this.#platform?.catch(() => undefined);
+    const nothing = { memoryBytes: 0, diskBytes: 0 };
+    return (await platform?.collect(request)) ?? { templates: 0, freed: nothing, used: nothing };
   }
 
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {

@@ -16,6 +16,9 @@ export interface CollectionRequest extends SweepRequest {
   readonly onRemove?: (path: string) => Promise<void>;
 }
 
+/** The report of the store alone. */
+export type StoreReport = Omit<GcReport, 'templates' | 'freed_memory_bytes' | 'used_memory_bytes'>;
+
 export interface GcPlace extends SweepPlace {
   readonly layers: string;
   readonly files: string;
@@ -43,7 +46,7 @@ export async function collectGarbage(
   place: GcPlace,
   request: CollectionRequest,
   signal?: AbortSignal,
-): Promise<GcReport> {
+): Promise<StoreReport> {
   const sweep = sweepRows(place, request);
   if (!request.dryRun) {
     // In the same tick as the commit, so that the same content cannot be published in between.

@@ -3,6 +3,7 @@ import type {
   BootSpec,
   Command,
   DriverCheck,
+  DriverGarbage,
   Instance,
   InstanceFacts,
   NetworkUse,
@@ -51,6 +52,11 @@ export class FakeDriver implements SandboxDriver {
     );
     this.#instances.add(instance);
     return instance;
+  }
+
+  async collect(): Promise<DriverGarbage> {
+    const nothing = { memoryBytes: 0, diskBytes: 0 };
+    return { templates: 0, freed: nothing, used: nothing };
   }
 
   async inspect(): Promise<DriverCheck[]> {

@@ -173,7 +173,8 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       };
     },
     gc: async () => {
-      return { images: 0, layers: 0, files: this.#files.size, events: 0, freed_bytes: 0, usage: [] };
+      const freed = { freed_bytes: 0, templates: 0, freed_memory_bytes: 0, used_memory_bytes: 0 };
+      return { images: 0, layers: 0, files: this.#files.size, events: 0, ...freed, usage: [] };
     },
     doctor: async () => {
       return { version: 'scripted', checks: [{ name: 'driver', status: 'ok', detail: 'scripted' }] };

@@ -78,8 +78,9 @@ async function ownImages(signal) {
 }
 
 /** @param {GcReport} report */
-function parts({ images, layers, files, events }) {
-  return `${count(images)} images, ${count(layers)} layers, ${count(files)} files, ${count(events)} logs`;
+function parts({ images, layers, files, events, templates, freed_memory_bytes: memory }) {
+  const rows = `${count(images)} images, ${count(layers)} layers, ${count(files)} files, ${count(events)} logs`;
+  return templates > 0 ? `${rows}, ${count(templates)} templates (${bytes(memory)} of memory)` : rows;
 }
 
 /** @param {GcReport} report */

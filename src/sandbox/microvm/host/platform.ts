@@ -10,6 +10,7 @@ import {
   type Kvm,
   type Verdict,
 } from './accelerator.ts';
+import type { DriverCollection, DriverGarbage } from '../../driver.ts';
 import { Cgroups } from './cgroup.ts';
 import { type Guest, loadGuest } from '../guest.ts';
 import { type Host, surveyHost } from './host.ts';
@@ -103,6 +104,12 @@ export class HostPlatform implements AsyncDisposable {
   /** Whether the template that most runs use is there. */
   async templateMade(): Promise<boolean> {
     return this.parts.templates.has(usualMachine(this.parts.verdict.accelerator));
+  }
+
+  /** Releases templates that no run uses. */
+  async collect(request: DriverCollection): Promise<DriverGarbage> {
+    const { templates, verdict } = this.parts;
+    return templates.collect(request, usualMachine(verdict.accelerator));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,6 +7,7 @@ import {
   readFile,
   rename,
   rm,
+  stat,
   utimes,
   writeFile,
   type FileHandle,
@@ -24,6 +25,9 @@ const FORMAT = 2;
 const KEPT_MAX = 6;
 /** Every run touches some pages that the template has not; those may stay. */
 const GROWTH_BYTES_MAX = 64 * 1024 ** 2;
+
+/** Unit of `st_blocks` (stat(2)). */
+const BLOCK_BYTES = 512;
 
 const PackedRecord = z.object({ sha256: z.string(), bytes: z.int(), runs: z.array(z.int()) });
 
@@ -72,50 +76,84 @@ function digest(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 32);
 }
 
+interface TemplateFiles {
+  readonly state: FileHandle;
+  readonly disk: FileHandle;
+  readonly ram: FileHandle;
+}
+
 /** A saved guest, ready to be restored any number of times at once. Its files are sealed: nobody can write them. */
 export class Template {
+  readonly key: string;
   readonly kernel: string;
   readonly state: FileHandle;
   readonly disk: FileHandle;
   readonly ram: FileHandle;
-  /** Bytes of host memory that its RAM took when it was loaded. */
-  readonly #loadedBytes: number;
+  /** Resolves when its files are closed, which gives their memory back. */
+  readonly closed: Promise<void>;
+  /** Time of the last use, in milliseconds since 1970. */
+  usedMs = Date.now();
   /** A guest was continued from it: if another one is not, the host is to blame. */
   proven = false;
+  readonly #closed = Promise.withResolvers<void>();
+  /** Bytes of host memory that its RAM took when it was loaded. */
+  readonly #loadedBytes: number;
   #users = 0;
   #retired = false;
 
-  constructor(
-    kernel: string,
-    files: { readonly state: FileHandle; readonly disk: FileHandle; readonly ram: FileHandle },
-    loadedBytes: number,
-  ) {
-    this.#loadedBytes = loadedBytes;
+  private constructor(key: string, kernel: string, { state, disk, ram }: TemplateFiles, loadedBytes: number) {
+    this.key = key;
     this.kernel = kernel;
-    this.state = files.state;
-    this.disk = files.disk;
-    this.ram = files.ram;
+    this.state = state;
+    this.disk = disk;
+    this.ram = ram;
+    this.closed = this.#closed.promise;
+    this.#loadedBytes = loadedBytes;
+  }
+
+  /** Takes over the files, which are loaded and sealed. */
+  static async of(key: string, kernel: string, files: TemplateFiles): Promise<Template> {
+    return new Template(key, kernel, files, await bytesTaken(files.ram));
   }
 
   /** Keeps the files open until the result is disposed of; undefined when they are closed already. */
   use(): AsyncDisposable | undefined {
     if (this.#retired) return undefined;
     this.#users += 1;
+    this.usedMs = Date.now();
     return {
       [Symbol.asyncDispose]: async () => {
         this.#users -= 1;
+        this.usedMs = Date.now();
         await this.#closeUnused();
       },
     };
   }
 
-  /** Whether its RAM, which nobody uses, takes much more of the host's memory than when it was loaded: pages that guests touched. */
-  async hasGrown(): Promise<boolean> {
-    if (this.#retired || this.#users > 0) return false;
-    return (await bytesTaken(this.ram)) - this.#loadedBytes > GROWTH_BYTES_MAX;
+  get isIdle(): boolean {
+    return this.#users === 0;
   }
 
-  /** No new use will come. */
+  /** Returns the bytes of host memory that its files take. */
+  async memoryBytes(): Promise<number> {
+    if (this.#retired && this.#users === 0) return 0;
+    const taken = await Promise.all([this.state, this.disk, this.ram].map((file) => bytesTaken(file)));
+    return taken.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /**
+   * Reports whether its RAM takes much more of the host's memory than when it was loaded, because of pages that guests touched. While
+   * it is in use that is half of the guest's memory: a second copy then costs less than what comes back when the last
+   * guest of this one has ended.
+   */
+  async hasGrown(): Promise<boolean> {
+    if (this.#retired) return false;
+    const { blocks, size } = await this.ram.stat();
+    const most = this.isIdle ? GROWTH_BYTES_MAX : Math.max(GROWTH_BYTES_MAX, size / 2);
+    return blocks * BLOCK_BYTES - this.#loadedBytes > most;
+  }
+
+  /** Ends its use: no new one will come. */
   async retire(): Promise<void> {
     this.#retired = true;
     await this.#closeUnused();
@@ -124,18 +162,25 @@ export class Template {
   async #closeUnused(): Promise<void> {
     if (!this.#retired || this.#users > 0) return;
     await Promise.all([this.state.close(), this.disk.close(), this.ram.close()]);
+    this.#closed.resolve();
   }
 }
 
 /** Bytes of memory or disk behind a file; holes take none. */
 async function bytesTaken(file: FileHandle): Promise<number> {
-  return (await file.stat()).blocks * 512;
+  return (await file.stat()).blocks * BLOCK_BYTES;
 }
 
 /** What the maker of a template knows when its files are complete. */
 export interface Made {
   readonly kernel: string;
   readonly files: Readonly<Record<'state' | 'disk' | 'ram', PackedFile>>;
+}
+
+export interface StoredTemplate extends TemplateKey {
+  /** Time when it was last loaded, in milliseconds since 1970. */
+  readonly usedMs: number;
+  readonly bytes: number;
 }
 
 /** Templates on disk: `<folder>/<key>/`, complete or absent. */
@@ -168,8 +213,9 @@ export class TemplateStore {
       const [state, disk, ram] = [await load('state'), await load('disk'), await load('ram')];
       // Marks it as used, for `prune`.
       await utimes(folder, new Date(), new Date());
+      const template = await Template.of(key, record.kernel, { state, disk, ram });
       files.move();
-      return new Template(record.kernel, { state, disk, ram }, await bytesTaken(ram));
+      return template;
     } catch {
       signal.throwIfAborted();
       await rm(folder, { recursive: true, force: true });
@@ -206,21 +252,26 @@ export class TemplateStore {
 
   /** Removes what no run of this host, QEMU and guest can use any more, and of the rest all but the most recent. */
   async prune(bases: readonly string[]): Promise<void> {
-    const names = await readdir(this.#folder);
-    const found = await Promise.all(names.map(async (key) => ({ key, ...(await this.#age(key)) })));
+    const found = await this.list();
     const useful = found.filter(({ base }) => bases.includes(base)).sort((a, b) => b.usedMs - a.usedMs);
     const keep = new Set(useful.slice(0, KEPT_MAX).map(({ key }) => key));
-    await Promise.all(names.filter((key) => !keep.has(key)).map(async (key) => this.remove({ key, base: '' })));
+    await Promise.all(found.filter(({ key }) => !keep.has(key)).map((name) => this.remove(name)));
   }
 
-  async #age(key: string): Promise<{ base: string; usedMs: number }> {
+  async list(): Promise<StoredTemplate[]> {
+    const names = await readdir(this.#folder);
+    return Promise.all(names.map((key) => this.#stored(key)));
+  }
+
+  async #stored(key: string): Promise<StoredTemplate> {
     const folder = join(this.#folder, key);
     try {
       const { base } = TemplateRecord.parse(JSON.parse(await readFile(join(folder, TEMPLATE_FILES.record), 'utf8')));
-      await using handle = await open(folder, 'r');
-      return { base, usedMs: (await handle.stat()).mtimeMs };
+      const { mtimeMs } = await stat(folder);
+      const files = await Promise.all(Object.values(TEMPLATE_FILES).map((name) => stat(join(folder, name))));
+      return { key, base, usedMs: mtimeMs, bytes: files.reduce((sum, { size }) => sum + size, 0) };
     } catch {
-      return { base: '', usedMs: 0 };
+      return { key, base: '', usedMs: 0, bytes: 0 };
     }
   }
 }

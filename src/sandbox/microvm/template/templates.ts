@@ -4,7 +4,8 @@ import type { Identities } from '../host/identity.ts';
 import type { Accelerator, Machine } from '../vm/machine.ts';
 import { EMULATED_ATTEMPTS_MS, KVM_ATTEMPTS_MS, makeTemplate } from './make.ts';
 import { untilAborted } from '../../../std/abort.ts';
-import { type Template, templateKey, type TemplateStore } from './template.ts';
+import { type StoredTemplate, type Template, type TemplateKey, templateKey, type TemplateStore } from './template.ts';
+import type { DriverCollection, DriverGarbage } from '../../driver.ts';
 
 /** Each holds a guest's memory in RAM. */
 const LOADED_MAX = 4;
@@ -24,6 +25,8 @@ export class Templates implements AsyncDisposable {
   readonly #signal: AbortSignal;
   /** By key, least recently used first. */
   readonly #loaded = new Map<string, Promise<Template>>();
+  /** Those that get no new guests, as long as an earlier one runs. */
+  readonly #retired = new Set<Template>();
 
   constructor(options: TemplatesOptions, signal: AbortSignal) {
     this.#options = options;
@@ -32,8 +35,7 @@ export class Templates implements AsyncDisposable {
 
   /** Makes the template if there is none. Rejects with GUEST_BOOT_TIMEOUT or DRIVER_UNAVAILABLE; the next call tries again. */
   async get(machine: Machine): Promise<Template> {
-    const { host, guest } = this.#options.host;
-    const { key } = templateKey(host, guest, machine);
+    const { key } = this.#nameOf(machine);
     const known = this.#loaded.get(key);
     const template = known ?? this.#load(machine);
     this.#loaded.delete(key);
@@ -49,46 +51,95 @@ export class Templates implements AsyncDisposable {
   async use(machine: Machine, signal: AbortSignal): Promise<AsyncDisposable & { readonly template: Template }> {
     while (true) {
       const template = await untilAborted(this.get(machine), signal);
+      await this.#renewGrown(template);
       const use = template.use();
-      // It was retired between the two: so many kinds of machine are asked for at once.
+      // It was retired: it has grown, or so many kinds of machine are asked for at once.
       if (use === undefined) continue;
       const release = async (): Promise<void> => {
         await use[Symbol.asyncDispose]();
-        if (await template.hasGrown()) await this.#drop(machine, template);
+        if (template.isIdle) await this.#renewGrown(template);
       };
       return { template, [Symbol.asyncDispose]: release };
     }
   }
 
   async has(machine: Machine): Promise<boolean> {
-    const { host, guest } = this.#options.host;
-    return this.#options.store.has(templateKey(host, guest, machine));
+    return this.#options.store.has(this.#nameOf(machine));
   }
 
   /** One that turned out to be of no use: the next call makes it anew. */
   async discard(machine: Machine, template: Template): Promise<void> {
-    const { host, guest } = this.#options.host;
-    if (await this.#drop(machine, template)) await this.#options.store.remove(templateKey(host, guest, machine));
+    if (await this.#drop(template)) await this.#options.store.remove(this.#nameOf(machine));
+  }
+
+  /** Releases templates that no run uses: from memory, and all but the `usual` one from disk, too. */
+  async collect(request: DriverCollection, usual: Machine): Promise<DriverGarbage> {
+    const { memoryUnusedSinceMs, filesUnusedSinceMs, dryRun } = request;
+    const present = await this.#present();
+    const idle = present.filter(({ isIdle, usedMs }) => isIdle && usedMs < memoryUnusedSinceMs);
+    const released = new Map(idle.map(({ key, usedMs }) => [key, usedMs]));
+    const [freedMemory, allMemory] = await Promise.all([memoryOf(idle), memoryOf([...present, ...this.#retired])]);
+    const stored = await this.#options.store.list();
+    const isUnused = ({ key, usedMs }: StoredTemplate): boolean =>
+      key !== this.#nameOf(usual).key &&
+      (released.has(key) || !this.#loaded.has(key)) &&
+      (released.get(key) ?? usedMs) < filesUnusedSinceMs;
+    const unused = stored.filter(isUnused);
+    if (!dryRun) {
+      for (const template of idle) await this.#drop(template);
+      for (const name of unused) await this.#options.store.remove(name);
+    }
+    const [freedDisk, allDisk] = [bytesOf(unused), bytesOf(stored)];
+    return {
+      templates: new Set([...idle, ...unused].map(({ key }) => key)).size,
+      freed: { memoryBytes: freedMemory, diskBytes: freedDisk },
+      used: { memoryBytes: allMemory - freedMemory, diskBytes: allDisk - freedDisk },
+    };
   }
 
   /** Removes from disk what no run of this host, QEMU and guest can use any more, and of the rest all but the most recent. */
   async prune(): Promise<void> {
-    const { host, guest } = this.#options.host;
     const kinds = ['kvm', 'emulated'] as const;
     await this.#options.store.prune(
-      kinds.map((accelerator) => templateKey(host, guest, { accelerator, cpus: 1, memoryMib: 1 }).base),
+      kinds.map((accelerator) => this.#nameOf({ accelerator, cpus: 1, memoryMib: 1 }).base),
     );
   }
 
-  /** Gives its memory back; the next call loads it anew. Returns whether it was in use here. */
-  async #drop(machine: Machine, template: Template): Promise<boolean> {
+  #nameOf(machine: Machine): TemplateKey {
     const { host, guest } = this.#options.host;
-    const { key } = templateKey(host, guest, machine);
-    const loaded = this.#loaded.get(key);
+    return templateKey(host, guest, machine);
+  }
+
+  /** Returns the templates that are loaded, without waiting for those that are being made. */
+  async #present(): Promise<Template[]> {
+    const loading = [...this.#loaded.values()].map((template) => Promise.race([template, Promise.resolve()]));
+    const loaded = await Promise.allSettled(loading);
+    return loaded.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : []));
+  }
+
+  /**
+   * Has the next run load a template anew that takes much more memory than it did. Its guests keep it until the last of them ends;
+   * there is at most one such predecessor, so that a template takes twice a guest's memory at most.
+   */
+  async #renewGrown(template: Template): Promise<void> {
+    const hasPredecessor = [...this.#retired].some(({ key }) => key === template.key);
+    if (hasPredecessor && !template.isIdle) return;
+    if (await template.hasGrown()) await this.#drop(template);
+  }
+
+  /** Lets its last run give its memory back; the next call loads it anew. Returns whether it was in use here. */
+  async #drop(template: Template): Promise<boolean> {
+    const loaded = this.#loaded.get(template.key);
     if (loaded === undefined || (await loaded) !== template) return false;
-    this.#forget(key, loaded);
-    await template.retire();
+    this.#forget(template.key, loaded);
+    await this.#retire(template);
     return true;
+  }
+
+  async #retire(template: Template): Promise<void> {
+    this.#retired.add(template);
+    void template.closed.then(() => this.#retired.delete(template));
+    await template.retire();
   }
 
   #forget(key: string, template: Promise<Template>): void {
@@ -100,7 +151,7 @@ export class Templates implements AsyncDisposable {
       if (this.#loaded.size <= LOADED_MAX) return;
       this.#loaded.delete(key);
       void template.then(
-        (loaded) => loaded.retire(),
+        (loaded) => this.#retire(loaded),
         () => {},
       );
     }
@@ -108,7 +159,7 @@ export class Templates implements AsyncDisposable {
 
   async #load(machine: Machine): Promise<Template> {
     const { host, store, log } = this.#options;
-    const name = templateKey(host.host, host.guest, machine);
+    const name = this.#nameOf(machine);
     const helper = host.guest.helper.path;
     const found = await store.find(name, helper, this.#signal);
     if (found !== undefined) return found;
@@ -127,7 +178,7 @@ export class Templates implements AsyncDisposable {
     const attemptsMs = machine.accelerator === 'kvm' ? KVM_ATTEMPTS_MS : EMULATED_ATTEMPTS_MS;
     using identity = identities.take();
     const boot = { ...host, ...deviceOf(machine.accelerator), identity: identity.vm };
-    await store.add(templateKey(host.host, host.guest, machine), (folder) =>
+    await store.add(this.#nameOf(machine), (folder) =>
       makeTemplate(boot, machine, { folder, attemptsMs, log }, this.#signal),
     );
     await this.prune();
@@ -140,4 +191,13 @@ export class Templates implements AsyncDisposable {
       loaded.map(async (result) => (result.status === 'fulfilled' ? result.value.retire() : undefined)),
     );
   }
+}
+
+async function memoryOf(templates: readonly Template[]): Promise<number> {
+  const taken = await Promise.all(templates.map((template) => template.memoryBytes()));
+  return taken.reduce((sum, bytes) => sum + bytes, 0);
+}
+
+function bytesOf(templates: readonly StoredTemplate[]): number {
+  return templates.reduce((sum, { bytes }) => sum + bytes, 0);
 }
