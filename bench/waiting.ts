@@ -57,8 +57,8 @@ export async function benchWaiting(_place: Place, report: Report): Promise<void>
     what: 'run, 50 MB of output, with progress',
     value: runWithProgress,
     unit: 'MB',
-    budget: { atMost: 3 },
+    budget: { atMost: 1.2 },
   });
-  report.add({ what: 'run, 50 MB of output, without progress', value: run, unit: 'MB', budget: { atMost: 2 } });
-  report.add({ what: 'wait_operations on 50 runs of 1 MB', value: wait, unit: 'MB', budget: { atMost: 60 } });
+  report.add({ what: 'run, 50 MB of output, without progress', value: run, unit: 'MB', budget: { atMost: 0.1 } });
+  report.add({ what: 'wait_operations on 50 runs of 1 MB', value: wait, unit: 'MB', budget: { atMost: 1 } });
 }

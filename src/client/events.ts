@@ -19,6 +19,7 @@ const POLL_MS = 1_000;
 /** Part of the client that following needs. */
 export interface EventSource {
   readonly requester: Requester;
+  /** Returns the state of an operation, without its output. */
   getOperation(operation: string, signal?: AbortSignal): Promise<OperationResponse>;
 }
 

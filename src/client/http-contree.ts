@@ -2,6 +2,7 @@ import { API } from '../contract/api/index.ts';
 import type { Row, Rows } from '../contract/api/row.ts';
 import type { ContreeServer } from '../contract/contree.ts';
 import { isFault } from '../contract/errors.ts';
+import type { OperationResponse } from '../contract/operation.ts';
 import { followEvents } from './events.ts';
 import { openRemoteFile } from './file-content.ts';
 import { callRow, prepare, resolveImage } from './method.ts';
@@ -40,6 +41,8 @@ function methodsOf(requester: Requester, rows: Rows): Readonly<Record<string, Me
 /** Methods that are more than a request: streams, and what the hosted service lacks. */
 function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer, 'images' | 'files' | 'operations'> {
   const { images, files, operations } = plain;
+  const getOperation = (operation: string, signal?: AbortSignal): Promise<OperationResponse> =>
+    operations.get(operation, { output_bytes: 0 }, signal);
   return {
     images: {
       ...images,
@@ -69,8 +72,7 @@ function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer,
     },
     operations: {
       ...operations,
-      events: (operation, query = {}, signal) =>
-        followEvents({ requester, getOperation: operations.get }, operation, query, signal),
+      events: (operation, query = {}, signal) => followEvents({ requester, getOperation }, operation, query, signal),
     },
   };
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { readSettings } from '../config/index.ts';
 import type { ContreeServer } from '../contract/contree.ts';
-import type { OperationResponse } from '../contract/operation.ts';
+import type { OperationGetQuery, OperationResponse } from '../contract/operation.ts';
 import { SPID_INIT } from '../contract/operation-state.ts';
 import { streamBytes } from '../contract/stream.ts';
 import { openSession } from './session.ts';
@@ -35,8 +35,8 @@ export interface ContreeOptions {
 /** A connection to an engine: `ConTree` in groups, and waiting for operations. */
 export interface Contree extends Omit<ContreeServer, 'operations'> {
   readonly operations: ContreeServer['operations'] & {
-    /** Waits until an operation has ended, and returns it. Its output is not transferred meanwhile. */
-    wait(operation: string, signal?: AbortSignal): Promise<OperationResponse>;
+    /** Waits until an operation has ended, and returns what `get` returns. No output is transferred before the end. */
+    wait(operation: string, query?: OperationGetQuery, signal?: AbortSignal): Promise<OperationResponse>;
   };
   /** Closes the connection; so does `await using`. Operations go on. */
   close(): Promise<void>;
@@ -78,11 +78,11 @@ export async function connect(options: ContreeOptions = {}, signal?: AbortSignal
     ...contree,
     operations: {
       ...operations,
-      wait: async (operation, ends) => {
+      wait: async (operation, query, ends) => {
         // Only the log's own process: it says when the end has come, and has none of the output.
         const log = operations.events(operation, { follow: true, spid: SPID_INIT }, ends);
         for await (const { type } of log) if (type === 'completion') break;
-        return operations.get(operation, ends);
+        return operations.get(operation, query, ends);
       },
     },
     close: async () => contree[Symbol.asyncDispose](),

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { choice, flag, PAGE } from './api/query.ts';
+import { choice, flag, integer, PAGE } from './api/query.ts';
+import { limits } from './limits.ts';
 import { InstanceResult, InstanceSpawnRequest } from './run.ts';
 import { OPERATION_STATUSES } from './operation-state.ts';
 
@@ -70,6 +71,12 @@ export const OperationQuery = z.object({
   kind: choice(...OperationKind.options).optional(),
 });
 export type OperationQuery = z.infer<typeof OperationQuery>;
+
+export const OperationGetQuery = z.object({
+  /** Addition: at most this many bytes from the start of each stream and as many from its end; all of it by default. */
+  output_bytes: integer(0, limits.outputBytesKept).optional(),
+});
+export type OperationGetQuery = z.infer<typeof OperationGetQuery>;
 
 /** Query with which the hosted service shows the output of an operation that has not ended; ours always does. */
 export const InflightQuery = z.object({ inflight: flag().optional() });

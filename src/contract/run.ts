@@ -140,10 +140,19 @@ export const InstanceResultResources = z.object({
   voluntary_switches: z.int(),
 });
 
+/** One stream of a process, with the additions of an answer whose output was limited by `output_bytes`. */
+export const InstanceResultStream = StreamRepr.extend({
+  /** Addition: bytes that the process has written to this stream so far. */
+  size: z.int().min(0).optional(),
+  /** Addition: the last bytes of the stream that were kept, where `value` does not hold all of it. */
+  tail: z.object({ value: z.string(), encoding: z.enum(['ascii', 'base64']) }).optional(),
+});
+export type InstanceResultStream = z.infer<typeof InstanceResultStream>;
+
 export const InstanceResult = z.object({
   resources: InstanceResultResources.optional(),
   state: InstanceResultState.optional(),
-  stdout: StreamRepr.optional(),
-  stderr: StreamRepr.optional(),
+  stdout: InstanceResultStream.optional(),
+  stderr: InstanceResultStream.optional(),
 });
 export type InstanceResult = z.infer<typeof InstanceResult>;

@@ -8,10 +8,10 @@ import {
   type OperationSummary,
 } from '../contract/operation.ts';
 import { limits } from '../contract/limits.ts';
-import type { InstanceResult, StreamRepr } from '../contract/run.ts';
+import type { InstanceResult, InstanceResultStream } from '../contract/run.ts';
 import { streamRepr } from '../contract/stream.ts';
 import { parseColumn, timestamp } from '../store/database.ts';
-import type { OutputStream, StoredEvent } from '../store/events.ts';
+import type { OutputStream, StoredEvent, StoredOutput } from '../store/events.ts';
 import type { StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import { exitResources, exitState, runningState } from './run/exit-event.ts';
@@ -52,12 +52,19 @@ function subjectOf({ uuid, request }: StoredOperation): string {
   return words.join(' ').slice(0, limits.commandCharactersListed);
 }
 
-/** An operation with all there is to know of it now. */
-export function responseOf(store: ProjectStore, operation: StoredOperation): OperationResponse {
+/**
+ * Returns an operation with everything known about it now. With `outputBytesMax`, the output of a run is limited to so
+ * many bytes from the start of each stream and as many from its end.
+ */
+export function responseOf(
+  store: ProjectStore,
+  operation: StoredOperation,
+  outputBytesMax?: number,
+): OperationResponse {
   const { execution } = operation.outcome;
   return {
     ...summaryOf(operation),
-    metadata: operation.kind === 'instance' ? runMetadata(store, operation) : importMetadata(operation),
+    metadata: operation.kind === 'instance' ? runMetadata(store, operation, outputBytesMax) : importMetadata(operation),
     result: isFinished(operation.status) ? { image: operation.resultImage, tag: operation.resultTag } : null,
     ...(execution && { execution }),
     ...(operation.errorCode !== null && { error_code: operation.errorCode }),
@@ -73,22 +80,35 @@ export function processResult(store: ProjectStore, operation: StoredOperation, s
   return fold(events, operation.outputDropped);
 }
 
-function runMetadata(store: ProjectStore, operation: StoredOperation): OperationResponse['metadata'] {
+function runMetadata(
+  store: ProjectStore,
+  operation: StoredOperation,
+  outputBytesMax?: number,
+): OperationResponse['metadata'] {
   const record = parseColumn(RunRecord, operation.request, `request of operation ${operation.uuid}`);
   const { truncate_output_at: shownMax = Infinity } = record;
-  const events = store.events.ofProcess(operation.uuid, SPID_MAIN, shownMax);
-  return { ...record, result: fold(events, operation.outputDropped) };
+  const events = store.events.ofProcess(
+    operation.uuid,
+    SPID_MAIN,
+    outputBytesMax ?? shownMax,
+    outputBytesMax !== undefined,
+  );
+  return { ...record, result: fold(events, operation.outputDropped, outputBytesMax) };
 }
 
 function importMetadata(operation: StoredOperation): ImageImportMetadata {
   return parseColumn(ImageImportMetadata, operation.request, `request of operation ${operation.uuid}`);
 }
 
-/** Puts the events of one process together. Both streams are there even when nothing was written. */
-function fold(events: readonly StoredEvent[], outputDropped: boolean): InstanceResult {
+/**
+ * Combines the events of one process into its result. Both streams are present even when nothing was written. With
+ * `endBytesMax` each stream has its size, and its two ends instead of all that the process's `truncate_at` shows.
+ */
+function fold(events: readonly StoredEvent[], outputDropped: boolean, endBytesMax?: number): InstanceResult {
   const result: { state?: InstanceResult['state']; resources?: InstanceResult['resources'] } = {};
   let shownMax = Infinity;
   const truncated = new Set<OutputStream>();
+  const sizes: Record<OutputStream, number> = { stdout: 0, stderr: 0 };
   for (const event of events) {
     if (event.type === 'spawn') {
       shownMax = event.data.truncate_at;
@@ -98,13 +118,53 @@ function fold(events: readonly StoredEvent[], outputDropped: boolean): InstanceR
       result.state = exitState(event.data);
       result.resources = exitResources(event.data);
     }
-    if (event.type === 'truncated') truncated.add(event.data.stream);
+    if (event.type === 'truncated') {
+      const { stream, bytes_emitted: emitted, bytes_dropped: dropped } = event.data;
+      truncated.add(stream);
+      sizes[stream] = Math.max(sizes[stream], emitted + dropped);
+    }
+    if ('bytes' in event) sizes[event.type] = Math.max(sizes[event.type], event.offset + event.bytes.byteLength);
   }
-  const output = (stream: OutputStream): StreamRepr => {
-    const chunks = events.flatMap((event) =>
-      'bytes' in event && event.type === stream ? event.bytes.subarray(0, shownMax - event.offset) : [],
-    );
-    return streamRepr(Buffer.concat(chunks), outputDropped || truncated.has(stream));
+  const output = (stream: OutputStream): InstanceResultStream => {
+    const chunks = events.filter((event) => 'bytes' in event && event.type === stream) as StoredOutput[];
+    if (endBytesMax === undefined) {
+      return streamRepr(firstBytes(chunks, shownMax), outputDropped || truncated.has(stream));
+    }
+    return endsOf(chunks, { size: sizes[stream], endBytesMax, outputDropped });
   };
   return { ...result, stdout: output('stdout'), stderr: output('stderr') };
+}
+
+/** Returns the first bytes of a stream and, where these are not all of it, the last bytes of those that were kept. */
+function endsOf(
+  chunks: readonly StoredOutput[],
+  {
+    size,
+    endBytesMax,
+    outputDropped,
+  }: { readonly size: number; readonly endBytesMax: number; readonly outputDropped: boolean },
+): InstanceResultStream {
+  const first = firstBytes(chunks, endBytesMax);
+  const whole = first.byteLength === size;
+  const last = whole ? first.subarray(0, 0) : lastBytes(chunks, endBytesMax);
+  return {
+    ...streamRepr(first, outputDropped || !whole),
+    size,
+    ...(last.byteLength > 0 && { tail: streamRepr(last) }),
+  };
+}
+
+/** Returns the bytes from the start of a stream up to `bytesMax`. */
+function firstBytes(chunks: readonly StoredOutput[], bytesMax: number): Buffer {
+  return Buffer.concat(chunks.map(({ offset, bytes }) => bytes.subarray(0, Math.max(0, bytesMax - offset))));
+}
+
+/** Returns the last bytes of a stream up to `bytesMax`, and none from before a gap. */
+function lastBytes(chunks: readonly StoredOutput[], bytesMax: number): Buffer {
+  const afterGap = chunks.findLastIndex(({ offset }, index) => {
+    const before = chunks[index - 1];
+    return before === undefined || before.offset + before.bytes.byteLength !== offset;
+  });
+  const kept = Buffer.concat(chunks.slice(Math.max(0, afterGap)).map(({ bytes }) => bytes));
+  return kept.subarray(Math.max(0, kept.byteLength - bytesMax));
 }

@@ -217,8 +217,8 @@ async function readOperation(
   { operation_id: id = '' }: Variables,
   signal: AbortSignal,
 ): Promise<Content> {
-  const operation = await contree.operations.get(id, signal);
   const outputBytesMax = limits.toolOutputBytesDefault;
+  const operation = await contree.operations.get(id, { output_bytes: outputBytesMax }, signal);
   return json(await summarize(operation, { contree, outputBytesMax, signal }), isFinished(operation.status));
 }
 
@@ -233,7 +233,7 @@ async function readStream(
       `a run has stdout and stderr, no ${JSON.stringify(stream)}`,
     );
   }
-  const { status } = await contree.operations.get(id, signal);
+  const { status } = await contree.operations.get(id, { output_bytes: 0 }, signal);
   const kept = await readOutput(contree, id, stream, signal);
   const { bytes } = cutOutput(kept, -RESOURCE_BYTES_MAX, RESOURCE_BYTES_MAX);
   const text = !isBinary(bytes);

@@ -72,7 +72,8 @@ export function registerTasks(session: McpSession): void {
       }
     });
   answer('tasks/get', async (contree, id, signal) => {
-    const operation = await contree.operations.get(id, signal);
+    const query = { output_bytes: limits.toolOutputBytesDefault };
+    const operation = await contree.operations.get(id, query, signal);
     const task = taskOf(operation);
     if (task.status !== 'completed') return task;
     const reply = await replyLater(operation, { contree, signal, log });
@@ -80,7 +81,7 @@ export function registerTasks(session: McpSession): void {
   });
   // Our tasks request no input, so only their existence is acknowledged.
   answer('tasks/update', async (contree, id, signal) => {
-    await contree.operations.get(id, signal);
+    await contree.operations.get(id, { output_bytes: 0 }, signal);
     return {};
   });
   answer('tasks/cancel', async (contree, id, signal) => {

@@ -29,6 +29,7 @@ export type StoredEvent = Stamp &
       }
     | { [Type in FactType]: { readonly type: Type; readonly data: EventData<Type> } }[FactType]
   );
+export type StoredOutput = Extract<StoredEvent, { readonly type: OutputStream }>;
 
 /** Entry without an id yet. */
 type PendingEvent = { readonly operation: string; readonly atMs: number; readonly spid: number } & (
@@ -169,17 +170,18 @@ export class EventStore implements Disposable {
     return events;
   }
 
-  /** Returns the events of one process, oldest first, with at most `bytesMax` of each stream. */
-  ofProcess(operation: string, spid: number, bytesMax: number): StoredEvent[] {
+  /**
+   * Returns the events of one process, oldest first. Output is limited to the events that hold any of the first
+   * `bytesMax` bytes of their stream and, with `ends`, any of its last `bytesMax`, always including the last event.
+   */
+  ofProcess(operation: string, spid: number, bytesMax: number, ends = false): StoredEvent[] {
     this.#tryFlush();
-    return this.#database
-      .all<EventRow>(
-        'SELECT * FROM events WHERE operation = ? AND spid = ? AND (offset IS NULL OR offset < ?) ORDER BY id',
-        operation,
-        spid,
-        bytesMax,
-      )
-      .map((row) => parse(operation, row));
+    const within = ends
+      ? `(offset < ?3 OR offset + length(bytes) >= (SELECT max(offset + length(bytes)) FROM events AS stream
+          WHERE operation = ?1 AND spid = ?2 AND stream.type = events.type) - ?3)`
+      : 'offset < ?3';
+    const sql = `SELECT * FROM events WHERE operation = ?1 AND spid = ?2 AND (offset IS NULL OR ${within}) ORDER BY id`;
+    return this.#database.all<EventRow>(sql, operation, spid, bytesMax).map((row) => parse(operation, row));
   }
 
   /** Returns the `spawn` events of an operation. */

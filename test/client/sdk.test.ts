@@ -32,7 +32,7 @@ test('an abort ends the waiting and not the run', async () => {
   await using contree = await connect({ url: server.address });
   const { uuid } = await contree.runs.start({ command: 'sleep', image: 'tag:base' });
   const stop = new AbortController();
-  const waiting = contree.operations.wait(uuid, stop.signal);
+  const waiting = contree.operations.wait(uuid, {}, stop.signal);
   stop.abort(new Error('enough'));
   await assert.rejects(waiting, /enough/u);
   assert.equal((await contree.operations.get(uuid)).status, 'EXECUTING');

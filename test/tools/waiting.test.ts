@@ -22,15 +22,15 @@ test('waiting transfers what is shown and the end of a long output, not all that
 
   let text = '';
   const run = await received(async () => ({ text } = await mcp.call('run', { image, command, timeout: 120 })));
-  assert.ok(run < 1.5 * MIB, `${run} bytes for a client without progress`);
+  assert.ok(run < MIB / 4, `${run} bytes for a client without progress`);
   assert.match(text, /20,971,528 bytes[\s\S]*bytes omitted[\s\S]*the end/u);
 
   const shown = await received(() =>
     mcp.call('run', { image, command, timeout: 120 }, { onprogress: () => undefined, timeout: 120_000 }),
   );
-  assert.ok(shown < 2.5 * MIB, `${shown} bytes for a client that is shown the last line`);
+  assert.ok(shown < 1.5 * MIB, `${shown} bytes for a client that is shown the last line`);
 
   const { structured } = await mcp.call('run', { image, command: `sleep 1; ${command}`, wait: false });
   const wait = await received(() => mcp.call('wait_operations', { operation_ids: [structured.operation_id] }));
-  assert.ok(wait < 1.5 * MIB, `${wait} bytes`);
+  assert.ok(wait < MIB / 4, `${wait} bytes`);
 });

@@ -130,7 +130,7 @@ export const diff = (image, query, signal) => get(v1(`/inspect/${image}/diff`, q
 export const listOperations = (query, signal) => get(v1('/operations', query), signal);
 
 /** @type {ContreeServer['operations']['get']} */
-export const getOperation = (operation, signal) => get(v1(`/operations/${operation}`), signal);
+export const getOperation = (operation, query, signal) => get(v1(`/operations/${operation}`, query), signal);
 
 /** @type {ContreeServer['operations']['cancel']} */
 export const cancelOperation = (operation, signal) => change('DELETE', v1(`/operations/${operation}`), { signal });

@@ -131,5 +131,5 @@ async function followImport(
     const { done_bytes: done, total_bytes: total } = event.data.progress ?? {};
     progress.show(line, done, total);
   }
-  return contree.operations.get(uuid, cli.signal);
+  return contree.operations.get(uuid, {}, cli.signal);
 }

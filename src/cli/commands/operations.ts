@@ -1,7 +1,7 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { SPID_MAIN, isFinished, OPERATION_STATUSES, type OperationStatus } from '../../contract/operation-state.ts';
-import type { OperationQuery, OperationResponse } from '../../contract/operation.ts';
+import type { OperationGetQuery, OperationQuery, OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
@@ -76,7 +76,8 @@ export const show: Register = (program, run) => {
       run(async (cli, options: { output?: boolean; follow?: boolean }, [uuid]: [string]) => {
         const contree = await cli.contree();
         if (options.output) return replay(cli, contree, uuid, options.follow ?? false);
-        const operation = await contree.operations.get(uuid, cli.signal);
+        // The table shows no output; JSON has it.
+        const operation = await contree.operations.get(uuid, cli.json ? {} : { output_bytes: 0 }, cli.signal);
         await cli.print(operation, () => described(cli, operation));
       }),
     );
@@ -142,7 +143,9 @@ export const wait: Register = (program, run) => {
         const contree = await cli.contree();
         const enough = new AbortController();
         const signal = AbortSignal.any([cli.signal, enough.signal]);
-        const ends = uuids.map((uuid) => ended(contree, uuid, signal));
+        // The table shows no output; JSON has it.
+        const query = cli.json ? {} : { output_bytes: 0 };
+        const ends = uuids.map((uuid) => ended(contree, uuid, query, signal));
         const finished = options.any ? [await Promise.race(ends)] : await Promise.all(ends);
         enough.abort();
         await Promise.allSettled(ends);
@@ -157,11 +160,16 @@ export const wait: Register = (program, run) => {
     );
 };
 
-async function ended(contree: ConTree, uuid: string, signal: AbortSignal): Promise<OperationResponse> {
+async function ended(
+  contree: ConTree,
+  uuid: string,
+  query: OperationGetQuery,
+  signal: AbortSignal,
+): Promise<OperationResponse> {
   for await (const event of contree.operations.events(uuid, { follow: true, spid: 0 }, signal)) {
     if (event.type === 'completion') break;
   }
-  return contree.operations.get(uuid, signal);
+  return contree.operations.get(uuid, query, signal);
 }
 
 export const cancel: Register = (program, run) => {

@@ -87,7 +87,7 @@ export const run: Register = (program, runner, { separated }) => {
       const { exitCode, image: result } = await attached.follow();
       if (exitCode === undefined) {
         if (interrupts.exitCode !== undefined) return interrupts.exitCode;
-        throw failureOf(await contree.operations.get(uuid));
+        throw failureOf(await contree.operations.get(uuid, { output_bytes: 0 }));
       }
       if (result && options.tag !== undefined) await contree.tags.set(result, { tag: options.tag });
       if (cli.json) await cli.print(await contree.operations.get(uuid), '');

@@ -43,6 +43,7 @@ export const OPERATIONS = {
     operationId: 'getOperationStatus',
     summary: 'Get an operation',
     permissions: ['list'],
+    query: 'OperationGetQuery',
     wireQuery: 'InflightQuery',
     sends: { inflight: true },
     answer: 'OperationResponse',

@@ -9,7 +9,8 @@ import type { ProjectContext } from './context.ts';
 export function projectOperations({ store, parts }: ProjectContext): ConTree['operations'] {
   return {
     list: async (query = {}) => store.operations.list(query).map(summaryOf),
-    get: async (operation) => responseOf(store, parts.operations.current(store.operations.get(operation))),
+    get: async (operation, { output_bytes: outputBytesMax } = {}) =>
+      responseOf(store, parts.operations.current(store.operations.get(operation)), outputBytesMax),
     cancel: async (operation) => parts.operations.cancel(store.operations.get(operation)),
     events: (operation, query = {}, signal) => operationEvents(store, operation, query, signal),
   };

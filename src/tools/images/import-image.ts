@@ -55,9 +55,9 @@ export const importImage = defineTool({
     }
     // Not aborted with the call: the id of the started import must be known.
     const { uuid } = await contree.images.import({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
-    const state = wait ? (await followOwn(call, uuid, timeout)).operation : await contree.operations.get(uuid, signal);
     const options = { contree, outputBytesMax: 0, signal };
-    return wait ? await outcomeOf(state, options) : await summarize(state, options);
+    if (!wait) return await summarize(await contree.operations.get(uuid, {}, signal), options);
+    return await outcomeOf(await followOwn(call, uuid, { timeoutSeconds: timeout, outputBytes: 0 }), options);
   },
   text: operationText,
 });

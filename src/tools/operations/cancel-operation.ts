@@ -46,7 +46,7 @@ async function cancel(contree: ConTree, operation: string, signal: AbortSignal):
     return { operation_id: operation, cancelled: true, status: 'CANCELLED' };
   } catch (error) {
     if (!isFault(error, 'OPERATION_FINISHED')) throw error;
-    const { status } = await contree.operations.get(operation, signal);
+    const { status } = await contree.operations.get(operation, { output_bytes: 0 }, signal);
     return { operation_id: operation, cancelled: false, status };
   }
 }

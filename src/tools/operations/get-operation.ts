@@ -43,9 +43,9 @@ export const getOperation = defineTool({
   }),
   output: Output,
   handle: async ({ contree, signal }, { operation_id, stream, offset, length }) => {
-    const operation = await contree.operations.get(operation_id, signal);
-    const { kind, created_at } = operation;
     const outputBytesMax = stream === undefined ? limits.toolOutputBytesDefault : 0;
+    const operation = await contree.operations.get(operation_id, { output_bytes: outputBytesMax }, signal);
+    const { kind, created_at } = operation;
     const fields = await summarize(operation, { contree, outputBytesMax, signal });
     if (stream === undefined || kind !== 'instance') return { ...fields, kind, created_at };
     const kept = await readOutput(contree, operation_id, stream, signal);

@@ -63,11 +63,12 @@ export const run = defineTool({
     const { contree, signal } = call;
     // Not aborted with the call: the id of the started run must be known.
     const { uuid } = await contree.runs.start(requestOf(input, call.hostEnv));
-    const { operation: state, ...place } = input.wait
-      ? await followOwn(call, uuid, input.timeout)
-      : { operation: await contree.operations.get(uuid, signal) };
-    const options = { contree, outputBytesMax: Math.min(input.truncate_output_at, streamBytesMax), signal, ...place };
-    return input.wait ? await outcomeOf(state, options) : await summarize(state, options);
+    const outputBytes = Math.min(input.truncate_output_at, streamBytesMax);
+    const options = { contree, outputBytesMax: outputBytes, signal };
+    if (!input.wait) {
+      return await summarize(await contree.operations.get(uuid, { output_bytes: outputBytes }, signal), options);
+    }
+    return await outcomeOf(await followOwn(call, uuid, { timeoutSeconds: input.timeout, outputBytes }), options);
   },
   text: operationText,
 });

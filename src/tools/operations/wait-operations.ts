@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { operationId } from '../support/fields.ts';
-import { untilFinished, type Followed } from '../support/follow.ts';
+import { untilFinished } from '../support/follow.ts';
 import { operationText, summarize, waitHint, type OperationFields } from '../support/operation.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
@@ -44,13 +44,12 @@ export const waitOperations = defineTool({
   output: Output,
   handle: async (call, { operation_ids, timeout, mode }) => {
     const ids = [...new Set(operation_ids)];
-    const followed = await waitFor(call, ids, { timeoutSeconds: timeout, mode });
-    const ended = followed.map(({ operation }) => operation);
-    const winner = mode === 'all' ? undefined : ended.find((state) => isWin(state, mode));
     const bytesEach = Math.min(OUTPUT_BYTES_EACH, Math.floor((limits.toolResultBytesMax * 0.6) / (2 * ids.length)));
+    const ended = await waitFor(call, ids, { timeoutSeconds: timeout, mode, outputBytes: bytesEach });
+    const winner = mode === 'all' ? undefined : ended.find((state) => isWin(state, mode));
     const results: Record<string, OperationFields> = {};
-    for (const { operation, ...place } of followed) {
-      results[operation.uuid] = await summarize(operation, { ...call, ...place, outputBytesMax: bytesEach });
+    for (const operation of ended) {
+      results[operation.uuid] = await summarize(operation, { ...call, outputBytesMax: bytesEach });
     }
     const pending = ids.filter((id) => !(id in results));
     const goalReached = winner !== undefined || pending.length === 0;
@@ -90,20 +89,20 @@ function isWin({ status, metadata }: OperationResponse, mode: Mode): boolean {
 async function waitFor(
   call: ToolCall,
   ids: readonly string[],
-  { timeoutSeconds, mode }: { timeoutSeconds: number; mode: Mode },
-): Promise<Followed[]> {
+  { timeoutSeconds, mode, outputBytes }: { timeoutSeconds: number; mode: Mode; outputBytes: number },
+): Promise<OperationResponse[]> {
   const waitMs = call.progress ? timeoutSeconds * 1_000 : Math.min(timeoutSeconds * 1_000, call.inlineWaitMs);
   const enough = new AbortController();
   const deadline = AbortSignal.timeout(waitMs);
   const signal = AbortSignal.any([call.signal, deadline, enough.signal]);
-  const ended: Followed[] = [];
+  const ended: OperationResponse[] = [];
   using _progress = reportCount(call, ids.length, () => ended.length);
   const faults: unknown[] = [];
   const waits = ids.map(async (id) => {
     try {
-      const followed = await untilFinished(call.contree, id, undefined, signal);
-      ended.push(followed);
-      if (mode !== 'all' && isWin(followed.operation, mode)) enough.abort();
+      const operation = await untilFinished(call.contree, id, { outputBytes, signal });
+      ended.push(operation);
+      if (mode !== 'all' && isWin(operation, mode)) enough.abort();
     } catch (error) {
       if (signal.aborted) return;
       // An unknown id is reported immediately, not after the others have ended.

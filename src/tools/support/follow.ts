@@ -16,52 +16,41 @@ const WAIT_SECONDS_EXTRA = 30;
 const CANCEL_MS_MAX = 5_000;
 const LINE_CHARACTERS_MAX = 160;
 
-/** End of an operation that was followed. */
-export interface Followed {
-  readonly operation: OperationResponse;
-  /** Event after which the last bytes of its output stand in the log; absent where no events were seen. */
-  readonly tailAfter?: number;
+export interface FollowOptions {
+  /** Called with each event; without it no output is transferred before the end. */
+  readonly onEvent?: ((event: OperationEvent) => void) | undefined;
+  /** Bytes of each end of each stream that the result holds. */
+  readonly outputBytes: number;
+  readonly signal: AbortSignal;
 }
 
-/** Last events of a log: both cuts with the bytes behind them, the exit, and the facts about the operation. */
-const TAIL_EVENTS_MAX = 8;
-
 /**
- * Waits until an operation has finished, reporting its events as they come; without `onEvent` no output is transferred.
- * Follows the event log and, where a server has none or the stream breaks, asks for the state with growing pauses.
- * Rejects with the signal's reason.
+ * Waits until an operation has finished. Follows the event log and, where a server has none or the stream breaks, polls
+ * the state with growing pauses. Rejects with the signal's reason.
  */
 export async function untilFinished(
   contree: ConTree,
   uuid: string,
-  onEvent: ((event: OperationEvent) => void) | undefined,
-  signal: AbortSignal,
-): Promise<Followed> {
-  const place: { since?: number; tailAfter?: number | undefined } = {};
+  { onEvent, outputBytes, signal }: FollowOptions,
+): Promise<OperationResponse> {
+  let since: number | undefined;
   let hasEvents = true;
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, POLL_MS_MAX)) {
     try {
-      const query = { follow: true, ...present({ since: place.since, spid: onEvent ? undefined : SPID_INIT }) };
+      const query = { follow: true, ...present({ since, spid: onEvent ? undefined : SPID_INIT }) };
       for await (const event of hasEvents ? contree.operations.events(uuid, query, signal) : []) {
-        place.since = event.id;
+        since = event.id;
         pauseMs = POLL_MS_MIN;
-        place.tailAfter ??= tailAfter(event);
         onEvent?.(event);
       }
     } catch (error) {
       if (signal.aborted || !isFault(error)) throw error;
       if (error.class === 'missing' || error.class === 'unsupported') hasEvents = false;
     }
-    const operation = await contree.operations.get(uuid, signal);
-    if (isFinished(operation.status)) return { operation, ...present({ tailAfter: place.tailAfter }) };
+    const operation = await contree.operations.get(uuid, { output_bytes: outputBytes }, signal);
+    if (isFinished(operation.status)) return operation;
     await pause(pauseMs, signal);
   }
-}
-
-/** Returns the event after which the tails of cut output stand: just before the first cut, or near the end of the log. */
-function tailAfter({ type, id }: OperationEvent): number | undefined {
-  if (type === 'truncated') return id - 1;
-  return type === 'completion' ? Math.max(-1, id - TAIL_EVENTS_MAX) : undefined;
 }
 
 /**
@@ -69,7 +58,11 @@ function tailAfter({ type, id }: OperationEvent): number | undefined {
  * Returns its last state, finished or not. When the call is aborted, the operation is cancelled only if the user wanted
  * that.
  */
-export async function followOwn(call: ToolCall, operation: string, timeoutSeconds: number): Promise<Followed> {
+export async function followOwn(
+  call: ToolCall,
+  operation: string,
+  { timeoutSeconds, outputBytes }: { readonly timeoutSeconds: number; readonly outputBytes: number },
+): Promise<OperationResponse> {
   const { contree, signal } = call;
   // A client without progress times out after about a minute: return earlier, with the id to wait for.
   const listensMs = call.progress ? (timeoutSeconds + WAIT_SECONDS_EXTRA) * 1_000 : call.inlineWaitMs;
@@ -78,16 +71,17 @@ export async function followOwn(call: ToolCall, operation: string, timeoutSecond
   using reporter = report(call.progress, operation, timeoutSeconds);
   try {
     const onEvent = call.progress && reporter.onEvent;
-    return await untilFinished(contree, operation, onEvent, AbortSignal.any([signal, deadline]));
+    const either = AbortSignal.any([signal, deadline]);
+    return await untilFinished(contree, operation, { onEvent, outputBytes, signal: either });
   } catch (error) {
     if (signal.aborted) {
       await abandon(call, operation);
       throw error;
     }
     if (!deadline.aborted) throw error;
-    const state = await contree.operations.get(operation, signal);
+    const state = await contree.operations.get(operation, { output_bytes: outputBytes }, signal);
     if (!isFinished(state.status)) call.taskHandoff?.take(state);
-    return { operation: state };
+    return state;
   }
 }
 

@@ -4,10 +4,10 @@ import { isFinished } from '../../contract/operation-state.ts';
 import { OperationStatus, type OperationInstanceMetadata, type OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
-import type { InstanceResult, StreamRepr } from '../../contract/run.ts';
+import type { InstanceResult, InstanceResultStream } from '../../contract/run.ts';
 import { hintOf } from './failure.ts';
 import { hiddenFromClients } from './schema.ts';
-import { readOutput, readTail, showOutput, type Shown, type StreamName } from './output.ts';
+import { readOutput, showOutput, type KeptOutput, type Shown, type StreamName } from './output.ts';
 import { grouped, lines } from './text.ts';
 import { operationUri } from './uris.ts';
 
@@ -46,11 +46,12 @@ export interface SummaryOptions {
   /** Bytes per stream to show. */
   readonly outputBytesMax: number;
   readonly signal: AbortSignal;
-  /** `Followed.tailAfter`, where the operation was followed: saves reading its log from the start. */
-  readonly tailAfter?: number;
 }
 
-/** Returns the summary of an operation in any state. */
+/**
+ * Returns the summary of an operation in any state. Getting the operation with `output_bytes: outputBytesMax` saves
+ * transferring output that the summary leaves out.
+ */
 export async function summarize(operation: OperationResponse, options: SummaryOptions): Promise<OperationFields> {
   const { uuid, kind, status, error, error_code: code } = operation;
   const failure = hintOf(code);
@@ -136,24 +137,32 @@ async function streamFields(operation: OperationResponse, options: SummaryOption
 
 async function shownStream(
   { uuid }: OperationResponse,
-  stream: StreamRepr | undefined,
+  stream: InstanceResultStream | undefined,
   name: StreamName,
-  { contree, outputBytesMax, signal, tailAfter }: SummaryOptions,
+  options: SummaryOptions,
 ): Promise<(Shown & { totalBytes: number }) | undefined> {
   if (stream === undefined) return undefined;
-  const shown = streamBytes(stream);
-  // A stream that the engine cut is read from the log, which keeps more of it; unless the log was removed since.
-  const cut = stream.truncated === true;
-  const tail =
-    cut && tailAfter !== undefined
-      ? await readTail(contree, uuid, { stream: name, first: shown, since: tailAfter }, signal)
-      : undefined;
-  const log = cut ? (tail ?? (await readOutput(contree, uuid, name, signal))) : undefined;
-  const known = log !== undefined && log.first.length >= shown.length;
-  const kept = known ? log : { first: shown, last: Buffer.alloc(0), totalBytes: shown.length };
+  const { outputBytesMax } = options;
+  const kept = await keptOutput(uuid, stream, name, options);
   const offset = Math.floor(outputBytesMax / 4);
   const rest = `get_operation(operation_id="${uuid}", stream="${name}", offset=${offset}) shows more`;
   return { ...showOutput(kept, outputBytesMax, rest), totalBytes: kept.totalBytes };
+}
+
+/** Returns the output of a result, or of the log if the result came from a server that does not know `output_bytes`. */
+async function keptOutput(
+  operation: string,
+  stream: InstanceResultStream,
+  name: StreamName,
+  { contree, signal }: SummaryOptions,
+): Promise<KeptOutput> {
+  const first = streamBytes(stream);
+  const { size = first.length, tail, truncated } = stream;
+  const last = tail ? streamBytes(tail) : Buffer.alloc(0);
+  if (!truncated || stream.size !== undefined) return { first, last, totalBytes: size };
+  const log = await readOutput(contree, operation, name, signal);
+  // A log that holds less than the result was removed in the meantime.
+  return log.first.length >= first.length ? log : { first, last, totalBytes: size };
 }
 
 /** Returns the hint that follows from the end of a run. */

@@ -17,7 +17,8 @@ export interface Shown {
  * quarters of that (errors come last), cut at line ends. `rest` tells how to get the omitted part.
  */
 export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: number, rest: string): Shown {
-  if (isBinary(first)) return { text: `[${grouped(totalBytes)} bytes of binary output; ${rest}]`, truncated: true };
+  if (isBinary(first) || isBinary(last))
+    return { text: `[${grouped(totalBytes)} bytes of binary output; ${rest}]`, truncated: true };
   const whole = totalBytes <= first.length;
   if (whole && first.length <= bytesMax) return { text: first.toString('utf8'), truncated: false };
   const headBytes = Math.floor(bytesMax / 4);
@@ -99,30 +100,6 @@ export async function readOutput(
     bytesLeft = Math.max(0, bytesLeft - bytes.length);
   }
   return { first: Buffer.concat(parts.first), last: Buffer.concat(parts.last), totalBytes };
-}
-
-/**
- * Reads the last bytes of a stream that the engine cut, of which `first` is known: what stands in the log after event
- * `since`. Undefined when the cut is not there, or nothing was kept behind it.
- */
-export async function readTail(
-  contree: ConTree,
-  operation: string,
-  { stream, first, since }: { readonly stream: StreamName; readonly first: Buffer; readonly since: number },
-  signal: AbortSignal,
-): Promise<KeptOutput | undefined> {
-  const last: Buffer[] = [];
-  let [totalBytes, bytesLeft] = [-1, limits.outputBytesKept];
-  for await (const event of contree.operations.events(operation, { spid: SPID_MAIN, full: true, since }, signal)) {
-    if (event.type === 'truncated' && event.data.stream === stream) {
-      totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
-    } else if (event.type === stream && totalBytes >= 0) {
-      const bytes = streamBytes(event.data);
-      last.push(bytes.subarray(0, bytesLeft));
-      bytesLeft = Math.max(0, bytesLeft - bytes.length);
-    }
-  }
-  return last.length === 0 ? undefined : { first, last: Buffer.concat(last), totalBytes };
 }
 
 /**

@@ -31,6 +31,8 @@ import { Processes } from './processes.js';
 
 const REFRESH_MS = 1_500;
 const SPID_MAIN = 1;
+/** The output comes with the events. */
+const WITHOUT_OUTPUT = { output_bytes: 0 };
 
 /**
  * Shows one operation: its status, its output and its resource usage.
@@ -39,7 +41,7 @@ const SPID_MAIN = 1;
  */
 export async function operation({ path }, scope) {
   const uuid = path[1] ?? '';
-  let now = await getOperation(uuid, scope.signal);
+  let now = await getOperation(uuid, WITHOUT_OUTPUT, scope.signal);
   const head = h('div');
   const about = h('div');
   const connection = h('span', { role: 'status' });
@@ -52,7 +54,7 @@ export async function operation({ path }, scope) {
   };
   const refresh = async () => {
     const before = now.status;
-    now = await getOperation(uuid, scope.signal);
+    now = await getOperation(uuid, WITHOUT_OUTPUT, scope.signal);
     await released();
     draw();
     if (before !== now.status)

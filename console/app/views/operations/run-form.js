@@ -24,7 +24,7 @@ const TIMEOUT_SECONDS_DEFAULT = 60;
 export async function runForm({ query }, { signal }) {
   const again = query.get('again');
   const [before, images, { limits, permissions }] = await Promise.all([
-    again === null ? undefined : getOperation(again, signal),
+    again === null ? undefined : getOperation(again, { output_bytes: 0 }, signal),
     listImages({ limit: 200 }, signal),
     whoami(signal),
   ]);
