@@ -26,6 +26,8 @@ test('the link that contree-mcp --mode http prints signs in, and its token leave
     await using watched = await openPage(browser, link, { expected: /403/u });
     const { page, requests } = watched;
     await page.getByRole('button', { name: 'Forget the token' }).waitFor();
+    await page.getByText('accepted by this server').waitFor();
+    assert.equal(await page.getByText('not required').count(), 0, 'this server requires a token');
     await watched.visit('images');
     await page.getByText('common/base').first().waitFor();
     assert.equal(new URL(page.url()).origin, origin);
@@ -36,6 +38,7 @@ test('the link that contree-mcp --mode http prints signs in, and its token leave
       [],
     );
     await page.goBack();
+    await page.getByText('accepted by this server').waitFor();
     assert.ok(!page.url().includes(token), 'not in the history either');
     const { CONTREE_TEST_SCREENSHOT: picture } = process.env;
     if (picture !== undefined) await page.screenshot({ path: picture });

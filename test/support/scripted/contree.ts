@@ -165,7 +165,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     whoami: async () => {
       const executing = this.#withStatus('EXECUTING').length;
       return {
-        token_uuid: '',
+        token_uuid: '00000000-0000-0000-0000-000000000000',
         token_expiration: null,
         permissions: Object.fromEntries(PERMISSIONS.map((name) => [name, true])),
         limits: { instance_max_timeout: 3600 },

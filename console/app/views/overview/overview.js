@@ -1,3 +1,4 @@
+import { token } from '../../api/session.js';
 import { listImages, listOperations, whoami } from '../../api/v1.js';
 import { fill, h } from '../../kit/dom.js';
 import { age, bytes, count, duration } from '../../kit/format.js';
@@ -121,11 +122,12 @@ function limitsPanel({ limits, permissions, project, token_expiration: expires, 
     name.replaceAll('_', ' '),
     name.endsWith('timeout') ? duration(value) : name.endsWith('bytes') ? bytes(value) : count(value),
   ]);
-  const anonymous = /^0[0-]*$/u.test(uuid);
+  // A server's own token is not one of the engine's and has no UUID.
+  const named = !/^0[0-]*$/u.test(uuid);
   return panel('Permissions and limits', [
     facts([
       ['project', project],
-      ['token', anonymous ? 'not required' : h('code', null, uuid)],
+      ['token', named ? h('code', null, uuid) : token() === '' ? 'not required' : 'accepted by this server'],
       ['expires', expires === null ? null : new Date(expires * 1000).toLocaleString()],
       ...rows,
     ]),
