@@ -7,7 +7,7 @@ import { ImageImportMetadata, OperationResponse, OperationSummary } from '../con
 import { InstanceResult } from '../contract/run.ts';
 import { WhoAmIResponse, Token } from '../contract/server.ts';
 
-/** Fields that the hosted contract leaves optional get the value that stands for "not known". */
+/** Fields that are optional in the hosted contract get the value for "unknown". */
 const text = z.string().nullable().default(null);
 const number = z.number().nullable().default(null);
 
@@ -30,7 +30,7 @@ const summary = {
 const AnySummary = OperationSummary.extend(summary);
 
 const AnyImport = ImageImportMetadata.extend({ tag: text, timeout: z.number().default(0) });
-/** Bounds of requests do not bind what a server did; a newer one may allow more. */
+/** The limits of requests do not apply to answers: a newer server may allow more. */
 const AnyInstance = z.looseObject({
   command: z.string(),
   result: InstanceResult.nullish().transform((result) => result ?? {}),
@@ -56,7 +56,7 @@ const LENIENT: Readonly<Partial<Record<SchemaName, z.ZodType>>> = {
   TokenListResponse: z.object({ tokens: z.array(AnyToken) }),
 };
 
-/** Checks an answer of a server that we did not start. Faults: REMOTE_FAILED. */
+/** Checks an answer of a server that we did not start, with lenient schemas. Faults: REMOTE_FAILED. */
 export function checkAnswer(name: SchemaName, value: unknown): unknown {
   const parsed = (LENIENT[name] ?? SCHEMAS[name]).safeParse(value);
   if (parsed.success) return parsed.data;

@@ -7,7 +7,7 @@ import { HttpTransport } from './transport.ts';
 export interface RemoteServer {
   readonly url: string;
   readonly token?: string;
-  /** The hosted service's project. */
+  /** Project on the hosted service. */
   readonly project?: string;
   /** Environment with the proxy variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -20,17 +20,18 @@ export interface ConnectOptions {
   readonly program: string;
   readonly server:
     | { readonly remote: RemoteServer }
-    /** `project` is the one to work in, of the engine's; default its default one. */
+    /** Local engine; `project` defaults to its default project. */
     | { readonly local: LocalEngineOptions; readonly project?: string };
-  /** Tells the user what is worth knowing and no fault. */
+  /** Shows a notice to the user. */
   readonly notice?: (text: string) => void;
 }
 
 /**
- * Connects to a remote server, or to the engine of this machine, which is started when none runs and again whenever a
- * later request finds it gone (engines leave when idle). An older engine without work is replaced by our version.
+ * Connects to a remote server or to the engine of this machine. The latter is started when none runs, and again when a
+ * later request finds it gone (engines exit when idle). An idle engine of an older version is replaced by ours.
  *
- * Faults: ENGINE_UNAVAILABLE and what a new engine says; a remote server is first spoken to by the first request.
+ * Faults: ENGINE_UNAVAILABLE and the faults of a starting engine. A remote server is first contacted by the first
+ * request.
  */
 export async function connect(options: ConnectOptions, signal?: AbortSignal): Promise<HttpContree> {
   const { server, version, program } = options;
@@ -70,7 +71,7 @@ async function replaceOlder(
   local: LocalEngineOptions,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  // When nobody listens, this first request starts the engine.
+  // If no engine is listening, this first request starts one.
   const engine = await contree.engine.status(signal);
   if (!isOlder(engine, version)) return;
   try {

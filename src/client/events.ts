@@ -9,10 +9,10 @@ import { pause } from '../std/abort.ts';
 import type { ServerAnswer } from './transport.ts';
 
 const SILENCE_MS_MAX = 60_000;
-/** One event is at most a few hundred KB; the hosted service's clients allow 4 MiB. */
+/** Size limit of an event. Ours have a few hundred KB; the hosted service's clients allow 4 MiB. */
 const EVENT_CHARACTERS_MAX = 8 * 1024 * 1024;
 const RECONNECT_MS = 500;
-/** After a connection that brought something. Not at once: a server may end each after one event. */
+/** Delay after a connection that delivered events. Not 0, because a server may end each connection after one event. */
 const RESUME_MS = 50;
 const POLL_MS = 1_000;
 
@@ -24,9 +24,9 @@ export interface EventSource {
 }
 
 /**
- * Follows or replays a log across broken connections (contract of the hosted service): after every end that is not a `completion`
- * the operation's status decides whether to reconnect after the last id or to stop. A server that keeps no log for
- * this operation is polled, and the completion is made from its status.
+ * Follows or replays a log across broken connections (contract of the hosted service). After every end other than a
+ * `completion`, the operation's status decides whether to reconnect after the last id or to stop. If the server keeps
+ * no log for this operation, it is polled, and the completion is made from its status.
  */
 export async function* followEvents(
   source: EventSource,
@@ -58,7 +58,7 @@ export async function* followEvents(
   }
 }
 
-/** The events that a finished operation still has, and a completion even where its log has none. */
+/** Yields the remaining events of a finished operation, and a completion even if its log has none. */
 async function* theRest(
   log: RemoteLog,
   response: OperationResponse,
@@ -80,23 +80,25 @@ function completionOf(response: OperationResponse, id: number): OperationEvent {
   return { id, ts: new Date().toISOString(), spid: 0, type: 'completion', data: { ...data, status: ended } };
 }
 
-/** A drop, an interrupted stream, a server that is busy: worth another connection. */
+/**
+ * Reports whether reconnecting can help: the connection was lost, the stream was interrupted, or the server is busy.
+ */
 function isPassing(error: unknown): boolean {
   return !isFault(error) || isFault(error, 'REMOTE_FAILED', 'ENGINE_UNAVAILABLE', 'INSTANCE_NOT_READY');
 }
 
-/** The route is not there for this operation, as for imports on the hosted service. */
+/** Reports whether the server has no such route for this operation, as the hosted service has none for imports. */
 function isLogless(error: unknown): boolean {
   return isFault(error, 'OPERATION_NOT_FOUND', 'ROUTE_NOT_FOUND', 'ARGUMENT_INVALID');
 }
 
-/** A log on a server, and how far it has been read. */
+/** A log on a server, with the position up to which it has been read. */
 class RemoteLog {
   readonly #requester: Requester;
   readonly #operation: string;
   readonly spid: number | undefined;
   readonly #full: boolean | undefined;
-  /** Largest id seen. */
+  /** Largest id read so far. */
   last: number;
   completed = false;
 
@@ -133,9 +135,9 @@ class RemoteLog {
   }
 }
 
-/** Data of the server-sent events of an answer. */
+/** Yields the data of the server-sent events of an answer. */
 async function* messages(answer: ServerAnswer): AsyncGenerator<string> {
-  // Keepalives come four times as often; silence means that the peer is gone.
+  // Keepalives are sent four times as often, so silence means that the peer is gone.
   answer.setTimeout(SILENCE_MS_MAX, () => answer.destroy(new Error('the event stream went silent')));
   const queue: { event?: string | undefined; data: string }[] = [];
   const parser = createParser({

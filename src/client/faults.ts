@@ -1,7 +1,7 @@
 import { unreachable } from '../std/assert.ts';
 import { ContreeError, fault, faultFromReport } from '../contract/errors.ts';
 
-/** Subject of a request, to name it when the server only says "not found". */
+/** Subject of a request, for naming it when the server only answers "not found". */
 export type About =
   | { readonly kind: 'image'; readonly image: string }
   | { readonly kind: 'path'; readonly path: string; readonly wanted: 'file' | 'directory' }
@@ -9,13 +9,13 @@ export type About =
   | { readonly kind: 'process'; readonly operation: string; readonly spid: number }
   | { readonly kind: 'upload'; readonly file: string }
   | { readonly kind: 'token'; readonly token: string }
-  /** A route that only our own servers have. */
+  /** Route that only our own servers have. */
   | { readonly kind: 'addition'; readonly route: string }
   | { readonly kind: 'server' };
 
 const REASON_CHARACTERS_MAX = 1_000;
 
-/** The fault that an answer's body reports, or the nearest one for servers that only send a status and a text. */
+/** Returns the fault in an answer's body, or the closest one for servers that send only a status and a text. */
 export function faultFromAnswer(status: number, body: string, about: About): ContreeError {
   const report = parse(body);
   return faultFromReport(report) ?? faultFromStatus(status, reasonIn(report, body, status), about);
@@ -58,7 +58,7 @@ function missing(reason: string, about: About): ContreeError {
     case 'image':
       return fault('IMAGE_NOT_FOUND', { image: about.image });
     case 'path':
-      // The hosted service says "file not found" or "path not found" here, and names the image otherwise.
+      // The hosted service answers "file not found" or "path not found" in this case, and names the image otherwise.
       if (/image/iu.test(reason)) return new ContreeError('IMAGE_NOT_FOUND', reason, { image: '' });
       return fault('FILE_NOT_FOUND', { path: about.path });
     case 'operation':

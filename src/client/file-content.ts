@@ -8,8 +8,8 @@ interface Reading extends ReadQuery {
 }
 
 /**
- * Opens a file for reading from an offset. Our servers send only the part and say so (`X-File-Offset`); from others the
- * whole file comes, and what was not asked for is dropped on the way.
+ * Opens a file for reading from an offset. Our servers send only the requested part and say so (`X-File-Offset`).
+ * Others send the whole file, and the rest is skipped here.
  */
 export async function openRemoteFile(
   requester: Requester,

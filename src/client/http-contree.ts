@@ -11,16 +11,18 @@ import type { Requester } from './requester.ts';
 
 type Method = (...args: readonly unknown[]) => unknown;
 
-/** ConTree over HTTP: our own engine behind its unix socket, another server of ours, or the hosted service. */
+/** ConTree over HTTP: our own engine behind its Unix socket, another server of ours, or the hosted service. */
 export interface HttpContree extends ContreeServer {
-  /** The same server, asked with these headers too. Shares our connections and is not disposed. */
+  /**
+   * Returns a client of the same server that also sends these headers. It shares our connections and is not disposed.
+   */
   withHeaders(headers: Readonly<Record<string, string>>): HttpContree;
 }
 
 /** Makes the client of a server: one method per row of the API. `close` ends the connections when it is disposed. */
 export function httpContree(requester: Requester, close: () => Promise<void> = async () => undefined): HttpContree {
   const groups = Object.entries<Rows>(API).map(([group, rows]) => [group, methodsOf(requester, rows)]);
-  // The table and its mapped type say the same; here its rows meet as plain data.
+  // Here rows are handled as plain data; their types are those of `ContreeServer`, which is mapped from the same table.
   const plain = Object.fromEntries(groups) as ContreeServer;
   return {
     ...plain,
@@ -38,7 +40,7 @@ function methodsOf(requester: Requester, rows: Rows): Readonly<Record<string, Me
   return Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, method(row)]));
 }
 
-/** Methods that are more than a request: streams, and what the hosted service lacks. */
+/** Methods that need more than one request: streams, and what the hosted service lacks. */
 function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer, 'images' | 'files' | 'operations'> {
   const { images, files, operations } = plain;
   const getOperation = (operation: string, signal?: AbortSignal): Promise<OperationResponse> =>
@@ -77,7 +79,7 @@ function byHand(requester: Requester, plain: ContreeServer): Pick<ContreeServer,
   };
 }
 
-/** Returns the entry of a path from the listing of its parent, because the hosted service has no stat. */
+/** Returns the entry of a path from the listing of its parent: the hosted service has no stat. */
 async function listed(
   files: ContreeServer['files'],
   image: string,

@@ -5,19 +5,19 @@ import { Requester } from './requester.ts';
 import { jsonLines } from '../std/json-lines.ts';
 import { contentType, search, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
 
-/** A server in this process: its fetch function. `outgoing.destroy()` says that an answer broke off half-way. */
+/** A server in this process: its fetch function. It calls `outgoing.destroy()` when an answer is aborted. */
 export type ServerFetch = (
   request: Request,
   connection: { readonly outgoing: { destroy(): unknown } },
 ) => Promise<Response>;
 
-/** `ConTree` as one client of a server in the same process sees it: with the rights that the headers give. */
+/** Returns a `ConTree` that is a client of a server in the same process, with the permissions that the headers give. */
 export function inProcessContree(fetch: ServerFetch, headers: Readonly<Record<string, string>>): HttpContree {
   const requester = new Requester({ transport: new InProcess(fetch, headers), checked: false });
   return httpContree(requester);
 }
 
-/** Hands requests to a server without a connection in between; all else is as over one. */
+/** Transport that passes requests to a server without a connection. */
 class InProcess implements Sender {
   readonly #fetch: ServerFetch;
   readonly #headers: Readonly<Record<string, string>>;
@@ -36,7 +36,7 @@ class InProcess implements Sender {
     const bytes = body === null ? Readable.from([]) : Readable.fromWeb(body as NodeStream<Uint8Array>);
     broken = () => bytes.destroy(new Error('the answer broke off'));
     bytes.once('close', () => leave.abort());
-    // Silence cannot mean that the peer is gone.
+    // There is no peer that could be gone, so silence has no time limit.
     return Object.assign(bytes, {
       statusCode: status,
       headers: Object.fromEntries(headers),

@@ -7,14 +7,14 @@ import type { ServerAnswer, Outgoing, RequestQuery } from './transport.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** The arguments of a row's method. */
+/** Arguments of a row's method. */
 export interface MethodArguments {
   readonly subject: readonly (string | number)[];
   readonly input: unknown;
   readonly signal: AbortSignal | undefined;
 }
 
-/** One request of a row. */
+/** Request of a row. */
 export interface RowRequest {
   readonly row: Row;
   readonly outgoing: Outgoing;
@@ -32,7 +32,7 @@ function argumentsOf(row: Row, args: readonly unknown[]): MethodArguments {
   };
 }
 
-/** Prepares the request that a method of a row makes. Faults: IMAGE_NOT_FOUND for a tag that names no image. */
+/** Prepares the request of a row's method. Faults: IMAGE_NOT_FOUND for a tag that no image has. */
 export async function prepare(requester: Requester, row: Row, args: readonly unknown[]): Promise<RowRequest> {
   const { subject, input, signal } = argumentsOf(row, args);
   const named = row.byName ? subject : await resolved(requester, row, { subject, input, signal });
@@ -91,7 +91,10 @@ async function resolved(
   return [await resolveImage(requester, String(image), signal)];
 }
 
-/** The UUID of an image. The contract's routes take UUIDs; a tag is looked up by the redirect it gets. */
+/**
+ * Returns the UUID of an image. The routes of the hosted contract take UUIDs; a tag is looked up by the redirect it
+ * gets.
+ */
 export async function resolveImage(requester: Requester, image: string, signal?: AbortSignal): Promise<string> {
   if (!image.startsWith('tag:')) return image;
   const request = { method: 'GET', path: '/inspect/', query: { tag: image.slice(4) } } as const;

@@ -3,7 +3,7 @@ import { fault, faultFromReport } from '../contract/errors.ts';
 import type { PushEvent } from '../contract/image.ts';
 import type { ServerAnswer } from './transport.ts';
 
-/** The events in the answer to a push. Faults: the push's own, REMOTE_FAILED when the answer ends without a result. */
+/** Yields the events of a push. Faults: the push's own, REMOTE_FAILED when the answer ends without a result. */
 export async function* readPush(
   answer: ServerAnswer,
   check: (value: unknown) => Promise<unknown>,

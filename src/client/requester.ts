@@ -7,23 +7,25 @@ import { mayRetry, retryDelayMs } from './retry.ts';
 import { pause } from '../std/abort.ts';
 import { ConnectError, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
 
-/** Repetitions when no connection can be made: a server that restarts is back soon, a mistyped name never is. */
+/**
+ * Retries when no connection can be made. Few: a server that restarts is back soon, and a mistyped name never resolves.
+ */
 const CONNECT_RETRIES = 3;
 const ERROR_BYTES_MAX = 64 * 1024;
-/** An answer in JSON is held in memory whole. */
+/** Size limit of a JSON answer, which is held in memory as a whole. */
 const JSON_BYTES_MAX = 4 * limits.jsonBodyBytesMax;
 
 export interface RequesterOptions {
   readonly transport: Sender;
-  /** Makes sure that there is a server; asked when no connection could be made. */
+  /** Makes sure that a server is running; called when no connection could be made. */
   readonly revive?: (signal?: AbortSignal) => Promise<void>;
   /** True for servers that we did not start: their answers are untrusted and are validated. */
   readonly checked: boolean;
-  /** Sent with every request, besides those of the transport. */
+  /** Headers sent with every request, in addition to those of the transport. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Requests with retries (contract of the hosted service), whose failures are faults. */
+/** Sends requests with retries (contract of the hosted service); failures are faults. */
 export class Requester {
   readonly #options: RequesterOptions;
 
@@ -31,14 +33,14 @@ export class Requester {
     this.#options = options;
   }
 
-  /** The same server, asked with these headers too. */
+  /** Returns a requester of the same server that also sends these headers. */
   withHeaders(headers: Readonly<Record<string, string>>): Requester {
     return new Requester({ ...this.#options, headers: { ...this.#options.headers, ...headers } });
   }
 
-  /** The answer, as soon as it is known to be no error. Its body must be read or destroyed. */
+  /** Returns the answer once its status shows success. Its body must be read or destroyed. */
   async open(outgoing: Outgoing, about: About, signal?: AbortSignal): Promise<ServerAnswer> {
-    // A streamed body is gone once it was sent, so the engine must be there before.
+    // A streamed body cannot be sent twice, so the engine must be running before.
     if (outgoing.bytes !== undefined) await this.#options.revive?.(signal);
     for (let attempt = 0; ; attempt += 1) {
       const { answer, error, waitMs } = await this.#attempt(outgoing, { about, attempt }, signal);
@@ -58,10 +60,10 @@ export class Requester {
     (await this.open(outgoing, about, signal)).resume();
   }
 
-  /** The value, checked where it comes from a server that is not ours. */
+  /** Returns the value of a JSON answer, validated if the server is not ours. */
   async check(name: SchemaName, value: unknown): Promise<unknown> {
     if (!this.#options.checked) return value;
-    // The schemas take longer to load than a request to the local engine takes, which does not need them.
+    // Loading the schemas takes longer than a request to the local engine, whose answers need no validation.
     const { checkAnswer } = await import('./answers.ts');
     return checkAnswer(name, value);
   }
@@ -93,11 +95,11 @@ export class Requester {
     { attempt, safe }: { readonly attempt: number; readonly safe: boolean },
     signal: AbortSignal | undefined,
   ): Promise<{ error: unknown; waitMs?: number | undefined }> {
-    // Refused by ourselves: no repetition changes that.
+    // Our own refusal: a retry changes nothing.
     if (isFault(error)) return { error };
     const { revive } = this.#options;
     const unseen = error instanceof ConnectError;
-    // Not only the first time: the engine may have been on its way out when we looked.
+    // Every time, not only the first: the engine may have been shutting down when we looked.
     if (unseen && revive && attempt < CONNECT_RETRIES) {
       await revive(signal);
       return { error, waitMs: 0 };
@@ -111,7 +113,7 @@ export class Requester {
   }
 }
 
-/** The code that our own servers report; undefined for faults that only stand for a foreign status. */
+/** Returns the code reported by our own servers; undefined for faults that only represent another server's status. */
 function ownCode(error: ContreeError): string | undefined {
   return error.code === 'REMOTE_FAILED' ? undefined : error.code;
 }
@@ -126,7 +128,7 @@ async function readFault(answer: ServerAnswer, about: About): Promise<ContreeErr
       if (total > ERROR_BYTES_MAX) break;
     }
   } catch {
-    // What arrived of the explanation is still one.
+    // A body that was cut short may still explain the failure.
   }
   return faultFromAnswer(answer.statusCode ?? 0, Buffer.concat(chunks).toString('utf8'), about);
 }

@@ -18,8 +18,8 @@ export type * from '../contract/run.ts';
 export type * from '../contract/server.ts';
 
 /**
- * Which engine to use. What is absent comes from the environment and the configuration file, as for the `contree`
- * command.
+ * Selects an engine. Missing fields are taken from the environment and the configuration file, as the `contree` command
+ * does.
  */
 export interface ContreeOptions {
   /** A server, for example `https://sandboxes.example.org`; without one, the engine of this machine. */
@@ -61,7 +61,7 @@ export interface RunOutcome {
 const ROOT = new URL('../../', import.meta.url);
 
 /**
- * Connects to an engine: over the unix socket of this machine's, or over the network.
+ * Connects to an engine: over this machine's Unix socket or over the network.
  *
  * Faults: ENGINE_UNAVAILABLE when none is running and `start` is not set, CONFIG_INVALID. A remote server is first
  * contacted by the first call.
@@ -79,7 +79,7 @@ export async function connect(options: ContreeOptions = {}, signal?: AbortSignal
     operations: {
       ...operations,
       wait: async (operation, query, ends) => {
-        // Only the log's own process: it says when the end has come, and has none of the output.
+        // Only the events of the operation itself, without any output: they include the end.
         const log = operations.events(operation, { follow: true, spid: SPID_INIT }, ends);
         for await (const { type } of log) if (type === 'completion') break;
         return operations.get(operation, query, ends);

@@ -12,7 +12,7 @@ export interface SessionOptions {
   readonly start?: boolean;
 }
 
-/** Connects as the settings say: to `--url`, or to the engine of the data directory, which is started when needed. */
+/** Connects as configured: to `--url`, or to the engine of the data directory, which is started when needed. */
 export function openSession(settings: Settings, options: SessionOptions, signal?: AbortSignal): Promise<HttpContree> {
   const { program, version, env, self, notice, start = true } = options;
   const shared = { program, version, ...(notice && { notice }) };
@@ -28,7 +28,10 @@ export function openSession(settings: Settings, options: SessionOptions, signal?
   return connect({ ...shared, server: { local, project: settings.project } }, signal);
 }
 
-/** The engine is told its settings by arguments; what its starter was told by variables is not its business. */
+/**
+ * The engine gets its settings as arguments; the environment variables of the process that starts it must not affect
+ * it.
+ */
 function engineEnvironment(env: Environment): Environment {
   const names = new Set(Object.values(SETTINGS).map((row) => row.env));
   const isSetting = (name: string): boolean => names.has(name.replace(/^CONTREE_MCP_/u, 'CONTREE_'));

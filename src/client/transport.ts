@@ -5,7 +5,7 @@ import { jsonLines } from '../std/json-lines.ts';
 
 /** Location of a server: below a URL with an optional path prefix, or behind a Unix socket. */
 export interface Target {
-  /** Without a slash at its end; for a unix socket `http://localhost`. */
+  /** Without a trailing slash; `http://localhost` for a Unix socket. */
   readonly url: string;
   readonly socket?: string;
   /** Sent with every request. */
@@ -18,7 +18,7 @@ export interface Outgoing {
   readonly path: string;
   readonly query?: RequestQuery | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** A value is sent as JSON, `lines` as one JSON value each, an iterable as bytes. */
+  /** Body: a value sent as JSON, `lines` as NDJSON, an iterable as bytes. */
   readonly json?: unknown;
   readonly lines?: readonly unknown[] | undefined;
   readonly bytes?: AsyncIterable<Uint8Array> | undefined;
@@ -32,7 +32,7 @@ export type RequestQuery = Readonly<Record<string, string | number | boolean | r
 export interface ServerAnswer extends Readable {
   readonly statusCode?: number | undefined;
   readonly headers: IncomingHttpHeaders;
-  /** Calls back once nothing has come for so long. */
+  /** Calls back when no data has arrived for this time. */
   setTimeout(ms: number, callback: () => void): unknown;
 }
 
@@ -59,14 +59,14 @@ const NOT_CONNECTED = new Set([
   'EACCES',
 ]);
 
-/** Loaded for remote servers only: a command that speaks to its own engine has no use for TLS. */
+/** Loaded for remote servers only: a command that talks to the local engine does not need TLS. */
 function https() {
   return process.getBuiltinModule('node:https');
 }
 
 /**
- * HTTP/1.1 with keep-alive on Node's own client. (`undici` does the same, and costs a command 60 ms of loading.)
- * Proxies are taken from the environment for https only: a local server is never behind one.
+ * HTTP/1.1 with keep-alive, by Node's own client: loading `undici` would take a command 60 ms. Proxies are taken from
+ * the environment for https only, because a local server is never behind one.
  */
 export class HttpTransport implements Sender, Disposable {
   readonly #target: Target;
@@ -137,11 +137,11 @@ function writeBody(sent: ClientRequest, outgoing: Outgoing, fail: (error: unknow
     sent.end(body);
     return;
   }
-  // After an answer this changes nothing: a server that has heard enough answers and closes.
+  // No effect once the answer has come: a server may answer and close before it has read the whole request.
   pipeline(bytes, sent, (error) => error && fail(classified(error)));
 }
 
-/** A query with its question mark; empty when nothing is asked. */
+/** Returns the query string with its question mark; empty without parameters. */
 export function search(query: RequestQuery = {}): string {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {

@@ -18,14 +18,14 @@ export type ErrorClass = keyof typeof ERROR_CLASSES;
 /** One row of the table. */
 export interface ErrorRow<Detail> {
   readonly class: ErrorClass;
-  /** Overrides the status of the class; only where HTTP has a more exact word. */
+  /** Overrides the status of the class, where HTTP has a more exact one. */
   readonly http?: number;
   readonly message: (detail: Detail) => string;
   /** One imperative sentence: the next step. */
   readonly hint: string;
 }
 
-/** Ties a row's message to the details it needs. */
+/** Gives a row's message the type of its details. */
 function row<Detail>(row: ErrorRow<Detail>): ErrorRow<Detail> {
   return row;
 }

@@ -4,18 +4,18 @@ import { ERROR_CLASSES, ERRORS, type ErrorClass, type ErrorRow } from './error-t
 export { ERROR_CLASSES, ERRORS, type ErrorClass };
 
 export type ErrorCode = keyof typeof ERRORS;
-/** The facts a code carries: what its message needs, flat strings and numbers. */
+/** Details of a code, as needed by its message: flat strings and numbers. */
 export type ErrorDetail<Code extends ErrorCode> = unknown extends Parameters<(typeof ERRORS)[Code]['message']>[0]
   ? Readonly<Record<string, never>>
   : Parameters<(typeof ERRORS)[Code]['message']>[0];
 
-/** The one shape in which a fault leaves the process: REST body (with `error`), MCP result, CLI `--json`. */
+/** Serialized form of a fault, the same everywhere: REST body (with `error`), MCP result, CLI `--json`. */
 export interface ErrorReport {
   readonly code: ErrorCode;
   readonly class: ErrorClass;
   readonly message: string;
   readonly hint: string;
-  /** Facts as flat strings and numbers; no host paths, no secrets. */
+  /** Flat strings and numbers; no host paths, no secrets. */
   readonly detail: Readonly<Record<string, string | number | undefined>>;
 }
 
@@ -58,7 +58,7 @@ export class ContreeError extends Error {
   }
 }
 
-/** Length limit of quoted text in a fault, which may come from outside. */
+/** Length limit of text quoted in a fault, because it may come from outside. */
 const QUOTED_CHARACTERS_MAX = 4_096;
 
 function bounded(detail: ContreeError['detail']): ContreeError['detail'] {
@@ -70,7 +70,7 @@ function bounded(detail: ContreeError['detail']): ContreeError['detail'] {
   return { ...detail, ...Object.fromEntries(cut) };
 }
 
-/** `throw fault('IMAGE_NOT_FOUND', { image })`: the code decides which details the compiler asks for. */
+/** Makes a fault: `throw fault('IMAGE_NOT_FOUND', { image })`. The type of `detail` follows from the code. */
 export function fault<Code extends ErrorCode>(
   code: Code,
   detail: ErrorDetail<Code>,
@@ -88,7 +88,7 @@ export function isFault(error: unknown, ...codes: readonly ErrorCode[]): error i
   return codes.length === 0 || codes.includes(error.code as ErrorCode);
 }
 
-/** Rebuilds a fault from the report another process sent; undefined when it is not one of ours. */
+/** Rebuilds a fault from the report that another process sent; undefined when it is not one of ours. */
 export function faultFromReport(report: unknown): ContreeError | undefined {
   if (typeof report !== 'object' || report === null) return undefined;
   const { code, message, detail } = report as Partial<ErrorReport>;

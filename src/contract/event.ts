@@ -45,7 +45,7 @@ export const EventDataSpawn = z.object({
   env: z.record(z.string(), z.string()).optional(),
 });
 
-/** Output of a process; or, of an import, lines for people, each with its figures. */
+/** Output of a process, or a progress line of an import with its figures. */
 export const EventDataOutput = StreamRepr.extend({ progress: ImportProgress.optional() });
 
 export const EventResources = z.object({
@@ -84,10 +84,13 @@ export type EventDataExit = z.infer<typeof EventDataExit>;
 
 export const EventDataTruncated = z.object({
   stream: z.enum(['stdout', 'stderr']),
-  /** Bytes that a reader of the log is shown: at most `truncate_output_at`. */
+  /** Bytes shown to readers of the log: at most `truncate_output_at`. */
   bytes_emitted: z.int(),
   bytes_dropped: z.int(),
-  /** Addition: bytes the log holds from the start. `EventQuery.full` shows them and, after this event, the last ones. */
+  /**
+   * Addition: bytes kept from the start. With `EventQuery.full` readers get all of them and, after this event, the last
+   * ones.
+   */
   bytes_kept: z.int().optional(),
 });
 
@@ -130,7 +133,7 @@ export const EventDataCompletion = z.object({
   image_size_bytes: z.int().nullable(),
 });
 
-/** Data of each event type; `OperationEvent.data` of that type has this shape. */
+/** Data of each event type: the shape of `OperationEvent.data`. */
 export const EVENT_DATA = {
   init: EventDataInit,
   spawn: EventDataSpawn,
@@ -173,13 +176,13 @@ export const EventId = integer(-1, Number.MAX_SAFE_INTEGER);
 export const Spid = integer(0, 2 ** 31 - 1);
 
 export const EventQuery = z.object({
-  /** Keep streaming until the operation ends; otherwise replay what exists and stop. */
+  /** Stream until the operation ends; otherwise replay the existing events and stop. */
   follow: flag().optional(),
   /** Only this process. */
   spid: Spid.optional(),
   /** Only events with a larger id. */
   since: EventId.optional(),
-  /** Addition: all output that was kept, also what lies beyond the run's `truncate_output_at`. */
+  /** Addition: all output that was kept, including what exceeds the run's `truncate_output_at`. */
   full: flag().optional(),
 });
 export type EventQuery = z.infer<typeof EventQuery>;

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits } from './limits.ts';
 import { PAGE, anyText } from './api/query.ts';
 
-/** An uploaded file; `uuid` names it in runs, `sha256` (hex) is its content. */
+/** An uploaded file. Runs refer to it by `uuid`; `sha256` (hex) is the digest of its content. */
 export const FileResponse = z.object({ uuid: z.string(), sha256: z.string(), size: z.int().min(0) });
 export type FileResponse = z.infer<typeof FileResponse>;
 
@@ -12,14 +12,14 @@ export type File = z.infer<typeof File>;
 export const FileQuery = z.object(PAGE);
 export type FileQuery = z.infer<typeof FileQuery>;
 
-/** One file instead of a list: by either of its names. */
+/** Selects one file instead of a list, by its sha256 or its UUID. */
 export const FileNameQuery = z.object({ sha256: anyText().optional(), uuid: anyText().optional() });
 
 /** Answer to a bulk upload, in the order of the files. */
 export const BulkUploadResponse = z.object({ files: z.array(FileResponse) });
 export const FilesListResponse = z.object({ files: z.array(File) });
 
-/** A synced set of files: what rsync made, by what it holds (addition to the hosted contract). */
+/** A synced set of files, as `rsync` sends it (addition to the hosted contract). */
 export const DirectoryStateEntry = z.object({
   /** Absolute path in the image. */
   path: z.string(),
@@ -49,6 +49,6 @@ export const DirectoryStateRequest = z.object({
 });
 export type DirectoryStateRequest = z.infer<typeof DirectoryStateRequest>;
 
-/** Answer to a proposed directory state: done, or the contents still to be uploaded. */
+/** Answer to a proposed directory state: its id, or the contents that still have to be uploaded. */
 export const DirectoryStateResponse = z.object({ state: DirectoryState.optional(), missing: z.array(z.string()) });
 export type DirectoryStateResponse = z.infer<typeof DirectoryStateResponse>;

@@ -17,9 +17,11 @@ export const Image = z.object({
   operation_uuid: z.string().nullable(),
   /** Every tag of the image, newest first (addition to the hosted contract). */
   tags: z.array(z.string()).optional(),
-  /** Image this one was made from; null for an imported image (addition). */
+  /** Parent image; null for an imported image (addition). */
   parent_uuid: z.string().nullable().optional(),
-  /** `import` for a root image, else the command that was run, cut at `limits.commandCharactersListed` (addition). */
+  /**
+   * `import` for a root image, otherwise the command of its run, cut at `limits.commandCharactersListed` (addition).
+   */
   command: z.string().nullable().optional(),
   /** Exit code of that command; null for an imported image (addition). */
   exit_code: z.int().nullable().optional(),
@@ -38,7 +40,7 @@ export const ImageQuery = z.object({
 export type ImageQuery = z.infer<typeof ImageQuery>;
 
 export const DeleteQuery = z.object({
-  /** Also those made from it. */
+  /** Deletes its descendants too. */
   cascade: flag().optional(),
 });
 
@@ -71,7 +73,7 @@ export const ImagePushRequest = z.object({
 });
 export type ImagePushRequest = z.infer<typeof ImagePushRequest>;
 
-/** Progress of a push. A layer is packed, then sent, and sent only where the repository lacks it. */
+/** Progress of a push. Each layer is packed, then sent if the repository does not have it. */
 export const PushProgress = z.object({
   type: z.literal('progress'),
   layers_done: z.int(),
@@ -84,11 +86,11 @@ export const PushProgress = z.object({
 });
 export type PushProgress = z.infer<typeof PushProgress>;
 
-/** State of an import, beside each of its progress lines (addition). */
+/** State of an import, sent with each of its progress lines (addition). */
 export const ImportProgress = z.object({
   layers_done: z.int(),
   layers_total: z.int(),
-  /** Bytes as they are transferred, of the layers that the store does not have. */
+  /** Compressed bytes of the layers that the store does not have yet. */
   done_bytes: z.int(),
   total_bytes: z.int(),
 });
@@ -106,14 +108,14 @@ export const ArchiveImportRequest = z.object({
   file: z.string().describe('uuid of the uploaded archive'),
   /** Name shown in the operation, for example the archive's file name. */
   name: z.string().max(1_024).optional(),
-  /** Which image of an archive that holds several: its repository:tag. */
+  /** Selects an image of an archive that holds several, by its repository:tag. */
   reference: z.string().max(2_048).optional(),
   tag: z.string().nullable().optional(),
   timeout: z.int().min(1).max(limits.importTimeoutSecondsMax).optional(),
 });
 export type ArchiveImportRequest = z.infer<typeof ArchiveImportRequest>;
 
-/** OCI image config, as far as a run uses it. */
+/** Fields of an OCI image config that runs use. */
 export const ImageConfig = z.object({
   env: z.record(z.string(), z.string()),
   cwd: z.string(),
@@ -126,14 +128,14 @@ export type ImageConfig = z.infer<typeof ImageConfig>;
 
 export const EMPTY_IMAGE_CONFIG: ImageConfig = { env: {}, cwd: '', user: '', entrypoint: [], cmd: [], labels: {} };
 
-/** One image in its family: how it came to be. */
+/** An image of a lineage and how it was made. */
 export const LineageNode = z.object({
   uuid: z.string(),
   parent_uuid: z.string().nullable(),
   tags: z.array(z.string()),
   created_at: z.string(),
   operation_uuid: z.string().nullable(),
-  /** `import` for a root image, else the command that was run. */
+  /** `import` for a root image, otherwise the command of its run. */
   command: z.string().nullable(),
   exit_code: z.int().nullable(),
   /** Bytes this image added to its parent. */

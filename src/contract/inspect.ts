@@ -30,12 +30,12 @@ export const DirectoryList = z.object({ path: z.string(), files: z.array(FileIte
 export type DirectoryList = z.infer<typeof DirectoryList>;
 
 export const PathQuery = z.object({
-  /** Absolute in the image. */
+  /** Absolute path in the image. */
   path: requiredText(),
 });
 export type PathQuery = z.infer<typeof PathQuery>;
 
-/** Query of a listing; `text` selects the format of `ls -l` for people. */
+/** Query of a listing; `text` selects the format of `ls -l`. */
 export const ListingQuery = z.object({ text: flag().optional() });
 
 const bytes = integer(0, Number.MAX_SAFE_INTEGER);
@@ -43,12 +43,12 @@ const bytes = integer(0, Number.MAX_SAFE_INTEGER);
 export const ReadQuery = z.object({
   path: requiredText(),
   offset: bytes.optional(),
-  /** Bytes at most. */
+  /** Maximum number of bytes. */
   length: bytes.optional(),
 });
 export type ReadQuery = z.infer<typeof ReadQuery>;
 
-/** Which part of a file; absent for all of it. */
+/** Part of a file; without fields, all of it. */
 export type ReadRange = Omit<ReadQuery, 'path'>;
 
 /** A regular file opened for reading inside an image. `size` is of the whole file. */
@@ -64,9 +64,9 @@ export const GrepQuery = z.object({
   path: texts().optional(),
   /** `rg -g` semantics; a leading `!` negates. */
   glob: texts().optional(),
-  /** Matches per file. */
+  /** Maximum number of matches per file. */
   max_count: integer(1, 1_000_000).optional(),
-  /** Matches in all. */
+  /** Maximum number of matches in total. */
   max_total: integer(1, 100_000).optional(),
   case: choice('sensitive', 'insensitive', 'smart').optional(),
   before: integer(0, 1_000).optional(),
@@ -105,7 +105,7 @@ export const DiffEntry = z.object({
   mode_before: count.nullable(),
   owner: z.string().nullable().optional().describe('uid:gid in the second image'),
   owner_before: z.string().nullable().optional(),
-  /** Unified diff of a small text file, when asked for. */
+  /** Unified diff of a small text file, if requested. */
   patch: z.string().optional(),
 });
 export type DiffEntry = z.infer<typeof DiffEntry>;

@@ -4,7 +4,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
-/** Every bound of the product, unit last. Where two must stand in an order, the order is asserted below. */
+/** Every limit of the product, unit last. Orders that must hold between limits are asserted below. */
 export const limits = {
   // Runs
   commandTimeoutSecondsDefault: 60,
@@ -51,7 +51,7 @@ export const limits = {
   paxHeaderBytesMax: 1 * MiB,
   layerFileBytesMax: 64 * GiB,
   metadataBytesMax: 512 * MiB,
-  /** Compressed data may unpack to so many times its own size; below `unpackedBytesFree` nobody asks. */
+  /** Compressed data may expand by at most this factor; up to `unpackedBytesFree` the factor is not checked. */
   unpackedPerPackedMax: 200,
   unpackedBytesFree: 1 * GiB,
 
@@ -76,10 +76,10 @@ export const limits = {
   // REST
   pageDefault: 100,
   pageMax: 1_000,
-  /** Bytes of a JSON body; the larger bound is for those that hold a process's input or many entries. */
+  /** Bytes of a JSON body; the larger limit is for bodies with a process's input or with many entries. */
   jsonBodyBytesDefault: 256 * KiB,
   jsonBodyBytesMax: 16 * MiB,
-  /** Bounds on the values of a JSON body, counted before it is parsed: in total, and in one object or list. */
+  /** Limits on the values of a JSON body, counted before it is parsed: in total, and in one object or list. */
   jsonValuesMax: 64_000,
   jsonMembersMax: 12_000,
   jsonDepthMax: 32,
@@ -88,20 +88,20 @@ export const limits = {
   bulkFileBytesMax: 128 * KiB,
   bulkFilesMax: 1_000,
   tagBytesMax: 256,
-  /** Inspections that take threads of their own: answers at once, streams (archive, export) at once, and what waits. */
+  /** Inspections that run in threads: concurrent answers, concurrent streams (archive, export), and the queue. */
   inspectionsAtOnce: 3,
   inspectionsPerProject: 2,
   inspectionsWaitingPerProject: 32,
   inspectionStreamsAtOnce: 6,
   inspectionStreamsPerProject: 4,
   inspectionSecondsMax: 60,
-  /** Time a stream waits for its reader to take a piece. */
+  /** Time that a stream waits for its reader to take the next piece. */
   inspectionStallSecondsMax: 60,
   /** Heap of each thread. */
   inspectionHeapMibMax: 128,
   entriesListedMax: 20_000,
   grepMatchesDefault: 1_000,
-  /** A search ends with what it has found; one that cannot end by itself is stopped. */
+  /** A search returns the matches so far after the first time; one that does not end by itself is stopped after the second. */
   grepSecondsMax: 10,
   grepStopSecondsMax: 15,
   grepLineBytesMax: 64 * KiB,
@@ -124,7 +124,7 @@ export const limits = {
   taskPollMs: 2_000,
 } as const;
 
-// The relations are what a reader needs to know, so they are code, not prose.
+// Asserted, not described, because a comment could go out of date.
 assert(limits.frameBytesMax < limits.outputBytesKept, 'a stream needs more than one frame');
 assert(limits.outputEventBytesMax <= limits.frameBytesMax, 'one frame may become several events, never the reverse');
 assert(limits.guestRestoreMsMax < limits.guestBootMsMax, 'a restore is what saves us the boot');

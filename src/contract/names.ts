@@ -1,6 +1,6 @@
 import { limits } from './limits.ts';
 
-/** `a-z 0-9 _ -` in words separated by single `:` `/` `.`, as the hosted service requires. */
+/** Words of `a-z 0-9 _ -`, separated by a single `:`, `/` or `.`, as the hosted service requires. */
 const TAG = /^[a-z0-9_-]+(?:[:/.][a-z0-9_-]+)*$/u;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/iu;
 
@@ -8,7 +8,7 @@ export function isTag(text: string): boolean {
   return text.length <= limits.tagBytesMax && TAG.test(text);
 }
 
-/** Project of clients that name none, and of everything made before projects existed. */
+/** Project of clients that name none, and of everything from before projects existed. */
 export const DEFAULT_PROJECT = 'default';
 
 const PROJECT = /^[a-z0-9][a-z0-9._-]{0,63}$/u;

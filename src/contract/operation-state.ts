@@ -1,6 +1,6 @@
 /**
- * States of operations and numbers of their processes. Apart from the schemas of operations, because commands that need no
- * schema do not load zod: it takes 75 ms, longer than most requests.
+ * States of operations and numbers of their processes. Kept apart from the schemas of operations so that commands that
+ * need no schema do not load zod, which takes 75 ms, longer than most requests.
  */
 
 /** States of an operation, in order; the last three are final (contract of the hosted service). */

@@ -37,18 +37,18 @@ export const OperationSummary = z.object({
   consumed_memory: z.number().nullable(),
   image_uuid: z.string().nullable(),
   result_image_uuid: z.string().nullable(),
-  /** The command line, or the reference that is imported, cut at `limits.commandCharactersListed` (addition). */
+  /** The command line, or the imported reference, cut at `limits.commandCharactersListed` (addition). */
   subject: z.string().optional(),
   /** Exit code of the command once it has ended; -1 when a signal ended it (addition). */
   exit_code: z.int().optional(),
 });
 export type OperationSummary = z.infer<typeof OperationSummary>;
 
-/** Environment in which a run executed, and its time by phase (addition to the hosted contract). */
+/** Environment of a run, and its duration by phase (addition to the hosted contract). */
 export const ExecutionReport = z.object({
   /** `kvm` or `emulated`. */
   accelerator: z.string(),
-  /** Parts of the microVM's jail; parts this host could not provide are in `missing`. */
+  /** Parts of the microVM's jail; those that this host could not provide are in `missing`. */
   jail: z.object({ parts: z.array(z.string()), missing: z.array(z.string()) }),
   /** Milliseconds per step: queue, restore, mount, exec, commit, teardown. */
   steps_ms: z.record(z.string(), z.number()),

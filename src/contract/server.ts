@@ -26,12 +26,12 @@ export const GcReport = z.object({
   freed_memory_bytes: z.int().default(0),
   /** Memory that templates still take. */
   used_memory_bytes: z.int().default(0),
-  /** Remaining usage of space, largest first. */
+  /** Space that is still in use, largest first. */
   usage: z.array(z.object({ what: z.string(), bytes: z.int() })),
 });
 export type GcReport = z.infer<typeof GcReport>;
 
-/** One thing that `doctor` looked at. */
+/** One check of `doctor`. */
 export const DoctorCheck = z.object({
   name: z.string(),
   status: z.enum(['ok', 'warning', 'failed']),
@@ -46,7 +46,9 @@ export type DoctorReport = z.infer<typeof DoctorReport>;
 export const GcRequest = z.object({
   /** Uploads and event logs unused for this many days are dropped. */
   older_than_days: z.number().min(0).optional(),
-  /** Also drop ever younger uploads and logs, and untagged images that nothing depends on, until the store fits. */
+  /**
+   * Until the store fits, also drop younger and younger uploads and logs, and untagged images that nothing depends on.
+   */
   max_bytes: z.int().min(0).optional(),
   dry_run: z.boolean().optional(),
 });
@@ -71,7 +73,9 @@ export type EngineStatus = z.infer<typeof EngineStatus>;
 export const StopRequest = z.object({ only_idle: z.boolean().optional() });
 export type StopRequest = z.infer<typeof StopRequest>;
 
-/** The one shape of errors: what clients of the hosted service read (`error`, `status`) and our own report. */
+/**
+ * JSON body of every error: the fields that clients of the hosted service read (`error`, `status`) and our own report.
+ */
 export const ErrorBody = z.object({
   error: z.unknown(),
   status: z.int().optional(),
@@ -83,7 +87,7 @@ export const ErrorBody = z.object({
   detail: z.record(z.string(), z.unknown()).optional(),
 });
 
-/** Bounds of one token, under the names of `whoami`; an absent one is the server's own. */
+/** Limits of one token, under the names used by `whoami`; a missing one is the server's own. */
 export const TokenLimits = z.object({
   instance_max_timeout: z.int().min(1).optional().describe('seconds a run may take'),
   instance_max_concurrency: z.int().min(1).optional().describe('runs waiting or running at the same time'),
@@ -104,7 +108,7 @@ export const TokenRequest = z.object({
 });
 export type TokenRequest = z.infer<typeof TokenRequest>;
 
-/** A token as lists show it: never the secret. */
+/** A token in a list, without its secret. */
 export const Token = z.object({
   uuid: z.string(),
   name: z.string(),
@@ -112,7 +116,7 @@ export const Token = z.object({
   /** Unix seconds. */
   expires_at: z.int().nullable(),
   permissions: z.array(z.enum(PERMISSIONS)),
-  /** Tokens from before there were projects have none. */
+  /** Absent for tokens from before projects existed. */
   project: z.string().default(DEFAULT_PROJECT),
   limits: TokenLimits.default({}),
 });

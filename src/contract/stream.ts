@@ -3,7 +3,7 @@ import type { StreamRepr } from './run.ts';
 /** Bytes 32–126, tab, LF and CR only (contract of the hosted service). A loop over the bytes takes fourteen times as long. */
 const ASCII = /^[\t\n\r -~]*$/u;
 
-/** Bytes as the wire has them; with `truncated` only when that is said. */
+/** Encodes bytes for the wire; `truncated` is present only when given. */
 export function streamRepr(bytes: Uint8Array, truncated?: boolean): StreamRepr {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const text = buffer.toString('latin1');
@@ -12,7 +12,10 @@ export function streamRepr(bytes: Uint8Array, truncated?: boolean): StreamRepr {
   return { value, encoding: ascii ? 'ascii' : 'base64', ...(truncated !== undefined && { truncated }) };
 }
 
-/** The bytes again. Text that is declared `ascii` but is not is taken as UTF-8, because clients send it so. */
+/**
+ * Decodes bytes from the wire. Text declared as `ascii` that has other characters is read as UTF-8, because clients
+ * send that.
+ */
 export function streamBytes(repr: {
   readonly value: string;
   readonly encoding?: 'ascii' | 'base64' | undefined;

@@ -1,6 +1,6 @@
 import { assert } from '../std/assert.ts';
 
-/** Amounts of what runs compete for, by name, for example `cpus` and `memoryMib`. */
+/** Amounts of the resources that runs compete for, by name, for example `cpus` and `memoryMib`. */
 export type Resources = Readonly<Record<string, number>>;
 
 interface Waiting {
@@ -9,10 +9,10 @@ interface Waiting {
 }
 
 /**
- * Lets work in, first come first served, while its cost fits into what is left.
+ * Admits work, first come first served, while its cost fits into what is left.
  *
- * Strictly in order: the head of the line is never overtaken, so nobody starves, at the price that small work waits
- * behind big work. Work that is larger than everything there is runs alone.
+ * Strictly in order: nothing overtakes the head of the queue, so nothing starves; the price is that small work waits
+ * behind large work. Work larger than the total runs alone.
  */
 export class Admission {
   readonly #capacity: Resources;
@@ -32,7 +32,7 @@ export class Admission {
     return this.#admitted;
   }
 
-  /** Waits for a place; dispose it to give it back. Rejects with the signal's reason and then leaves the line. */
+  /** Waits for a place; disposing it releases the place. Rejects with the signal's reason and then leaves the queue. */
   async enter(cost: Resources, signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted();
     const bounded = this.#bounded(cost);

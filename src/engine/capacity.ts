@@ -4,11 +4,11 @@ import type { BootSpec } from '../sandbox/driver.ts';
 import type { Resources } from './admission.ts';
 
 const MiB = 1024 ** 2;
-/** Share of the memory that guests may take together. */
+/** Share of the host's memory that all guests together may use. */
 const MEMORY_SHARE = 0.75;
-/** Guests wait for disks and networks too, so that more of them than cores keep the cores busy. */
+/** Guests per core. More than one, because guests also wait for disks and networks. */
 const CPU_FACTOR = 1.5;
-/** Memory a guest costs the host in addition to its own. */
+/** Memory that a guest costs the host in addition to its own, MiB. */
 export const GUEST_OVERHEAD_MIB = 64;
 
 /** Returns the resources for runs; `concurrency` 0 derives them from cores and memory. */
@@ -20,13 +20,13 @@ export function runCapacity(concurrency: number): Resources {
   return { cpus: Math.max(2, Math.floor(availableParallelism() * CPU_FACTOR)), memoryMib };
 }
 
-/** Runs at the same time if all ask for the defaults. */
+/** Number of concurrent runs if all ask for the defaults. */
 export function usualConcurrency(capacity: Resources, cost: Resources): number {
   const counts = Object.entries(capacity).map(([name, most]) => Math.floor(most / Math.max(1, cost[name] ?? 1)));
   return Math.max(1, Math.min(...counts));
 }
 
-/** Memory of the whole host. */
+/** Returns the memory of the host, MiB. */
 export function hostMemoryMib(): number {
   return Math.floor(totalmem() / MiB);
 }

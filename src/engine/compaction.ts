@@ -9,30 +9,30 @@ import type { EngineLog } from './log.ts';
 import { mergeLayers } from '../layers/merge-layers.ts';
 import { untilAborted } from '../std/abort.ts';
 
-/** An image of more layers is compacted in the background (decision 0005 has the figures). */
+/** Number of layers above which an image is compacted in the background (figures in decision 0005). */
 const LAYERS_WANTED = 16;
-/** More are merged before a run. One mount is left for injected files. */
+/** Number of layers above which they are merged before a run. One mount is left for injected files. */
 const LAYERS_BELOW_RUN_MAX = limits.layersMountedMax - 1;
-/** At least so many layers are merged at once, so that a layer is copied seldom. */
+/** Minimum number of layers to merge at once, so that a layer is rarely copied. */
 const MERGED_MIN = 8;
 
 /**
  * Keeps long chains of layers short, so that an image at depth 200 starts and reads like one at depth 10: upper layers
- * are merged into one, and every image that lies on exactly these layers is given that instead. UUIDs, lineage and
- * content stay; the layers stay until gc finds that no image has them.
+ * are merged into one, which replaces them in every image that has exactly these layers. UUIDs, lineage and content
+ * stay the same; the old layers stay until gc finds that no image uses them.
  *
- * Layers are merged from the top down as long as the next is not much larger than what is merged already. So a large
- * bottom is left alone, and every byte is copied a logarithmic number of times over the life of a chain.
+ * Layers are merged from the top down as long as the next one is not much larger than those merged so far. So a large
+ * bottom layer is left alone, and every byte is copied a logarithmic number of times over the life of a chain.
  */
 export class Compactor implements AsyncDisposable {
   readonly #store: Store;
   readonly #readers: ReaderPool;
   readonly #log: EngineLog;
   readonly #stop = new AbortController();
-  /** In the background one at a time: it is never urgent, and competes with runs for the disk. */
+  /** Background compactions, one at a time: they are never urgent, and compete with runs for the disk. */
   #queue: Promise<void> = Promise.resolve();
   readonly #queued = new Set<string>();
-  /** Compactions in progress, so that all who need one wait for the same work. */
+  /** Compactions in progress, so that everyone who needs one waits for the same work. */
   readonly #running = new Map<string, Promise<void>>();
 
   constructor(store: Store, readers: ReaderPool, log: EngineLog) {
@@ -41,7 +41,7 @@ export class Compactor implements AsyncDisposable {
     this.#log = log;
   }
 
-  /** Compacts the image some time later, if it has too many layers. */
+  /** Schedules a compaction of the image if it has too many layers. */
   schedule(image: string): void {
     if (this.#queued.has(image) || this.#stop.signal.aborted || !this.#needs(image, LAYERS_WANTED)) return;
     this.#queued.add(image);
@@ -57,8 +57,9 @@ export class Compactor implements AsyncDisposable {
   }
 
   /**
-   * Layers of the image for a guest to mount all at once; compacts now if there are too many for that, else later. What
-   * cannot be merged within the bounds of a layer is left to the guest as it is. Hold the store.
+   * Returns the layers of an image for a guest to mount all at once. Compacts first if there are too many for that,
+   * otherwise later. Layers whose merge would exceed the limits of a layer are left as they are. The caller holds the
+   * store.
    */
   async mountable(image: string, signal: AbortSignal): Promise<readonly string[]> {
     if (this.#needs(image, LAYERS_BELOW_RUN_MAX)) {
@@ -69,13 +70,13 @@ export class Compactor implements AsyncDisposable {
         this.#log.warn({ image, err: error }, 'an image could not be compacted');
       }
     } else {
-      // A stopped engine may have left it.
+      // A stopped engine may have left this file.
       this.schedule(image);
     }
     return this.#store.stacks.of(image);
   }
 
-  /** Waits for what is scheduled now. */
+  /** Waits for the compactions that are scheduled now. */
   async settled(): Promise<void> {
     await this.#queue;
   }
@@ -104,7 +105,7 @@ export class Compactor implements AsyncDisposable {
     signal.throwIfAborted();
     const from = mergeFrom(before.map((digest) => this.#store.layers.bytesOf([digest])));
     const merged = await this.#merge(before.slice(0, from), before.slice(from), signal);
-    // The new layer is on disk and held until the images have it; a crash before this leaves work for gc, no more.
+    // The new layer is on disk and held until the images refer to it; a crash before that only leaves work for gc.
     this.#store.stacks.replace(before, [...before.slice(0, from), merged.digest]);
   }
 
@@ -124,11 +125,11 @@ export class Compactor implements AsyncDisposable {
   }
 }
 
-/** Position of the lowest layer to merge, given the sizes of all, bottom first. */
+/** Returns the position of the lowest layer to merge, given the sizes of all, bottom first. */
 export function mergeFrom(bytes: readonly number[]): number {
   let from = bytes.length - MERGED_MIN;
   let merged = bytes.slice(from).reduce((sum, size) => sum + size, 0);
-  // Going further down, past large layers too, until what is left is few enough.
+  // Goes further down, past large layers too, until few enough are left.
   while (from > 0 && ((bytes[from - 1] ?? 0) <= 2 * merged || from >= LAYERS_WANTED)) {
     from -= 1;
     merged += bytes[from] ?? 0;

@@ -27,7 +27,7 @@ export interface EngineOptions {
   readonly pusher: Pusher;
   /** Version of the product, for doctor. */
   readonly version: string;
-  /** Runs at the same time; 0 (default) leaves it to cores and memory. */
+  /** Number of concurrent runs; 0 (default) derives it from cores and memory. */
   readonly concurrency?: number;
   /** Policy of automatic collection; absent for none. */
   readonly housekeeping?: HousekeepingPolicy;
@@ -35,8 +35,8 @@ export interface EngineOptions {
 }
 
 /**
- * The product itself: operations on a store with a sandbox driver. The caller opens store and driver before it and
- * disposes them after it. The engine itself is the view of the default project; `forTenant` gives any.
+ * The product: operations on a store with a sandbox driver. The caller opens store and driver before it and disposes
+ * them after it. The engine itself is the view of the default project; `forTenant` returns any.
  */
 export class Engine implements ConTree {
   readonly #parts: EngineParts;
@@ -62,7 +62,10 @@ export class Engine implements ConTree {
     this.system = own.system;
   }
 
-  /** Ends what a dead engine left unfinished, then is ready. The driver gets ready in the background. */
+  /**
+   * Ends the operations that a crashed engine left unfinished; then the engine is ready. The driver starts in the
+   * background.
+   */
   static open(options: EngineOptions): Engine {
     const { store, driver, importer, pusher, version, log = SILENT_LOG } = options;
     const capacity = runCapacity(options.concurrency ?? 0);
@@ -94,12 +97,12 @@ export class Engine implements ConTree {
     });
   }
 
-  /** The engine as a tenant sees it. Costs nothing to make; what it needs is the engine's. */
+  /** Returns the engine as a tenant sees it. This is cheap, and there is nothing to dispose. */
   forTenant(tenant: Tenant): ConTree {
     return projectContree(this.#parts, tenant);
   }
 
-  /** Operations of all projects that have not ended. */
+  /** Number of unfinished operations of all projects. */
   get activeCount(): number {
     return this.#parts.operations.activeCount;
   }
@@ -114,13 +117,16 @@ export class Engine implements ConTree {
     return { runs: queueLength(runs), imports: queueLength(imports) };
   }
 
-  /** Waits for work in the background that nobody asked for. */
+  /** Waits for background work that no client asked for. */
   async settled(): Promise<void> {
     await this.#parts.compactor.settled();
     await this.#parts.housekeeping.settled();
   }
 
-  /** Accepts nothing more and waits for what runs; what is left after the grace ends FAILED with ENGINE_STOPPED. */
+  /**
+   * Refuses new work and waits for running operations; those left after the grace period end FAILED with
+   * ENGINE_STOPPED.
+   */
   async stop(graceMs: number): Promise<void> {
     await this.#parts.operations.stop(graceMs);
   }

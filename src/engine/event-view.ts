@@ -5,9 +5,9 @@ import type { StoredEvent } from '../store/events.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
 /**
- * The log of an operation as the wire has it. Output beyond a process's `truncate_at` is left out unless `full` is asked
- * for: clients put results together from events, and expect no more than they asked for. Throws OPERATION_NOT_FOUND at
- * once, not when the first event is read.
+ * Yields the log of an operation as it is on the wire. Output beyond a process's `truncate_at` is left out unless
+ * `full` is set, because clients assemble results from events and expect no more than they asked for. Throws
+ * OPERATION_NOT_FOUND immediately, not when the first event is read.
  */
 export function operationEvents(
   store: ProjectStore,
@@ -39,7 +39,7 @@ function wireEvent(event: StoredEvent, shownMax: number): OperationEvent | undef
   return cut ? makeEvent(event, shownMax) : wholeEvent(event);
 }
 
-/** Made, and so written out, once for all who follow a log: they are given the same stored events. */
+/** Returns an event that is not cut, made once for all followers of a log, because they read the same stored events. */
 const wholeEvent = oncePer((event: StoredEvent) => makeEvent(event, Infinity));
 
 function makeEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {

@@ -5,10 +5,10 @@ import type { DamagedLayer } from '../store/layers.ts';
 import type { Store } from '../store/store.ts';
 
 const GiB = 1024 ** 3;
-/** Below this much free space a run may fail for lack of it. */
+/** Free space below which a run may fail. */
 const FREE_BYTES_MIN = 2 * GiB;
 
-/** Everything `doctor` looks at; hashing all layers only with `verify`. */
+/** Runs all checks of `doctor`; all layers are hashed only with `verify`. */
 export async function diagnose(
   store: Store,
   driver: SandboxDriver,

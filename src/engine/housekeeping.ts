@@ -8,9 +8,12 @@ import type { Operations } from './operations.ts';
 
 /** Policy of automatic collection. */
 export interface HousekeepingPolicy {
-  /** Uploads, injected layers and output unused for so long go; 0 for never. */
+  /** Age at which unused uploads, injected layers and output are removed; 0 for never. */
   readonly unusedDays: number;
-  /** Above this size ever younger things go, untagged images included; absent for no bound. */
+  /**
+   * Size of the store above which younger and younger things are removed, including untagged images; absent for no
+   * limit.
+   */
   readonly bytesMax?: number;
 }
 
@@ -21,7 +24,7 @@ const UNUSED_DAYS_DEFAULT = 30;
 const LOOK_EVERY_MS = 60_000;
 /** Interval of collections by age. */
 const COLLECT_EVERY_MS = 6 * HOUR_MS;
-/** Unasked, nothing goes that somebody made or used so recently: they may be about to use it again. */
+/** Age below which automatic collection removes nothing, because its creator or user may be about to use it again. */
 const SPARED_MS = HOUR_MS;
 
 export interface HousekeepingParts {
@@ -33,18 +36,20 @@ export interface HousekeepingParts {
   readonly log: EngineLog;
 }
 
-/** Garbage collection: when somebody asks, and in the background by age and size. Safe while runs and imports go on. */
+/**
+ * Garbage collection, on request and in the background, by age and size. Safe while runs and imports are in progress.
+ */
 export class Housekeeping implements AsyncDisposable {
   readonly #parts: HousekeepingParts;
   readonly #policy: HousekeepingPolicy | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #nowMs: () => number;
   #collectedMs = Number.NEGATIVE_INFINITY;
-  /** Bytes an earlier collection could not free; it is not repeated until there are more. */
+  /** Bytes that an earlier collection could not free; it is not repeated until the store has grown. */
   #leftBytes = 0;
   #running: Promise<void> = Promise.resolve();
 
-  /** Without a policy nothing happens unasked. `nowMs` is a clock. */
+  /** Without a policy nothing is collected automatically. `nowMs` is a clock. */
   constructor(parts: HousekeepingParts, policy?: HousekeepingPolicy, nowMs: () => number = Date.now) {
     this.#parts = parts;
     this.#policy = policy;
@@ -63,7 +68,7 @@ export class Housekeeping implements AsyncDisposable {
   }
 
   /**
-   * Looks whether there is something to collect or to reserve, and does so in the background, one collection at a time.
+   * Checks whether something should be collected or reserved, and does so in the background, one collection at a time.
    */
   look(): void {
     this.#running = this.#running.then(async () => {
@@ -75,7 +80,7 @@ export class Housekeeping implements AsyncDisposable {
     });
   }
 
-  /** Waits for what `look` has begun. */
+  /** Waits for the work that `look` has started. */
   async settled(): Promise<void> {
     await this.#running;
   }
@@ -112,7 +117,7 @@ export class Housekeeping implements AsyncDisposable {
   ): Promise<GcReport> {
     const { store, driver, readers, trees, operations } = this.#parts;
     const { unusedSinceMs, spareSinceMs = Number.MAX_SAFE_INTEGER, dryRun } = request;
-    // A tree that is kept open would keep the space of its layers.
+    // A tree that is kept open would keep the disk space of its layers in use.
     if (!dryRun) await trees.closeIdle();
     const report = await store.gc({
       ...request,

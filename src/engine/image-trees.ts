@@ -2,10 +2,10 @@ import { Tree } from '../layers/tree.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
-/** Trees kept open that nobody uses. */
+/** Maximum number of unused trees that are kept open. */
 const IDLE_MAX = 32;
 
-/** An open tree, in use until it is disposed. */
+/** Open tree, in use until it is disposed. */
 export interface TreeLease extends AsyncDisposable {
   readonly uuid: string;
   readonly tree: Tree;
@@ -16,9 +16,7 @@ interface Slot {
   users: number;
 }
 
-/**
- * Keeps the trees of recently inspected images of all projects open, so that looking again costs a few reads at most.
- */
+/** Keeps the trees of recently inspected images of all projects open, so that the next inspection needs few reads. */
 export class ImageTrees implements AsyncDisposable {
   readonly #readers: ReaderPool;
   /**
@@ -31,7 +29,7 @@ export class ImageTrees implements AsyncDisposable {
     this.#readers = readers;
   }
 
-  /** The tree of a project's image. Rejects with IMAGE_NOT_FOUND, or STORE_CORRUPT when a layer is damaged. */
+  /** Returns the tree of a project's image. Rejects with IMAGE_NOT_FOUND, or STORE_CORRUPT when a layer is damaged. */
   async open(store: ProjectStore, image: string): Promise<TreeLease> {
     const { uuid, layers } = store.images.resolve(image);
     const key = store.layers.versions(layers) ?? (await checked(store, layers));
@@ -47,7 +45,7 @@ export class ImageTrees implements AsyncDisposable {
     }
   }
 
-  /** Closes what nobody uses, so that deleted layers give back their space. */
+  /** Closes unused trees, so that deleted layers free their space. */
   async closeIdle(keep = 0): Promise<void> {
     const idle = [...this.#slots].filter(([, { users }]) => users === 0);
     for (const [key, slot] of idle.slice(0, Math.max(0, idle.length - keep))) {
@@ -73,7 +71,7 @@ export class ImageTrees implements AsyncDisposable {
   }
 }
 
-/** The versions of layers that were written to and are still whole. Rejects with STORE_CORRUPT. */
+/** Returns the versions of the layers after checking those that were written to. Rejects with STORE_CORRUPT. */
 async function checked(store: ProjectStore, layers: readonly string[]): Promise<string> {
   await store.layers.files(layers);
   return store.layers.versions(layers) ?? layers.join();

@@ -7,7 +7,7 @@ import type { OperationContext, WorkResult } from './operations.ts';
 import { MASK, maskUrl } from './run/secrets.ts';
 import type { Imported, ImporterContext } from '../images/import/importer.ts';
 
-/** Returns the stored form of an import request: everything but the secret. */
+/** Returns the stored form of an import request, without its secret. */
 export function recordImport(request: ImageImportRequest): ImageImportMetadata {
   const { username = '', password = '' } = request.registry.credentials ?? {};
   return {
@@ -20,22 +20,22 @@ export function recordImport(request: ImageImportRequest): ImageImportMetadata {
   };
 }
 
-/** The same for an archive, whose name stands where a registry's address would. */
+/** Returns the same for an archive, with its name in place of a registry's address. */
 export function recordArchiveImport(request: ArchiveImportRequest): ImageImportMetadata {
   const url = `archive:${request.name ?? request.file}${request.reference ? `#${request.reference}` : ''}`;
   return recordImport({ registry: { url }, tag: request.tag, timeout: request.timeout });
 }
 
-/** One accepted import. */
+/** Accepted import. */
 export interface ImportWork extends Pick<ImporterContext, 'store' | 'privateByName'> {
   readonly tag: string | null | undefined;
   readonly timeoutSeconds: number;
   readonly fetchImage: (context: ImporterContext, signal: AbortSignal) => Promise<Imported>;
-  /** Told the image once it is visible. */
+  /** Called with the image once it is visible. */
   readonly published: (image: string) => void;
 }
 
-/** Imports; what is there already unchanged is found again, not made twice. */
+/** Runs an import. An image that is already there unchanged is found and not made again. */
 export async function executeImport(work: ImportWork, context: OperationContext): Promise<WorkResult> {
   const { store, tag, timeoutSeconds, privateByName } = work;
   context.execute();
@@ -54,7 +54,7 @@ export async function executeImport(work: ImportWork, context: OperationContext)
   const publish = (): { image: string; tag?: string; imageBytes: number } => {
     const { layers, config } = imported;
     const known = store.images.findRoot(layers, config);
-    // Layers merged since the last import and damaged then: those they were made of are here again.
+    // The last import's layers may have been merged, and the result damaged: now their originals are here again.
     const damaged = known?.layers.some((digest) => store.layers.find(digest) === undefined) ?? false;
     if (known !== undefined && damaged) store.stacks.replace(known.layers, layers);
     const image = known ?? store.images.create({ layers, config, operation: context.uuid });

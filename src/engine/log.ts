@@ -1,4 +1,4 @@
-/** Log of the engine for operators. `fields` never contain secrets or file contents. */
+/** Log of the engine for operators. `fields` must never contain secrets or file contents. */
 export interface EngineLog {
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;

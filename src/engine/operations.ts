@@ -13,30 +13,30 @@ import type { EngineLog } from './log.ts';
 import type { LiveInstance } from './run/live-instance.ts';
 import type { Statistics } from './statistics.ts';
 
-/** A cancelled operation is CANCELLED after this time even if its sandbox takes longer to go. */
+/** Time after which a cancelled operation becomes CANCELLED even if its sandbox is still ending. */
 const CANCEL_MS = 1_500;
-/** Longest wait for sandboxes to go when the engine stops. */
+/** Longest wait for sandboxes to end when the engine stops. */
 const STOP_MS = 5_000;
 const RETRY_MS = 1_000;
 
-/** Context of the work of an operation. */
+/** Context in which the work of an operation runs. */
 export interface OperationContext {
   readonly uuid: string;
   /** Aborts when the operation is cancelled or the engine stops. */
   readonly signal: AbortSignal;
-  /** Milliseconds the operation waited for its place. */
+  /** Milliseconds that the operation was queued. */
   readonly queuedMs: number;
-  /** Notes facts that must be kept however the operation ends. */
+  /** Records facts that must be kept however the operation ends. */
   note(outcome: OperationOutcome): void;
-  /** ASSIGNED → EXECUTING; `instance` can be reached by clients from now on. */
+  /** Changes ASSIGNED to EXECUTING; from now on clients can reach `instance`. */
   execute(instance?: LiveInstance): void;
 }
 
-/** Result of successful work, published together with its end. */
+/** Result of successful work, published in the transaction that ends the operation. */
 export interface WorkResult {
-  /** Runs inside the transaction that ends the operation; makes the image and its tag visible. */
+  /** Called within that transaction; makes the image and its tag visible. */
   readonly publish: () => { readonly image?: string; readonly tag?: string; readonly imageBytes?: number };
-  /** True when something is published that must survive a power cut. */
+  /** True if the publication must survive a power failure. */
   readonly durable: boolean;
   /** Told the image once it is visible. */
   readonly published?: (image: string) => void;
@@ -45,41 +45,41 @@ export interface WorkResult {
 export interface WorkOrder {
   /** Store of the operation's project. */
   readonly store: ProjectStore;
-  /** The token that asked for it, if one did. */
+  /** UUID of the token that requested it, if any. */
   readonly token: string | undefined;
   readonly kind: OperationKind;
   /** Stored request: JSON without secrets. */
   readonly request: string;
-  /** Input image, which cannot be deleted meanwhile. */
+  /** Input image, which cannot be deleted while the operation runs. */
   readonly image?: string;
   readonly admission: Admission;
   readonly cost: Resources;
   readonly work: (context: OperationContext) => Promise<WorkResult>;
-  /** Given back when nothing of the operation is left. */
+  /** Disposed when the work of the operation has ended completely. */
   readonly release: Disposable;
 }
 
-/** An operation that has not ended. */
+/** Unfinished operation. */
 export interface ActiveOperation {
   readonly uuid: string;
   readonly kind: OperationKind;
   readonly token: string | undefined;
   readonly image: string | undefined;
   readonly controller: AbortController;
-  /** When it left the queue; until then when it was accepted. */
+  /** Time at which it left the queue; before that, at which it was accepted. */
   startedAtMs: number;
   ended: boolean;
   outcome: OperationOutcome;
   instance: LiveInstance | undefined;
-  /** Settles when nothing of it is left. */
+  /** Settles when the work of the operation has ended completely. */
   done: Promise<void>;
 }
 
 /**
- * Operations from acceptance to end. Whatever happens to the work, the operation ends exactly once, in one transaction
+ * Operations from acceptance to end. Whatever happens to the work, an operation ends exactly once, in one transaction
  * with its `completion` event and with what it publishes.
  *
- * They belong to all projects. Callers pass the `StoredOperation`, which only its own project's store hands out, so
+ * One instance serves all projects. Callers pass the `StoredOperation`, which only its own project's store returns, so
  * projects stay separate.
  */
 export class Operations {
@@ -95,7 +95,7 @@ export class Operations {
     this.#statistics = statistics;
   }
 
-  /** Ends what a dead engine left unfinished. Call before anything else. */
+  /** Ends the operations that a crashed engine left unfinished. Called before anything else. */
   recover(): number {
     const left = this.#store.unfinished();
     for (const { uuid, createdAtMs, startedAtMs } of left) {
@@ -105,7 +105,10 @@ export class Operations {
     return left.length;
   }
 
-  /** Accepts work; returns the UUID of its operation at once. Rejects with OPERATION_LIMIT or ENGINE_UNAVAILABLE. */
+  /**
+   * Accepts work and returns the UUID of its operation without waiting for it. Rejects with OPERATION_LIMIT or
+   * ENGINE_UNAVAILABLE.
+   */
   start(order: WorkOrder): string {
     if (this.#stopping) throw fault('ENGINE_UNAVAILABLE', { reason: 'it is shutting down' });
     if (this.#active.size >= limits.operationsQueuedMax) {
@@ -130,20 +133,20 @@ export class Operations {
     return uuid;
   }
 
-  /** The operation with what is known of it while it runs. */
+  /** Returns the operation with its current state. */
   current(stored: StoredOperation): StoredOperation {
     const active = this.#active.get(stored.uuid);
     return active === undefined || active.ended ? stored : { ...stored, outcome: active.outcome };
   }
 
-  /** Asks the operation to end. Rejects with OPERATION_FINISHED. */
+  /** Cancels the operation without waiting for its end. Rejects with OPERATION_FINISHED. */
   cancel({ uuid, status }: StoredOperation): void {
     const active = this.#active.get(uuid);
     if (active === undefined || active.ended) throw fault('OPERATION_FINISHED', { operation: uuid, status });
     this.#stop(active, fault('OPERATION_CANCELLED', { operation: uuid }));
   }
 
-  /** The running instance of an operation, for reaching its processes. */
+  /** Returns the running instance of an operation, which gives access to its processes. */
   instance({ uuid, status, kind }: StoredOperation): LiveInstance {
     const instance = this.#active.get(uuid)?.instance;
     if (instance !== undefined && !isFinished(status)) return instance;
@@ -151,7 +154,7 @@ export class Operations {
     throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
   }
 
-  /** Runs that a token has waiting or running. */
+  /** Returns the number of queued and running runs of a token. */
   runsOf(token: string): number {
     return [...this.#active.values()].filter((active) => active.kind === 'instance' && active.token === token).length;
   }
@@ -160,19 +163,19 @@ export class Operations {
     return this.#active.size;
   }
 
-  /** The operation that uses an image now, as an error names it. */
+  /** Returns the operation that uses an image now, as text for a fault. */
   userOf(image: string): string | undefined {
     for (const active of this.#active.values()) if (active.image === image) return `operation ${active.uuid}`;
     return undefined;
   }
 
-  /** Accepts nothing more, waits for what runs, and ends what is left after the grace as ENGINE_STOPPED. */
+  /** Refuses new work, waits for running operations, and ends those left after the grace period with ENGINE_STOPPED. */
   async stop(graceMs: number): Promise<void> {
     this.#stopping = true;
     const all = Promise.allSettled([...this.#active.values()].map(({ done }) => done));
     await settlesWithin(all, graceMs);
     for (const active of this.#active.values()) this.#stop(active, fault('ENGINE_STOPPED', { operation: active.uuid }));
-    // A sandbox that does not go away is its driver's to end.
+    // A sandbox that does not end is stopped by its driver.
     await settlesWithin(all, STOP_MS);
   }
 
@@ -243,7 +246,7 @@ export class Operations {
     this.#record(active, { ...end, outcome: active.outcome });
   }
 
-  /** An end that cannot be written, because the disk refuses even that, is tried again until it can. */
+  /** Retries an end that cannot be written, because the disk is full, until it can. */
   #record(active: ActiveOperation, end: OperationEnd): void {
     try {
       this.#store.transaction(() => this.#write(active.uuid, active.startedAtMs, end), { essential: true });
@@ -264,7 +267,7 @@ export class Operations {
     });
   }
 
-  /** A fault as it is; anything else is a bug, of which only the log learns more than an incident id. */
+  /** Returns a fault unchanged. Anything else is a bug, of which only the log gets more than an incident id. */
   #known(error: unknown): ContreeError {
     if (isFault(error)) return error;
     const incident = randomUUID();

@@ -1,16 +1,16 @@
 import type { PushEvent, PushProgress } from '../contract/image.ts';
 import { settlesWithin } from '../std/abort.ts';
 
-/** Interval of progress events of a push, which also keep its connection alive. */
+/** Interval of a push's progress events, which also keep its connection alive. */
 const TELL_EVERY_MS = 500;
 
-/** One push under way. */
+/** Push in progress. */
 export type Push = (
   onProgress: (progress: PushProgress) => void,
   signal: AbortSignal,
 ) => Promise<{ readonly reference: string; readonly digest: string }>;
 
-/** The events of a push that lasts as long as they are read. Its fault is the reader's. */
+/** Yields the events of a push, which runs only as long as they are read, and throws its fault. */
 export async function* pushEvents(push: Push, signal?: AbortSignal): AsyncGenerator<PushEvent> {
   const stop = new AbortController();
   let latest: PushProgress | undefined;

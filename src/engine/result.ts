@@ -17,7 +17,7 @@ import type { ProjectStore } from '../store/project-store.ts';
 import { exitResources, exitState, runningState } from './run/exit-event.ts';
 import { RunRecord } from './run/record.ts';
 
-/** An operation in a list. Times are seconds, `consumed_memory` is KiB. */
+/** Returns an operation as lists show it. Times are in seconds, `consumed_memory` is in KiB. */
 export function summaryOf(operation: StoredOperation): OperationSummary {
   const { resources, state } = operation.outcome;
   const { startedAtMs, finishedAtMs } = operation;
@@ -39,7 +39,7 @@ export function summaryOf(operation: StoredOperation): OperationSummary {
   };
 }
 
-/** Part of a request of any kind that a line in a list shows. */
+/** Fields of any kind of request that a line of a list shows. */
 const Subject = z.object({
   command: z.string().optional(),
   args: z.array(z.string()).optional(),

@@ -1,24 +1,24 @@
 import type { OperationKind } from '../contract/operation.ts';
 import type { Admission } from './admission.ts';
 
-/** A sum and of how many. */
+/** Sum and the number of its summands. */
 export interface Total {
   readonly seconds: number;
   readonly count: number;
 }
 
-/** Number of queued and of admitted operations. */
+/** Numbers of queued and of admitted operations. */
 export interface QueueLength {
   readonly waiting: number;
   readonly running: number;
 }
 
-/** Counters of an engine since its start. Memory grows with names, not with operations. */
+/** Counters of an engine since its start. Memory grows with the number of names, not of operations. */
 export class Statistics {
   readonly #phases = new Map<string, { seconds: number; count: number }>();
   readonly #ends = new Map<string, { kind: OperationKind; status: string; count: number }>();
 
-  /** Steps of one run, milliseconds. */
+  /** Adds the steps of one run, in milliseconds. */
   ran(stepsMs: Readonly<Record<string, number>>): void {
     for (const [step, ms] of Object.entries(stepsMs)) {
       const phase = this.#phases.get(step) ?? { seconds: 0, count: 0 };

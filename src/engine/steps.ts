@@ -3,17 +3,17 @@ export class Steps {
   readonly ms: Record<string, number>;
   #sinceMs = performance.now();
 
-  /** Starts with steps that are over already. */
+  /** Starts with steps that have already ended. */
   constructor(before: Readonly<Record<string, number>>) {
     this.ms = Object.fromEntries(Object.entries(before).map(([name, ms]) => [name, round(ms)]));
   }
 
-  /** The time since the last mark belongs to this step. */
+  /** Attributes the time since the last mark to this step. */
   mark(step: string): void {
     this.#add(step, this.#lap());
   }
 
-  /** The time since the last mark belongs to these parts, and what is left of it to the step itself. */
+  /** Attributes the time since the last mark to these parts, and the rest of it to the step itself. */
   markParts(step: string, parts: Readonly<Record<string, number>>): void {
     let rest = this.#lap();
     for (const [name, ms] of Object.entries(parts)) {

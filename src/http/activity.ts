@@ -1,4 +1,4 @@
-/** Activity of a server: requests from their arrival to the end of their answer, streams included. */
+/** Activity of a server: requests from their arrival to the end of their answer, including streams. */
 export class Activity {
   #inFlight = 0;
   readonly #timers = new Set<NodeJS.Timeout>();
@@ -17,8 +17,8 @@ export class Activity {
   }
 
   /**
-   * Calls back once nothing has been asked for so long, from now on and again after each time that something was. Who
-   * answers `later` is called back after the same time again, if nothing is asked until then. Keeps no process alive.
+   * Calls back once no request has come for the given time, counted from now on and again after each request. If the
+   * callback returns `later`, it is called again after the same time without requests. Keeps no process alive.
    */
   whenQuiet(afterMs: number, callback: () => Promise<'done' | 'later'>): Disposable {
     const look = async (): Promise<void> => {

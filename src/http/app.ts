@@ -15,18 +15,21 @@ import type { Call, Services } from './api/call.ts';
 import { readQuery, readSubject } from './api/parse.ts';
 import { ROUTES, type Route } from './api/routes.ts';
 
-/** Something else that answers below a path of the same server, for example `/mcp` or the console. */
+/** Handler of a path on the same server, for example `/mcp` or the console. */
 export interface Mount {
-  /** Without a slash at its end; `/` for what nothing else answers. */
+  /** Without a trailing slash; `/` for everything that no other mount or route handles. */
   readonly path: string;
-  /** True when it is served without a token, like a page that asks for one itself. */
+  /** True if it is served without a token, like a page that asks the user for one. */
   readonly open: boolean;
-  /** `app` is the application that it is part of. */
+  /** `app` is the application that the mount belongs to. */
   readonly fetch: (request: Request, principal: Principal | undefined, app: App) => Promise<Response>;
 }
 
 export interface AppOptions extends Services {
-  /** Returns the ConTree of a principal. Called for each request: it must be cheap, and is not disposed. */
+  /**
+   * Returns the ConTree of a principal. It is called for each request, so it must be cheap, and its result is not
+   * disposed.
+   */
   readonly contreeFor: (principal: Principal, request: Request) => ConTree;
   readonly version: string;
   readonly authentication: Authentication;
@@ -35,7 +38,7 @@ export interface AppOptions extends Services {
   readonly mounts?: readonly Mount[];
   readonly metrics?: HttpMetrics;
   readonly activity?: Activity;
-  /** Returns metrics of other parts of the process. */
+  /** Returns the metrics of other parts of the process. */
   readonly moreMetrics?: () => Promise<readonly Metric[]>;
 }
 
@@ -44,12 +47,12 @@ export interface AdapterBindings {
   readonly outgoing?: { destroy(): unknown };
 }
 
-/** An HTTP application: the fetch function of a server. */
+/** HTTP application: the fetch function of a server. */
 export type App = (request: Request, connection?: AdapterBindings) => Promise<Response>;
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/u;
 
-/** `/v1` behind any path prefix is `/v1`: a proxy may or may not strip what it serves us under. */
+/** Maps `/v1` below any path prefix to `/v1`: a reverse proxy may or may not strip its prefix. */
 function routedPath(request: Request): string {
   const start = request.url.indexOf('/', request.url.indexOf('://') + 3);
   const end = request.url.search(/[?#]/u);
@@ -57,14 +60,14 @@ function routedPath(request: Request): string {
   return path.startsWith('/v1/') ? path : path.replace(/^\/.*?(?=\/v1\/)/u, '');
 }
 
-/** One listener's application. Several may share the same services and metrics. */
+/** Creates the application of one listener. Several may share the same services and metrics. */
 export function createApp(options: AppOptions): App {
   const app: App = async (request, connection) => hono.fetch(request, connection);
   const server = new Server(options);
   const hono = new Hono<{ Bindings: AdapterBindings }>({ getPath: routedPath });
   for (const [path, routes] of Map.groupBy(ROUTES, ({ row }) => row.path)) {
     const pattern = `/v1${path.replaceAll(/\{(\w+)\}/gu, ':$1')}`;
-    // The router takes HEAD for GET, so a path that answers to HEAD is registered as one that answers to GET.
+    // The router handles HEAD as GET, so a path that answers only HEAD is registered as GET.
     const methods = new Set(routes.map(({ row: { method } }) => (method === 'HEAD' ? 'GET' : method)));
     hono.on([...methods], pattern, (context) => server.answer(path, context, () => server.call(path, routes, context)));
   }
@@ -80,14 +83,14 @@ export function createApp(options: AppOptions): App {
   return app;
 }
 
-/** Public pages: health of the server and description of its API. */
+/** Registers the public pages: health of the server and description of its API. */
 const PAGES: Readonly<Record<string, (version: string) => HttpReply>> = {
   '/healthz': (version) => json({ status: 'ok', version }),
   '/v1/openapi.json': madeOnce((version) => json(openApiDocument(version))),
   '/v1/openapi.yaml': madeOnce((version) => plain(openApiYaml(version), 200, 'application/yaml')),
 };
 
-/** Composing the document takes 20 ms, which no stranger may have again and again. */
+/** Generating the document takes 20 ms, which unauthenticated clients must not be able to cause repeatedly. */
 function madeOnce(make: (version: string) => HttpReply): (version: string) => HttpReply {
   const made = new Map<string, HttpReply>();
   return (version) => {
@@ -113,7 +116,7 @@ class Server {
     this.#metrics = options.metrics ?? new HttpMetrics();
   }
 
-  /** Lets the right one of a path's routes answer; HEAD falls back to GET. */
+  /** Calls the handler for the method among the routes of a path; HEAD falls back to GET. */
   async call(path: string, routes: readonly Route[], context: AppContext): Promise<HttpReply> {
     const { raw: request } = context.req;
     const principal = await authenticate(this.#options.authentication, request);
@@ -143,14 +146,14 @@ class Server {
       ...(engine && { engine }),
       ...(closing && { closing }),
       principal,
-      // Parsed by the row that the handler is typed by.
+      // Parsed according to the row from which the handler gets its types.
       ...(parsed as Pick<Call, keyof typeof parsed>),
       request,
       signal: request.signal,
     };
   }
 
-  /** Answers with the reply, or with what went wrong; never rejects. */
+  /** Answers with the reply or with the error; never rejects. */
   answer(route: string, context: AppContext, reply: () => Promise<HttpReply>): Promise<Response> {
     return this.#observe(route, context, async ({ raw }) => toResponse(this.#watched(await reply(), context), raw));
   }
@@ -174,8 +177,8 @@ class Server {
   }
 
   /**
-   * A body that fails half-way must not look whole, and must not tell why: the connection is cut. The adapter would
-   * print the error into the answer instead.
+   * Wraps a body so that a failure in the middle cuts the connection: the answer must not look complete, and must not
+   * contain the error, which the adapter would print into it.
    */
   #watched(reply: HttpReply, context: AppContext): HttpReply {
     const { body } = reply;
@@ -194,7 +197,7 @@ class Server {
     return { ...reply, body: endsSource(watched, source) };
   }
 
-  /** Guards, answers, and counts one request. */
+  /** Checks, answers and counts one request. */
   async #observe(
     route: string,
     context: AppContext,
@@ -208,7 +211,7 @@ class Server {
     let response: Response;
     try {
       if (origin) checkOrigin(raw, origin.names, origin.anyHost);
-      // Said before anything is done, so that the client may ask again, and finds or starts the next engine.
+      // Answered before anything is done, so that the client can retry, and then finds or starts the next engine.
       if (closing?.aborted) throw stopping();
       response = await respond(context.req);
     } catch (error) {
@@ -218,14 +221,14 @@ class Server {
     response.headers.set('X-Content-Type-Options', 'nosniff');
     const ms = performance.now() - startedMs;
     this.#metrics.observe(`${raw.method} ${route}`, response.status, ms / 1000);
-    // What changes something is worth a line; what only reads is not.
+    // Only requests that change something are logged.
     const level = raw.method === 'GET' || raw.method === 'HEAD' ? 'debug' : 'info';
     log[level]({ ...fields, status: response.status, ms: Math.round(ms) }, 'request');
     return response;
   }
 
   async #refusal(error: unknown, request: Request, fields: Readonly<Record<string, unknown>>): Promise<Response> {
-    // Nobody reads the answer to a client that is gone; the work it waited for goes on.
+    // The client has disconnected, so nothing is answered; an operation that it waited for continues.
     if (request.signal.aborted && !isFault(error)) return new Response(null, { status: 499 });
     const { closing } = this.#options;
     if (closing?.aborted && error === closing.reason) return this.#refusal(stopping(), request, fields);

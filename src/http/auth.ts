@@ -10,15 +10,18 @@ export const TENANT_PERMISSIONS: readonly Permission[] = PERMISSIONS.filter(
 
 /** Authenticated caller. */
 export interface Principal {
-  /** UUID of the token; absent where none is required: only the owner of the data directory reaches the Unix socket. */
+  /**
+   * UUID of the token; absent where none is required, as on the Unix socket, which only the owner of the data directory
+   * reaches.
+   */
   readonly token?: string;
   /** Unix seconds; null for never. */
   readonly expiresAt: number | null;
   readonly permissions: ReadonlySet<Permission>;
-  /** Namespace of all that the principal sees and makes. */
+  /** Project of everything that the principal sees and creates. */
   readonly project: string;
   readonly limits: TokenLimits;
-  /** True when it came, without a token, through the socket that only the owner of the data directory can open. */
+  /** True for a request without a token on the socket that only the owner of the data directory can open. */
   readonly isOwner: boolean;
 }
 
@@ -26,23 +29,24 @@ const NOBODY = { expiresAt: null, project: DEFAULT_PROJECT, limits: {}, isOwner:
 
 export const OWNER: Principal = { ...NOBODY, permissions: new Set(PERMISSIONS), isOwner: true };
 
-/** A loopback client where no token is asked for: everything but tokens, gc and the end of the engine. */
+/** Loopback client of a server without tokens: may do everything except manage tokens, run gc and stop the engine. */
 export const ANYONE: Principal = {
   ...NOBODY,
   permissions: new Set(PERMISSIONS.filter((permission) => permission !== 'admin')),
 };
 
-/** Comes to the owner's socket with what a server asks for a client of its own, which is not the owner then. */
+/** Header of requests that a server sends over the owner's socket for its own client, who is not the owner. */
 export const ON_BEHALF = 'contree-on-behalf';
 
-/** Looks up who presents a token. Compares in constant time; undefined for unknown and expired ones. */
+/** Verifies tokens in constant time; undefined for unknown and expired ones. */
 export interface TokenVerifier {
   verify(token: string): Promise<Principal | undefined>;
 }
 
 /**
- * Authentication of a listener: all callers are one principal; each request needs a token; or, on the socket that only
- * the owner of the data directory can open, a request with a token is bound by it and others are the owner's.
+ * Authentication of a listener: all callers are one principal; or each request needs a token; or, on the socket that
+ * only the owner of the data directory can open, a request with a token has the rights of the token, and one without
+ * has the owner's.
  */
 export type Authentication =
   | { readonly kind: 'fixed'; readonly principal: Principal }
@@ -56,7 +60,7 @@ export type Authentication =
 export async function authenticate(authentication: Authentication, request: Request): Promise<Principal> {
   const principal = await identify(authentication, request);
   const chosen = request.headers.get('project');
-  // Clients of the hosted service name their project beside the token; here the token knows it.
+  // Clients of the hosted service send their project along with the token; here the token determines the project.
   if (chosen === null || chosen === '' || !principal.permissions.has('admin')) return principal;
   if (!isProject(chosen)) throw fault('PROJECT_INVALID', { project: chosen.slice(0, 100) });
   return { ...principal, project: chosen };
@@ -74,12 +78,12 @@ async function identify(authentication: Authentication, request: Request): Promi
   return principal;
 }
 
-/** The token that a request brings. */
+/** Returns the bearer token of a request. */
 export function bearer(request: Request): string | undefined {
   return /^bearer +([\x21-\x7e]+) *$/iu.exec(request.headers.get('authorization') ?? '')?.[1];
 }
 
-/** Passes when the principal has one of the permissions. Faults: PERMISSION_MISSING. */
+/** Checks that the principal has one of the permissions. Faults: PERMISSION_MISSING. */
 export function authorize(principal: Principal, anyOf: readonly Permission[]): void {
   const [first] = anyOf;
   if (first === undefined || anyOf.some((permission) => principal.permissions.has(permission))) return;

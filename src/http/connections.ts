@@ -6,23 +6,23 @@ import { isMapped, parseAddress } from '../std/ip/address.ts';
 /** Maximum number of concurrent connections of a TCP listener. */
 export interface ConnectionBounds {
   readonly total: number;
-  /** From one address; of IPv6 from one network of 64 bits, which is what one customer gets. */
+  /** Maximum per address, or for IPv6 per /64 network, which is what one customer gets. */
   readonly perAddress: number;
 }
 
-/** Usual descriptor limit of a process, for systems that do not report it (Linux without /proc). */
+/** Usual descriptor limit of a process, for systems without /proc. */
 const DESCRIPTORS_USUAL = 1_024;
 
 /**
- * Bounds that leave descriptors for what is not a stranger's: half for the owner's socket, runs, layers and the
- * database, and half of the rest for other addresses than the greediest one.
+ * Limits that leave descriptors for other uses: half for the owner's socket, runs, layers and the database, and of the
+ * rest half for addresses other than the one with the most connections.
  */
 export async function connectionBounds(): Promise<ConnectionBounds> {
   const total = Math.min(limits.connectionsMax, Math.floor((await descriptorsMax()) / 2));
   return { total, perAddress: Math.ceil(total / 2) };
 }
 
-/** The soft limit of open files (proc_pid_limits(5)). */
+/** Returns the soft limit of open files (proc_pid_limits(5)). */
 async function descriptorsMax(): Promise<number> {
   const table = await readFile('/proc/self/limits', 'utf8').catch(() => '');
   const [, soft] = /^Max open files\s+(\d+|unlimited)/mu.exec(table) ?? [];
@@ -30,7 +30,7 @@ async function descriptorsMax(): Promise<number> {
   return soft === 'unlimited' ? Infinity : Number(soft);
 }
 
-/** Closes connections beyond the bounds as soon as they come: before they have sent anything, or a TLS handshake. */
+/** Closes connections beyond the limits immediately, before they have sent anything or started a TLS handshake. */
 export function boundConnections(server: Server, { total, perAddress }: ConnectionBounds): void {
   server.maxConnections = total;
   const open = new Map<string, number>();

@@ -4,25 +4,25 @@ import { serveEngine, type EngineServerOptions, type ServedEngine } from './engi
 import type { Log } from './log.ts';
 import { aborted } from '../std/abort.ts';
 
-/** Runs under way may end within this time after the engine was asked to leave; then they are marked as failed. */
+/** Time for running operations to finish after the engine was asked to stop; then they are marked as failed. */
 const LEAVE_GRACE_MS = 5_000;
 
-/** An engine as this process owns it. */
+/** Engine owned by this process. */
 export interface OwnedEngine extends AsyncDisposable, ServedEngine {
-  /** Accepts nothing more, and resolves when nothing runs any more or after the grace. */
+  /** Refuses new work, and resolves when nothing is running any more or the grace period is over. */
   readonly leave: (graceMs: number) => Promise<void>;
 }
 
 export interface EngineLifeOptions extends Omit<EngineServerOptions, 'served' | 'onReady'> {
   readonly open: (log: Log) => Promise<OwnedEngine>;
-  /** Descriptor on which the starter waits for one line: `{"ready":true}` or the fault that ends us. */
+  /** File descriptor on which the starting process waits for one line: `{"ready":true}` or the fault that ends us. */
   readonly readyDescriptor?: number;
   readonly onReady?: (addresses: readonly string[]) => void;
 }
 
 /**
- * The life of an engine process: open, listen, say so, serve until asked to leave (SIGTERM, SIGINT, its API) or idle,
- * let what runs end, close. A second signal does not wait for what runs.
+ * Runs an engine process: opens it, listens, reports readiness, serves until asked to stop (SIGTERM, SIGINT, its API)
+ * or idle, lets running operations finish, and closes. A second signal does not wait for them.
  */
 export async function runEngineProcess(options: EngineLifeOptions): Promise<void> {
   const { log, open, readyDescriptor, onReady } = options;
@@ -52,7 +52,7 @@ export async function runEngineProcess(options: EngineLifeOptions): Promise<void
   }
 }
 
-/** Returns a function that writes one line to the starter, once. A starter that is gone does not matter. */
+/** Returns a function that writes one line to the starting process, once, and ignores that it may be gone. */
 function reporter(descriptor: number | undefined): (value: unknown) => void {
   let open = descriptor !== undefined;
   return (value) => {
@@ -62,7 +62,7 @@ function reporter(descriptor: number | undefined): (value: unknown) => void {
       writeSync(descriptor, `${JSON.stringify(value)}\n`);
       closeSync(descriptor);
     } catch {
-      // Nobody waits any more.
+      // The starting process no longer waits.
     }
   };
 }

@@ -9,14 +9,14 @@ import type { EngineControl } from './api/call.ts';
 import { FileTokenStore } from './tokens.ts';
 import { aborted } from '../std/abort.ts';
 
-/** An engine that nobody has asked anything for so long is at rest. */
+/** Time without requests after which an engine counts as at rest. */
 const REST_MS = 1_000;
 
-/** A listener besides the unix socket. */
+/** Listener in addition to the Unix socket. */
 export interface TcpOptions {
   readonly where: Exclude<Where, { kind: 'unix' }>;
   readonly authentication: 'token' | Authentication;
-  /** Names under which it may be reached besides loopback. */
+  /** Accepted host names besides loopback. */
   readonly names: readonly string[];
   /** True to accept any Host, as for a public listener that requires tokens. */
   readonly anyHost: boolean;
@@ -25,7 +25,7 @@ export interface TcpOptions {
 
 /** Part of an engine that the server needs. */
 export interface ServedEngine {
-  /** Returns the ConTree of a principal. It is cheap. */
+  /** Returns the ConTree of a principal; it must be cheap. */
   readonly contreeFor: (principal: Principal) => ConTree;
   /** Reports whether an operation of any project is queued or running. */
   readonly busy: () => Promise<boolean>;
@@ -42,15 +42,15 @@ export interface EngineServerOptions {
   readonly tcp?: TcpOptions;
   /** Idle time after which the engine exits; 0 means never. */
   readonly idleMs: number;
-  /** Called when nothing has been asked or run for a moment, once for each such time. */
+  /** Called once each time the engine has been at rest for a moment. */
   readonly onRest?: () => void;
-  /** Called once with the addresses when clients are welcome. */
+  /** Called once with the addresses when clients can connect. */
   readonly onReady: (addresses: readonly string[]) => void;
 }
 
 /**
- * Serves an engine until it is asked to stop (`signal`, its own API) or has been idle for long. Resolves when the
- * listeners are closed; ending the ConTree is its owner's business, after that.
+ * Serves an engine until it is asked to stop (`signal`, its own API) or has been idle for long enough. Resolves when
+ * the listeners are closed; disposing the ConTree after that is up to its owner.
  */
 export async function serveEngine(options: EngineServerOptions, signal: AbortSignal): Promise<string> {
   const stop = new AbortController();
@@ -104,8 +104,8 @@ function applications(
 }
 
 /**
- * Calls back once nothing was asked and nothing ran for that time. Work that nobody watches is looked at again after
- * it.
+ * Calls back once there were no requests and no running operations for the given time. An operation without a client
+ * delays the next check by the same time.
  */
 function whenIdle(
   { served, log }: EngineServerOptions,

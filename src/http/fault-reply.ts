@@ -3,13 +3,13 @@ import { fault, isFault, type ContreeError } from '../contract/errors.ts';
 import type { Log } from './log.ts';
 import { json, type HttpReply } from './reply.ts';
 
-/** Seconds after which asking again may help. */
+/** Seconds after which a retry may help. */
 const RETRY_AFTER: Readonly<Record<number, number>> = { 410: 3, 425: 1, 429: 2, 503: 5 };
 
-/** An engine that leaves is soon gone, and the next one soon there. */
+/** Seconds for an engine that is stopping: it is soon gone, and the next one soon running. */
 const LEAVING_SECONDS = 1;
 
-/** The one error shape: what clients of the hosted service read (`error`, `status`) and our own report. */
+/** JSON body of an error: the fields that clients of the hosted service read (`error`, `status`) and our own report. */
 export function faultReply(error: ContreeError): HttpReply {
   const { httpStatus: status, detail } = error;
   const headers: Record<string, string> = {};
@@ -20,7 +20,10 @@ export function faultReply(error: ContreeError): HttpReply {
   return json({ error: error.message, status, ...error.toJSON() }, status, headers);
 }
 
-/** Turns whatever was thrown into a fault. What is not one of ours is a bug: logged whole, reported by id only. */
+/**
+ * Converts any thrown value to a fault. A value that is not a fault is a bug: it is logged completely, and the client
+ * gets only an incident id.
+ */
 export function toFault(error: unknown, log: Log, fields: Readonly<Record<string, unknown>>): ContreeError {
   if (isFault(error)) return error;
   const incident = randomUUID();

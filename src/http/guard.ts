@@ -9,13 +9,12 @@ export function isLoopback(address: string): boolean {
 }
 
 /**
- * Keeps web pages of others away from a TCP listener. A page whose name is rebound to 127.0.0.1 still sends its own
- * name in Host, and a page that posts across origins says so in Origin; both are refused, before anything else is
- * looked at.
+ * Protects a TCP listener from other web pages. A page whose name is rebound to 127.0.0.1 still sends its own name in
+ * Host, and a page that posts across origins sends its Origin. Both are refused before anything else is checked.
  *
- * `names` are accepted besides loopback: `name` and `name:port` as Host, `https://name` as Origin too, for a proxy in
- * front that speaks TLS or sends another Host than it was asked for. `anyHost` is for a listener that all who know a
- * token may reach under any name.
+ * `names` are accepted besides loopback: `name` and `name:port` as Host, and `https://name` also as Origin, for a
+ * reverse proxy that terminates TLS or changes the Host header. `anyHost` is for a listener that requires tokens and
+ * may be reached under any name.
  *
  * Faults: ORIGIN_DENIED.
  */
@@ -29,14 +28,14 @@ export function checkOrigin(request: Request, names: readonly string[], anyHost:
   const origin = request.headers.get('origin');
   if (origin === null) return;
   const url = URL.parse(origin);
-  // Under any name there may be a proxy that speaks TLS, which we know nothing of.
+  // Any name may belong to a proxy that terminates TLS, about which we know nothing.
   const sameOrigin =
     url !== null && same(url.host, host) && (anyHost || url.protocol === URL.parse(request.url)?.protocol);
   const allowed = url !== null && names.some((entry) => same(entry, url.origin));
   if (!sameOrigin && !allowed) throw fault('ORIGIN_DENIED', { origin });
 }
 
-/** Returns the Host of an entry: `https://name:port` stands for `name:port`. */
+/** Returns the Host of an entry: `name:port` for `https://name:port`. */
 function hostOf(entry: string): string {
   return entry.includes('://') ? (URL.parse(entry)?.host ?? entry) : entry;
 }

@@ -16,7 +16,7 @@ import { boundConnections, connectionBounds } from './connections.ts';
 export type Where =
   | { readonly kind: 'unix'; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly tls?: TlsFiles }
-  /** A listening socket that systemd handed over. */
+  /** Listening socket passed by systemd. */
   | { readonly kind: 'inherited'; readonly descriptor: number; readonly tls?: TlsFiles };
 
 /** Paths of PEM files. */
@@ -25,7 +25,9 @@ export interface TlsFiles {
   readonly key: string;
 }
 
-/** An open listener. Disposing it stops accepting, gives answers under way a moment to end, then cuts them off. */
+/**
+ * Open listener. Disposing it stops accepting, gives current answers a moment to finish, then closes their connections.
+ */
 export interface Listener extends AsyncDisposable {
   /** URL, or the path of the unix socket. */
   readonly address: string;
@@ -36,14 +38,15 @@ const HEADERS_LOOK_MS = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 const CLOSE_GRACE_MS = 1_000;
 
-/** Faults: CONFIG_INVALID when the address cannot be listened on or the certificate cannot be used. */
+/** Opens a listener. Faults: CONFIG_INVALID when the address or the certificate cannot be used. */
 export async function listen(app: App, where: Where, activity: Activity): Promise<Listener> {
   const server = await createServer(app, where.kind === 'unix' ? undefined : where.tls);
-  // Bodies may take as long as they take.
+  // Request bodies have no time limit.
   server.headersTimeout = limits.headersMsMax;
   server.requestTimeout = 0;
   server.keepAliveTimeout = KEEP_ALIVE_MS;
-  // The owner's socket is not bounded: nobody else can open it, and it has to work whatever happens on the other one.
+  // The owner's socket has no connection limit: only the owner can open it, and it has to work however busy the other
+  // is.
   if (where.kind !== 'unix') boundConnections(server, await connectionBounds());
   server.on('request', (_request, response) => {
     activity.began();
@@ -93,7 +96,10 @@ async function open(server: Server, where: Where): Promise<void> {
   if (where.kind === 'unix') await chmod(where.path, 0o600);
 }
 
-/** The folder is private, so nobody can connect before the socket itself is; a socket left behind is replaced. */
+/**
+ * Listens on a Unix socket. Its folder is private, so nobody can connect before the socket's own mode is set. A socket
+ * left behind by an earlier engine is replaced.
+ */
 async function prepareSocket(path: string): Promise<void> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -113,7 +119,7 @@ function addressOf(server: Server, where: Where): string {
 }
 
 async function close(server: Server, where: Where): Promise<void> {
-  // First the name: new clients then find no engine and start a new one, instead of being cut off by this one.
+  // The name is removed first: new clients then find no engine and start a new one, instead of losing their connection.
   if (where.kind === 'unix') await rm(where.path, { force: true });
   if (!server.listening) return;
   const closed = once(server, 'close');

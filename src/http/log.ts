@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 
-/** The part of a logger that this folder uses; pino's argument order. */
+/** Subset of a logger that this folder uses, with pino's order of arguments. */
 export interface Log {
   debug(fields: Readonly<Record<string, unknown>>, message: string): void;
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
@@ -12,12 +12,12 @@ export const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, er
 
 const LEVELS: Readonly<Record<string, string>> = { warning: 'warn', critical: 'fatal' };
 
-/** Keys whose values are never written, wherever they turn up. */
+/** Keys whose values are never logged, at any depth. */
 const SECRETS = ['token', 'password', 'authorization', 'secret', 'credentials', 'env', 'stdin'];
 
 /**
- * JSON lines on a file descriptor, written at once so that nothing is lost when the process is killed. `level` is the
- * name that the settings use.
+ * Opens a log: JSON lines on a file descriptor, written synchronously so that nothing is lost when the process is
+ * killed. `level` is a name from the settings.
  */
 export function openLog(level: string, descriptor: 1 | 2): Log {
   const paths = SECRETS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);

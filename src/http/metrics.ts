@@ -1,7 +1,7 @@
 /** Upper bounds of the duration histogram, seconds. */
 const BUCKETS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30];
 
-/** One sample that another part of the product contributes; names without the `contree_` prefix. */
+/** Sample contributed by another part of the product, its name without the `contree_` prefix. */
 export interface Metric {
   readonly name: string;
   readonly help: string;
@@ -16,11 +16,14 @@ interface RouteUse {
   count: number;
 }
 
-/** Counts what the HTTP server does and renders it in Prometheus's text format. Grows with routes, not with requests. */
+/**
+ * Counts the server's requests and renders the metrics in Prometheus's text format. Memory grows with routes, not with
+ * requests.
+ */
 export class HttpMetrics {
   readonly #routes = new Map<string, RouteUse>();
 
-  /** `route` is the pattern, never a path with ids in it. */
+  /** `route` is the pattern, never a path with ids. */
   observe(route: string, status: number, seconds: number): void {
     const use = this.#routes.get(route) ?? { byStatus: new Map(), buckets: BUCKETS.map(() => 0), seconds: 0, count: 0 };
     this.#routes.set(route, use);

@@ -11,7 +11,7 @@ const PLAIN = { target: 'openapi-3.0', io: 'input', unrepresentable: 'any' } as 
 
 const TARGET = {
   ...PLAIN,
-  /** Drops the bounds of every JavaScript integer, which say nothing about ours. */
+  /** Removes the bounds that zod gives every JavaScript integer: they are not limits of ours. */
   override: ({ jsonSchema }: { readonly jsonSchema: { minimum?: number; maximum?: number } }) => {
     if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
     if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
@@ -22,7 +22,7 @@ function reference(name: string): Json {
   return { $ref: `#/components/schemas/${name}` };
 }
 
-/** All named schemas; where one contains another, it refers to it. */
+/** All named schemas; nested ones are references. */
 function components(): Record<string, Json> {
   const registry = z.registry<{ id: string }>();
   for (const [id, schema] of Object.entries(COMPONENTS)) registry.add(schema, { id });
@@ -32,7 +32,7 @@ function components(): Record<string, Json> {
   );
 }
 
-/** A reference to a schema that the document names, a list of such, or the schema itself. */
+/** Returns a reference to a schema that the document names, a list of them, or the schema itself. */
 function schemaOf(schema: z.ZodType): Json {
   const name = Object.entries(COMPONENTS).find(([, component]) => component === schema)?.[0];
   if (name !== undefined) return reference(name);
@@ -108,7 +108,7 @@ function operation(row: Row): Json {
   };
 }
 
-/** The OpenAPI document, made from the rows of the API and from the schemas that validate requests. */
+/** Returns the OpenAPI document, generated from the rows of the API and the schemas that validate requests. */
 export function openApiDocument(version: string): Json {
   const paths: Record<string, Record<string, Json>> = {};
   for (const { row } of ROUTES) {

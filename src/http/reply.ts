@@ -4,15 +4,15 @@ import { constants, createGzip, gzip } from 'node:zlib';
 
 const gzipBuffer = promisify(gzip);
 
-/** Some clients refuse a JSON answer whose Content-Length is above this; without the header they take any size. */
+/** Content-Length above which some clients refuse a JSON answer; without the header they accept any size. */
 const JSON_LENGTH_BYTES_MAX = 65_536;
 const CHUNK_BYTES = 65_536;
 
-/** Answer of a route, before content negotiation. */
+/** Answer of a route before content negotiation. */
 export interface HttpReply {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
-  /** An iterable is sent as it comes, at the reader's pace, and ended when the reader leaves. */
+  /** An iterable is sent chunk by chunk at the reader's pace, and closed when the reader disconnects. */
   readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
 }
 
@@ -74,9 +74,9 @@ export async function toResponse(reply: HttpReply, request: Request): Promise<Re
   return new Response(new Uint8Array(encoded), { status, headers });
 }
 
-/** Every chunk is flushed on its own, so that the client can decode the stream as it comes. */
+/** Flushes each chunk, so that the client can decode the stream as it arrives. */
 function gzipped(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  // The error also reaches the reader of the returned stream; the callback only keeps it from being thrown twice.
+  // The reader of the returned stream gets the error too; this callback only prevents a second, uncaught one.
   return pipeline(source, createGzip({ flush: constants.Z_SYNC_FLUSH }), () => undefined);
 }
 
@@ -87,7 +87,7 @@ async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** Ends an iterable that nobody will read. */
+/** Closes an iterable that will not be read. */
 export async function abandon(body: AsyncIterable<unknown>): Promise<void> {
   await body[Symbol.asyncIterator]().return?.();
 }

@@ -6,12 +6,12 @@ import type { Mount } from './app.ts';
 import { toResponse } from './reply.ts';
 import { mediaTypeOf } from '../std/media-type.ts';
 
-/** Files of the console; nothing else in its folder is served. */
+/** Types of the console's files; other files in its folder are not served. */
 const SERVED = /\.(?:html|js|css|svg|png|ico|json)$/u;
 
 /**
- * The console may run its own code and speak to its own server, and nothing else. It shows what guests have written, so it
- * has also given up every way to make text into markup (trusted types: there is no policy that could).
+ * The console may run only its own code and connect only to its own server. Because it shows the output of guests, it
+ * may not turn text into markup at all (trusted types, without any policy that could).
  */
 const POLICY = [
   "default-src 'none'",
@@ -28,7 +28,9 @@ const POLICY = [
 
 const HEADERS = { 'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer' } as const;
 
-/** Serves the files of a folder at `/`, its `index.html` for the folder itself; undefined when there is none. */
+/**
+ * Serves the files of a folder at `/`, and its `index.html` for the folder itself; undefined when the folder has none.
+ */
 export async function folderMount(folder: string): Promise<Mount | undefined> {
   if ((await fileAt(join(folder, 'index.html'))) === undefined) return undefined;
   return {
@@ -42,8 +44,8 @@ export async function folderMount(folder: string): Promise<Mount | undefined> {
       if (type === undefined || bytes === undefined || !READS.has(request.method)) {
         throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${pathname.slice(0, 200)}` });
       }
-      // Asked for each time, answered with the file only when it is another one: an update is seen at once. By content,
-      // because packages give all their files the same time.
+      // Clients revalidate each time and get the file only if it has changed, so updates are visible immediately. The
+      // tag is a hash of the content, because packages give all their files the same time.
       const tag = `W/"${createHash('sha256').update(bytes).digest('base64url').slice(0, 22)}"`;
       const headers = { ...HEADERS, 'Content-Type': type, 'Cache-Control': 'no-cache', ETag: tag };
       if (request.headers.get('if-none-match') === tag) return new Response(null, { status: 304, headers });
@@ -52,7 +54,7 @@ export async function folderMount(folder: string): Promise<Mount | undefined> {
   };
 }
 
-/** The file that a URL names, relative to the folder; undefined when it leads out of it or to a hidden file. */
+/** Returns the path of a URL relative to the folder; undefined if it leads out of the folder or to a hidden file. */
 function filePath(pathname: string): string | undefined {
   let decoded: string;
   try {
@@ -66,13 +68,13 @@ function filePath(pathname: string): string | undefined {
 
 const READS = new Set(['GET', 'HEAD']);
 
-/** The bytes of a regular file; undefined when there is none. */
+/** Returns the content of a regular file; undefined if there is none. */
 async function fileAt(path: string): Promise<Buffer | undefined> {
   const found = await stat(path).catch(() => undefined);
   return found?.isFile() ? await readFile(path) : undefined;
 }
 
-/** Content-Type of a file of the console; undefined for any other file. */
+/** Returns the Content-Type of a file of the console; undefined for any other file. */
 function servedType(path: string): string | undefined {
   const type = SERVED.test(path) ? mediaTypeOf(path) : undefined;
   return type?.startsWith('text/') ? `${type}; charset=utf-8` : type;

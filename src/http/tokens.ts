@@ -11,13 +11,13 @@ import { TENANT_PERMISSIONS, type Principal, type TokenVerifier } from './auth.t
 const FILE_VERSION = 1;
 const TOKENS_MAX = 10_000;
 
-/** sha256 of the token, hex. A token has 256 random bits, so a plain hash cannot be guessed back. */
+/** sha256 of the token, hex. Tokens have 256 random bits, so a plain hash cannot be reversed by guessing. */
 const StoredToken = Token.extend({ hash: z.string().regex(/^[0-9a-f]{64}$/u) });
 type StoredToken = z.infer<typeof StoredToken>;
 
 const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(StoredToken) });
 
-/** The tokens of a data directory. */
+/** Tokens of a data directory. */
 export interface TokenStore extends TokenVerifier {
   create(request: TokenRequest): Promise<CreatedToken>;
   list(): Promise<Token[]>;
@@ -26,14 +26,14 @@ export interface TokenStore extends TokenVerifier {
 }
 
 /**
- * Tokens in one JSON file, 0600, replaced atomically. Only the engine that owns the data directory writes it; other
- * processes may verify against it, so it is read again whenever it has changed.
+ * Tokens in a JSON file of mode 0600 that is replaced atomically. Only the engine that owns the data directory writes
+ * it. Other processes may verify tokens with it, so it is read again whenever it has changed.
  */
 export class FileTokenStore implements TokenStore {
   readonly #path: string;
   #tokens: readonly StoredToken[] = [];
   #stamp = '';
-  /** Changes happen one after the other. */
+  /** Serializes changes. */
   #writing: Promise<unknown> = Promise.resolve();
 
   constructor(path: string) {
@@ -43,7 +43,7 @@ export class FileTokenStore implements TokenStore {
   async verify(token: string): Promise<Principal | undefined> {
     const presented = createHash('sha256').update(token).digest();
     let found: StoredToken | undefined;
-    // Every token is compared: how long this takes must not tell which one came close.
+    // All tokens are compared, so that the duration does not show which one is similar.
     for (const stored of await this.#read()) {
       if (timingSafeEqual(Buffer.from(stored.hash, 'hex'), presented)) found = stored;
     }

@@ -14,20 +14,20 @@ const READY_BYTES_MAX = 64 * 1024;
  */
 const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '262144' };
 
-/** Descriptor on which a new engine says that it is ready, or why it cannot be. */
+/** File descriptor on which a new engine reports that it is ready, or why it cannot start. */
 export const READY_DESCRIPTOR = 3;
 
 export interface EngineCommand {
   /** Program and arguments. */
   readonly argv: readonly [string, ...string[]];
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Takes what the engine writes. */
+  /** File that receives the engine's output. */
   readonly log: string;
 }
 
 /**
  * Starts an engine that outlives us, and resolves when it is ready. The engine writes one line of JSON to
- * `READY_DESCRIPTOR`: `{"ready":true}`, or the fault that ends it.
+ * `READY_DESCRIPTOR`: `{"ready":true}`, or the fault that prevents its start.
  *
  * Faults: that of the engine, or ENGINE_UNAVAILABLE.
  */
@@ -37,7 +37,7 @@ export async function startEngineProcess({ argv, env, log }: EngineCommand, sign
   const [program, ...parameters] = argv;
   let child: ChildProcess;
   try {
-    // Its own session, and the root as its folder: neither our terminal nor our directory is held by it.
+    // A session of its own, in the root directory: it must keep neither our terminal nor our directory in use.
     child = spawn(program, parameters, {
       detached: true,
       cwd: '/',
@@ -82,7 +82,7 @@ async function firstLine(child: ChildProcess, signal: AbortSignal | undefined): 
   }
 }
 
-/** Up to the first line break, or to the end when the process ends without one. */
+/** Reads up to the first line break, or to the end if the process ends without one. */
 async function readLine(pipe: Readable): Promise<string> {
   let text = '';
   for await (const chunk of pipe) {

@@ -8,7 +8,7 @@ import { pause } from '../../std/abort.ts';
 
 /** Interval at which waiting processes check whether the engine of another process answers. */
 const LOOK_MS = 20;
-/** A replaced engine may take this long to let go of the data directory. */
+/** Time that a replaced engine may take to release the data directory. */
 const LEAVE_MS_MAX = 10_000;
 
 export interface LocalEngineOptions {
@@ -32,8 +32,8 @@ export function answers(socket: string): Promise<boolean> {
 }
 
 /**
- * Makes sure that an engine listens. Of any number of processes that find none, one starts it and the others wait for
- * that one. Faults: ENGINE_UNAVAILABLE, STORE_LOCKED, or what the engine says.
+ * Makes sure that an engine is listening. When several processes find none, one of them starts it and the others wait.
+ * Faults: ENGINE_UNAVAILABLE, STORE_LOCKED, or the engine's own.
  */
 export async function ensureEngine(options: LocalEngineOptions, signal?: AbortSignal): Promise<void> {
   const { socket, startLock } = options;
@@ -66,7 +66,7 @@ async function start(
   }
 }
 
-/** Waits until nobody listens any more. Faults: ENGINE_UNAVAILABLE. */
+/** Waits until the engine no longer listens. Faults: ENGINE_UNAVAILABLE. */
 export async function engineLeft(socket: string, signal?: AbortSignal): Promise<void> {
   const deadlineMs = performance.now() + LEAVE_MS_MAX;
   while (await answers(socket)) {

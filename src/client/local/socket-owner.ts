@@ -2,13 +2,13 @@ import { lstatSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { fault } from '../../contract/errors.ts';
 
-/** Mode bits with which the group or others may put something else into a folder. */
+/** Mode bits that let the group or others create files in a folder. */
 const OTHERS_WRITE = 0o022;
 
 /**
- * Passes when the socket of our engine is ours, or not there. Its folder may be in `/tmp`, where anybody could have
- * made it first and wait for what we send. (The kernel knows who listens, SO_PEERCRED of unix(7), but Node does not ask
- * it.) Faults: ENGINE_UNAVAILABLE.
+ * Passes if our engine's socket belongs to us or does not exist. Its folder may be in `/tmp`, where another user could
+ * have created it first to receive our requests. (The kernel knows the owner of the listening process, SO_PEERCRED in
+ * unix(7), but Node does not expose it.) Faults: ENGINE_UNAVAILABLE.
  */
 export function checkOwner(socket: string): void {
   const owner = process.getuid?.();
@@ -20,13 +20,13 @@ export function checkOwner(socket: string): void {
   };
   if (about !== undefined && !about.isDirectory()) refuse(`${folder} is not a directory`);
   if (about !== undefined && about.uid !== owner) refuse(`${folder} belongs to another user`);
-  // Without a socket nothing is sent yet: the engine that is started then takes their rights away.
+  // Without a socket nothing has been sent yet, and the engine that is then started corrects the folder's mode.
   if (about === undefined || listening === undefined) return;
   if ((about.mode & OTHERS_WRITE) !== 0) refuse(`other users may write to ${folder}`);
   if (listening.uid !== owner) refuse(`${socket} belongs to another user`);
 }
 
-/** Returns the metadata of the name itself; undefined when it does not exist. */
+/** Returns the metadata of the path itself, not of a symlink's target; undefined when it does not exist. */
 function look(path: string): Stats | undefined {
   return lstatSync(path, { throwIfNoEntry: false });
 }

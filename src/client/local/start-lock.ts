@@ -3,9 +3,8 @@ import type { DatabaseSync } from 'node:sqlite';
 const SQLITE_BUSY = 5;
 
 /**
- * A lock between processes that the kernel drops when its holder dies, however it dies: an exclusive transaction on an
- * otherwise empty SQLite file, because Node itself offers no file locks. Returns undefined while another process holds
- * it. The folder must exist.
+ * Takes a lock between processes that the kernel releases when its holder dies: an exclusive transaction on an empty
+ * SQLite file, because Node has no file locks. Returns undefined while another process holds it. The folder must exist.
  */
 export function tryLock(path: string): Disposable | undefined {
   const database = openDatabase(path);
@@ -19,7 +18,7 @@ export function tryLock(path: string): Disposable | undefined {
   return { [Symbol.dispose]: () => database.close() };
 }
 
-/** Node 22 warns of its SQLite when it is loaded. Programs that use us did not ask for it, and cannot do anything about it. */
+/** Suppresses the warning that Node 22 prints when SQLite is loaded: users of the client cannot act on it. */
 function openDatabase(path: string): DatabaseSync {
   const emitWarning: unknown = Reflect.get(process, 'emitWarning');
   process.emitWarning = () => undefined;

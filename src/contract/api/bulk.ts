@@ -4,8 +4,8 @@ import { limits } from '../limits.ts';
 const LENGTH_BYTES = 4;
 
 /**
- * Many small files in one body: before each its length, 4 bytes, big-endian. A request per file costs both sides more
- * than the file does.
+ * Many small files in one body, each preceded by its length (4 bytes, big-endian). A request per file costs both sides
+ * more than the file itself.
  */
 export async function* frameFiles(files: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const file of files) {
@@ -16,7 +16,7 @@ export async function* frameFiles(files: AsyncIterable<Uint8Array>): AsyncGenera
   }
 }
 
-/** The files of such a body. Faults: ARGUMENT_INVALID when it is torn, BODY_TOO_LARGE beyond the limits. */
+/** Yields the files of such a body. Faults: ARGUMENT_INVALID when it is cut short, BODY_TOO_LARGE beyond the limits. */
 export async function* unframeFiles(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   let rest: Buffer = Buffer.alloc(0);
   let count = 0;

@@ -17,7 +17,7 @@ export const FILES = {
     missing: 'directory',
     status: 200,
   },
-  /** Returns what is at a path, under the path that was asked for. A symlink at its end is not followed. */
+  /** Returns the metadata of a path, under the path as given. A symlink at its end is not followed. */
   stat: {
     method: 'GET',
     path: '/inspect/{image_uuid}/stat',
@@ -31,7 +31,7 @@ export const FILES = {
     status: 200,
     addition: true,
   },
-  /** Opens a regular file, from `offset` and at most `length` bytes of it. */
+  /** Opens a regular file for reading: at most `length` bytes from `offset`. */
   read: {
     method: 'GET',
     path: '/inspect/{image_uuid}/download',
@@ -74,7 +74,7 @@ export const FILES = {
   },
 } as const satisfies Rows;
 
-/** Files that were uploaded, to be put into images by runs. */
+/** Uploaded files, which runs can inject into images. */
 export const UPLOADS = {
   list: {
     method: 'GET',
@@ -113,8 +113,8 @@ export const UPLOADS = {
     slow: true,
   },
   /**
-   * Uploads small files at once: each chunk of `content` is a whole file of at most `limits.bulkFileBytesMax`, and there
-   * are at most `limits.bulkFilesMax`. Answers in their order.
+   * Uploads several small files: each chunk of `content` is one file of at most `limits.bulkFileBytesMax`, and there
+   * are at most `limits.bulkFilesMax`. The answer has the same order.
    */
   createMany: {
     method: 'POST',
@@ -130,7 +130,7 @@ export const UPLOADS = {
     addition: true,
     slow: true,
   },
-  /** Makes a directory state if every content it names is uploaded, else says which are missing. */
+  /** Makes a directory state if all its contents are uploaded, otherwise says which are missing. */
   offerDirectory: {
     method: 'POST',
     path: '/directory-states',
@@ -140,7 +140,7 @@ export const UPLOADS = {
     permissions: ['upload'],
     body: 'DirectoryStateRequest',
     bodyBytesMax: limits.jsonBodyBytesMax,
-    // A folder has more files than one JSON value should hold.
+    // A folder may have more files than one JSON value should hold.
     lines: {
       field: 'entries',
       what: 'entries in a directory state',

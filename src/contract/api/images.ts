@@ -1,6 +1,6 @@
 import type { Rows } from './row.ts';
 
-/** Images as they are listed, made and sent away. */
+/** Listing, importing, comparing, exporting and deleting images. */
 export const IMAGES = {
   /** Lists images, newest first; with `tag` (a prefix) an exact match comes first. */
   list: {
@@ -50,8 +50,8 @@ export const IMAGES = {
     addition: true,
   },
   /**
-   * Deletes an image and returns the UUIDs that are gone. Refuses one that others depend on, and by a tag one that has
-   * more tags, unless `cascade`.
+   * Deletes an image and returns the UUIDs that were deleted. Without `cascade` it refuses an image that others depend
+   * on, and one that is named by a tag and has further tags.
    */
   delete: {
     method: 'DELETE',
@@ -130,7 +130,7 @@ export const IMAGES = {
 
 /** Names of images. */
 export const TAGS = {
-  /** Points the tag at the image, wherever it pointed before. Earlier tags of the image stay. */
+  /** Moves the tag to the image. Earlier tags of the image stay. */
   set: {
     method: 'PATCH',
     path: '/images/{imageUUID}/tag',
@@ -142,7 +142,7 @@ export const TAGS = {
     answer: 'Image',
     status: 200,
   },
-  /** Removes a tag; without `tag` the one that `Image.tag` shows. */
+  /** Removes a tag: without `tag`, the one in `Image.tag`. */
   remove: {
     method: 'DELETE',
     path: '/images/{imageUUID}/tag',

@@ -24,7 +24,7 @@ export const CONTREE_API: {
   system: SYSTEM,
 };
 
-/** The HTTP API: what an engine does, and what the server around it does. */
+/** The HTTP API: the operations of an engine and of the server around it. */
 export const API: typeof CONTREE_API & { readonly engine: typeof ENGINE; readonly tokens: typeof TOKENS } = {
   ...CONTREE_API,
   engine: ENGINE,

@@ -1,7 +1,7 @@
 import { limits } from '../limits.ts';
 import type { Rows } from './row.ts';
 
-/** Standard input comes in the body. */
+/** These bodies may contain standard input. */
 const BODY = { bodyBytesMax: limits.jsonBodyBytesMax } as const;
 const SPAWN = ['spawn', 'spawn_disposable'] as const;
 
@@ -23,7 +23,7 @@ export const RUNS = {
   },
 } as const satisfies Rows;
 
-/** Runs and imports, while they go on and after they have ended. */
+/** Runs and imports, running or finished. */
 export const OPERATIONS = {
   list: {
     method: 'GET',
@@ -91,7 +91,7 @@ export const PROCESSES = {
     answer: 'SubprocessStarted',
     status: 201,
   },
-  /** Returns what a process has done so far; -1 stands for "still running". */
+  /** Returns the result of a process so far; -1 stands for "still running". */
   get: {
     method: 'GET',
     path: '/operations/{operationId}/subprocesses/{spid}',
@@ -102,7 +102,7 @@ export const PROCESSES = {
     answer: 'InstanceResult',
     status: 200,
   },
-  /** Sends a signal to the whole process group: its name without SIG; default TERM. */
+  /** Sends a signal to the whole process group, by its name without SIG; default TERM. */
   kill: {
     method: 'DELETE',
     path: '/operations/{operationId}/subprocesses/{spid}',
@@ -125,7 +125,7 @@ export const PROCESSES = {
     ...BODY,
     status: 204,
   },
-  /** Tells a process the new size of its terminal. */
+  /** Sets the size of a process's terminal. */
   resize: {
     method: 'POST',
     path: '/operations/{operationId}/subprocesses/{spid}/resize',

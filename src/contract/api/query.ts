@@ -2,15 +2,15 @@ import { z } from 'zod';
 import { limits } from '../limits.ts';
 
 /**
- * Query parameters as zod schemas that read what a URL holds. The input of each is text (a list of texts for `texts`), its
- * output the value that `ConTree` takes, and its metadata what OpenAPI shows.
+ * Query parameters as zod schemas that parse the text of a URL. Their input is text (a list of texts for `texts`),
+ * their output the value that `ConTree` takes, and their metadata goes into OpenAPI.
  */
 
 const required = {
   error: ({ input }: { readonly input: unknown }) => (input === undefined ? 'is required' : undefined),
 };
 
-/** Whole number within bounds. */
+/** Integer within bounds. */
 export function integer(min: number, max: number) {
   return z
     .string()
@@ -25,7 +25,7 @@ export function integer(min: number, max: number) {
 
 const FLAGS: Readonly<Record<string, boolean>> = { '': true, 1: true, true: true, 0: false, false: false };
 
-/** `1` or empty for yes, `0` for no. */
+/** Boolean: `1`, `true` or empty for yes, `0` or `false` for no. */
 export function flag() {
   return z
     .string()
@@ -38,12 +38,12 @@ export function flag() {
     .meta({ enum: ['', '0', '1'] });
 }
 
-/** Any text; absent unless given. */
+/** Text of any content up to a length. */
 export function anyText(lengthMax: number = limits.pathBytesMax) {
   return z.string().refine((value) => value.length <= lengthMax, `must not be longer than ${lengthMax} characters`);
 }
 
-/** A text that must be there and not be empty. */
+/** Text that is required and not empty. */
 export function requiredText(lengthMax: number = limits.pathBytesMax) {
   return z
     .string(required)
@@ -61,7 +61,7 @@ export function texts() {
     .transform((values): readonly string[] => values);
 }
 
-/** One of several words. */
+/** One of the given words. */
 export function choice<const Choice extends string>(...choices: readonly Choice[]) {
   return z.enum(choices, `must be one of ${choices.join(', ')}`);
 }
@@ -69,8 +69,8 @@ export function choice<const Choice extends string>(...choices: readonly Choice[
 const UNIT_MS: Readonly<Record<string, number>> = { '': 1e3, s: 1e3, m: 6e4, h: 3.6e6, d: 8.64e7, w: 6.048e8 };
 
 /**
- * A moment: ISO 8601 with `Z`, with an offset or naive (then local time), or an interval before now: `600s`, `15m`, `1h`,
- * `3d`, `1w`, or bare seconds (contract of the hosted service).
+ * A point in time: ISO 8601 with `Z`, with an offset or naive (local time), or an interval before now: `600s`, `15m`,
+ * `1h`, `3d`, `1w`, or bare seconds (contract of the hosted service).
  */
 export function moment(now: () => number = Date.now) {
   return z
@@ -79,7 +79,7 @@ export function moment(now: () => number = Date.now) {
       const value = given.trim();
       const [, amount, unit] = /^(\d{1,15}(?:\.\d{1,9})?)([smhdw]?)$/u.exec(value) ?? [];
       if (amount !== undefined) return new Date(Math.max(0, now() - Number(amount) * (UNIT_MS[unit ?? ''] ?? 1e3)));
-      // A plus sign that was not encoded arrives as a space.
+      // A plus sign that was not URL-encoded arrives as a space.
       const iso = value.replace(/ (\d\d:?\d\d)$/u, '+$1');
       const date = new Date(/^\d{4}-\d\d-\d\d/u.test(iso) ? iso : Number.NaN);
       if (!Number.isNaN(date.getTime())) return date;

@@ -6,16 +6,16 @@ import type { Permission } from '../permissions.ts';
 import type { SCHEMAS } from './schemas.ts';
 
 /**
- * The schemas that rows name. Rows name them instead of holding them, because loading zod and the schemas takes longer
- * (75 ms measured) than a request to the local engine: clients load the table, servers the schemas too.
+ * The schemas, by name. Rows refer to them by name, because loading zod and the schemas takes 75 ms, longer than a
+ * request to the local engine: clients load only the table, servers the schemas too.
  */
 type Schemas = typeof SCHEMAS;
 export type SchemaName = keyof Schemas;
 
-/** A value of the schema of that name. */
+/** Value of the schema of that name. */
 export type Value<Name extends SchemaName> = z.output<Schemas[Name]>;
 
-/** Subjects of a path, which are the first arguments of a method. */
+/** Subjects of a row: path parameters as the first arguments of its method. */
 export interface Subjects {
   /** UUID or `tag:NAME`. */
   readonly image: [image: string];
@@ -26,7 +26,7 @@ export interface Subjects {
   readonly token: [token: string];
 }
 
-/** Number of path parts of each subject. */
+/** Number of path parameters of each subject. */
 export const SUBJECT_PARTS: Readonly<Record<keyof Subjects, number>> = {
   image: 1,
   operation: 1,
@@ -43,66 +43,66 @@ export interface Streams {
   readonly events: AsyncIterable<OperationEvent>;
 }
 
-/** One operation of the HTTP API: what it is called, takes and answers. */
+/** One operation of the HTTP API: its name, its input and its answer. */
 export interface Row {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'DELETE';
   /** Below `/v1`, in OpenAPI's notation. */
   readonly path: string;
-  /** Subject of the path parameters, in their order. */
+  /** Subject that the path parameters identify, in their order. */
   readonly subject?: keyof Subjects;
-  /** The hosted service's, or ours for an addition; absent where the hosted description has none. */
+  /** Name in the hosted description, or our own for an addition; absent where the hosted description has none. */
   readonly operationId?: string;
   readonly summary: string;
-  /** One of these is needed; none means everyone who is let in. */
+  /** Permissions of which one is required; empty for everyone who is authenticated. */
   readonly permissions: readonly Permission[];
   readonly query?: SchemaName;
-  /** Parameters that are not part of the method: other clients of the wire send them. */
+  /** Parameters that only other clients send; the method does not have them. */
   readonly wireQuery?: SchemaName;
-  /** Sent by our client with every request: what the hosted service needs to be told. */
+  /** Sent by our client with every request, because the hosted service needs it. */
   readonly sends?: Readonly<Record<string, boolean>>;
-  /** A request header that the route reads, with an integer. */
+  /** Request header with an integer that the route reads. */
   readonly header?: string;
   /** JSON body. */
   readonly body?: SchemaName;
-  /** Bytes of a body at most; default `limits.jsonBodyBytesDefault`. */
+  /** Maximum size of the body in bytes; default `limits.jsonBodyBytesDefault`. */
   readonly bodyBytesMax?: number;
-  /** The field of the body, a list, that may also come as NDJSON: for lists too long to be one value. */
+  /** Field of the body, a list that may be too long for one JSON value and can then be sent as NDJSON. */
   readonly lines?: {
     readonly field: string;
     readonly what: string;
     readonly linesMax: number;
     readonly bytesMax: number;
   };
-  /** A body of bytes: one file, or several framed by `bulk.ts`. */
+  /** Body of bytes: one file, or several framed by `bulk.ts`. */
   readonly upload?: 'file' | 'files';
   /** JSON answer. */
   readonly answer?: SchemaName;
-  /** The field of the answer that the method returns alone. */
+  /** Field of the answer that the method returns by itself. */
   readonly field?: string;
-  /** An answer that is read while it comes; its route and its client are written by hand. */
+  /** Streamed answer; its route and its client are written by hand. */
   readonly stream?: keyof Streams;
   readonly mediaType?: string;
   readonly status: number;
-  /** Schema of the whole answer on the wire; `answer` is the part that a method returns. */
+  /** Schema of the whole answer on the wire, of which the method returns `answer`. */
   readonly wireAnswer?: SchemaName;
   /** Description of the success in OpenAPI (default: `ok`). */
   readonly success?: string;
   /** Not part of the hosted service's contract. */
   readonly addition?: true;
-  /** Takes an image by its tag as it is: by which name it is asked for makes a difference. Others are sent its UUID. */
+  /** Sends an image's tag unchanged, because it matters which name is used. Other rows send its UUID. */
   readonly byName?: true;
-  /** Kind of the query's `path`, for servers that answer "not found" without naming what is missing. */
+  /** Kind of file that the query's `path` names, for servers that answer "not found" without saying what. */
   readonly missing?: 'file' | 'directory';
-  /** The answer may take as long as it takes. */
+  /** The answer has no time limit. */
   readonly slow?: true;
 }
 
-/** The rows of one group by method name. */
+/** Rows of one group by method name. */
 export type Rows = Readonly<Record<string, Row>>;
 
 type SubjectOf<R extends Row> = R extends { readonly subject: infer S extends keyof Subjects } ? Subjects[S] : [];
 
-/** The argument is optional where every field of it is. */
+/** Optional argument if all its fields are optional. */
 type Input<V> = Record<string, never> extends V ? [input?: V] : [input: V];
 
 type InputOf<R extends Row> = R extends { readonly upload: string }
@@ -123,7 +123,7 @@ type ReturnOf<R extends Row> = R extends { readonly stream: infer Kind extends k
   ? Streams[Kind]
   : Promise<AnswerOf<R>>;
 
-/** A row as a method: what the path names, then the query or body if there is one, then a signal. */
+/** Signature of a row's method: the subjects of the path, then the query or body if there is one, then a signal. */
 export type Method<R extends Row> = (...args: [...SubjectOf<R>, ...InputOf<R>, signal?: AbortSignal]) => ReturnOf<R>;
 
 /** Groups of rows as groups of methods. */

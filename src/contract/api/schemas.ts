@@ -9,13 +9,13 @@ import * as server from '../server.ts';
 
 const { ErrorBody } = server;
 
-/** A line of the answer to a push; a fault that comes after the first line is the last one. */
+/** One line of the answer to a push; a fault after the first line is the last line. */
 const PushLine = z.union([
   ...image.PushEvent.options,
   z.object({ type: z.literal('failed'), fault: ErrorBody.optional() }),
 ]);
 
-/** Every schema that the OpenAPI document names, under the names that clients were generated from. */
+/** Schemas that the OpenAPI document names, under the names that clients were generated from. */
 export const COMPONENTS = {
   UUIDSchema: z.string().meta({ format: 'uuid' }),
   ImageSource: image.ImageSource,
@@ -94,7 +94,7 @@ export const COMPONENTS = {
   TokenListResponse: server.TokenListResponse,
 } as const satisfies Readonly<Record<string, z.ZodType>>;
 
-/** Schemas that rows name and the document shows in place. */
+/** Schemas that rows refer to and the document shows inline. */
 const INLINE = {
   TagRequest: image.TagRequest,
   OperationStarted: operation.OperationStarted,
@@ -126,5 +126,5 @@ const QUERIES = {
   DoctorQuery: server.DoctorQuery,
 } as const satisfies Readonly<Record<string, z.ZodObject>>;
 
-/** Every schema that a row of the API may name. */
+/** All schemas that rows refer to. */
 export const SCHEMAS = { ...COMPONENTS, ...INLINE, ...QUERIES } as const;

@@ -1,6 +1,6 @@
 import type { Rows } from './row.ts';
 
-/** The caller's rights, the store and the host. */
+/** Caller's permissions, the store and the host. */
 export const SYSTEM = {
   /** Returns permissions and limits of the token. */
   whoami: {
@@ -12,7 +12,7 @@ export const SYSTEM = {
     answer: 'WhoAmIResponse',
     status: 200,
   },
-  /** Frees what nothing in any project uses. */
+  /** Removes what no project uses any more. */
   gc: {
     method: 'POST',
     path: '/gc',
@@ -25,7 +25,7 @@ export const SYSTEM = {
     addition: true,
     slow: true,
   },
-  /** Reports what this host offers and lacks; `verify` also hashes the whole store again. */
+  /** Reports what this host provides and lacks; `verify` also hashes the whole store. */
   doctor: {
     method: 'GET',
     path: '/doctor',
@@ -52,7 +52,7 @@ export const ENGINE = {
     status: 200,
     addition: true,
   },
-  /** Ends the engine. Faults: ENGINE_BUSY with `only_idle` while operations wait or run. */
+  /** Stops the engine. Faults: ENGINE_BUSY with `only_idle` while operations are queued or running. */
   stop: {
     method: 'POST',
     path: '/engine/stop',
@@ -79,7 +79,7 @@ export const TOKENS = {
     status: 200,
     addition: true,
   },
-  /** Creates a token; the answer is the only place where its secret is shown. */
+  /** Creates a token; only this answer contains its secret. */
   create: {
     method: 'POST',
     path: '/tokens',

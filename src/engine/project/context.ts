@@ -53,20 +53,21 @@ export class ProjectContext {
   }
 
   /**
-   * Naming `127.0.0.1:5000` is permission enough for who sits at this machine. To anybody else it would be a way into
-   * its network, which the owner's settings alone open.
+   * Returns the registry hosts that a tenant may reach. The owner needs no more permission than naming
+   * `127.0.0.1:5000`. For anyone else that would give access to the owner's network, which only the owner's settings
+   * open.
    */
   get privateByName(): boolean {
     return this.tenant.isOwner === true;
   }
 
-  /** The running instance of an operation of this project. */
+  /** Returns the running instance of an operation of this project. */
   instance(operation: string): LiveInstance {
     return this.parts.operations.instance(this.store.operations.get(operation));
   }
 }
 
-/** Seconds. What was asked for is not cut silently; a default is. */
+/** Returns the timeout of a request in seconds. A requested timeout is never shortened silently; a default one is. */
 export function boundedTimeout(asked: number | undefined, usual: number, most: number): number {
   if (asked === undefined) return Math.min(usual, most);
   if (asked <= most) return asked;

@@ -5,13 +5,13 @@ import type { ProjectContext } from './context.ts';
 import { layersOf, streamed } from './inspect.ts';
 
 /**
- * The files inside a project's images. No VM is started. What is little work whatever the image holds is done here, with
- * trees that are kept open for the next question; everything else in threads that cannot hold up the engine.
+ * Returns the files group of a project. No VM is started. Work that is small whatever the image holds is done here,
+ * with trees that are kept open for the next request; everything else in threads, where it cannot block the engine.
  */
 export function projectFiles(context: ProjectContext): ConTree['files'] {
   const { store, parts } = context;
   const { trees, threads } = parts;
-  /** Keeps its tree open while it is read, and holds nothing when nobody reads it. */
+  /** Streams from a tree that stays open while it is read; without a reader nothing is held. */
   async function* content(image: string, path: string, range: ReadRange): AsyncGenerator<Uint8Array> {
     await using lease = await trees.open(store, image);
     yield* (await view.openFile(lease.tree, path, range)).body;
@@ -35,7 +35,7 @@ export function projectFiles(context: ProjectContext): ConTree['files'] {
     },
     archive: async (image, { path }, signal) => {
       await using lease = await trees.open(store, image);
-      // Only to fail here, before the answer begins.
+      // Fails here, before the answer has started.
       await view.resolve(lease.tree, path);
       const { uuid } = lease;
       return streamed(context, async () => ({ name: 'archive', image: await layersOf(store, uuid), path }), signal);

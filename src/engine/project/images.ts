@@ -10,7 +10,7 @@ import { pushEvents } from '../push.ts';
 import { boundedTimeout, type ProjectContext } from './context.ts';
 import { layersOf, streamed } from './inspect.ts';
 
-/** The images of a project: listed, compared and deleted. */
+/** Listing, comparing and deleting a project's images. */
 function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], 'list' | 'get' | 'lineage' | 'diff'> {
   const uuidOf = (image: string): string => store.images.resolve(image).uuid;
   return {
@@ -25,18 +25,18 @@ function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], '
   };
 }
 
-/** Deletes an image by one of its names or its UUID. */
+/** Deletes an image by its tag or its UUID. */
 function deleter({ store, parts }: ProjectContext): ConTree['images']['delete'] {
   return async (image, { cascade = false } = {}) => {
     const { uuid } = store.images.resolve(image);
-    // Who gives one of its names may not know the others; a UUID is the image itself.
+    // A caller that gives one tag may not know the others; a UUID is the image itself.
     const others = isUuid(image) ? [] : store.tags.of(uuid).filter((name) => image !== `tag:${name}`);
     if (others.length > 0 && !cascade) {
       const shown = [...others.slice(0, 3), ...(others.length > 3 ? ['…'] : [])].join(', ');
       throw fault('IMAGE_IN_USE', { image, by: `its other tag${others.length === 1 ? '' : 's'} ${shown}` });
     }
     const usedBy = (id: string): string | undefined => parts.operations.userOf(id);
-    // What frees space must be possible on a full disk.
+    // Freeing space must be possible on a full disk.
     const gone = store.transaction(() => store.images.delete(uuid, { cascade, usedBy }), {
       durable: true,
       essential: true,
@@ -46,7 +46,7 @@ function deleter({ store, parts }: ProjectContext): ConTree['images']['delete'] 
   };
 }
 
-/** Brings images into a project. */
+/** Importing images into a project. */
 function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'importArchive'> {
   const { store, parts, tenant, privateByName } = context;
   const start = (
@@ -85,7 +85,7 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
   };
 }
 
-/** Sends images out of a project. */
+/** Exporting and pushing a project's images. */
 function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'push'> {
   const { store, parts, privateByName } = context;
   return {
@@ -96,7 +96,7 @@ function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'p
     push: async function* (image, request, signal) {
       using _hold = store.hold();
       const exported = await exportOf(store, store.images.resolve(image).uuid);
-      // Compressing takes a core, as an import does.
+      // Compression needs a core, as an import does.
       using _place = await parts.imports.enter({ imports: 1 }, signal ?? new AbortController().signal);
       yield* pushEvents(
         (onProgress, ends) => parts.pusher(exported, request, { store, onProgress, privateByName }, ends),
@@ -118,7 +118,7 @@ async function exportOf(store: ProjectStore, image: string): Promise<ExportReque
   return { uuid, config, lineage, layers: await store.layers.files(layers) };
 }
 
-/** The images of a project. */
+/** Returns the images group of a project. */
 export function projectImages(context: ProjectContext): ConTree['images'] {
   return { ...keptImages(context), delete: deleter(context), ...imports(context), ...exports(context) };
 }

@@ -8,7 +8,7 @@ export async function layersOf(store: ProjectStore, image: string): Promise<Imag
   return { uuid, layers: await store.layers.files(layers) };
 }
 
-/** A stream from a thread that holds the store while it is read, and nothing at all when nobody reads it. */
+/** Streams from a thread; the store is held while the stream is read, and not before or after. */
 export async function* streamed(
   { store, parts }: ProjectContext,
   job: () => Promise<StreamJob>,

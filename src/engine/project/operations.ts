@@ -5,7 +5,7 @@ import { planExec } from '../run/plan.ts';
 import { signalNumber } from '../run/signals.ts';
 import type { ProjectContext } from './context.ts';
 
-/** The operations of a project. */
+/** Returns the operations group of a project. */
 export function projectOperations({ store, parts }: ProjectContext): ConTree['operations'] {
   return {
     list: async (query = {}) => store.operations.list(query).map(summaryOf),
@@ -16,7 +16,7 @@ export function projectOperations({ store, parts }: ProjectContext): ConTree['op
   };
 }
 
-/** The processes of a project's running instances. */
+/** Returns the processes group of a project. */
 export function projectProcesses(context: ProjectContext): ConTree['processes'] {
   const { store } = context;
   return {

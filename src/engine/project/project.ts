@@ -9,7 +9,7 @@ import { projectTags } from './tags.ts';
 import type { Tenant } from './tenant.ts';
 import { projectUploads } from './uploads.ts';
 
-/** The engine as one tenant sees it: only what is in its project, within the limits of its token. */
+/** Returns the engine as one tenant sees it: only its own project, within the limits of its token. */
 export function projectContree(parts: EngineParts, tenant: Tenant): ConTree {
   const context = new ProjectContext(parts, tenant);
   return {
@@ -21,7 +21,7 @@ export function projectContree(parts: EngineParts, tenant: Tenant): ConTree {
     operations: projectOperations(context),
     processes: projectProcesses(context),
     system: projectSystem(context),
-    // It has nothing of its own to end.
+    // Nothing to dispose.
     [Symbol.asyncDispose]: async () => undefined,
   };
 }

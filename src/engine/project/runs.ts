@@ -9,7 +9,7 @@ import { recordRun } from '../run/record.ts';
 import { executeRun } from '../run/run.ts';
 import { boundedTimeout, type ProjectContext } from './context.ts';
 
-/** The runs of a project. */
+/** Returns the runs group of a project. */
 export function projectRuns(context: ProjectContext): ConTree['runs'] {
   const { store, parts, tenant } = context;
   return {
@@ -17,7 +17,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
       const hold = store.hold();
       try {
         const bounded = admitted(context, request);
-        // Resolved and looked up once, now: what is accepted can no longer be "not found".
+        // Resolved once, now: an accepted run can no longer fail with "not found".
         const image = store.images.resolve(request.image);
         const plan = planRun(bounded, image.config);
         checkMemory(request);
@@ -43,14 +43,14 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
   };
 }
 
-/** Refuses a guest that could never have the memory it is promised. */
+/** Refuses a guest larger than the host's memory. */
 function checkMemory({ resources_limits: asked }: InstanceSpawnRequest): void {
   const most = hostMemoryMib();
   if (asked?.memory_mib === undefined || asked.memory_mib <= most) return;
   throw fault('ARGUMENT_INVALID', { reason: `resources_limits.memory_mib: this host has ${most} MiB` });
 }
 
-/** The request with the timeout that it gets. Faults: OPERATION_LIMIT, ARGUMENT_INVALID. */
+/** Returns the request with its effective timeout. Faults: OPERATION_LIMIT, ARGUMENT_INVALID. */
 function admitted({ tenant, parts, bounds }: ProjectContext, request: InstanceSpawnRequest): InstanceSpawnRequest {
   const { token, limits: own } = tenant;
   const most = own?.instance_max_concurrency;

@@ -3,12 +3,12 @@ import { PERMISSIONS } from '../../contract/permissions.ts';
 import { diagnose } from '../health.ts';
 import type { ProjectContext } from './context.ts';
 
-/** UUID that stands for "no token" in answers that have a place for one. */
+/** UUID that represents "no token" in answers. */
 const NO_TOKEN = '00000000-0000-0000-0000-000000000000';
 
 /**
- * Rights and limits of a tenant, and what is about the whole data directory: `gc` and `doctor`. Who may ask for those is
- * decided where tokens are known.
+ * Returns the system group: permissions and limits of a tenant, and `gc` and `doctor` of the whole data directory. The
+ * server decides who may call the latter, because only it knows tokens.
  */
 export function projectSystem(context: ProjectContext): ConTree['system'] {
   const { store, parts, tenant } = context;

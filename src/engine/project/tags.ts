@@ -2,7 +2,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { ProjectContext } from './context.ts';
 
-/** The names that a project gives its images. */
+/** Returns the tags group of a project. */
 export function projectTags({ store }: ProjectContext): ConTree['tags'] {
   return {
     set: async (image, { tag }) => {

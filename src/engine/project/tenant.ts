@@ -4,24 +4,24 @@ import type { TokenLimits } from '../../contract/server.ts';
 import type { Resources } from '../admission.ts';
 import { runCost, usualConcurrency } from '../capacity.ts';
 
-/** Tenant on whose behalf something is done: a project, and the token whose limits apply, if any. */
+/** Tenant for which work is done: a project, and the token whose limits apply, if any. */
 export interface Tenant {
   readonly project: string;
   /** UUID of the token. */
   readonly token?: string;
   /** Unix seconds; null for never. */
   readonly expiresAt?: number | null;
-  /** Absent for all of them: without a token there is nobody but the owner. */
+  /** Absent means all permissions: without a token the caller is the owner. */
   readonly permissions?: ReadonlySet<Permission>;
   readonly limits?: TokenLimits;
   /** True for the owner of the data directory on this machine. */
   readonly isOwner?: boolean;
 }
 
-/** The limits that hold in the end. */
+/** Effective limits. */
 export type Bounds = Readonly<Record<keyof TokenLimits, number>>;
 
-/** The limits that hold for a tenant: the token's where they are tighter than the engine's. */
+/** Returns the effective limits of a tenant: the token's where they are lower than the engine's. */
 export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources): Bounds {
   const usual = runCost({ cpus: limits.guestCpusDefault, memoryMib: limits.guestMemoryMibDefault });
   const engine = {
@@ -32,7 +32,7 @@ export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources): Bou
   const tighter = (name: keyof TokenLimits): number => Math.min(engine[name], own[name] ?? Infinity);
   return {
     instance_max_timeout: tighter('instance_max_timeout'),
-    // What the engine runs at once is no bound: more waits in the queue. A token's is one.
+    // The engine's concurrency does not limit the number of operations, because the rest is queued. A token's does.
     instance_max_concurrency: own.instance_max_concurrency ?? engine.instance_max_concurrency,
     images_import_max_timeout: tighter('images_import_max_timeout'),
   };

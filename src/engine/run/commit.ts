@@ -12,15 +12,15 @@ import { readHead, withHead } from '../../std/streams.ts';
 export interface CommitPlace {
   readonly store: ProjectStore;
   readonly readers: ReaderPool;
-  /** Layers the instance ran on, bottom first. */
+  /** Layers on which the instance ran, bottom first. */
   readonly lower: readonly LayerFile[];
-  /** Bound of the new layer. */
+  /** Maximum size of the new layer in bytes. */
   readonly bytesMax: number;
 }
 
 /**
- * Publishes what an instance wrote as a layer; undefined when it changed nothing. Ends every process in it. Rejects
- * with LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
+ * Stores the changes of an instance as a layer; undefined when it changed nothing. Ends every process of the instance.
+ * Rejects with LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
  */
 export async function commitChanges(
   instance: Instance,
@@ -43,11 +43,11 @@ export async function commitChanges(
 }
 
 /**
- * Reports whether the layer has more than unchanged directories. A directory in which something was created and
- * removed again has new times; that alone does not make a new image.
+ * Reports whether the layer has more than unchanged directories. A directory in which something was created and removed
+ * again has new timestamps; that alone does not make a new image.
  */
 async function changesAnything(layer: LayerFile, lower: Tree): Promise<boolean> {
-  // Raw, not as a tree: a tree does not show whiteouts.
+  // Reads the raw layer, because a tree does not show whiteouts.
   await using reader = await LayerReader.open(layer);
   const pending = [{ path: '/', inode: await reader.root() }];
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {

@@ -1,11 +1,11 @@
 import { limits } from '../../contract/limits.ts';
 
 /**
- * Time limit of a process in real time: when it has passed, the process is killed, and abandoned after the grace
+ * Limit on the elapsed time of a process: once it has passed, the process is killed, and abandoned after the grace
  * period.
  */
 export class Deadline implements Disposable {
-  /** Resolves when the process was killed and even that did not end it in time. */
+  /** Resolves when the process was killed and still did not end in time. */
   readonly abandoned: Promise<void>;
   #passed = false;
   #timer: NodeJS.Timeout | undefined;
@@ -18,7 +18,7 @@ export class Deadline implements Disposable {
     this.#timer = setTimeout(() => {
       this.#passed = true;
       this.#timer = setTimeout(resolve, limits.killGraceMs);
-      // A guest that does not take the signal is given up all the same.
+      // A guest that does not accept the signal is abandoned too.
       kill().catch(() => {});
     }, seconds * 1_000);
   }

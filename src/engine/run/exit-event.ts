@@ -9,7 +9,7 @@ type Resources = z.infer<typeof InstanceResultResources>;
 /** Unknown amounts are −1 in results and 0 in events, as clients expect. */
 const UNKNOWN = -1;
 
-/** State of a process that has not ended. */
+/** State of a process that is still running. */
 export function runningState(pid: number): State {
   return {
     exit_code: UNKNOWN,
@@ -71,7 +71,7 @@ function eventResources(usage: ResourceUsage): EventResources {
   };
 }
 
-/** The state an `exit` event tells of. */
+/** Returns the state that an `exit` event describes. */
 export function exitState(exit: EventDataExit): State {
   return {
     ...runningState(exit.pid),
@@ -83,7 +83,7 @@ export function exitState(exit: EventDataExit): State {
   };
 }
 
-/** The resources an `exit` event tells of; `cost` is CPU seconds. */
+/** Returns the resources that an `exit` event reports; `cost` is CPU seconds. */
 export function exitResources({ resources, duration_ms: durationMs }: EventDataExit): Resources {
   const user = resources.user_time_us / 1e6;
   const system = resources.sys_time_us / 1e6;

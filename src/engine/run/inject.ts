@@ -17,26 +17,28 @@ import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import type { InjectedSet } from './injected-set.ts';
 
-/** Paths that are remembered of all sets: a set that is injected again need not be looked at again. */
+/**
+ * Maximum number of remembered paths over all sets, so that a set that is injected again need not be examined again.
+ */
 const OUTLINE_PATHS_MAX = 200_000;
 
-/** Positions of the entries of a set. */
+/** Positions of a set's entries in the image. */
 interface Outline {
-  /** Every directory that is above an entry, shortest first. */
+  /** All ancestor directories of the entries, shortest first. */
   readonly parents: readonly string[];
-  /** Entries that are directories themselves. */
+  /** Entries that are directories. */
   readonly directories: readonly string[];
 }
 
 /**
- * Makes layers of files to be injected, each set once for all images in which its paths lead to the same places.
+ * Makes layers of injected files, one per set for all images in which its paths resolve to the same places.
  *
- * A layer depends on the image below only in how the parents of its paths resolve there, so the key of a layer is the
- * set and that; whatever else the image holds, the layer is found again.
+ * A layer depends on the image below it only in how the parents of its paths resolve there. The key of a layer is
+ * therefore the set and these resolutions, and the layer is reused whatever else the image holds.
  */
 export class Injector {
   readonly #readers: ReaderPool;
-  /** Layers being built, by project and source. */
+  /** Layers being built, by project and key. */
   readonly #building = new Map<string, Promise<Layer>>();
   /** Outlines by set, least recently used first. */
   readonly #outlines = new Map<string, Outline>();
@@ -45,13 +47,13 @@ export class Injector {
     this.#readers = readers;
   }
 
-  /** The layer that puts a set of the project on top of an image. Hold the store meanwhile. */
+  /** Returns the layer that adds a set of the project to an image. The caller holds the store. */
   async layer({ store, set, lower }: Injection, signal: AbortSignal): Promise<Layer> {
     await using tree = await Tree.open(lower, this.#readers);
     const source = await sourceKey(tree, set.id, await this.#outline(set));
     const known = store.layers.findBySource(source);
     if (known !== undefined) return known;
-    // Branches of one run often start together; one of them builds, unless its own run is cancelled first.
+    // Branches of one image often start together: one of them builds the layer, unless its own run is cancelled first.
     const build = { store, source, lower: tree, set };
     const running = this.#building.get(keyOf(build));
     const built = running?.catch(() => undefined) ?? this.#start(build, signal);
@@ -118,7 +120,7 @@ function layerEntry(store: ProjectStore, entry: DirectoryStateEntry, signal: Abo
     mode: entry.mode,
     uid: entry.uid ?? 0,
     gid: entry.gid ?? 0,
-    // Not "now": the same set must give the same layer. Not 0 either: zip knows no time before 1980.
+    // Fixed, so that the same set gives the same layer. Not 0, because zip cannot represent times before 1980.
     mtimeSeconds: entry.mtime ?? Math.floor(Date.parse(file?.created_at ?? '2000-01-01T00:00:00Z') / 1_000),
     mtimeNanoseconds: 0,
     xattrs: NO_XATTRS,
@@ -137,8 +139,8 @@ function isDirectory(entry: DirectoryStateEntry): boolean {
 }
 
 /**
- * A directory that the image has as a link to one is left as it is: `/bin` put over `/bin` → `usr/bin` would hide every
- * program.
+ * Leaves an ancestor alone that is a symlink to a directory in the image: replacing `/bin` → `usr/bin` by a directory
+ * would hide every program.
  */
 async function isLinkedDirectory(tree: Tree, entry: DirectoryStateEntry): Promise<boolean> {
   return isDirectory(entry) && (await linksToDirectory(tree, entry.path));
@@ -156,7 +158,7 @@ async function outlineOf(entries: readonly DirectoryStateEntry[]): Promise<Outli
     if (pace.due()) await pace.rest();
     for (let at = path.lastIndexOf('/'); at > 0; at = path.lastIndexOf('/', at - 1)) {
       const parent = path.slice(0, at);
-      // What is above it is there already.
+      // Its own ancestors exist already.
       if (parents.has(parent)) break;
       parents.add(parent);
     }
@@ -168,14 +170,14 @@ async function outlineOf(entries: readonly DirectoryStateEntry[]): Promise<Outli
   return { parents: await sortInTurns([...parents], (left, right) => (left < right ? -1 : 1)), directories };
 }
 
-/** Everything the layer of a set on top of this tree depends on, in one name. */
+/** Returns a key of everything that the layer of a set depends on in this tree. */
 async function sourceKey(tree: Tree, set: string, { parents, directories }: Outline): Promise<string> {
   const hash = createHash('sha256').update(set);
   const pace = new Pace();
   const missing = new Set<string>();
   for (const path of parents) {
     if (pace.due()) await pace.rest();
-    // Below what is not there nothing is.
+    // Nothing exists below a missing directory.
     const node = missing.has(posix.dirname(path)) ? undefined : await nodeAt(tree, path, false);
     if (node === undefined) missing.add(path);
     else hash.update(JSON.stringify([path, ...(await traits(tree, node))]));

@@ -11,23 +11,26 @@ import type { ProjectStore } from '../../store/project-store.ts';
 export interface InjectedSet {
   /** Equal for equal sets. */
   readonly id: string;
-  /** Ordered by path: the directory states, each over the ones before, then the files. Takes a while for many. */
+  /**
+   * Yields the entries by path: the directory states, each over the earlier ones, then the files. Takes a while for
+   * many.
+   */
   readonly entries: () => Promise<readonly DirectoryStateEntry[]>;
 }
 
-/** Octal as clients write it: `0644`, `644`, `0o644`, `0o100644`; or a number. Type bits are dropped. */
+/** Parses a mode as clients write it: `0644`, `644`, `0o644`, `0o100644`, or a number. Type bits are dropped. */
 export function parseMode(mode: string | number | undefined): number {
   if (mode === undefined) return 0o644;
   return (typeof mode === 'number' ? mode : Number.parseInt(mode.replace(/^0o/u, ''), 8)) & 0o7777;
 }
 
 /**
- * The set of a request; undefined when it injects nothing. Everything it names is there. Rejects with PATH_INVALID,
- * UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND or LAYER_LIMIT.
+ * Returns the set of a request; undefined when it injects nothing. Everything that it names exists. Rejects with
+ * PATH_INVALID, UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND or LAYER_LIMIT.
  */
 export function injectedSet(store: ProjectStore, request: InstanceSpawnRequest): InjectedSet | undefined {
   const named = request.directory_states ?? [];
-  // Named again, a state hides what its first mention showed.
+  // A state that is named twice counts where it is named last.
   const states = named.filter((id, index) => named.lastIndexOf(id) === index);
   const total = states.reduce((sum, id) => sum + store.states.ensure(id).entries, 0);
   if (total > limits.directoryStateEntriesMax) {
@@ -48,7 +51,7 @@ export function injectedSet(store: ProjectStore, request: InstanceSpawnRequest):
     return { path, sha256, mode: parseMode(spec.mode), uid: spec.uid ?? 0, gid: spec.gid ?? 0 };
   });
   entries.sort(byPath);
-  // A state is named by its content, so its id stands for it.
+  // The id of a state is a digest of its content.
   const id = createHash('sha256')
     .update(JSON.stringify([states, entries]))
     .digest('hex');

@@ -14,18 +14,18 @@ import { maskEnv } from './secrets.ts';
 
 const SIGKILL = 9;
 
-/** Process to start, and the log entry of its start. */
+/** Process to start, and the log entry for its start. */
 export interface Launch {
   readonly command: Command;
   readonly shell: boolean;
   /** Seconds; 0 for none. */
   readonly timeoutSeconds: number;
-  /** Bytes of each stream that results show. */
+  /** Maximum number of bytes of each stream in results. */
   readonly shownMax: number;
   readonly stdin: ClosableStreamRepr | undefined;
 }
 
-/** End of a process; `timedOut` when the engine killed it after its timeout. */
+/** End of a process; `timedOut` is true if the engine killed it after its timeout. */
 export interface ProcessExit {
   readonly pid: number;
   readonly outcome: Outcome;
@@ -38,8 +38,8 @@ interface LiveProcess {
 }
 
 /**
- * The processes of one running instance: the main one is spid 1, others are numbered from 2. Writes all that happens to
- * them to the operation's log. It ends with its owner, who disposes the instance.
+ * Processes of one running instance: the main one has spid 1, others are numbered from 2. Records their events in the
+ * operation's log. Ends with its owner, who disposes the instance.
  */
 export class LiveInstance {
   readonly #events: EventStore;
@@ -59,12 +59,14 @@ export class LiveInstance {
     this.#signal = signal;
   }
 
-  /** The command of the main process, which was started first. */
+  /** Command of the main process, which was started first. */
   get main(): Command {
     return defined(this.#main, 'an instance is given to clients once its main process runs');
   }
 
-  /** Starts a process and returns once the guest has it; `ended` settles when its output is drained too. */
+  /**
+   * Starts a process and returns once it runs in the guest; `ended` settles when all of its output has been read too.
+   */
   async start(launch: Launch): Promise<{ readonly spid: number; readonly ended: Promise<ProcessExit> }> {
     if (this.#closing) throw fault('INSTANCE_NOT_RUNNING', { operation: this.#operation, status: 'ending' });
     if (this.#running >= limits.subprocessesMax) throw fault('OPERATION_LIMIT', { limit: limits.subprocessesMax });
@@ -75,14 +77,14 @@ export class LiveInstance {
     this.#logSpawn(spid, process.pid, launch);
     const ended = this.#follow(spid, process, launch);
     this.#processes.set(spid, { process, ended });
-    // Not waited for: a program may never read what it is given. That the guest is lost is told by `ended`.
+    // Not awaited, because a program may never read its input. The loss of the guest shows in `ended`.
     this.#feed(spid, process, launch.stdin).catch(() => {});
-    // A subprocess that nobody waits for must not take the engine down.
+    // A subprocess without a waiting client must not crash the engine.
     ended.catch(() => {});
     return { spid, ended };
   }
 
-  /** Rejects with SUBPROCESS_NOT_FOUND. A process that has ended is ignored. */
+  /** Sends a signal to a process. Rejects with SUBPROCESS_NOT_FOUND. A process that has ended is ignored. */
   async kill(spid: number, signal: number): Promise<void> {
     await this.#get(spid).process.kill(signal);
   }
@@ -95,7 +97,9 @@ export class LiveInstance {
     await this.#get(spid).process.resize(size.columns, size.rows);
   }
 
-  /** Ends every other process and waits for their ends, at most the grace. Nothing can be started afterwards. */
+  /**
+   * Ends all other processes and waits for their ends, at most for the grace period. Nothing can be started afterwards.
+   */
   async close(): Promise<void> {
     this.#closing = true;
     const all = [...this.#processes.values()];
@@ -130,7 +134,7 @@ export class LiveInstance {
     if (input === undefined) return;
     const bytes = streamBytes(input);
     if (bytes.byteLength > 0) {
-      // What goes in may be a password, so the log says that something did, and nothing more.
+      // Input may be a password, so the log records only that there was some.
       this.#events.append(this.#operation, spid, 'stdin', { value: '', encoding: 'ascii', truncated: true });
       await process.write(bytes);
     }

@@ -7,16 +7,16 @@ import { guestMemoryMib } from '../../sandbox/memory-sizes.ts';
 import { parseRule } from '../../sandbox/network-rule.ts';
 import type { Launch } from './live-instance.ts';
 
-/** The hostname of the hosted service; scripts compare it. */
+/** Hostname on the hosted service, which scripts compare. */
 export const HOSTNAME_DEFAULT = 'linuxkit';
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 type Env = Readonly<Record<string, string>>;
 
-/** Fields of a request with their defaults filled in (contract of the hosted service). */
+/** Request with its defaults filled in (contract of the hosted service). */
 export interface RunPlan {
   readonly launch: Launch;
-  /** The sandbox, but for the layers. */
+  /** Sandbox of the run, except for its layers. */
   readonly boot: Omit<BootSpec, 'layers'>;
   readonly disposable: boolean;
   /** Configuration of the result image. */
@@ -59,7 +59,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
   };
 }
 
-/** Another process beside the main one: what it does not say it has from the main one. */
+/** Returns the plan of a subprocess: missing fields are the main process's. */
 export function planExec(spec: ExecSpec, main: Command): Launch {
   const shell = spec.shell ?? false;
   const { stdin } = spec;
@@ -81,7 +81,9 @@ export function planExec(spec: ExecSpec, main: Command): Launch {
   };
 }
 
-/** With a shell, arguments become further words of the expression: clients send `/bin/sh` and `-s` that way. */
+/**
+ * With a shell, arguments become further words of the command line, because clients send `/bin/sh` and `-s` that way.
+ */
 function argvOf(command: string, args: readonly string[], shell: boolean): string[] {
   const text = [command, ...args];
   if (text.some((word) => word.includes('\0'))) {
@@ -102,7 +104,7 @@ function defaultEnv(uid: number, tty: boolean): Env {
   return { PATH, HOME: uid === 0 ? '/root' : '/', TERM: tty ? 'xterm-256color' : 'dumb' };
 }
 
-/** Later ones win; null takes a variable away. */
+/** Merges environments: later ones win, and null removes a variable. */
 function mergeEnv(...layers: readonly Readonly<Record<string, string | null>>[]): Record<string, string> {
   const merged = new Map<string, string>();
   for (const layer of layers) {
@@ -128,7 +130,7 @@ function networkOf({ networking }: InstanceSpawnRequest): NetworkPolicy {
   if (networking?.enabled === false || networking?.mode === 'none') return { mode: 'none' };
   const allow = networking?.allow;
   if (networking?.mode === 'allowlist' || (networking?.mode === undefined && allow !== undefined)) {
-    // Said now, not when it runs.
+    // Refused now, not when it runs.
     for (const rule of allow ?? []) parseRule(rule);
     return { mode: 'allowlist', allow: allow ?? [] };
   }
@@ -138,7 +140,9 @@ function networkOf({ networking }: InstanceSpawnRequest): NetworkPolicy {
   return { mode: 'public' };
 }
 
-/** The kernel takes arguments and environment in one area; ours is smaller than any guest's. */
+/**
+ * Checks the size of arguments and environment, which the kernel limits together; our limit is below that of any guest.
+ */
 function checkSize({ argv, env }: Command): void {
   const bytes = (words: readonly string[]): number => words.reduce((sum, word) => sum + Buffer.byteLength(word) + 1, 0);
   if (bytes(argv) > limits.commandBytesMax) {

@@ -2,10 +2,12 @@ import { limits } from '../../contract/limits.ts';
 import type { OutputChunk } from '../../sandbox/driver.ts';
 import type { EventStore, OutputStream } from '../../store/events.ts';
 
-/** Output events of one stream at most: a program that writes byte by byte must not fill the database with rows. */
+/**
+ * Maximum number of output events per stream: a program that writes byte by byte must not fill the database with rows.
+ */
 const CHUNKS_MAX = 262_144;
 
-/** Writes what one process puts out to the log of its operation: the first bytes up to the limit, and the last ones. */
+/** Writes the output of one process to the log of its operation: the first bytes up to the limit, and the last ones. */
 export class ProcessLog {
   readonly #events: EventStore;
   readonly #operation: string;
@@ -16,7 +18,7 @@ export class ProcessLog {
     stderr: new StreamState(),
   };
 
-  /** `shownMax` is the caller's `truncate_output_at`; more than that is kept all the same. */
+  /** `shownMax` is the caller's `truncate_output_at`; the log keeps more than that. */
   constructor(events: EventStore, operation: string, spid: number, shownMax: number) {
     this.#events = events;
     this.#operation = operation;
@@ -30,7 +32,7 @@ export class ProcessLog {
     this.#append(stream, kept, bytes.subarray(0, state.take(bytes)));
   }
 
-  /** Says what is not shown. Once, when the process has ended. */
+  /** Records what is not shown. Called once, when the process has ended. */
   close(): void {
     for (const stream of ['stdout', 'stderr'] as const) {
       const { total, kept, tail } = this.#streams[stream];
@@ -42,7 +44,7 @@ export class ProcessLog {
         bytes_dropped: total - emitted,
         bytes_kept: kept,
       });
-      // The end of a long output is where the error stands.
+      // A long output has its errors at the end.
       this.#append(stream, total - tail.byteLength, tail);
     }
   }
@@ -55,9 +57,9 @@ export class ProcessLog {
   }
 }
 
-/** Amount of one stream that was written and kept. */
+/** State of one stream: what was written and what was kept. */
 class StreamState {
-  /** Bytes the process wrote. */
+  /** Bytes that the process wrote. */
   total = 0;
   /** Bytes kept: always the first ones. */
   kept = 0;
@@ -65,14 +67,14 @@ class StreamState {
   #tail: Uint8Array[] = [];
   #tailBytes = 0;
 
-  /** The last bytes of those that were not kept. */
+  /** Last bytes of those that were dropped. */
   get tail(): Uint8Array {
     return Buffer.concat(this.#tail).subarray(-limits.outputTailBytes);
   }
 
-  /** Counts a chunk; returns how many of its bytes are kept. */
+  /** Counts a chunk and returns how many of its bytes are kept. */
   take(chunk: Uint8Array): number {
-    // Once something is dropped nothing more is kept, so that what is kept has no gaps.
+    // Nothing is kept after the first dropped byte, so that the kept part has no gaps.
     const whole = this.total === this.kept && this.#chunks < CHUNKS_MAX;
     const kept = whole ? Math.min(chunk.byteLength, limits.outputBytesKept - this.kept) : 0;
     this.#chunks += 1;
@@ -85,7 +87,7 @@ class StreamState {
   #remember(bytes: Uint8Array): void {
     this.#tail.push(bytes);
     this.#tailBytes += bytes.byteLength;
-    // Joined once in a while, so that neither tiny nor large chunks make the tail costly.
+    // Concatenated at intervals, so that neither tiny nor large chunks make the tail expensive.
     if (this.#tailBytes < 4 * limits.outputTailBytes && this.#tail.length < 1_024) return;
     this.#tail = [Buffer.from(this.tail)];
     this.#tailBytes = this.#tail[0]?.byteLength ?? 0;

@@ -5,8 +5,8 @@ import { HOSTNAME_DEFAULT } from './plan.ts';
 import { maskEnv } from './secrets.ts';
 
 /**
- * The request of a run as it is kept and shown: every default filled in, secret-looking values masked, and nothing of
- * standard input, which is what people pass passwords through.
+ * Request of a run as it is stored and shown: with all defaults, with secret-looking values masked, and without
+ * standard input, through which people pass passwords.
  */
 export const RunRecord = InstanceSpawnRequest.extend({
   env: z.record(z.string(), z.string().nullable()),

@@ -18,7 +18,9 @@ import type { Statistics } from '../statistics.ts';
 import { Steps } from '../steps.ts';
 import { untilAborted } from '../../std/abort.ts';
 
-/** A layer takes a little more than the same files on the guest's disk; only much more (a sparse file) is refused. */
+/**
+ * A layer takes a little more space than the same files on the guest's disk; only much more (a sparse file) is refused.
+ */
 const LAYER_OVERHEAD_BYTES = 16 * 1024 * 1024;
 
 export interface RunPlace {
@@ -30,19 +32,19 @@ export interface RunPlace {
   readonly statistics: Statistics;
 }
 
-/** One accepted run. The image was resolved when it was accepted: its tag may move meanwhile. */
+/** Accepted run. Its image was resolved on acceptance, because the tag may move. */
 export interface Run {
   readonly image: StoredImage;
   readonly plan: RunPlan;
-  /** Files to put into the image first. */
+  /** Files to inject into the image. */
   readonly injected: InjectedSet | undefined;
-  /** The command as lineage tells it. */
+  /** Command as shown in the lineage. */
   readonly command: string;
 }
 
 /**
- * Runs a command in a new instance of an image and makes what it wrote a layer. The instance is gone when this returns,
- * and the result image is published only by the caller, so nobody ever sees an image that can still change.
+ * Runs a command in a new instance of an image and stores its changes as a layer. The instance has ended when this
+ * returns. Only the caller publishes the result image, so no visible image ever changes.
  */
 export async function executeRun(place: RunPlace, run: Run, context: OperationContext): Promise<WorkResult> {
   return new Execution(place, run, context).execute();
@@ -75,7 +77,7 @@ class Execution {
     return this.#publication({ added, exitCode: ended.outcome.exitCode });
   }
 
-  /** The layer of injected files; undefined when there is none to add. */
+  /** Returns the layer of injected files; undefined when there are none. */
   async #inject(layers: readonly string[], lower: readonly LayerFile[]): Promise<Layer | undefined> {
     const { injected } = this.#run;
     if (injected === undefined) return undefined;
@@ -86,7 +88,7 @@ class Execution {
     return layer.digest === layers.at(-1) ? undefined : layer;
   }
 
-  /** From boot to teardown. */
+  /** Runs the instance, from its start to its teardown. */
   async #inInstance(
     lower: readonly LayerFile[],
   ): Promise<{ readonly ended: ProcessExit; readonly committed: Layer | undefined }> {
@@ -171,7 +173,7 @@ class Execution {
     });
   }
 
-  /** Nothing is left to decide here: it only says what becomes visible. */
+  /** Returns what becomes visible at the end; nothing can fail any more. */
   #publication({ added, exitCode }: Addition): WorkResult {
     const { image, plan, command } = this.#run;
     const { store, compactor } = this.#place;
@@ -188,7 +190,7 @@ class Execution {
       layerBytes,
     };
     const publish = (): { image: string; imageBytes: number } => {
-      // The layers the image has now: they may have been merged while it ran, which shows the same.
+      // The image's current layers: they may have been merged during the run, which does not change the content.
       const layers = [...store.images.get(image.uuid).layers, ...added.map(({ digest }) => digest)];
       const { uuid } = store.images.create({ ...result, layers });
       return { image: uuid, imageBytes: layerBytes };
@@ -203,7 +205,7 @@ interface Addition {
   readonly exitCode: number;
 }
 
-/** Rejects when the guest goes away without being asked to. */
+/** Rejects when the guest ends unexpectedly. */
 async function lost(instance: Instance): Promise<never> {
   throw await instance.lost;
 }

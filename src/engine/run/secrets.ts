@@ -8,7 +8,7 @@ export function isSecretVariable(name: string): boolean {
   return SECRET.test(name);
 }
 
-/** The environment as it may be logged and kept. */
+/** Returns an environment that may be logged and stored: with secret-looking values masked. */
 export function maskEnv<Value extends string | null>(
   env: Readonly<Record<string, Value>>,
 ): Record<string, Value | string> {
@@ -17,7 +17,7 @@ export function maskEnv<Value extends string | null>(
   );
 }
 
-/** A reference without the user and password that somebody put into it. What is before an `@digest` is its name. */
+/** Returns a reference without a user and password in it. Text before an `@digest` is its name. */
 export function maskUrl(url: string): string {
   return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)?[^/]*@(?!sha\d+:[^/]*$)/iu, '$1');
 }

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { fault } from '../../contract/errors.ts';
 
-/** Number of a signal named with or without SIG, or given as a number. */
+/** Returns the number of a signal given by name, with or without SIG, or by number. */
 export function signalNumber(name: string): number {
   const bare = name.toUpperCase().replace(/^SIG/u, '');
   const known: Readonly<Record<string, number | undefined>> = constants.signals;

@@ -8,16 +8,16 @@ import { grep } from '../../images/inspect/grep/grep.ts';
 import * as view from '../../images/inspect/view.ts';
 import { Tree } from '../../layers/tree.ts';
 
-/** Metadata that a job keeps of the layers it reads. */
+/** Bytes of layer metadata that a job caches. */
 const CACHE_BYTES = 8 * 1024 * 1024;
 
-/** An image as a thread is given it: its layers, bottom first, kept by the store until the job has ended. */
+/** Image as passed to a thread: its layers, bottom first, which the store keeps until the job has ended. */
 export interface ImageLayers {
   readonly uuid: string;
   readonly layers: readonly LayerFile[];
 }
 
-/** Every job that a thread does: by name, what it is given and what it gives. All of it is plain data. */
+/** Jobs of a thread by name, with their input and output, all plain data. */
 export interface AnswerJobs {
   list: (job: { image: ImageLayers; path: string }) => DirectoryList;
   grep: (job: { image: ImageLayers; query: GrepQuery }) => GrepResult;
@@ -37,7 +37,7 @@ export type AnswerJob = Named<AnswerJobs>;
 export type StreamJob = Named<StreamJobs>;
 export type JobResult<Job extends AnswerJob> = ResultOf<AnswerJobs, Job['name']>;
 
-/** Does a job that has one answer, in the thread that it was given to. */
+/** Runs a job with one answer, in the current thread. */
 export async function answer(job: AnswerJob, signal: AbortSignal): Promise<JobResult<AnswerJob>> {
   await using readers = new ReaderPool(0, new WindowCache(CACHE_BYTES));
   if (job.name === 'diff') {
@@ -53,7 +53,7 @@ export async function answer(job: AnswerJob, signal: AbortSignal): Promise<JobRe
   return job.name === 'list' ? await view.listDirectory(tree, job.path) : await grep(tree, job.query, signal);
 }
 
-/** Does a job whose result is a stream of bytes. */
+/** Runs a job whose result is a stream of bytes. */
 export async function* pieces(job: StreamJob, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   if (job.name === 'export') {
     yield* exportLayout(job.request, signal);

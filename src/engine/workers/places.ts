@@ -15,8 +15,8 @@ interface Waiting {
 }
 
 /**
- * A number of places, shared fairly between projects: who has the fewest gets the next one, and none gets all. Within a
- * project, first come first served.
+ * Places shared fairly between projects: the waiting project with the fewest gets the next one, and none may have all.
+ * Within a project, first come first served.
  */
 export class Places {
   readonly #bounds: PlaceBounds;
@@ -28,8 +28,8 @@ export class Places {
   }
 
   /**
-   * Waits for a place; dispose it, once or more often, to give it back. Rejects with INSPECTION_BUSY when too many of
-   * the project wait, or with the signal's reason.
+   * Waits for a place; disposing it, once or more often, releases the place. Rejects with INSPECTION_BUSY when too many
+   * jobs of the project are waiting, or with the signal's reason.
    */
   async enter(project: string, signal: AbortSignal | undefined): Promise<Disposable> {
     signal?.throwIfAborted();

@@ -4,24 +4,24 @@ import { limits } from '../../contract/limits.ts';
 import type { JobResult, AnswerJob, StreamJob } from './jobs.ts';
 import type { Request, Response } from './message.ts';
 
-/** Pieces of a stream that are made before they are asked for. */
+/** Number of pieces of a stream that are made ahead of the reader. */
 const PIECES_AHEAD = 2;
-/** A job that is no longer wanted is given so long to notice. */
+/** Time for a cancelled job to end by itself. */
 const STOP_MS = 500;
 const YOUNG_MIB = 16;
 
-/** The source as it runs from a clone, or the same file as it is published. */
+/** Program of the thread: the source in a clone, the compiled file in the package. */
 const PROGRAM = new URL(`./worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
 /**
- * A thread that looks into images, one job at a time. What it does cannot hold up this one, and it can be ended at any
- * moment.
+ * Thread that inspects images, one job at a time. Its work cannot block the calling thread, and it can be terminated at
+ * any time.
  */
 export class Thread {
   readonly #worker: Worker;
   readonly #inbox: Response[] = [];
   #waiting: { readonly resolve: (response: Response) => void; readonly reject: (error: unknown) => void } | undefined;
-  /** Reason why it takes no more jobs. */
+  /** Reason why it accepts no more jobs. */
   #ended: unknown;
 
   constructor() {
@@ -29,26 +29,26 @@ export class Thread {
       env: {},
       resourceLimits: { maxOldGenerationSizeMb: limits.inspectionHeapMibMax, maxYoungGenerationSizeMb: YOUNG_MIB },
     });
-    // It is the job that the process waits for, not the thread.
+    // An open job keeps the process alive, the thread alone does not.
     this.#worker.unref();
     this.#worker.on('message', (response: Response) => this.#take(response));
     this.#worker.on('error', (error: NodeJS.ErrnoException) => this.#fail(reasonOf(error)));
     this.#worker.on('exit', () => this.#fail(new Error('the thread ended')));
   }
 
-  /** Reports whether it takes another job. */
+  /** Reports whether it accepts another job. */
   get isAlive(): boolean {
     return this.#ended === undefined;
   }
 
-  /** Ends the thread and what it does; who waits for that gets the reason. */
+  /** Terminates the thread and its job, whose caller gets the reason. */
   async end(reason: unknown): Promise<void> {
     this.#fail(reason);
     await this.#worker.terminate();
   }
 
   /**
-   * Does a job. Rejects with its fault, with INSPECTION_LIMIT when it takes too long or too much memory, or with the
+   * Runs a job. Rejects with its fault, with INSPECTION_LIMIT when it takes too long or too much memory, or with the
    * signal's reason.
    */
   async answer<Job extends AnswerJob>(job: Job, signal: AbortSignal | undefined): Promise<JobResult<Job>> {
@@ -98,7 +98,7 @@ export class Thread {
     } finally {
       this.#worker.unref();
       signal?.removeEventListener('abort', stop);
-      // Pieces may be under way; a thread costs little.
+      // Pieces of the job may still be in transit; a new thread is cheap.
       if (!isDone) void this.end(new Error('nobody reads the stream'));
     }
   }

@@ -4,13 +4,13 @@ import type { JobResult, AnswerJob, StreamJob } from './jobs.ts';
 import { Places } from './places.ts';
 import { Thread } from './thread.ts';
 
-/** Threads kept when there is nothing to do, and for how long. */
+/** Number of idle threads that are kept, and for how long. */
 const IDLE_MAX = 2;
 const IDLE_MS = 60_000;
 
 /**
- * Does what takes long or much memory in threads of its own, so that it cannot hold up the engine: a bounded number of
- * jobs at once, fair between projects, each ended at its deadline.
+ * Runs jobs that take long or much memory in threads, so that they cannot block the engine: a limited number of jobs at
+ * once, fairly between projects, each terminated at its deadline.
  */
 export class Threads implements AsyncDisposable {
   readonly #answers = new Places({
@@ -27,7 +27,7 @@ export class Threads implements AsyncDisposable {
   readonly #idle: Thread[] = [];
   #idleTimer: NodeJS.Timeout | undefined;
 
-  /** Does a job of a project. Rejects with its fault, INSPECTION_LIMIT, INSPECTION_BUSY, or the signal's reason. */
+  /** Runs a job of a project. Rejects with its fault, INSPECTION_LIMIT, INSPECTION_BUSY, or the signal's reason. */
   async answer<Job extends AnswerJob>(project: string, job: Job, signal?: AbortSignal): Promise<JobResult<Job>> {
     using _place = await this.#answers.enter(project, signal);
     const thread = this.#take();

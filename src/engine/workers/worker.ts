@@ -6,17 +6,20 @@ import { answer, pieces, type StreamJob } from './jobs.ts';
 import type { Request, Response } from './message.ts';
 
 /*
- * The program of a thread that looks into images: does one job after the other. It has no state between jobs and may be
- * ended at any moment.
+ * Program of a thread that inspects images: runs one job after the other. It has no state between jobs and may be
+ * terminated at any time.
  */
 
 if (!('AsyncDisposableStack' in globalThis)) provideDisposableStack();
 
 const port = defined(parentPort ?? undefined, 'it is started as a thread');
 
-/** The job that runs. */
+/** Current job. */
 let current = new AbortController();
-/** Pieces that are asked for and not sent; `changed` is called when there are more, or none is wanted. */
+/**
+ * Number of requested pieces that have not been sent; `changed` is called when there are more, or when the job is
+ * cancelled.
+ */
 const demand = { pieces: 0, changed: (): void => {} };
 
 function say(message: Response): void {
@@ -28,7 +31,7 @@ async function send(job: StreamJob, signal: AbortSignal): Promise<void> {
     if (demand.pieces === 0) await new Promise<void>((resolve) => (demand.changed = resolve));
     signal.throwIfAborted();
     demand.pieces -= 1;
-    // Copied, not transferred: its memory may be part of something else.
+    // Copied, not transferred: its memory may belong to a larger buffer.
     say({ kind: 'piece', piece });
   }
 }

@@ -13,10 +13,7 @@ import { unknownFields } from './unknown-fields.ts';
 
 type Lines = NonNullable<Row['lines']>;
 
-/**
- * Reads the body that a row takes: JSON, lines of JSON, or bytes. Faults: BODY_TOO_LARGE, BODY_TOO_COMPLEX,
- * ARGUMENT_INVALID.
- */
+/** Reads the body of a row: JSON, NDJSON, or bytes. Faults: BODY_TOO_LARGE, BODY_TOO_COMPLEX, ARGUMENT_INVALID. */
 export async function readBody(request: Request, row: Row): Promise<unknown> {
   const { body, upload, lines, bodyBytesMax = limits.jsonBodyBytesDefault } = row;
   if (upload !== undefined) return uploaded(request, upload, bodyBytesMax);
@@ -30,14 +27,14 @@ export async function readBody(request: Request, row: Row): Promise<unknown> {
   return checked(schema, modernized(body, parseJson(await readText(request, bodyBytesMax))));
 }
 
-/** A body of bytes, cut off where it exceeds what an upload may have. */
+/** Returns a body of bytes, which fails beyond the limit of an upload. */
 function uploaded(request: Request, kind: 'file' | 'files', limit: number): AsyncIterable<Uint8Array> {
   refuseLonger(request, limit);
   const bytes = bounded(request.body ?? [], limit);
   return kind === 'file' ? bytes : unframeFiles(bytes);
 }
 
-/** A list that comes as one JSON value per line; others get their turn between pieces of it. */
+/** Reads a list sent as one JSON value per line, in pieces between which other requests get their turn. */
 async function readLines(
   request: Request,
   element: z.ZodType,
@@ -59,9 +56,9 @@ async function readLines(
 }
 
 /**
- * The value as the schema has it. A field that the schema does not know is named in the fault, because a misspelt
- * option that is silently ignored costs its writer an hour. Null for an optional field means absent. `where` says which
- * part of the request it is.
+ * Parses a value with a schema. A field that the schema does not know is named in the fault, because a misspelt option
+ * that is silently ignored is hard to find. Null for an optional field means absent. `where` names the part of the
+ * request.
  */
 function checked(schema: z.ZodType, value: unknown, where = ''): unknown {
   const unknown = unknownFields(value, shapeOf(schema));
@@ -72,10 +69,10 @@ function checked(schema: z.ZodType, value: unknown, where = ''): unknown {
   throw fault('ARGUMENT_INVALID', { reason: `${where}${describeIssues(result.error.issues)}` });
 }
 
-/** A schema as JSON Schema, made once. */
+/** Returns a schema as JSON Schema, converted once. */
 const shapeOf = oncePer((schema: z.ZodType) => z.toJSONSchema(schema, { io: 'input' }));
 
-/** Removes the nulls that a schema refused; false when there was none. */
+/** Removes the nulls that a schema refused; returns false if there were none. */
 function dropNulls(value: unknown, issues: readonly z.core.$ZodIssue[]): boolean {
   let dropped = false;
   for (const { path } of issues) {
@@ -103,7 +100,7 @@ async function readText(request: Request, limit: number): Promise<string> {
   }
 }
 
-/** Before anything of it is read, where the client says how long its body is. */
+/** Refuses a body by its Content-Length, if there is one, before reading it. */
 function refuseLonger(request: Request, limit: number): void {
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw fault('BODY_TOO_LARGE', { limit });
 }

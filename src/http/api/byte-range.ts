@@ -1,12 +1,12 @@
-/** First byte and the one after the last. */
+/** Range of bytes: the first one, and the one after the last. */
 export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
 /**
- * Reads a Range header with one range; undefined when there is none that we serve (several ranges, other units), which
- * means the whole file. The result takes the size of the file and is undefined when the range lies outside of it.
+ * Parses a Range header. Returns undefined for forms that we do not serve (several ranges, other units), which means
+ * the whole file. The result takes the size of the file and returns undefined when the range is outside of it.
  */
 export function byteRange(header: string | null): ((size: number) => ByteRange | undefined) | undefined {
   const [, from = '', to = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/u.exec(header ?? '') ?? [];

@@ -7,22 +7,22 @@ import type { Log } from '../log.ts';
 import type { HttpReply } from '../reply.ts';
 import type { TokenStore } from '../tokens.ts';
 
-/** The engine process as its own API shows it. */
+/** Engine process as its own API shows it. */
 export interface EngineControl {
   readonly version: string;
   readonly startedAt: Date;
   /** Reports whether an operation of any project is queued or running. */
   readonly busy: () => Promise<boolean>;
-  /** Lets the process end; what runs is finished or marked as the engine sees fit. */
+  /** Asks the process to stop; the engine decides whether running operations finish or are marked as failed. */
   readonly stop: () => void;
 }
 
-/** Services of the routes. Parts that a process does not have are absent, and their routes answer 404. */
+/** Services that routes use. Routes of a missing service answer 404. */
 export interface Services {
   readonly log: Log;
   readonly tokens?: TokenStore;
   readonly engine?: EngineControl;
-  /** Aborts when the server closes; streams that have no end of their own end then. */
+  /** Aborts when the server closes, to end streams that would not end by themselves. */
   readonly closing?: AbortSignal;
 }
 
@@ -31,9 +31,9 @@ type ValueOf<R extends Row, Field extends 'query' | 'wireQuery' | 'body'> =
 
 type SubjectOf<R extends Row> = R extends { readonly subject: infer S extends keyof Subjects } ? Subjects[S] : [];
 
-/** One request, parsed by its row. */
+/** One request, parsed according to its row. */
 export interface Call<R extends Row = Row> extends Services {
-  /** ConTree as the principal sees it. */
+  /** ConTree of the principal. */
   readonly contree: ConTree;
   readonly principal: Principal;
   /** Subject of the path. */
@@ -42,13 +42,13 @@ export interface Call<R extends Row = Row> extends Services {
   readonly wireQuery: ValueOf<R, 'wireQuery'>;
   readonly body: ValueOf<R, 'body'>;
   readonly request: Request;
-  /** Aborts when the client goes away. */
+  /** Aborts when the client disconnects. */
   readonly signal: AbortSignal;
 }
 
 export type RouteHandler<R extends Row = Row> = (call: Call<R>) => Promise<HttpReply>;
 
-/** Routes that do more than call the method of their row. */
+/** Handlers of routes that do more than call the method of their row. */
 export type Handlers = {
   readonly [Group in keyof typeof CONTREE_API]?: {
     readonly [Name in keyof (typeof CONTREE_API)[Group]]?: RouteHandler<(typeof CONTREE_API)[Group][Name] & Row>;

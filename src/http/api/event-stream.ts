@@ -7,21 +7,21 @@ import { oncePer } from '../../std/once-per.ts';
 import { settlesWithin } from '../../std/abort.ts';
 import { Turns } from '../../std/event-loop.ts';
 
-/** Time a log has to fail before the answer starts as a stream. */
+/** Time for a log to fail before the answer starts as a stream. */
 const FIRST_EVENT_MS = 50;
-/** Events above this take milliseconds to make. */
+/** Size above which encoding an event takes milliseconds. */
 const LARGE_BYTES = 8 * 1024;
 
-/** Large enough for the frame of any event of text. */
+/** Size of a piece: large enough for the frame of any text event. */
 const PIECE_BYTES = 96 * 1024;
 
-/** Turns of all streams of this process. */
+/** Turns that all streams of this process share. */
 const turns = new Turns();
 
 /**
- * Encodes the events of an operation as server-sent events, as the hosted service does. A fault that comes at once is
- * thrown, so that it can become a status; later ones end the stream with `sse_error`, after which clients resume from the
- * last id. Comments keep the connection alive while nothing happens. `onError` is called with what ended the stream.
+ * Encodes the events of an operation as server-sent events, as the hosted service does. A fault that occurs immediately
+ * is thrown, so that it becomes a status. Later ones end the stream with `sse_error`, after which clients resume from
+ * the last id. Comments keep an idle connection alive. `onError` is called with the error that ended the stream.
  */
 export async function eventStream(
   events: AsyncIterable<OperationEvent>,
@@ -52,7 +52,7 @@ async function* frames(
       if (done) return;
       const bytes = frame(value);
       yield* pieces(bytes);
-      // Many readers of large logs at once must not hold up those who ask for little.
+      // Many readers of large logs must not delay those who ask for little.
       if (bytes.byteLength > LARGE_BYTES) await turns.take();
       next = iterator.next();
     }
@@ -62,26 +62,25 @@ async function* frames(
     const text = reason.replaceAll(/[\r\n]+/gu, ' ');
     yield Buffer.from(`: stream ended with error, retry since last event id\nevent: sse_error\ndata: ${text}\n\n`);
   } finally {
-    // A reader that left while we waited must not leave a rejection that nobody hears.
+    // A reader that disconnected while we waited must not leave an unhandled rejection.
     next.catch(() => undefined);
     await iterator.return?.();
   }
 }
 
-/** Comments until `next` settles. */
+/** Yields comments until `next` settles. */
 async function* keepalives(next: Promise<unknown>, keepaliveMs: number): AsyncGenerator<Uint8Array> {
   while (!(await settlesWithin(next, keepaliveMs))) yield Buffer.from(': keepalive\n\n');
 }
 
 /**
- * A reader that does not read holds the pieces that were taken for it, and the frame they are cut from: not the next
- * one too.
+ * Yields a frame in pieces. For a reader that does not read, only one frame is held in memory, not the next one too.
  */
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.byteLength; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
-/** Made once, for all who follow the same log. */
+/** Returns the frame of an event, encoded once for all followers of a log. */
 const frame = oncePer((event: OperationEvent): Uint8Array =>
   Buffer.from(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`),
 );

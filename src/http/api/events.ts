@@ -17,6 +17,6 @@ export const EVENTS: RouteHandler<(typeof OPERATIONS)['events']> = async (call) 
   const onError = (error: unknown): void => {
     if (!signal.aborted) toFault(error, log, { operation });
   };
-  // Proxies such as nginx hold answers back unless they are told not to.
+  // Reverse proxies such as nginx buffer answers unless told not to.
   return stream(await eventStream(events, onError), 'text/event-stream', { 'X-Accel-Buffering': 'no' });
 };

@@ -13,7 +13,7 @@ function partReply(file: FileContent, offset: number): HttpReply {
   return stream(file.body, 'application/octet-stream', headers);
 }
 
-/** All of a file, or the range of it that a Range header names. */
+/** Answers with a file, or with the part that a Range header selects. */
 function fileReply(file: FileContent, range?: ByteRange): HttpReply {
   const { start, end } = range ?? { start: 0, end: file.size };
   const reply = stream(file.body, 'application/octet-stream', {
@@ -48,7 +48,7 @@ async function uploadNamed({ contree, signal }: Pick<Call, 'contree' | 'signal'>
   return contree.uploads.get(uploadOf(name), signal);
 }
 
-/** HEAD answers carry no body, not even that of an error. */
+/** HEAD answers have no body, not even for an error. */
 async function exists(look: Promise<unknown>): Promise<HttpReply> {
   try {
     await look;

@@ -7,17 +7,17 @@ import { RUNS } from '../../contract/api/operations.ts';
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
 
-/** The answer to work that was queued: its operation, and where to follow it. */
+/** Returns the answer to queued work: its operation, and where to follow it. */
 function started(uuid: string, echo: object = {}): HttpReply {
   return json({ ...echo, uuid }, 201, { Location: `/v1/operations/${uuid}` });
 }
 
-/** Redirects to the form with a trailing slash are relative, so that they hold under any path prefix. */
+/** Redirects to the path with a trailing slash, relatively, so that it works below any path prefix. */
 function slashed(last: string, request: Request): HttpReply {
   return redirect(301, `${last}/${new URL(request.url).search}`);
 }
 
-/** Routes that do more than call the method of their row. */
+/** Handlers of routes that do more than call the method of their row. */
 export const HANDLERS: Handlers = {
   images: {
     import: async ({ contree, body, signal }) => started((await contree.images.import(body, signal)).uuid),
@@ -27,7 +27,7 @@ export const HANDLERS: Handlers = {
   tags: {
     remove: async ({ contree, subject: [image], query: { tag }, signal }) => {
       await contree.tags.remove(image, tag ? { tag } : {}, signal);
-      // Clients that name no tag read the image from the answer.
+      // Clients that name no tag expect the image in the answer.
       return tag ? empty(204) : json(await contree.images.get(image, signal));
     },
   },
@@ -42,7 +42,7 @@ export const HANDLERS: Handlers = {
   uploads: UPLOAD_HANDLERS,
   system: {
     doctor: async ({ contree, principal, query, signal }) => {
-      // It names images of every project.
+      // The report names images of all projects.
       if (query.verify) authorize(principal, ['admin']);
       return json(await contree.system.doctor(query, signal));
     },

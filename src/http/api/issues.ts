@@ -1,9 +1,9 @@
 import type { z } from 'zod';
 
-/** Issues shown in one answer; the rest is repetition. */
+/** Maximum number of issues in one answer. */
 const ISSUES_SHOWN = 5;
 
-/** Problems of a value as one line; `separator` stands between the field and what is wrong with it. */
+/** Returns the problems of a value as one line; `separator` stands between the field and its problem. */
 export function describeIssues(issues: readonly z.core.$ZodIssue[], separator = ': '): string {
   return issues
     .slice(0, ISSUES_SHOWN)

@@ -2,8 +2,8 @@ import { isFault } from '../../contract/errors.ts';
 import { endsSource } from '../../std/streams.ts';
 
 /**
- * Values as lines of JSON. What fails before the first value is thrown, so that it becomes a status; later faults are the
- * last line: `{"type":"failed","fault":{code,…}}`. `onError` hears of anything that is no fault.
+ * Encodes values as NDJSON. A fault before the first value is thrown, so that it becomes a status. A later one is the
+ * last line: `{"type":"failed","fault":{code,…}}`. `onError` is called for errors that are not faults.
  */
 export async function streamedLines(
   values: AsyncIterable<object>,

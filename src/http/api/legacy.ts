@@ -6,7 +6,7 @@ function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Clients built on dumped models send the empty fields of their own classes too. */
+/** Fields that clients with generated models send empty. */
 function withoutTruncated(value: unknown): unknown {
   if (!isFields(value)) return value;
   const { truncated: _, ...rest } = value;
@@ -17,9 +17,9 @@ function withPlainInput(body: Fields): Fields {
   return 'stdin' in body ? { ...body, stdin: withoutTruncated(body['stdin']) } : body;
 }
 
-/** Conversions of bodies of earlier clients to today's schemas. */
+/** Conversions of bodies from earlier clients to today's schemas. */
 const LEGACY: Readonly<Partial<Record<SchemaName, (body: Fields) => unknown>>> = {
-  /** The first generation of the API took the registry as a bare reference. */
+  /** The first version of the API took the registry as a bare reference. */
   ImageImportRequest: (body) =>
     typeof body['registry'] === 'string' ? { ...body, registry: { url: body['registry'] } } : body,
   InstanceSpawnRequest: ({ result: _result, ...body }) => withPlainInput(body),
@@ -27,7 +27,7 @@ const LEGACY: Readonly<Partial<Record<SchemaName, (body: Fields) => unknown>>> =
   ClosableStreamRepr: withoutTruncated,
 };
 
-/** A body as today's clients would have sent it. */
+/** Returns a body as today's clients would send it. */
 export function modernized(schema: SchemaName | undefined, body: unknown): unknown {
   const modernize = schema && LEGACY[schema];
   return modernize !== undefined && isFields(body) ? modernize(body) : body;

@@ -6,14 +6,14 @@ import { Spid } from '../../contract/event.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
 import { describeIssues } from './issues.ts';
 
-/** Names as a fault shows them. */
+/** Quotes a name for a fault. */
 function shown(text: string, length = 100): string {
   return JSON.stringify(text.slice(0, length));
 }
 
 /**
- * The image that a request names: a UUID as clients of the contract send it, or `tag:NAME` as everywhere else. What can
- * be neither is reported as missing.
+ * Parses the image of a request: a UUID as in the hosted contract, or `tag:NAME` as elsewhere. Anything else is
+ * reported as missing.
  */
 function imageOf(text: string): string {
   if (isUuid(text)) return text.toLowerCase();
@@ -26,7 +26,7 @@ function operationOf(text: string): string {
   return text.toLowerCase();
 }
 
-/** An upload by its sha256 or UUID. Faults: UPLOAD_NOT_FOUND for what can be neither. */
+/** Parses the sha256 or UUID of an upload. Faults: UPLOAD_NOT_FOUND for anything else. */
 export function uploadOf(text: string): string {
   if (!/^[0-9a-f-]{32,64}$/iu.test(text)) throw fault('UPLOAD_NOT_FOUND', { file: shown(text) });
   return text.toLowerCase();
@@ -52,14 +52,14 @@ export function readSubject(row: Row, parameters: Readonly<Record<string, string
   return SUBJECTS[row.subject](...parametersIn(row.path).map((name) => parameters[name] ?? ''));
 }
 
-/** One parameter or header by its schema. Faults: ARGUMENT_INVALID. */
+/** Parses one parameter or header with its schema. Faults: ARGUMENT_INVALID. */
 export function readParameter<Schema extends z.ZodType>(schema: Schema, name: string, text: string): z.output<Schema> {
   const result = schema.safeParse(text);
   if (result.success) return result.data;
   throw fault('ARGUMENT_INVALID', { reason: `${name} ${result.error.issues[0]?.message}` });
 }
 
-/** Parameters of which every occurrence counts, by schema; of others the last one does. */
+/** Parameters that may occur more than once, by schema; of all others the last occurrence counts. */
 const repeated = new Map<SchemaName, ReadonlySet<string>>();
 
 function repeatedIn(name: SchemaName, schema: z.ZodObject): ReadonlySet<string> {
@@ -72,7 +72,7 @@ function repeatedIn(name: SchemaName, schema: z.ZodObject): ReadonlySet<string> 
   return found;
 }
 
-/** Reads the parameters that a schema knows; others are ignored, as clients of other versions send them. */
+/** Parses the parameters that a schema knows; others are ignored, because clients of other versions send them. */
 export function readQuery(name: SchemaName | undefined, search: URLSearchParams): object {
   if (name === undefined) return {};
   const schema = SCHEMAS[name] as z.ZodObject;

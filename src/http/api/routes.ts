@@ -8,7 +8,7 @@ import { HANDLERS } from './handlers.ts';
 import { streamedLines } from './json-lines.ts';
 import { SERVER_GROUPS } from './server-groups.ts';
 
-/** A row and what answers it. */
+/** Row and its handler. */
 export interface Route {
   readonly row: Row;
   readonly handle: RouteHandler;
@@ -18,11 +18,11 @@ type AnyMethod = (...args: readonly unknown[]) => unknown;
 type AnyGroups = Readonly<Record<string, Readonly<Record<string, AnyMethod>> | undefined>>;
 type AnyHandlers = Readonly<Record<string, Readonly<Record<string, RouteHandler>> | undefined>>;
 
-/** Calls the row's method with what the request holds, and answers with what it returns. */
+/** Returns a handler that calls the row's method with the parsed request and answers with its result. */
 function called(group: string, name: string, row: Row): RouteHandler {
   const takes = row.query !== undefined ? 'query' : row.body || row.upload ? 'body' : undefined;
   return async (call) => {
-    // The table ties names, arguments and results together; types of single rows are lost where all of them meet.
+    // The table types names, arguments and results; the types of single rows are lost in a loop over all of them.
     const methods = isServerGroup(group)
       ? (SERVER_GROUPS[group](call) as unknown as AnyGroups[string])
       : (call.contree as unknown as AnyGroups)[group];

@@ -2,7 +2,7 @@ import type { ContreeServer } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { Call } from './call.ts';
 
-/** The engine process and the tokens of a server: the groups of the API that an engine itself does not have. */
+/** Groups of the API that an engine itself does not have: the engine process and the tokens of a server. */
 export const SERVER_GROUPS: {
   readonly [Group in 'engine' | 'tokens']: (call: Call) => ContreeServer[Group];
 } = {

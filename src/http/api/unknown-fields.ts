@@ -1,12 +1,15 @@
 import type { z } from 'zod';
 
-/** Fields named in one answer; the rest is repetition. */
+/** Maximum number of fields named in one answer. */
 const FIELDS_SHOWN = 5;
 
 type JsonSchema = z.core.JSONSchema.JSONSchema;
 type Shape = JsonSchema | boolean | undefined;
 
-/** Names the fields of a value, at any depth, that its JSON Schema does not know; undefined when there are none. */
+/**
+ * Returns text that names the fields, at any depth, that a value's JSON Schema does not know; undefined if there are
+ * none.
+ */
 export function unknownFields(value: unknown, schema: JsonSchema): string | undefined {
   const names = unknownIn(value, schema, '').take(FIELDS_SHOWN).toArray();
   return names.length === 0 ? undefined : `unknown field ${names.map((name) => JSON.stringify(name)).join(', ')}`;
@@ -28,7 +31,7 @@ function* unknownIn(value: unknown, schema: Shape, path: string): Generator<stri
   }
 }
 
-/** The schema itself; of alternatives the one that such a value can be meant for. */
+/** Returns the schema itself, or of alternatives the one that fits the value best. */
 function alternative(schema: Shape, type: 'array' | 'object'): JsonSchema | undefined {
   if (typeof schema !== 'object') return undefined;
   if (schema.type === type) return schema;
