@@ -6,7 +6,7 @@ const DEPTH = 200;
 const RUNS = 9;
 const READS = 200;
 
-/** A line of saved runs: the image after one and after `DEPTH`. */
+/** A chain of saved runs: the image after one and after `DEPTH`. */
 async function line(place: Place): Promise<{ readonly near: string; readonly deep: string }> {
   let image = place.image;
   let near = image;

@@ -4,12 +4,12 @@ import type { Report } from './support/report.ts';
 import { saveMany } from './runs.ts';
 
 const RUNS = 1_000;
-/** After these caches are full and code is compiled: what is used then is what must stay. */
+/** After these runs caches are full and code is compiled: memory used then must not grow. */
 const SETTLED = 100;
-/** An engine that nobody asks for anything gives back what work has left. */
+/** Waits until an idle engine has returned unused memory. */
 const REST_MS = 3_000;
 
-/** 1,000 runs one after the other, some ten minutes emulated; then a large commit on top. */
+/** Measures 1,000 consecutive runs, some ten minutes emulated, then a large commit. */
 export async function benchEndurance(place: Place, report: Report): Promise<void> {
   report.section('Endurance');
   const repeat = async (count: number): Promise<EngineUse> => {

@@ -12,7 +12,7 @@ import type { Report } from './support/report.ts';
 
 const INJECTED_FILES = 5_000;
 
-/** The same files and one more, in a layer of their own. */
+/** The same files and one more, in a separate layer. */
 async function unrelated({ home, contree }: Place): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'contree-bench-diff-'));
   try {
@@ -106,7 +106,9 @@ async function searching({ contree, image, layout }: Place, report: Report): Pro
   }
 }
 
-/** A synced set of files is one layer: once it is made, a run that names it costs what any run does. */
+/**
+ * Measures a run with a synced set of files. The set is one layer: once it is made, the run costs what any run does.
+ */
 async function injecting(place: Place, report: Report): Promise<void> {
   const { contree } = place;
   const contents = Array.from({ length: INJECTED_FILES }, (_, index) => Buffer.from(`file ${index}\n`.repeat(20)));

@@ -11,14 +11,14 @@ import type { Report } from './support/report.ts';
 
 const IMPORTS = 5;
 const BIG_LAYER_BYTES = 2e9;
-/** A fresh engine makes its template first; what that takes is not the import's. */
+/** A new engine makes its template first, which is not part of the import. */
 const SETTLE_MS = 10_000;
 
 interface Imported {
   readonly result_image_uuid: string;
 }
 
-/** Import into a store that has nothing of the image, by an engine that is warm. */
+/** Measures an import into a store that has nothing of the image, by a warm engine. */
 async function importTime(place: Place, report: Report): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'contree-bench-import-'));
   const oursMs: number[] = [];
@@ -27,7 +27,7 @@ async function importTime(place: Place, report: Report): Promise<void> {
     await using home = await cliHome();
     const ours = (): Promise<Imported> => home.json(['import', place.reference]);
     let { result_image_uuid: image } = await ours();
-    // The template is made now, not beside the first measurement.
+    // Makes the template before the first measurement.
     await home.run(['run', '--disposable', image, '--', 'true']);
     for (let turn = 0; turn < IMPORTS; turn += 1) {
       await home.run(['rm', image]);
@@ -61,7 +61,7 @@ function megabytes(mib: number): number {
   return (mib * 1024 ** 2) / 1e6;
 }
 
-/** What a layer of 2 GB costs an engine that does nothing else. */
+/** Measures the memory that a layer of 2 GB costs an otherwise idle engine. */
 async function importMemory({ registry }: Place, report: Report): Promise<void> {
   const layout = await mkdtemp(join(tmpdir(), 'contree-bench-big-'));
   try {
@@ -70,7 +70,7 @@ async function importMemory({ registry }: Place, report: Report): Promise<void> 
     await using home = await cliHome();
     await home.json(['images']);
     await delay(SETTLE_MS);
-    // Another engine, which finds the template made.
+    // A second engine, for which the template exists.
     await home.run(['engine', 'stop']);
     await home.json(['images']);
     await delay(SETTLE_MS / 5);
@@ -96,7 +96,7 @@ async function importMemory({ registry }: Place, report: Report): Promise<void> 
   }
 }
 
-/** Import: time beside skopeo and umoci, and memory. */
+/** Measures an import: time compared with skopeo and umoci, and memory. */
 export async function benchImport(place: Place, report: Report): Promise<void> {
   report.section('Import');
   await importTime(place, report);

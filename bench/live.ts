@@ -10,8 +10,8 @@ const FLOOD_BYTES = 1024 ** 3;
 const PEAK_MS = 100;
 
 /**
- * Times from writing to a running `cat` until the event with its echo is here. That is the way from the guest's write to
- * the client's event with the way in before it: the clocks of host and guest need not agree for it.
+ * Measures the time from writing to a running `cat` until the event with its echo arrives. It contains the path from
+ * the guest's write to the client's event plus the path in, because the clocks of host and guest need not agree.
  */
 async function echo(place: Place, report: Report): Promise<void> {
   const { contree } = place;
@@ -42,7 +42,7 @@ async function echo(place: Place, report: Report): Promise<void> {
   });
 }
 
-/** The most memory the engine has while `work` goes on. */
+/** Returns the peak memory of the engine during `work`. */
 async function peakMib(place: Place, work: () => Promise<unknown>): Promise<number> {
   let peak = 0;
   const over = new AbortController();
@@ -58,7 +58,7 @@ async function peakMib(place: Place, work: () => Promise<unknown>): Promise<numb
   return peak;
 }
 
-/** Runs a program that writes so many bytes; the peak of the engine meanwhile, and how long it took. */
+/** Runs a program that writes this many bytes; returns the engine's peak memory and the duration. */
 async function floodOf(place: Place, bytes: number): Promise<{ readonly peak: number; readonly seconds: number }> {
   let seconds = 0;
   const peak = await peakMib(place, async () => {
@@ -87,7 +87,7 @@ async function flood(place: Place, report: Report): Promise<void> {
   });
 }
 
-/** What a client sees while a run goes on. */
+/** Measures what a client sees during a run. */
 export async function benchLive(place: Place, report: Report): Promise<void> {
   report.section('Live');
   await echo(place, report);

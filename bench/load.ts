@@ -13,21 +13,21 @@ import type { Report } from './support/report.ts';
 
 const FOLLOWERS = 200;
 const STUCK_READERS = 50;
-/** They hold all they will ever hold by then. */
+/** Time after which their buffers are full. */
 const STUCK_SECONDS = 5;
 const PER_SECOND = 500;
 const SECONDS = 30;
 const LONG_SECONDS = 600;
-/** Ticks of the VM that is followed: each is an event for every follower. */
+/** Ticks of the followed VM: each is an event for every follower. */
 const TICK_SECONDS = 0.2;
 
-/** One of the generators, a process of its own, so that what it costs is not the engine's. */
+/** A load generator, in a separate process so that its own cost does not count as the engine's. */
 function generator(name: string, order: object): ChildProcessByStdio<Writable, Readable, null> {
   const program = join(import.meta.dirname, 'load', `${name}.ts`);
   return spawn(process.execPath, [program, JSON.stringify(order)], { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-/** Followers that are all connected; `end` says what they saw. */
+/** Followers, all connected; `end` returns their measurements. */
 async function follow(order: object): Promise<{ end(): Promise<FollowResult> }> {
   const child = generator('followers', order);
   await once(child.stdout, 'data');
@@ -40,7 +40,7 @@ async function follow(order: object): Promise<{ end(): Promise<FollowResult> }> 
   };
 }
 
-/** Resident memory of the engine, once a second, until aborted. */
+/** Samples the engine's resident memory once a second until aborted. */
 async function watchMemory(place: Place, signal: AbortSignal): Promise<number[]> {
   const samples: number[] = [];
   while (!signal.aborted) {
@@ -56,7 +56,7 @@ interface Measured {
   readonly memoryMib: readonly number[];
 }
 
-/** Inspect calls at the rate and followers, both for so long. */
+/** Sends inspect calls at the given rate while followers read, for the given time. */
 async function measure(place: Place, operation: string, seconds: number): Promise<Measured> {
   const { socket } = engineFiles(place.home.dataDir, process.env);
   const inspect = `/inspect/${place.image}`;
@@ -100,7 +100,7 @@ function median(values: readonly number[]): number {
   return sampleOf(values).medianMs;
 }
 
-/** Two VMs that run until `work` has ended: one ticks, one computes. `work` is given the one that ticks. */
+/** Runs two VMs until `work` has ended: one ticks, one computes. `work` gets the one that ticks. */
 async function besideRuns(place: Place, seconds: number, work: (ticking: string) => Promise<void>): Promise<void> {
   const { contree, image } = place;
   const start = async (script: string): Promise<string> => {
@@ -118,13 +118,13 @@ async function besideRuns(place: Place, seconds: number, work: (ticking: string)
   }
 }
 
-/** An operation whose log has as much output as is kept. */
+/** Makes an operation whose log has as much output as is kept. */
 async function fullLog(place: Place): Promise<string> {
   const { uuid } = await place.run({ command: 'head', args: ['-c', '8000000', '/dev/zero'], disposable: true });
   return uuid;
 }
 
-/** What clients meet while others follow, and while some do not read what they asked for. */
+/** Measures what clients experience while others follow, and while some do not read their answers. */
 export async function benchLoad(place: Place, report: Report): Promise<void> {
   report.section('Load');
   await besideRuns(place, SECONDS, async (ticking) => {
@@ -148,7 +148,7 @@ export async function benchLoad(place: Place, report: Report): Promise<void> {
   });
 }
 
-/** Ten minutes of the same. */
+/** Measures the same for ten minutes. */
 export async function benchLongLoad(place: Place, report: Report): Promise<void> {
   report.section('Load, ten minutes');
   await besideRuns(place, LONG_SECONDS, async (ticking) => {

@@ -13,7 +13,10 @@ import { Report } from './support/report.ts';
 import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
-/** `npm run bench [-- runs live images servers depth transfer waiting load]`: the budgets of the design, measured beside the tools we compare with. */
+/**
+ * `npm run bench [-- runs live images servers depth transfer waiting load]`: measures the budgets of the design,
+ * alongside the tools that we compare with.
+ */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   live: benchLive,
@@ -26,7 +29,7 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
   load: benchLoad,
 };
 
-/** Minutes long: only when named. */
+/** Sections that take minutes and run only when named. */
 const LONG: typeof SECTIONS = { soak: benchSoak, endurance: benchEndurance, 'long-load': benchLongLoad };
 
 const { positionals } = parseArgs({ allowPositionals: true });

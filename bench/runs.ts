@@ -11,7 +11,7 @@ import type { Report } from './support/report.ts';
 const RUNS = 15;
 const BRANCHES = 20;
 
-/** `restore 48 · mount 90 · …`: medians of each step in milliseconds. */
+/** Returns the medians of all steps in milliseconds, as `restore 48 · mount 90 · …`. */
 function shares(operations: readonly OperationResponse[]): string {
   const names = Object.keys(operations[0]?.execution?.steps_ms ?? {});
   const medians = names.map(
@@ -20,7 +20,7 @@ function shares(operations: readonly OperationResponse[]): string {
   return medians.map(([name, ms]) => `${name} ${ms.toFixed(0)}`).join(' · ');
 }
 
-/** The Debian root filesystem among the layers of a store. */
+/** Returns the Debian root filesystem's layer in a store. */
 async function largestLayer(dataDir: string): Promise<string> {
   const folder = join(dataDir, 'layers');
   const sizes = (await readdir(folder)).map(async (name) => ({ name, size: (await stat(join(folder, name))).size }));
@@ -88,7 +88,7 @@ async function saving(place: Place, report: Report): Promise<void> {
   });
 }
 
-/** Saves 200 MB in 5,000 files. */
+/** Measures saving 200 MB in 5,000 files. */
 export async function saveMany(place: Place): Promise<OperationResponse> {
   const script =
     'import os\nd=os.urandom(40000)\nos.makedirs("/root/many")\nfor i in range(5000): open(f"/root/many/{i}","wb").write(d)';

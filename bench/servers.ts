@@ -32,7 +32,7 @@ async function startMcp(dataDir: string): Promise<{ readonly replyMs: number; re
   return { replyMs, memoryMib: Number(/^VmRSS:\s+(\d+) kB/mu.exec(status)?.[1]) / 1024 };
 }
 
-/** Calls of tools that need no microVM, as an agent makes them: over the streams of the server's process. */
+/** Calls tools that need no microVM, as an agent does: over the streams of the server's process. */
 async function benchFreeCalls({ home, image }: Place, report: Report): Promise<void> {
   await using mcp = await connectStdio(home.dataDir);
   const calls = {
@@ -53,7 +53,7 @@ async function benchFreeCalls({ home, image }: Place, report: Report): Promise<v
   }
 }
 
-/** Start and memory of the processes. */
+/** Measures start and memory of the processes. */
 export async function benchServers(place: Place, report: Report): Promise<void> {
   report.section('Processes');
   const starts: { replyMs: number; memoryMib: number }[] = [];

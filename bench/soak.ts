@@ -5,10 +5,10 @@ import type { Place } from './support/place.ts';
 import type { Report } from './support/report.ts';
 
 const BOOTS = 200;
-/** Of the boots, those that hung and were noticed. */
+/** Number of boots that hung and were detected. */
 const RETRIES_MAX = 0.01;
 
-/** 200 boots of the template and 200 restores beside processes that use up every core: about twenty minutes. */
+/** Measures 200 boots of the template and 200 restores while other processes use every core: about twenty minutes. */
 export async function benchSoak(_place: Place, report: Report): Promise<void> {
   report.section('Soak');
   const result = await soak({ boots: BOOTS, restores: BOOTS, load: availableParallelism(), log: () => undefined });

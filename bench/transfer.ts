@@ -20,7 +20,7 @@ type Kind = keyof typeof KINDS;
 
 const execute = promisify(execFile);
 
-/** A tree as a project has it: 100 directories, files of 1 to 6 KiB. Every round has contents of its own. */
+/** Makes a tree like a project's: 100 directories, files of 1 to 6 KiB. Every round has different contents. */
 async function writeTree(folder: string, round: string): Promise<void> {
   for (let index = 0; index < FILES; index += 1) {
     if (index < 100) await mkdir(join(folder, `d${index}`), { recursive: true });
@@ -37,7 +37,7 @@ async function edit(folder: string, turn: string): Promise<void> {
   }
 }
 
-/** `rsync -a` where it is installed, else `cp -a`: neither makes anything that a run could be given. */
+/** Copies by `rsync -a` if installed, else by `cp -a`. Neither makes anything that a run can use. */
 async function peerCopy(): Promise<{ readonly name: string; readonly sync: Sync }> {
   try {
     await execute('rsync', ['--version']);
@@ -50,7 +50,7 @@ async function peerCopy(): Promise<{ readonly name: string; readonly sync: Sync 
 type Sync = (source: string) => Promise<unknown>;
 type Times = Record<Kind, number[]>;
 
-/** One tree, synced for the first time, unchanged, and after three edits. */
+/** Measures one tree: synced for the first time, unchanged, and after three edits. */
 async function measureRound(sync: Sync, source: string, times: Times): Promise<void> {
   await writeTree(source, source);
   await mkdir(`${source}.copy`);
@@ -62,7 +62,9 @@ async function measureRound(sync: Sync, source: string, times: Times): Promise<v
   await rm(`${source}.copy`, { recursive: true });
 }
 
-/** rsync of 5,000 files through the MCP tool and the command line, beside a copy into a local folder. */
+/**
+ * Measures rsync of 5,000 files through the MCP tool and the command line, compared with a copy into a local folder.
+ */
 export async function benchTransfer({ home }: Pick<Place, 'home'>, report: Report): Promise<void> {
   report.section('Transfers');
   const top = await mkdtemp(join(tmpdir(), 'contree-bench-transfer-'));

@@ -10,17 +10,17 @@ const RUN_BYTES = 50 * MB;
 const RUNS = 50;
 const RUNS_BYTES_EACH = 1 * MB;
 
-/** Bytes that an engine sends to the MCP server over its socket, megabytes. The engine runs on the in-memory driver. */
+/** Megabytes that an engine sends to the MCP server over its socket. The engine uses the in-memory driver. */
 export interface WaitingBytes {
-  /** One call of `run` whose command writes 50 MB, of a client that shows progress. */
+  /** One call of `run` whose command writes 50 MB, by a client that shows progress. */
   readonly runWithProgress: number;
-  /** The same of one that does not. */
+  /** The same by a client that does not. */
   readonly run: number;
   /** `wait_operations` on 50 runs that write 1 MB each. */
   readonly wait: number;
 }
 
-/** Measures what waiting transfers. */
+/** Measures the bytes that waiting transfers. */
 export async function measureWaiting(): Promise<WaitingBytes> {
   await using served = await serveBench();
   await using counting = await countingSocket(served.socket);
@@ -49,7 +49,7 @@ export async function measureWaiting(): Promise<WaitingBytes> {
   return { runWithProgress, run, wait };
 }
 
-/** What waiting costs on the socket, whatever runs: a client should receive what it shows, not all that was written. */
+/** Reports the transfer volume of waiting: a client should receive what it shows, not everything that was written. */
 export async function benchWaiting(_place: Place, report: Report): Promise<void> {
   report.section('Waiting (in-memory driver)');
   const { runWithProgress, run, wait } = await measureWaiting();

@@ -7,8 +7,8 @@ import { openMicrovmDriver } from '../src/sandbox/microvm/driver.ts';
 import { type Attack, attacksOf, type HeldBy, nameBeginning } from './support/attack-table.ts';
 
 /**
- * `npm run test:attacks`: every attack of docs/attacks.md with the tests that hold it, and how they end on each sandbox
- * that this machine has. Arguments choose items: `npm run test:attacks -- 25 F5`. Ends with 1 when one is not held.
+ * `npm run test:attacks`: runs the tests of every attack in docs/attacks.md on each sandbox of this machine and reports
+ * their results. Arguments select items: `npm run test:attacks -- 25 F5`. Exits with 1 when one fails.
  */
 const ROOT = join(import.meta.dirname, '..');
 const FILE_MS_MAX = 900_000;
@@ -17,7 +17,7 @@ const WITH_GUESTS = /^test\/(?:vm|e2e)\//u;
 
 interface Sandbox {
   readonly name: string;
-  /** How tests are told to use it. */
+  /** Variable that tells tests to use it. */
   readonly env: Readonly<Record<string, string>>;
   readonly isThere: () => Promise<boolean>;
 }
@@ -27,7 +27,7 @@ const SANDBOXES: readonly Sandbox[] = [
   { name: 'microvm, kvm', env: { CONTREE_ACCELERATOR: 'kvm' }, isThere: kvmWorks },
 ];
 
-/** Whether a guest really starts with KVM: there are hosts where /dev/kvm opens and none ever does. */
+/** Reports whether a guest starts with KVM: on some hosts /dev/kvm opens but no guest starts. */
 async function kvmWorks(): Promise<boolean> {
   await using folder = await mkdtempDisposable(join(tmpdir(), 'contree-attacks-'));
   const options = { stateDir: folder.path, guestDir: join(ROOT, 'guest/dist'), accelerator: 'auto' as const };
@@ -36,7 +36,7 @@ async function kvmWorks(): Promise<boolean> {
   return checks.some(({ name, status }) => name === 'accelerator' && status === 'ok');
 }
 
-/** Name of each test of a file → whether it passed. */
+/** Runs a test file. Returns which of its tests passed, by name. */
 type Results = ReadonlyMap<string, boolean>;
 
 async function resultsOf(file: string): Promise<Results> {
@@ -44,12 +44,12 @@ async function resultsOf(file: string): Promise<Results> {
   const stream = run({ files: [join(ROOT, file)], timeout: FILE_MS_MAX, concurrency: false });
   stream.on('test:pass', ({ name, nesting }) => nesting === 0 && results.set(name, true));
   stream.on('test:fail', ({ name, nesting }) => nesting === 0 && results.set(name, false));
-  // Read to its end: the file has been run then.
+  // The file has been run once this ends.
   for await (const _event of stream);
   return results;
 }
 
-/** What became of one reference of the table: how many tests it names, and those that failed. */
+/** Result of one reference in the table: how many tests it names, and which failed. */
 function outcomeOf(
   { names }: HeldBy,
   results: Results,

@@ -4,8 +4,8 @@ import { goldenTools, TOOLS_FOLDER } from '../test/support/golden.ts';
 import { goldenSurfaces, SURFACES_FOLDER } from '../test/support/golden-surfaces.ts';
 
 /**
- * Rewrites the golden files from what the code says now and prints which of them changed. They hold what models and
- * other programs rely on, so a change is to be meant: read the difference before committing it.
+ * Rewrites the golden files from the current code and prints which of them changed. Models and other programs rely on
+ * their content, so review the difference before committing it.
  */
 bless(TOOLS_FOLDER, goldenTools());
 bless(SURFACES_FOLDER, await goldenSurfaces());

@@ -4,15 +4,15 @@ import { command } from './support/command.ts';
 import { publishDeclarations } from './support/declarations.ts';
 
 /**
- * `npm run build`: what is published and not in the repository. `dist/` gets JavaScript for the oldest Node that
- * `package.json` names, and the types of the SDK; the guest must have been built, as scripts/setup does.
+ * `npm run build`: makes what is published and not in the repository. `dist/` gets JavaScript for the oldest Node in
+ * `package.json`, and the types of the SDK. The guest must have been built, as scripts/setup does.
  */
 const ROOT = join(import.meta.dirname, '..');
 
 for (const file of ['manifest.json', 'vmlinux', 'initramfs.cpio']) {
   if (!existsSync(join(ROOT, 'guest/dist', file))) throw new Error(`guest/dist/${file} is missing: run scripts/setup`);
 }
-// A file whose source is gone would be published for ever.
+// Otherwise a file whose source was removed would stay published.
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
 await command('tsc', ['-p', 'tsconfig.build.json'], { cwd: ROOT });
 await publishDeclarations(ROOT, 'client/sdk.d.ts');

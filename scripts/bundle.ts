@@ -7,8 +7,8 @@ import { command } from './support/command.ts';
 import { bundleManifest } from './support/package-metadata.ts';
 
 /**
- * `npm run bundle`: the MCPB bundle, which Claude Desktop installs by a double click. It is the published package with
- * its dependencies and a manifest. Without --tarball the package is packed first.
+ * `npm run bundle`: makes the MCPB bundle, which Claude Desktop installs by a double click. It is the published package
+ * with its dependencies and a manifest. Without --tarball the package is packed first.
  */
 const { values } = parseArgs({ options: { tarball: { type: 'string' }, output: { type: 'string' } } });
 const folder = await mkdtemp(join(tmpdir(), 'contree-bundle-'));
@@ -21,7 +21,7 @@ try {
     cwd: content,
   });
   await writeFile(join(content, 'manifest.json'), bundleManifest());
-  // A third of the size, and of use to nobody who runs it.
+  // A third of the size, and not needed to run it.
   await writeFile(join(content, '.mcpbignore'), '*.map\n*.d.ts\n*.d.mts\n*.d.cts\n');
   const output = resolve(values.output ?? 'contree-mcp.mcpb');
   const done = await packExtension({ extensionPath: content, outputPath: output, silent: true });

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 
 type Step = readonly [program: string, ...args: string[]];
 
-/** Every gate that needs no VM and no network, longest first: two run at a time. */
+/** Checks that need no VM and no network, longest first; two run at a time. */
 const STEPS: readonly Step[] = [
   ['oxlint', 'src', 'test', 'scripts', 'bench', 'console', 'docs/examples'],
   ['tsc', '-p', '.'],

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join, sep } from 'node:path';
 
 /**
- * `npm run coverage`: how much of each folder of `src` the unit tests run (all but `test/vm` and `test/e2e`).
- * `npm run coverage -- erofs store`: how much of these folders their own tests run, each with those of its name alone.
+ * `npm run coverage`: reports how much of each folder of `src` the unit tests execute (all but `test/vm` and
+ * `test/e2e`). `npm run coverage -- erofs store`: how much of these folders is executed by their own tests, each alone.
  */
 interface Tally {
   files: number;
@@ -22,7 +22,7 @@ const FIELDS: Readonly<Record<string, keyof Tally>> = {
   BRH: 'branchesRun',
 };
 
-/** Runs the tests and returns what they covered, as LCOV. Failing tests are reported by the exit code, and counted. */
+/** Runs the tests and returns their coverage as LCOV. Failing tests set the exit code and are counted. */
 async function lcovOf(tests: readonly string[]): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'contree-coverage-'));
   const report = join(folder, 'lcov.info');
@@ -44,7 +44,7 @@ async function lcovOf(tests: readonly string[]): Promise<string> {
   }
 }
 
-/** Adds the files of an LCOV report up by the folder of `src` that they lie in. */
+/** Sums the files of an LCOV report by folder of `src`. */
 function tallied(lcov: string): Map<string, Tally> {
   const tallies = new Map<string, Tally>();
   let tally: Tally | undefined;

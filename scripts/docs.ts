@@ -7,8 +7,8 @@ import { jsonSchemaOf, TOOLS } from '../src/tools/index.ts';
 import { registryEntry } from './support/package-metadata.ts';
 
 /**
- * Writes the reference pages and `server.json`, which come from tables in the source. With `--check` it writes nothing and fails when a
- * page differs, so that a table and its page cannot drift apart.
+ * Writes the reference pages and `server.json` from tables in the source. With `--check` it writes nothing and fails
+ * when a page differs, so that a table and its page cannot diverge.
  */
 interface Page {
   readonly path: string;
@@ -109,7 +109,7 @@ function settingsPage(): string {
   return settingsDocument().replace('\n', `\n\n${GENERATED}\n`);
 }
 
-/** Code blocks below a comment that names an example hold that example: it is compiled and tested. */
+/** Fills code blocks below a comment that names an example with that example, which is compiled and tested. */
 const EXAMPLE = /(<!-- (docs\/examples\/[\w-]+\.ts) -->\n```ts\n)(?:(?!```$).*\n)*(?=```$)/gmu;
 
 function withExamples(path: string): string {
@@ -118,7 +118,7 @@ function withExamples(path: string): string {
 
 const GROUPS = /(<!-- groups -->\n\| group \| methods \|\n\|---\|---\|\n)(?:\|.*\n)*/u;
 
-/** The page of the SDK, with its examples and the table of its methods. */
+/** Returns the page of the SDK, with its examples and the table of its methods. */
 function sdkPage(): string {
   const rows = Object.entries(API).map(([group, methods]) => {
     const names = Object.keys(methods).map((name) => `\`${name}\``);

@@ -4,16 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * `npm run mutation [AREA…]`: plants small errors into a sample of an area's lines, one at a time, and reports those that no
- * test notices (docs/testing.md says how to read it). Takes about ten minutes for each area on two cores. Stryker is
- * fetched in this exact version and not installed with the rest: few need it, and it brings more than a hundred packages.
+ * `npm run mutation [AREA…]`: makes small errors in a sample of an area's lines, one at a time, and reports those that
+ * no test notices (docs/testing.md says how to read the report). Stryker is fetched in this exact version and not a
+ * development dependency: few need it, and it has more than a hundred packages.
  */
 const STRYKER = ['@stryker-mutator/core@10.0.0', '@stryker-mutator/tap-runner@10.0.0'];
 
 interface Area {
-  /** Test files that are meant to notice. They are loaded into one process, which is started for each mutant. */
+  /** Test files that should notice the errors. They are loaded into one process, which is started once per mutant. */
   readonly tests: readonly string[];
-  /** The sample: `SAMPLED_LINES` in a row of every so many lines. */
+  /** The sample is `SAMPLED_LINES` consecutive lines out of this many. */
   readonly ofLines: number;
 }
 
@@ -29,7 +29,7 @@ const AREAS: Readonly<Record<string, Area>> = {
 
 const SAMPLED_LINES = 12;
 
-/** The sampled ranges of the files, as if they were one: a short file may have none. */
+/** Returns the sampled ranges, counted over all files as if they were one; a short file may have none. */
 function sampleOf(files: readonly string[], ofLines: number): string[] {
   const ranges: string[] = [];
   let before = 0;
@@ -55,7 +55,7 @@ function configOf(area: string, { ofLines }: Area): object {
     coverageAnalysis: 'perTest',
     mutate: sampleOf(globSync(`src/${area}/**/*.ts`).toSorted(), ofLines),
     ignorePatterns: ['**', '!src/**', '!test/**', '!scripts/**', '!guest/agent/**', '!package.json'],
-    // Words of messages are the business of golden files.
+    // Texts of messages are compared by golden files.
     mutator: { excludedMutations: ['StringLiteral'] },
     concurrency: 1,
     timeoutMS: 30_000,

@@ -7,9 +7,9 @@ import { debianImage } from './support/debian-image.ts';
 import { startRegistry } from './support/registry.ts';
 
 /**
- * The main job, as an agent would do it: through the real stdio MCP server, with a real MCP client. Every call is
- * printed with its time. The image comes from Docker Hub where that answers; where it does not, a Debian image is
- * built from the distribution's packages, pushed to a registry on 127.0.0.1 and imported from there.
+ * The main use case as an agent would do it: through the real stdio MCP server, with a real MCP client. Every call is
+ * printed with its duration. The image comes from Docker Hub if that is reachable; otherwise a Debian image is built
+ * from the distribution's packages, pushed to a registry on 127.0.0.1 and imported from there.
  */
 const { values } = parseArgs({
   options: {
@@ -28,7 +28,7 @@ if (values.help) {
 const root = resolve(import.meta.dirname, '..');
 const dataDirArgs = values['data-dir'] === undefined ? [] : ['--data-dir', values['data-dir']];
 
-/** A buggy program and its test: what the two branches below compete to mend. */
+/** A buggy program and its test, which the two branches below try to fix. */
 const PROJECT = String.raw`mkdir -p /root/project && cd /root/project
 cat > prices.py <<'PY'
 def total(prices, discount=0):
@@ -56,7 +56,7 @@ class Story implements AsyncDisposable {
   static async open(): Promise<Story> {
     const client = new Client({ name: 'contree-quickstart', version: '1.0.0' });
     const args = [resolve(root, 'bin/contree-mcp'), ...dataDirArgs];
-    // All of the environment: by itself the transport leaves out, for example, where the user keeps data.
+    // The whole environment: by default the transport leaves out, for example, where the user keeps data.
     const env = { ...process.env } as Record<string, string>;
     await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }));
     return new Story(client);
@@ -89,7 +89,7 @@ class Story implements AsyncDisposable {
   }
 }
 
-/** Whether Docker Hub can be reached; a registry answers its version check with 200 or 401. */
+/** Reports whether Docker Hub is reachable; a registry answers its version check with 200 or 401. */
 async function hubAnswers(): Promise<boolean> {
   const answer = await fetch('https://registry-1.docker.io/v2/', { signal: AbortSignal.timeout(5_000) }).catch(
     () => undefined,

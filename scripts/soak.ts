@@ -6,21 +6,21 @@ import { parseArgs } from 'node:util';
 import { bootSpec, microvmFolder, type MicrovmFolder, runScript } from '../test/support/microvm.ts';
 
 /**
- * `node scripts/soak.ts [--boots 100] [--restores 200] [--load 2]`: boots templates and restores runs over and over, beside
- * processes that use up the processors. Emulated kernels may hang while they boot; the watchdog has to notice every time.
+ * `node scripts/soak.ts [--boots 100] [--restores 200] [--load 2]`: boots templates and restores runs repeatedly while
+ * other processes use up the cores. Emulated kernels may hang during boot; the watchdog has to notice every time.
  */
 export interface SoakOptions {
   readonly boots: number;
   readonly restores: number;
-  /** Busy processes beside it. */
+  /** Number of busy processes. */
   readonly load: number;
   readonly log: (line: string) => void;
 }
 
 export interface SoakResult {
-  /** Templates that could not be made at all: the watchdog failed. */
+  /** Templates that could not be made: the watchdog failed. */
   readonly bootsFailed: number;
-  /** Boots that hung and were tried again. */
+  /** Boots that hung and were retried. */
   readonly retries: number;
   readonly bootMs: readonly number[];
   readonly restoresFailed: number;

@@ -2,9 +2,10 @@ import { spawn } from 'node:child_process';
 import { globSync } from 'node:fs';
 
 /**
- * `npm test`: the static checks, the guest's own tests, then every test file. Tests that boot microVMs
- * (`test/vm`, `test/e2e`) run one file at a time: emulated guests use a core each and their timings would
- * disturb one another. So do those that measure how soon the engine answers (`test/limits`). Arguments choose files: `npm test -- test/erofs/*.test.ts`.
+ * `npm test`: the static checks, the guest's tests, then every test file. Tests that boot microVMs (`test/vm`,
+ * `test/e2e`) run one file at a time, because emulated guests use a core each and would disturb each other's timing. So
+ * do those that measure how soon the engine answers (`test/limits`). Arguments select files: `npm test --
+ * test/erofs/*.test.ts`.
  */
 const chosen = process.argv.slice(2);
 const alone = globSync(['test/limits/*.test.ts', 'test/vm/**/*.test.ts', 'test/e2e/**/*.test.ts']);

@@ -16,7 +16,7 @@ import { openStore, scratch } from './store/bench.ts';
 import { described, frozenBytes, frozenText, sparse } from './support/frozen.ts';
 import { Scratch } from './support/layers.ts';
 
-/** The rows that every frozen store has, as `README.md` of the fixtures lists them. */
+/** Rows of every frozen store, as listed in the `README.md` of the fixtures. */
 const ROOT = '0b6e2f0e-6c53-4c0f-9a38-7b6c1d0a0001';
 const CHILD = '0b6e2f0e-6c53-4c0f-9a38-7b6c1d0a0002';
 const FILE = '0b6e2f0e-6c53-4c0f-9a38-7b6c1d0a0003';
@@ -32,18 +32,18 @@ function sha256(bytes: string | Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-/** Lays out a data directory as an engine with that schema has left it. */
+/** Creates a data directory as an engine with that schema left it. */
 async function writeDataDirectory(directory: string, sql: string): Promise<void> {
   for (const name of ['layers', 'files']) await mkdir(join(directory, name));
   for (const [index, bytes] of LAYERS.entries()) await writeFile(join(directory, 'layers', DIGESTS[index]!), bytes);
-  // Since version 3 small contents are in the database; the same bytes beside it are then garbage.
+  // Since version 3 small contents are in the database; copies of the same bytes outside of it are then garbage.
   await writeFile(join(directory, 'files', sha256(CONTENT)), CONTENT);
   const database = new DatabaseSync(join(directory, 'store.sqlite'));
   database.exec(sql);
   database.close();
 }
 
-/** The schema as SQLite keeps it, without spaces that mean nothing. */
+/** Returns the schema as SQLite stores it, without insignificant spaces. */
 function schemaOf(directory: string): string[] {
   const database = new DatabaseSync(join(directory, 'store.sqlite'), { readOnly: true });
   const rows = database.prepare('SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL').all() as { sql: string }[];
@@ -111,7 +111,7 @@ function checkOperations(store: Store): void {
   assert.deepEqual(store.events.page(RUN!, -1), frozenEvents());
 }
 
-/** What came with later versions of the schema. */
+/** Parts added by later versions of the schema. */
 function checkAdditions(store: Store, version: number): void {
   const remembered = store.imports.find('sha256:abc linux/amd64');
   assert.deepEqual(remembered, version < 2 ? undefined : { layers: [DIGESTS[0]], config: CONFIG });

@@ -241,7 +241,7 @@ test('every import the LAYERS table allows points up the table', () => {
   }
 });
 
-/** Folder of console/app/ → folders it may import; what stands beside them may import all. */
+/** Folder of console/app/ → folders it may import; files outside of these folders may import all. */
 const CONSOLE: Readonly<Record<string, readonly string[]>> = {
   kit: ['kit'],
   api: ['kit', 'api'],
@@ -313,6 +313,20 @@ const UNREVISED = ['src/sandbox/'];
 const revised = (): readonly string[] =>
   globSync('src/**/*.ts').filter((file) => !UNREVISED.some((room) => file.startsWith(room)));
 
+/** Every file whose comments are checked: the revised rooms, and everything around `src`. */
+const commented = (): readonly string[] => [
+  ...revised(),
+  ...globSync(['test/**/*.ts', 'scripts/**/*.ts', 'bench/**/*.ts', 'console/app/**/*.js']).filter(
+    (file) => file !== 'test/tidy.test.ts',
+  ),
+];
+
+/** Returns the comments of a source file. */
+function commentsOf(file: string): string[] {
+  const text = readFileSync(file, 'utf8');
+  return [...text.matchAll(/^[ \t]*\/\*[^]*?\*\/|(?<=^|\s)\/\/ [^\n]*/gmu)].map(([comment]) => comment);
+}
+
 /** Openings that make a reader assemble the sentence. "As" and "For" may open a whole sentence, which these rarely are. */
 const FRAGMENT = /\/\*\*(?:\s|\*(?!\/))*((?:What|Whether|Where|How|Who|Whoever|Why|Of|As|By|For)\b[^\n]*)/gu;
 
@@ -323,13 +337,13 @@ function fragments(text: string): string[] {
 test('doc comments begin with a verb or a noun phrase', () => {
   assert.equal(fragments('/** Whether it is. */').length, 1, 'the check sees one in a line');
   assert.equal(fragments('/**\n * Of the file.\n */').length, 1, 'the check sees one in a block');
-  const found = revised().flatMap((file) => fragments(readFileSync(file, 'utf8')).map((text) => `${file}: ${text}`));
+  const found = commented().flatMap((file) => fragments(readFileSync(file, 'utf8')).map((text) => `${file}: ${text}`));
   assert.deepEqual(found, []);
 });
 
 test('comments fit into 130 columns', () => {
-  const long = /^\s*(?:\/\/(?! oxlint| eslint)|\/\*\*|\* ).{0,1000}/gmu;
-  const found = revised().flatMap((file) =>
+  const long = /^\s*(?:\/\/(?! oxlint| eslint)|\/\*\*|\* (?!@)).{0,1000}/gmu;
+  const found = commented().flatMap((file) =>
     [...readFileSync(file, 'utf8').matchAll(long)]
       .filter(([line]) => line.length > 130)
       .map(([line]) => `${file}: ${line}`),
@@ -345,11 +359,27 @@ test('words that the glossary of STYLE.md bans do not occur', () => {
   const words = new RegExp(String.raw`\b(?:${banned.join('|')})\b`, 'iu');
   // Names in camel case count word by word.
   const spaced = (text: string): string => text.replaceAll(/(?<=[a-z])(?=[A-Z])/gu, ' ');
-  const found = revised().flatMap((file) =>
-    spaced(readFileSync(file, 'utf8'))
-      .split('\n')
-      .filter((line) => words.test(line))
-      .map((line) => `${file}: ${line.trim()}`),
+  const lines = [
+    ...revised().map((file) => [file, spaced(readFileSync(file, 'utf8')).split('\n')] as const),
+    ...commented().map((file) => [file, commentsOf(file)] as const),
+  ];
+  const found = lines.flatMap(([file, texts]) =>
+    texts.filter((text) => words.test(text)).map((text) => `${file}: ${text.trim()}`),
+  );
+  assert.deepEqual(found, []);
+});
+
+/** Phrases that a native reader has to decode: "is no directory" for "is not a directory", and pronouns without a noun. */
+const UNIDIOMATIC =
+  /(?<!\bthere )\b(?:is|are) no (?!longer\b|more\b)\w+|\b(?:be it|told (?:by|of)|hears? of|somebody|anybody|whoever|lets? go of)\b/iu;
+
+test('comments say things as a native speaker would', () => {
+  for (const text of ['/etc is no file', 'be it a file', 'as told by the guest']) assert.match(text, UNIDIOMATIC);
+  for (const text of ['there is no file', 'is no longer used']) assert.doesNotMatch(text, UNIDIOMATIC);
+  const found = commented().flatMap((file) =>
+    commentsOf(file)
+      .filter((text) => UNIDIOMATIC.test(text.replaceAll(/\s+(?:\*|\/\/)?\s*/gu, ' ')))
+      .map((text) => `${file}: ${text}`),
   );
   assert.deepEqual(found, []);
 });

@@ -1,29 +1,29 @@
 import { request, type IncomingMessage } from 'node:http';
 
-/** Whom to follow, and how many times at once. */
+/** Target and number of followers. */
 interface Order {
   readonly socket: string;
   readonly operation: string;
   readonly followers: number;
-  /** Whether they read what comes. Those that do not only keep their connections open. */
+  /** False for followers that only keep their connections open. */
   readonly reading: boolean;
 }
 
 export interface FollowResult {
   /** Milliseconds from each event to a follower, in order of arrival. */
   readonly lagsMs: readonly number[];
-  /** Followers whose answer broke off before they were told to stop. */
+  /** Followers whose answer ended before they were stopped. */
   readonly lost: number;
 }
 
-/** More are not needed for a percentile. */
+/** Enough for a percentile. */
 const LAGS_MAX = 1_000_000;
 
 const { socket, operation, followers, reading } = JSON.parse(process.argv[2] ?? '{}') as Order;
 const lagsMs: number[] = [];
 let lost = 0;
 let stopping = false;
-/** Events from before all were connected are replayed, and say nothing of how fast new ones come. */
+/** Events from before all were connected are replayed, and say nothing about the delay of new ones. */
 let readyAtMs = Infinity;
 
 function read(answer: IncomingMessage): void {

@@ -1,27 +1,28 @@
 import { Agent, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** What to ask for, of whom, how often. Times are answered as JSON on standard output. */
+/** Requests to send, their target and rate. The measured times are printed as JSON to standard output. */
 interface Order {
   readonly socket: string;
-  /** Below `/v1`; taken in turn. */
+  /** Paths below `/v1`, requested in turn. */
   readonly paths: readonly string[];
   readonly perSecond: number;
   readonly seconds: number;
 }
 
 export interface LoadResult {
-  /** From when each request was due to the end of its answer, milliseconds, in order of sending. */
+  /** Time from when each request was due to the end of its answer, milliseconds, in order of sending. */
   readonly timesMs: readonly number[];
-  /** Answers that were no success. */
+  /** Number of unsuccessful answers. */
   readonly failures: number;
 }
 
 const CONNECTIONS_MAX = 64;
 
 /**
- * Asks at a constant rate, whether answers come or not: a server that stalls meets all the requests that it delayed, as it
- * would in life. (A client that waits for each answer before it sends the next would measure only the first of them.)
+ * Sends requests at a constant rate, regardless of answers: a server that stalls is charged for all the requests that
+ * it delayed, as in production. (A client that waits for each answer before the next request would measure only the
+ * first of them.)
  */
 async function generate({ socket, paths, perSecond, seconds }: Order): Promise<LoadResult> {
   using agent = disposable(new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX }));

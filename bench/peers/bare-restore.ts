@@ -28,7 +28,7 @@ export interface BareRestore extends AsyncDisposable {
 
 const COMMAND = { argv: ['/bin/true'], env: { PATH: '/usr/bin:/bin' }, cwd: '/', uid: 0, gid: 0, stdin: false };
 
-/** Makes its own template in a folder of its own. */
+/** Makes its own template in a new folder. */
 export async function openBareRestore(): Promise<BareRestore> {
   await using stack = new AsyncDisposableStack();
   const stateDir = await mkdtemp(join(tmpdir(), 'contree-bare-'));

@@ -15,7 +15,7 @@ export function sampleOf(timesMs: readonly number[]): Sample {
   return { medianMs: at(0.5), p99Ms: at(0.99), minMs: at(0), maxMs: at(1), count: sorted.length };
 }
 
-/** Wall time of one call in milliseconds. */
+/** Returns the elapsed time of one call in milliseconds. */
 export async function timeMs(work: () => Promise<unknown>): Promise<number> {
   const startedMs = performance.now();
   await work();
@@ -30,7 +30,7 @@ export async function sample(count: number, work: () => Promise<unknown>, warmup
   return sampleOf(timesMs);
 }
 
-/** Measures two things in turn, A B A B …, so that a drift of the machine's speed meets both alike. */
+/** Measures two things alternately, A B A B …, so that changes of the machine's speed affect both alike. */
 export async function samplePair(
   count: number,
   ours: () => Promise<unknown>,

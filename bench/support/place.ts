@@ -19,25 +19,25 @@ export interface Place extends AsyncDisposable {
   readonly layout: string;
   /** UUID of the imported image. */
   readonly image: string;
-  /** `kvm` or `emulated`: no figure is worth anything without it. */
+  /** `kvm` or `emulated`, which every figure depends on. */
   readonly accelerator: string;
-  /** Runs to the end and returns the finished operation. */
+  /** Runs a command to its end and returns the finished operation. */
   run(request: Omit<InstanceSpawnRequest, 'image'> & { readonly image?: string }): Promise<OperationResponse>;
-  /** Waits for an operation that was started. */
+  /** Waits for the end of an operation. */
   finished(operation: string): Promise<OperationResponse>;
-  /** What the engine process holds of the host right now. */
+  /** Returns the engine's memory and file descriptors. */
   engine(): Promise<EngineUse>;
 }
 
 export interface EngineUse {
   readonly memoryMib: number;
   readonly descriptors: number;
-  /** All of the data directory, and of that the database. */
+  /** Returns the size of the data directory, and of the database in it. */
   readonly diskBytes: number;
   readonly databaseBytes: number;
 }
 
-/** Opens the place; the first run makes the template, so that what is measured afterwards is a warm engine. */
+/** Opens the place; its first run makes the template, so that later measurements meet a warm engine. */
 export async function openPlace(): Promise<Place> {
   await using stack = new AsyncDisposableStack();
   const { layout } = await debianImage();
@@ -69,7 +69,7 @@ export async function openPlace(): Promise<Place> {
   };
 }
 
-/** The process that has the data directory's database open. */
+/** Returns the process that has the data directory's database open. */
 async function engineProcess(dataDir: string): Promise<string> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
     const line = await readFile(join('/proc', pid, 'cmdline'), 'utf8').catch(() => '');
@@ -78,14 +78,14 @@ async function engineProcess(dataDir: string): Promise<string> {
   throw new Error('the engine of the benchmark is not running');
 }
 
-/** Resident memory of an engine: now, and at most since `forgetPeak`. */
+/** Returns an engine's resident memory: now, and its peak since `forgetPeak`. */
 export async function memoryOfEngine(dataDir: string): Promise<{ readonly nowMib: number; readonly peakMib: number }> {
   const status = await readFile(join('/proc', await engineProcess(dataDir), 'status'), 'utf8');
   const mib = (field: string): number => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'mu').exec(status)?.[1]) / 1024;
   return { nowMib: mib('VmRSS'), peakMib: mib('VmHWM') };
 }
 
-/** From now on the peak is what comes (proc(5), clear_refs). */
+/** Resets the peak (proc(5), clear_refs). */
 export async function forgetPeak(dataDir: string): Promise<void> {
   await writeFile(join('/proc', await engineProcess(dataDir), 'clear_refs'), '5');
 }
@@ -99,7 +99,7 @@ async function useOfEngine(dataDir: string): Promise<EngineUse> {
   return { memoryMib, descriptors, diskBytes: total(sizes), databaseBytes };
 }
 
-/** The files below a folder with the space they take. */
+/** Returns the files below a folder with their disk usage. */
 async function sizesOf(folder: string): Promise<{ readonly name: string; readonly bytes: number }[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile());

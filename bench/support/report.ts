@@ -1,4 +1,4 @@
-/** One line of the benchmark: what was measured, against which budget, beside which peer. */
+/** One line of the benchmark: the measured value, its budget and its peer's value. */
 export interface Row {
   readonly what: string;
   readonly value: number;
@@ -7,7 +7,7 @@ export interface Row {
   readonly budget?: { readonly atMost: number } | { readonly atLeast: number };
   /** The peer of the same run and its figure. */
   readonly peer?: string;
-  /** Where the time goes, spread, accelerator. */
+  /** Notes: where the time goes, spread, accelerator. */
   readonly note?: string;
 }
 
@@ -20,7 +20,7 @@ function verdict({ value, budget }: Row): string {
   return `${kept ? 'kept  ' : 'MISSED'} ${bound}`;
 }
 
-/** Collects rows and prints each as it comes, so that a long benchmark shows its progress. */
+/** Collects rows and prints each when it is added, so that a long benchmark shows its progress. */
 export class Report {
   readonly rows: Row[] = [];
 

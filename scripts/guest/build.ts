@@ -23,7 +23,7 @@ const AGENT = join(ROOT, 'guest/agent');
 const HELPER = join(ROOT, 'guest/host-helper');
 const HELPER_FILE = 'contree-host-helper';
 const DIST = join(ROOT, 'guest/dist');
-/** Downloaded packages, kept so that a changed agent does not need the network. */
+/** Downloaded packages, kept so that rebuilding a changed agent needs no network. */
 const CACHE = join(ROOT, 'guest/cache');
 
 const USAGE = `guest/build: makes the kernel and the initramfs of the microVMs, and the host's helper, in guest/dist
@@ -33,15 +33,16 @@ const USAGE = `guest/build: makes the kernel and the initramfs of the microVMs, 
   --force          build even if nothing has changed`;
 
 /**
- * The kernel command line every boot needs. What protects processes of one machine from each other, or watches them, is off:
- * ours has one user, and under emulation each of these costs a lot.
+ * Kernel command line of every boot. Mitigations between processes, and monitoring, are off: our guest has a single
+ * user, and under emulation each of them is expensive.
  */
 const CMDLINE = [
   'quiet loglevel=1 panic=-1 reboot=t random.trust_cpu=on',
   'mitigations=off init_on_alloc=0 lsm= audit=0 preempt=none psi=0 cgroup_disable=memory transparent_hugepage=madvise',
   // 9 MB of files that describe trace points: a tenth of a template's memory, and a quarter of a second of its boot.
   'initcall_blacklist=event_trace_init,tracer_init_tracefs',
-  // The host's clock is the guest's: nothing to measure, and an emulated machine has nothing to measure it with.
+  // The guest uses the host's clock, so there is nothing to calibrate, and an emulated machine has nothing to calibrate
+  // with.
   'no_timer_check tsc=reliable',
 ].join(' ');
 
@@ -63,7 +64,10 @@ function sha256(...parts: readonly (string | Buffer)[]): string {
   return hash.digest('hex');
 }
 
-/** Everything the result depends on, except the kernel's own content: a newer one is an update (updates.ts). */
+/**
+ * Returns a key of everything that the result depends on, except the kernel's content: a newer kernel is an update
+ * (updates.ts).
+ */
 function inputsHash(choice: string): string {
   const files = [
     ...[AGENT, HELPER].flatMap((folder) =>
@@ -83,14 +87,17 @@ function upToDate(inputs: string): boolean {
   return found.inputs === inputs && Object.keys(found.files ?? {}).every((file) => existsSync(join(DIST, file)));
 }
 
-/** Whether the distribution has a newer kernel than the one that was built in. */
+/** Reports whether the distribution has a newer kernel than the built-in one. */
 function isOutdated(name: string): boolean {
   refreshLists();
   const { build } = JSON.parse(readFileSync(join(DIST, 'manifest.json'), 'utf8')) as { build?: { version?: string } };
   return hasUpdate(name, build?.version, (reason) => console.log(`guest: the kernel is kept as it is: ${reason}`));
 }
 
-/** Debian's meta package depends on the package of the newest kernel. Lists that were never fetched are fetched, by root. */
+/**
+ * Returns the package of the newest kernel, on which Debian's meta package depends. Lists that were never fetched are
+ * fetched, if root.
+ */
 function concretePackage(name: string): string {
   const ask = (): SpawnSyncReturns<string> =>
     spawnSync('apt-cache', ['depends', '--important', name], { encoding: 'utf8' });
@@ -106,7 +113,7 @@ function concretePackage(name: string): string {
   return concrete ?? name;
 }
 
-/** False, with a line that says so, when there is no way to it and an earlier download will do. */
+/** Downloads a package. Returns false, with a message, when that is impossible and an earlier download can be used. */
 function download(name: string, folder: string): boolean {
   console.log(`guest: downloading ${name}`);
   const partial = `${folder}.partial`;
@@ -139,7 +146,7 @@ function fetchPackage(name: string): Source {
   return { image: join(folder, image), modules: join(folder, modules, release) };
 }
 
-/** Compiles the program of the crate in `folder` and returns it. */
+/** Compiles the crate in `folder` and returns its program. */
 function compile(folder: string, name: string): Buffer {
   console.log(`guest: compiling ${name}`);
   run('cargo', ['build', '--release', '--offline', '--locked', '--quiet'], folder);
@@ -150,7 +157,7 @@ function initramfs(agent: Buffer, source: Source): Buffer {
   const modules = resolveModules(source.modules, CACHE);
   const entries: CpioEntry[] = [
     { path: 'dev', mode: DIRECTORY },
-    // Rust's start-up code insists on open standard descriptors, and finds no console where the machine has none.
+    // Rust's start-up code requires open standard descriptors, and there is no console on a machine without one.
     { path: 'dev/console', mode: CHARACTER_DEVICE, device: [5, 1] },
     { path: 'dev/null', mode: CHARACTER_DEVICE, device: [1, 3] },
     { path: 'init', mode: EXECUTABLE, content: agent },
@@ -164,7 +171,7 @@ function initramfs(agent: Buffer, source: Source): Buffer {
   return cpio(entries);
 }
 
-/** Never seen half-written, not even by a guest that boots at this moment. */
+/** Replaces a file atomically, because a guest may boot from it at this moment. */
 function replaceFile(name: string, content: string | Buffer): void {
   const partial = join(DIST, `${name}.partial`);
   writeFileSync(partial, content);
@@ -172,7 +179,7 @@ function replaceFile(name: string, content: string | Buffer): void {
   renameSync(partial, join(DIST, name));
 }
 
-/** The manifest is written last: a build that was interrupted leaves none, or an old one that does not match. */
+/** Writes the manifest last: an interrupted build leaves none, or an old one that does not match. */
 function writeDist(inputs: string, files: Readonly<Record<string, Buffer>>, kernel: string): void {
   mkdirSync(DIST, { recursive: true });
   for (const [name, content] of Object.entries(files)) replaceFile(name, content);

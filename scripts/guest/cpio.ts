@@ -1,4 +1,4 @@
-/** One member of an initramfs. */
+/** Member of an initramfs. */
 export interface CpioEntry {
   readonly path: string;
   readonly mode: number;
@@ -12,7 +12,7 @@ export const EXECUTABLE = 0o100755;
 export const FILE = 0o100644;
 export const CHARACTER_DEVICE = 0o020600;
 
-/** A "newc" cpio archive, the form the kernel unpacks at boot. Deterministic: no times, no owners. */
+/** Returns a "newc" cpio archive, the format that the kernel unpacks at boot. Deterministic: no times, no owners. */
 export function cpio(entries: readonly CpioEntry[]): Buffer {
   const parts = entries.flatMap((entry, index) => member(entry, index + 1));
   return Buffer.concat([...parts, ...member({ path: 'TRAILER!!!', mode: 0 }, 0)]);

@@ -14,8 +14,8 @@ const VMLINUX_BYTES_MAX = 256 * 1024 * 1024;
 const ELF = Buffer.from('\x7fELF', 'latin1');
 
 /**
- * The uncompressed ELF kernel inside a kernel image: itself when it is one, else the payload of a bzImage, decompressed by
- * whatever its magic number asks for.
+ * Returns the uncompressed ELF kernel of a kernel image: the image itself if it is one, otherwise the payload of a
+ * bzImage, decompressed according to its magic number.
  */
 export function extractVmlinux(image: Buffer, scratch: string): Buffer {
   if (image.subarray(0, 4).equals(ELF)) return image;
@@ -29,7 +29,9 @@ export function extractVmlinux(image: Buffer, scratch: string): Buffer {
   return vmlinux;
 }
 
-/** A bzImage appends the uncompressed length to its payload; `tail` is what a strict decompressor must not see. */
+/**
+ * Payload of a bzImage. The uncompressed length is appended to it; `tail` is what a strict decompressor must not see.
+ */
 function decompress(payload: Buffer, scratch: string): Buffer {
   const magic = payload.toString('hex', 0, 6);
   const body = payload.subarray(0, payload.length - 4);
@@ -41,7 +43,7 @@ function decompress(payload: Buffer, scratch: string): Buffer {
   throw new Error(`the kernel is compressed in a way we do not know (${magic})`);
 }
 
-/** xz is the one format Node cannot read; its tool is part of every distribution's base system. */
+/** Decompresses xz, the only format that Node cannot read; its tool is part of every distribution's base system. */
 export function unxz(bytes: Buffer, scratch: string): Buffer {
   const file = join(scratch, 'payload.xz');
   writeFileSync(file, bytes);
@@ -52,7 +54,7 @@ export function unxz(bytes: Buffer, scratch: string): Buffer {
   return stdout;
 }
 
-/** LZ4's legacy frame: magic, then blocks of at most 8 MiB, each preceded by its compressed length. */
+/** Decompresses LZ4's legacy frame: magic, then blocks of at most 8 MiB, each preceded by its compressed length. */
 export function lz4Legacy(bytes: Buffer): Buffer {
   const out = Buffer.allocUnsafe(VMLINUX_BYTES_MAX);
   let length = 0;
@@ -64,7 +66,7 @@ export function lz4Legacy(bytes: Buffer): Buffer {
   return Buffer.from(out.subarray(0, length));
 }
 
-/** Decodes one block behind the `length` bytes that are in `out` already; returns the new length. */
+/** Decodes one block after the `length` bytes already in `out`; returns the new length. */
 function lz4Block(block: Buffer, out: Buffer, length: number): number {
   let from = 0;
   let to = length;
@@ -95,14 +97,14 @@ function lz4Block(block: Buffer, out: Buffer, length: number): number {
   return to;
 }
 
-/** Whether the ELF kernel carries the Xen note that lets QEMU enter it directly (PVH). */
+/** Reports whether the ELF kernel has the Xen note that lets QEMU enter it directly (PVH). */
 export function hasPvhEntry(vmlinux: Buffer): boolean {
   // Note header: name of 4 bytes ("Xen\0"), type 18 (XEN_ELFNOTE_PHYS32_ENTRY).
   const name = Buffer.from('\x12\0\0\0Xen\0', 'latin1');
   return vmlinux.includes(name);
 }
 
-/** Release a kernel names itself, from its banner: `6.1.0-56-cloud-amd64`. */
+/** Returns the release in a kernel's banner: `6.1.0-56-cloud-amd64`. */
 export function kernelRelease(vmlinux: Buffer): string {
   const at = vmlinux.indexOf('Linux version ');
   const [, release] = /^Linux version (\S+) /u.exec(vmlinux.toString('latin1', at, at + 200)) ?? [];
@@ -110,7 +112,7 @@ export function kernelRelease(vmlinux: Buffer): string {
   return release;
 }
 
-/** Version of the package and day of the build, from the same banner, where the distribution puts them there (Debian does). */
+/** Returns the package version and build date from the same banner, where the distribution puts them (Debian does). */
 export function kernelBuild(vmlinux: Buffer): { readonly version: string; readonly date: string } | undefined {
   const at = vmlinux.indexOf('Linux version ');
   const banner = vmlinux.toString('latin1', at, at + 400).split('\n')[0] ?? '';

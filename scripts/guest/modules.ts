@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { unxz } from './kernel.ts';
 
-/** What the agent needs of the kernel; what a kernel has built in is skipped, what is optional may be missing. */
+/** Kernel modules that the agent needs. Those that a kernel has built in are skipped; optional ones may be missing. */
 const WANTED: readonly { readonly name: string; readonly optional?: boolean }[] = [
   { name: 'virtio_mmio' },
   { name: 'virtio_pci', optional: true },
@@ -21,7 +21,7 @@ export interface KernelModule {
   readonly content: Buffer;
 }
 
-/** `virtio-rng.ko.xz` → `virtio_rng`: the kernel does not tell dashes from underscores. */
+/** Returns a module's name, `virtio-rng.ko.xz` → `virtio_rng`: the kernel treats dashes as underscores. */
 function moduleName(path: string): string {
   return basename(path)
     .replace(/\.ko(\.\w+)?$/u, '')
@@ -35,7 +35,7 @@ function readModule(path: string, scratch: string): Buffer {
   return path.endsWith('.gz') ? gunzipSync(bytes) : bytes;
 }
 
-/** The `depends=` line of the module's .modinfo section. */
+/** Returns the `depends=` line of the module's .modinfo section. */
 function dependencies(content: Buffer): string[] {
   const at = content.indexOf('\0depends=');
   if (at < 0) return [];
@@ -43,7 +43,7 @@ function dependencies(content: Buffer): string[] {
   return line.split(',').filter((name) => name !== '');
 }
 
-/** The wanted modules and what they depend on, in the order in which they can be loaded. */
+/** Returns the wanted modules and their dependencies in loading order. */
 export function resolveModules(folder: string, scratch: string): KernelModule[] {
   const files = globSync('kernel/**/*.ko*', { cwd: folder });
   const paths = new Map(files.map((file) => [moduleName(file), join(folder, file)]));

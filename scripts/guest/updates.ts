@@ -2,11 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { globSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
-/** Lists of packages that are older are fetched again before they are asked, by root: others may not. */
+/** Age at which package lists are fetched again before they are used, if root. */
 const LISTS_MS_MAX = 24 * 3_600_000;
 const LISTS = '/var/lib/apt/lists';
 
-/** The output of a program, or undefined when it cannot be run or fails. */
+/** Returns the output of a program; undefined when it cannot be run or fails. */
 function output(program: string, args: readonly string[]): string | undefined {
   const { status, stdout, error } = spawnSync(program, args, { encoding: 'utf8' });
   return error === undefined && status === 0 ? stdout : undefined;
@@ -18,13 +18,16 @@ export function candidateVersion(name: string): string | undefined {
   return version === '(none)' ? undefined : version;
 }
 
-/** The package that a meta package stands for: of the newest kernel. A package that depends on no kernel is one itself. */
+/**
+ * Returns the package of the newest kernel, on which a meta package depends; a package that depends on no kernel is
+ * returned itself.
+ */
 export function kernelPackage(name: string): string | undefined {
   const depends = output('apt-cache', ['depends', '--important', name]);
   return depends === undefined ? undefined : (/Depends: (linux-image-\d\S*)/u.exec(depends)?.[1] ?? name);
 }
 
-/** Fetches the lists of packages when the system has not done so for a day; without a network they stay as they are. */
+/** Fetches package lists older than a day; without a network they stay as they are. */
 export function refreshLists(): void {
   const [newest = 0] = globSync(join(LISTS, '*Packages*'))
     .map((file) => statSync(file).mtimeMs)
@@ -33,8 +36,8 @@ export function refreshLists(): void {
 }
 
 /**
- * Whether the distribution has a newer kernel than the one of version `have`, of the same package or of the one that took its
- * place. What cannot be looked up is no update; `keep` hears why.
+ * Reports whether the distribution has a newer kernel than version `have`, in the same package or in its successor. A
+ * failed lookup counts as no update; `keep` is called with the reason.
  */
 export function hasUpdate(name: string, have: string | undefined, keep: (reason: string) => void): boolean {
   const newest = kernelPackage(name);
@@ -44,7 +47,7 @@ export function hasUpdate(name: string, have: string | undefined, keep: (reason:
   return output('dpkg', ['--compare-versions', version, 'gt', have]) !== undefined;
 }
 
-/** An unpacked package from an earlier download, to go on with where there is no network. */
+/** Finds an unpacked package from an earlier download, for use without a network. */
 export function cachedPackage(cache: string): string | undefined {
   const folders = globSync('linux-image-*', { cwd: cache }).filter((name) => !name.endsWith('.partial'));
   const [latest] = folders
@@ -53,7 +56,7 @@ export function cachedPackage(cache: string): string | undefined {
   return latest;
 }
 
-/** What to call a download: the name of a package stays when its kernel is repaired, its version does not. */
+/** Returns the name of a download, with the version, because a fixed kernel keeps its package name. */
 export function downloadName(name: string): string {
   const version = candidateVersion(name);
   return basename(version === undefined ? name : `${name}_${version}`);

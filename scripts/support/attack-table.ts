@@ -1,26 +1,26 @@
 import { posix } from 'node:path';
 
-/** One test that holds an attack: a file, and which of its tests; all of them where none is named. */
+/** Reference to tests of an attack: a file, and which of its tests; without names, all of them. */
 export interface HeldBy {
   readonly file: string;
-  /** Beginnings of names; `…` stands for anything. */
+  /** Prefixes of test names; `…` stands for any text. */
   readonly names: readonly string[];
 }
 
-/** One row of a table of docs/attacks.md. */
+/** Row of a table in docs/attacks.md. */
 export interface Attack {
   /** `38`, `F5`. */
   readonly item: string;
   readonly attack: string;
-  /** Empty while nothing holds it. */
+  /** Empty while no test covers it. */
   readonly tests: readonly HeldBy[];
 }
 
 const ROW = /^\| (F?\d+) \| (.*?) \| (.*?) \|$/gmu;
-/** A file in code marks, by its path or beside the one before it, or the name of a test in quotation marks. */
+/** A file in backquotes, with its path or next to a file with one, or the name of a test in quotation marks. */
 const REFERENCE = /`([^`]*\.test\.ts)`|"([^"]+)"/gu;
 
-/** The rows of docs/attacks.md with the tests that they name. */
+/** Returns the rows of docs/attacks.md with the tests that they name. */
 export function attacksOf(markdown: string): Attack[] {
   return [...markdown.matchAll(ROW)].map(([, item = '', attack = '', cell = '']) => ({
     item,
@@ -42,7 +42,7 @@ function testsOf(cell: string): HeldBy[] {
   return found;
 }
 
-/** What finds the names that begin like that, in a list of names or in the source of the tests. */
+/** Returns a pattern for names with this prefix, in a list of names or in the source of the tests. */
 export function nameBeginning(name: string): RegExp {
   const parts = name.split('…').map((part) => part.trim().replaceAll(/[.*+?^${}()|[\]\\]/gu, String.raw`\$&`));
   return new RegExp(`^${parts.join('.*')}`, 'u');

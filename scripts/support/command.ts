@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 
-/** Runs a program to its end, or for so long; rejects with what it printed when it fails. Returns its standard output. */
+/** Runs a program with a time limit and returns its standard output; rejects with all of its output when it fails. */
 export function command(
   program: string,
   args: readonly string[],

@@ -4,22 +4,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command } from './command.ts';
 
-/** A Debian image as a user would meet it in a registry. */
+/** A Debian image like those in registries. */
 export interface DebianImage {
   /** Root filesystem, plain tar. */
   readonly tar: string;
-  /** The same as an OCI layout directory with the one reference `debian`. */
+  /** The same as an OCI layout directory with the single reference `debian`. */
   readonly layout: string;
 }
 
-/** Where images built for tests, benchmarks and the quickstart are kept between runs. */
+/** Folder in which images built for tests, benchmarks and the quickstart are kept between runs. */
 export function imageCache(): string {
   return process.env['CONTREE_TEST_CACHE'] ?? join(tmpdir(), `contree-cache-${process.getuid?.() ?? 0}`);
 }
 
 /**
- * Makes the cache, or makes sure that it is ours alone: in `/tmp` another user could have made it first, with an image of
- * their choice in it.
+ * Creates the cache, or checks that it is ours alone: in `/tmp` another user could have created it first, with an image
+ * of their choice.
  */
 export async function ownCache(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -56,7 +56,7 @@ export async function debianImage(packages: readonly string[] = ['python3', 'ca-
     await rename(staged, folder);
   } catch (error) {
     await rm(staged, { recursive: true, force: true });
-    // Somebody else may have built the same image meanwhile: theirs is as good.
+    // Another process may have built the same image in the meantime, which is just as good.
     if (!(await exists(folder))) throw error;
   }
   return image;

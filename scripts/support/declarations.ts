@@ -6,8 +6,8 @@ import { command } from './command.ts';
 const SPECIFIER = /(\bfrom\s+|\bimport\s*\(\s*|\bimport\s+)'(\.[^']+)\.ts'/gu;
 
 /**
- * Writes the type declarations of a public module and of all that it refers to into `dist/`. The other modules are not
- * public, so their declarations are not published.
+ * Writes the type declarations of a public module, and of everything that it refers to, to `dist/`. Other modules are
+ * not public, so their declarations are not published.
  */
 export async function publishDeclarations(root: string, entry: string): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), 'contree-types-'));

@@ -3,8 +3,8 @@ import { pathToFileURL } from 'node:url';
 import { test } from 'node:test';
 
 /**
- * Loads the test files that CONTREE_MUTATION_TESTS names (patterns, divided by spaces) into this process: one start for
- * each mutant instead of one for each file. A mutant that keeps a file from loading is noticed by that.
+ * Loads the test files that CONTREE_MUTATION_TESTS names (patterns, separated by spaces) into this process, so that
+ * each mutant costs one start, not one per file. A mutant that prevents a file from loading fails a test.
  */
 for (const file of globSync((process.env['CONTREE_MUTATION_TESTS'] ?? '').split(' ')).toSorted()) {
   try {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { SETTINGS, type SettingName } from '../../src/config/settings.ts';
 import { TOOLS } from '../../src/tools/index.ts';
 
-/** What catalogues and clients want to know of the package. `package.json` is the one place for name and version. */
+/** Metadata for catalogues and clients. Name and version come from `package.json`. */
 
 interface Package {
   readonly name: string;
@@ -17,7 +17,7 @@ interface Package {
 const PACKAGE = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as Package;
 const TITLE = 'ConTree';
 
-/** Settings that a client asks its user for; all else has a good default or belongs into the configuration file. */
+/** Settings that a client asks its user for; all others have a good default or belong in the configuration file. */
 const ASKED: readonly { readonly name: SettingName; readonly title: string; readonly secret?: true }[] = [
   { name: 'url', title: 'Server' },
   { name: 'token', title: 'Token', secret: true },
@@ -25,10 +25,13 @@ const ASKED: readonly { readonly name: SettingName; readonly title: string; read
   { name: 'fsRoot', title: 'Folders' },
 ];
 
-/** The variable that only the MCP server reads. */
+/** Variable that only the MCP server reads. */
 const variable = (name: SettingName): string => SETTINGS[name].env.replace('CONTREE_', 'CONTREE_MCP_');
 
-/** `server.json`: the entry in the MCP registry, schema 2025-12-11. Its name must stand in the package as `mcpName`. */
+/**
+ * Returns `server.json`, the entry in the MCP registry, schema 2025-12-11. The package must contain its name as
+ * `mcpName`.
+ */
 export function registryEntry(): string {
   const { name, version, description, mcpName } = PACKAGE;
   return text({
@@ -55,7 +58,7 @@ export function registryEntry(): string {
   });
 }
 
-/** `manifest.json` of the MCPB bundle, manifest version 0.3. */
+/** Returns `manifest.json` of the MCPB bundle, manifest version 0.3. */
 export function bundleManifest(): string {
   const { name, version, description, license, engines } = PACKAGE;
   return text({
@@ -88,7 +91,7 @@ export function bundleManifest(): string {
           title: asked.title,
           description: SETTINGS[asked.name].doc,
           required: false,
-          // Without one the client would hand over the placeholder itself.
+          // Without a default the client would pass on the placeholder itself.
           default: '',
           ...(asked.secret && { sensitive: true }),
         },

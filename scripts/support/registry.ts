@@ -9,7 +9,7 @@ import { command } from './command.ts';
 
 /** A real registry server (`docker-registry`) on a free port of 127.0.0.1; disposing ends it and drops its data. */
 export interface LoopbackRegistry extends AsyncDisposable {
-  /** For example `127.0.0.1:41234`. */
+  /** Address, for example `127.0.0.1:41234`. */
   readonly host: string;
   /** Copies an image of an OCI layout into the registry and returns its reference there. */
   push(layout: string, reference: string, repository: string): Promise<string>;

@@ -37,7 +37,7 @@ export interface McpOptions {
   readonly taskAfterMs?: number;
   /** Effect of a closed HTTP response stream on the operation that the call started (default: `stop`). */
   readonly onDisconnect?: 'stop' | 'detach';
-  /** Fires when this server is told to stop: calls that end then were not ended by their clients. */
+  /** Fires when this server is asked to stop: calls that end then were not ended by their client. */
   readonly closing?: AbortSignal;
   /** Takes one line for the log; default standard error. Never standard output: that is the protocol's. */
   readonly log?: (line: string) => void;

@@ -2,7 +2,7 @@ import { ProtocolError, ProtocolErrorCode, type CallToolResult } from '@modelcon
 import type { ContreeError } from '../contract/errors.ts';
 import { asFault, failureText, type Reply } from '../tools/index.ts';
 
-/** A request that is no tool call, and where what nobody foresaw is written to. */
+/** Request other than a tool call, with the log for unexpected errors. */
 export interface Asked {
   readonly method: string;
   readonly signal: AbortSignal;

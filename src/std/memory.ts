@@ -24,7 +24,7 @@ const OPTIONS: Readonly<Record<Extent, CollectorOptions>> = {
   thoroughly: { type: 'major', flavor: 'last-resort' },
 };
 
-/** After so many bytes the young buffers are freed, after so many all. */
+/** Bytes after which young buffers are freed, and bytes after which all are. */
 const YOUNG_EVERY_BYTES = 4 * 1024 * 1024;
 const ALL_EVERY_BYTES = 64 * 1024 * 1024;
 
@@ -39,7 +39,7 @@ export function freeMemory(extent: Extent): void {
   collector(OPTIONS[extent]);
 }
 
-/** The collector is no part of a normal context; a new one made after the flag was set has it. */
+/** A normal context has no collector; a new one that is made after the flag was set has it. */
 function findCollector(): (options: CollectorOptions) => void {
   setFlagsFromString('--expose-gc');
   return runInNewContext('gc') as (options: CollectorOptions) => void;

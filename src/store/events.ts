@@ -298,7 +298,7 @@ export class EventStore implements Disposable {
   }
 }
 
-/** The `data` column: facts of the event, or the figures of an import beside its line. */
+/** Returns the `data` column: the data of a fact, or the figures of an import's line. */
 function dataOf(event: PendingEvent): string | null {
   if (!('chunks' in event)) return JSON.stringify(event.data);
   return event.progress === undefined ? null : JSON.stringify(event.progress);

@@ -125,7 +125,7 @@ async function makePrivate(directory: string): Promise<void> {
       throw error;
     });
     if (info === undefined || !(info.isFile() || info.isDirectory()) || (info.mode & OTHERS) === 0) continue;
-    // A file of somebody else in our directory is out of reach of others as soon as the directory is.
+    // Another user's file in our directory becomes unreachable for others together with the directory.
     if (path === directory || info.uid === process.getuid?.()) await chmod(path, info.mode & 0o7777 & ~OTHERS);
   }
 }

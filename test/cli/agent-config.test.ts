@@ -16,7 +16,7 @@ function agent(name: string): Agent {
   );
 }
 
-/** The text of an agent's file after `contree install`. */
+/** Returns the text of an agent's file after `contree install`. */
 function installed(name: string, text = ''): string {
   const { entry, usual, ...place } = agent(name);
   return putEntry(place, text, entry(SERVER), usual);

@@ -2,7 +2,7 @@ import { testSurface, SurfaceFault, type Surface } from '../conformance/surface.
 import { runHere } from '../support/cli-bench.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
 
-/** `contree` with the arguments that lead it to the engine. */
+/** Runs `contree` with arguments that select the engine. */
 async function commandLine(reach: 'socket' | 'tcp'): Promise<Surface> {
   await using cleanup = new AsyncDisposableStack();
   const served = cleanup.use(await serveBench());

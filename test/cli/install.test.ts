@@ -70,7 +70,7 @@ test('a symlink stays one: the file it leads to is written', async () => {
   await mkdir(dotfiles);
   await mkdir(join(home.folder, '.cursor'));
   const link = join(home.folder, '.cursor/mcp.json');
-  // Into nothing at first, as when a dotfiles manager has made the link only.
+  // A dangling link at first, as when a dotfiles manager has created only the link.
   await symlink(join(dotfiles, 'cursor.json'), link);
   for (const agent of ['cursor', 'cursor']) assert.equal((await home.install(agent)).code, 0);
   assert.ok((await lstat(link)).isSymbolicLink());

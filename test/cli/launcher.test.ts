@@ -9,7 +9,7 @@ import { test } from 'node:test';
 const ROOT = resolve(import.meta.dirname, '../..');
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
 
-/** The launchers alone, as in a package without the `node` dependency; its main.js prints what it was given. */
+/** The launchers alone, as in a package without the `node` dependency; its main.js prints its arguments. */
 function published() {
   const folder = mkdtempSync(join(tmpdir(), 'contree-launch-'));
   cpSync(join(ROOT, 'bin'), join(folder, 'bin'), { recursive: true });
@@ -17,7 +17,7 @@ function published() {
   return { folder, [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
 }
 
-/** Makes launch.js believe that it runs in another Node. */
+/** Makes launch.js see a different version of Node. */
 function pretend(folder: string, node: string): readonly string[] {
   const preload = join(folder, 'pretend.cjs');
   writeFileSync(preload, `Object.defineProperty(process.versions, 'node', { value: '${node}' });`);
@@ -37,7 +37,7 @@ test('an older Node hands over to the one that the package brings: arguments, st
   using place = published();
   const old = pretend(place.folder, '18.20.0');
   const program = join(ROOT, 'bin/contree');
-  // The one it brings must be another file than the one that runs, as it is on a machine with an old Node.
+  // The bundled Node must be a different file from the running one, as on a machine with an old Node.
   const copy = join(place.folder, 'node');
   cpSync(process.execPath, copy);
   const told = spawnSync(copy, [...old, program, '--version'], { encoding: 'utf8' });
@@ -55,7 +55,7 @@ test('an older Node and none to hand over to: one line that says what is needed'
     assert.deepEqual([status, stdout], [1, '']);
     assert.match(stderr, /^contree-mcp needs Node 22\.21 or newer, this is v\d+.*npx .* contree-mcp contree-mcp\n$/u);
   }
-  // A clone brings a Node once it is set up.
+  // A clone has a bundled Node once it is set up.
   mkdirSync(join(place.folder, 'src/app'), { recursive: true });
   writeFileSync(join(place.folder, 'src/app/main.ts'), '');
   const { stderr } = spawnSync(process.execPath, [...pretend(place.folder, '22.22.0'), program], { encoding: 'utf8' });

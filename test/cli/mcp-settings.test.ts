@@ -15,7 +15,7 @@ interface Started extends AsyncDisposable {
   call(name: string, args: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<ToolAnswer>;
 }
 
-/** The real program on a scripted engine, with a client on its streams. */
+/** Starts the real program on a scripted engine, with a client on its streams. */
 async function start(
   cli: CliBench,
   flags: readonly string[],

@@ -16,13 +16,13 @@ const PROGRAM = new URL('../../bin/contree-mcp', import.meta.url).pathname;
 const LINK_TOKEN = /^open http:\/\/localhost:\d+\/#token=(\S+)$/u;
 const ADDRESS = /^MCP at (https?:\S+)\/mcp/u;
 
-/** The address that the server announces. */
+/** Returns the address that the server announces. */
 async function started(child: ChildProcess): Promise<string> {
   const [address] = await announced(child, ADDRESS);
   return address;
 }
 
-/** What the patterns find in the lines that a server writes, which come in this order. */
+/** Returns the matches of the patterns in the lines of a server, which come in this order. */
 async function announced<const Patterns extends readonly RegExp[]>(
   child: ChildProcess,
   ...patterns: Patterns
@@ -95,7 +95,7 @@ test('--mode http: another user of the machine, who knows no token, gets nothing
   const kept = join(cli.folder, 'http-token');
   assert.deepEqual([(await stat(kept)).mode & 0o777, (await readFile(kept, 'utf8')).trim()], [0o600, token]);
   await end(child);
-  // A token that others could read, or have put there, is none.
+  // A token file that others could read or could have created is not accepted.
   await chmod(kept, 0o644);
   const refused = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const told = (await Array.fromAsync(refused.stderr)).join('');

@@ -10,7 +10,7 @@ import { tarOf } from '../support/tar.ts';
 
 const { username, password } = REGISTRY_ACCOUNT;
 
-/** An image of a few odd files, imported as a root filesystem. */
+/** An image of a few unusual files, imported as a root filesystem. */
 async function importOdd(home: CliHome, scratch: Scratch): Promise<string> {
   const archive = join(scratch.folder, 'root.tar');
   const members = [
@@ -25,7 +25,7 @@ async function importOdd(home: CliHome, scratch: Scratch): Promise<string> {
   return image;
 }
 
-/** All files of an image in a tar, which is the same for the same files. */
+/** Returns all files of an image as a tar, which is equal for equal files. */
 async function packed(home: CliHome, scratch: Scratch, image: string): Promise<Buffer> {
   const path = scratch.path();
   assert.equal((await home.run(['cp', `${image}:/`, path])).code, 0);

@@ -15,7 +15,7 @@ async function bench(): Promise<CliBench & { image: string }> {
   return Object.assign(cli, { image: cli.contree.addImage({}, 'base') });
 }
 
-/** Waits until the command has reached the engine and runs. */
+/** Waits until the command has reached the engine and is running. */
 async function running(contree: ScriptedContree): Promise<string> {
   for (;;) {
     const [operation] = await contree.operations.list({ status: 'EXECUTING' });
@@ -252,7 +252,7 @@ test('with -it the command gets a terminal of our size, in raw mode, and our key
   let screen = '';
   child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
   const ended = new Promise((resolve) => child.once('exit', resolve));
-  // What the command says is shown once we are connected to it, and so in raw mode.
+  // Output is shown once we are connected, and therefore in raw mode.
   while (!screen.includes('ready')) await delay(5);
   const operation = await running(cli.contree);
   assert.deepEqual(cli.contree.spawned[0]?.tty, { columns: 90, rows: 33 });
@@ -276,7 +276,7 @@ test('whose terminal is closed is told, as every shell is; it has longer than ot
   };
   const terminal = spawn('script', ['-qefc', line, '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = new Promise((resolve) => terminal.once('exit', resolve));
-  // It listens for the signal from when it shows what the command says.
+  // It listens for the signal from the moment when it shows output.
   for await (const chunk of terminal.stdout) if (String(chunk).includes('ready')) break;
   assert.equal(cli.contree.spawned[0]?.timeout, 3_600);
   assert.deepEqual(cli.contree.spawned[0]?.tty, { columns: 80, rows: 24 }, 'a terminal that does not know its size');

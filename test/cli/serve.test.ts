@@ -48,7 +48,7 @@ async function place(): Promise<Place> {
   };
 }
 
-/** The TCP address that a server says it listens on. */
+/** Returns the TCP address that a server announces. */
 async function addressOf(server: ChildProcess): Promise<string> {
   for await (const line of createInterface({ input: server.stdout! })) {
     const [, address] = /^listening on (https?:.*)$/u.exec(line) ?? [];
@@ -110,7 +110,7 @@ test('serve without tokens is for loopback only', async () => {
   assert.equal(foreign.status, 403);
 });
 
-/** As systemd does it: the socket is listening already, is descriptor 3, and `LISTEN_PID` is the process itself. */
+/** Like systemd: the socket is already listening, is descriptor 3, and `LISTEN_PID` is the process itself. */
 const ACTIVATOR = [
   'import os, socket, sys',
   'listener = socket.socket()',
@@ -131,7 +131,7 @@ test('socket activation: serve takes the listening socket that systemd hands ove
   try {
     const lines = createInterface({ input: server.stdout })[Symbol.asyncIterator]();
     const port = Number((await lines.next()).value);
-    // Connected before anybody accepts: the kernel keeps it, and the engine answers once it is there.
+    // Connected before the engine accepts: the kernel queues the connection, and the engine answers once it runs.
     assert.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 200);
     assert.equal((await fetch(`http://127.0.0.1:${port}/v1/images`)).status, 401);
     const { stdout: token } = await here.run('token', 'create');

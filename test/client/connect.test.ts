@@ -18,11 +18,11 @@ interface Place extends AsyncDisposable {
   readonly folder: string;
   readonly socket: string;
   options(engineArguments?: readonly string[], version?: string, env?: NodeJS.ProcessEnv): ConnectOptions;
-  /** Pids of the engines that were started here. */
+  /** Pids of the engines started here. */
   starts(): number[];
 }
 
-/** A data directory of its own; its engines are gone and the folder removed when it is disposed. */
+/** A new data directory; disposing ends its engines and removes it. */
 async function place(): Promise<Place> {
   const folder = await mkdtemp(join(tmpdir(), 'contree-connect-'));
   const starts = (): number[] => {
@@ -59,7 +59,7 @@ async function place(): Promise<Place> {
 function lives(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    // A child of ours that has ended stays in the table until Node reaps it.
+    // A child that has exited stays in the process table until Node reaps it.
     return !/^State:\s+Z/mu.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
   } catch {
     return false;
@@ -165,11 +165,11 @@ test('an engine is told to give freed buffers back, unless its owner tells it ot
 
 test('an idle engine leaves, one with work or a follower stays', async () => {
   await using here = await place();
-  // Longer than the first request may take on a busy machine.
+  // Longer than the first request can take on a busy machine.
   await using connection = await connect(here.options(['--idle-ms=1000']));
   const [pid = 0] = here.starts();
   const { uuid } = await connection.runs.start({ command: 'sleep', image: 'tag:base' });
-  // That it stays cannot be awaited: it is another process, and twice its idle time has to pass.
+  // Only time can show that it stays: it is another process, and twice its idle time has to pass.
   await delay(2_000);
   assert.ok(lives(pid), 'it has work');
   await connection.operations.cancel(uuid);
@@ -243,7 +243,7 @@ test('a client leaves no handle behind', async () => {
   }
   const patience = AbortSignal.timeout(5_000);
   const handles = (): number => process.getActiveResourcesInfo().filter((name) => name.includes('Wrap')).length;
-  // Sockets that are closed go in a later turn.
+  // Closed sockets are released in a later turn of the event loop.
   while (handles() > before + 1) {
     assert.ok(!patience.aborted, `${before} → ${handles()}`);
     await new Promise(setImmediate);

@@ -10,7 +10,7 @@ import type { OperationEvent } from '../../src/contract/event.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
 
-/** A server that is not ours: it answers what the test says. */
+/** A foreign server with scripted answers. */
 async function foreign(
   handler: Handler,
 ): Promise<AsyncDisposable & { readonly contree: HttpContree; readonly requests: IncomingMessage[] }> {
@@ -180,7 +180,7 @@ test('a broken stream is resumed after the last id, whatever broke it', async ()
     const end = ends[last + 1];
     if (end === undefined) return sse(response, { id: last, ...OUT }, { id: last + 1, ...END });
     sse(response, { id: last + 1, ...OUT });
-    // After the event has gone out, the connection ends in one of the three ways.
+    // After the event has been sent, the connection ends in one of the three ways.
     setImmediate(end, response);
   });
   assert.deepEqual(await follow(server), ['0 stdout', '1 stdout', '2 stdout', '3 completion']);

@@ -129,7 +129,7 @@ for (const [name, open] of Object.entries(WAYS)) {
       pushed.map(({ type }) => type),
       ['progress', 'progress', 'pushed'],
     );
-    // It fails after the answer has begun, and still says how.
+    // It fails after the answer has started, and still reports the reason.
     const refused = Array.fromAsync(contree.images.push(image, { registry: { url: 'refused/b:1' } }));
     await assert.rejects(refused, faults('REGISTRY_DENIED'));
     const grep = await contree.files.grep(image, { pattern: ['root', 'other'], path: ['/etc', '/a b'], max_total: 5 });

@@ -19,7 +19,7 @@ interface Impostor extends AsyncDisposable {
 
 const VERSION = '1.0.0';
 
-/** A server that waits where an engine's socket would be, and is none. */
+/** A server that is not an engine, at the path of an engine's socket. */
 async function impostor(handler: Handler): Promise<Impostor> {
   const top = await mkdtemp(join(tmpdir(), 'contree-owner-'));
   const folder = join(top, 'data');
@@ -78,7 +78,7 @@ test('a folder of another user, and a link to one, are refused even before there
     checkOwner(join(top, 'not-there', 'engine.sock'));
     await symlink(folder, join(top, 'link'));
     assert.throws(() => checkOwner(join(top, 'link', 'engine.sock')), refused(/is not a directory/u));
-    // Only root could give the folder away; who we are can be said to be somebody else by everybody.
+    // Only root could change the folder's owner, so the test changes our own user id instead.
     process.getuid = () => (mine?.() ?? 0) + 1;
     assert.throws(() => checkOwner(join(folder, 'engine.sock')), refused(/belongs to another user/u));
   } finally {

@@ -18,7 +18,9 @@ export interface ContreeUnderTest extends AsyncDisposable {
   readonly base: string;
 }
 
-/** What the engine under test imports: a root image; `missing` is in no registry; an archive is its own content. */
+/**
+ * Importer of the engine under test: imports a root image; `missing` is in no registry; an archive is its own content.
+ */
 export const IMPORTER: Importer = {
   fromRegistry: async ({ url }, { store, progress }) => {
     if (url.includes('missing')) throw new Error('a bug, of which nobody must learn more than an incident');
@@ -31,7 +33,7 @@ export const IMPORTER: Importer = {
   },
 };
 
-/** Pushes anything anywhere, but for what is `denied`. */
+/** Pusher that accepts everything except `denied`. */
 export const PUSHER: Pusher = async (_image, { registry }) => {
   if (registry.url.includes('denied')) throw fault('REGISTRY_DENIED', { registry: 'r.example', status: 403 });
   return { reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
@@ -63,8 +65,8 @@ async function spawned(contree: ConTree, uuid: string): Promise<void> {
 }
 
 /**
- * What every implementation of `ConTree` must do, whether the engine itself or a client that reaches one: same results,
- * same faults. The engine behind it has `IMPORTER` and the fake driver.
+ * Requirements for every implementation of `ConTree`, the engine itself or a client of one: same results, same faults.
+ * The engine behind it has `IMPORTER` and the fake driver.
  */
 export function testContree(name: string, open: () => Promise<ContreeUnderTest>): void {
   const contreeTest = (title: string, body: (way: ContreeUnderTest) => Promise<void>): void => {

@@ -8,18 +8,18 @@ import type { BootSpec, Command, Instance, Outcome, Process, SandboxDriver } fro
 import { collect } from '../../src/std/bytes.ts';
 import { LoopWatch } from '../support/stopwatch.ts';
 
-/** One opened driver and what a test needs to know of it. */
+/** An opened driver and what tests need to know about it. */
 export interface Bench extends AsyncDisposable {
   readonly driver: SandboxDriver;
   /** An image with a shell and the usual small programs. */
   readonly layers: readonly LayerFile[];
   /** A regular file of that image. */
   readonly imageFile: string;
-  /** A program that writes so many bytes of output. */
+  /** A program that writes the given number of bytes. */
   flood(bytes: number): readonly string[];
-  /** A program after which the guest is gone. */
+  /** A program that crashes the guest. */
   readonly crash: readonly string[];
-  /** How many instances, processes and files of them the driver holds of the host right now. */
+  /** Returns how many instances, processes and files the driver holds on the host. */
   live(): Promise<number>;
 }
 
@@ -72,7 +72,10 @@ interface Change {
   readonly content: string;
 }
 
-/** Members of the tar that `changes` yields, folders without their final slash; none when it yields nothing. */
+/**
+ * Returns the members of the tar that `changes` yields, directories without the final slash; none when it yields
+ * nothing.
+ */
 async function changesOf(instance: Instance): Promise<Map<string, Change>> {
   const tar = await collect(instance.changes(soon()), 16 * MIB);
   const found = new Map<string, Change>();
@@ -87,8 +90,8 @@ async function changesOf(instance: Instance): Promise<Map<string, Change>> {
 }
 
 /**
- * What every sandbox driver must do. A driver is finished when this passes; where one cannot, the exception stands here,
- * with its reason.
+ * Requirements for every sandbox driver. A driver is finished when it passes them; exceptions are listed here with
+ * their reasons.
  */
 export function driverConformance(name: string, open: () => Promise<Bench>): void {
   describe(`${name} driver`, { timeout: 600_000 }, () => {
@@ -99,7 +102,7 @@ export function driverConformance(name: string, open: () => Promise<Bench>): voi
   });
 }
 
-/** A bench with one instance of the usual kind, both ended with the test. */
+/** A bench with one usual instance, both ended with the test. */
 async function booted(open: () => Promise<Bench>): Promise<{
   readonly bench: Bench;
   readonly instance: Instance;
@@ -183,7 +186,7 @@ function describeStreams(open: () => Promise<Bench>): void {
     await using box = await booted(open);
     const bytes = 3 * MIB + 17;
     const process = await box.instance.start(command(box.bench.flood(bytes)), soon());
-    // Something else goes through meanwhile: the waiting output holds up nobody.
+    // Other traffic continues in the meantime: unread output blocks nothing else.
     assert.equal((await run(box.instance, command(['echo', 'through']))).stdout, 'through\n');
     let total = 0;
     for await (const chunk of process.output) total += chunk.bytes.byteLength;

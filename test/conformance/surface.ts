@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-/** How a command in an image went. */
+/** Outcome of a command in an image. */
 export interface SurfaceRun {
   readonly operation: string;
   readonly exitCode: number | null;
@@ -9,18 +9,18 @@ export interface SurfaceRun {
   readonly image: string | null;
 }
 
-/** What a person or an agent does with ConTree, whichever program they do it with. Rejects with `SurfaceFault`. */
+/** Actions of a person or an agent with ConTree, in either program. Rejects with `SurfaceFault`. */
 export interface Surface extends AsyncDisposable {
   /** UUID of a root image as `addRoot` makes it. */
   readonly base: string;
   tag(image: string, name: string): Promise<void>;
-  /** Of all images: UUID and tag. */
+  /** Returns UUID and tag of all images. */
   images(): Promise<readonly (readonly [uuid: string, tag: string | null])[]>;
   run(image: string, script: string): Promise<SurfaceRun>;
-  /** Starts and does not wait. */
+  /** Starts a command without waiting for it. */
   start(image: string, script: string): Promise<string>;
   cancel(operation: string): Promise<void>;
-  /** Status after waiting for the end. */
+  /** Waits for the end and returns the status. */
   wait(operation: string): Promise<string>;
   operations(): Promise<readonly string[]>;
   names(image: string, path: string): Promise<readonly string[]>;
@@ -29,7 +29,7 @@ export interface Surface extends AsyncDisposable {
   diff(from: string, to: string): Promise<readonly string[]>;
 }
 
-/** The code of what went wrong, as the program tells it. */
+/** Fault code as the program reports it. */
 export class SurfaceFault extends Error {
   readonly code: string;
 
@@ -39,7 +39,7 @@ export class SurfaceFault extends Error {
   }
 }
 
-/** What `contree` and `contree-mcp` must do alike, however they reach the engine. */
+/** Requirements that `contree` and `contree-mcp` share, however they reach the engine. */
 export function testSurface(name: string, open: () => Promise<Surface>): void {
   test(`${name}: run, branch, look into, compare`, { timeout: 60_000 }, async () => {
     await using surface = await open();

@@ -43,7 +43,7 @@ export async function openConsole(
   return { engine, address, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** What guests may call their files: each would do something to a page, a terminal or a reader that took it as it is. */
+/** Hostile file names: each would affect a page, a terminal or a parser that used it unescaped. */
 export const HOSTILE_NAMES: readonly string[] = [
   '<img src=x onerror=alert(1)>',
   '"><svg onload=document.title="owned">',
@@ -57,7 +57,7 @@ export const HOSTILE_NAMES: readonly string[] = [
 
 export const MANY_FILES = 10_000;
 
-/** An image of files that are large, many, or hostile. */
+/** Makes an image of large, numerous and hostile files. */
 export async function addHardImage({ store }: EngineBench): Promise<StoredImage> {
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path);
@@ -75,7 +75,7 @@ export async function addHardImage({ store }: EngineBench): Promise<StoredImage>
   return store.images.create({ layers: [layer.digest], config: EMPTY_IMAGE_CONFIG });
 }
 
-/** A lineage: a base with a child that was tagged, two branches of it, and a run that kept nothing. */
+/** Makes a lineage: a base with a tagged child, two branches of it, and a disposable run. */
 export async function addFamily(bench: EngineBench): Promise<{ readonly tagged: string; readonly branches: string[] }> {
   const { engine, base } = bench;
   await engine.tags.set(base.uuid, { tag: 'common/base' });

@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict';
 import { chromium, type Browser, type BrowserContextOptions, type Page, type Request } from 'playwright-core';
 
-/** A page that must not misbehave: what it may not do is collected, and looked at when it is disposed. */
+/** A page whose errors are collected, and fail the test when it is disposed. */
 export interface WatchedPage extends AsyncDisposable {
   readonly page: Page;
-  /** Every request that it has made. */
+  /** All requests of the page. */
   readonly requests: readonly Request[];
-  /** Goes to another place of the page. What was shown before is gone then: it cannot be taken for the new place. */
+  /**
+   * Navigates within the page and waits until the previous content is gone, so that it cannot be mistaken for the new
+   * one.
+   */
   visit(place: string): Promise<void>;
-  /** Console messages of this kind are expected from now on. */
+  /** Allows console messages of this kind from now on. */
   expectErrors(pattern: RegExp): void;
 }
 
-/** The distribution's browser. Its flags keep it from asking anyone on the network for anything. */
+/** Starts the distribution's browser, with flags that keep it from contacting the network. */
 export function openBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath: '/usr/bin/chromium',
@@ -30,13 +33,16 @@ export function openBrowser(): Promise<Browser> {
 }
 
 export interface PageOptions extends BrowserContextOptions {
-  /** Complaints that the test is about. */
+  /** Errors that the test is about. */
   readonly expected?: RegExp;
-  /** Runs in the page before anything of its own. */
+  /** Script that runs before the page's own. */
   readonly script?: string;
 }
 
-/** Opens a page at `address`. Fails at its end on console errors, refused policies, dialogs, and requests elsewhere. */
+/**
+ * Opens a page at `address`. When disposed it fails on console errors, policy violations, dialogs, and requests to
+ * other origins.
+ */
 export async function openPage(browser: Browser, address: string, options: PageOptions = {}): Promise<WatchedPage> {
   const { script = '', expected: known, ...contextOptions } = options;
   const context = await browser.newContext({ acceptDownloads: true, ...contextOptions });

@@ -104,7 +104,7 @@ test('hostile names, targets, output and commands are shown for what they are an
   assert.match(await page.title(), /^Compare/u);
 });
 
-/** How the page writes the names that have something unseen in them. */
+/** The names as the page shows them, with invisible characters made visible. */
 const escapes: Readonly<Record<string, string>> = {
   '\u001b[31mred\u001b[0m': String.raw`\e[31mred\e[0m`,
   'photo\u202egnp.exe': String.raw`photo\u202egnp.exe`,

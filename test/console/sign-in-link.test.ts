@@ -22,7 +22,7 @@ test('the link that contree-mcp --mode http prints signs in, and its token leave
     }
     const { hash, origin } = new URL(link);
     const token = hash.slice('#token='.length);
-    // How full the store is, is for administrators to ask.
+    // Only administrators may ask for the store's usage.
     await using watched = await openPage(browser, link, { expected: /403/u });
     const { page, requests } = watched;
     await page.getByRole('button', { name: 'Forget the token' }).waitFor();

@@ -15,10 +15,10 @@ before(async () => {
 });
 after(() => browser.close());
 
-/** Waits until it can be seen. */
+/** Waits until it is visible. */
 const seen = (page: Page, text: string | RegExp): Promise<void> => page.getByText(text).first().waitFor();
 
-/** Presses what starts a download, and reads what arrives. */
+/** Clicks a download and returns its content. */
 async function downloaded(page: Page, button: string): Promise<{ readonly name: string; readonly bytes: Buffer }> {
   const [download] = await Promise.all([
     page.waitForEvent('download'),
@@ -214,7 +214,7 @@ test('the tree of images is live: a new one appears, tags are set, moved and rem
   await assert.rejects(engine.images.get(made.result_image_uuid!), { code: 'IMAGE_NOT_FOUND' });
 });
 
-/** Breaks the first event stream of the page after so many chunks, as a network would. */
+/** Breaks the page's first event stream after this many chunks, as a network would. */
 const BREAK_STREAM = `{
   const whole = globalThis.fetch;
   let broken = false;

@@ -27,14 +27,14 @@ function url(name: string): string {
   return `docker://${registry.host}/team/app:${name}`;
 }
 
-/** The command failed with this code, said why, and said what to do next. */
+/** Asserts that the command failed with this code, a reason and a next step. */
 function refused(result: CliResult, exitCode: number, ...words: readonly RegExp[]): void {
   assert.equal(result.code, exitCode, `${result.stdout}${result.stderr}`);
   for (const word of words) assert.match(result.stderr, word);
   assert.doesNotMatch(result.stderr, /\n\s+at .*\.[jt]s:/u, 'no stack for a user');
 }
 
-/** Nothing of a failed operation stays in the data directory. */
+/** Asserts that nothing of a failed operation stays in the data directory. */
 async function assertNothingLeft(): Promise<void> {
   assert.deepEqual(await readdir(join(home.dataDir, 'tmp')), []);
 }
@@ -105,7 +105,7 @@ test('without QEMU the answer names the package to install', async () => {
   await using bare = await cliHome();
   await using honest = await FakeRegistry.start();
   await addBusybox(honest, 'ok');
-  // A mount namespace in which the program is not there; the engine that is started inside lives in it, too.
+  // A mount namespace in which the program does not exist; the engine that is started there has the same view.
   const qemu = (await command('sh', ['-c', 'command -v qemu-system-x86_64'])).trim();
   const hidden = `mount --bind /dev/null ${qemu} && exec "$@"`;
   const inside = (args: readonly string[]): Promise<CliResult> =>

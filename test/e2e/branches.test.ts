@@ -9,10 +9,10 @@ import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
 const BRANCHES = 50;
-/** So many of them by a command each, the others by one client. */
+/** Number of runs that are commands of their own; the others share one client. */
 const COMMANDS = 10;
 
-/** Name and content hash of every layer file. */
+/** Returns name and content hash of every layer file. */
 async function layersOf(dataDir: string): Promise<Map<string, string>> {
   const folder = join(dataDir, 'layers');
   const hashes = (await readdir(folder)).map(async (name) => {

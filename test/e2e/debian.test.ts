@@ -11,7 +11,7 @@ import { startRegistry } from '../../scripts/support/registry.ts';
 import { cliHome, ROOT } from '../support/home.ts';
 
 const MANIFEST = join(ROOT, 'test/support/python/manifest.py');
-/** What the guest mounts for itself: not part of the image. */
+/** Mounts of the guest, which are not part of the image. */
 const GUEST_OWN = ['proc', 'sys', 'dev', 'etc/resolv.conf', 'etc/hosts', 'etc/hostname'];
 
 interface Entry {
@@ -28,7 +28,7 @@ function entriesOf(manifest: string): Map<string, Entry> {
   return new Map(entries.map((entry) => [entry.path, entry]));
 }
 
-/** Differences in words, at most 20. */
+/** Describes at most 20 differences. */
 function differences(
   ours: Map<string, Entry>,
   theirs: Map<string, Entry>,
@@ -49,7 +49,7 @@ function differences(
   return found.slice(0, 20);
 }
 
-/** A Debian image with a second layer of everything rare, as an OCI layout. */
+/** A Debian image with a second layer of rare entries, as an OCI layout. */
 async function oddLayout(folder: string): Promise<string> {
   const layout = join(folder, 'layout');
   await cp((await debianImage()).layout, layout, { recursive: true });
@@ -68,7 +68,7 @@ test(
       await command('umoci', ['unpack', '--image', `${layout}:debian`, join(folder, 'umoci')]);
       const umoci = entriesOf(await command('python3', [MANIFEST, join(folder, 'umoci/rootfs'), ...GUEST_OWN]));
       assert.ok(umoci.size > 10_000, `the image has ${umoci.size} entries`);
-      // umoci gives the parents of what a later layer brings the time of unpacking; overlayfs and we do not.
+      // umoci sets the time of a later layer's parent directories to that of unpacking; overlayfs and we do not.
       const umociTimes = (entry: Entry, field: string): boolean => field === 'mtime' && entry.type === 'directory';
 
       await using registry = await startRegistry();
@@ -82,7 +82,7 @@ test(
       const ours = entriesOf(
         await command('python3', [join(ROOT, 'test/support/python/tar_manifest.py'), archive, ...GUEST_OWN]),
       );
-      // An archive has no member for its own root.
+      // The archive has no member for its own root.
       umoci.delete('.');
       assert.deepEqual(differences(ours, umoci, umociTimes), [], 'our reader and umoci');
 

@@ -10,13 +10,14 @@ import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-image.ts';
 
 /*
- * A real engine with real guests, killed (SIGKILL) before every step of a run that is saved and of an import. After each,
- * the next engine must find a whole store, end what was left with the reason, and nothing of the dead one may be there.
+ * A real engine with real guests, killed (SIGKILL) before every step of a saved run and of an import. Each time, the
+ * next engine must find an intact store, end the unfinished operations with a reason, and leave nothing of the killed
+ * one.
  */
 
 const SWITCH = join(ROOT, 'test/support/processes/kill-switch.ts');
 const GONE_MS = 15_000;
-/** More steps than either of them has. */
+/** More steps than either has. */
 const STEPS_MAX = 80;
 
 let home: CliHome;
@@ -44,8 +45,8 @@ function url(name: string): string {
 }
 
 /**
- * What a dead engine may have left: jails with a QEMU in them, unfinished files. The
- * next one makes such files, too, while it gets its driver ready, for a moment.
+ * Possible remains of a killed engine: jails with QEMU, unfinished files. The next engine has such files too, for a
+ * moment, while it starts its driver.
  */
 async function leftovers(): Promise<string[]> {
   const stateDir = await realpath(join(home.dataDir, 'microvm'));
@@ -58,10 +59,10 @@ async function operations(): Promise<OperationSummary[]> {
   return home.json(['ops', '--limit', '1000'], { env });
 }
 
-/** What must hold after the engine was killed while the newest operation went on. Returns how that ended. */
+/** Checks the state after the engine was killed during the newest operation. Returns how that operation ended. */
 async function assertWhole(label: string): Promise<OperationSummary> {
   const deadline = performance.now() + GONE_MS;
-  // This starts the next engine.
+  // Starts the next engine.
   const all = await operations();
   for (let left = await leftovers(); left.length > 0; left = await leftovers()) {
     assert.ok(performance.now() < deadline, `${label}: ${left.join(', ')}`);
@@ -81,7 +82,7 @@ async function assertWhole(label: string): Promise<OperationSummary> {
   return newest;
 }
 
-/** Kills the engine before step 1, 2, … of `work`, until it has no more steps. */
+/** Kills the engine before step 1, 2, … of `work`, until there are no more steps. */
 async function killedEverywhere(work: () => Promise<unknown>): Promise<{ steps: string[]; failed: number }> {
   let failed = 0;
   for (let at = 1; at < STEPS_MAX; at += 1) {
@@ -96,7 +97,7 @@ async function killedEverywhere(work: () => Promise<unknown>): Promise<{ steps: 
       assert.equal(status, 'SUCCESS', 'it was left in peace');
       const checked = await home.run(['doctor', '--verify'], { env });
       assert.equal(checked.code, 0, checked.stdout);
-      // It counts on where it is.
+      // The step numbers continue from here.
       await home.run(['engine', 'stop'], { env });
       return { steps, failed };
     }

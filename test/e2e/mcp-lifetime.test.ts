@@ -23,7 +23,7 @@ function send(child: ChildProcessWithoutNullStreams, message: object): void {
   child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`);
 }
 
-/** The raw program, its output collected line by line. */
+/** The program itself, with its output line by line. */
 function start(home: CliHome): { child: ChildProcessWithoutNullStreams; lines: string[]; heard: () => Promise<void> } {
   const child = spawn(process.execPath, [PROGRAM, '--data-dir', home.dataDir]);
   const lines: string[] = [];
@@ -36,7 +36,7 @@ function start(home: CliHome): { child: ChildProcessWithoutNullStreams; lines: s
   return { child, lines, heard: () => next.promise };
 }
 
-/** Asks until the operation is in one of the states. */
+/** Polls until the operation is in one of the states. */
 async function reached(home: CliHome, operation: string, ...states: readonly string[]): Promise<Operation> {
   for (;;) {
     const found = await home.json<Operation>(['show', operation]);

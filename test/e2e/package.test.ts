@@ -109,7 +109,7 @@ for (const kind of ['oldest', 'current'] as const) {
   });
 }
 
-/** Opens the server as a client does and lists its tools; standard error stays empty. */
+/** Starts the server as a client does and lists its tools; standard error stays empty. */
 async function assertServes(server: StdioServerParameters): Promise<void> {
   const client = new Client({ name: 'test', version: '0' });
   const transport = new StdioClientTransport({ ...server, stderr: 'pipe' });
@@ -117,13 +117,13 @@ async function assertServes(server: StdioServerParameters): Promise<void> {
   transport.stderr?.on('data', (chunk) => (told += String(chunk)));
   await client.connect(transport);
   assert.equal(client.getServerVersion()?.version, version);
-  // In "/" nobody works: a client that starts its servers there gets no tools for local files.
+  // "/" is not a working directory: a client that starts its servers there gets no tools for local files.
   assert.equal((await client.listTools()).tools.length, server.cwd === '/' ? 18 : 20);
   await client.close();
   assert.equal(told, '');
 }
 
-/** The documented programs, compiled against the installed package as its users compile theirs. */
+/** The documented programs, compiled against the installed package as users would. */
 async function compiledExamples(): Promise<string> {
   const folder = join(published.folder, 'programs');
   await mkdir(folder, { recursive: true });
@@ -132,7 +132,7 @@ async function compiledExamples(): Promise<string> {
   }
   await writeFile(join(folder, 'package.json'), JSON.stringify({ type: 'module' }));
   const compilerOptions = {
-    // What Node 22 runs: `await using` is lowered.
+    // Lowers `await using` for Node 22.
     target: 'es2024',
     lib: ['es2024', 'esnext.disposable'],
     module: 'nodenext',
@@ -151,7 +151,7 @@ async function compiledExamples(): Promise<string> {
 test('the SDK: programs compile against its types and run, over the socket and over the network', async () => {
   const folder = await compiledExamples();
   const node = published.nodes.oldest;
-  // A home, and so a store, of its own: the programs list what is there, and other tests leave images behind.
+  // A separate home, and so a separate store: the programs list its images, and other tests leave images behind.
   const env = { ...published.environment(node), HOME: join(folder, 'home') };
   await mkdir(env.HOME);
   const run = async (name: string, args: readonly string[] = [], more = {}): Promise<string> => {
@@ -187,7 +187,7 @@ test('the SDK: programs compile against its types and run, over the socket and o
   }
 });
 
-/** The address that a server announces on its standard error. */
+/** Returns the address that a server announces on standard error. */
 async function consoleOf(output: Readable): Promise<string> {
   for await (const line of createInterface({ input: output })) {
     const [, address] = /console at (\S+)$/u.exec(line) ?? [];
@@ -198,7 +198,7 @@ async function consoleOf(output: Readable): Promise<string> {
 
 test('the console is served, with all that its page asks for', async () => {
   const env = defined(published.environment(published.nodes.oldest));
-  // Not by npx, which does not hand every signal on.
+  // Not by npx, which does not forward every signal.
   const program = join(published.folder, 'node_modules/.bin/contree-mcp');
   const child = spawn(program, ['--mode', 'http', '--http-port', '0'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
   try {
@@ -242,7 +242,7 @@ test('the bundle unpacks to a server that a desktop client can start', async () 
       [],
     );
 
-    // What the client makes of the manifest when its user fills in nothing.
+    // The manifest after the client's substitutions, when its user fills in nothing.
     const config = await getMcpConfigForManifest({
       manifest,
       extensionPath: outputDir,

@@ -10,7 +10,7 @@ import { execute, cliHome, type CliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
-/* What the REST contract says of runs, tried with a real engine and real guests. */
+/* The REST contract's rules for runs, tested with a real engine and real guests. */
 
 const MIB = 1024 ** 2;
 const SIGTERM = 15;
@@ -66,7 +66,7 @@ function text(stream: StreamRepr | undefined): string {
   return Buffer.from(streamBytes(stream)).toString('latin1');
 }
 
-/** Follows an operation in the background; `seen` resolves with the first event that fits. */
+/** Follows an operation in the background; `seen` resolves with the first matching event. */
 function following(uuid: string): {
   readonly all: OperationEvent[];
   readonly over: Promise<void>;
@@ -159,7 +159,7 @@ test('every field of a request does in a guest what it says', async () => {
     '',
   ];
   assert.deepEqual(stdout.split('\n'), expected);
-  // As a program with arguments of their own.
+  // As a program with separate arguments.
   const words = await run({ command: 'printf', args: ['%s|', 'a b', '$HOME', ''], disposable: true });
   assert.equal(words.stdout, 'a b|$HOME||');
 });
@@ -169,7 +169,7 @@ async function* contentOf(content: string): AsyncGenerator<Uint8Array> {
 }
 
 test('37: a secret that was passed as a variable or as input is only where its command said it', async () => {
-  // The run before said it: its output is the one place.
+  // The previous run printed it: its output is the only place.
   const { uuid } = await contree.runs.start({
     image: base,
     ...shell('cat > /dev/null; test -n "$API_TOKEN" && echo x > /changed', {
@@ -181,7 +181,7 @@ test('37: a secret that was passed as a variable or as input is only where its c
   assert.ok(operation.result_image_uuid !== null && operation.result_image_uuid !== base);
   const found = await execute('grep', [
     '-rlaF',
-    // Templates, made before anybody said anything, and larger than life.
+    // Templates, made before the secret was used, and very large.
     '--exclude-dir=microvm',
     `silent-${CANARY}`,
     home.dataDir,
@@ -315,7 +315,7 @@ test('a grandchild that holds the pipe does not keep a run open, and what change
   assert.deepEqual([operation.status, stdout], ['SUCCESS', 'done\n']);
   assert.ok(operation.duration < 60);
   assert.equal(operation.result_image_uuid, base);
-  // 36: neither reading, nor what was made and taken away again, nor times.
+  // 36: neither reading, nor files that were created and removed again, nor times.
   const noise = await run(
     shell('cat /etc/* > /dev/null; touch /etc/x; rm /etc/x; mkdir /a && rmdir /a; ls -R / > /dev/null'),
   );

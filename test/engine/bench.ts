@@ -29,7 +29,7 @@ export interface EngineBench extends AsyncDisposable {
 export interface BenchOptions extends Partial<Pick<EngineOptions, 'concurrency' | 'importer' | 'pusher'>> {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
-  /** A data directory that is there already and stays; otherwise the engine has one of its own. */
+  /** Existing data directory, which is kept; otherwise the engine gets a new one. */
   readonly directory?: string;
 }
 
@@ -40,7 +40,7 @@ const NO_IMPORTER: Importer = {
 
 const NO_PUSHER: Pusher = async () => Promise.reject(new Error('this test pushes nothing'));
 
-/** An engine over a store of its own and the fake driver. */
+/** An engine over a new store and the fake driver. */
 export async function openEngine(options: BenchOptions = {}): Promise<EngineBench> {
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'contree-engine-')));
   const store = await Store.open(directory);
@@ -73,7 +73,7 @@ export function startEngine(store: Store, driver: FakeDriver, options: BenchOpti
   });
 }
 
-/** The layer of `addRoot`. */
+/** Makes the layer of `addRoot`. */
 export async function rootLayer(store: ProjectStore, marker: string): Promise<Layer> {
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path);
@@ -86,7 +86,7 @@ export async function rootLayer(store: ProjectStore, marker: string): Promise<La
   return await store.layers.publish(staged, await builder.finish());
 }
 
-/** A root image: `/etc/passwd`, `/bin` as a link to `/usr/bin`. */
+/** Makes a root image: `/etc/passwd`, `/bin` as a link to `/usr/bin`. */
 export async function addRoot(
   store: ProjectStore,
   config: Partial<ImageConfig> = {},
@@ -100,7 +100,7 @@ export async function* once(bytes: Uint8Array | string): AsyncIterable<Uint8Arra
   yield Buffer.from(bytes);
 }
 
-/** The request of a run of a shell script in the bench's base image. */
+/** Returns the request of a run of a shell script in the bench's image. */
 export function script(
   bench: EngineBench,
   command: string,
@@ -109,7 +109,7 @@ export function script(
   return { command, shell: true, image: bench.base.uuid, ...more };
 }
 
-/** Runs to the end. */
+/** Runs a command to its end. */
 export async function run(contree: ConTree, request: InstanceSpawnRequest): Promise<OperationResponse> {
   const { uuid } = await contree.runs.start(request);
   return finished(contree, uuid);
@@ -121,7 +121,7 @@ export async function finished(contree: ConTree, uuid: string): Promise<Operatio
   return contree.operations.get(uuid);
 }
 
-/** The whole log, once the operation has ended. */
+/** Returns the whole log once the operation has ended. */
 export async function followed(contree: ConTree, uuid: string): Promise<OperationEvent[]> {
   return collectEvents(contree.operations.events(uuid, { follow: true }, AbortSignal.timeout(30_000)));
 }
@@ -132,7 +132,7 @@ export async function collectEvents(events: AsyncIterable<OperationEvent>): Prom
   return all;
 }
 
-/** Waits for the first event that fits. */
+/** Waits for the first matching event. */
 export async function seen(
   contree: ConTree,
   uuid: string,
@@ -144,7 +144,7 @@ export async function seen(
   throw new Error(`the log of ${uuid} ended without the event`);
 }
 
-/** The result of the main process of a run. */
+/** Returns the result of a run's main process. */
 export function resultOf(operation: OperationResponse): InstanceResult {
   if (!('result' in operation.metadata)) throw new Error('not a run');
   return operation.metadata.result;

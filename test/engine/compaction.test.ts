@@ -12,11 +12,11 @@ import type { StoredImage } from '../../src/store/images.ts';
 import { type EngineBench, once, openEngine, run, script, startEngine } from './bench.ts';
 
 const METADATA = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
-/** Layers made for one chain; deeper ones have them again and again. */
+/** Distinct layers of a chain; deeper chains repeat them. */
 const DISTINCT = 40;
 
 /**
- * An image of the base and `depth` layers, as no compaction left it: layer n writes n into one of ten files and removes
+ * Makes an image of the base and `depth` layers, without compaction: layer n writes n into one of ten files and removes
  * another.
  */
 async function deepImage({ store, base }: EngineBench, depth: number): Promise<StoredImage> {
@@ -43,7 +43,7 @@ async function deepImage({ store, base }: EngineBench, depth: number): Promise<S
   });
 }
 
-/** Name and content of every file in `/root`, read without a guest. */
+/** Returns name and content of every file in `/root`, read without a guest. */
 async function rootOf({ engine }: EngineBench, image: string): Promise<Record<string, string>> {
   const content: Record<string, string> = {};
   for (const { path } of (await engine.files.list(image, { path: '/root' })).files) {
@@ -101,7 +101,7 @@ test('at depth 200 an image has few layers, and all of its lineage and content; 
   for (const depth of [1, 17, 100, 199, 200])
     assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth}`);
   await assert.rejects(engine.images.delete(line[100]!), { code: 'IMAGE_IN_USE' });
-  // What only the forgotten forms needed goes; everything is still whole.
+  // Layers that only the deleted images needed are removed; everything else is intact.
   await engine.system.gc({ older_than_days: 0 });
   for (const depth of [1, 100, 200])
     assert.deepEqual(await names(line[depth]!), expected(depth), `depth ${depth} after gc`);
@@ -185,7 +185,7 @@ test('a child made while its image was compacted gets the merged layers, and so 
     },
   });
   const { engine, store } = bench;
-  // Few enough for a run as they are, too many for the background.
+  // Few enough for a run, too many for the background.
   const deep = await deepImage(bench, 18);
   const sibling = store.images.create({ layers: deep.layers, config: EMPTY_IMAGE_CONFIG, parent: deep.uuid });
   const operation = run(engine, script(bench, 'echo x > /root/x', { image: deep.uuid }));

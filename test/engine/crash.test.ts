@@ -12,12 +12,12 @@ import { Store } from '../../src/store/store.ts';
 import { addLayer, scratch } from '../store/bench.ts';
 import { collectEvents, once as bytes, openEngine, run, script, startEngine, type EngineBench } from './bench.ts';
 
-/** Functions through which the store changes what is on disk. */
+/** Functions through which the store changes the disk. */
 const STEPS = ['rename', 'rm', 'chmod', 'mkdir'] as const;
 
 /**
- * Calls `before` ahead of every step that changes the disk while `body` runs. Whatever is on disk then is exactly what
- * a process killed at that instant leaves: the kernel keeps what was written.
+ * Calls `before` ahead of every step that changes the disk while `body` runs. The disk then is exactly what a process
+ * killed at that instant leaves: the kernel keeps what was written.
  */
 async function interrupted(before: (step: string) => void, body: () => Promise<void>): Promise<void> {
   const undo: (() => void)[] = [];
@@ -42,7 +42,7 @@ async function interrupted(before: (step: string) => void, body: () => Promise<v
   }
 }
 
-/** Opens what was left, checks that it is whole and that it works. */
+/** Opens the remaining store and checks that it is intact and works. */
 async function assertWhole(directory: string, after: string, deleted: readonly string[] = []): Promise<void> {
   await using store = await Store.open(directory);
   await using driver = new FakeDriver();
@@ -73,7 +73,7 @@ async function assertWhole(directory: string, after: string, deleted: readonly s
   for (const { sha256 } of files) assert.ok(store.files.isWhole(sha256), after);
 }
 
-/** Everything that publishes or removes something. Returns the images it deleted. */
+/** Does everything that publishes or removes something. Returns the deleted images. */
 async function everything(bench: EngineBench): Promise<string[]> {
   const { engine, store } = bench;
   const { uuid, sha256 } = await engine.uploads.create(bytes('an uploaded file'));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
-/** What runs on the small disk; prints one JSON line. */
+/** Script that runs on the small disk; prints one JSON line. */
 const SCRIPT = `
   import { readdirSync, rmSync, writeFileSync } from 'node:fs';
   import { collectEvents, openEngine, once, run, script } from ${JSON.stringify(new URL('./bench.ts', import.meta.url).href)};
@@ -19,7 +19,7 @@ const SCRIPT = `
   const full = await run(engine, script(bench, 'echo again > /again'));
   await engine.system.gc({ older_than_days: -1 });
   const after = await run(engine, script(bench, 'echo again > /again; echo ok'));
-  // To the last byte.
+  // Fills the disk completely.
   const ballast = bench.directory + '/ballast';
   for (const bytes of [1 << 20, 1 << 12, 1]) {
     try {
@@ -46,7 +46,7 @@ const SCRIPT = `
   await bench[Symbol.asyncDispose]();
 `;
 
-/** Runs the script with a file system of that size as its temporary directory, in a mount namespace of its own. */
+/** Runs the script with a file system of that size as its temporary directory, in a separate mount namespace. */
 function onSmallDisk(mebibytes: number): { readonly output?: unknown; readonly unavailable?: string } {
   const inside = `mount -t tmpfs -o size=${mebibytes}m tmpfs "$0" && exec "$@"`;
   const program = [process.execPath, '--input-type=module-typescript', '-e', SCRIPT];
@@ -82,6 +82,6 @@ test('a full disk fails what needs the space and nothing else', (context) => {
     damaged: 0,
     kept: 5,
   });
-  // Output that does not fit is dropped and marked and the run goes on, unless there is no room even for its state.
+  // Output that does not fit is dropped and marked, and the run continues, unless there is no room even for its state.
   for (const [status, code] of noisy) assert.ok(status === 'SUCCESS' || code === 'DISK_FULL', `${status} ${code}`);
 });

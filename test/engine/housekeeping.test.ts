@@ -13,7 +13,7 @@ import { addImage, body, openStore, type StoreBench } from '../store/bench.ts';
 
 const HOUR_MS = 3_600_000;
 
-/** Housekeeping of a store whose clock stands where `later` puts it. */
+/** Housekeeping of a store with a scripted clock. */
 function keep(
   bench: StoreBench,
   policy: HousekeepingPolicy,
@@ -27,7 +27,7 @@ function keep(
   const housekeeping = new Housekeeping({ ...parts, operations }, policy, () => Date.now() + aheadMs);
   return {
     collect: (request: GcRequest): Promise<GcReport> => housekeeping.collect(request),
-    /** Moves the clock on and lets it look. */
+    /** Advances the clock and runs a check. */
     look: async (hours: number): Promise<void> => {
       aheadMs += hours * HOUR_MS;
       housekeeping.look();

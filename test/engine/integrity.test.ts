@@ -9,7 +9,7 @@ import { addRoot, finished, once, openEngine, script } from './bench.ts';
 
 const TIME = new Date('2026-01-01T00:00:00Z');
 
-/** Flips one bit and gives the file any time, so that only reading it can tell. */
+/** Flips one bit and sets the file's times, so that only reading it can tell. */
 async function flipBit(path: string, time: Date, at: number): Promise<void> {
   await using file = await open(path, 'r+');
   const byte = Buffer.alloc(1);
@@ -33,7 +33,7 @@ test('a bit that flipped is found and named, and nothing of its layer is served,
   const { engine, store, base } = bench;
   const [layer = ''] = base.layers;
   const path = store.layers.pathOf(layer);
-  // The time it was published with, so that looking at the file shows nothing.
+  // The original times, so that its metadata shows nothing.
   const { mtime } = await stat(path);
   assert.match(await passwd(engine, base.uuid), /^root/u);
   assert.deepEqual(await failures(engine), []);

@@ -29,6 +29,6 @@ test('output that passes through costs no memory', async () => {
   const operation = await run(bench.engine, script(bench, 'flood 1000000000', { disposable: true }));
   assert.equal(operation.status, 'SUCCESS');
   const grown = process.memoryUsage().rss - before;
-  // Memory that waits to be collected counts too; output that was kept would count a thousand.
+  // Garbage counts too; retained output would be a thousand times as much.
   assert.ok(grown < 200 * MIB, `1 GB of output cost ${Math.round(grown / MIB)} MiB`);
 });

@@ -20,7 +20,7 @@ import {
 } from './bench.ts';
 import { LoopWatch } from '../support/stopwatch.ts';
 
-/** A door that boots wait at until it is opened. */
+/** A gate at which boots wait until it is opened. */
 function gate(): {
   readonly wait: (signal: AbortSignal) => Promise<void>;
   readonly open: () => void;
@@ -160,7 +160,7 @@ test('runs start in the order they were asked for, as many as there is room for'
   );
   assert.ok((stat.operations_stat['PENDING'] ?? 0) >= 190, 'the queue can be seen');
   await Promise.all(started.map(({ uuid }) => finished(engine, uuid)));
-  // Those that were let in together may overtake each other on the way to their boot.
+  // Runs that were admitted together may overtake each other on the way to their boot.
   for (const [at, name] of order.entries())
     assert.ok(Math.abs(names.indexOf(name) - at) < 3, `${name} was number ${at}`);
   assert.ok(most <= 3, String(most));
@@ -311,7 +311,7 @@ test('a killed engine leaves operations that the next one ends, and a whole stor
   const executing = await engine.runs.start(script(bench, 'echo partial; sleep 60'));
   const pending = await engine.runs.start(script(bench, 'true'));
   await seen(engine, executing.uuid, ({ type }) => type === 'stdout');
-  // What is on disk at this instant is what a killed engine would have left.
+  // The disk at this instant is what a killed engine would have left.
   await using left = await scratch();
   await cp(bench.directory, left.path, { recursive: true });
   await using store = await Store.open(left.path);

@@ -6,7 +6,7 @@ import { openEngine, resultOf, run, script, seen, type EngineBench } from './ben
 const MIB = 1024 * 1024;
 const TAIL_BYTES = 64 * 1024;
 
-/** The result of a finished or running operation with so many bytes from both ends of its output. */
+/** Returns the result of an operation with this many bytes from both ends of its output. */
 async function ends({ engine }: EngineBench, operation: string, bytes: number): Promise<InstanceResult> {
   return resultOf(await engine.operations.get(operation, { output_bytes: bytes }));
 }

@@ -8,7 +8,7 @@ import { tarLayer } from '../images/import/support.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { collectEvents, finished, once, openEngine, script, type EngineBench } from './bench.ts';
 
-/** Numbers that look random and are the same every time. */
+/** Reproducible pseudo-random numbers. */
 function seeded(seed: number): () => number {
   let state = seed;
   return () => {
@@ -19,15 +19,15 @@ function seeded(seed: number): () => number {
 
 interface Turn {
   readonly index: number;
-  /** An image at a registry. */
+  /** An image in a registry. */
   readonly reference: string;
 }
 
-/** One of the things that clients do at the same time; whatever it returns has been accepted. */
+/** One of the concurrent actions of clients; a returned operation has been accepted. */
 async function act({ engine, base }: EngineBench, dice: number, { index, reference }: Turn): Promise<void> {
   const tag = `tag-${index % 7}`;
   const missing = (error: unknown): void => {
-    // Before acceptance a name may be unknown; that is an answer. After acceptance nothing may get lost.
+    // Before acceptance a name may be unknown, which is a valid answer. After acceptance nothing may get lost.
     if (!isFault(error, 'IMAGE_NOT_FOUND', 'IMAGE_IN_USE', 'UPLOAD_NOT_FOUND')) throw error;
   };
   if (dice < 0.4) {
@@ -83,7 +83,7 @@ test('1,000 racing runs, imports, tags, uploads, deletions and collections lose 
     [],
   );
   for (const { uuid } of await engine.images.list({ limit: 1_000 })) await engine.files.list(uuid, { path: '/' });
-  // Nothing leaks: when all but the base is gone, so is all it needed.
+  // Nothing leaks: without images other than the base, nothing that they needed is left.
   for (const { uuid } of await engine.images.list({ limit: 1_000 })) {
     if (uuid !== base.uuid) await engine.images.delete(uuid, { cascade: true }).catch(() => {});
   }

@@ -33,7 +33,7 @@ test('run() that changes nothing returns the input image', async () => {
   await using bench = await openEngine();
   const { base, store } = bench;
   const before = store.layers.usage();
-  // Of something created and removed again nothing is left but the times of its directory.
+  // Files that were created and removed again leave only changed times of their directory.
   for (const command of ['echo hi', 'echo x > /root/x; rm /root/x', 'mkdir /root/d; echo x > /root/d/x; rm /root/d']) {
     const operation = await run(bench.engine, script(bench, command));
     assert.equal(operation.status, 'SUCCESS', command);
@@ -236,7 +236,7 @@ test('a directory that the image has as a link stays one, and what is in it goes
 test('an upload that was damaged on disk fails the run that needs it, by name', async () => {
   await using bench = await openEngine();
   const { engine, directory } = bench;
-  // Large enough to be a file of its own.
+  // Large enough for a separate file.
   const bytes = 200_000;
   for (const harmed of [bytes - 1, bytes + 1, bytes]) {
     const { uuid, sha256 } = await engine.uploads.create(once('x'.repeat(bytes)));
@@ -317,7 +317,7 @@ test('writing more than the layer may hold is said as such', async () => {
     bench.engine,
     script(bench, 'flood 40000 > /big', { resources_limits: { max_layer_bytes: 20_000 } }),
   );
-  // The disk of the guest is that small: the program is told, as on any full disk.
+  // The guest's disk is this small: the program gets the same error as on any full disk.
   assert.equal(operation.status, 'SUCCESS');
   assert.match(resultOf(operation).stderr?.value ?? '', /No space left on device/u);
 });

@@ -20,7 +20,7 @@ const MEMBERS: readonly TarMember[] = [
   ...Array.from({ length: 150 }, (_, index) => ({ path: `many/${'n'.repeat(60)}${index}`, content: `${index}` })),
 ];
 
-/** Reads everything there is in the layer. Returns how many files that were. */
+/** Reads everything in the layer. Returns the number of files. */
 async function readAll(path: string, bytes: number): Promise<number> {
   await using reader = await LayerReader.open({ path, bytes });
   let files = 0;
@@ -34,7 +34,7 @@ async function readAll(path: string, bytes: number): Promise<number> {
   return files;
 }
 
-/** Runs `change` on copies of a good layer, one per seed; reading must end in a fault of ours, or in peace. */
+/** Runs `change` on copies of a good layer, one per seed; reading must succeed or fail with a fault of ours. */
 async function fuzz(seeds: number, change: (random: Random, image: Buffer) => void): Promise<number> {
   await using scratch = await Scratch.create();
   const layer = await layerOf(scratch, tarOf(MEMBERS));
@@ -61,7 +61,7 @@ async function fuzz(seeds: number, change: (random: Random, image: Buffer) => vo
 test('damaged metadata is refused or read, in bounded time, never more', async () => {
   const refused = await fuzz(1_500, (random, image) => {
     const { metaBlock } = decodeSuperblock(image, image.length);
-    // Directory blocks lie in front of the inodes.
+    // Directory blocks precede the inodes.
     random.mutate(image, (metaBlock - 3) * 4096);
   });
   assert.ok(refused > 100, `${refused} refused`);
@@ -86,7 +86,7 @@ test('a superblock that does not match its checksum is refused', async () => {
   assert.equal(refused, fuzzRounds(50));
 });
 
-/** A good layer in which the bytes of one inode were changed by hand. */
+/** Returns a good layer in which the bytes of one inode were changed by hand. */
 async function withInode(scratch: Scratch, name: string, change: (inode: Buffer) => void): Promise<LayerReader> {
   const layer = await layerOf(scratch, tarOf(MEMBERS));
   const image = await readFile(layer.path);

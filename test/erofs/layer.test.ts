@@ -283,7 +283,7 @@ test('metadata may end anywhere in a block, also with it', async () => {
   await using scratch = await Scratch.create();
   const ends = new Set<number>();
   for (let count = 100; count < 164; count += 1) {
-    // Owners beyond 16 bits make the inodes twice as large, so that they end with a block for one of the counts.
+    // Owners beyond 16 bits double the size of the inodes, so that they end with a block for one of the counts.
     const fifos = Array.from({ length: count }, (_, index): [ByteString, LayerNode] => [
       `${index}`.padStart(3, '0'),
       { type: 'fifo', ...META, uid: 70_000, mtimeSeconds: index },

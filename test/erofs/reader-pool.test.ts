@@ -15,7 +15,7 @@ async function layers(scratch: Scratch, count: number): Promise<LayerFile[]> {
   return files;
 }
 
-/** Which of the layers this process has open, by their place in the list. */
+/** Returns which of the layers this process has open, by their index. */
 function opened(files: readonly LayerFile[]): number[] {
   const links = readdirSync('/proc/self/fd').map((fd) => {
     try {

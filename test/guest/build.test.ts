@@ -11,7 +11,7 @@ import { extractVmlinux, hasPvhEntry, kernelRelease, lz4Legacy } from '../../scr
 
 const DIST = join(import.meta.dirname, '../../guest/dist');
 
-/** The smallest thing that looks like a bzImage with this payload. */
+/** Returns a minimal bzImage with this payload. */
 function bzImage(payload: Buffer): Buffer {
   const image = Buffer.alloc(1024);
   image.writeUInt8(1, 0x1f1);

@@ -11,7 +11,7 @@ import { guestCheck } from '../../src/sandbox/microvm/host/inspect.ts';
 const META = 'linux-image-cloud-amd64';
 const PACKAGE = 'linux-image-6.1.0-57-cloud-amd64';
 
-/** Runs `body` where apt knows that version of the kernel, or nothing at all, as before the lists were fetched. */
+/** Runs `body` with an apt that knows this version of the kernel, or none, as before the lists were fetched. */
 async function withApt(version: string | undefined, body: () => void): Promise<void> {
   await using folder = await mkdtempDisposable(join(tmpdir(), 'contree-apt-'));
   const policy = version === undefined ? 'exit 100' : `echo '  Candidate: ${version}'`;

@@ -134,7 +134,7 @@ test('the token routes are for administrators, and a process without tokens has 
 
 function refused(headers: Record<string, string>, names: string[] = [], anyHost = false, scheme = 'http'): boolean {
   try {
-    // A `Request` of its own would not take such headers.
+    // `Request` would refuse such headers.
     checkOrigin({ url: `${scheme}://x/`, headers: new Headers(headers) } as Request, names, anyHost);
     return false;
   } catch (error) {
@@ -185,7 +185,7 @@ test('Origin: an allowed name is allowed with the scheme and port that it is ser
     assert.equal(from(origin, 'localhost:9452'), true, `${origin}, from another name`);
   }
   assert.equal(from('http://ui.example', 'ui.example', 'https'), true, 'who changes a page on its way');
-  // Behind a proxy that speaks TLS, whichever Host it passes on.
+  // Behind a proxy that terminates TLS, with any Host header.
   assert.equal(from('https://proxied.example', 'proxied.example'), false);
   assert.equal(from('https://proxied.example', '127.0.0.1:9452'), false);
   assert.equal(from('http://proxied.example', '127.0.0.1:9452'), true);

@@ -16,14 +16,14 @@ function counter(laterTimes = 0): { calls: number; readonly callback: () => Prom
   return counted;
 }
 
-/** A timer of the clock below. The mock timers of `node:test` do not know `refresh`. */
+/** A timer of the clock below. The mock timers of `node:test` lack `refresh`. */
 interface FakeTimer {
   dueMs: number;
   unref(): FakeTimer;
   refresh(): FakeTimer;
 }
 
-/** Takes over the clock; the result lets that many milliseconds pass, one by one, with all that follows from them. */
+/** Replaces the clock. The result advances it by that many milliseconds, one by one, and runs what is due. */
 function clock({ mock }: TestContext): (ms: number) => Promise<void> {
   const timers = new Map<FakeTimer, () => void>();
   let nowMs = 0;

@@ -54,7 +54,7 @@ test('attack 38: a page that is rebound to loopback, or posts from elsewhere, ge
     assert.equal(await status(`Host: 127.0.0.1:${port}`, `Origin: ${origin}`), '403', origin);
   }
   assert.equal(await status(`Host: 127.0.0.1:${port}`, `Origin: http://127.0.0.1:${port}`), '200');
-  // The sequence of a rebinding: the same page, first at its own address, then at ours, still says its own name.
+  // DNS rebinding: the same page, loaded from its own address, then resolved to ours, still sends its own name.
   const evil = { Host: `evil.com:${port}`, Origin: `http://evil.com:${port}`, Authorization: `Bearer ${token}` };
   const body = { command: 'true', image: served.bench.base.uuid };
   const posted = await wire(served.address).send('POST', '/v1/instances', { headers: evil, body });
@@ -108,7 +108,7 @@ test('attack 39, 11: no secret reaches a log, a file or an answer', { timeout: 6
   const answers: string[] = [];
   const say = async (method: string, path: string, body?: object, more: object = {}): Promise<void> => {
     const answer = await send(method, path, { headers: { ...headers, ...more }, ...(body && { body }) });
-    // What was asked for is repeated to who asked for it, and to nobody else.
+    // Request data is echoed only to the client that sent it.
     if (path !== '/v1/instances' || answer.status >= 400) answers.push(answer.text);
   };
   await say('GET', '/v1/images?token=canary-query&password=canary-query2');

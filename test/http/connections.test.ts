@@ -13,7 +13,7 @@ import { wire } from '../support/servers/http-server.ts';
 const PROGRAM = new URL('../../bin/contree', import.meta.url).pathname;
 const DESCRIPTORS = 400;
 const HALF_SENT = 3_000;
-/** Longer than headers are waited for. */
+/** Longer than the server waits for headers. */
 const FREE_MS_MAX = 30_000;
 
 interface Served extends AsyncDisposable {
@@ -22,7 +22,7 @@ interface Served extends AsyncDisposable {
   readonly socket: string;
 }
 
-/** A real engine that may open only so many files. */
+/** A real engine with this limit of open files. */
 async function serve(): Promise<Served> {
   const folder = await mkdtemp(join(tmpdir(), 'contree-connections-'));
   const line = `ulimit -n ${DESCRIPTORS}; exec "$@"`;
@@ -52,7 +52,7 @@ async function serve(): Promise<Served> {
   };
 }
 
-/** Connections that send this and nothing more. Those that are closed at once count as well. */
+/** Opens connections that send only this. Those that are closed immediately count too. */
 async function hold(port: number, head: string, count: number): Promise<Socket[]> {
   const sockets: Socket[] = [];
   for (let index = 0; index < count; index += 1) {
@@ -64,7 +64,7 @@ async function hold(port: number, head: string, count: number): Promise<Socket[]
   return sockets;
 }
 
-/** Status of `/healthz` over TCP; undefined when the connection is closed without an answer. */
+/** Returns the status of `/healthz` over TCP; undefined when the connection is closed without an answer. */
 function health(port: number, localAddress: string): Promise<number | undefined> {
   return new Promise((resolve) => {
     request({ host: '127.0.0.1', port, localAddress, path: '/healthz', agent: false }, (response) => {

@@ -7,7 +7,7 @@ import { IMPORTER } from '../conformance/contree.ts';
 import { addRoot, finished } from '../engine/bench.ts';
 import { serveBench, type ServedEngine, type TokenClient } from '../support/servers/served-engine.ts';
 
-/** The compatibility checklist of the contract, over TCP against the real engine. */
+/** Compatibility checklist of the hosted contract, over TCP against the real engine. */
 async function served(): Promise<ServedEngine & { readonly client0: TokenClient; readonly image: string }> {
   const engine = await serveBench({ importer: IMPORTER });
   return Object.assign(engine, { client0: await engine.client(), image: engine.bench.base.uuid });

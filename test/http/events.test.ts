@@ -166,11 +166,11 @@ test('readers that do not read hold nobody up and cost little memory', async () 
     return socket.on('error', () => undefined);
   });
   while (server.activity.inFlight < sockets.length) await delay(5);
-  // Every reader's socket buffers fill up; then the producers must come to rest.
+  // The buffers of every reader's socket fill up; then the producers must stop.
   let seen = -1;
   while (seen !== flooded) {
     seen = flooded;
-    // At rest is what has not moved for a while: nothing says so.
+    // Only time can show that nothing moves any more: no event announces it.
     await delay(100);
   }
   using watch = new LoopWatch();

@@ -28,7 +28,7 @@ test('a folder is served at the root, its types known and nothing else of it', a
   assert.match(index.headers['content-security-policy'] as string, /default-src 'none'; script-src 'self';/u);
   const again = await server.send('GET', '/', { headers: { 'If-None-Match': index.headers['etag'] as string } });
   assert.deepEqual([again.status, again.text], [304, '']);
-  // As another version of the package has it: same length, same time.
+  // Like another version of the package: same length, same time.
   const { mtime } = statSync(join(place.folder, 'index.html'));
   writeFileSync(join(place.folder, 'index.html'), '<p>CONSOLE</p>');
   utimesSync(join(place.folder, 'index.html'), mtime, mtime);

@@ -7,7 +7,7 @@ import { operations, ours, type Document, type Parameter, type Schema } from '..
 
 const contract = parse(readFileSync('test/http/contract.openapi.yaml', 'utf8'), { merge: true }) as Document;
 
-/** Fields of a schema, with those of the schemas it is composed of. */
+/** Returns the fields of a schema, including those of the schemas it is composed of. */
 function fields(document: Document, schema: Schema): { properties: Record<string, Schema>; required: string[] } {
   const target = schema.$ref ? document.components.schemas[schema.$ref.split('/').at(-1) ?? ''] : schema;
   const parts = (target?.allOf ?? []).map((part) => fields(document, part));
@@ -17,7 +17,7 @@ function fields(document: Document, schema: Schema): { properties: Record<string
   };
 }
 
-/** Schemas that clients write; what they must send may not grow. */
+/** Schemas of requests; their required fields may not grow. */
 const REQUESTS = new Set(['ImageImportRequest', 'ClosableStreamRepr', 'ExecSpec', 'InstanceSpawnRequest']);
 
 test('every operation of the contract exists under its id, with its parameters and its success status', () => {

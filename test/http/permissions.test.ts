@@ -5,7 +5,7 @@ import { PERMISSIONS, type Permission } from '../../src/contract/permissions.ts'
 import { ROUTES } from '../../src/http/api/routes.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
 
-/** Which one permission is enough for each route; `-` is none at all, several are alternatives. */
+/** The single permission that suffices for each route; `-` is none, several are alternatives. */
 const NEEDED: Readonly<Record<string, string>> = {
   'GET /images': 'list',
   'GET /images/{imageUUID}/lineage': 'list',
@@ -66,13 +66,13 @@ test('each route asks for its permission, over the wire, and for no other', asyn
     const query = method === 'GET' || method === 'HEAD' ? '?path=/&pattern=x&tag=nope&sha256=a&to=tag:x' : '';
     const enough = new Set(needed.split(' '));
     for (const [permission, { send }] of only) {
-      // Nothing may happen: the engine is not to stop, and what is named does not exist.
+      // No request may have an effect: the engine must not stop, and the named subjects do not exist.
       if (route === 'POST /engine/stop' && permission === 'admin') continue;
       const body = method === 'POST' || method === 'PATCH' ? { body: '{}' } : {};
       const { status, json } = await send(method, `${target}${query}`, body);
       const refused = status === 403;
       const free = needed === '-' || enough.has(permission);
-      // `spawn_disposable` passes the door of POST /instances; what it may run is decided by the request.
+      // `spawn_disposable` is sufficient for POST /instances; whether the run is allowed depends on the request.
       if (route === 'POST /instances' && permission === 'spawn_disposable') continue;
       assert.equal(refused, !free, `${route} with ${permission} → ${status}`);
       const code = (json as { code?: string } | undefined)?.code;

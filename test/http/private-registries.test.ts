@@ -9,13 +9,13 @@ import type { Answer, Wire } from '../support/servers/http-server.ts';
 import { FakeRegistry, status } from '../support/servers/registry.ts';
 import { serveBench, type ServedEngine } from '../support/servers/served-engine.ts';
 
-/** An engine whose imports and pushes really go to registries. */
+/** An engine whose imports and pushes really contact registries. */
 function serve(registries: RegistrySettings = {}): Promise<ServedEngine> {
   const importer = imageImporter({ registries, credentials: {}, platform: PLATFORM });
   return serveBench({ importer, pusher: imagePusher({ registries, credentials: {} }) });
 }
 
-/** How an import of that address ends: undefined when it succeeds, the error's code otherwise. */
+/** Imports from that address; returns undefined on success, otherwise the error's code. */
 async function importAs(caller: Pick<Wire, 'send'>, url: string, headers = {}): Promise<string | undefined> {
   const accepted = await caller.send('POST', '/v1/images/import', { headers, body: { registry: { url } } });
   assert.equal(accepted.status, 201, accepted.text);
@@ -28,7 +28,7 @@ async function importAs(caller: Pick<Wire, 'send'>, url: string, headers = {}): 
   }
 }
 
-/** The same for a push, whose answer is a stream once it has begun. */
+/** The same for a push, whose answer is a stream once it has started. */
 async function pushAs(caller: Pick<Wire, 'send'>, image: string, url: string): Promise<Answer> {
   return caller.send('POST', `/v1/images/${image}/push`, { body: { registry: { url } } });
 }
@@ -51,7 +51,7 @@ test('a token reaches no registry at an address of this machine or its network b
     assert.equal(await importAs(admin, `docker://${host}/app:1`), 'REGISTRY_ADDRESS_DENIED', host);
     assert.match((await pushAs(admin, image, `docker://${host}/app:2`)).text, /REGISTRY_ADDRESS_DENIED/u, host);
   }
-  // A server that asks for somebody else may not do more for them, though it may open the socket.
+  // A server acting for someone else has no more permissions for that, although it may open the socket.
   assert.equal(
     await importAs(served.owner, `${registry.host}/app:1`, { 'contree-on-behalf': 'anyone' }),
     'REGISTRY_ADDRESS_DENIED',

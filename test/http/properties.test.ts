@@ -8,7 +8,7 @@ import { IMPORTER, PUSHER } from '../conformance/contree.ts';
 import { openEngine } from '../engine/bench.ts';
 import { operations, ours, type Operation, type Schema } from '../support/openapi.ts';
 
-/** The API over a real engine, with something behind most ids. */
+/** The API over a real engine, with existing subjects for most ids. */
 interface Bench extends AsyncDisposable {
   readonly app: App;
   readonly image: string;
@@ -35,7 +35,7 @@ interface Sent {
   readonly body?: string | undefined;
 }
 
-/** Whatever was sent: a success, or a fault in the one shape. Returns both. */
+/** Asserts a success or a fault in the common format, whatever was sent. Returns status and body. */
 async function answered(app: App, { method, url, body }: Sent): Promise<{ status: number; error: string }> {
   const sent: RequestInit = body === undefined || ['GET', 'HEAD'].includes(method) ? {} : { body };
   const response = await app(new Request(url, { method, signal: AbortSignal.timeout(5_000), ...sent }));
@@ -58,7 +58,7 @@ function resolved(schema: Schema): Schema {
   return schema.$ref ? (ours.components.schemas[schema.$ref.split('/').at(-1) ?? ''] ?? {}) : schema;
 }
 
-/** One value that the schema allows. */
+/** Returns one value that the schema allows. */
 function sample(schema: Schema, image: string): unknown {
   const target = resolved(schema);
   const [option] = target.anyOf ?? target.oneOf ?? [];
@@ -74,7 +74,7 @@ function sample(schema: Schema, image: string): unknown {
   return Object.fromEntries(fields.map(([name, field]) => [name, sample(field, image)]));
 }
 
-/** Values of every type, good for nothing or almost so. */
+/** Values of every type, mostly invalid. */
 const CONTROL = '\u0000\u0001\u001b[2J\r\n\u202e\ud800';
 const BAD: readonly unknown[] = [
   null,
@@ -96,10 +96,10 @@ const BAD: readonly unknown[] = [
   { '': '' },
   { [CONTROL]: CONTROL },
 ];
-/** Numbers that JSON has and JavaScript has not. */
+/** Numbers that JSON can represent and JavaScript cannot. */
 const RAW = ['1e999', '-1e999', '123456789012345678901234567890', '-0', '1E400'];
 
-/** Every field of a body, as the path that leads to it. */
+/** Returns every field of a body as the path that leads to it. */
 function paths(schema: Schema, depth = 0): string[][] {
   const target = resolved(schema);
   const options = target.anyOf ?? target.oneOf ?? target.allOf;
@@ -126,7 +126,7 @@ function typeOf(value: unknown): string {
   return Number.isInteger(value) ? 'integer' : typeof value;
 }
 
-/** The value with something put in or, with undefined, taken away at a path. */
+/** Returns the value with the field at a path set or, with undefined, removed. */
 function changed(value: unknown, [name, ...rest]: readonly string[], field: unknown): unknown {
   if (name === undefined) return field;
   const object: object = typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {};
@@ -134,14 +134,14 @@ function changed(value: unknown, [name, ...rest]: readonly string[], field: unkn
   return Object.fromEntries([...Object.entries(object).filter(([key]) => key !== name), [name, inner]]);
 }
 
-/** Whether a value has another type than the schema allows at its place. Null stands for "not there". */
+/** Reports whether a value has another type than the schema allows at its place. Null means absent. */
 function mustRefuse(value: unknown, allowed: ReadonlySet<string>, place: string): boolean {
   const type = typeOf(value);
   const fits = allowed.has('any') || allowed.has(type) || (type === 'integer' && allowed.has('number'));
   return !fits && value !== null && !LEGACY.has(`${place} ${type}`);
 }
 
-/** Taken although no schema says so: what the first generation of the API took. */
+/** Accepted although no schema has them: fields of the first version of the API. */
 const LEGACY = new Set(['/images/import registry string']);
 
 function bodySchema(operation: Operation): Schema | undefined {
@@ -156,7 +156,7 @@ test(
     const { app, image, running } = bench;
     for (const { path, method, operation } of operations(ours)) {
       const schema = bodySchema(operation);
-      // These end or change what the others need.
+      // Excluded, because they end or change what the others need.
       if (schema === undefined || operation.operationId === 'stopEngine') continue;
       const target = path
         .replace('{spid}', '1')
@@ -300,7 +300,7 @@ test('what is no JSON object is said to be none', async () => {
 const NASTY = ['', '\0', '../../etc/passwd', '💥\u202e\n', '%2e%2e%2f', 'a'.repeat(5_000), '-1', '1e309', 'null', '[]'];
 const nasty = fc.oneof(fc.constantFrom(...NASTY), fc.string({ unit: 'binary', maxLength: 20 }));
 
-/** Values that fit a schema, more or less. */
+/** Generates values that roughly match a schema. */
 function fitting(schema: Schema, depth = 0): fc.Arbitrary<unknown> {
   const target = schema.$ref ? (ours.components.schemas[schema.$ref.split('/').at(-1) ?? ''] ?? {}) : schema;
   const options = target.anyOf ?? target.oneOf ?? target.allOf;
@@ -320,7 +320,7 @@ function fitting(schema: Schema, depth = 0): fc.Arbitrary<unknown> {
   return fc.record(Object.fromEntries(entries), { requiredKeys: [...(target.required ?? [])] });
 }
 
-/** A body as its schema has it, with a field broken, missing or too many, or no JSON at all. */
+/** Generates a valid body, one with a field broken, missing or added, or text that is not JSON. */
 function bodies(operation: Operation): fc.Arbitrary<string | undefined> {
   const schema = operation.requestBody?.content['application/json']?.schema;
   if (schema === undefined) return fc.constantFrom(undefined, 'bytes');

@@ -9,13 +9,13 @@ import { addRoot, finished, rootLayer } from '../engine/bench.ts';
 import type { Answer } from '../support/servers/http-server.ts';
 import { serveBench, type ServedEngine, type TokenClient } from '../support/servers/served-engine.ts';
 
-/** Everything of one tenant that has a name somebody else could try. */
+/** Everything of one tenant that has a name another tenant could try. */
 interface Ids {
   readonly image: string;
-  /** A child of `image`, with a tag. */
+  /** A child of `image` with a tag. */
   readonly child: string;
   readonly tag: string;
-  /** A run that has ended, and one whose main process waits for input. */
+  /** A finished run, and one whose main process waits for input. */
   readonly finished: string;
   readonly running: string;
   readonly importing: string;
@@ -38,8 +38,9 @@ const importer: Importer = {
 };
 
 /**
- * How each route names things. A stranger must get 404 for each of these calls, its owner a success; destructive ones
- * come last in their list. `own`: the route names nothing and is looked at below. `admin`: no tenant may use it at all.
+ * Calls of each route that name subjects. Another tenant must get 404 for each of them, the owner a success;
+ * destructive ones come last in their list. `own`: the route names nothing and is checked below. `admin`: no tenant may
+ * use it.
  */
 const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | 'admin' | 'anyone'>> = {
   'GET /images': 'own',
@@ -136,7 +137,7 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
   'DELETE /tokens/{uuid}': 'admin',
 };
 
-/** Calls that would take away what later ones need; the owner makes them last. */
+/** Calls that remove what later ones need; the owner makes them last. */
 const LAST = [
   'DELETE /operations/{operationId}/subprocesses/{spid}',
   'DELETE /operations/{operationId}',
@@ -153,7 +154,7 @@ function uuidOf(answer: Answer): string {
   return (answer.json as { uuid: string }).uuid;
 }
 
-/** A tenant with one of everything, all of it made over HTTP but for the root image. */
+/** Makes a tenant with one of everything, all created over HTTP except the root image. */
 async function settle({ bench }: ServedEngine, client: TokenClient, project: string): Promise<Tenant> {
   const store = bench.store.forProject(project);
   const { uuid: image } = await addRoot(store);
@@ -179,7 +180,7 @@ async function settle({ bench }: ServedEngine, client: TokenClient, project: str
   return { ...client, project, ids: { ...ids, file: upload.uuid, sha256: upload.sha256, state: offer.state.id } };
 }
 
-/** The same kinds of ids, of nothing. */
+/** Ids of the same kinds that do not exist. */
 function nowhere(): Ids {
   const uuid = (): string => randomUUID();
   const images = {
@@ -192,7 +193,7 @@ function nowhere(): Ids {
   return { ...images, finished: uuid(), running: uuid(), importing: uuid(), state: uuid() };
 }
 
-/** An answer with all ids made alike, so that two of them can be compared. */
+/** Returns an answer with all ids replaced, so that two answers can be compared. */
 function blurred({ status, text, headers }: Answer, ids: Ids): unknown {
   let body = text;
   for (const [name, id] of Object.entries(ids)) body = body.replaceAll(id, `<${name}>`);
@@ -241,7 +242,7 @@ for (const [victim, stranger] of PAIRS) {
         tried.push([route, call]);
       }
     }
-    // The same calls are right in themselves: their owner succeeds with each.
+    // The same calls are valid: their owner succeeds with each.
     const last = ([route]: [string, Call]): number => LAST.indexOf(route);
     for (const [, call] of tried.toSorted((one, other) => last(one) - last(other))) {
       const { status, text: said } = await make(a, call);

@@ -9,9 +9,9 @@ import { layerOf, listing, Scratch } from '../support/layers.ts';
 import { streamOf, type TarMember, tarOf } from '../support/tar.ts';
 
 /*
- * Published ways out of an unpacker (umoci TestUnpackEntry*, containerd's breakout table, node-tar CVE-2026-26960,
- * umoci CVE-2021-29136). Nothing here is ever unpacked, so nothing can get out; what has to be right is what the guest
- * will see. CANARY in a member stands for a folder on the host.
+ * Published breakouts from unpackers (umoci TestUnpackEntry*, containerd's breakout table, node-tar CVE-2026-26960,
+ * umoci CVE-2021-29136). Nothing is unpacked here, so nothing can get out; what has to be right is what the guest will
+ * see. CANARY in a member stands for a folder on the host.
  */
 
 const link = (path: string, linkname: string): TarMember => ({ path, flag: '2', linkname, mode: 0o777 });
@@ -23,7 +23,7 @@ interface Case {
   readonly attack: string;
   /** Layers, bottom first. */
   readonly layers: readonly (readonly TarMember[])[];
-  /** Lines of `listing` that must be there; undefined when the last layer must be refused. */
+  /** Lines that `listing` must contain; undefined when the last layer must be refused. */
   readonly expected: readonly string[] | undefined;
 }
 

@@ -11,7 +11,9 @@ import { LayerReader } from '../../src/erofs/reader.ts';
 import { imageOf, layerOf, listing, Scratch } from '../support/layers.ts';
 import { streamOf, type TarMember, tarOf } from '../support/tar.ts';
 
-/** What one layer holds as the guest's kernel will find it: `name!` is a whiteout, `name/!` an opaque directory. */
+/**
+ * Returns a layer's entries as the guest's kernel will find them: `name!` is a whiteout, `name/!` an opaque directory.
+ */
 async function stored(layer: LayerFile): Promise<string[]> {
   await using reader = await LayerReader.open(layer);
   const names: string[] = [];
@@ -119,7 +121,7 @@ test('an opaque root hides every name of the image', async () => {
     [{ path: 'a' }, { path: 'd/x' }, { path: 'e/x' }],
     [{ path: 'd/y' }, { path: '.wh..wh..opq' }, { path: 'e/y' }],
   );
-  // Linux ignores the mark on the root of a layer, so the names are hidden one by one.
+  // Linux ignores the opaque mark on the root of a layer, so the names are hidden one by one.
   assert.deepEqual(await stored(layers[1]!), ['/', '/a!', '/d/!', '/d/y', '/e/!', '/e/y']);
 });
 

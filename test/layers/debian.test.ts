@@ -16,7 +16,7 @@ import { fsck, Scratch } from '../support/layers.ts';
 
 const SUPPORT = join(import.meta.dirname, '../support/python');
 
-/** A path as Python's `os.fsdecode` and `json.dumps` show it: bytes that are not UTF-8 as lone surrogates. */
+/** Returns a path as Python's `os.fsdecode` and `json.dumps` show it: bytes that are not UTF-8 as lone surrogates. */
 function asPython(path: string): string {
   const bytes = bytesOf(path);
   let text = '';
@@ -54,7 +54,7 @@ async function describeNode(tree: Tree, path: string, node: TreeNode): Promise<R
   };
 }
 
-/** The tree as `test/support/python/manifest.py` describes an unpacked one. */
+/** Returns the tree as `test/support/python/manifest.py` describes an unpacked one. */
 async function manifest(layers: readonly LayerFile[]): Promise<Map<string, Record<string, unknown>>> {
   await using tree = await Tree.open(layers);
   const entries = new Map<string, Record<string, unknown>>();
@@ -84,7 +84,7 @@ async function buildAll(scratch: Scratch, tars: readonly string[]): Promise<Laye
   return layers;
 }
 
-/** What `umoci unpack` makes of the Debian image with the layer on top. */
+/** Returns the result of `umoci unpack` for the Debian image with the layer on top. */
 async function unpackedManifest(scratch: Scratch, layer: string): Promise<Map<string, Record<string, unknown>>> {
   const { layout } = await debianImage();
   const copy = scratch.path();
@@ -100,7 +100,8 @@ async function unpackedManifest(scratch: Scratch, layer: string): Promise<Map<st
 }
 
 /**
- * Directories whose time umoci 0.4.7 takes from the clock: those no entry describes, and those such a one was made in.
+ * Returns the directories whose time umoci 0.4.7 takes from the clock: those without an entry, and the parents of
+ * those.
  */
 function clockDirectories(entries: ReadonlyMap<string, Record<string, unknown>>): Set<string> {
   const implied = [...entries.values()].filter(({ type, mtime }) => type === 'directory' && mtime === 0);

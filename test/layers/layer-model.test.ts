@@ -9,8 +9,8 @@ import { Random } from '../support/random.ts';
 import { streamOf, type TarMember, tarOf } from '../support/tar.ts';
 
 /*
- * The other way to say what layers mean: unpack each archive, entry by entry, into one tree in memory. Random layers
- * with colliding names must give the same tree as our layer files seen through the overlay.
+ * An independent model of layers: unpack each archive, entry by entry, into one tree in memory. Random layers with
+ * colliding names must give the same tree as our layer files seen through the overlay.
  */
 
 interface ModelFile {
@@ -29,7 +29,7 @@ class ModelDirectory {
     this.layer = layer;
   }
 
-  /** Removes what lower layers put here; says whether anything of this layer is left. */
+  /** Removes the entries of lower layers; reports whether any of this layer are left. */
   removeLower(layer: number): boolean {
     for (const [name, child] of this.children) {
       const left = child.type === 'directory' ? child.removeLower(layer) : child.layer === layer;
@@ -186,7 +186,7 @@ function randomMember(random: Random, serial: number, earlier: readonly string[]
   }
 }
 
-/** One case: up to three layers. Returns whether both sides accepted it. */
+/** Runs one case of up to three layers. Returns whether both sides accepted it. */
 async function check(scratch: Scratch, seed: number): Promise<boolean> {
   const random = new Random(seed);
   const model = new Model();

@@ -16,7 +16,7 @@ import { streamOf } from '../support/tar.ts';
 const METADATA = { mode: 0o644, uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
 const NEVER = new AbortController().signal;
 
-/** Every path of an image with all that can be seen of it; names of one inode by the first of them. */
+/** Returns every path of an image with all visible attributes; names of one inode by the first of them. */
 async function describe(layers: readonly LayerFile[], pool: ReaderPool): Promise<string[]> {
   await using tree = await Tree.open(layers, pool);
   const first = new Map<string, string>();
@@ -48,7 +48,7 @@ async function merge(
   return [...layers.slice(0, from), { path, bytes }];
 }
 
-/** What a layer holds itself, marks included. */
+/** Returns the entries of a layer itself, marks included. */
 async function rawNames(layer: LayerFile): Promise<string[]> {
   await using reader = await LayerReader.open(layer);
   const names: string[] = [];
@@ -59,10 +59,10 @@ async function rawNames(layer: LayerFile): Promise<string[]> {
   return names;
 }
 
-/** Changes an image layer by layer at random, as long chains of runs do. */
+/** Changes an image layer by layer at random, like long chains of runs. */
 class Chain {
   readonly #random: Random;
-  /** Paths that exist, roughly: changes that turn out impossible are left out. */
+  /** Paths that probably exist: impossible changes are left out. */
   readonly #paths = new Set<string>(['usr', 'usr/bin', 'etc']);
 
   constructor(seed: number) {
@@ -73,7 +73,7 @@ class Chain {
     await using lower = below.length === 0 ? undefined : await Tree.open(below, pool);
     await using builder = await LayerBuilder.create(path, { lower });
     for (let count = 1 + this.#random.below(10); count > 0; count -= 1) {
-      // A path that runs through a file or a loop is refused; the layer goes without that change.
+      // A path through a file or a loop is refused; the layer is made without that change.
       await this.#change(builder).catch(() => undefined);
     }
     const { bytes } = await builder.finish();
@@ -166,7 +166,7 @@ test('wherever a chain is cut and merged, it shows what it showed', async () => 
       assert.deepEqual(await describe(merged, pool), expected, `seed ${seed}, merged from ${from}`);
       const top = merged[from];
       assert.ok(top !== undefined);
-      // No mark is left with nothing to hide: it would be seen in a guest.
+      // No mark remains without something to hide: a guest would see it.
       const marks = (await rawNames(top)).filter((name) => /^-|!$/u.test(name));
       if (from === 0) assert.deepEqual(marks, []);
     }
@@ -182,7 +182,7 @@ test('at depth 200, merged again and again, a chain shows what its 200 layers sh
     const all: LayerFile[] = [];
     let compact: LayerFile[] = [];
     for (let depth = 1; depth <= 200; depth += 1) {
-      // Like a run: on top of the merged layers, and what it makes fits the others as well.
+      // Like a run: on top of the merged layers, where its own layer fits too.
       const layer = await chain.layer(scratch.path(), compact, pool);
       all.push(layer);
       compact.push(layer);

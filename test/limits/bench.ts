@@ -17,9 +17,9 @@ import { wire, type Answer, type SendOptions } from '../support/servers/http-ser
 import { MIB } from '../support/memory.ts';
 import type { Probed, Watched } from './probe.ts';
 
-/** The rule: whatever one client does, the engine says within this time that it is well. */
+/** The rule: whatever one client does, the engine answers its health check within this time. */
 const HEALTH_MS_MAX = 250;
-/** And it has no more memory than this. */
+/** Memory limit of the engine under the same rule. */
 export const RESIDENT_BYTES_MAX: number = 1_024 * MIB;
 
 /** Files in `/many` of the large image, and entries of the large state. */
@@ -28,12 +28,12 @@ export const STATE_ENTRIES = 190_000;
 /** Bytes of the long line: a slow pattern takes minutes for each of its megabytes, on any machine. */
 const LONG_BYTES = 8 * MIB;
 
-/** An engine in a process of its own, over a store that holds what is hard to look at. */
+/** An engine in a separate process, over a store whose contents are expensive to inspect. */
 export interface LimitsEngine extends AsyncDisposable {
   readonly address: string;
   /** An image with `MANY` files in `/many`, and one line of `LONG_BYTES` in `/long`. */
   readonly large: string;
-  /** The same again, in another layer. */
+  /** The same content in another layer. */
   readonly other: string;
   /** A small image. */
   readonly small: string;
@@ -42,9 +42,9 @@ export interface LimitsEngine extends AsyncDisposable {
   readonly pid: number;
   readonly authorization: Readonly<Record<string, string>>;
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
-  /** Reads an answer and throws it away: its status. */
+  /** Reads and discards an answer; returns its status. */
   drain(method: string, path: string, options?: SendOptions): Promise<number>;
-  /** Does `work` and checks the rule meanwhile. */
+  /** Runs `work` and checks the rule meanwhile. */
   holds<Result>(work: () => Promise<Result>): Promise<Result>;
 }
 
@@ -93,7 +93,7 @@ interface Program extends AsyncDisposable {
   readonly said: string;
 }
 
-/** Starts a program of the tests, which ends with its standard input. */
+/** Starts a program of the tests, which exits when its standard input ends. */
 async function startProgram(file: string, ...parameters: readonly string[]): Promise<Program> {
   const program = join(import.meta.dirname, file);
   const child = spawn(process.execPath, [program, ...parameters], { stdio: ['pipe', 'pipe', 'ignore'] });
@@ -109,7 +109,7 @@ async function startProgram(file: string, ...parameters: readonly string[]): Pro
   };
 }
 
-/** What is large is made where a test needs it, because that takes a while. */
+/** Large contents are made only where a test needs them, because that takes a while. */
 export async function openLimitsEngine({ large: isLarge = true, state: hasState = false } = {}): Promise<LimitsEngine> {
   await using cleanup = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'contree-limits-'));

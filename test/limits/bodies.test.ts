@@ -7,7 +7,7 @@ const engine = await openLimitsEngine({ large: false });
 after(() => engine[Symbol.asyncDispose]());
 const { small } = engine;
 
-/** A JSON object of many fields, written without making it. */
+/** Returns a JSON object of many fields as text, without building the object. */
 function fields(count: number, name: (at: number) => string, value = '"x"'): string {
   return `{${Array.from({ length: count }, (_, at) => `"${name(at)}":${value}`).join(',')}}`;
 }
@@ -19,7 +19,7 @@ function run(more: string): string {
 const entries = Array.from({ length: 200_000 }, (_, at) => `{"path":"/f${at}","mode":420}`).join(',');
 const STATE = 'c0ffee00-0000-8000-8000-000000000000';
 
-/** Each is small enough in bytes and was much work. */
+/** Bodies within the size limit that used to be expensive. */
 const BODIES: Readonly<Record<string, readonly [method: string, path: string, body: string]>> = {
   'an env of a million variables': ['POST', '/v1/instances', run(`"env":${fields(1_000_000, (at) => `K${at}`)}`)],
   'an env of integers': ['POST', '/v1/instances', run(`"env":${fields(900_000, String)}`)],
@@ -78,7 +78,7 @@ test('16 MiB of input are taken', async () => {
 test('an engine that stands still breaks the rule', async () => {
   const stop = engine.holds(async () => {
     process.kill(engine.pid, 'SIGSTOP');
-    // Longer than it may take to answer, on any machine.
+    // Only time can show that it does not answer: longer than an answer may take on any machine.
     await setTimeout(600);
     process.kill(engine.pid, 'SIGCONT');
   });

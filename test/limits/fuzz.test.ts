@@ -10,7 +10,7 @@ after(() => engine[Symbol.asyncDispose]());
 
 const { jsonValuesMax, jsonMembersMax, jsonDepthMax } = limits;
 
-/** Bodies at a limit, one off, and far beyond it. */
+/** Bodies at a limit, one beyond it, and far beyond it. */
 function bodies({ bodyBytesMax: bytesMax = limits.jsonBodyBytesDefault }: Row): string[] {
   const around = (limit: number): number[] => [limit - 1, limit, limit + 1, 4 * limit];
   const lists = (count: number): string => `[${Array.from({ length: count }, () => '[1,2,3,4,5,6,7,8,9]').join(',')}]`;
@@ -23,7 +23,7 @@ function bodies({ bodyBytesMax: bytesMax = limits.jsonBodyBytesDefault }: Row): 
   ];
 }
 
-/** Never stops or stores anything: what is sent has a field that no route knows. */
+/** Requests without effect, because they have a field that no route knows. */
 const ROWS = Object.values<Readonly<Record<string, Row>>>(API)
   .flatMap((rows) => Object.values(rows))
   .filter(({ body }) => body !== undefined);
@@ -41,7 +41,10 @@ for (const row of ROWS) {
   });
 }
 
-/** A body that is far too long is answered before all of it was sent; the sender may then see no more than the end. */
+/**
+ * Sends a body that is far too long. It is answered before all of it was sent; the sender may then see only the end of
+ * the connection.
+ */
 function refused(error: NodeJS.ErrnoException): number {
   assert.match(error.code ?? '', /^(?:EPIPE|ECONNRESET)$/u);
   return 413;

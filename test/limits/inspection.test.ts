@@ -7,7 +7,7 @@ const engine = await openLimitsEngine();
 after(() => engine[Symbol.asyncDispose]());
 const { large, other, small } = engine;
 
-/** Linear, but with thousands of states, and no text in it that could be searched for first. */
+/** Pattern that is linear, but has thousands of states and no literal text to search for first. */
 const BOMB = '(?:a|b|ab|ba|aa){1,900}[0-9]';
 
 test('a search that cannot end is ended, and the engine answers everybody else meanwhile', async () => {
@@ -30,7 +30,7 @@ test('a search whose client has left is ended with it', async () => {
       headers: engine.authorization,
     });
     await assert.rejects(left, { name: 'TimeoutError' });
-    // As many as a project may have at once: were they still there, this would wait for them.
+    // The maximum number per project: if they were still there, this would wait for them.
     const honest = await engine.send('GET', `/v1/inspect/${small}/grep?pattern=root&path=/etc/passwd`);
     assert.equal(honest.status, 200);
   });

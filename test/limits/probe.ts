@@ -5,9 +5,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { defined } from '../../src/std/assert.ts';
 
 /*
- * A thread that asks an engine for its health again and again and watches its memory, so that what the test itself does
- * meanwhile does not count. What the machine costs is taken off: time for which the engine's thread or this one could run
- * and had no core, or for which a bare server, asked at the same time, did not answer either; the longer of the two.
+ * A thread that polls an engine's health and memory, so that the test's own work does not count. The machine's share is
+ * subtracted: time in which the engine's thread or this one was runnable without a core, or in which a bare server,
+ * asked at the same time, did not answer either; the longer of the two.
  */
 
 const INTERVAL_MS = 20;
@@ -49,7 +49,7 @@ async function answerMs(url: string): Promise<number> {
   return performance.now() - startedMs;
 }
 
-/** Longest time the bare server takes to answer, until aborted and once at least. */
+/** Returns the longest time that the bare server took to answer, until aborted and at least once. */
 async function peerMs(signal: AbortSignal): Promise<number> {
   let longest = await answerMs(peer);
   while (!signal.aborted) {
@@ -59,7 +59,7 @@ async function peerMs(signal: AbortSignal): Promise<number> {
   return longest;
 }
 
-/** Time the engine takes to answer, less what the machine costs meanwhile. */
+/** Returns the engine's time to answer, less the machine's share. */
 async function healthMs(): Promise<number> {
   const answered = new AbortController();
   const before = coreless();

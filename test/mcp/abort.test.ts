@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { meansStop, type ClientLink } from '../../src/mcp/session.ts';
 
-/** Every way in which a call can end before its operation has, and whether the operation is to end too. */
+/** All ways in which a call can end before its operation, and whether the operation should end too. */
 const ENDINGS: readonly (readonly [string, ClientLink['transport'], ClientLink['era'], unknown, boolean])[] = [
   ['the user pressed Esc', 'stdio', 'modern', 'User pressed Esc', true],
   ['the agent was aborted', 'stdio', 'legacy', 'aborted by the agent', true],

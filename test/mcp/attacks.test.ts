@@ -35,16 +35,16 @@ import { connectMcp, ERAS, type TestConnection } from '../support/mcp/client.ts'
 import { serveBench, type ServedEngine } from '../support/servers/served-engine.ts';
 
 /*
- * What somebody who controls names, files or images could try through the tools, end to end: the real client, the real
+ * Attacks by someone who controls names, files or images, end to end through the tools: the real client, the real
  * server, the engine behind its socket. Numbers are those of docs/attacks.md.
  */
 
 interface Place extends AsyncDisposable {
   readonly engine: ServedEngine;
   readonly mcp: TestConnection;
-  /** The folder that tools may touch. */
+  /** Folder that tools may access. */
   readonly root: string;
-  /** Beside it; holds a canary. */
+  /** Folder next to it, with a canary. */
   readonly outside: string;
   readonly canary: string;
 }
@@ -68,7 +68,7 @@ async function openPlace(): Promise<Place> {
   return { engine, mcp, root, outside, canary, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
-/** An image of the given entries. */
+/** Makes an image of the given entries. */
 async function imageOf(
   { bench }: ServedEngine,
   entries: Readonly<Record<string, Partial<LayerEntry>>>,
@@ -170,7 +170,7 @@ test('attack 14: a source outside, through links or swapped in between, a thousa
       const { text, structured, isError } = await mcp.call('upload', { path: join(inside, 'canary') });
       const outcome = isError ? (text.split(':')[0] ?? '') : structured.sha256;
       seen.set(outcome, (seen.get(outcome) ?? 0) + 1);
-      // Out of step with who swaps.
+      // Not synchronized with the thread that swaps.
       if (attempt % 3 === 0) await new Promise(setImmediate);
     }
   }
@@ -217,7 +217,7 @@ test('attack 15: a destination that is a link, a folder, read-only, above the ro
   assert.equal(readFileSync(canary, 'utf8'), 'canary');
 });
 
-/** As text (std/path-text.ts) and as bytes. */
+/** Names as text (std/path-text.ts) and as bytes. */
 const HOSTILE_NAMES: readonly (readonly [string, Buffer])[] = [
   ['new\nline', Buffer.from('new\nline')],
   ['\u001b[2J\u001b]0;owned\u0007', Buffer.from('\u001b[2J\u001b]0;owned\u0007')],
@@ -336,7 +336,7 @@ for (const era of ERAS) {
     ]) {
       await assert.rejects(mcp.client.readResource({ uri }), { code: -32_602 }, uri);
     }
-    // Dots that stay inside are the image's own business, and never the host's.
+    // Dots that stay inside affect only the image, never the host.
     const { contents } = await mcp.client.readResource({
       uri: `contree://image/${image}/read/root%2F..%2Fetc%2Fpasswd`,
     });

@@ -10,8 +10,8 @@ import { runConformance, type Check } from '../support/conformance/suite.ts';
 import { ROOT } from '../support/home.ts';
 
 /**
- * Scenarios that any server can be asked, whatever tools, prompts and resources it has. Not among them, although they
- * need no fixture: logging and subscriptions to resources, which are optional and which the product does not declare.
+ * Scenarios for any server, whatever tools, prompts and resources it has. Logging and subscriptions to resources are
+ * left out, although they need no fixture: they are optional, and the product does not declare them.
  */
 const FIXTURE_FREE: Readonly<Record<string, readonly string[]>> = {
   '2025-11-25': [
@@ -38,7 +38,7 @@ const FIXTURE_FREE: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** The same of the Tasks extension, whose scenarios otherwise need tools of the suite. */
+/** The same for the Tasks extension, whose other scenarios need tools of the suite. */
 const FIXTURE_FREE_TASKS: readonly string[] = [
   'tasks-extension-advertised',
   'sep-2663-tasks-methods-non-declaring',
@@ -49,9 +49,9 @@ const FIXTURE_FREE_TASKS: readonly string[] = [
 ];
 
 /**
- * Checks of what the extension allows a task to do and ours never do: ask for input (questions come before the task),
- * fail as the protocol does (a failed operation is a completed task whose result is an error), and exist for tools that
- * clients without tasks cannot call.
+ * Checks of task features that ours never use: requesting input (elicitation comes before the task), failing as the
+ * protocol does (a failed operation is a completed task whose result is an error), and tools that clients without tasks
+ * cannot call.
  */
 const TASKS_OF_OTHERS: readonly string[] = [
   'sep-2663-tasks-get-status-input-required',
@@ -74,7 +74,7 @@ for (const [revision, scenarios] of Object.entries(FIXTURE_FREE)) {
     const all = await runConformance(product.url, revision);
     const checks = all.filter(({ scenario }) => scenarios.includes(scenario));
     assert.deepEqual(new Set(checks.map(({ scenario }) => scenario)), new Set(scenarios), 'every scenario ran');
-    // Inside `server-stateless` four checks are about tools of the suite; it says itself that they could not be made.
+    // Four checks in `server-stateless` are about tools of the suite; it reports itself that they could not be made.
     const untestable = checks.filter(({ details }) => details?.untestable === true);
     assert.deepEqual(failures(checks.filter((check) => !untestable.includes(check))), []);
     for (const { errorMessage } of untestable) assert.match(errorMessage ?? '', /does not list the diagnostic tool/u);

@@ -5,7 +5,7 @@ import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 import type { Program } from '../support/scripted/process.ts';
 
-/** Local files that always work: what they do is tested where they are made. */
+/** Local files that always work: their handling is tested elsewhere. */
 const LOCAL: LocalFiles = {
   sync: async () => ({ directoryState: 'state-1', files: 1, uploaded: 1, reused: 0, bytes: 1, skipped: [] }),
   upload: async () => ({ uuid: 'file-1', sha256: '0', size: 1, reused: false }),
@@ -14,7 +14,7 @@ const LOCAL: LocalFiles = {
 
 const CALL = /^([a-z_]+)\((.*)\)$/u;
 
-/** The arguments of a call as guides write them: `name=JSON, …`, with Python's names of nothing. */
+/** Parses the arguments of a call as guides write them: `name=JSON, …`, with Python's literals. */
 function argumentsOf(text: string): Record<string, unknown> {
   const names = [...text.matchAll(/(?:^|, )([a-z_]+)=/gu)].filter(({ index }) => !insideString(text, index));
   return Object.fromEntries(

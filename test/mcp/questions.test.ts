@@ -6,7 +6,7 @@ import { ScriptedContree } from '../support/scripted/contree.ts';
 
 type Action = 'accept' | 'decline' | 'cancel';
 
-/** A client whose user does that when asked, and what the user was asked. */
+/** A client with a scripted user, and the questions that the user got. */
 function user(action: Action, asked: { message: string; url?: string }[]): (client: Client) => void {
   return (client) =>
     client.setRequestHandler('elicitation/create', async ({ params }) => {

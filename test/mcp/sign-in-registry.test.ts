@@ -24,8 +24,8 @@ import { serveBench } from '../support/servers/served-engine.ts';
 import { layerOfMembers } from '../support/small-image.ts';
 
 /*
- * A private image, from the first refusal to the import: a registry with a token service, the user's browser (which is
- * this test), the client, the server and the engine are all real or speak as real ones do.
+ * A private image, from the first refusal to the import: a registry with a token service, the user's browser (played by
+ * this test), the client, the server and the engine are real or behave like real ones.
  */
 
 const SECRET = 'canary-0d1e2f';
@@ -47,7 +47,7 @@ async function privateRegistry(): Promise<FakeRegistry> {
 interface Place extends AsyncDisposable {
   readonly home: string;
   readonly registry: FakeRegistry;
-  /** Everything that anybody but the user and the registry could read: messages of the protocol, logs. */
+  /** Everything that others than the user and the registry could read: protocol messages, logs. */
   readonly heard: string[];
   /** Connects a client that opens pages with `browse`; without it the client cannot ask its user. */
   connect(
@@ -55,7 +55,7 @@ interface Place extends AsyncDisposable {
     era: Era,
     browse?: (url: string) => Promise<void>,
   ): Promise<(name: string, args: object) => Promise<ToolAnswer>>;
-  /** Everything the engine keeps on the disk. */
+  /** Returns everything that the engine stores on disk. */
   kept(): Promise<string>;
 }
 
@@ -117,7 +117,7 @@ async function openPlace(): Promise<Place> {
   };
 }
 
-/** Notes every message in both directions. */
+/** Records every message in both directions. */
 function overheard(transport: Transport, heard: string[]): Transport {
   const { send } = transport;
   transport.send = async (message, options) => {
@@ -127,7 +127,7 @@ function overheard(transport: Transport, heard: string[]): Transport {
   const { start } = transport;
   transport.start = async () => {
     const { onmessage } = transport;
-    // The transport of the SDK is no event target.
+    // The transport of the SDK is not an EventTarget.
     // oxlint-disable-next-line unicorn/prefer-add-event-listener
     transport.onmessage = (message, extra) => {
       heard.push(JSON.stringify(message));
@@ -174,7 +174,7 @@ async function overHttp(socket: string, options: McpOptions): Promise<Wire> {
   };
 }
 
-/** What the user does on the page: a typing error first, then the right token. Returns what the page said. */
+/** Plays the user on the page: first a typing error, then the right token. Returns the page's messages. */
 async function fillIn(url: string): Promise<string[]> {
   const { origin } = new URL(url);
   const said: string[] = [];

@@ -6,7 +6,7 @@ import type { Accounts, SignInCredentials } from '../../src/tools/index.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 
-/** A registry that takes one secret. */
+/** A registry that accepts one secret. */
 class ScriptedAccounts implements Accounts {
   readonly stored = new Map<string, SignInCredentials>();
 
@@ -23,7 +23,7 @@ class ScriptedAccounts implements Accounts {
 
 const ELICITATION = { client: { capabilities: { elicitation: { url: {}, form: {} } } } };
 
-/** Does what a user does in a browser: opens the page, fills in the form, sends it. */
+/** Plays the user in a browser: opens the page, fills in the form, submits it. */
 async function fillIn(
   url: string,
   fields: Record<string, string>,

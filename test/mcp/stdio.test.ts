@@ -77,7 +77,7 @@ for (const flags of [[], ['--hang']]) {
       _meta: { progressToken: 1 },
     };
     send(child, { id: 1, method: 'tools/call', params });
-    // The first progress message: the operation runs.
+    // The first progress message: the operation is running.
     await once(child.stdout, 'data');
     const endedMs = performance.now();
     child.stdin.end();
@@ -108,7 +108,7 @@ test('the first reply comes soon and an idle server is small, as an installed on
       await once(child, 'close');
       samples.push({ ms, bytes: Number(/rss (\d+)/u.exec(stderr)?.[1]) });
     }
-    // The first round fills the cache. Budgets are 0.5 s and 90 MB on an idle machine; tests share theirs.
+    // The first round fills the cache. The budgets are 0.5 s and 90 MB on an idle machine; tests share theirs.
     const best = Math.min(...samples.slice(1).map(({ ms }) => ms));
     assert.ok(best < 1_500, `${best} ms`);
     const bytes = Math.min(...samples.slice(1).map((sample) => sample.bytes));

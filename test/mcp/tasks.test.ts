@@ -7,7 +7,7 @@ import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 import { openTaskClient, TRANSPORTS, type TaskClient } from '../support/mcp/task-client.ts';
 
-/** Long enough that a program which waits for nothing ends before. */
+/** Longer than a program that waits for nothing takes. */
 const SOON = { taskAfterMs: 300 };
 
 interface Gated {
@@ -38,7 +38,7 @@ async function result(client: TaskClient, method: string, params: Record<string,
   return answer.kind === 'result' ? answer.result : undefined;
 }
 
-/** The task in the state in which it has ended, checked against the schema of the extension. */
+/** Returns the finished task, checked against the schema of the extension. */
 async function ended(client: TaskClient, taskId: string): ReturnType<typeof result> {
   for (;;) {
     const task = await result(client, 'tasks/get', { taskId });
@@ -148,7 +148,7 @@ test('an import becomes a task too; a failed one is a completed task with an err
 
 test('a task outlives the server that made it, and is an operation under any name', async () => {
   const { contree, image, release } = gated();
-  // Like a connection to an engine: what runs there does not end with it.
+  // Like a connection to an engine, whose operations continue without it.
   contree[Symbol.asyncDispose] = () => Promise.resolve();
   let taskId = '';
   {

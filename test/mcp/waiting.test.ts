@@ -46,7 +46,7 @@ for (const era of ERAS) {
     for (const [index, step] of steps.entries())
       if (index > 0) assert.ok(step.progress > (steps[index - 1]?.progress ?? 0));
     const count = steps.length;
-    // That nothing comes cannot be awaited; a late notification would be here by then.
+    // Only time can show that nothing comes; a late notification would have arrived by then.
     await delay(50);
     assert.equal(steps.length, count, 'nothing follows the result');
   });

@@ -17,7 +17,7 @@ async function withImage(): Promise<FakeRegistry> {
   return registry;
 }
 
-/** Answers token requests like a token service that gives everybody a token. */
+/** Answers token requests like a token service that gives everyone a token. */
 function tokenService(registry: FakeRegistry, answer: unknown): void {
   registry.on(/ \/token/u, (_, response) => void response.end(JSON.stringify(answer)));
 }

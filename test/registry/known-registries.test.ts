@@ -6,14 +6,14 @@ import { FakeRegistry } from '../support/servers/registry.ts';
 import { layerOf, openReference, read } from './support.ts';
 
 /*
- * How the well-known registries let somebody in: the challenge they send, where the credentials go, what the token is
- * called in the answer, and whether blobs come from a storage host that must not see any of it (object stores refuse
- * requests that are signed in the URL and bring a header too). ORIGIN stands for the address of the server.
+ * How the well-known registries authenticate: the challenge they send, where the credentials go, the name of the token
+ * in the answer, and whether blobs come from a storage host that must not see any of it (object stores refuse requests
+ * that are signed in the URL and have an Authorization header too). ORIGIN stands for the address of the server.
  */
 interface Way {
   readonly registry: string;
   readonly challenge: string;
-  /** Path of the token service; undefined where Basic is all there is. */
+  /** Path of the token service; undefined with Basic only. */
   readonly token?: string;
   readonly answer?: (token: string) => object;
   readonly credentials: RegistryCredentials;

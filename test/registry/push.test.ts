@@ -11,7 +11,7 @@ import { FakeRegistry, imageConfig, json, OCI, status } from '../support/servers
 import { layerOf, openReference, read } from './support.ts';
 
 const signal = AbortSignal.timeout(60_000);
-/** Larger than any answer that is read as a whole: the registry tells its length when it is asked whether it has it. */
+/** Larger than any answer that is read as a whole: it is the Content-Length of a HEAD answer. */
 const LAYER = layerOf('a layer '.repeat(100_000), 'none');
 const CONFIG = json(imageConfig([LAYER]));
 

@@ -16,11 +16,11 @@ export interface OpenOptions {
   readonly signal?: AbortSignal;
 }
 
-/** An image opened over HTTP with everything that ends with it. */
+/** An image opened over HTTP with everything that is disposed with it. */
 export interface Opened extends AsyncDisposable {
   readonly image: OciImage;
   readonly client: RegistryClient;
-  /** How long each retry was put off, in milliseconds; nothing really waits. */
+  /** Delay of each retry, in milliseconds; nothing really waits. */
   readonly waits: readonly number[];
 }
 
@@ -40,7 +40,7 @@ export async function openReference(text: string, options: OpenOptions = {}): Pr
   }
 }
 
-/** Bytes that stand for a tar where nobody looks inside. */
+/** Bytes in place of a tar that is not parsed. */
 export function layerOf(text: string, compression: 'none' | 'gzip' | 'zstd' = 'gzip'): TestLayer {
   const tar = Buffer.from(text);
   const diffId = sha256(tar);

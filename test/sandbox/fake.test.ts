@@ -6,7 +6,7 @@ driverConformance('fake', async () => {
   return {
     driver,
     layers: [],
-    // It reads no layers, and takes what it did not write for a file of the image.
+    // It reads no layers, and assumes that files it did not write are in the image.
     imageFile: '/etc/group',
     flood: (bytes) => ['flood', String(bytes)],
     crash: ['crash'],

@@ -37,7 +37,7 @@ test('every test that docs/attacks.md names exists', () => {
     tests.flatMap(({ file, names }) => {
       if (!existsSync(file)) return [`${item}: ${file}`];
       const titles = [...readFileSync(file, 'utf8').matchAll(/^\s*(?:await t\.)?test\(\s*(?:'|"|`)(.*?)(?:'|"|`),/gmu)];
-      // Of a name that is put together only the beginning stands in the source.
+      // Only the prefix of a composed name is in the source.
       const made = titles.flatMap(([, title = '']) => /^(.+?)\$\{/u.exec(title)?.[1] ?? []);
       const found = (name: string): boolean =>
         titles.some(([, title = '']) => nameBeginning(name).test(title)) || made.some((one) => name.startsWith(one));

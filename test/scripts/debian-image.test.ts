@@ -18,7 +18,7 @@ test('a cache that another user could have filled is not used', async () => {
   await assert.rejects(ownCache(join(scratch.path, 'link')), /only you may write/u);
   const mine = process.getuid;
   try {
-    // Only root could give the folder away; who we are can be said to be somebody else by everybody.
+    // Only root could change the folder's owner, so the test changes our own user id instead.
     process.getuid = () => (mine?.() ?? 0) + 1;
     await assert.rejects(ownCache(folder), /only you may write/u);
   } finally {

@@ -9,7 +9,7 @@ test('a promise that is there or fails has settled, one that is late has not, an
   assert.equal(await settlesWithin(failing, 10_000), true);
   await assert.rejects(failing, /for its owner/u);
   const { promise, resolve } = Promise.withResolvers<void>();
-  // The timer keeps no process alive: something else must, until it is due.
+  // The timer does not keep the process alive, so something else must until it is due.
   const alive = setInterval(() => undefined, 1_000);
   assert.equal(await settlesWithin(promise, 5), false);
   clearInterval(alive);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SuppressedErrorPolyfill, AsyncDisposableStackPolyfill } from '../../src/std/disposable-stack.ts';
 
-/** Ours beside the language's own: what holds for one must hold for the other. */
+/** Ours and the language's own: both must behave alike. */
 const KINDS = [
   ['built in', AsyncDisposableStack, SuppressedError],
   ['ours', AsyncDisposableStackPolyfill, SuppressedErrorPolyfill],

@@ -5,7 +5,7 @@ import { readBoundedJson } from '../../src/std/json-bounds.ts';
 
 const SHAPE = { valuesMax: 10, membersMax: 4, depthMax: 3 };
 
-/** Cut anywhere, escapes and characters of several bytes included. */
+/** Splits text anywhere, including within escapes and multi-byte characters. */
 function cut(text: string, size: number): Uint8Array[] {
   const bytes = Buffer.from(text);
   return Array.from({ length: Math.ceil(bytes.length / size) }, (_, at) => bytes.subarray(at * size, (at + 1) * size));

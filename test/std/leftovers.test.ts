@@ -22,7 +22,7 @@ test('leftovers are looked for again only when there are more than at the last r
   assert.equal(frees, 2);
 });
 
-// The one test of the real thing. It has a process of its own, so that nothing else takes or gives memory meanwhile.
+// The only test of the real function. In a separate process, so that no other code allocates or frees memory meanwhile.
 test('what is left is given back to the system at once', () => {
   const trimmer = new IdleMemoryTrimmer();
   const before = useAndLeave(200);
@@ -31,7 +31,7 @@ test('what is left is given back to the system at once', () => {
   assert.ok(given > 100 * MIB, `${(given / MIB).toFixed(0)} of 200 MiB were given back`);
 });
 
-/** Uses so much memory and lets go of it; returns the resident bytes while it was used. */
+/** Allocates memory and releases it; returns the resident bytes while it was in use. */
 function useAndLeave(mib: number): number {
   const used = Array.from({ length: mib }, (_, index) => Buffer.alloc(MIB, index + 1));
   const resident = process.memoryUsage.rss();

@@ -7,7 +7,7 @@ test('a long computation lets other work in, a short one does not stop', async (
   for (let step = 0; step < 255; step++) assert.equal(pace.due(), false);
   let others = 0;
   setImmediate(() => others++);
-  // Time passes only here, so this ends when the turn has lasted long enough.
+  // The clock advances only here, so this ends once the turn has lasted long enough.
   while (!pace.due()) assert.equal(others, 0);
   await pace.rest();
   assert.equal(others, 1);

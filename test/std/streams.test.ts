@@ -14,7 +14,7 @@ async function* counted(log: string[]): AsyncGenerator<number> {
   }
 }
 
-/** Draws from a source that has begun. */
+/** Reads from a source that has started. */
 async function open(log: string[]): Promise<AsyncIterator<number>> {
   const source = counted(log);
   const first = await source.next();

@@ -8,7 +8,7 @@ import type { StoredImage } from '../../src/store/images.ts';
 import type { ProjectStore } from '../../src/store/project-store.ts';
 import { Store } from '../../src/store/store.ts';
 
-/** A directory that is gone at the end of the block. */
+/** A directory that is removed at the end of the block. */
 export async function scratch(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'contree-store-'));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
@@ -19,7 +19,7 @@ export interface StoreBench extends AsyncDisposable {
   readonly store: Store;
 }
 
-/** A store in a directory of its own. */
+/** A store in a new directory. */
 export async function openStore(): Promise<StoreBench> {
   const place = await scratch();
   const store = await Store.open(place.path);
@@ -33,7 +33,7 @@ export async function openStore(): Promise<StoreBench> {
   };
 }
 
-/** Publishes bytes that stand for a layer; the store never looks inside. */
+/** Publishes bytes in place of a layer; the store does not parse them. */
 export async function addLayer(store: ProjectStore, content: string = randomUUID(), source?: string): Promise<Layer> {
   await using staged = store.layers.stage();
   const bytes = Buffer.alloc(4096, content);
@@ -58,7 +58,7 @@ export async function addImage(store: ProjectStore, parent?: StoredImage): Promi
   });
 }
 
-/** The file as one chunk, or as several. */
+/** A file as one chunk or several. */
 export async function* body(...chunks: readonly string[]): AsyncIterable<Uint8Array> {
   for (const chunk of chunks) yield Buffer.from(chunk);
 }

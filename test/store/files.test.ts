@@ -41,7 +41,7 @@ test('a body that fails leaves nothing', async () => {
   assert.deepEqual(await readdir(join(bench.directory, 'files')), []);
 });
 
-/** More than the database keeps. */
+/** More bytes than the database stores itself. */
 const LARGE = 'x'.repeat(200_000);
 
 test('a file that is torn or gone is noticed when it is used, forgotten, and taken again', async () => {

@@ -113,7 +113,7 @@ test('gc removes what a crash left without a row, once it is old', async () => {
   await writeFile(leftover, 'orphan');
   await collect(bench.store);
   assert.equal((await layersOn(bench.directory)).length, 1, 'it may be one that is just being published');
-  // Older than now by a moment: the clocks of files and of programs tick differently.
+  // Slightly older than now, because the clocks of files and of programs differ.
   await collect(bench.store, { orphanAgeMs: -1_000 });
   assert.deepEqual(await layersOn(bench.directory), []);
 });

@@ -14,7 +14,7 @@ async function damaged(store: Store): Promise<DamagedLayer[]> {
   return found;
 }
 
-/** Changes one bit, and puts the times back so that only hashing can tell. */
+/** Changes one bit and restores the times, so that only hashing can tell. */
 async function flipBit(path: string): Promise<void> {
   const bytes = await readFile(path);
   bytes[100]! ^= 1;
@@ -59,7 +59,7 @@ test('a layer that was written to is found out even when its time of modificatio
   const before = `${path}.before`;
   execFileSync('cp', ['-p', path, before]);
   await flipBit(path);
-  // To the nanosecond, which utimes() of Node cannot.
+  // With nanoseconds, which Node's utimes() cannot set.
   execFileSync('touch', ['-r', before, path]);
   assert.equal((await stat(path, { bigint: true })).mtimeNs, (await stat(before, { bigint: true })).mtimeNs);
   await assert.rejects(store.layers.file(image.layers[0]!), (error) => isFault(error, 'STORE_CORRUPT'));

@@ -74,7 +74,7 @@ test('a content that turns out damaged is forgotten in every project', async () 
   await using bench = await openStore();
   const { store } = bench;
   const other = store.forProject('other');
-  // Larger than what the database keeps itself.
+  // Larger than what the database stores itself.
   const large = 'x'.repeat(limits.bulkFileBytesMax + 1);
   const { sha256 } = await store.files.write(body(large));
   await other.files.write(body(large));
@@ -95,7 +95,7 @@ test('merged layers reach images of all projects', async () => {
   assert.deepEqual(other.images.get(above.uuid).layers, [merged.digest, two.digest]);
 });
 
-/** A store as the version before projects left it. */
+/** Returns a store as left by the version before projects. */
 async function oldStore(path: string): Promise<void> {
   const database = new DatabaseSync(join(path, 'store.sqlite'), { enableForeignKeyConstraints: true });
   for (const step of MIGRATIONS.slice(0, 3)) database.exec(step);

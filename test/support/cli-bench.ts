@@ -24,20 +24,20 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A scripted engine at the socket of a data directory, and the command line in front of it. */
+/** A scripted engine at the socket of a data directory, with the command line as its client. */
 export interface CliBench extends AsyncDisposable {
   readonly contree: ScriptedContree;
   readonly folder: string;
   /** Runs a command line in this process. */
   run(args: readonly string[], options?: RunOptions): Promise<Ran>;
-  /** Starts the real command as a process of its own. */
+  /** Starts the real command as a separate process. */
   start(args: readonly string[], env?: Readonly<Record<string, string>>): ChildProcessWithoutNullStreams;
   /** Runs the real command to its end. */
   spawn(args: readonly string[], options?: RunOptions): Promise<Ran>;
 }
 
 const PROGRAM = new URL('../../bin/contree', import.meta.url).pathname;
-/** Newer than any client, so that nobody replaces the scripted engine. */
+/** Newer than any client, so that no client replaces the scripted engine. */
 const VERSION = '999.0.0';
 
 export async function openCli(contree = new ScriptedContree()): Promise<CliBench> {
@@ -75,7 +75,7 @@ export async function openCli(contree = new ScriptedContree()): Promise<CliBench
   };
 }
 
-/** Waits for a process and what it wrote. */
+/** Waits for a process to exit and collects its output. */
 export async function collectChild(child: ChildProcessWithoutNullStreams): Promise<Ran> {
   const ended = new Promise<number | null>((resolve) => child.once('close', (code) => resolve(code)));
   const [stdout, stderr] = await Promise.all([Array.fromAsync(child.stdout), Array.fromAsync(child.stderr)]);

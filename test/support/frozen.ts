@@ -21,7 +21,7 @@ export function frozenBytes(path: string): Buffer {
   return bytes;
 }
 
-/** Returns bytes as text: how many there are, then a row of hexadecimal for every 32 bytes that are not all zero. */
+/** Returns bytes as text: their number, then a row of hexadecimal for every 32 bytes that are not all zero. */
 export function sparse(bytes: Uint8Array): string {
   const lines = [`bytes ${bytes.byteLength}`];
   for (let at = 0; at < bytes.byteLength; at += ROW_BYTES) {
@@ -31,7 +31,7 @@ export function sparse(bytes: Uint8Array): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Returns what a reader finds in a stack of layers, one line for each path; of a file, what follows its last zero byte. */
+/** Returns the content of a stack of layers, one line per path; of a file, what follows its last zero byte. */
 export async function described(layers: readonly LayerFile[]): Promise<string[]> {
   await using tree = await Tree.open(layers);
   const lines: string[] = [];

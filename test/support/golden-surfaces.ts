@@ -6,10 +6,10 @@ import { openApiDocument } from '../../src/http/openapi.ts';
 
 export const SURFACES_FOLDER: string = join(import.meta.dirname, '../golden/surfaces');
 
-/** Commands whose help is kept, the program's own first. */
+/** Commands whose help is golden, starting with the program's own. */
 const COMMANDS = [[], ['run'], ['import'], ['serve'], ['token', 'create'], ['auth', 'registry'], ['install']] as const;
 
-/** File name → what programs and people rely on: the API's description and the command line's help. */
+/** Golden files by name: the API's description and the command line's help. */
 export async function goldenSurfaces(): Promise<ReadonlyMap<string, string>> {
   const files = new Map([['openapi.json', `${JSON.stringify(openApiDocument('0.0.0'), undefined, 2)}\n`]]);
   for (const command of COMMANDS) files.set(`${['contree', ...command].join('-')}.txt`, await help(command));

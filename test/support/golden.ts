@@ -3,7 +3,7 @@ import { annotationsOf, jsonSchemaOf, TOOLS } from '../../src/tools/index.ts';
 
 export const TOOLS_FOLDER: string = join(import.meta.dirname, '../golden/tools');
 
-/** File name → what a model sees of one tool. `npm run bless` writes them, a test compares. */
+/** Golden files by name: the tools as models see them. `npm run bless` writes them, a test compares. */
 export function goldenTools(): ReadonlyMap<string, string> {
   return new Map(
     TOOLS.map((tool) => {

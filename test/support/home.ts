@@ -7,7 +7,7 @@ import { engineFiles } from '../../src/config/index.ts';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
 
-/** How a command ended and all it printed. */
+/** Exit status and output of a command. */
 export interface CliResult {
   readonly code: number | null;
   readonly stdout: string;
@@ -16,7 +16,7 @@ export interface CliResult {
 
 export interface CliOptions {
   readonly input?: string | Buffer;
-  /** Over the test's own environment; undefined takes a variable away. */
+  /** Added to the test's environment; undefined removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly timeoutMs?: number;
   readonly cwd?: string;
@@ -43,7 +43,7 @@ export function execute(program: string, args: readonly string[], options: CliOp
   });
 }
 
-/** A data directory of its own, used through the real command line; disposing ends its engine and removes it. */
+/** A new data directory, used through the real command line; disposing stops its engine and removes it. */
 export interface CliHome extends AsyncDisposable {
   readonly dataDir: string;
   run(args: readonly string[], options?: CliOptions): Promise<CliResult>;
@@ -53,7 +53,7 @@ export interface CliHome extends AsyncDisposable {
   json<Value>(args: readonly string[], options?: CliOptions): Promise<Value>;
 }
 
-/** Opens a fresh data directory, or the one given (which is then not removed). */
+/** Creates a data directory, or uses the given one, which is then not removed. */
 export async function cliHome(folder?: string): Promise<CliHome> {
   const dataDir = folder ?? (await mkdtemp(join(tmpdir(), 'contree-e2e-')));
   const run: CliHome['run'] = (args, options = {}) =>

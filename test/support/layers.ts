@@ -10,7 +10,7 @@ import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';
 import { streamOf, type TarMember, tarOf } from './tar.ts';
 
-/** A folder for one test, gone with it. */
+/** A folder that is removed at the end of the test. */
 export class Scratch implements AsyncDisposable {
   readonly folder: string;
   #names = 0;
@@ -23,7 +23,7 @@ export class Scratch implements AsyncDisposable {
     return new Scratch(await mkdtemp(join(tmpdir(), 'contree-test-')));
   }
 
-  /** A path nothing is at. */
+  /** Returns a path that does not exist. */
   path(): string {
     return join(this.folder, `${this.#names++}`);
   }
@@ -33,7 +33,9 @@ export class Scratch implements AsyncDisposable {
   }
 }
 
-/** Builds layers from hand-made archives, each on top of the ones before, bottom first; fsck.erofs must accept each. */
+/**
+ * Builds layers from hand-made archives, each on top of the previous ones, bottom first; fsck.erofs must accept each.
+ */
 export async function imageOf(scratch: Scratch, ...archives: (readonly TarMember[])[]): Promise<LayerFile[]> {
   const layers: LayerFile[] = [];
   await using pool = new ReaderPool();
@@ -41,7 +43,7 @@ export async function imageOf(scratch: Scratch, ...archives: (readonly TarMember
   return layers;
 }
 
-/** One layer from the bytes of an archive, on top of `below`. */
+/** Builds one layer from the bytes of an archive, on top of `below`. */
 export async function layerOf(
   scratch: Scratch,
   tar: Uint8Array,
@@ -62,7 +64,7 @@ export async function fsck(path: string): Promise<void> {
   assert.equal(stderr, '');
 }
 
-/** Everything in an image, one line a path: type, permissions, owner, and what it holds. */
+/** Lists an image, one line per path: type, permissions, owner, and content. */
 export async function listing(layers: readonly LayerFile[]): Promise<string[]> {
   await using tree = await Tree.open(layers);
   const lines: string[] = [];

@@ -3,11 +3,11 @@ import { freeMemory } from '../../src/std/memory.ts';
 
 export const MIB = 1024 ** 2;
 
-/** What is being closed or swept is not kept: so often and so long it is looked again. */
+/** Memory that is still being freed does not count as kept: so often, and at such intervals, it is measured again. */
 const LOOKS = 5;
 const LOOK_MS = 50;
 
-/** Bytes of this process that stay in use once everything unused is collected. */
+/** Returns the bytes of this process that stay in use after collection. */
 export async function usedBytes(): Promise<number> {
   let least = Infinity;
   for (let look = 0; look < LOOKS; look += 1) {

@@ -11,20 +11,23 @@ import { tarOf } from './tar.ts';
 
 export const GUEST_DIR = resolve(import.meta.dirname, '../../guest/dist');
 
-/** What `npm run test:attacks` says to use, for tests that do not choose themselves. */
+/** Accelerator that `npm run test:attacks` selects, for tests that do not choose one. */
 const ACCELERATOR = (process.env['CONTREE_ACCELERATOR'] ?? 'auto') as MicrovmOptions['accelerator'];
 
-/** A microVM driver with a state folder of its own, and a busybox image of one layer. */
+/** A microVM driver with its own state folder, and a busybox image of one layer. */
 export interface MicrovmBench extends AsyncDisposable {
   readonly driver: SandboxDriver;
   readonly stateDir: string;
   readonly layers: readonly LayerFile[];
   readonly logged: readonly string[];
-  /** Processes and files that belong to the driver's running microVMs. */
+  /** Returns the processes and files of the driver's running microVMs. */
   live(): Promise<number>;
 }
 
-/** A folder for the templates and the image of one test file: making a template takes seconds, so its drivers share it. */
+/**
+ * A folder for the templates and the image of one test file. Its drivers share it, because making a template takes
+ * seconds.
+ */
 export interface MicrovmFolder extends AsyncDisposable {
   readonly stateDir: string;
   readonly layers: readonly LayerFile[];
@@ -71,12 +74,12 @@ export async function busyboxLayer(path: string): Promise<LayerFile> {
   return { path, bytes };
 }
 
-/** Processes of the host that are part of a jail of this state folder: bubblewraps, and what runs in them. */
+/** Returns the processes of the host in jails of this state folder: bubblewrap and its children. */
 export function jailPids(stateDir: string): Promise<number[]> {
   return jailProcesses(ownerOf(stateDir));
 }
 
-/** Processes of those jails that are QEMU itself. */
+/** Returns the QEMU processes in these jails. */
 export async function qemuPids(stateDir: string): Promise<number[]> {
   const named = await Promise.all(
     (await jailPids(stateDir)).map(
@@ -86,13 +89,13 @@ export async function qemuPids(stateDir: string): Promise<number[]> {
   return named.filter(([, name]) => name.startsWith('qemu-system')).map(([pid]) => pid);
 }
 
-/** A boot of the usual kind, to be changed where a test needs it otherwise. */
+/** Returns a usual boot spec, of which a test may change fields. */
 export function bootSpec(layers: readonly LayerFile[], changes: Partial<BootSpec> = {}): BootSpec {
   const usual = { cpus: 1, memoryMib: 1_024, diskBytes: 256 * 1024 ** 2, hostname: 'box' };
   return { layers, ...usual, network: { mode: 'none' }, ...changes };
 }
 
-/** Runs a shell script as root and returns how it ended and what it said. */
+/** Runs a shell script as root and returns its exit code and output. */
 export async function runScript(
   instance: Instance,
   script: string,

@@ -4,26 +4,26 @@ import { delimiter, dirname, join } from 'node:path';
 import { command } from '../../scripts/support/command.ts';
 import { execute, ROOT, type CliOptions, type CliResult } from './home.ts';
 
-/** Versions of Node to try the package with, beside the one that runs the tests. */
+/** Versions of Node on which the package is tested, in addition to the current one. */
 const NODES = {
-  /** The oldest that the package promises to run on. */
+  /** Oldest version that the package supports. */
   oldest: '22.21.0',
   'too-old': '18.20.8',
 };
 
-/** The package as npm would publish it, installed in a folder where there is nothing else. */
+/** The package as npm would publish it, installed in an otherwise empty folder. */
 export interface Published extends AsyncDisposable {
   readonly tarball: string;
   /** Paths in the tarball. */
   readonly files: readonly string[];
   readonly folder: string;
-  /** The `node` programs to try it with. */
+  /** `node` programs to test with. */
   readonly nodes: Readonly<Record<keyof typeof NODES | 'current', string>>;
-  /** What a user of that Node has: a home of their own, and nothing of this clone. */
+  /** Environment of a user with that Node: a separate home, and nothing of this clone. */
   environment(node: string): Readonly<Record<string, string | undefined>>;
-  /** `npx PROGRAM ARGUMENTS` in the folder. */
+  /** Runs `npx PROGRAM ARGUMENTS` in the folder. */
   npx(node: string, args: readonly string[], options?: CliOptions): Promise<CliResult>;
-  /** One file of the installed package. */
+  /** Returns the path of a file of the installed package. */
   text(path: string): Promise<string>;
 }
 
@@ -53,12 +53,12 @@ export async function publish(): Promise<Published> {
     npx: (node, args, options = {}) =>
       execute('npx', ['--no', '--', ...args], { cwd: folder, env: environment(node), ...options }),
     text: (path) => readFile(join(folder, 'node_modules/contree-mcp', path), 'utf8'),
-    // An engine that leaves may still be writing its compiled code.
+    // An engine that is exiting may still be writing its compile cache.
     [Symbol.asyncDispose]: () => rm(base, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }),
   };
 }
 
-/** What `npm pack --json` says. */
+/** Output of `npm pack --json`. */
 interface Pack {
   readonly filename: string;
   readonly files: readonly { readonly path: string }[];
@@ -66,7 +66,7 @@ interface Pack {
 
 async function packed(destination: string): Promise<Pack> {
   const printed = await command('npm', ['pack', '--json', '--pack-destination', destination], { cwd: ROOT });
-  // What the build says comes first.
+  // The output of the build comes first.
   const [pack] = JSON.parse(printed.slice(printed.search(/^\[$/mu))) as [Pack];
   return pack;
 }
@@ -79,7 +79,7 @@ async function install(folder: string, packages: readonly string[]): Promise<voi
 function environmentOf(node: string, home: string): Readonly<Record<string, string | undefined>> {
   const ours = /^(?:npm_|CONTREE_|XDG_|NODE)/iu;
   const taken = Object.keys(process.env).filter((name) => ours.test(name));
-  // What `npm test` put in front of the search path are this clone's programs, its Node among them.
+  // Without the programs of this clone, including its Node, that `npm test` puts first in PATH.
   const path = (process.env['PATH'] ?? '').split(delimiter).filter((entry) => !entry.includes('node_modules'));
   return {
     ...Object.fromEntries(taken.map((name) => [name, undefined])),

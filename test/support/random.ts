@@ -6,7 +6,7 @@ export class Random {
     this.#state = seed;
   }
 
-  /** An integer from 0 to `end - 1`. */
+  /** Returns an integer from 0 to `end - 1`. */
   below(end: number): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -18,7 +18,7 @@ export class Random {
     return values[this.below(values.length)] ?? values[0];
   }
 
-  /** Damages 1 to 4 places of `bytes` from `start` on: single bits, whole fields, copied stretches. */
+  /** Damages 1 to 4 places of `bytes` from `start` on: single bits, whole fields, copied ranges. */
   mutate(bytes: Buffer, start: number): void {
     for (let changes = 1 + this.below(4); changes > 0; changes--) {
       const at = start + this.below(bytes.length - start - 8);
@@ -32,7 +32,7 @@ export class Random {
   }
 }
 
-/** Rounds of a fuzzer: a few in every test run, `CONTREE_FUZZ_TIMES` times as many for a night of it. */
+/** Returns the rounds of a fuzzer: few in every test run, `CONTREE_FUZZ_TIMES` times as many for a long run. */
 export function fuzzRounds(usual: number): number {
   return usual * Number(process.env['CONTREE_FUZZ_TIMES'] ?? 1);
 }

@@ -4,13 +4,13 @@ import { command } from '../../scripts/support/command.ts';
 import { sha256, OCI, type FakeRegistry, type TestDescriptor, type TestLayer } from './servers/registry.ts';
 import { tarOf, type TarMember } from './tar.ts';
 
-/** A layer of these files, gzipped as registries keep them. */
+/** Returns a layer of these files, gzipped as in registries. */
 export function layerOfMembers(members: readonly TarMember[]): TestLayer {
   const tar = tarOf(members);
   return { bytes: gzipSync(tar, { level: 1 }), diffId: sha256(tar), mediaType: OCI.gzip };
 }
 
-/** The files of a minimal Linux: one static busybox under the names of its commands. */
+/** Returns the files of a minimal Linux: one static busybox under the names of its commands. */
 export async function busyboxMembers(): Promise<TarMember[]> {
   const busybox = (await command('sh', ['-c', 'command -v busybox'])).trim();
   const names = (await command(busybox, ['--list'])).split('\n').filter((name) => name !== '' && name !== 'busybox');
@@ -23,7 +23,7 @@ export async function busyboxMembers(): Promise<TarMember[]> {
   ];
 }
 
-/** Puts a bootable image of about 2 MB into a fake registry under a tag. */
+/** Stores a bootable image of about 2 MB in a fake registry under a tag. */
 export async function addBusybox(registry: FakeRegistry, tag: string): Promise<TestDescriptor> {
   return registry.addImage([layerOfMembers(await busyboxMembers())], { tag });
 }

@@ -1,10 +1,8 @@
-/*
- * Stopwatches for bounds that a busy machine must not break: neither counts time in which this process had no core.
- */
+/* Stopwatches for limits that must hold on a busy machine: neither counts time in which this process had no core. */
 
 const TICK_MS = 10;
 
-/** Starts a stopwatch of computing time. Returns a function that tells the milliseconds all threads have used since. */
+/** Starts a stopwatch of CPU time. Returns a function that reads the milliseconds used by all threads since then. */
 export function startCpuWatch(): () => number {
   const before = process.cpuUsage();
   return () => {
@@ -13,10 +11,10 @@ export function startCpuWatch(): () => number {
   };
 }
 
-/** Stopwatch of the time in which the event loop went round, computing or waiting; runs until it is disposed of. */
+/** Stopwatch of the time in which the event loop was scheduled, computing or waiting; runs until it is disposed. */
 export class LoopWatch implements Disposable {
   #ticks = 0;
-  /** Ticks that were missed are not made up for. */
+  /** Missed ticks are not made up for. */
   readonly #timer = setInterval(() => (this.#ticks += 1), TICK_MS).unref();
 
   get ms(): number {

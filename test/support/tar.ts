@@ -1,4 +1,4 @@
-/** One member of a hand-made archive; written independently of the code under test. Strings are byte strings. */
+/** Member of a hand-made archive; written independently of the code under test. Strings are byte strings. */
 export interface TarMember {
   readonly path: string;
   /** Type flag; default a file. */
@@ -10,22 +10,22 @@ export interface TarMember {
   readonly gid?: number;
   readonly mtime?: number;
   readonly device?: readonly [major: number, minor: number];
-  /** Records of a PAX header in front. */
+  /** Records of a preceding PAX header. */
   readonly pax?: Readonly<Record<string, string>>;
-  /** What the header says the size is; default the length of the content. */
+  /** Size in the header; default the length of the content. */
   readonly size?: number;
-  /** Bytes to put over the finished header before its checksum is made. */
+  /** Bytes that overwrite parts of the header before its checksum is computed. */
   readonly patch?: Readonly<Record<number, string>>;
 }
 
 const END = Buffer.alloc(1024);
 
-/** A complete ustar archive. */
+/** Returns a complete ustar archive. */
 export function tarOf(members: readonly TarMember[]): Buffer {
   return Buffer.concat([...members.map(memberOf), END]);
 }
 
-/** One member without the end mark. */
+/** Returns one member without the end-of-archive mark. */
 export function memberOf(member: TarMember): Buffer {
   const content = Buffer.from(member.content ?? '');
   const own = Buffer.concat([headerOf(member, content.length), padded(content)]);

@@ -6,10 +6,10 @@ import { LocalFolders, type LocalFoldersOptions } from '../../src/transfer/local
 import type { SyncReport } from '../../src/transfer/local-files.ts';
 import { ScriptedContree } from './scripted/contree.ts';
 
-/** Long enough ago that the clock has moved on since. */
+/** Long enough ago for the clock to have advanced since. */
 const SETTLED = new Date('2024-05-01T12:00:00Z');
 
-/** Keeps what was offered and sent. */
+/** Records what was offered and sent. */
 export class RecordingContree extends ScriptedContree {
   readonly offers: (readonly DirectoryStateEntry[])[] = [];
   sent = 0;
@@ -33,13 +33,13 @@ export class RecordingContree extends ScriptedContree {
   }
 }
 
-/** A folder that may be touched (`root`), beside one that may not (`outside`). */
+/** A folder that tools may access (`root`), next to one that they may not (`outside`). */
 export interface BenchFolder extends Disposable {
   readonly root: string;
   readonly outside: string;
   readonly cache: string;
   readonly contree: RecordingContree;
-  /** As a model uses it. */
+  /** Path as a model writes it. */
   readonly local: LocalFolders;
   localOf(options: Partial<LocalFoldersOptions> & Pick<LocalFoldersOptions, 'namedBy'>): LocalFolders;
   /** Writes a file below the root, with an old time. */

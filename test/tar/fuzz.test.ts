@@ -27,7 +27,7 @@ const ARCHIVE = tarOf([
   { path: 'last', content: 'z'.repeat(1_500) },
 ]);
 
-/** Gives every block that looks like a header a correct checksum, so that damage gets past it. */
+/** Gives every block that looks like a header a correct checksum, so that the damage passes the check. */
 function repairChecksums(tar: Buffer): void {
   for (let at = 0; at + 512 <= tar.length; at += 512) {
     const header = tar.subarray(at, at + 512);

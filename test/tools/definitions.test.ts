@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { annotationsOf, chooseTools, jsonSchemaOf, TOOLS, unknownTools } from '../../src/tools/index.ts';
 import { goldenTools, TOOLS_FOLDER } from '../support/golden.ts';
 
-/** What clients that list tools pay in context. */
+/** Context size of the tool list for clients. */
 const LIST_BYTES_MAX = 16 * 1024;
 
 test('what models see changes only on purpose: run "npm run bless" and read the difference', () => {

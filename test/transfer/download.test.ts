@@ -33,7 +33,7 @@ async function refused(attempt: Promise<unknown>, code: ErrorCode, message = /./
   await assert.rejects(attempt, (error) => isFault(error, code) && message.test(error.message));
 }
 
-/** Nothing of ours is left beside what is meant to be there. */
+/** Asserts that only the intended files are there. */
 function leftovers(folder: string): string[] {
   return readdirSync(folder).filter((name) => name.startsWith('.contree-'));
 }

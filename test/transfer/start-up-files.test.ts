@@ -71,7 +71,7 @@ test('a model downloads no start-up file, not through links and not into folders
   for (const name of ['.bashrc', '.envrc', '.mcp.json', '.vscode/tasks.json', '.vscode/linked/x', '.git']) {
     await assert.rejects(download(at, at.local, join(at.root, name)), isDenied, name);
   }
-  // The image chooses the name that a folder gets.
+  // The image determines the name of a folder.
   await assert.rejects(download(at, at.local, at.root, { path: '/out/.bashrc' }), isDenied);
   assert.deepEqual([readdirSync(hooks), readdirSync(join(at.root, 'real')), at.contree.sent], [[], [], 0]);
   assert.ok(!existsSync(join(at.root, '.bashrc')));

@@ -174,7 +174,7 @@ test('a large file is streamed; one that changes while it is sent goes as it was
   using at = benchFolder();
   const large = at.write('large', Buffer.alloc(3 * 1024 * 1024, 7));
   for (let index = 0; index < 100; index += 1) at.write(`small/${index}`, `${index}`);
-  // Known to the cache, so that another engine, which has none of them, makes them be read once more.
+  // In the cache, so that another engine, which has none of them, causes them to be read once more.
   await at.sync();
   const contree = new RecordingContree();
   const { offerDirectory } = contree.uploads;

@@ -29,7 +29,7 @@ async function finish(instance: Instance, command: Partial<Command>): Promise<{ 
   return { text, exitCode: (await process.outcome).exitCode };
 }
 
-/** Members of the changes by path; each with what a test may ask of it. */
+/** Returns the members of the changes by path, each with the attributes that tests check. */
 async function changesOf(instance: Instance): Promise<Map<string, Record<string, unknown>>> {
   const tar = await collect(instance.changes(soon()), 64 * MIB);
   const found = new Map<string, Record<string, unknown>>();

@@ -16,13 +16,13 @@ const soon = (): AbortSignal => AbortSignal.timeout(60_000);
 const ROOT = process.getuid?.() === 0;
 const SECRET = 'canary-7f3a';
 
-/** The fields of /proc/<pid>/status. */
+/** Returns the fields of /proc/<pid>/status. */
 async function statusOf(pid: number): Promise<Record<string, string>> {
   const lines = (await readFile(`/proc/${pid}/status`, 'utf8')).trim().split('\n');
   return Object.fromEntries(lines.map((line) => line.split(/:\s*/u, 2) as [string, string]));
 }
 
-/** The one QEMU of a running instance. */
+/** Returns the QEMU of a running instance. */
 async function qemu(): Promise<number> {
   const pids = await qemuPids(folder.stateDir);
   assert.equal(pids.length, 1);

@@ -37,7 +37,7 @@ test('more kinds of machine than are kept loaded may be used at the same time', 
   for (const [index, mib] of found.entries()) assert.ok(mib > sizes[index]! - 60 && mib <= sizes[index]!, `${mib} MiB`);
 });
 
-/** Bytes of the host's memory in the sealed files of loaded templates. */
+/** Returns the bytes of host memory in the sealed files of loaded templates. */
 async function templateMemory(): Promise<number> {
   const files = (await readdir('/proc/self/fd')).map((name) => `/proc/self/fd/${name}`);
   const taken = files.map(async (path) => {

@@ -15,8 +15,8 @@ import { a, answer, cname, type TestRecord } from '../support/network/dns-messag
 import { bootSpec, microvmFolder, type MicrovmBench, runScript } from '../support/microvm.ts';
 
 /*
- * Attacks on the network from inside real guests, as root there (SECURITY.md, docs/attacks.md 23 and 24). Everything that
- * must not be reached either listens here, and hears nothing, or is on the list of what the filter refused.
+ * Attacks on the network from inside real guests, as root there (SECURITY.md, docs/attacks.md 23 and 24). Forbidden
+ * targets either listen here and receive nothing, or are in the list of what the filter refused.
  */
 
 const folder = await microvmFolder();
@@ -45,7 +45,7 @@ interface Wanted {
 
 interface Attacked {
   readonly reached: readonly string[];
-  /** By name the addresses that the guest was told, or the error. */
+  /** Returns the addresses that the guest resolved by name, or the error. */
   readonly names: Readonly<Record<string, readonly string[] | string>>;
   readonly errors: Readonly<Record<string, string>>;
 }
@@ -95,15 +95,15 @@ async function service(): Promise<AsyncDisposable & { readonly port: number; rea
   };
 }
 
-/** The addresses of this host in its networks, without those of a link. */
+/** Returns this host's addresses, without link-local ones. */
 function hostAddresses(): string[] {
   const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   return all.filter(({ internal, scopeid }) => !internal && !(scopeid ?? 0)).map(({ address }) => address);
 }
 
-/** Where cloud machines keep their secrets, and where user-mode networks have the host and its nameserver. */
+/** Addresses of cloud metadata services, and of the host and nameserver in user-mode networks. */
 const WELL_KNOWN = ['169.254.169.254', 'fd00:ec2::254', '10.0.2.2', '10.0.2.3', '100.100.100.200', '192.168.1.1'];
-/** Addresses of the host's loopback in disguise. */
+/** Other representations of loopback addresses. */
 const DISGUISED = [
   '0.0.0.0',
   '127.0.0.2',
@@ -118,7 +118,7 @@ test('23: nothing of the host, its networks, the cloud it may run in or other gu
   await using host = await service();
   const addresses = [...hostAddresses(), GATEWAY, GATEWAY6, ...WELL_KNOWN, ...DISGUISED, '127.0.0.1', '::1'];
   const targets = addresses.flatMap((address) => [[address, host.port] as const, [address, 80] as const]);
-  // As on a host that reaches the world over IPv6, whatever this one does.
+  // As on a host with IPv6 connectivity, whether this one has it or not.
   await using bench = await folder.open({ network: { families: { ip4: true, ip6: true } } });
   for (const network of [
     { mode: 'public' },
@@ -130,7 +130,7 @@ test('23: nothing of the host, its networks, the cloud it may run in or other gu
     assert.deepEqual(reached, [], network.mode);
     assert.equal(host.calls(), 0, network.mode);
     if (network.mode === 'none') continue;
-    // A closed door, not silence: programs fail at once.
+    // Refused, not ignored: programs fail immediately.
     const refused = Object.entries(errors).filter(([what]) => what.startsWith('tcp 10.0.2.2 '));
     assert.deepEqual([...new Set(refused.map(([, error]) => error))], ['ConnectionRefusedError'], network.mode);
   }
@@ -146,7 +146,7 @@ test('23: a guest does not reach another guest, nor its ports those of the host'
   const own =
     'for i in $(seq 100); do python3 -c "import socket; socket.create_connection((\'127.0.0.1\', 8000))" && exit; sleep 0.1; done 2>/dev/null';
   assert.equal((await runScript(victim, own)).outcome.exitCode, 0, 'it serves itself');
-  // Both have the same address on links of their own; the neighbours of that address are tried, too.
+  // Both have the same address on separate links; the neighbours of that address are tried too.
   const places = ['10.118.37.2', '10.118.37.3', '10.118.37.0', GATEWAY, ...hostAddresses()];
   const { reached } = await attack(attacker, { tcp: places.map((place) => [place, 8_000]) });
   assert.deepEqual(reached, []);
@@ -224,7 +224,7 @@ test('23: a guest that takes another address or hardware address than it was giv
   assert.equal(host.calls(), 0);
 });
 
-/** Knows these records, and for a name in `rebinds` another address at every question. */
+/** Nameserver with these records; names in `rebinds` get another address for every query. */
 function resolverOf(
   known: Readonly<Record<string, readonly TestRecord[]>>,
   rebinds: Record<string, string[]> = {},
@@ -244,13 +244,13 @@ test('24: a list of names opens what they stand for and nothing else, whatever D
   const [lan = '192.0.2.1'] = hostAddresses();
   const known = {
     'good.example': [a('good.example', '203.0.113.10')],
-    // Names that the owner of the list trusts, in the hands of who wants in.
+    // Allowed names under the control of an attacker.
     'metadata.good.example': [a('metadata.good.example', '169.254.169.254')],
     'host.good.example': [a('host.good.example', lan), a('host.good.example', '127.0.0.1')],
     'alias.good.example': [cname('alias.good.example', 'inside.example'), a('inside.example', '10.0.2.2')],
     'mixed.good.example': [a('mixed.good.example', '10.1.2.3'), a('mixed.good.example', '203.0.113.11')],
     'evil.example': [a('evil.example', '203.0.113.66')],
-    // What the list has as a suffix only.
+    // Only suffixes of allowed names.
     'notgood.example': [a('notgood.example', '203.0.113.67')],
     'good.example.evil.example': [a('good.example.evil.example', '203.0.113.68')],
   };
@@ -275,8 +275,8 @@ test('24: a list of names opens what they stand for and nothing else, whatever D
     const { names: rebound } = await attack(instance, { names: ['rebind.good.example'] });
     assert.notDeepEqual(rebound['rebind.good.example'], [lan]);
   }
-  // By address: what no name on the list stands for, and what only a refused name stood for. In every spelling that
-  // programs take for one; there is no proxy on the way that a Host header, CRLF, CONNECT or h2c could talk to.
+  // By address: addresses of no allowed name, and addresses of a refused name only. In every notation that programs
+  // accept; there is no proxy in between that a Host header, CRLF, CONNECT or h2c could affect.
   const spellings = [
     '0xa9fea9fe',
     '0251.0376.0251.0376',

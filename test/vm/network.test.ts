@@ -34,9 +34,9 @@ function forbidden(): string[] {
   return [...ip4, GATEWAY, '10.0.2.2', '169.254.169.254', '100.64.0.1', '192.168.0.1'];
 }
 
-/** A script that says which of the addresses answered. */
+/** Returns a script that prints which of the addresses answered. */
 function attempts(addresses: readonly string[], port: number): string {
-  // Its standard input stays open for a while: a reader that has nothing to say might not wait for the answer.
+  // Its standard input stays open for a while: a client that sends nothing might not wait for the answer.
   const attempt = `{ sleep 2 | nc -w 2 $address ${port} && echo reached $address; } &`;
   return `for address in ${addresses.join(' ')}; do ${attempt} done; wait`;
 }
@@ -72,7 +72,7 @@ test('megabytes go in and out whole, and each side is told that the other has sa
   const heard: Buffer[] = [];
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => {});
-    // What the guest has to say, to its end; then the answer, to its end.
+    // The guest's data to its end, then the answer to its end.
     socket.on('data', (chunk) => heard.push(chunk));
     socket.on('end', () => socket.end(content));
   });

@@ -28,7 +28,9 @@ async function digest(path: string): Promise<string> {
     .digest('hex');
 }
 
-/** Digests of what no run may change: the layer, and the template but for its disk, which is mostly a hole. */
+/**
+ * Returns digests of files that no run may change: the layer, and the template except its disk, which is mostly a hole.
+ */
 async function digests(): Promise<string[]> {
   const templates = await templateFolders();
   const files = templates.flatMap((template) => [join(template, 'ram'), join(template, 'state')]);
@@ -80,7 +82,7 @@ test('26: a guest that writes into the channel of its agent ends its own run at 
   await using bench = await folder.open();
   await using other = await bench.driver.start(bootSpec(bench.layers), soon());
   await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
-  // Root may make any device; a frame of 4 GiB, the end of a process that runs, and nonsense.
+  // Root can send anything on the channel: a frame of 4 GiB, the end of a running process, and random bytes.
   const script = `
     major=$(awk '$2 == "virtio-portsdev" { print $1 }' /proc/devices); test -n "$major" && echo found
     for minor in 0 1 2 3; do
@@ -104,7 +106,7 @@ test('28: a fork bomb keeps its own machine busy and is gone with it', async () 
   await wait(2_000);
   await using other = await bench.driver.start(bootSpec(bench.layers), soon());
   assert.equal((await runScript(other, 'echo unharmed')).stdout, 'unharmed\n');
-  // On the host it is one process and its threads, however many it has inside.
+  // On the host the guest is one process with its threads, however many processes it has inside.
   assert.equal((await qemuPids(folder.stateDir)).length, 2);
   const startedMs = performance.now();
   await bombed[Symbol.asyncDispose]();
@@ -135,7 +137,7 @@ test('what a run writes is capped: by the guest for the honest, by the host for 
   assert.ok(Math.max(...sizes) <= qcow2BytesMax(diskBytes));
 });
 
-/** Space on the host of an open file without a name; the padding has none, and the memory is not of this kind. */
+/** Returns the host space of an open nameless file; the padding has none, and the memory is not of this kind. */
 async function nameless(descriptor: string): Promise<number> {
   const target = await readlink(descriptor);
   if (!target.startsWith(folder.stateDir) || !target.endsWith(' (deleted)')) return 0;
@@ -151,7 +153,7 @@ test('34: runs of one template differ where they must, and know the time to the 
     const facts = 'cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | xxd -p';
     const { stdout } = await runScript(instance, `${facts}; hostname; cat /sys/class/net/eth0/address`);
     const askedMs = Date.now();
-    // A whole second: it may be that long past what it says.
+    // A whole second, because the limit may be exceeded by that much.
     const guestMs = Number((await runScript(instance, 'date +%s')).stdout) * 1_000;
     assert.ok(guestMs + 1_000 > askedMs - 1_000 && guestMs < Date.now() + 1_000, `${guestMs - askedMs} ms`);
     seen.push(...stdout.trim().split('\n'));
@@ -224,7 +226,7 @@ test('an engine that is killed takes its microVMs with it, at whatever moment', 
     engine.kill('SIGKILL');
     await once(engine, 'exit');
     const left = async (): Promise<boolean> => (await jailPids(folder.stateDir)).length === 0;
-    // In one moment of a start bubblewrap is not bound to its parent yet: then the next driver ends it.
+    // At one moment of a start bubblewrap is not yet tied to its parent; then the next driver ends it.
     await Promise.race([eventually('everything ended', left, 2_000).catch(() => {}), wait(2_000)]);
     await using bench = await folder.open();
     await bench.driver.warm();
@@ -238,7 +240,7 @@ test('a host without guest, or without KVM where it is demanded, is told what to
     await using bench = await folder.open(options);
     const checks = await bench.driver.inspect(soon());
     const microvm = checks.find(({ name }) => name === 'microVM');
-    // A host with KVM has nothing to complain about.
+    // A host with KVM has nothing to report.
     if (microvm === undefined) continue;
     assert.equal(microvm.status, 'failed');
     await assert.rejects(bench.driver.start(bootSpec(bench.layers), soon()), (error) =>

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { soak } from '../../scripts/soak.ts';
 
 test('templates boot and runs start beside a busy host; a boot that hangs is tried again', async (t) => {
-  // A sample of what `node scripts/soak.ts` does a hundred times.
+  // A small sample of `node scripts/soak.ts`.
   const log = (line: string): void => t.diagnostic(line);
   const result = await soak({ boots: 3, restores: 20, load: availableParallelism(), log });
   assert.equal(result.bootsFailed, 0);

@@ -16,7 +16,7 @@ import { bootSpec, GUEST_DIR, microvmFolder, qemuPids } from '../support/microvm
 
 const folder = await microvmFolder();
 const [layer] = folder.layers;
-// As the store publishes them.
+// Modes as the store publishes them.
 await chmod(layer!.path, 0o444);
 after(() => folder[Symbol.asyncDispose]());
 
@@ -24,7 +24,7 @@ const soon = (): AbortSignal => AbortSignal.timeout(120_000);
 const SUPPORT = join(import.meta.dirname, '../support/processes');
 const ROOT = process.getuid?.() === 0;
 
-/** What `probe.py` could do in the place of QEMU. */
+/** Report of `probe.py` in place of QEMU: what it could do. */
 interface Answer {
   readonly pid: number;
   readonly calls: Readonly<Record<string, string>>;
@@ -34,7 +34,7 @@ interface Answer {
   readonly descriptors: readonly number[];
 }
 
-/** Runs the probe in QEMU's jail with everything a run's QEMU is given, as the microVM's own user or as the engine's. */
+/** Runs the probe in QEMU's jail with everything that a run's QEMU gets, as the microVM's user or as the engine's. */
 async function probe(own: boolean): Promise<Answer> {
   const temporary = await mkdtemp(join(tmpdir(), 'contree-probe-'));
   const program = join(temporary, 'probe.py');
@@ -43,7 +43,7 @@ async function probe(own: boolean): Promise<Answer> {
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rm(temporary, { recursive: true }));
   const { stateDir } = folder;
-  // The driver makes its folders.
+  // The driver creates its folders.
   await using _driver = await folder.open();
   const identities = await Identities.open(stateDir);
   const options = { stateDir, guestDir: GUEST_DIR, accelerator: 'emulated', log: () => {} } as const;

@@ -30,7 +30,7 @@ export function ask(title, body, { confirm, danger = false }) {
     });
     document.body.append(dialog);
     dialog.showModal();
-    // What cannot be undone is not under the finger of whoever presses Enter too soon.
+    // The focus starts on Cancel for an irreversible action, so that an early Enter does no harm.
     if (danger) cancel.focus();
   });
 }

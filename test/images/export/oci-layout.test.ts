@@ -24,7 +24,7 @@ interface Unpacked {
   readonly mtime: number;
 }
 
-/** Every path that umoci unpacks from a layout, with all its attributes. */
+/** Returns every path that umoci unpacks from a layout, with all its attributes. */
 async function unpacked(scratch: Scratch, layout: string, name: string): Promise<Map<string, Unpacked>> {
   const bundle = scratch.path();
   await runTool('umoci', 'unpack', '--image', `${layout}:${name}`, bundle);
@@ -33,7 +33,10 @@ async function unpacked(scratch: Scratch, layout: string, name: string): Promise
   return new Map(lines.map((line) => JSON.parse(line) as Unpacked).map((entry) => [entry.path, entry]));
 }
 
-/** Paths that differ. umoci gives a directory that no layer dates the time of unpacking: that time is nobody's. */
+/**
+ * Returns the differing paths, ignoring the times of directories in no layer, which umoci sets to the time of
+ * unpacking.
+ */
 function differences(original: Map<string, Unpacked>, exported: Map<string, Unpacked>, sinceMs: number): string[] {
   return [...new Set([...original.keys(), ...exported.keys()])].filter((path) => {
     const [one, other] = [original.get(path), exported.get(path)];

@@ -12,7 +12,7 @@ import { openStore, tarLayer, type TestStore } from '../import/support.ts';
 
 const signal = AbortSignal.timeout(120_000);
 
-/** Pushes, and returns what was told of it too. */
+/** Pushes an image and also returns the reported progress. */
 async function push({ store }: TestStore, request: ExportRequest, target: string) {
   const told: PushProgress[] = [];
   const { tmp, blobs } = store;
@@ -30,7 +30,7 @@ async function manifestOf(reference: string): Promise<Manifest> {
   return JSON.parse(await runTool('skopeo', ...args)) as Manifest;
 }
 
-/** The same layers, of which none can be read: what needs their content fails. */
+/** The same layers, unreadable: anything that needs their content fails. */
 function unreadable(request: ExportRequest): ExportRequest {
   return { ...request, layers: request.layers.map((layer) => ({ ...layer, path: `${layer.path}-gone` })) };
 }
@@ -118,7 +118,7 @@ test('types of Docker become those of OCI in the manifest that is pushed', async
   );
 });
 
-/** Lets the registry take whatever is sent to it, and keeps the bodies. */
+/** Makes the registry accept every upload, and keeps the bodies. */
 function acceptUploads(registry: FakeRegistry, sent: Buffer[]): void {
   registry.on(/^POST [^?]+$/u, status(202, { location: '/v2/upload' }));
   registry.on(/^PUT/u, (request, response) => {

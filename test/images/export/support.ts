@@ -7,11 +7,11 @@ import { openReference } from '../../registry/support.ts';
 import type { Scratch } from '../../support/layers.ts';
 import { rawLayer, tarLayer, type TestStore } from '../import/support.ts';
 
-/** `command`, for at most two minutes. */
+/** Runs `command` for at most two minutes. */
 export const runTool = (program: string, ...args: string[]): Promise<string> =>
   command(program, args, { timeout: 120_000 });
 
-/** What the layer of rare entries expects to lie on. */
+/** Entries that the layer of rare entries expects below it. */
 export const BASE = tarLayer([
   ...['usr/', 'usr/bin/', 'usr/lib/', 'usr/share/', 'usr/share/doc/', 'usr/share/doc/pkg/', 'usr/games/', 'etc/'].map(
     (path) => ({ path, flag: '5', mode: 0o755, mtime: 1_500_000_000 }),
@@ -26,7 +26,7 @@ export const BASE = tarLayer([
   { path: 'etc/skel/.profile', content: 'hidden' },
 ]);
 
-/** Every kind of entry that is rare. */
+/** All rare kinds of entries. */
 export async function oddLayer(scratch: Scratch) {
   const path = join(scratch.folder, 'odd.tar');
   await runTool('python3', join(import.meta.dirname, '../../support/python/odd_layer.py'), path);
@@ -39,7 +39,7 @@ export async function pull({ store }: TestStore, reference: string): Promise<Imp
   return await importImage(store, opened.image, () => undefined, AbortSignal.timeout(60_000));
 }
 
-/** The imported image as an export takes it. */
+/** Returns the imported image as input for an export. */
 export async function requestFor({ store }: TestStore, image: ImportedImage): Promise<ExportRequest> {
   return {
     uuid: '11111111-2222-4333-8444-555555555555',

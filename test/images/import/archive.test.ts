@@ -68,7 +68,7 @@ function layoutTar({ layers = [BASE, TOP], names = ['app:1'], config = {}, chang
   return tarOf([...members].map(([path, content]) => ({ path, content })));
 }
 
-/** What `docker save` writes. */
+/** An archive as written by `docker save`. */
 function dockerTar(change: (members: TarMember[]) => TarMember[] = (members) => members): Buffer {
   const id = (layer: TestLayer) => layer.diffId.slice(7);
   const plain = [BASE, TOP].map((layer) => ({ ...layer, tar: tarOf(layer === BASE ? BASE_MEMBERS : TOP_MEMBERS) }));

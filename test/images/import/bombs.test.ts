@@ -12,7 +12,7 @@ import { openStore, type TestStore } from './support.ts';
 import { stat, writeFile } from 'node:fs/promises';
 
 const MiB = 1024 ** 2;
-/** Attacks on memory, disk and time must end long before this, each by itself and on a busy machine too. */
+/** Time within which each attack on memory, disk or time must end, also on a busy machine. */
 const TIMEOUT_MS = 300_000;
 
 async function refused({ store, leftovers }: TestStore, reference: string, code: string, message: RegExp) {
@@ -85,7 +85,7 @@ test('2,000,000 empty files end at the limit on entries', async () => {
     memberOf({ path: `d${folder}/`, flag: '5', mode: 0o755 }),
     ...Array.from({ length: 10 }, (_file, file) => memberOf({ path: `d${folder}/${file}` })),
   ]);
-  // Again and again: names that were there before are entries too.
+  // Repeated names are entries too.
   const part = gzipSync(Buffer.concat(headers.flat()), { level: 1 });
   const layers = Buffer.concat(Array.from({ length: 92 }, () => part));
   registry.addImage([layer(layers)], { tag: '1' });

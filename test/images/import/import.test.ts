@@ -165,7 +165,7 @@ test('layers are fetched ahead, but not all at once', async () => {
   let open = 0;
   let openMax = 0;
   const paths = layers.map((layer) => blobPath(layer, registry));
-  // No answer comes before as many have been asked for as may be.
+  // The registry answers only once the maximum number of requests has arrived.
   const { promise: enough, resolve: answer } = Promise.withResolvers<void>();
   for (const path of paths) {
     registry.on(path, (request, response) => {

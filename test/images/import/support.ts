@@ -7,12 +7,12 @@ import { Store } from '../../../src/store/store.ts';
 import { OCI, sha256, type TestLayer } from '../../support/servers/registry.ts';
 import { type TarMember, tarOf } from '../../support/tar.ts';
 
-/** A store in a folder of its own, gone with it. */
+/** A store in a folder that is removed at the end. */
 export interface TestStore extends AsyncDisposable {
   readonly store: Store;
-  /** Names of what lies in the temporary folder. */
+  /** Returns the names of the files in the temporary folder. */
   leftovers(): Promise<string[]>;
-  /** Path and content (or kind) of everything in an image of these layers. */
+  /** Returns path and content (or kind) of everything in an image of these layers. */
   contents(layers: readonly string[]): Promise<Record<string, string>>;
 }
 
@@ -44,7 +44,7 @@ export function tarLayer(members: readonly TarMember[], compression: 'none' | 'g
   return rawLayer(tarOf(members), compression);
 }
 
-/** A layer of these bytes, whatever they are. */
+/** A layer of these bytes, valid or not. */
 export function rawLayer(tar: Buffer, compression: 'none' | 'gzip' | 'zstd' = 'gzip'): TestLayer {
   const diffId = sha256(tar);
   if (compression === 'none') return { bytes: tar, diffId, mediaType: OCI.layer };

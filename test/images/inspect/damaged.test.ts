@@ -22,7 +22,7 @@ const MEMBERS: readonly TarMember[] = [
 
 const ROUNDS = fuzzRounds(80);
 
-/** Runs everything that looks into an image; what it cannot answer must be a fault, and soon. */
+/** Runs all inspections of an image; what fails must fail with a fault, and soon. */
 async function lookInto(damaged: { path: string; bytes: number }, whole: Tree): Promise<void> {
   await using tree = await Tree.open([damaged]);
   const looks: readonly (() => Promise<unknown>)[] = [
@@ -61,7 +61,7 @@ test('whatever is done to a layer, looking into it answers or faults, soon and i
   let longestMs = 0;
   for (let round = 0; round < ROUNDS; round++) {
     const bytes = Buffer.from(original);
-    // Past the superblock, whose checksum would stop everything; most rounds hit the metadata at the end.
+    // After the superblock, whose checksum would detect everything; most rounds hit the metadata at the end.
     random.mutate(bytes, round % 4 === 0 ? 4096 : Math.max(4096, bytes.length - 40_000));
     writeFileSync(path, bytes);
     const cpuMs = startCpuWatch();

@@ -115,7 +115,7 @@ test('long files are compared to their last byte', async () => {
   await using scratch = await Scratch.create();
   const MIB = 1024 * 1024;
   const bytes = Buffer.alloc(3 * MIB + 5_000, 'long ');
-  // First and last bytes of a stretch, one in between, and of what is left at the end.
+  // First and last bytes of a run, one in between, and some of the rest at the end.
   const places = [0, MIB - 1, MIB, MIB + 77, 3 * MIB, bytes.length - 1];
   const image = (changed: boolean): TarMember[] =>
     [undefined, ...places].map((place, index) => {
@@ -132,7 +132,7 @@ test('long files are compared to their last byte', async () => {
 
 test('a file whose end lies beside its inode in one layer and in a block of its own in the other is the same', async () => {
   await using scratch = await Scratch.create();
-  // So many ends wait for their inodes that the last file's no longer may.
+  // Too many ends wait for their inodes for the last file to be held.
   const many = Array.from({ length: 5_000 }, (_, index) => ({ path: `a/${index}`, content: Buffer.alloc(1_000, 'x') }));
   const file = (end: string): TarMember => ({ path: 'z', content: `${'x'.repeat(5_000)}${end}` });
   await using alone = await Tree.open(await imageOf(scratch, [file('end')]));

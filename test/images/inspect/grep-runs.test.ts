@@ -95,7 +95,7 @@ function engine(pattern: string, insensitive: boolean): RE2JS | undefined {
   }
 }
 
-/** As they are searched: a text ending with a line feed has no empty line after it. */
+/** Returns the lines as they are searched: a text with a final line feed has no empty line after it. */
 function linesOf(text: string): string[] {
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();

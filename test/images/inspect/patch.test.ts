@@ -43,7 +43,7 @@ test('a patch turns the old text into the new one, with as few changes as diff f
       const patch = of(before, after);
       if (before === after) continue;
       assert.equal(applied(patch ?? '', before), after);
-      // `diff -u` of the same texts must change as many lines: the script is a shortest one.
+      // `diff -u` of the same texts must change as many lines: the edit script is a shortest one.
       writeFileSync(join(folder, 'f'), before);
       writeFileSync(join(folder, 'g'), after);
       const { stdout } = spawnSync('diff', ['-d', '-u', 'f', 'g'], { cwd: folder, encoding: 'utf8' });
@@ -62,7 +62,7 @@ test('unifiedPatch of two large unrelated texts ends soon', () => {
   assert.equal(changes(patch), 38_000);
 });
 
-/** What `patch` makes of a text: written here once more, from the format's description. */
+/** Applies a patch to a text, written independently from the format's description. */
 function applied(patch: string, text: string): string {
   const old = text.match(/[^\n]*\n|[^\n]+$/gu) ?? [];
   const result: string[] = [];

@@ -11,7 +11,7 @@ const signal = new AbortController().signal;
 const PROTOCOL = { code: 'GUEST_PROTOCOL' };
 const LOST = { code: 'GUEST_LOST' };
 
-/** A process the guest says is running, as number 1. */
+/** A process, number 1, that the guest reports as running. */
 async function running(guest: ScriptedGuest): Promise<ChannelProcess> {
   const start = guest.channel.start(COMMAND, signal);
   await guest.expect('start');
@@ -72,7 +72,7 @@ test('changes that were read are not held, however many there are', async () => 
     next = changes.next();
   }
   const grown = (await usedBytes()) - before;
-  // A few may still be on their way; if they were held, it would be all of them.
+  // A few may still be in transit; if they were held, it would be all of them.
   const sentBytes = 500 * PAYLOAD_BYTES_MAX;
   assert.ok(grown < sentBytes / 3, `${(grown / MIB).toFixed(1)} MiB of ${(sentBytes / MIB).toFixed()}`);
   // It ends with the guest.

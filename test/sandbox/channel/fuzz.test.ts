@@ -7,7 +7,7 @@ import { ScriptedGuest } from './scripted-guest.ts';
 
 const signal = new AbortController().signal;
 
-/** mulberry32: a failing seed is a test that can be run again. */
+/** mulberry32, so that a failing seed can be run again. */
 function random(seed: number): () => number {
   let state = seed;
   return () => {
@@ -22,7 +22,7 @@ function pick<Item>(items: readonly Item[], next: () => number): Item {
   return items[Math.floor(next() * items.length)]!;
 }
 
-/** A frame that is right, damaged, or none at all. */
+/** Returns a valid frame, a damaged one, or random bytes. */
 function anyBytes(next: () => number): Buffer {
   const kind = next();
   const frame = Buffer.from(pick([...GOLDEN.values()], next));

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from '../../../src/sandbox/driver.ts';
 import type { GuestMessage, GuestSetup } from '../../../src/sandbox/channel/message.ts';
 
-/** The frames both ends agree on, by name. `guest/agent/src/golden.rs` checks the same file from the other side. */
+/** Frames that both ends agree on, by name. `guest/agent/src/golden.rs` checks the same file from the other side. */
 export const GOLDEN: ReadonlyMap<string, Buffer> = new Map(
   readFileSync(new URL('../../../guest/agent/golden/frames.txt', import.meta.url), 'utf8')
     .split('\n')
@@ -57,7 +57,7 @@ export const COMMAND: Command = {
   tty: { columns: 100, rows: 30 },
 };
 
-/** What each frame of a guest says. */
+/** Meaning of each frame of a guest. */
 export const FROM_GUEST: Readonly<Record<string, GuestMessage>> = {
   hello: { kind: 'hello', kernel: '6.1.0-56-cloud-amd64', agent: '0.1.0' },
   ready: {

@@ -6,7 +6,7 @@ import { encodeFrame, type Frame, FrameDecoder } from '../../../src/sandbox/chan
 import { TO_GUEST } from '../../../src/sandbox/channel/message.ts';
 import { golden } from './golden.ts';
 
-/** Kinds a test needs by name. */
+/** Kinds that tests name. */
 export const SAYS = {
   started: 0x83,
   stdout: 0x84,
@@ -25,14 +25,14 @@ export function fields(): FieldWriter {
   return new FieldWriter();
 }
 
-/** Payload of EXITED for a process that simply returned. */
+/** Payload of EXITED for a process that returned normally. */
 export function exited(exitCode: number): Buffer {
   const writer = fields().u32(exitCode).u32(0xffff_ffff).u8(0);
   for (let number = 0; number < 10; number += 1) writer.u64(0);
   return writer.payload();
 }
 
-/** The other end of a channel, in the hands of the test: it says what the test tells it to, true or not. */
+/** The guest's end of a channel, which sends what the test wants, correct or not. */
 export class ScriptedGuest implements Disposable {
   readonly channel: Channel;
   readonly #stream: Duplex;
@@ -44,7 +44,7 @@ export class ScriptedGuest implements Disposable {
     const [host, guest] = duplexPair();
     this.channel = new Channel(host);
     this.#stream = guest;
-    // The host hangs up on a guest that breaks the protocol: that is what half of the tests are about.
+    // The host closes the channel of a guest that breaks the protocol, which half of the tests are about.
     guest.on('error', () => undefined);
     guest.on('data', (chunk: Buffer) => {
       this.#frames.push(...this.#decoder.push(chunk));
@@ -53,19 +53,19 @@ export class ScriptedGuest implements Disposable {
     });
   }
 
-  /** Says so many times one byte, all in one piece. */
+  /** Sends one byte this many times, all in one write. */
   flood(kind: keyof typeof SAYS, process: number, times: number): void {
     const frame = encodeFrame(SAYS[kind], process, Buffer.from('x'));
     this.#stream.write(Buffer.concat(Array.from({ length: times }, () => frame)));
   }
 
-  /** The next frame the host sent. */
+  /** Returns the next frame from the host. */
   async receive(): Promise<Frame> {
     while (this.#frames.length === 0) await this.#arrived.promise;
     return this.#frames.shift()!;
   }
 
-  /** The next frame, which must be of this kind. */
+  /** Returns the next frame, which must be of this kind. */
   async expect(kind: keyof typeof TO_GUEST): Promise<Frame> {
     const frame = await this.receive();
     if (frame.kind !== TO_GUEST[kind]) throw new Error(`expected ${kind}, not a frame of kind ${frame.kind}`);
@@ -88,7 +88,7 @@ export class ScriptedGuest implements Disposable {
     this.write(golden(name));
   }
 
-  /** Like a machine whose power is cut. */
+  /** Ends like a machine that loses power. */
   async cut(): Promise<void> {
     this.#stream.destroy();
     await once(this.#stream, 'close');

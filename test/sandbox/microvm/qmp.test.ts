@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { isFault } from '../../../src/contract/errors.ts';
 import { Qmp } from '../../../src/sandbox/microvm/vm/qmp.ts';
 
-/** A monitor that answers with what the test says. */
+/** A monitor with scripted answers. */
 function monitor(): { readonly qmp: Qmp; readonly qemu: Duplex; readonly seen: string[] } {
   const [host, qemu] = duplexPair();
   const seen: string[] = [];

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../../src/contract/limits.ts';
 import { waitedForProcessor, Watchdog } from '../../../src/sandbox/microvm/template/watchdog.ts';
 
-/** Takes over the clock; `pass` lets time pass, in steps in which the watchdog looks. */
+/** Replaces the clock; `pass` advances it in steps at which the watchdog checks. */
 function clock({ mock }: TestContext): { readonly nowMs: () => number; readonly pass: (ms: number) => Promise<void> } {
   mock.timers.enable({ apis: ['setInterval'] });
   let now = 1_000;
@@ -54,12 +54,12 @@ test('nothing is given up after its end', async (context) => {
 
 test('the kernel tells how long a process or its child waited for a processor', async () => {
   const busy = 'while :; do :; done';
-  // Three for one processor; a child of a shell, as QEMU is one of its jail.
+  // Three for one core; a child of a shell, as QEMU is a child of its jail.
   const script = `(${busy}) & (${busy}) & (${busy}) & wait`;
   const shell = spawn('taskset', ['-c', '0', 'sh', '-c', script], { stdio: 'ignore', detached: true });
   try {
     const patience = AbortSignal.timeout(30_000);
-    // The kernel counts while they run: nothing else tells the test when it has counted enough.
+    // Only the kernel's counter, which grows with time, shows when it has counted enough.
     while ((await waitedForProcessor(shell.pid)) <= 500) await delay(50, undefined, { signal: patience });
   } finally {
     process.kill(-(shell.pid ?? 0), 'SIGKILL');

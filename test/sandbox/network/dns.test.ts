@@ -27,7 +27,7 @@ function readable(message: Buffer): Query {
   return parsed;
 }
 
-/** What an answer says: its code, its addresses, and how many records it has. */
+/** Summary of an answer: its code, its addresses, and the number of its records. */
 function read(reply: Buffer | undefined, asked: Buffer): { rcode: number; addresses: string[]; count: number } {
   assert.ok(reply);
   assert.equal(reply.readUInt16BE(0), asked.readUInt16BE(0), 'the id');
@@ -38,7 +38,7 @@ function read(reply: Buffer | undefined, asked: Buffer): { rcode: number; addres
   return { rcode: parsed.rcode, addresses, count: parsed.answers.length };
 }
 
-/** A server whose upstream knows these records, by name. */
+/** A server whose upstream has these records, by name. */
 function serve(
   policy: Exclude<NetworkPolicy, { mode: 'none' }>,
   known: Readonly<Record<string, readonly TestRecord[]>>,
@@ -247,7 +247,7 @@ test('no message makes the parsers throw, and no name carries a separator it did
   assert.equal(readable(odd).name, 'a\\046b');
 });
 
-/** A nameserver on loopback; `reply` makes the datagrams to send back. */
+/** A nameserver on loopback; `reply` returns the datagrams to send back. */
 async function nameserver(
   reply: (asked: Buffer) => readonly Buffer[],
 ): Promise<Nameserver & { count: () => number } & AsyncDisposable> {
@@ -309,7 +309,7 @@ test('the forwarding resolver asks over TCP when the answer was cut', async () =
       const message = answer(chunk.subarray(2), many);
       const length = Buffer.alloc(2);
       length.writeUInt16BE(message.length, 0);
-      // In two pieces, as a network may cut it.
+      // In two pieces, as a network may split it.
       socket.write(Buffer.concat([length, message.subarray(0, 100)]));
       setImmediate(() => socket.end(message.subarray(100)));
     });

@@ -91,7 +91,7 @@ test('broadcast, multicast, foreign nameservers, other protocols and odd ICMP do
   );
 });
 
-/** A good UDP frame of the guest, to be damaged. */
+/** Returns a valid UDP frame of the guest, to be damaged. */
 function udpTo(guest: ScriptedGuest, destination: Uint32Array): Buffer {
   const ends = { guestMac: macBytes(GATEWAY_MAC), gatewayMac: macBytes(guest.link.mac) };
   const between = { source: guest.address, destination, sourcePort: 5_000, destinationPort: 9_999 };

@@ -16,7 +16,7 @@ import { Random } from '../../support/random.ts';
 
 const ENDS = { guestMac: macBytes('02:00:00:00:00:02'), gatewayMac: macBytes('02:00:00:00:00:01') };
 
-/** Bytes from hexadecimal digits, with spaces where a reader wants them. */
+/** Returns bytes from hexadecimal digits, with spaces for readability. */
 function hex(text: string): Buffer {
   return Buffer.from(text.replaceAll(' ', ''), 'hex');
 }

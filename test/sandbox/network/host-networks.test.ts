@@ -10,7 +10,7 @@ import { addressOf } from '../../../src/sandbox/network/link.ts';
 
 const SUPPORT = join(import.meta.dirname, '../../support');
 
-/** Which of the addresses a guest of a host in the namespace of `namespace.sh` reaches. */
+/** Returns which of the addresses a guest reaches on a host in the namespace of `namespace.sh`. */
 async function reachableInNamespace(addresses: readonly string[]): Promise<string[]> {
   const inside = [
     'sh',

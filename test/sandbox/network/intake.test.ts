@@ -6,7 +6,7 @@ import { Intake } from '../../../src/sandbox/network/intake.ts';
 import { wire } from '../../support/network/guest.ts';
 import { startCpuWatch } from '../../support/stopwatch.ts';
 
-/** So many frames of 60 bytes, each with its number in front. */
+/** Returns frames of 60 bytes, each with its number in front. */
 function flood(count: number): Buffer {
   const bytes = Buffer.alloc(count * 64);
   for (let index = 0; index < count; index += 1) {
@@ -48,7 +48,7 @@ test('while a flood goes on the process does other work, and what it leaves wait
   const seen = { frames: 0 };
   const reader = new FrameReader(() => (seen.frames += 1), assert.fail);
   using _intake = new Intake(qemu, reader);
-  // Much more than is looked at before the test is over.
+  // Many more than are processed during the test.
   const took = guest.write(flood(200_000));
   let worstMs = 0;
   while (seen.frames < 6_000) {

@@ -47,7 +47,7 @@ async function listen(
 test('a guest that was never told of its link exchanges megabytes with a port that was opened', async () => {
   const block = Buffer.alloc(1_000_000);
   for (let at = 0; at < block.length; at += 4) block.writeUInt32BE(Math.imul(at, 0x9e37_79b1) >>> 0, at);
-  // Says back what it hears, once it has heard it all.
+  // Echoes everything at the end.
   await using server = await listen((socket) => {
     const heard: Buffer[] = [];
     let bytes = 0;
@@ -179,7 +179,7 @@ test('a datagram to a port where nobody listens comes back as unreachable', asyn
   assert.deepEqual([payload.readUInt16BE(20), payload.readUInt16BE(22)], [40_124, gone.port], 'it says which');
 });
 
-/** Says back every datagram of the host, and remembers the ports that they came from. */
+/** Echoes every datagram of the host and records their source ports. */
 async function echoServer(): Promise<
   {
     port: number;

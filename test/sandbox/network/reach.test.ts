@@ -27,7 +27,7 @@ function address(text: string): Uint32Array {
   return packetTo({ to: text }).destination;
 }
 
-/** A host with a LAN and a public address of its own. */
+/** A host with a LAN and a public address. */
 const networks = (): ReturnType<NonNullable<ReachOptions['networks']>> =>
   ['203.0.113.0/28', '2001:db8:1::/64'].map((text) => parseCidr(text)!);
 

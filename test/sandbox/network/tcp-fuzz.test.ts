@@ -12,7 +12,7 @@ import { Random } from '../../support/random.ts';
 const { syn, ack, fin, rst, psh } = TCP_FLAG;
 const PATIENCE_MS = 60_000;
 
-/** A filter whose dialled connections end in streams that the test holds. */
+/** A filter whose outgoing connections end in streams of the test. */
 function dialling(): { readonly made: Bench; readonly streams: Duplex[]; readonly servers: Duplex[] } {
   const [streams, servers]: [Duplex[], Duplex[]] = [[], []];
   const dial = (): Far => {
@@ -31,8 +31,8 @@ function content(random: Random, bytes: number): Buffer {
 }
 
 /**
- * A guest that loses, repeats and reorders segments in both directions, but keeps to TCP: it sends again from the first
- * byte that was not acknowledged, and acknowledges what it has.
+ * A guest whose link loses, repeats and reorders segments in both directions, but which keeps to TCP: it resends from
+ * the first unacknowledged byte, and acknowledges what it has.
  */
 class LossyGuest {
   readonly #made: Bench;
@@ -50,21 +50,21 @@ class LossyGuest {
     this.#made = made;
     this.#random = random;
     this.#say = say;
-    // Some of them wrap around while it goes on.
+    // Some of them wrap around in the process.
     this.#first = random.below(2) === 0 ? 0xffff_ff00 : random.below(2 ** 31);
   }
 
-  /** Until both have said and heard all. */
+  /** Runs until both have sent and received everything. */
   async talk(): Promise<void> {
     const patience = AbortSignal.timeout(PATIENCE_MS);
     while (!this.#reset && !(this.#heardEnd && this.#acknowledged > this.#say.length)) {
       patience.throwIfAborted();
       this.#listen();
       this.#send();
-      // The link is idle for a moment now and then, so that answers overtake questions.
+      // Only real time makes the link idle now and then, so that answers overtake requests.
       await delay(this.#random.below(4));
     }
-    // The last acknowledgement may get lost, too: who asks again is told that there is nothing any more.
+    // The last acknowledgement may get lost too: who resends is told that the connection is closed.
     assert.ok(!this.#reset || this.#heardEnd, 'nothing was wrong');
   }
 
@@ -149,7 +149,7 @@ test('whatever a link loses, repeats and reorders, both sides get every byte onc
   await Promise.all(talks);
 });
 
-/** A server of the hostile guest: writes the bytes of their positions, remembers what it has read. */
+/** A server of the hostile guest: writes the bytes of their positions, records what it has read. */
 class Server {
   readonly #stream: Duplex;
   readonly #heard: Buffer[] = [];
@@ -177,7 +177,9 @@ class Server {
   }
 }
 
-/** Sends 600 segments near where the connections of three ports are; every answer is judged. Returns the bytes judged. */
+/**
+ * Sends 600 segments near the connections of three ports; every answer is checked. Returns the number of checked bytes.
+ */
 async function attack(seed: number): Promise<{ readonly answered: number; readonly heard: number }> {
   const random = new Random(seed);
   const { made, streams, servers: far } = dialling();

@@ -13,7 +13,7 @@ import { MIB } from '../../support/memory.ts';
 import { Random } from '../../support/random.ts';
 
 interface Joined extends Bench {
-  /** The other ends of the guest's connections, in the order in which they were opened. */
+  /** Remote ends of the guest's connections, in the order of their opening. */
   readonly servers: Duplex[];
 }
 
@@ -38,7 +38,7 @@ function numbers({ frame, packet }: Received): { sequence: number; acknowledgeme
   };
 }
 
-/** Opens a connection by hand; sequence numbers of the guest start at 1,000. */
+/** Opens a connection with raw segments; sequence numbers of the guest start at 1,000. */
 async function open({ guest }: Bench, windowBytes = 60_000): Promise<{ first: number; say: Say }> {
   const options = Buffer.from([2, 4, 0x3f, 0]);
   guest.segment(PUBLIC, 80, { flags: TCP_FLAG.syn, sequence: 999, windowBytes, options });
@@ -75,13 +75,13 @@ test('bytes go both ways, each side ends when it likes, and then nothing is left
   assert.ok(server);
   assert.equal(await collected(server, 8), 'question');
   await until(() => server.readableEnded);
-  // The guest has ended; the answer still comes, whole.
+  // The guest has closed its side; the answer still arrives completely.
   const answer = Buffer.alloc(1_000_000, 'answer');
   server.end(answer);
   assert.equal(Buffer.compare(await connection.read(), answer), 0);
   assert.ok(connection.ended);
   await until(() => server.destroyed);
-  // It is forgotten: another segment of it is refused.
+  // The connection is closed: another segment of it is refused.
   connection.write('more');
   const { packet, frame } = await guest.next(({ packet }) => ((packet?.flags ?? 0) & TCP_FLAG.rst) !== 0);
   assert.ok(packet && checksumsAreRight(frame));
@@ -98,7 +98,7 @@ test('segments out of order, repeated or overlapping reach the other end once an
     const got = collected(server, text.length);
     let acknowledged = 0;
     for (let sent = 0; sent < text.length;) {
-      // From anywhere up to a little ahead; what is ahead is dropped and sent again.
+      // From any position up to a little beyond; segments beyond are dropped and sent again.
       const from = Math.max(0, sent - random.below(300) + (random.below(4) === 0 ? random.below(50) : 0));
       const end = Math.min(text.length, from + 1 + random.below(500));
       say({ sequence: 1_000 + from, payload: Buffer.from(text.slice(from, end)), flags: TCP_FLAG.ack });
@@ -279,7 +279,7 @@ test('connections are bounded, also those of which only the flushing is left', a
   for (let port = 1; port <= 600; port += 1) {
     const connection = await other.guest.connect(PUBLIC, 80, port).catch(() => undefined);
     if (connection === undefined) continue;
-    // The server has said all and reads nothing: what the guest said waits for ever.
+    // The server has sent everything and reads nothing: the guest's data waits forever.
     other.servers.at(-1)?.end();
     connection.write(Buffer.alloc(60_000));
     connection.end();
@@ -298,7 +298,7 @@ test('the more connections there are, the less each of them may hold', async () 
   assert.ok(held < 100 * MIB, `${(held / MIB).toFixed()} MiB wait for servers that do not read`);
 });
 
-/** Writes until nothing more is acknowledged; how much was. */
+/** Writes until nothing more is acknowledged; returns the number of acknowledged bytes. */
 async function fill(connection: Awaited<ReturnType<Bench['guest']['connect']>>): Promise<number> {
   let taken = 0;
   for (const segment = Buffer.alloc(32_000); ; taken += segment.length) {

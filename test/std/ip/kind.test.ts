@@ -84,7 +84,7 @@ test('textAddressKind() knows every way to write an address of this machine or i
       '2001:10::1',
       '2001:20::1',
       '2001:1ff:ffff::1',
-      // Nothing carries these forms of public addresses.
+      // These forms of public addresses are not routed.
       '::8.8.8.8',
       '::ffff:0:808:808',
       '::ffff:0.0.0.0',

@@ -9,13 +9,13 @@ import {
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 
-/** What the conformance suite expects of the server it tests: fixed answers under fixed names. */
+/** Fixtures that the conformance suite expects of a server: fixed answers under fixed names. */
 
 /** One pixel. */
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 /** A WAV header and no samples. */
 const WAV = 'UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=';
-/** The suite sends the next step this much later at the earliest. */
+/** Minimum interval at which the suite expects the next step. */
 const STEP_MS = 50;
 
 const image = { type: 'image', data: PNG, mimeType: 'image/png' } as const;
@@ -43,7 +43,7 @@ const TOOLS: Readonly<Record<string, CallToolResult>> = {
   },
 };
 
-/** Keywords of JSON Schema 2020-12 that a server must hand on as they are (SEP-1613, SEP-2106). */
+/** Keywords of JSON Schema 2020-12 that a server must pass on unchanged (SEP-1613, SEP-2106). */
 const SCHEMA_2020_12 = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   type: 'object',

@@ -14,7 +14,7 @@ import { z } from 'zod';
 import type { McpContext } from '../../../src/mcp/context.ts';
 import { text } from './contents.ts';
 
-/** The suite's tools that ask the client for something: pushed in 2025-11-25, in rounds since 2026-07-28. */
+/** Tools of the suite that elicit input from the client: by requests in 2025-11-25, in rounds since 2026-07-28. */
 
 type Schema = ElicitRequestFormParams['requestedSchema'];
 
@@ -47,7 +47,7 @@ const ENUMS = form({
   titledMulti: { type: 'array', items: { anyOf: titled('value1', 'value2', 'value3') } },
 });
 
-/** Pushed questions: they need the session of a client of 2025-11-25. */
+/** Elicitation by requests, which needs the session of a client of 2025-11-25. */
 export function registerPushed(server: McpServer): void {
   const elicit = async ({ mcpReq }: ServerContext, message: string, requestedSchema: Schema) => {
     const { action, content } = await mcpReq.elicitInput({ mode: 'form', message, requestedSchema });
@@ -78,7 +78,7 @@ export function registerPushed(server: McpServer): void {
 
 type Handler = (request: ServerContext) => Promise<CallToolResult | InputRequiredResult>;
 
-/** Asks until every question has an answer, then gives the answers back. */
+/** Elicits until every question has an answer, then returns the answers. */
 export function rounds(questions: Readonly<Record<string, InputRequest>>): Handler {
   return async ({ mcpReq: { inputResponses } }) => {
     const open = Object.entries(questions).filter(([key]) => inputResponse(inputResponses, key).kind === 'missing');
@@ -112,7 +112,7 @@ export function registerRounds(server: McpServer, { stateCodec }: McpContext): v
     const inputRequests = second ? { step2: colour } : { step1: ask('Step 1: What is your name?', NAME) };
     return inputRequired({ inputRequests, requestState: await seal(second ? 'step2' : 'step1') });
   };
-  /** Asks only for what this very client can answer. */
+  /** Elicits only what this client supports. */
   const able: Handler = async ({ mcpReq: { envelope } }) => {
     const declared = Object(z.looseObject({}).parse(envelope ?? {})[CLIENT_CAPABILITIES_META_KEY]) as object;
     const questions = { sampling: sample('Say hello', 50), elicitation: askName() };

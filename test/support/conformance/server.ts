@@ -24,8 +24,8 @@ export interface FixtureServer extends AsyncDisposable {
 }
 
 /**
- * The product's own server factory with the fixtures of the conformance suite registered on top, over HTTP. Sessions
- * are added for clients of 2025-11-25: the product has none, but the suite's questions to the client are pushed.
+ * The product's server factory with the fixtures of the conformance suite registered on top, over HTTP. The product has
+ * no sessions; they are added here for clients of 2025-11-25, to which the suite's elicitation requests are sent.
  */
 export async function serveFixtures(): Promise<FixtureServer> {
   const contree = computingContree();
@@ -68,7 +68,7 @@ function withFixtures(server: McpServer, context: McpContext): McpServer {
   return server;
 }
 
-/** One server instance for each session of a client before 2026-07-28. */
+/** Keeps one server instance per session of a client before 2026-07-28. */
 class Sessions implements AsyncDisposable {
   readonly #build: () => McpServer;
   readonly #transports = new Map<string, WebStandardStreamableHTTPServerTransport>();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execute } from '../home.ts';
 
-/** One statement of the suite about the server; `untestable` says that it lacks a fixture for it. */
+/** One check of the suite; `untestable` when the server lacks a fixture for it. */
 export interface Check {
   readonly scenario: string;
   readonly id: string;
@@ -16,7 +16,7 @@ export interface Check {
 const SUITE = fileURLToPath(import.meta.resolve('@modelcontextprotocol/conformance/dist/index.js'));
 const ENTRY = /^server-(?<scenario>.+)-\d{4}-\d\d-\d\dT/u;
 
-/** Runs what a revision requires of servers, in the suite's own words, against a server. */
+/** Runs the suite's checks of a protocol revision against a server. */
 export async function runConformance(url: string, revision: string): Promise<readonly Check[]> {
   const folder = await mkdtemp(join(tmpdir(), 'contree-conformance-'));
   try {

@@ -9,9 +9,9 @@ import { ScriptedContree } from '../scripted/contree.ts';
 import { text } from './contents.ts';
 import { rounds, askName } from './questions.ts';
 
-/** The suite's tools that take long. Their tasks are operations, which the product's own `tasks/…` methods tell about. */
+/** The suite's long-running tools. Their tasks are operations, served by the product's own `tasks/…` methods. */
 
-/** A ConTree whose guests can take their time: `compute SECONDS WORDS` says the words in the end. */
+/** A ConTree whose guests can run for a while: `compute SECONDS WORDS` prints the words at the end. */
 export function computingContree(): ScriptedContree & { readonly computer: string } {
   const contree = new ScriptedContree({
     compute: async ({ args: [seconds, ...words], signalled, out }) => {

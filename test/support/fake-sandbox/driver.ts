@@ -12,9 +12,9 @@ import type {
 } from '../../../src/sandbox/driver.ts';
 import { FakeGuest } from './guest.ts';
 
-/** Lets a test stand in the way of what the fake does. */
+/** Hooks with which a test delays or fails steps of the fake. */
 export interface FakeHooks {
-  /** Runs before an instance is ready; the boot fails as it does. */
+  /** Called before an instance is ready; its failure is the boot's. */
   readonly beforeBoot?: (spec: BootSpec, signal: AbortSignal) => Promise<void>;
   /** Runs before changes are streamed. */
   readonly beforeChanges?: (signal: AbortSignal) => Promise<void>;
@@ -22,7 +22,7 @@ export interface FakeHooks {
 
 /**
  * A sandbox driver without a sandbox: commands are a few small programs that run in this process (`programs.ts`), files
- * are kept in memory. For tests of what is built on drivers. It isolates nothing, and every result says so.
+ * are kept in memory. For tests of code that uses drivers. It isolates nothing, and its results say so.
  */
 export class FakeDriver implements SandboxDriver {
   readonly name = 'fake';
@@ -34,7 +34,7 @@ export class FakeDriver implements SandboxDriver {
     this.#hooks = hooks;
   }
 
-  /** Instances that are not disposed. */
+  /** Number of instances that have not been disposed. */
   get live(): number {
     return this.#instances.size;
   }

@@ -6,7 +6,7 @@ type Node =
   | { readonly kind: 'directory'; readonly mode: number }
   | { readonly kind: 'symlink'; readonly target: string };
 
-/** Directories every image is taken to have. */
+/** Directories that every image is assumed to have. */
 const PRESENT = new Set([
   '/',
   '/bin',
@@ -22,16 +22,16 @@ const PRESENT = new Set([
   '/srv',
 ]);
 
-/** A failed file operation, worded as programs word it. */
+/** A failed file operation, with the message that programs print. */
 export class FileError extends Error {}
 
 /**
- * What a fake guest has written. It cannot read the image's layers (drivers know no layer format), so files of the image
- * are unknown to it: they can be removed and replaced, but not read.
+ * Files written by a fake guest. It cannot read the image's layers (drivers know no layer format), so files of the
+ * image can be removed and replaced, but not read.
  */
 export class FakeFiles {
   readonly #nodes = new Map<string, Node>();
-  /** What was removed without having been written here: files of the image, as far as we know. */
+  /** Removed paths that were not written here, so presumably files of the image. */
   readonly #hidden = new Set<string>();
   readonly #bytesMax: number;
   #bytes = 0;
@@ -63,7 +63,7 @@ export class FakeFiles {
     return node !== undefined || PRESENT.has(target);
   }
 
-  /** With its parents, as `mkdir -p`. */
+  /** Creates a directory and its parents, like `mkdir -p`. */
   makeDirectory(path: string): void {
     if (this.#isDirectory(path)) return;
     if (this.exists(path)) throw new FileError(`${path}: File exists`);
@@ -76,7 +76,7 @@ export class FakeFiles {
     this.#nodes.set(path, { kind: 'symlink', target });
   }
 
-  /** Whatever is there and below. */
+  /** Removes a path and everything below it. */
   remove(path: string): void {
     if (!this.#nodes.has(path)) this.#hidden.add(path);
     for (const [name, node] of this.#nodes) {
@@ -86,7 +86,7 @@ export class FakeFiles {
     }
   }
 
-  /** The layer; empty when nothing was written. */
+  /** Returns the layer; empty when nothing was written. */
   *changes(): Iterable<Uint8Array> {
     const whiteouts = [...this.#hidden].map((path): Change => ({ path, kind: 'whiteout' }));
     const changes = [...whiteouts, ...[...this.#nodes].map(([path, node]) => changeOf(path, node))];

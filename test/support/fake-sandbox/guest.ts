@@ -14,7 +14,7 @@ const NOT_FOUND = 127;
 
 type Write = (text: string | Uint8Array) => Promise<void>;
 
-/** How a simple command ended the script it stands in. */
+/** Outcome of a simple command that ends its script. */
 interface Step {
   readonly code: number;
   readonly exit: boolean;
@@ -26,7 +26,7 @@ export class FakeGuest {
   readonly files: FakeFiles;
   readonly #spec: BootSpec;
   readonly #lost = Promise.withResolvers<Error>();
-  /** All there were: what they left in the background is ended with the guest. */
+  /** All processes so far: those left in the background end with the guest. */
   readonly #processes = new Set<FakeProcess>();
   #gone: Error | undefined;
   #nextPid = 2;
@@ -129,7 +129,7 @@ export class FakeGuest {
     };
   }
 
-  /** Where output goes: to the process's own streams or to files. */
+  /** Destination of output: the process's own streams or files. */
   #redirect({ redirects }: SimpleCommand, { command, control }: Scope, lookup: (name: string) => string): Io {
     let out: Write = (bytes) => control.write('stdout', Buffer.from(bytes));
     let err: Write = (bytes) => control.write('stderr', Buffer.from(bytes));

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import type { Command, Outcome, OutputChunk, Process } from '../../../src/sandbox/driver.ts';
 
 const SIGKILL = 9;
-/** Chunks held for a reader that does not keep up; then the program waits. */
+/** Chunks buffered for a slow reader; then the program waits. */
 const QUEUE_MAX = 16;
 
-/** Bytes on their way from one side to the other. */
+/** A pipe: bytes in transit from one side to the other. */
 class Pipe<Item> implements AsyncIterable<Item> {
   readonly #items: Item[] = [];
   #closed = false;
@@ -54,13 +54,13 @@ class Pipe<Item> implements AsyncIterable<Item> {
   }
 }
 
-/** What the body of a process sees of it. */
+/** Process as its own program sees it. */
 export interface ProcessControl {
   readonly stdin: AsyncIterable<Uint8Array>;
   readonly write: (stream: OutputChunk['stream'], bytes: Uint8Array) => Promise<void>;
   /** Aborts when the process group is killed. */
   readonly signal: AbortSignal;
-  /** From now on the process does not die of this signal. */
+  /** Makes the process ignore this signal from now on. */
   readonly ignore: (signal: number) => void;
 }
 
@@ -83,7 +83,7 @@ export class FakeProcess implements Process {
     this.pid = pid;
     this.output = this.#output;
     this.outcome = this.#settled.promise;
-    // Whoever looks at the outcome sees the error; that nobody may look is no reason to end the process we are in.
+    // Readers of the outcome get the error; without one, it must not crash this process.
     this.outcome.catch(() => {});
     this.#stdinOpen = command.stdin || command.tty !== undefined;
     if (!this.#stdinOpen) this.#stdin.close();
@@ -107,7 +107,7 @@ export class FakeProcess implements Process {
 
   async resize(): Promise<void> {}
 
-  /** The guest is gone; nothing more is known of the process. */
+  /** Ends the process with its guest; its outcome is unknown. */
   lose(reason: Error): void {
     this.#settled.reject(reason);
     this.#killed.abort(reason);
@@ -118,7 +118,7 @@ export class FakeProcess implements Process {
   async #run(body: (control: ProcessControl) => Promise<number>): Promise<void> {
     const { signal } = this.#killed;
     let exitCode = -1;
-    // Not before whoever starts it knows it.
+    // Only once the starter has the process.
     await Promise.resolve();
     try {
       exitCode = await body({
@@ -142,7 +142,7 @@ export class FakeProcess implements Process {
   }
 }
 
-/** The fake measures nothing but time. */
+/** The fake measures only time. */
 function outcomeOf(exitCode: number, signal: number, startedMs: number): Outcome {
   return {
     exitCode,

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FileError, type FakeFiles } from './files.ts';
 
-/** What a program of the fake guest is given. */
+/** Environment of a program of the fake guest. */
 export interface ProgramContext {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
@@ -12,14 +12,14 @@ export interface ProgramContext {
   readonly hostname: string;
   readonly bootId: string;
   readonly files: FakeFiles;
-  /** Waits while nobody reads. */
+  /** Waits while the reader is behind. */
   readonly out: (text: string | Uint8Array) => Promise<void>;
   readonly err: (text: string | Uint8Array) => Promise<void>;
   /** Bytes written to standard input, until it is closed. */
   readonly stdin: AsyncIterable<Uint8Array>;
   /** Aborts when the process group is killed. */
   readonly signal: AbortSignal;
-  /** The guest is gone. */
+  /** Crashes the guest. */
   readonly crash: (reason: string) => void;
 }
 
@@ -28,7 +28,7 @@ export type Program = (context: ProgramContext) => Promise<number>;
 
 const CHUNK = Buffer.alloc(16_384, 'x');
 
-/** Everything the fake guest can run, by name. Small versions of what they are named after; `flood` and `crash` are ours. */
+/** Programs of the fake guest by name: small versions of their namesakes; `flood` and `crash` are our own. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
   true: async () => 0,
   ':': async () => 0,
@@ -68,7 +68,7 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
     files.link(target, posix.resolve(cwd, path));
     return 0;
   },
-  /** Writes that many bytes. */
+  /** Writes the given number of bytes. */
   flood: async ({ args, out, signal }) => {
     for (let left = Number(args[0] ?? 0); left > 0; left -= CHUNK.byteLength) {
       signal.throwIfAborted();
@@ -76,7 +76,7 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
     }
     return 0;
   },
-  /** The guest's kernel panics. */
+  /** Panics the guest's kernel. */
   crash: async ({ crash, signal }) => {
     crash('the guest crashed');
     await delay(60_000, undefined, { signal });
@@ -108,7 +108,7 @@ function onFiles(change: (files: FakeFiles, path: string) => void): Program {
   };
 }
 
-/** Backslash escapes of printf. */
+/** Expands printf's backslash escapes. */
 function unescape(text: string): Buffer {
   const named: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', '\\': '\\' };
   const bytes = Buffer.from(text, 'utf8').toString('latin1');
@@ -122,7 +122,7 @@ function unescape(text: string): Buffer {
   return Buffer.from(plain, 'latin1');
 }
 
-/** What a failed program prints; undefined when the error is not of the kind programs report. */
+/** Returns the message of a failed program; undefined for errors that programs do not report. */
 export function complaint(program: string, error: unknown): string | undefined {
   return error instanceof FileError ? `${program}: ${error.message}\n` : undefined;
 }

@@ -1,10 +1,10 @@
-/** One simple command: words still unexpanded, and where its output goes. */
+/** One simple command: its unexpanded words, and the destination of its output. */
 export interface SimpleCommand {
   readonly words: readonly string[];
   readonly redirects: readonly { readonly operator: string; readonly target: string }[];
-  /** How it hangs on the command before: always, or only after that one's success or failure. */
+  /** Condition for running it: always, or only after success or failure of the previous command. */
   readonly when: 'always' | 'success' | 'failure';
-  /** Not waited for. */
+  /** True for a background command. */
   readonly background: boolean;
 }
 
@@ -13,7 +13,7 @@ const TOKEN =
 const SEPARATORS = new Set(['&&', '||', ';', '&', '\n']);
 const BARE_REDIRECTS = new Set(['2>&1', '>&2', '1>&2']);
 
-/** Parses the part of shell that the fake guest understands; undefined for anything else. */
+/** Parses the subset of shell that the fake guest supports; undefined for anything else. */
 export function parseScript(script: string): SimpleCommand[] | undefined {
   const tokens = tokenize(script);
   if (tokens === undefined) return undefined;
@@ -58,7 +58,7 @@ function tokenize(script: string): { readonly text: string; readonly operator: b
 const PART = /'(?<single>[^']*)'|"(?<double>(?:[^"\\]|\\.)*)"|\\(?<escaped>.)|(?<plain>[^'"\\]+)/gsu;
 const VARIABLE = /\$(?:\{(\w+)\}|(\w+|\$))/gu;
 
-/** Removes quotes and puts in variables. */
+/** Removes quotes and expands variables. */
 export function expand(word: string, lookup: (name: string) => string): string {
   const filled = (text: string): string =>
     text.replaceAll(VARIABLE, (_, braced?: string, bare?: string) => lookup(braced ?? bare ?? ''));

@@ -1,4 +1,4 @@
-/** What the fake guest can have written. Paths are absolute. */
+/** Entries that the fake guest can write. Paths are absolute. */
 export type Change =
   | { readonly path: string; readonly kind: 'file'; readonly content: Uint8Array; readonly mode: number }
   | { readonly path: string; readonly kind: 'directory'; readonly mode: number }
@@ -9,7 +9,7 @@ const BLOCK_BYTES = 512;
 const NAME_BYTES = 100;
 const TYPE_FLAGS = { file: '0', symlink: '2', directory: '5', whiteout: '0' } as const;
 
-/** An OCI layer as tar: plain ustar, which is all the fake needs. `mtimeSeconds` is that of every entry. */
+/** Returns an OCI layer as plain ustar, which is sufficient for the fake. `mtimeSeconds` is that of every entry. */
 export function* tarOf(changes: Iterable<Change>, mtimeSeconds: number): Iterable<Uint8Array> {
   for (const change of changes) {
     const content = change.kind === 'file' ? change.content : new Uint8Array();

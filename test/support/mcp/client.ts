@@ -14,7 +14,7 @@ export interface TestConnection extends AsyncDisposable {
   readonly context: McpContext;
   /** Lines the server logged. */
   readonly logged: string[];
-  /** Calls a tool and returns its answer in the parts that tests look at. */
+  /** Calls a tool and returns the parts of its answer that tests check. */
   call(name: string, args?: Record<string, unknown>, options?: Parameters<Client['callTool']>[1]): Promise<ToolAnswer>;
 }
 
@@ -28,7 +28,7 @@ export interface ToolAnswer {
   readonly meta: Readonly<Record<string, unknown>>;
 }
 
-/** The real client on the real server over linked transports; the server speaks to the ConTree that is given. */
+/** Connects the real client to the real server over linked transports; the server uses the given ConTree. */
 export async function connectMcp(
   contree: ConTree | (() => Promise<ConTree>),
   era: Era = 'modern',

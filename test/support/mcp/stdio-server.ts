@@ -4,7 +4,7 @@ import { ScriptedContree } from '../scripted/contree.ts';
 
 /** A stdio MCP server on a scripted ConTree, for tests of the process: start, streams, end, memory. */
 const contree = new ScriptedContree({
-  // Runs for ever, like an operation that lives in the engine.
+  // Runs forever, like an operation of an engine.
   work: ({ out, signalled }) => (out('working\n'), signalled.then(() => -1)),
 });
 contree.addImage({ '/etc/os-release': 'ID=scripted\n' }, 'common/base');

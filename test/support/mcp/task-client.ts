@@ -11,10 +11,10 @@ type Session = Parameters<typeof withTasks>[0];
 type Answer = Awaited<ReturnType<Session['dispatch']>>;
 type Json = Parameters<Session['dispatch']>[0];
 
-/** A server, the official client of the Tasks extension on it, and how to speak to it by hand. */
+/** A server with the official client of the Tasks extension and a way to send raw requests. */
 export interface TaskClient extends AsyncDisposable {
   readonly tasks: TaskEnabledSession;
-  /** One request of revision 2026-07-28; `declared` says whether its client knows tasks. */
+  /** Sends a request of revision 2026-07-28; `declared` says whether its client supports tasks. */
   send(method: string, params: Record<string, unknown>, declared?: boolean): Promise<Answer>;
 }
 
@@ -77,7 +77,7 @@ function overStreams(contree: ConTree, options: McpOptions): Wire {
   const [ours, theirs] = InMemoryTransport.createLinkedPair();
   const handle = serveStdio((request) => buildServer(context, request, 'stdio'), { transport: theirs });
   const waiting = new Map<unknown, (answer: object) => void>();
-  // The transport of the SDK is no event target.
+  // The transport of the SDK is not an EventTarget.
   // oxlint-disable-next-line unicorn/prefer-add-event-listener
   ours.onmessage = (message: JSONRPCMessage) => {
     if ('id' in message && !('method' in message)) waiting.get(message.id)?.(message);

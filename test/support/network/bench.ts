@@ -12,15 +12,15 @@ import { UseCounter } from '../../../src/sandbox/network/use.ts';
 import { ip4, ScriptedGuest, wire } from './guest.ts';
 
 export const GATEWAY = ip4(10, 118, 37, 1);
-/** An address of a documentation range, which counts as public. */
+/** An address from a documentation range, treated as public. */
 export const PUBLIC = ip4(203, 0, 113, 80);
 
-/** A scripted socket of the host for the guest's datagrams. */
+/** Scripted host socket for the guest's datagrams. */
 export interface ScriptedFlow {
   readonly host: string;
   readonly port: number;
   readonly sent: Buffer[];
-  /** What comes back, said by the test. */
+  /** Delivers a datagram from the outside. */
   readonly heard: Heard;
   closed: boolean;
 }
@@ -28,18 +28,18 @@ export interface ScriptedFlow {
 /** A filter between a scripted guest and a scripted outside. */
 export interface Bench {
   readonly guest: ScriptedGuest;
-  /** The guest's flows in the order in which they were opened. */
+  /** The guest's flows in the order of their opening. */
   readonly flows: ScriptedFlow[];
   readonly use: UseCounter;
   readonly detach: () => void;
 }
 
-/** What the filter of a bench permits: all that is public, on a host in 198.51.100.0/24. */
+/** Rules of a bench's filter: everything public is allowed, on a host in 198.51.100.0/24. */
 export function reachOfBench(): Reach {
   return new Reach({ mode: 'public' }, { networks: () => [parseCidr('198.51.100.0/24')!] });
 }
 
-/** A far end that accepts nothing. */
+/** A remote end that refuses every connection. */
 function refuse(): Far {
   return { stream: wire()[0], accepted: Promise.reject(new Error('refused')) };
 }

@@ -3,14 +3,14 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** A unix socket in front of another one that counts what passes. */
+/** A Unix socket that forwards to another one and counts the bytes. */
 export interface CountingSocket extends AsyncDisposable {
   readonly socket: string;
   /** Bytes of the answers so far. */
   readonly received: number;
 }
 
-/** Listens on a socket of its own and passes every connection on to `target`. */
+/** Listens on a new socket and forwards every connection to `target`. */
 export async function countingSocket(target: string): Promise<CountingSocket> {
   // Clients refuse a socket in a folder that others may write to.
   const folder = await mkdtemp(join(tmpdir(), 'contree-counting-'));

@@ -33,7 +33,7 @@ export function record({ name, type, ttl = 60, data }: TestRecord): Buffer {
   return Buffer.concat([nameBytes(name), u16(type, 1, ttl >>> 16, ttl & 0xffff, data.length), data]);
 }
 
-/** The answer to `asked` (whose question is copied) with these records. */
+/** Builds the answer to `asked` (whose question is copied) with these records. */
 export function answer(
   asked: Buffer,
   answers: readonly TestRecord[],
@@ -55,7 +55,7 @@ function questionEnd(message: Buffer): number {
   return at + 5;
 }
 
-/** The name a query asks for. */
+/** Returns the queried name. */
 export function askedName(message: Buffer): string {
   const labels: string[] = [];
   for (let at = 12; (message[at] ?? 0) > 0;) {

@@ -3,7 +3,7 @@ import type { Address } from '../../../src/std/ip/address.ts';
 import { PROTOCOL, TCP_FLAG } from '../../../src/sandbox/network/packet.ts';
 import { checksumsAreRight, type Received } from './guest.ts';
 
-/** A power of two, so that positions may wrap as sequence numbers do; no test is out of step by just so much. */
+/** A power of two, so that positions may wrap as sequence numbers do. No test shifts data by exactly this distance. */
 const PERIOD = 2 ** 18;
 const PATTERN = Buffer.from(Uint8Array.from({ length: PERIOD }, (_, at) => Math.imul(at, 2_654_435_761) >>> 24));
 const REPEATED = Buffer.concat([PATTERN, PATTERN]);
@@ -24,17 +24,17 @@ function distance(a: number, b: number): number {
 }
 
 /**
- * Judges every frame that a filter answers on one port of a guest whose servers write `bytesAt(0, …)`: it belongs to the
- * flow, it carries the right bytes of the stream, and no more of them than the guest has made room for. No window is scaled.
+ * Checks every frame that a filter sends on one port of a guest whose servers write `bytesAt(0, …)`: it belongs to the
+ * flow, carries the right bytes of the stream, and stays within the guest's window. Windows are not scaled.
  */
 export class FlowJudge {
   readonly #ends: { readonly guest: Address; readonly server: Address; readonly port: number };
-  /** What the guest has said so far; a SYN makes room without acknowledging anything. */
+  /** State from the guest's segments so far; a SYN opens the window without acknowledging anything. */
   readonly #said: { readonly acknowledgement: number | undefined; readonly windowBytes: number }[] = [];
-  /** The server's first sequence number, and how much beyond it has been sent. */
+  /** The server's initial sequence number, and the number of bytes sent after it. */
   #first: number | undefined;
   #sent = 0;
-  /** Bytes of payload judged. */
+  /** Number of checked payload bytes. */
   payloadBytes = 0;
 
   constructor(ends: { readonly guest: Address; readonly server: Address; readonly port: number }) {
@@ -46,7 +46,7 @@ export class FlowJudge {
     this.#said.push({ acknowledgement: opens ? undefined : acknowledgement, windowBytes });
   }
 
-  /** Throws for a frame that must not be. `writtenBytes` is what any of the servers has written at most. */
+  /** Throws for an invalid frame. `writtenBytes` is the most that any of the servers has written. */
   judge({ frame, packet, payload }: Received, writtenBytes: number): void {
     assert.ok(packet?.protocol === PROTOCOL.tcp, 'an answer is a segment');
     assert.ok(checksumsAreRight(frame));
@@ -67,7 +67,7 @@ export class FlowJudge {
     this.payloadBytes += payload.length;
   }
 
-  /** The end of what the guest has made room for, by any acknowledgement that can have counted. */
+  /** End of the guest's window, by any acknowledgement that may have been valid. */
   #room(): number {
     const first = this.#first ?? 0;
     return Math.max(

@@ -6,18 +6,18 @@ import { addressOf, GATEWAY_MAC, macBytes, type GuestLink } from '../../../src/s
 import { emptyPacket, parsePacket, PROTOCOL, TCP_FLAG, type Packet } from '../../../src/sandbox/network/packet.ts';
 import { tcpFrame, udpFrame, type Endpoints, type Segment } from '../../../src/sandbox/network/reply.ts';
 
-/** How long anything that must happen may take on a busy machine. */
+/** Time limit of a step on a busy machine. */
 const PATIENCE_MS = 10_000;
 
 /** A frame that the guest received. */
 export interface Received {
   readonly frame: Buffer;
-  /** Absent for what is no IP. */
+  /** Absent for anything but IP. */
   readonly packet?: Packet;
   readonly payload: Buffer;
 }
 
-/** A guest made of frames: says what the test wants, and remembers what it hears. */
+/** A guest at the level of frames: sends what the test wants, and records what it receives. */
 export class ScriptedGuest {
   readonly link: GuestLink;
   readonly address: Address;
@@ -26,7 +26,7 @@ export class ScriptedGuest {
   readonly #received: Received[] = [];
   #arrived = Promise.withResolvers<void>();
 
-  /** `socket` is the guest's end of what the filter reads. */
+  /** `socket` is the guest's end of the link that the filter reads. */
   constructor(socket: Duplex, link: GuestLink) {
     this.#socket = socket;
     this.link = link;
@@ -46,7 +46,7 @@ export class ScriptedGuest {
     this.#arrived = Promise.withResolvers();
   }
 
-  /** A frame as it is, its length put in front. */
+  /** Sends a raw frame, with its length in front. */
   sendFrame(frame: Buffer): void {
     const length = Buffer.alloc(LENGTH_BYTES);
     length.writeUInt32BE(frame.length, 0);
@@ -67,7 +67,7 @@ export class ScriptedGuest {
     return { source, destination, sourcePort, destinationPort };
   }
 
-  /** The first frame that fits, among those heard before and those to come; it is not given twice. */
+  /** Returns the first matching frame among those already received and those to come; each is returned once. */
   async next(fits: (received: Received) => boolean = () => true): Promise<Received> {
     const patience = AbortSignal.timeout(PATIENCE_MS);
     for (;;) {
@@ -84,12 +84,12 @@ export class ScriptedGuest {
     }
   }
 
-  /** Everything that was heard and not taken yet. */
+  /** Returns all received frames that were not taken yet. */
   heard(): readonly Received[] {
     return this.#received;
   }
 
-  /** Resolves when the filter has dealt with all that was sent: it answers an ARP request after them. */
+  /** Resolves when the filter has processed everything sent before: it answers an ARP request after that. */
   async settled(): Promise<void> {
     this.sendFrame(arpRequest(this.link));
     await this.next(({ frame }) => frame.readUInt16BE(12) === 0x0806);
@@ -103,21 +103,21 @@ export class ScriptedGuest {
   }
 }
 
-/** Its first sequence number, that of the SYN. */
+/** Initial sequence number, that of the SYN. */
 const FIRST = 1_000;
 const SEGMENT_BYTES = 2_000;
-/** What the far end takes at least before it acknowledges. */
+/** Receive window of the peer at least, before it acknowledges. */
 const UNDER_WAY_BYTES = 40_000;
 
-/** Just enough TCP for a test on a link that loses nothing. */
+/** Minimal TCP for tests on a link that loses nothing. */
 export class Connection {
   readonly #guest: ScriptedGuest;
   readonly #target: { readonly to: Address; readonly port: number; readonly sourcePort: number };
   #sendNext = FIRST;
   #receiveNext = 0;
-  /** The first byte sent that the other side has not acknowledged. */
+  /** First byte that was sent and not acknowledged. */
   #unacknowledged = FIRST;
-  /** The other side has sent all. */
+  /** True once the peer has sent FIN. */
   ended = false;
 
   constructor(
@@ -147,7 +147,7 @@ export class Connection {
     this.#sendNext = (this.#sendNext + bytes.length) >>> 0;
   }
 
-  /** Sends much, no faster than it is acknowledged. */
+  /** Sends many bytes, no faster than they are acknowledged. */
   async writeAll(bytes: Buffer): Promise<void> {
     for (let at = 0; at < bytes.length; at += SEGMENT_BYTES) {
       while (this.#sendNext - this.#unacknowledged > UNDER_WAY_BYTES) this.#acknowledge(await this.#next());
@@ -159,7 +159,7 @@ export class Connection {
     if (packet !== undefined) this.#unacknowledged = frame.readUInt32BE(packet.transport + 8);
   }
 
-  /** Bytes that the other side says it has, by the next segment that comes. */
+  /** Returns the bytes acknowledged by the next segment. */
   async acknowledged(): Promise<number> {
     this.#acknowledge(await this.#next());
     return this.#unacknowledged - FIRST - 1;
@@ -174,7 +174,7 @@ export class Connection {
     this.#send({ flags: TCP_FLAG.rst });
   }
 
-  /** At least so many bytes, or all until the end. */
+  /** Reads at least this many bytes, or all up to the end. */
   async read(bytes = Infinity): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -208,7 +208,7 @@ export class Connection {
   }
 }
 
-/** Who has the gateway's address? */
+/** Sends an ARP request for the gateway's address. */
 export function arpRequest(link: GuestLink): Buffer {
   const own = Buffer.from(link.ip4.split('.').map(Number));
   const gateway = Buffer.from(link.gateway4.split('.').map(Number));
@@ -223,7 +223,7 @@ export function arpRequest(link: GuestLink): Buffer {
   ]);
 }
 
-/** The two ends of a wire: what the filter is given, and the test's. */
+/** Both ends of a link: the filter's and the test's. */
 export function wire(): readonly [Duplex, Duplex] {
   return duplexPair();
 }
@@ -232,7 +232,10 @@ export function ip4(a: number, b: number, c: number, d: number): Address {
   return fromIp4(((a << 24) | (b << 16) | (c << 8) | d) >>> 0);
 }
 
-/** Checks the checksums of an IPv4 or IPv6 frame in the slow way of the RFCs; independent of the code that makes them. */
+/**
+ * Verifies the checksums of an IPv4 or IPv6 frame by the plain algorithm of the RFCs, independently of the code that
+ * makes them.
+ */
 export function checksumsAreRight(frame: Buffer): boolean {
   const v4 = frame.readUInt16BE(12) === 0x0800;
   const header = frame.subarray(14, v4 ? 34 : 54);

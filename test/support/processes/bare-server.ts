@@ -2,8 +2,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /*
- * A server that does nothing but answer: as slow as the machine makes it at the moment. Says its address on standard
- * output and ends with its standard input.
+ * A server that only answers, so its delays are the machine's. Prints its address to standard output and exits when its
+ * standard input ends.
  */
 
 const server = createServer((_, response) => response.end('well\n')).listen(0, '127.0.0.1', () => {

@@ -1,6 +1,6 @@
 /*
- * Loaded into an engine by `--import`: once the file that CONTREE_TEST_KILL names is there, the engine kills itself before
- * the step of which the file has the number. Steps are what a process changes outside itself: files, rows, processes.
+ * Loaded into an engine by `--import`: once the file that CONTREE_TEST_KILL names exists, the engine kills itself
+ * before the step whose number the file contains. Steps are effects outside the process: files, rows, processes.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -15,7 +15,7 @@ function step(name: string): void {
   count += 1;
   fs.appendFileSync(`${order}.steps`, `${name}\n`);
   if (count !== Number(fs.readFileSync(order, 'utf8'))) return;
-  // The next engine is to live.
+  // The next engine must survive.
   fs.rmSync(order);
   process.kill(process.pid, 'SIGKILL');
 }

@@ -6,8 +6,8 @@ import { rootLayer } from '../../engine/bench.ts';
 import { serveBench } from '../servers/served-engine.ts';
 
 /**
- * The served engine of the tests as a program, on the data directory of its argument or one of its own: says where it is
- * on standard output, logs everything on standard error.
+ * The tests' served engine as a program, on the data directory of its argument or a new one. Prints its address to
+ * standard output, and logs everything to standard error.
  */
 const bring = async (_: unknown, { store }: { readonly store: ProjectStore }) => ({
   layers: [(await rootLayer(store, 'imported')).digest],

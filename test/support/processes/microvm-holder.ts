@@ -1,7 +1,7 @@
 import { openMicrovmDriver } from '../../../src/sandbox/microvm/driver.ts';
 import { bootSpec, GUEST_DIR } from '../microvm.ts';
 
-/** An engine to be killed: `microvm-holder.ts <stateDir> <layer path> <layer bytes>` boots microVMs until its end. */
+/** A process to be killed: `microvm-holder.ts <stateDir> <layer path> <layer bytes>` boots microVMs until its end. */
 const [stateDir = '', path = '', bytes = ''] = process.argv.slice(2);
 const driver = await openMicrovmDriver({ stateDir, guestDir: GUEST_DIR, accelerator: 'auto', log: () => {} });
 const layers = [{ path, bytes: Number(bytes) }];

@@ -23,15 +23,15 @@ interface ScriptedOperation {
 }
 
 /**
- * A ConTree in memory for tests of the surfaces: images are maps of files, programs are functions. It keeps the rules
- * of the interface that surfaces rely on (faults, states, event order), and none of the engine's others.
+ * An in-memory ConTree for tests of MCP server, CLI and HTTP server: images are maps of files, programs are functions.
+ * It follows the rules of the interface that they rely on (faults, states, event order) and no others.
  */
 export class ScriptedContree extends ScriptedImages implements ConTree {
   readonly #files = new Map<string, { readonly file: File; readonly bytes: Buffer }>();
   readonly #operations = new Map<string, ScriptedOperation>();
   readonly programs: Record<string, Program>;
   disposed = false;
-  /** Imports end when it settles; without it they end at once. */
+  /** Imports end when this settles; without it, immediately. */
   importsEnd: Promise<void> | undefined;
 
   constructor(programs: Record<string, Program> = {}) {
@@ -51,7 +51,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     return this.calls('processes', 'kill').map(([, , query]) => query?.signal ?? 'TERM');
   }
 
-  /** Whether an operation has not ended. */
+  /** Reports whether an operation is unfinished. */
   get busy(): boolean {
     return [...this.#operations.values()].some(({ response }) => !isFinished(response.status));
   }

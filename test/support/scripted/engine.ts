@@ -7,13 +7,13 @@ import { runEngineProcess } from '../../../src/http/engine-life.ts';
 import { openLog } from '../../../src/http/log.ts';
 import { ScriptedContree } from './contree.ts';
 
-/** An engine process around the scripted ConTree; its image is tagged `base`. Run as a program by tests. */
+/** An engine process with the scripted ConTree; its image is tagged `base`. Tests run it as a program. */
 const { values } = parseArgs({
   options: {
     'data-dir': { type: 'string', default: '' },
     'engine-version': { type: 'string', default: '1.2.3' },
     'idle-ms': { type: 'string', default: '0' },
-    /** How the start is to fail. */
+    /** Way in which the start fails. */
     fail: { type: 'string', default: '' },
   },
 });

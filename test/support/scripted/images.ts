@@ -12,7 +12,7 @@ export interface ScriptedImage {
   readonly command: string;
 }
 
-/** The image half of the scripted ConTree: an image is a map from absolute paths to contents. */
+/** Images of the scripted ConTree: each is a map from absolute paths to contents. */
 export class ScriptedImages extends ScriptedRows {
   protected readonly stored = new Map<string, ScriptedImage>();
   readonly #tags = new Map<string, string>();

@@ -2,17 +2,17 @@ import { streamRepr } from '../../../src/contract/stream.ts';
 import type { EventData, OperationEvent, OperationEventType } from '../../../src/contract/event.ts';
 import type { ExecSpec, InstanceResult } from '../../../src/contract/run.ts';
 
-/** What a scripted program may do. */
+/** Environment of a scripted program. */
 export interface ProgramContext {
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | null>>;
   out(text: string | Uint8Array): void;
   err(text: string | Uint8Array): void;
-  /** The next piece of input, undefined at its end. */
+  /** Returns the next piece of input; undefined at its end. */
   read(): Promise<Buffer | undefined>;
   /** Resolves with the name of the first signal. */
   readonly signalled: Promise<string>;
-  /** Puts a file into the result image. */
+  /** Writes a file to the result image. */
   write(path: string, content: string): void;
 }
 
@@ -21,7 +21,7 @@ export type Program = (context: ProgramContext) => Promise<number> | number;
 
 const SIGNALS: Readonly<Record<string, number>> = { HUP: 1, INT: 2, KILL: 9, TERM: 15 };
 
-/** The programs every scripted guest has. */
+/** Programs that every scripted guest has. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
   true: () => 0,
   false: () => 1,
@@ -40,7 +40,7 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   },
 };
 
-/** One log with readers that follow it. */
+/** A log with followers. */
 export class ScriptedLog {
   readonly events: OperationEvent[] = [];
   #changed = Promise.withResolvers<void>();
@@ -71,7 +71,7 @@ export class ScriptedLog {
   }
 }
 
-/** One process of a scripted guest. */
+/** A process of a scripted guest. */
 export class ScriptedProcess {
   readonly #spid: number;
   readonly #log: ScriptedLog;

@@ -5,14 +5,14 @@ type GroupName = keyof typeof CONTREE_API;
 type AnyMethod = (...args: readonly unknown[]) => unknown;
 type ArgumentsOf<Method> = Method extends (...args: infer Arguments) => unknown ? Arguments : never;
 
-/** A group whose methods tests may replace. */
+/** Group whose methods tests may replace. */
 export type Mutable<Group> = { -readonly [Name in keyof Group]: Group[Name] };
 
-/** The methods of the API table for tests: each records its calls, and does what a script says. */
+/** Methods of the API table for tests: each records its calls and runs a script. */
 export class ScriptedRows {
   readonly #calls: { readonly method: string; readonly args: readonly unknown[] }[] = [];
 
-  /** Returns the arguments of every call of a method so far. A method that a test puts in its place is not recorded. */
+  /** Returns the arguments of all calls of a method so far. A method that a test has replaced is not recorded. */
   calls<Group extends GroupName, Name extends keyof ConTree[Group] & string>(
     group: Group,
     name: Name,
@@ -21,7 +21,7 @@ export class ScriptedRows {
     return calls.map(({ args }) => args as ArgumentsOf<ConTree[Group][Name]>);
   }
 
-  /** Makes the methods of a group, one of each row. A method that the script lacks throws. */
+  /** Makes the methods of a group, one per row. A method without a script throws. */
   protected scripted<Group extends GroupName>(group: Group, script: Partial<ConTree[Group]>): Mutable<ConTree[Group]> {
     const answers = script as Readonly<Record<string, AnyMethod | undefined>>;
     const methods = Object.keys(CONTREE_API[group]).map((name) => {

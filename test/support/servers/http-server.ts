@@ -10,7 +10,7 @@ import { listen, type Where } from '../../../src/http/listen.ts';
 import { SILENT } from '../../../src/http/log.ts';
 import { ScriptedContree } from '../scripted/contree.ts';
 
-/** A server over a scripted ConTree, and how to speak to it byte by byte. */
+/** A server with a scripted ConTree, and functions for sending raw requests. */
 export interface TestServer extends AsyncDisposable, Wire {
   readonly contree: ScriptedContree;
   readonly address: string;
@@ -18,16 +18,16 @@ export interface TestServer extends AsyncDisposable, Wire {
   readonly activity: Activity;
 }
 
-/** One request per connection, byte by byte as it is. */
+/** Sends raw bytes, one request per connection. */
 export interface Wire {
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
-  /** The answer as soon as its headers are there. */
+  /** Returns the answer as soon as its headers have arrived. */
   open(method: string, path: string, options?: SendOptions): Promise<IncomingMessage>;
 }
 
 export interface SendOptions {
   readonly headers?: Readonly<Record<string, string>>;
-  /** An object is sent as JSON. */
+  /** Body; an object is sent as JSON. */
   readonly body?: string | Uint8Array | object;
   readonly setHost?: boolean;
 }
@@ -72,7 +72,7 @@ export async function startServer(
   };
 }
 
-/** Speaks to whoever listens there: a URL, or the path of a unix socket. */
+/** Sends requests to a URL or the path of a Unix socket. */
 export function wire(address: string): Wire {
   const open: Wire['open'] = (method, path, options) => openRequest(address, method, path, options);
   return {

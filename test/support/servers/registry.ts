@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Digest } from '../../../src/registry/digest.ts';
 
-/** What a request to the fake registry looked like. */
+/** Request that the fake registry received. */
 export interface SeenRequest {
   readonly method: string;
   /** Path with query. */
@@ -52,7 +52,7 @@ export function json(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 
-/** One layer as it is stored, with the digest of its uncompressed tar. */
+/** Stored layer, with the digest of its uncompressed tar. */
 export interface TestLayer {
   readonly bytes: Buffer;
   readonly diffId: Digest;
@@ -60,8 +60,8 @@ export interface TestLayer {
 }
 
 /**
- * A registry on 127.0.0.1 that serves what it is given and misbehaves as it is told. It answers GET and HEAD of
- * manifests and blobs, with Range; `on` puts a script before that.
+ * A registry on 127.0.0.1 that serves the given contents and fails as scripted. It answers GET and HEAD of manifests
+ * and blobs, with Range; scripts set by `on` come first.
  */
 export class FakeRegistry implements AsyncDisposable {
   readonly host: string;
@@ -93,12 +93,12 @@ export class FakeRegistry implements AsyncDisposable {
     return this.host.slice(this.host.indexOf(':') + 1);
   }
 
-  /** `METHOD /path` of every request, in order. */
+  /** `METHOD /path` of all requests, in order. */
   get log(): string[] {
     return this.seen.map(({ method, url }) => `${method} ${url}`);
   }
 
-  /** Lets `handler` answer requests whose `METHOD /path?query` matches, the given number of times. */
+  /** Answers requests whose `METHOD /path?query` matches with `handler`, the given number of times. */
   on(pattern: RegExp, handler: Handler, times = Number.POSITIVE_INFINITY): void {
     this.#scripts.push({ pattern, handler, timesLeft: times });
   }
@@ -109,7 +109,7 @@ export class FakeRegistry implements AsyncDisposable {
     return { mediaType, digest, size: bytes.length };
   }
 
-  /** Stores a document under its digest and, if given, under a tag. */
+  /** Stores a document under its digest and, if given, a tag. */
   addManifest(document: unknown, mediaType: string, tag?: string): TestDescriptor {
     const bytes = Buffer.isBuffer(document) ? document : json(document);
     const digest = sha256(bytes);
@@ -118,7 +118,7 @@ export class FakeRegistry implements AsyncDisposable {
     return { mediaType, digest, size: bytes.length };
   }
 
-  /** A whole image; `change` may spoil its manifest before it is stored. */
+  /** Stores an image; `change` may alter its manifest first. */
   addImage(
     layers: readonly TestLayer[],
     options: {
@@ -149,7 +149,7 @@ export class FakeRegistry implements AsyncDisposable {
     return this.serve(request, response);
   }
 
-  /** The honest answer. */
+  /** Returns the correct answer. */
   serve(request: IncomingMessage, response: ServerResponse): void {
     const [, kind = '', name = ''] = /\/(manifests|blobs)\/([^/?]+)$/u.exec(request.url ?? '') ?? [];
     const manifest = kind === 'manifests' ? this.#manifests.get(name) : undefined;
@@ -177,12 +177,12 @@ export function imageConfig(layers: readonly TestLayer[], more: Readonly<Record<
   };
 }
 
-/** A script that answers with a status and nothing else of interest. */
+/** Returns a script that answers with just a status. */
 export function status(code: number, headers: Readonly<Record<string, string>> = {}, body = ''): Handler {
   return (_, response) => void response.writeHead(code, headers).end(body);
 }
 
-/** A script that sends the first bytes of the honest answer and then breaks the connection. */
+/** Returns a script that sends the first bytes of the correct answer and then closes the connection. */
 export function cutAfter(registry: FakeRegistry, bytesMax: number): Handler {
   return (request, response) => {
     let left = bytesMax;
@@ -197,7 +197,7 @@ export function cutAfter(registry: FakeRegistry, bytesMax: number): Handler {
   };
 }
 
-/** A script that wants a bearer token for everything and names this realm. */
+/** Returns a script that requires a bearer token for everything and names this realm. */
 export function wantsToken(registry: FakeRegistry, token: string, realm = `http://${registry.host}/token`): Handler {
   return (request, response) => {
     if (request.headers.authorization === `Bearer ${token}`) return registry.serve(request, response);

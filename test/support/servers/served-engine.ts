@@ -8,15 +8,15 @@ import { engineMetrics } from '../../../src/app/engine-metrics.ts';
 import { openEngine, type BenchOptions, type EngineBench } from '../../engine/bench.ts';
 import { wire, type Answer, type SendOptions, type Wire } from './http-server.ts';
 
-/** The real engine over the fake driver, served as an engine process serves it: on its socket, and on TCP for tokens. */
+/** The real engine with the fake driver, served like an engine process: on its socket, and over TCP with tokens. */
 export interface ServedEngine extends AsyncDisposable {
   readonly bench: EngineBench;
   readonly socket: string;
   /** URL of the TCP listener. */
   readonly address: string;
-  /** As the owner, through the socket. */
+  /** Client of the owner, over the socket. */
   readonly owner: Wire;
-  /** As whoever holds a new token. */
+  /** Returns a client with a new token. */
   client(token?: TokenRequest): Promise<TokenClient>;
 }
 
