@@ -76,7 +76,9 @@ export class Engine implements ConTree {
     if (lost > 0) log.warn({ operations: lost }, 'ended operations that a stopped engine left unfinished');
     driver.warm().catch((error: unknown) => log.warn({ err: error }, 'the sandbox driver is not ready'));
     const trees = new ImageTrees(readers);
-    const housekeeping = new Housekeeping({ store, driver, readers, trees, operations, log }, options.housekeeping);
+    const threads = new Threads();
+    const parts = { store, driver, readers, trees, threads, operations, log };
+    const housekeeping = new Housekeeping(parts, options.housekeeping);
     return new Engine({
       store,
       driver,
@@ -88,7 +90,7 @@ export class Engine implements ConTree {
       imports: new Admission({ imports: limits.importsAtOnce }),
       readers,
       trees,
-      threads: new Threads(),
+      threads,
       injector: new Injector(readers),
       compactor: new Compactor(store, readers, log),
       housekeeping,

@@ -5,6 +5,7 @@ import type { Store } from '../store/store.ts';
 import type { ImageTrees } from './image-trees.ts';
 import type { EngineLog } from './log.ts';
 import type { Operations } from './operations.ts';
+import type { Threads } from './workers/threads.ts';
 
 /** Policy of automatic collection. */
 export interface HousekeepingPolicy {
@@ -32,6 +33,7 @@ export interface HousekeepingParts {
   readonly driver: Pick<SandboxDriver, 'collect'>;
   readonly readers: ReaderPool;
   readonly trees: ImageTrees;
+  readonly threads: Pick<Threads, 'renew'>;
   readonly operations: Operations;
   readonly log: EngineLog;
 }
@@ -115,14 +117,17 @@ export class Housekeeping implements AsyncDisposable {
   async #gc(
     request: Pick<Parameters<Store['gc']>[0], 'unusedSinceMs' | 'bytesMax' | 'spareSinceMs' | 'dryRun'>,
   ): Promise<GcReport> {
-    const { store, driver, readers, trees, operations } = this.#parts;
+    const { store, driver, readers, trees, threads, operations } = this.#parts;
     const { unusedSinceMs, spareSinceMs = Number.MAX_SAFE_INTEGER, dryRun } = request;
     // A tree that is kept open would keep the disk space of its layers in use.
     if (!dryRun) await trees.closeIdle();
     const report = await store.gc({
       ...request,
       usedBy: (image) => operations.userOf(image),
-      onRemove: (path) => readers.evict(path),
+      onRemove: async (path) => {
+        await readers.evict(path);
+        threads.renew();
+      },
     });
     // Loading a template again takes a moment, so that its memory goes whatever its age; making one takes seconds.
     const kept = await driver.collect({ memoryUnusedSinceMs: spareSinceMs, filesUnusedSinceMs: unusedSinceMs, dryRun });

@@ -16,6 +16,7 @@ export const OVERLAY_PREFIX = 'trusted.overlay.';
 
 /** Directories that a tree remembers, some hundred bytes each; beyond it the memory is cleared. */
 const REMEMBERED_MAX = 10_000;
+const NO_SOURCES: readonly Source[] = [];
 const NO_CHILDREN: readonly TreeEntry[] = [];
 
 /** One file of an image. Valid as long as its Tree is open. */
@@ -322,7 +323,7 @@ async function visibleOf(sources: readonly Source[]): Promise<readonly Source[]>
 
 /** The same of one layer, without waiting. */
 function onlyVisible(sources: readonly Source[]): readonly Source[] {
-  return sources.filter(({ inode }) => !isWhiteout(inode));
+  return sources.some(({ inode }) => isWhiteout(inode)) ? NO_SOURCES : sources;
 }
 
 async function isTransparent({ reader, inode }: Source): Promise<boolean> {

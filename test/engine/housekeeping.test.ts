@@ -21,7 +21,8 @@ function keep(
 ) {
   const { store } = bench;
   const readers = new ReaderPool();
-  const parts = { store, driver, readers, trees: new ImageTrees(readers), log: SILENT_LOG };
+  const threads = { renew: () => undefined };
+  const parts = { store, driver, readers, trees: new ImageTrees(readers), threads, log: SILENT_LOG };
   const operations = new Operations(store, SILENT_LOG, new Statistics());
   let aheadMs = 0;
   const housekeeping = new Housekeeping({ ...parts, operations }, policy, () => Date.now() + aheadMs);

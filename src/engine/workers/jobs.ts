@@ -8,8 +8,12 @@ import { grep } from '../../images/inspect/grep/grep.ts';
 import * as view from '../../images/inspect/view.ts';
 import { Tree } from '../../layers/tree.ts';
 
-/** Bytes of layer metadata that a job caches. */
+/** Layers that a thread keeps open for its next job, and metadata it keeps of them. */
+const LAYERS_KEPT = 64;
 const CACHE_BYTES = 8 * 1024 * 1024;
+
+/** The readers of this thread. Its jobs come one after the other and are often about the same images. */
+const readers = new ReaderPool(LAYERS_KEPT, new WindowCache(CACHE_BYTES));
 
 /** Image as passed to a thread: its layers, bottom first, which the store keeps until the job has ended. */
 export interface ImageLayers {
@@ -39,7 +43,6 @@ export type JobResult<Job extends AnswerJob> = ResultOf<AnswerJobs, Job['name']>
 
 /** Runs a job with one answer, in the current thread. */
 export async function answer(job: AnswerJob, signal: AbortSignal): Promise<JobResult<AnswerJob>> {
-  await using readers = new ReaderPool(0, new WindowCache(CACHE_BYTES));
   if (job.name === 'diff') {
     await using from = await Tree.open(job.from.layers, readers);
     await using to = await Tree.open(job.to.layers, readers);
@@ -59,7 +62,6 @@ export async function* pieces(job: StreamJob, signal: AbortSignal): AsyncGenerat
     yield* exportLayout(job.request, signal);
     return;
   }
-  await using readers = new ReaderPool(0, new WindowCache(CACHE_BYTES));
   await using tree = await Tree.open(job.image.layers, readers);
   for await (const piece of await view.archive(tree, job.path)) {
     signal.throwIfAborted();

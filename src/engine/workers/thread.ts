@@ -8,7 +8,8 @@ import type { Request, Response } from './message.ts';
 const PIECES_AHEAD = 2;
 /** Time for a cancelled job to end by itself. */
 const STOP_MS = 500;
-const YOUNG_MIB = 16;
+/** Part of the heap for new objects, as large as that of the main thread. With less, half of a comparison is collection. */
+const YOUNG_MIB = 48;
 
 /** Program of the thread: the source in a clone, the compiled file in the package. */
 const PROGRAM = new URL(`./worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);

@@ -26,6 +26,8 @@ export class Threads implements AsyncDisposable {
   readonly #all = new Set<Thread>();
   readonly #idle: Thread[] = [];
   #idleTimer: NodeJS.Timeout | undefined;
+  /** Threads that were begun before layers were removed, and may keep those open. */
+  readonly #outdated = new WeakSet<Thread>();
 
   /** Runs a job of a project. Rejects with its fault, INSPECTION_LIMIT, INSPECTION_BUSY, or the signal's reason. */
   async answer<Job extends AnswerJob>(project: string, job: Job, signal?: AbortSignal): Promise<JobResult<Job>> {
@@ -64,6 +66,12 @@ export class Threads implements AsyncDisposable {
     }
   }
 
+  /** Ends every thread, when it has done its job, so that layers which were removed give back their space. */
+  renew(): void {
+    for (const thread of this.#all) this.#outdated.add(thread);
+    for (const idle of this.#idle.splice(0)) this.#end(idle);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#idleTimer);
     const ended = [...this.#all].map((thread) => thread.end(new Error('the engine stops')));
@@ -77,7 +85,8 @@ export class Threads implements AsyncDisposable {
   }
 
   #giveBack(thread: Thread): void {
-    if (thread.isAlive && this.#idle.length < IDLE_MAX) this.#idle.push(thread);
+    const isKept = thread.isAlive && !this.#outdated.has(thread) && this.#idle.length < IDLE_MAX;
+    if (isKept) this.#idle.push(thread);
     else this.#end(thread);
     clearTimeout(this.#idleTimer);
     this.#idleTimer = setTimeout(() => {

@@ -6,8 +6,8 @@ import { answer, pieces, type StreamJob } from './jobs.ts';
 import type { Request, Response } from './message.ts';
 
 /*
- * Program of a thread that inspects images: runs one job after the other. It has no state between jobs and may be
- * terminated at any time.
+ * Program of a thread that inspects images: runs one job after the other. Between jobs it keeps layers open and nothing
+ * else; it may be terminated at any time.
  */
 
 if (!('AsyncDisposableStack' in globalThis)) provideDisposableStack();

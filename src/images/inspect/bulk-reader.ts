@@ -73,24 +73,39 @@ export async function* readAhead<Item, Result>(
   if (current) yield await current;
 }
 
+/** Arenas that no reader uses: the collector counts memory like this, so getting it anew makes it collect more often. */
+const spare: Buffer[] = [];
+/** Those of one comparison. */
+const SPARE_MAX = 4;
+
+function takeArena(): Buffer {
+  return spare.pop() ?? Buffer.allocUnsafeSlow(ARENA_BYTES);
+}
+
 /**
  * Reader of many files at once. A layer stores the contents of neighbouring files next to each other, so a batch is
- * read in few large pieces.
+ * read in few large pieces. Contents are invalid once it is disposed of.
  */
-export class BulkReader {
+export class BulkReader implements AsyncDisposable {
   // The last batch can be processed while the next is being read.
-  #arenas: readonly [next: Buffer, last: Buffer] = [
-    Buffer.allocUnsafeSlow(ARENA_BYTES),
-    Buffer.allocUnsafeSlow(ARENA_BYTES),
-  ];
+  #arenas: readonly [next: Buffer, last: Buffer] = [takeArena(), takeArena()];
+  #reading: Promise<unknown> = Promise.resolve();
 
   /** Reads the contents, in the order of the stretches; valid until the next but one read begins. */
   async read(stretches: readonly Stretch[]): Promise<StretchContent[]> {
     const [arena, last] = this.#arenas;
     this.#arenas = [last, arena];
     const contents = stretches.map(piecesOf);
-    await readPieces(contents.flat(), arena);
+    const reading = readPieces(contents.flat(), arena);
+    this.#reading = Promise.allSettled([this.#reading, reading]);
+    await reading;
     return contents.map(([blocks, rest]) => [blocks.bytes, rest.bytes]);
+  }
+
+  /** Waits for reads that are under way, because the next reader gets the memory that they fill. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#reading;
+    spare.push(...this.#arenas.slice(0, SPARE_MAX - spare.length));
   }
 }
 
@@ -119,7 +134,7 @@ interface Range extends LayerRange {
   readonly pieces: Piece[];
 }
 
-/** Joins nearby pieces and reads them, into the arena while it has room. */
+/** Joins nearby pieces and reads them, into the arena while it has room. Ends when no read is under way. */
 async function readPieces(pieces: readonly Piece[], arena: Buffer): Promise<void> {
   let used = 0;
   const reads = rangesOf(pieces).map(async (range) => {
@@ -131,6 +146,7 @@ async function readPieces(pieces: readonly Piece[], arena: Buffer): Promise<void
     }
     await range.reader.readRaw(range.start, bytes);
   });
+  await Promise.allSettled(reads);
   await Promise.all(reads);
 }
 

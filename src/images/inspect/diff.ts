@@ -5,8 +5,9 @@ import { LoopGuard } from '../../layers/loop-guard.ts';
 import type { Tree, TreeEntry, TreeNode } from '../../layers/tree.ts';
 import { Pace } from '../../std/event-loop.ts';
 import { textFromPath } from '../../std/path-text.ts';
+import { BulkReader } from './bulk-reader.ts';
 import { unifiedPatch } from './patch.ts';
-import { differing } from './same-content.ts';
+import { differing, type SideReaders } from './same-content.ts';
 import { resolve } from './view.ts';
 
 /** Pairs collected before they are read together: enough for long reads, few enough for memory. */
@@ -38,7 +39,9 @@ export async function diff(
   const limit = Math.min(query.limit ?? limits.pageMax, limits.entriesListedMax);
   const [before, after] = await Promise.all([find(from.tree, path), find(to.tree, path)]);
   if (before === undefined && after === undefined) throw fault('FILE_NOT_FOUND', { path });
-  const comparison = new Comparison(from.tree, to.tree, { limit, patch, signal });
+  await using older = new BulkReader();
+  await using newer = new BulkReader();
+  const comparison = new Comparison(from.tree, to.tree, { limit, patch, signal, readers: [older, newer] });
   const start = `/${path.split('/').filter(Boolean).join('/')}`;
   await comparison.compare(start === '/' ? '' : start, before, after);
   const { entries, counts } = comparison;
@@ -59,6 +62,7 @@ interface ComparisonOptions {
   readonly limit: number;
   readonly patch: boolean;
   readonly signal: AbortSignal | undefined;
+  readonly readers: SideReaders;
 }
 
 /** Nodes at a path in both images. */
@@ -73,6 +77,17 @@ type FilePair = PendingPair & { readonly before: TreeNode; readonly after: TreeN
 /** Reports whether two files must be read to compare them. */
 function isReadable(before: TreeNode | undefined, after: TreeNode | undefined): boolean {
   return before?.type === 'file' && after?.type === 'file' && before.size === after.size && before.size > 0;
+}
+
+function isInBoth(pair: PendingPair): pair is FilePair {
+  return pair.before !== undefined && pair.after !== undefined;
+}
+
+/** Reports whether both are known to be equal without reading more of them: nearly all that has been read is. */
+function isEqual({ before, after }: FilePair, bytesDiffer: boolean): boolean {
+  if (before.type !== after.type || before.mayHaveXattrs || after.mayHaveXattrs) return false;
+  if (bytesDiffer || attributesDiffer(before, after)) return false;
+  return before.type === 'directory' || (before.type === 'file' && before.size === after.size);
 }
 
 /** Reports whether both images have the same node there, including everything below. */
@@ -122,13 +137,15 @@ class Comparison {
       childrenOf(this.#from, before, path, this.#fromGuard),
       childrenOf(this.#to, after, path, this.#toGuard),
     ] as const;
-    for await (const [name, left, right] of paired(...children)) {
-      if (isShared(left, right)) continue;
-      const below = `${path}/${textFromPath(name)}`;
-      this.#pending.push({ path: below, before: left, after: right });
-      if (isReadable(left, right)) this.#pendingFiles += 1;
-      if (this.#pendingFiles >= FILES_AT_ONCE || this.#pending.length >= PAIRS_AT_ONCE) await this.#settle();
-      if (left?.type === 'directory' || right?.type === 'directory') await this.#descend(below, left, right);
+    for await (const pairs of paired(...children)) {
+      for (const [name, left, right] of pairs) {
+        if (isShared(left, right)) continue;
+        const below = `${path}/${textFromPath(name)}`;
+        this.#pending.push({ path: below, before: left, after: right });
+        if (isReadable(left, right)) this.#pendingFiles += 1;
+        if (this.#pendingFiles >= FILES_AT_ONCE || this.#pending.length >= PAIRS_AT_ONCE) await this.#settle();
+        if (left?.type === 'directory' || right?.type === 'directory') await this.#descend(below, left, right);
+      }
     }
   }
 
@@ -137,13 +154,14 @@ class Comparison {
     const pairs = this.#pending;
     [this.#pending, this.#pendingFiles] = [[], 0];
     const files = pairs.filter((pair): pair is FilePair => isReadable(pair.before, pair.after));
-    const different = await differing(files, this.#options.signal);
+    const different = await differing(files, this.#options.readers, this.#options.signal);
     for (const pair of pairs) {
       this.#options.signal?.throwIfAborted();
       if (this.#pace.due()) await this.#pace.rest();
-      const { path, before, after } = pair;
-      if (!before || !after) this.#record({ path, change: after ? 'added' : 'removed', before, after });
-      else await this.#change({ path, before, after }, different.has(pair as FilePair));
+      const bytesDiffer = different.has(pair as FilePair);
+      if (isInBoth(pair) && isEqual(pair, bytesDiffer)) continue;
+      if (isInBoth(pair)) await this.#change(pair, bytesDiffer);
+      else this.#record({ ...pair, change: pair.after ? 'added' : 'removed' });
     }
   }
 
@@ -243,17 +261,29 @@ function ownerOf(node: TreeNode | undefined): string | null {
 
 type Pair = readonly [name: string, before: TreeNode | undefined, after: TreeNode | undefined];
 
-/** Pairs the entries of two directories by name; both are ascending. */
-async function* paired(...sides: readonly [Children, Children]): AsyncGenerator<Pair> {
+/** Pairs the entries of two directories by name, some at a time; both are ascending. */
+async function* paired(...sides: readonly [Children, Children]): AsyncGenerator<readonly Pair[]> {
   const [left, right] = [new Side(sides[0]), new Side(sides[1])];
   for (;;) {
-    const [a, b] = [left.entry ?? (await left.next()), right.entry ?? (await right.next())];
-    if (a === undefined && b === undefined) return;
-    const order = a === undefined ? 1 : b === undefined ? -1 : a.name === b.name ? 0 : a.name < b.name ? -1 : 1;
-    if (order <= 0) left.pass();
-    if (order >= 0) right.pass();
-    yield [(order <= 0 ? a?.name : b?.name) ?? '', order <= 0 ? a?.node : undefined, order >= 0 ? b?.node : undefined];
+    await left.fill();
+    await right.fill();
+    const pairs: Pair[] = [];
+    // As long as it is known what comes next on either side.
+    while ((left.entry || right.entry) && (left.entry || left.isOver) && (right.entry || right.isOver)) {
+      const pair = pairOf(left.entry, right.entry);
+      if (pair[1]) left.pass();
+      if (pair[2]) right.pass();
+      pairs.push(pair);
+    }
+    if (pairs.length === 0) return;
+    yield pairs;
   }
+}
+
+/** Returns the pair of the entry that comes first, or of both where they have the same name. */
+function pairOf(a: TreeEntry | undefined, b: TreeEntry | undefined): Pair {
+  if (a === undefined || (b !== undefined && b.name < a.name)) return [b?.name ?? '', undefined, b?.node];
+  return [a.name, a.node, a.name === b?.name ? b.node : undefined];
 }
 
 type Children = AsyncIterator<readonly TreeEntry[]>;
@@ -263,12 +293,14 @@ class Side {
   readonly #children: Children;
   #some: readonly TreeEntry[] = [];
   #at = 0;
+  /** True when everything was read. */
+  isOver = false;
 
   constructor(children: Children) {
     this.#children = children;
   }
 
-  /** The entry here; undefined where `next` has to be called. */
+  /** Returns the entry here; undefined where `fill` has to be called, or at the end. */
   get entry(): TreeEntry | undefined {
     return this.#some[this.#at];
   }
@@ -277,13 +309,12 @@ class Side {
     this.#at += 1;
   }
 
-  /** Reads on; undefined when there is no more. */
-  async next(): Promise<TreeEntry | undefined> {
-    while (this.entry === undefined) {
+  /** Reads on if there is no entry here. */
+  async fill(): Promise<void> {
+    while (this.entry === undefined && !this.isOver) {
       const next = await this.#children.next();
-      if (next.done === true) return undefined;
-      [this.#some, this.#at] = [next.value, 0];
+      this.isOver = next.done === true;
+      if (next.done !== true) [this.#some, this.#at] = [next.value, 0];
     }
-    return this.entry;
   }
 }

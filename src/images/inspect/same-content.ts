@@ -2,7 +2,7 @@ import type { TreeNode } from '../../layers/tree.ts';
 import { defined } from '../../std/assert.ts';
 import {
   stretchBatches,
-  BulkReader,
+  type BulkReader,
   type StretchContent,
   equalContents,
   readAhead,
@@ -27,6 +27,9 @@ interface ReadPairs<Pair> {
   readonly after: readonly StretchContent[];
 }
 
+/** Readers of the older and of the newer image, for one comparison after the other: their buffers are large. */
+export type SideReaders = readonly [before: BulkReader, after: BulkReader];
+
 /**
  * Returns the pairs whose contents differ. They are read in the order of the contents in the first image's layers,
  * where neighbours are read together; the order in the second is mostly the same. Reading a pair stops at the first
@@ -34,10 +37,10 @@ interface ReadPairs<Pair> {
  */
 export async function differing<Pair extends SameSize>(
   pairs: readonly Pair[],
+  [before, after]: SideReaders,
   signal?: AbortSignal,
 ): Promise<ReadonlySet<Pair>> {
   const different = new Set<Pair>();
-  const [before, after] = [new BulkReader(), new BulkReader()];
   const readBoth = async (stretches: readonly PairStretch<Pair>[]): Promise<ReadPairs<Pair>> => {
     const others = stretches.map(({ pair, offset }) => ({ node: pair.after, offset }));
     const [left, right] = await Promise.all([before.read(stretches), after.read(others)]);

@@ -50,7 +50,7 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
   let bytes = 0;
   let truncated = false;
   const scratch = Buffer.allocUnsafeSlow(STRETCH_BYTES);
-  const reader = new BulkReader();
+  await using reader = new BulkReader();
   const read = async (targets: readonly Target[]): Promise<readonly (readonly [Target, StretchContent])[]> => {
     const heads = await reader.read(targets);
     return targets.map((target, index) => [target, defined(heads[index], 'every file was read')]);
@@ -92,17 +92,14 @@ async function startOf(tree: Tree, path: string): Promise<Target> {
 async function* targetsOf(tree: Tree, starts: readonly Target[], filter: GlobFilter): AsyncGenerator<Target> {
   for (const start of starts) {
     if (start.node.type === 'file') yield start;
-    else if (start.node.type === 'directory') yield* targetsBelow(tree, start, filter);
-  }
-}
-
-async function* targetsBelow(tree: Tree, start: Target, filter: GlobFilter): AsyncGenerator<Target> {
-  const prefix = start.path === '/' ? '/' : `${start.path}/`;
-  const enters = (path: ByteString): boolean => filter.entersDirectory((prefix + textFromPath(path)).slice(1));
-  for await (const { path, node } of tree.walk(start.node, enters)) {
-    if (node.type !== 'file' || node.size === 0) continue;
-    const full = prefix + textFromPath(path);
-    if (filter.acceptsFile(full.slice(1))) yield { path: full, node, offset: 0 };
+    if (start.node.type !== 'directory') continue;
+    const prefix = start.path === '/' ? '/' : `${start.path}/`;
+    const enters = (path: ByteString): boolean => filter.entersDirectory((prefix + textFromPath(path)).slice(1));
+    for await (const { path, node } of tree.walk(start.node, enters)) {
+      if (node.type !== 'file' || node.size === 0) continue;
+      const full = prefix + textFromPath(path);
+      if (filter.acceptsFile(full.slice(1))) yield { path: full, node, offset: 0 };
+    }
   }
 }
 
