@@ -14,7 +14,7 @@ import { parseColumn, timestamp } from '../store/database.ts';
 import type { OutputStream, StoredEvent, StoredOutput } from '../store/events.ts';
 import type { StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
-import { exitResources, exitState, runningState } from './run/exit-event.ts';
+import { exitResources, exitState, runningState, UNKNOWN, UNKNOWN_RESOURCES } from './run/exit-event.ts';
 import { RunRecord } from './run/record.ts';
 
 /** Returns an operation as lists show it. Times are in seconds, `consumed_memory` is in KiB. */
@@ -101,22 +101,24 @@ function importMetadata(operation: StoredOperation): ImageImportMetadata {
 }
 
 /**
- * Combines the events of one process into its result. Both streams are present even when nothing was written. With
- * `endBytesMax` each stream has its size, and its two ends instead of all that the process's `truncate_at` shows.
+ * Combines the events of one process into its result. Every part is present at any time, as clients of the hosted
+ * service expect: streams are empty while nothing was written, state and resources hold -1 until the process has ended.
+ * With `endBytesMax` each stream has its size, and its two ends instead of all that the process's `truncate_at` shows.
  */
 function fold(events: readonly StoredEvent[], outputDropped: boolean, endBytesMax?: number): InstanceResult {
-  const result: { state?: InstanceResult['state']; resources?: InstanceResult['resources'] } = {};
+  let state = runningState(UNKNOWN);
+  let resources = UNKNOWN_RESOURCES;
   let shownMax = Infinity;
   const truncated = new Set<OutputStream>();
   const sizes: Record<OutputStream, number> = { stdout: 0, stderr: 0 };
   for (const event of events) {
     if (event.type === 'spawn') {
       shownMax = event.data.truncate_at;
-      result.state = runningState(event.data.pid);
+      state = runningState(event.data.pid);
     }
     if (event.type === 'exit') {
-      result.state = exitState(event.data);
-      result.resources = exitResources(event.data);
+      state = exitState(event.data);
+      resources = exitResources(event.data);
     }
     if (event.type === 'truncated') {
       const { stream, bytes_emitted: emitted, bytes_dropped: dropped } = event.data;
@@ -132,7 +134,7 @@ function fold(events: readonly StoredEvent[], outputDropped: boolean, endBytesMa
     }
     return endsOf(chunks, { size: sizes[stream], endBytesMax, outputDropped });
   };
-  return { ...result, stdout: output('stdout'), stderr: output('stderr') };
+  return { resources, state, stdout: output('stdout'), stderr: output('stderr') };
 }
 
 /** Returns the first bytes of a stream and, where these are not all of it, the last bytes of those that were kept. */

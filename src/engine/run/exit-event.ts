@@ -7,9 +7,29 @@ type State = z.infer<typeof InstanceResultState>;
 type Resources = z.infer<typeof InstanceResultResources>;
 
 /** Unknown amounts are −1 in results and 0 in events, as clients expect. */
-const UNKNOWN = -1;
+export const UNKNOWN = -1;
 
-/** State of a process that is still running. */
+/** Resources of a process that has not ended. */
+export const UNKNOWN_RESOURCES: Resources = {
+  block_input: UNKNOWN,
+  block_output: UNKNOWN,
+  cost: UNKNOWN,
+  elapsed_time: UNKNOWN,
+  involuntary_switches: UNKNOWN,
+  max_rss: UNKNOWN,
+  monotonic_time: UNKNOWN,
+  page_faults: UNKNOWN,
+  page_faults_io: UNKNOWN,
+  shared_memory: UNKNOWN,
+  signals: UNKNOWN,
+  swaps: UNKNOWN,
+  system_cpu_time: UNKNOWN,
+  unshared_memory: UNKNOWN,
+  user_cpu_time: UNKNOWN,
+  voluntary_switches: UNKNOWN,
+};
+
+/** Returns the state of a process that has not ended; `pid` is unknown until it has started. */
 export function runningState(pid: number): State {
   return {
     exit_code: UNKNOWN,
@@ -88,6 +108,7 @@ export function exitResources({ resources, duration_ms: durationMs }: EventDataE
   const user = resources.user_time_us / 1e6;
   const system = resources.sys_time_us / 1e6;
   return {
+    ...UNKNOWN_RESOURCES,
     block_input: resources.block_input_ops,
     block_output: resources.block_output_ops,
     cost: user + system,
@@ -97,11 +118,7 @@ export function exitResources({ resources, duration_ms: durationMs }: EventDataE
     monotonic_time: durationMs / 1e3,
     page_faults: resources.minor_faults,
     page_faults_io: resources.major_faults,
-    shared_memory: UNKNOWN,
-    signals: UNKNOWN,
-    swaps: UNKNOWN,
     system_cpu_time: system,
-    unshared_memory: UNKNOWN,
     user_cpu_time: user,
     voluntary_switches: resources.voluntary_ctx_switches,
   };
