@@ -1,34 +1,4 @@
-/** Meaning of each class of fault for the caller: HTTP status, CLI exit code, and whether a retry can help. */
-export const ERROR_CLASSES = {
-  invalid: { http: 400, exit: 2, retry: 'never' },
-  unauthenticated: { http: 401, exit: 3, retry: 'never' },
-  denied: { http: 403, exit: 3, retry: 'never' },
-  missing: { http: 404, exit: 4, retry: 'never' },
-  conflict: { http: 409, exit: 5, retry: 'after a change' },
-  exhausted: { http: 429, exit: 6, retry: 'later' },
-  cancelled: { http: 409, exit: 7, retry: 'your choice' },
-  unsupported: { http: 501, exit: 8, retry: 'never' },
-  unavailable: { http: 503, exit: 9, retry: 'later' },
-  corrupt: { http: 502, exit: 10, retry: 'never' },
-  bug: { http: 500, exit: 70, retry: 'never' },
-} as const;
-
-export type ErrorClass = keyof typeof ERROR_CLASSES;
-
-/** One row of the table. */
-export interface ErrorRow<Detail> {
-  readonly class: ErrorClass;
-  /** Overrides the status of the class, where HTTP has a more exact one. */
-  readonly http?: number;
-  readonly message: (detail: Detail) => string;
-  /** One imperative sentence: the next step. */
-  readonly hint: string;
-}
-
-/** Gives a row's message the type of its details. */
-function row<Detail>(row: ErrorRow<Detail>): ErrorRow<Detail> {
-  return row;
-}
+import { row } from './error-classes.ts';
 
 /**
  * Every fault we raise on purpose. Codes are public and never renamed; messages are for people and may change.
@@ -43,7 +13,7 @@ export const ERRORS = {
   TAG_INVALID: row<{ tag: string }>({
     class: 'invalid',
     message: ({ tag }) => `"${tag}" is not a tag`,
-    hint: 'Use at most 256 characters of a-z 0-9 _ - separated by : / or . such as common/python-ml/python:3.11-slim.',
+    hint: 'Use at most 256 characters of A-Z a-z 0-9 _ - separated by : / or . such as common/python-ml/python:3.11-slim.',
   }),
   PROJECT_INVALID: row<{ project: string }>({
     class: 'invalid',
@@ -145,9 +115,10 @@ export const ERRORS = {
     message: ({ operation }) => `no operation ${operation}`,
     hint: 'List the operations that exist (list_operations, "contree ops").',
   }),
-  SUBPROCESS_NOT_FOUND: row<{ operation: string; spid: number }>({
+  SUBPROCESS_NOT_FOUND: row<{ operation: string; spid: number; ended?: boolean }>({
     class: 'missing',
-    message: ({ operation, spid }) => `operation ${operation} has no process ${spid}`,
+    message: ({ operation, spid, ended }) =>
+      ended ? `process ${spid} of operation ${operation} has ended` : `operation ${operation} has no process ${spid}`,
     hint: 'Use the spid that creating the subprocess returned.',
   }),
   FILE_NOT_FOUND: row<{ path: string; nearest?: string }>({
@@ -227,6 +198,17 @@ export const ERRORS = {
     class: 'conflict',
     message: ({ operation, status }) => `operation ${operation} runs no instance now: it is ${status}`,
     hint: 'Start another run; its processes can be reached while it is EXECUTING.',
+  }),
+  INSTANCE_FINISHED: row<{ operation: string; status: string }>({
+    class: 'conflict',
+    http: 410,
+    message: ({ operation, status }) => `the instance of operation ${operation} is gone: the operation is ${status}`,
+    hint: 'Start another run; nothing can be written to one that has ended.',
+  }),
+  STDIN_CLOSED: row<{ operation: string; spid: number }>({
+    class: 'conflict',
+    message: ({ operation, spid }) => `standard input of process ${spid} of operation ${operation} is closed`,
+    hint: 'Start the process with stdin.close=false to write to it later, and send close=false with every write but the last.',
   }),
   INSTANCE_NOT_READY: row<{ operation: string }>({
     class: 'unavailable',

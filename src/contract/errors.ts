@@ -1,5 +1,6 @@
 import { assert } from '../std/assert.ts';
-import { ERROR_CLASSES, ERRORS, type ErrorClass, type ErrorRow } from './error-table.ts';
+import { ERROR_CLASSES, type ErrorClass, type ErrorRow } from './error-classes.ts';
+import { ERRORS } from './error-table.ts';
 
 export { ERROR_CLASSES, ERRORS, type ErrorClass };
 

@@ -14,7 +14,7 @@ export const limits = {
   envBytesMax: 1 * MiB,
   stdinBytesMax: 8 * MiB,
   stdinChunkBytesMax: 1 * MiB,
-  outputBytesKept: 8 * MiB,
+  outputBytesKept: 10 * MiB,
   outputTailBytes: 64 * KiB,
   outputBytesShownDefault: 1 * MiB,
   outputEventBytesMax: 64 * KiB,

@@ -1,7 +1,7 @@
 import { limits } from './limits.ts';
 
-/** Words of `a-z 0-9 _ -`, separated by a single `:`, `/` or `.`, as the hosted service requires. */
-const TAG = /^[a-z0-9_-]+(?:[:/.][a-z0-9_-]+)*$/u;
+/** Letters, digits, `_` and `-` in words separated by single `:` `/` `.`, as the hosted service requires. */
+const TAG = /^[A-Za-z0-9_-]+(?:[:/.][A-Za-z0-9_-]+)*$/u;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/iu;
 
 export function isTag(text: string): boolean {

@@ -78,6 +78,8 @@ export const InstanceSpawnRequest = z.object({
   shell: z.boolean().optional(),
   env: env.nullable().optional(),
   preserve_env: z.boolean().optional(),
+  /** The working directory becomes the default of the result image. */
+  preserve_cwd: z.boolean().optional(),
   cwd: z.string().max(limits.pathBytesMax).optional(),
   uid: id.optional(),
   gid: id.optional(),
@@ -93,6 +95,9 @@ export const InstanceSpawnRequest = z.object({
   tty: z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
 });
 export type InstanceSpawnRequest = z.infer<typeof InstanceSpawnRequest>;
+
+/** `uuid` is the operation's, `image` the UUID of what the request named. */
+export const RunStarted = z.object({ uuid: z.string(), image: z.string().optional() });
 
 export const InstanceSpawnResponse = InstanceSpawnRequest.extend({ uuid: z.string() });
 

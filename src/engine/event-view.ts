@@ -43,7 +43,9 @@ function wireEvent(event: StoredEvent, shownMax: number): OperationEvent | undef
 const wholeEvent = oncePer((event: StoredEvent) => makeEvent(event, Infinity));
 
 function makeEvent(event: StoredEvent, shownMax: number): OperationEvent | undefined {
-  const stamp = { id: event.id, ts: new Date(event.atMs).toISOString(), spid: event.spid };
+  const ts = new Date(event.atMs).toISOString();
+  // The end of the operation belongs to no process (contract of the hosted service).
+  const stamp = { id: event.id, ts, ...(event.type !== 'completion' && { spid: event.spid }) };
   if (!('bytes' in event)) return { ...stamp, type: event.type, data: event.data } as OperationEvent;
   const shown = event.bytes.subarray(0, Math.max(0, shownMax - event.offset));
   const data = { ...streamRepr(shown), ...(event.progress && { progress: event.progress }) };

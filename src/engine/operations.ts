@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { type ContreeError, fault, isFault } from '../contract/errors.ts';
 import { SPID_INIT } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
-import { isFinished, type OperationKind } from '../contract/operation.ts';
+import { type OperationKind } from '../contract/operation.ts';
 import { assert } from '../std/assert.ts';
 import { settlesWithin } from '../std/abort.ts';
 import type { OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
@@ -18,6 +18,8 @@ const CANCEL_MS = 1_500;
 /** Longest wait for sandboxes to end when the engine stops. */
 const STOP_MS = 5_000;
 const RETRY_MS = 1_000;
+/** Longest wait for an instance that boots. */
+const READY_MS = 5_000;
 
 /** Context in which the work of an operation runs. */
 export interface OperationContext {
@@ -71,6 +73,8 @@ export interface ActiveOperation {
   ended: boolean;
   outcome: OperationOutcome;
   instance: LiveInstance | undefined;
+  /** Settles once the instance is up, or will never be. */
+  readonly up: PromiseWithResolvers<void>;
   /** Settles when the work of the operation has ended completely. */
   done: Promise<void>;
 }
@@ -126,6 +130,7 @@ export class Operations {
       ended: false,
       outcome: {},
       instance: undefined,
+      up: Promise.withResolvers(),
       done: Promise.resolve(),
     };
     this.#active.set(uuid, active);
@@ -146,11 +151,16 @@ export class Operations {
     this.#stop(active, fault('OPERATION_CANCELLED', { operation: uuid }));
   }
 
-  /** Returns the running instance of an operation, which gives access to its processes. */
-  instance({ uuid, status, kind }: StoredOperation): LiveInstance {
-    const instance = this.#active.get(uuid)?.instance;
-    if (instance !== undefined && !isFinished(status)) return instance;
-    if (kind === 'instance' && !isFinished(status)) throw fault('INSTANCE_NOT_READY', { operation: uuid });
+  /**
+   * Returns the running instance of an operation, which gives access to its processes. Waits a while for one that boots,
+   * because clients take ASSIGNED to mean that it is about to run. Faults: INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING.
+   */
+  async instance({ uuid, status, kind }: StoredOperation): Promise<LiveInstance> {
+    const active = this.#active.get(uuid);
+    if (active !== undefined && status === 'ASSIGNED') await settlesWithin(active.up.promise, READY_MS);
+    if (active?.instance !== undefined) return active.instance;
+    if (kind === 'instance' && active !== undefined && !active.ended)
+      throw fault('INSTANCE_NOT_READY', { operation: uuid });
     throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
   }
 
@@ -197,6 +207,7 @@ export class Operations {
           if (active.ended) return;
           this.#store.operations.execute(uuid);
           active.instance = instance;
+          active.up.resolve();
         },
       };
       const result = await order.work(context);
@@ -206,6 +217,7 @@ export class Operations {
       this.#fail(active, controller.signal.aborted ? controller.signal.reason : error);
     } finally {
       active.instance = undefined;
+      active.up.resolve();
       this.#active.delete(uuid);
       order.release[Symbol.dispose]();
       this.#log.info({ operation: uuid, kind: order.kind, ms: Date.now() - active.startedAtMs }, 'an operation ended');

@@ -34,7 +34,7 @@ test('an import is an operation with a log, a result image and a tag', async () 
     events.map(({ type, spid }) => [type, spid]),
     [
       ['stdout', 0],
-      ['completion', 0],
+      ['completion', undefined],
     ],
   );
   const operation = await engine.operations.get(uuid);

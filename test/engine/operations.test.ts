@@ -53,7 +53,7 @@ test('a run is logged from init to completion, whatever it does', async () => {
       [4, 'exit', 1],
       [5, 'network', 0],
       [6, 'shutdown', 0],
-      [7, 'completion', 0],
+      [7, 'completion', undefined],
     ],
   );
   assert.deepEqual(await collectEvents(engine.operations.events(uuid, {})), live, 'replay equals following');
@@ -291,16 +291,22 @@ test('processes beside the main one have their own output and ends, and end with
   await assert.rejects(engine.processes.kill(uuid, 1), { code: 'INSTANCE_NOT_RUNNING' });
 });
 
-test('an instance that is not up yet says so', async () => {
+test('an instance in the queue is refused at once, one that boots is waited for', async () => {
   const door = gate();
-  await using bench = await openEngine({ hooks: { beforeBoot: (_, signal) => door.wait(signal) } });
+  await using bench = await openEngine({ concurrency: 1, hooks: { beforeBoot: (_, signal) => door.wait(signal) } });
   const { engine } = bench;
-  const { uuid } = await engine.runs.start(script(bench, 'true', { disposable: true }));
-  await assert.rejects(engine.processes.start(uuid, { command: 'true' }), {
+  const { uuid } = await engine.runs.start(script(bench, 'cat', { stdin: { value: '', close: false } }));
+  const queued = await engine.runs.start(script(bench, 'true', { disposable: true }));
+  assert.equal((await engine.operations.get(queued.uuid)).status, 'PENDING');
+  await assert.rejects(engine.processes.start(queued.uuid, { command: 'true' }), {
     code: 'INSTANCE_NOT_READY',
     httpStatus: 425,
   });
+  assert.equal((await engine.operations.get(uuid)).status, 'ASSIGNED');
+  const early = engine.processes.start(uuid, { command: 'true' });
   door.open();
+  assert.deepEqual(await early, { spid: 2 }, 'one that boots is waited for');
+  await engine.processes.write(uuid, 1, { value: '', close: true });
   await finished(engine, uuid);
   await assert.rejects(engine.processes.kill(uuid, 1, { signal: 'NONSENSE' }), { code: 'ARGUMENT_INVALID' });
 });

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
+import { limits } from '../../src/contract/limits.ts';
 import { collectEvents, finished, followed, once, openEngine, resultOf, run, script, seen, stdoutOf } from './bench.ts';
 
 test('run() makes a child image of what was written and leaves the parent alone', async () => {
@@ -90,7 +91,7 @@ test('TERM to process 1 is a success with a result image', async () => {
   const { engine } = bench;
   const { uuid } = await engine.runs.start(script(bench, 'echo x > /x; echo ready; sleep 60'));
   await seen(engine, uuid, ({ type }) => type === 'stdout');
-  await engine.processes.kill(uuid, 1);
+  await engine.processes.kill(uuid, 1, { signal: 'TERM' });
   const operation = await finished(engine, uuid);
   assert.equal(operation.status, 'SUCCESS');
   assert.equal(resultOf(operation).state?.signal, 15);
@@ -185,11 +186,11 @@ test('of output beyond the limit the end is kept, the rest is counted', async ()
     stream: 'stdout',
     bytes_emitted: 1024 * 1024,
     bytes_dropped: bytes + 8 - 1024 * 1024,
-    bytes_kept: 8 * 1024 * 1024,
+    bytes_kept: limits.outputBytesKept,
   });
   const text = (part: typeof events): string =>
     part.map((event) => (event.type === 'stdout' ? event.data.value : '')).join('');
-  assert.equal(text(events.slice(0, at)), 'x'.repeat(8 * 1024 * 1024));
+  assert.equal(text(events.slice(0, at)), 'x'.repeat(limits.outputBytesKept));
   assert.equal(text(events.slice(at)), `${'x'.repeat(64 * 1024 - 8)}the end\n`);
   assert.equal(resultOf(operation).stdout?.value, 'x'.repeat(1024 * 1024));
 });

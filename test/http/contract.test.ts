@@ -265,6 +265,7 @@ test('1.5 pages and times in every form', async () => {
     '600s',
     '600',
     ago,
+    String(Date.now() / 1_000 - 60),
     ago.replace('Z', '+00:00'),
     ago.replace('Z', '%2B00:00'),
     local(-60_000),
@@ -272,6 +273,8 @@ test('1.5 pages and times in every form', async () => {
   for (const since of forms) assert.equal(await count(`since=${since}`), 1, since);
   for (const until of ['15m', '600', ago]) assert.equal(await count(`until=${until}`), 0, until);
   assert.equal(await count(`since=${local(60_000)}`), 0, 'naive is local time');
+  assert.equal(await count(`since=${Math.ceil(Date.now() / 1_000) + 3_600}`), 0, 'a Unix timestamp');
+  assert.equal(await count(`until=${Math.ceil(Date.now() / 1_000) + 3_600}`), 1, 'a Unix timestamp');
   assert.equal(await count('limit=1&offset=1'), 0);
   assert.equal(await count('status=SUCCESS&kind=instance&unknown=1'), 1);
   for (const query of ['limit=0', 'limit=1001', 'limit=x', 'offset=-1', 'since=yesterday', 'status=success']) {

@@ -83,8 +83,7 @@ export function usualTag(reference: string): string | null {
   const name = bare.replace(/^(?:docker\.io|index\.docker\.io)\//u, '').replace(/^library\//u, '');
   const withoutHost =
     /^[^/]*[.:][^/]*\//u.test(name) || name.startsWith('localhost/') ? name.replace(/^[^/]*\//u, '') : name;
-  const tag = withoutHost.toLowerCase();
-  return isTag(tag) ? tag : null;
+  return isTag(withoutHost) ? withoutHost : null;
 }
 
 interface ArchiveStart {

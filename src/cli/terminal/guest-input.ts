@@ -31,6 +31,15 @@ function hasInput(stdin: TerminalInput): boolean {
   }
 }
 
+/** A process that ended, or closed its input, while we were about to write. */
+const NOBODY_READS = [
+  'INSTANCE_NOT_RUNNING',
+  'INSTANCE_FINISHED',
+  'SUBPROCESS_NOT_FOUND',
+  'STDIN_CLOSED',
+  'OPERATION_FINISHED',
+] as const;
+
 /** Forwards input until it ends, then closes it. Stops quietly once the process no longer reads. */
 export async function forwardInput(
   input: AsyncIterable<Uint8Array>,
@@ -48,7 +57,7 @@ export async function forwardInput(
     }
     await send(new Uint8Array(), true);
   } catch (error) {
-    if (signal.aborted || isFault(error, 'INSTANCE_NOT_RUNNING', 'OPERATION_FINISHED')) return;
+    if (signal.aborted || isFault(error, ...NOBODY_READS)) return;
     throw error;
   }
 }

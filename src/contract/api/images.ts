@@ -142,13 +142,13 @@ export const TAGS = {
     answer: 'Image',
     status: 200,
   },
-  /** Removes a tag: without `tag`, the one in `Image.tag`. */
+  /** Removes a tag; without `tag` every tag of the image. */
   remove: {
     method: 'DELETE',
     path: '/images/{imageUUID}/tag',
     subject: 'image',
     operationId: 'deleteImageTag',
-    summary: 'Remove a tag',
+    summary: 'Remove a tag; without `tag` all of them',
     permissions: ['set_image_tag'],
     query: 'TagQuery',
     status: 204,

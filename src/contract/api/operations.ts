@@ -16,7 +16,7 @@ export const RUNS = {
     permissions: SPAWN,
     body: 'InstanceSpawnRequest',
     ...BODY,
-    answer: 'OperationStarted',
+    answer: 'RunStarted',
     wireAnswer: 'InstanceSpawnResponse',
     status: 201,
     success: 'accepted',
@@ -102,13 +102,13 @@ export const PROCESSES = {
     answer: 'InstanceResult',
     status: 200,
   },
-  /** Sends a signal to the whole process group, by its name without SIG; default TERM. */
+  /** Sends a signal to the whole process group, by its name without SIG; default KILL. Rejects if the process has ended. */
   kill: {
     method: 'DELETE',
     path: '/operations/{operationId}/subprocesses/{spid}',
     subject: 'process',
     operationId: 'operationSubprocessKill',
-    summary: 'Send a signal (default TERM) to the process group',
+    summary: 'Send a signal (default KILL) to the process group',
     permissions: SPAWN,
     query: 'KillQuery',
     status: 204,

@@ -68,9 +68,12 @@ export function choice<const Choice extends string>(...choices: readonly Choice[
 
 const UNIT_MS: Readonly<Record<string, number>> = { '': 1e3, s: 1e3, m: 6e4, h: 3.6e6, d: 8.64e7, w: 6.048e8 };
 
+/** A bare number from here on is a Unix timestamp (it was in 1973), below it seconds before now (some 30 years). */
+const UNIX_SECONDS_MIN = 100_000_000;
+
 /**
- * A point in time: ISO 8601 with `Z`, with an offset or naive (local time), or an interval before now: `600s`, `15m`,
- * `1h`, `3d`, `1w`, or bare seconds (contract of the hosted service).
+ * A point in time: ISO 8601 with `Z`, with an offset or naive (then local time), a Unix timestamp in seconds, or an interval
+ * before now: `600s`, `15m`, `1h`, `3d`, `1w`, or bare seconds (contract of the hosted service).
  */
 export function moment(now: () => number = Date.now) {
   return z
@@ -78,6 +81,7 @@ export function moment(now: () => number = Date.now) {
     .transform((given, context) => {
       const value = given.trim();
       const [, amount, unit] = /^(\d{1,15}(?:\.\d{1,9})?)([smhdw]?)$/u.exec(value) ?? [];
+      if (amount !== undefined && unit === '' && Number(amount) >= UNIX_SECONDS_MIN) return unixMoment(Number(amount));
       if (amount !== undefined) return new Date(Math.max(0, now() - Number(amount) * (UNIT_MS[unit ?? ''] ?? 1e3)));
       // A plus sign that was not URL-encoded arrives as a space.
       const iso = value.replace(/ (\d\d:?\d\d)$/u, '+$1');
@@ -90,7 +94,12 @@ export function moment(now: () => number = Date.now) {
       });
       return z.NEVER;
     })
-    .meta({ description: 'ISO 8601, or an interval before now such as 15m, 1h, 3d, 1w, 600s, 600' });
+    .meta({ description: 'ISO 8601, a Unix timestamp, or an interval before now such as 15m, 1h, 3d, 1w, 600s, 600' });
+}
+
+/** A timestamp beyond what a `Date` holds is its last moment. */
+function unixMoment(seconds: number): Date {
+  return new Date(Math.min(seconds * 1_000, 8.64e15));
 }
 
 /** The `limit`, `offset`, `since` and `until` of every list. */

@@ -42,6 +42,7 @@ export const COMPONENTS = {
   InstanceResultStream: run.InstanceResultStream,
   InstanceResult: run.InstanceResult,
   InstanceSpawnResponse: run.InstanceSpawnResponse,
+  RunStarted: run.RunStarted,
   OperationInstanceMetadata: operation.OperationInstanceMetadata,
   OperationMetadata: z.union([operation.OperationInstanceMetadata, operation.ImageImportMetadata]),
   OperationStatus: operation.OperationStatus,

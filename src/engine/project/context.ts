@@ -61,8 +61,8 @@ export class ProjectContext {
     return this.tenant.isOwner === true;
   }
 
-  /** Returns the running instance of an operation of this project. */
-  instance(operation: string): LiveInstance {
+  /** Returns the running instance of an operation of this project, once it is up. */
+  instance(operation: string): Promise<LiveInstance> {
     return this.parts.operations.instance(this.store.operations.get(operation));
   }
 }

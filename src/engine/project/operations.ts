@@ -1,4 +1,6 @@
 import type { ConTree } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import { isFinished } from '../../contract/operation.ts';
 import { operationEvents } from '../event-view.ts';
 import { processResult, responseOf, summaryOf } from '../result.ts';
 import { planExec } from '../run/plan.ts';
@@ -21,16 +23,20 @@ export function projectProcesses(context: ProjectContext): ConTree['processes'] 
   const { store } = context;
   return {
     start: async (operation, spec) => {
-      const instance = context.instance(operation);
+      const instance = await context.instance(operation);
       const { spid } = await instance.start(planExec(spec, instance.main));
       return { spid };
     },
     get: async (operation, spid) => processResult(store, store.operations.get(operation), spid),
-    kill: async (operation, spid, { signal = 'TERM' } = {}) => {
+    kill: async (operation, spid, { signal = 'KILL' } = {}) => {
       const number = signalNumber(signal);
-      await context.instance(operation).kill(spid, number);
+      await (await context.instance(operation)).kill(spid, number);
     },
-    write: async (operation, spid, input) => context.instance(operation).write(spid, input),
-    resize: async (operation, spid, size) => context.instance(operation).resize(spid, size),
+    write: async (operation, spid, input) => {
+      const { uuid, kind, status } = store.operations.get(operation);
+      if (kind === 'instance' && isFinished(status)) throw fault('INSTANCE_FINISHED', { operation: uuid, status });
+      await (await context.instance(operation)).write(spid, input);
+    },
+    resize: async (operation, spid, size) => (await context.instance(operation)).resize(spid, size),
   };
 }

@@ -27,14 +27,15 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
           store,
           token: tenant.token,
           kind: 'instance',
-          request: JSON.stringify(recordRun(bounded)),
+          // The record says which image it was, wherever the tag points later.
+          request: JSON.stringify(recordRun({ ...bounded, image: image.uuid })),
           image: image.uuid,
           admission: parts.runs,
           cost: runCost(plan.boot),
           work: (operation) => executeRun({ ...parts, store }, { image, plan, injected, command }, operation),
           release: hold,
         });
-        return { uuid };
+        return { uuid, image: image.uuid };
       } catch (error) {
         hold[Symbol.dispose]();
         throw error;

@@ -13,10 +13,10 @@ export function projectTags({ store }: ProjectContext): ConTree['tags'] {
     remove: async (image, { tag } = {}) => {
       const { uuid } = store.images.resolve(image);
       const tags = store.tags.of(uuid);
-      const doomed = tag ?? tags[0];
-      if (doomed === undefined) return;
-      if (!tags.includes(doomed)) throw fault('TAG_NOT_FOUND', { tag: doomed });
-      store.tags.remove(doomed);
+      if (tag !== undefined && !tags.includes(tag)) throw fault('TAG_NOT_FOUND', { tag });
+      store.transaction(() => {
+        for (const doomed of tag === undefined ? tags : [tag]) store.tags.remove(doomed);
+      });
     },
   };
 }

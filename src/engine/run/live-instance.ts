@@ -35,6 +35,9 @@ export interface ProcessExit {
 interface LiveProcess {
   readonly process: Process;
   readonly ended: Promise<ProcessExit>;
+  /** True while its standard input is open for writing. */
+  takesInput: boolean;
+  hasEnded: boolean;
 }
 
 /**
@@ -76,21 +79,26 @@ export class LiveInstance {
     const process = await this.#instance.start(launch.command, this.#signal);
     this.#logSpawn(spid, process.pid, launch);
     const ended = this.#follow(spid, process, launch);
-    this.#processes.set(spid, { process, ended });
+    const live = { process, ended, takesInput: launch.stdin?.close === false, hasEnded: false };
+    this.#processes.set(spid, live);
+    const over = (): void => void (live.hasEnded = true);
+    ended.then(over, over);
     // Not awaited, because a program may never read its input. The loss of the guest shows in `ended`.
     this.#feed(spid, process, launch.stdin).catch(() => {});
-    // A subprocess without a waiting client must not crash the engine.
-    ended.catch(() => {});
     return { spid, ended };
   }
 
-  /** Sends a signal to a process. Rejects with SUBPROCESS_NOT_FOUND. A process that has ended is ignored. */
+  /** Sends a signal to a process. Rejects with SUBPROCESS_NOT_FOUND, also when it has ended. */
   async kill(spid: number, signal: number): Promise<void> {
     await this.#get(spid).process.kill(signal);
   }
 
+  /** Writes to standard input. Rejects with SUBPROCESS_NOT_FOUND like `kill`, and with STDIN_CLOSED. */
   async write(spid: number, input: ClosableStreamRepr): Promise<void> {
-    await this.#feed(spid, this.#get(spid).process, input);
+    const live = this.#get(spid);
+    if (!live.takesInput) throw fault('STDIN_CLOSED', { operation: this.#operation, spid });
+    live.takesInput = input.close === false;
+    await this.#feed(spid, live.process, input);
   }
 
   async resize(spid: number, size: { readonly columns: number; readonly rows: number }): Promise<void> {
@@ -110,7 +118,9 @@ export class LiveInstance {
 
   #get(spid: number): LiveProcess {
     const live = this.#processes.get(spid);
-    if (live === undefined) throw fault('SUBPROCESS_NOT_FOUND', { operation: this.#operation, spid });
+    if (live === undefined || live.hasEnded) {
+      throw fault('SUBPROCESS_NOT_FOUND', { operation: this.#operation, spid, ended: live !== undefined });
+    }
     return live;
   }
 

@@ -30,7 +30,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
   const uid = request.uid ?? 0;
   const changes = request.env ?? {};
   const command: Command = {
-    argv: argvOf(request.command, request.args ?? [], shell),
+    argv: argvOf(request.command, request.args ?? [], shell && shellOf(changes)),
     env: mergeEnv(defaultEnv(uid, tty !== undefined), config.env, changes),
     cwd: workingDirectory(request.cwd, config.cwd || '/'),
     uid,
@@ -55,7 +55,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
       network: networkOf(request),
     },
     disposable: request.disposable ?? false,
-    config: request.preserve_env === true ? { ...config, env: mergeEnv(config.env, changes) } : config,
+    config: savedConfig(request, config, command.cwd),
   };
 }
 
@@ -64,7 +64,7 @@ export function planExec(spec: ExecSpec, main: Command): Launch {
   const shell = spec.shell ?? false;
   const { stdin } = spec;
   const command: Command = {
-    argv: argvOf(spec.command, spec.args ?? [], shell),
+    argv: argvOf(spec.command, spec.args ?? [], shell && shellOf(spec.env ?? {})),
     env: mergeEnv(main.env, spec.env ?? {}),
     cwd: workingDirectory(spec.cwd, main.cwd),
     uid: spec.uid ?? main.uid,
@@ -81,19 +81,33 @@ export function planExec(spec: ExecSpec, main: Command): Launch {
   };
 }
 
-/**
- * With a shell, arguments become further words of the command line, because clients send `/bin/sh` and `-s` that way.
- */
-function argvOf(command: string, args: readonly string[], shell: boolean): string[] {
+/** Returns the configuration of the result image: the own one of the image, with what the request asks to keep. */
+function savedConfig(request: InstanceSpawnRequest, config: ImageConfig, cwd: string): ImageConfig {
+  // An empty value takes a variable out of what is kept, as null does (contract of the hosted service).
+  const kept = Object.entries(request.env ?? {}).map(([name, value]) => [name, value === '' ? null : value] as const);
+  return {
+    ...config,
+    ...(request.preserve_env === true && { env: mergeEnv(config.env, Object.fromEntries(kept)) }),
+    ...(request.preserve_cwd === true && { cwd }),
+  };
+}
+
+/** Returns the shell for a command: the `SHELL` of the request, if it is absolute. */
+function shellOf({ SHELL: asked }: Readonly<Record<string, string | null>>): string {
+  return asked?.startsWith('/') ? asked : '/bin/sh';
+}
+
+/** With a shell, arguments become further words of the expression: clients send `/bin/sh` and `-s` that way. */
+function argvOf(command: string, args: readonly string[], shell: string | false): string[] {
   const text = [command, ...args];
   if (text.some((word) => word.includes('\0'))) {
     throw fault('ARGUMENT_INVALID', { reason: 'command: it contains a NUL byte' });
   }
-  if (!shell) {
+  if (shell === false) {
     if (command === '') throw fault('ARGUMENT_INVALID', { reason: 'command: it is empty' });
     return text;
   }
-  return ['/bin/sh', '-c', [command, ...args.map(quote)].join(' ')];
+  return [shell, '-c', [command, ...args.map(quote)].join(' ')];
 }
 
 function quote(word: string): string {

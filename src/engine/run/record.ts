@@ -24,6 +24,7 @@ export function recordRun(request: InstanceSpawnRequest): RunRecord {
     shell: request.shell ?? false,
     env: maskEnv(request.env ?? {}),
     preserve_env: request.preserve_env ?? false,
+    preserve_cwd: request.preserve_cwd ?? false,
     cwd: request.cwd ?? '',
     uid: request.uid ?? 0,
     gid: request.gid ?? 0,

@@ -71,8 +71,10 @@ class Execution {
     if (injected !== undefined) lower.push(await store.layers.file(injected.digest));
     this.#steps.mark('prepare');
     const { ended, committed } = await this.#inInstance(lower);
-    const reason = ended.timedOut ? 'job_timeout' : 'job_complete';
-    store.events.append(this.#context.uuid, SPID_INIT, 'shutdown', { stopped_at: new Date().toISOString(), reason });
+    store.events.append(this.#context.uuid, SPID_INIT, 'shutdown', {
+      stopped_at: new Date().toISOString(),
+      reason: shutdownReason(ended),
+    });
     const added = [injected, committed].filter((layer) => layer !== undefined);
     return this.#publication({ added, exitCode: ended.outcome.exitCode });
   }
@@ -197,6 +199,12 @@ class Execution {
     };
     return { publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
   }
+}
+
+/** The hosted contract's word for why the instance goes away. */
+function shutdownReason({ timedOut, outcome }: ProcessExit): 'timeout' | 'signal' | 'job_complete' {
+  if (timedOut) return 'timeout';
+  return outcome.signal > 0 ? 'signal' : 'job_complete';
 }
 
 /** Layer that a run adds to its image. */

@@ -34,10 +34,17 @@ export const HANDLERS: Handlers = {
   runs: {
     start: async ({ contree, principal, body, signal }) => {
       authorize(principal, body.disposable ? RUNS.start.permissions : ['spawn']);
-      return started((await contree.runs.start(body, signal)).uuid, body);
+      const { uuid, image } = await contree.runs.start(body, signal);
+      return started(uuid, { ...body, ...(image !== undefined && { image }) });
     },
   },
   operations: { events: EVENTS },
+  processes: {
+    start: async ({ contree, subject: [operation], body, signal }) => {
+      const { spid } = await contree.processes.start(operation, body, signal);
+      return json({ spid }, 201, { Location: `/v1/operations/${operation}/subprocesses/${spid}` });
+    },
+  },
   files: FILE_HANDLERS,
   uploads: UPLOAD_HANDLERS,
   system: {
