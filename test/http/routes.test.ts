@@ -216,6 +216,7 @@ test('inspect: list, text list, download with ranges, archive, grep, stat, diff,
   assert.equal((await server.send('HEAD', `${base}/download?path=/nope`)).status, 404);
 
   const archive = await server.send('GET', `${base}/archive?path=/etc`);
+  assert.equal(archive.headers['content-disposition'], 'attachment; filename="etc.tar"');
   assert.deepEqual([archive.headers['content-type'], archive.text], ['application/x-tar', 'tar of /etc']);
   assert.equal((await server.send('HEAD', `${base}/archive?path=/etc`)).status, 200);
   assert.equal((await server.send('HEAD', `${base}/archive?path=/nope`)).status, 404);

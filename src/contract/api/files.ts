@@ -45,13 +45,13 @@ export const FILES = {
     missing: 'file',
     status: 200,
   },
-  /** Returns a subtree as a POSIX PAX tar; member names are relative to the image's root. */
+  /** Returns a subtree as a POSIX PAX tar; member names begin with the name of the entry itself. */
   archive: {
     method: 'GET',
     path: '/inspect/{image_uuid}/archive',
     subject: 'image',
     operationId: 'inspectImageArchive',
-    summary: 'A subtree as a PAX tar; names are relative to the image root',
+    summary: 'A subtree as a PAX tar; its names begin with that of the entry itself',
     permissions: ['list'],
     query: 'PathQuery',
     stream: 'bytes',

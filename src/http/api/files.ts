@@ -42,7 +42,22 @@ export const FILE_HANDLERS: NonNullable<Handlers['files']> = {
     if (range === undefined) return { status: 416, headers: { 'Content-Range': `bytes */${probe.size}` } };
     return fileReply(await open({ offset: range.start, length: range.end - range.start }), range);
   },
+  archive: async ({ contree, subject: [image], query, signal }) => {
+    const body = await contree.files.archive(image, query, signal);
+    return stream(body, 'application/x-tar', { 'Content-Disposition': attachment(query.path) });
+  },
 };
+
+/**
+ * Returns the header under which browsers save the archive of a path: `etc_ssh.tar` for `/etc/ssh` (contract of the
+ * hosted service, RFC 6266 for what is not ASCII).
+ */
+function attachment(path: string): string {
+  const name = `${path.split('/').filter(Boolean).join('_') || 'root'}.tar`;
+  const plainName = name.replaceAll(/[^\w.+@ -]/gu, '_');
+  const extended = plainName === name ? '' : `; filename*=UTF-8''${encodeURIComponent(name.toWellFormed())}`;
+  return `attachment; filename="${plainName}"${extended}`;
+}
 
 async function uploadNamed({ contree, signal }: Pick<Call, 'contree' | 'signal'>, name: string): Promise<File> {
   return contree.uploads.get(uploadOf(name), signal);

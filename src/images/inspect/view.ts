@@ -55,12 +55,12 @@ export async function openFile(tree: Tree, path: string, range: ReadRange = {}):
 }
 
 /**
- * Streams a PAX tar of the entry at the path and everything below; member names are relative to the image's root.
- * Faults: those of `Tree.resolve`.
+ * Streams a PAX tar of the entry at the path and everything below it. Member names begin with the entry's own name, as
+ * the hosted service's do. Faults: those of `Tree.resolve`.
  */
 export async function archive(tree: Tree, path: string): Promise<AsyncIterable<Uint8Array>> {
   const node = await resolve(tree, path);
-  return packTree(tree, node, lexicalPath(pathFromText(path)));
+  return packTree(tree, node, lexicalPath(pathFromText(path)).replace(/^.*\//su, ''));
 }
 
 /**
