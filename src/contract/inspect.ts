@@ -88,6 +88,7 @@ export const GrepMatch = z.object({
 export type GrepMatch = z.infer<typeof GrepMatch>;
 
 export const GrepResult = z.object({
+  /** The first path that was searched; each match names its own file. */
   path: z.string(),
   patterns: z.array(z.string()),
   matches: z.array(GrepMatch),

@@ -16,6 +16,7 @@ test('whoami shows the token, and its limits where they are tighter than those o
   assert.equal(plain.limits['instance_max_timeout'], 3_600);
   assert.equal(plain.limits['images_import_max_timeout'], 3_600);
   assert.ok(Number.isInteger(plain.limits['instance_max_concurrency']));
+  assert.ok(Number.isInteger(plain.limits['images_import_max_concurrency']));
   assert.equal(plain.permissions['spawn'], true);
   assert.equal(plain.permissions['admin'], false);
   const limits = { instance_max_timeout: 20, instance_max_concurrency: 1, images_import_max_timeout: 99_999 };

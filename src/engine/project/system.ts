@@ -1,4 +1,5 @@
 import type { ConTree } from '../../contract/contree.ts';
+import { limits } from '../../contract/limits.ts';
 import { PERMISSIONS } from '../../contract/permissions.ts';
 import { diagnose } from '../health.ts';
 import type { ProjectContext } from './context.ts';
@@ -17,7 +18,7 @@ export function projectSystem(context: ProjectContext): ConTree['system'] {
       token_uuid: tenant.token ?? NO_TOKEN,
       token_expiration: tenant.expiresAt ?? null,
       permissions: Object.fromEntries(PERMISSIONS.map((name) => [name, tenant.permissions?.has(name) ?? true])),
-      limits: { ...context.bounds },
+      limits: { ...context.bounds, images_import_max_concurrency: limits.importsAtOnce },
       operations_stat: { ...store.operations.counts() },
       project: tenant.project,
     }),

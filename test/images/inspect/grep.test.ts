@@ -124,7 +124,7 @@ test('explicit files are searched whatever the globs say, and symlinks among the
     matches.map((match) => match.path),
     ['/etc/passwd'],
   );
-  assert.equal(path, '/etc/passwd, /app/link.py');
+  assert.equal(path, '/etc/passwd');
   const linked = await grep(tree, { pattern: ['getcwd'], path: ['/app/link.py'] });
   assert.deepEqual(
     linked.matches.map((match) => match.path),

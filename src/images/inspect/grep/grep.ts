@@ -68,7 +68,7 @@ export async function grep(tree: Tree, query: GrepQuery, signal?: AbortSignal): 
     }
     if (truncated) break;
   }
-  return { path: paths.length === 0 ? '/' : paths.join(', '), patterns: [...patterns], matches, truncated };
+  return { path: paths[0] ?? '/', patterns: [...patterns], matches, truncated };
 }
 
 /** About what a match takes in an answer. */
