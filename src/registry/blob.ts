@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
+import { StreamDigest } from '../std/streams.ts';
 import type { RegistryClient } from './client.ts';
-import { type Digest, finish } from './digest.ts';
+import { type Digest, fromHex } from './digest.ts';
 import { type HttpResponse, NetworkError, networkFailure } from './transport.ts';
 
 /** Progress below this before a connection breaks counts as none. */
@@ -21,30 +21,26 @@ export interface BlobSource {
  * bytes; REGISTRY_*.
  */
 export async function* readBlob(source: BlobSource, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  const hash = createHash('sha256');
-  let done = 0;
-  for (let failures = 0; done < source.bytes;) {
-    const before = done;
-    const { response, skipped } = await openAt(source, done, signal);
+  const received = new StreamDigest();
+  for (let failures = 0; received.bytes < source.bytes;) {
+    const before = received.bytes;
+    const { response, skipped } = await openAt(source, before, signal);
     let broken: NetworkError | undefined;
     try {
-      for await (const part of within(source, response, { skipped, done })) {
-        hash.update(part);
-        done += part.byteLength;
-        yield part;
-      }
+      yield* received.through(within(source, response, { skipped, done: before }));
     } catch (error) {
       broken = passing(error, response.url, signal);
     } finally {
       response.body.destroy();
     }
+    const done = received.bytes;
     if (done === source.bytes) break;
     if (broken === undefined && done === before) throw mismatch(source, `none (it ends after ${done} bytes)`);
     failures = done - before < PROGRESS_BYTES_MIN ? failures + 1 : 0;
     if (failures > limits.registryRetriesMax) throw unreachable(source, broken);
     await source.client.backoff(failures, signal);
   }
-  const actual = finish(hash);
+  const actual = fromHex(received.sha256());
   if (actual !== source.digest) throw mismatch(source, actual);
 }
 

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** `sha256:` and 64 lower-case hexadecimal digits (OCI image-spec, descriptor.md). The only algorithm we accept. */
 export type Digest = `sha256:${string}`;
@@ -11,12 +11,12 @@ export function isDigest(text: string): text is Digest {
 }
 
 export function digestOf(bytes: Uint8Array): Digest {
-  return finish(createHash('sha256').update(bytes));
+  return fromHex(hash('sha256', bytes, 'hex'));
 }
 
-/** Finishes a sha256 hash and returns its digest. */
-export function finish(hash: Hash): Digest {
-  return `sha256:${hash.digest('hex')}`;
+/** Returns the digest of a sha256 in hex. */
+export function fromHex(sha256: string): Digest {
+  return `sha256:${sha256}`;
 }
 
 /** Returns the chainID (image-spec, config.md) of a layer and everything below it. */

@@ -9,7 +9,8 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** Returns the result of a promise, or rejects with the signal's reason if that comes first. The work goes on. */
-export async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
+export async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal | undefined): Promise<Value> {
+  if (signal === undefined) return await promise;
   signal.throwIfAborted();
   const stop = Promise.withResolvers<never>();
   const abort = (): void => stop.reject(signal.reason as Error);

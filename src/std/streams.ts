@@ -10,15 +10,36 @@ export async function* observed(source: Bytes, look: (chunk: Uint8Array) => void
   }
 }
 
+/** Length and sha256 of a stream, taken as it passes `through`; of several, as if they were one. */
+export class StreamDigest {
+  readonly #hash = createHash('sha256');
+  #bytes = 0;
+
+  /** Bytes that have passed so far. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Passes chunks on, each after it was counted and hashed. */
+  async *through(source: Bytes): AsyncGenerator<Uint8Array> {
+    for await (const chunk of source) {
+      this.#hash.update(chunk);
+      this.#bytes += chunk.byteLength;
+      yield chunk;
+    }
+  }
+
+  /** Completes the sha256 and returns it in hex; nothing may pass afterwards. */
+  sha256(): string {
+    return this.#hash.digest('hex');
+  }
+}
+
 /** Reads a stream to its end and returns its length and sha256 (hex). */
 export async function hashStream(source: Bytes): Promise<{ readonly sha256: string; readonly bytes: number }> {
-  const hash = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of source) {
-    hash.update(chunk);
-    bytes += chunk.byteLength;
-  }
-  return { sha256: hash.digest('hex'), bytes };
+  const digest = new StreamDigest();
+  for await (const _ of digest.through(source));
+  return { sha256: digest.sha256(), bytes: digest.bytes };
 }
 
 /** Joins small pieces into chunks of at least `bytesMin`, but for the last: each chunk costs its reader a round trip. */

@@ -1,4 +1,4 @@
-import { createHash, hash, randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
 import { open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { Conditions, timestamp, type Database } from './database.ts';
 import { isMissing, writing } from './disk.ts';
 import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
-import { hashStream, readHead, withHead } from '../std/streams.ts';
+import { hashStream, readHead, StreamDigest, withHead } from '../std/streams.ts';
 
 /** Largest content stored in the database: creating a file costs many times more than its bytes. */
 const SMALL_BYTES = limits.bulkFileBytesMax;
@@ -135,16 +135,13 @@ export class FileStore {
   async *open(id: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const row = this.#row(id);
     if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
-    const hashing = createHash('sha256');
+    const digest = new StreamDigest();
     try {
-      for await (const chunk of this.#read(row, signal)) {
-        hashing.update(chunk);
-        yield chunk;
-      }
+      yield* digest.through(this.#read(row, signal));
     } catch (error) {
       if (!isMissing(error)) throw error;
     }
-    if (hashing.digest('hex') === row.sha256) return;
+    if (digest.sha256() === row.sha256) return;
     this.forget(row.sha256);
     throw fault('UPLOAD_NOT_FOUND', { file: id });
   }
@@ -299,23 +296,15 @@ async function receive(
   path: string,
   signal?: AbortSignal,
 ): Promise<{ readonly sha256: string; readonly size: number }> {
-  const hash = createHash('sha256');
-  let size = 0;
-  const handle = await open(path, 'wx', 0o600);
-  try {
-    for await (const chunk of body) {
-      signal?.throwIfAborted();
-      size += chunk.byteLength;
-      if (size > limits.uploadBytesMax) {
-        throw fault('FILE_TOO_LARGE', { path: 'upload', bytes: size, limit: limits.uploadBytesMax });
-      }
-      hash.update(chunk);
-      await handle.writeFile(chunk);
-    }
-  } finally {
-    await handle.close();
+  const digest = new StreamDigest();
+  const limit = limits.uploadBytesMax;
+  await using file = await open(path, 'wx', 0o600);
+  for await (const chunk of digest.through(body)) {
+    signal?.throwIfAborted();
+    if (digest.bytes > limit) throw fault('FILE_TOO_LARGE', { path: 'upload', bytes: digest.bytes, limit });
+    await file.writeFile(chunk);
   }
-  return { sha256: hash.digest('hex'), size };
+  return { sha256: digest.sha256(), size: digest.bytes };
 }
 
 function wire(row: FileRow): File {

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { linkSync, renameSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { posix } from 'node:path';
@@ -6,6 +6,7 @@ import type { ConTree } from '../contract/contree.ts';
 import { fault, type ContreeError } from '../contract/errors.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { pathFromText, textFromPath } from '../std/path-text.ts';
+import { StreamDigest } from '../std/streams.ts';
 import { systemCode, type Folder } from './folder.ts';
 import type { DownloadReport, DownloadRequest, TransferOptions } from './local-files.ts';
 import type { Place, Roots } from './roots.ts';
@@ -139,21 +140,19 @@ async function writeTemporary(
   { body, size: expected, executable }: NewFile,
   signal: AbortSignal,
 ): Promise<{ readonly size: number; readonly sha256: string }> {
-  const hashing = createHash('sha256');
-  let size = 0;
+  const digest = new StreamDigest();
   await using file = await open(path, 'wx', executable ? EXECUTABLE_MODE : PLAIN_MODE);
-  for await (const chunk of body) {
+  for await (const chunk of digest.through(body)) {
     signal.throwIfAborted();
-    hashing.update(chunk);
-    size += chunk.byteLength;
     await file.writeFile(chunk);
   }
+  const size = digest.bytes;
   if (expected !== undefined && size !== expected) {
     throw fault('REMOTE_FAILED', { status: 200, reason: `${size} of ${expected} bytes arrived` });
   }
   // A name that is visible before its content could refer to an empty file after a power cut.
   await file.datasync();
-  return { size, sha256: hashing.digest('hex') };
+  return { size, sha256: digest.sha256() };
 }
 
 function publish({ folder, name, path }: Place, temporary: ByteString, overwrite: boolean): void {

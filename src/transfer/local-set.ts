@@ -1,7 +1,8 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { fault, type ContreeError } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { textFromPath } from '../std/path-text.ts';
+import { hashStream, observed } from '../std/streams.ts';
 import type { Exclusion } from './exclusion.ts';
 import type { Folder } from './folder.ts';
 import type { CachedFolder, Known } from './hash-cache.ts';
@@ -173,15 +174,12 @@ async function digest(
     const secret = isSecretContent(path, small.subarray(0, SECRET_LOOK_BYTES));
     return { known: { sha256: hash('sha256', small, 'hex'), secret }, size: small.byteLength, content: small };
   }
-  const hashing = createHash('sha256');
-  let size = 0;
-  let secret = false;
-  for await (const chunk of file.content(signal)) {
-    if (size === 0) secret = isSecretContent(path, chunk.subarray(0, SECRET_LOOK_BYTES));
-    hashing.update(chunk);
-    size += chunk.byteLength;
-  }
-  return { known: { sha256: hashing.digest('hex'), secret }, size };
+  let secret: boolean | undefined;
+  const content = observed(file.content(signal), (chunk) => {
+    secret ??= isSecretContent(path, chunk.subarray(0, SECRET_LOOK_BYTES));
+  });
+  const { sha256, bytes } = await hashStream(content);
+  return { known: { sha256, secret: secret ?? false }, size: bytes };
 }
 
 /**

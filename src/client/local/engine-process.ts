@@ -1,8 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { fault, faultFromReport } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import { settlesWithin, untilAborted } from '../../std/abort.ts';
 
 const LOG_BYTES_MAX = 8 * 1024 * 1024;
 const READY_BYTES_MAX = 64 * 1024;
@@ -63,23 +65,12 @@ export async function startEngineProcess({ argv, env, log }: EngineCommand, sign
 }
 
 async function firstLine(child: ChildProcess, signal: AbortSignal | undefined): Promise<string> {
-  const pipe = child.stdio[READY_DESCRIPTOR] as Readable;
-  const failed = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => failed.reject(fault('ENGINE_UNAVAILABLE', { reason: `it is not ready after ${limits.engineReadyMsMax} ms` })),
-    limits.engineReadyMsMax,
-  );
-  const abort = (): void => failed.reject(signal?.reason);
-  child.once('error', (error) =>
-    failed.reject(fault('ENGINE_UNAVAILABLE', { reason: error.message }, { cause: error })),
-  );
-  signal?.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([readLine(pipe), failed.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
-  }
+  const notStarted = once(child, 'error').then(([error]: Error[]): never => {
+    throw fault('ENGINE_UNAVAILABLE', { reason: error?.message ?? 'it cannot be started' }, { cause: error });
+  });
+  const line = Promise.race([readLine(child.stdio[READY_DESCRIPTOR] as Readable), notStarted]);
+  if (await untilAborted(settlesWithin(line, limits.engineReadyMsMax), signal)) return await line;
+  throw fault('ENGINE_UNAVAILABLE', { reason: `it is not ready after ${limits.engineReadyMsMax} ms` });
 }
 
 /** Reads up to the first line break, or to the end if the process ends without one. */

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import type { ImagePushRequest, PushProgress } from '../../contract/image.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import { RegistryClient, type RegistrySettings } from '../../registry/client.ts';
 import type { CredentialSource } from '../../registry/auth/credentials.ts';
-import { chainId, type Digest, finish } from '../../registry/digest.ts';
+import { chainId, type Digest, fromHex } from '../../registry/digest.ts';
 import { OCI_LAYER_GZIP, OCI_MANIFEST, ociLayerType } from '../../registry/media-types.ts';
 import { hasBlob, mountBlob, pushBlob, pushManifest } from '../../registry/push.ts';
 import { formatReference, type OciReference, parseReference } from '../../registry/reference.ts';
@@ -14,7 +13,7 @@ import type { PublishedFile } from '../../store/layers.ts';
 import { packed, type ExportRequest } from './oci-layout.ts';
 import { type MemoryBlob, encodeConfig, encodeManifest, type ExportedLayer } from './config.ts';
 import { Spool } from '../import/spool.ts';
-import { observed } from '../../std/streams.ts';
+import { observed, StreamDigest } from '../../std/streams.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { type AccountPlaces, credentialsFor } from '../accounts.ts';
 
@@ -181,27 +180,17 @@ async function findLayer(push: LayerPush, signal: AbortSignal): Promise<Exported
 
 async function pushLayer(push: LayerPush, signal: AbortSignal): Promise<ExportedLayer> {
   const { client, reference, file, below, options, meter } = push;
-  const [plain, stored] = [createHash('sha256'), createHash('sha256')];
-  let bytes = 0;
+  const [plain, stored] = [new StreamDigest(), new StreamDigest()];
   await using spool = await Spool.create(options.tmp);
-  const source = observed(packed(file, signal), (chunk) => {
-    plain.update(chunk);
-    meter.packed(chunk.byteLength);
-  });
-  const compressed = gzip(source);
-  await spool.fill(
-    observed(compressed, (chunk) => {
-      stored.update(chunk);
-      bytes += chunk.byteLength;
-    }),
-  );
-  const digest = finish(stored);
+  const source = observed(plain.through(packed(file, signal)), (chunk) => meter.packed(chunk.byteLength));
+  await spool.fill(stored.through(gzip(source)));
+  const [digest, diffId, bytes] = [fromHex(stored.sha256()), fromHex(plain.sha256()), stored.bytes];
   const open = (): AsyncIterable<Uint8Array> => {
     meter.layerOpened();
     return observed(spool.read(), (chunk) => meter.sent(chunk.byteLength));
   };
   await pushBlob(client, reference, { digest, bytes, open }, signal);
-  const layer = { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId: finish(plain) };
+  const layer = { mediaType: OCI_LAYER_GZIP, digest, bytes, diffId };
   const { registry, repository } = reference;
   options.blobs.remember({ below, layer: file.digest }, { ...layer, registry, repository });
   return layer;

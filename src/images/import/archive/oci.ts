@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { fault } from '../../../contract/errors.ts';
 import { limits } from '../../../contract/limits.ts';
-import { type Digest, digestOf, finish, hexOf } from '../../../registry/digest.ts';
+import { type Digest, digestOf, fromHex, hexOf } from '../../../registry/digest.ts';
 import { checkPlatform, parseConfig } from '../../../registry/image-config.ts';
 import {
   choosePlatform,
@@ -16,7 +15,7 @@ import type { OciImage, OciLayer } from '../../../registry/oci-image.ts';
 import type { Platform } from '../../../registry/platform.ts';
 import type { ArchiveIndex } from './members.ts';
 import { chooseImage } from './choice.ts';
-import { observed } from '../../../std/streams.ts';
+import { StreamDigest } from '../../../std/streams.ts';
 
 export interface IndexedArchive {
   readonly index: ArchiveIndex;
@@ -120,9 +119,9 @@ async function readBlob(index: ArchiveIndex, digest: Digest, bytesMax: number): 
 
 /** Passes bytes on, and fails at their end when they do not match the digest. Faults: DIGEST_MISMATCH. */
 export async function* verified(source: AsyncIterable<Uint8Array>, expected: Digest): AsyncGenerator<Uint8Array> {
-  const hash = createHash('sha256');
-  yield* observed(source, (chunk) => hash.update(chunk));
-  const actual = finish(hash);
+  const digest = new StreamDigest();
+  yield* digest.through(source);
+  const actual = fromHex(digest.sha256());
   if (actual !== expected) throw fault('DIGEST_MISMATCH', { what: 'content of the archive', expected, actual });
 }
 
