@@ -80,7 +80,8 @@ async function tryAll(attacks: readonly Attack[], sandbox: Sandbox, shared: Map<
       }
     }
     const isHeld = count > 0 && failed.length === 0;
-    const verdict = tests.length === 0 ? 'OPEN  ' : isHeld ? 'held  ' : 'FAILED';
+    const tried = isHeld ? 'held  ' : 'FAILED';
+    const verdict = tests.length === 0 ? 'OPEN  ' : tried;
     console.log(`${verdict} ${item.padEnd(3)} [${sandbox.name}] ${count} tests: ${attack}`);
     for (const { file, names } of tests) console.log(`         ${file}${names.map((name) => ` "${name}"`).join('')}`);
     for (const line of failed) console.log(`         failed: ${line}`);

@@ -79,11 +79,8 @@ function toolSection(tool: (typeof TOOLS)[number]): string {
   const schema = jsonSchemaOf(tool.input, 'input') as InputSchema;
   const rows = Object.entries(schema.properties ?? {}).map(([name, property]) => {
     const kind = property.enum?.map(String).join(', ') ?? String(property.type ?? 'any');
-    const value = schema.required?.includes(name)
-      ? 'required'
-      : property.default === undefined
-        ? ''
-        : `\`${JSON.stringify(property.default)}\``;
+    const usual = property.default === undefined ? '' : `\`${JSON.stringify(property.default)}\``;
+    const value = schema.required?.includes(name) ? 'required' : usual;
     return `| \`${name}\` | ${cell(kind)} | ${cell(value)} | ${cell(property.description ?? '')} |`;
   });
   const facts = `${tool.title}. Cost: ${tool.cost === 'vm' ? 'starts a microVM or downloads' : 'free'}. It ${tool.effect}.`;

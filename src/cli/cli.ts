@@ -52,8 +52,8 @@ export class Cli implements AsyncDisposable {
 
   /** Prints a result: the value as JSON with `--json`, otherwise the text. */
   async print(value: unknown, text: string | (() => string)): Promise<void> {
-    const shown = this.json ? `${JSON.stringify(value)}\n` : typeof text === 'string' ? text : text();
-    await this.write(shown);
+    if (this.json) await this.write(`${JSON.stringify(value)}\n`);
+    else await this.write(typeof text === 'string' ? text : text());
   }
 
   /** Writes bytes to standard output at the pace of its reader. */

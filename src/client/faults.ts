@@ -31,7 +31,8 @@ function parse(body: string): unknown {
 
 function reasonIn(report: unknown, body: string, status: number): string {
   const error = typeof report === 'object' && report !== null && 'error' in report ? report.error : undefined;
-  const text = typeof error === 'string' ? error : error === undefined ? body : JSON.stringify(error);
+  const stated = error === undefined ? body : error;
+  const text = typeof stated === 'string' ? stated : JSON.stringify(stated);
   return text.slice(0, REASON_CHARACTERS_MAX) || `HTTP ${status}`;
 }
 

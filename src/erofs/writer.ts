@@ -204,10 +204,14 @@ function encodeNames(
   const { node, names, blocks } = placement;
   assert(node.type === 'directory', 'only directories have names');
   const first = defined(blocks[of.index], 'the block exists').first;
+  const ownLinks = new Map([
+    ['.', node],
+    ['..', placement.parent?.node ?? node],
+  ]);
   const entries = names.slice(first, blocks[of.index + 1]?.first).map((name) => {
-    const child = name === '.' ? node : name === '..' ? (placement.parent?.node ?? node) : node.children.get(name);
-    const { nid } = defined(layout.placementOf.get(defined(child, 'every name has a node')), 'every node is placed');
-    return { name, nid, type: defined(child, 'every name has a node').type };
+    const child = defined(ownLinks.get(name) ?? node.children.get(name), 'every name has a node');
+    const { nid } = defined(layout.placementOf.get(child), 'every node is placed');
+    return { name, nid, type: child.type };
   });
   encodeDirectoryBlock(target, at, entries);
 }

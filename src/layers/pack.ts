@@ -51,7 +51,7 @@ export async function* packLayer(reader: LayerReader): AsyncGenerator<Uint8Array
 
 async function* treeMembers(tree: Tree, node: TreeNode, path: ByteString): AsyncGenerator<Member> {
   for await (const { path: below, node: found } of tree.walk(node)) {
-    const full = path === '' ? below : below === '' ? path : `${path}/${below}`;
+    const full = [path, below].filter((part) => part !== '').join('/');
     if (full === '') continue;
     yield {
       path: full,

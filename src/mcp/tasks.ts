@@ -92,11 +92,12 @@ export function registerTasks(session: McpSession): void {
 
 function taskOf({ uuid, status, subject, created_at: createdAt, duration }: OperationResponse): Task {
   const ended = isFinished(status);
+  // A failed operation is a completed task whose result is an error; `failed` is for protocol errors.
+  const final = status === 'CANCELLED' ? 'cancelled' : 'completed';
   const lastMs = ended ? Date.parse(createdAt) + duration * 1_000 : Date.now();
   return {
     taskId: uuid,
-    // A failed operation is a completed task whose result is an error; `failed` is for protocol errors.
-    status: !ended ? 'working' : status === 'CANCELLED' ? 'cancelled' : 'completed',
+    status: ended ? final : 'working',
     statusMessage: subject === undefined ? status : `${status} · ${plainName(subject)}`,
     createdAt,
     lastUpdatedAt: new Date(lastMs).toISOString(),

@@ -1,4 +1,5 @@
 import { fault } from '../contract/errors.ts';
+import { present } from '../std/present.ts';
 import { isDigest, type Digest } from './digest.ts';
 
 /** Reference of an image at a registry. With a digest, the tag is only informative. */
@@ -48,18 +49,14 @@ export function parseReference(text: string): OciReference {
   const { registry, path } = splitRegistry(named);
   const colon = path.indexOf(':');
   const repository = withLibrary(registry, colon < 0 ? path : path.slice(0, colon));
-  const tag = colon < 0 ? undefined : path.slice(colon + 1);
+  const stated = colon < 0 ? undefined : path.slice(colon + 1);
   checkRegistry(registry, refuse);
   checkRepository(repository, (reason) => refuse(`${reason}; it was read as ${registry}/${shown(repository)}`));
-  if (tag !== undefined && !TAG.test(tag)) {
-    throw refuse(`"${shown(tag)}" is not a tag; it was read as a tag of ${registry}/${repository}`);
+  if (stated !== undefined && !TAG.test(stated)) {
+    throw refuse(`"${shown(stated)}" is not a tag; it was read as a tag of ${registry}/${repository}`);
   }
-  return {
-    registry,
-    repository,
-    ...(tag === undefined ? (digest === undefined ? { tag: 'latest' } : {}) : { tag }),
-    ...(digest === undefined ? {} : { digest: digest as Digest }),
-  };
+  const tag = stated ?? (digest === undefined ? 'latest' : undefined);
+  return present({ registry, repository, tag, digest: digest as Digest | undefined });
 }
 
 /** Returns the full form, which parses to the same reference: `docker://docker.io/library/python:3.11-slim`. */

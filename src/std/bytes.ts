@@ -24,6 +24,14 @@ export function textOf(name: ByteString): string | undefined {
   }
 }
 
+/** Returns the length of the UTF-8 character (RFC 3629 §3) that a byte begins, or 0 when it continues one. */
+export function utf8Length(lead: number): number {
+  if (lead < 0x80) return 1;
+  if (lead < 0xc0) return 0;
+  if (lead < 0xe0) return 2;
+  return lead < 0xf0 ? 3 : 4;
+}
+
 /** Joins the bytes of an async iterable; refuses to hold more than `bytesMax`. */
 export async function collect(source: AsyncIterable<Uint8Array>, bytesMax: number): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

@@ -27,8 +27,8 @@ const TYPES: readonly (readonly [number, string])[] = [
 export function formatMode(mode: number): string {
   const type = TYPES.find(([bits]) => (mode & 0o170000) === bits)?.[1] ?? '?';
   const triplet = (shift: number, special: boolean, letter: string): string => {
-    const execute = (mode >> shift) & 1;
-    const last = special ? (execute ? letter : letter.toUpperCase()) : execute ? 'x' : '-';
+    const [executable, not] = special ? [letter, letter.toUpperCase()] : ['x', '-'];
+    const last = (mode >> shift) & 1 ? executable : not;
     return `${(mode >> shift) & 4 ? 'r' : '-'}${(mode >> shift) & 2 ? 'w' : '-'}${last}`;
   };
   const owner = triplet(6, (mode & 0o4000) !== 0, 's');

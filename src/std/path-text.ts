@@ -1,4 +1,4 @@
-import { bytesOf, type ByteString, textOf, toByteString } from './bytes.ts';
+import { bytesOf, type ByteString, textOf, utf8Length, toByteString } from './bytes.ts';
 
 /** Escapes in a displayed name: a byte that is not UTF-8, or a backslash that would otherwise look like an escape. */
 const ESCAPE = /\\x(5c|[89a-f][0-9a-f])/gu;
@@ -34,8 +34,7 @@ export function pathFromText(text: string): ByteString {
 
 /** Returns the length of the UTF-8 character at `at`, or 0 when there is none. */
 function sequenceLength(bytes: Buffer, at: number): number {
-  const first = bytes[at] ?? 0;
-  const length = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  const length = utf8Length(bytes[at] ?? 0);
   if (length === 0 || at + length > bytes.length) return 0;
   return textOf(bytes.toString('latin1', at, at + length)) === undefined ? 0 : length;
 }

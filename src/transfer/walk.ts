@@ -71,7 +71,7 @@ class Walk {
 
   async #look(at: Pick<Found, 'folder' | 'name' | 'path' | 'info'>, depth: number): Promise<void> {
     const { path, info } = at;
-    const kind = info.isFile() ? 'file' : info.isDirectory() ? 'folder' : info.isSymbolicLink() ? 'link' : undefined;
+    const kind = kindOf(info);
     const isFolder = kind === 'folder';
     if (this.#exclusion.excludes(path, isFolder)) return;
     if (kind === undefined) return this.#visitor.skip(path, specialKind(info));
@@ -84,6 +84,12 @@ class Walk {
     await this.#visitor.visit({ ...at, kind, wanted });
     await this.enter(inner, path, depth + 1);
   }
+}
+
+function kindOf(info: BigIntStats): 'file' | 'folder' | 'link' | undefined {
+  if (info.isFile()) return 'file';
+  if (info.isDirectory()) return 'folder';
+  return info.isSymbolicLink() ? 'link' : undefined;
 }
 
 function specialKind(info: BigIntStats): string {

@@ -88,12 +88,12 @@ test('what the call was about names what is missing', async () => {
 
 test('reads are repeated after 502 and 503, creations only after 425 and 429', async () => {
   await using reads = await foreign((_request, response, count) => {
-    answer(response, count === 1 ? 502 : count === 2 ? 503 : 200, { images: [] });
+    answer(response, [502, 503][count - 1] ?? 200, { images: [] });
   });
   assert.deepEqual(await reads.contree.images.list({}), []);
   assert.equal(reads.requests.length, 3);
   await using untouched = await foreign((_request, response, count) => {
-    answer(response, count === 1 ? 425 : count === 2 ? 429 : 201, { uuid: IMAGE });
+    answer(response, [425, 429][count - 1] ?? 201, { uuid: IMAGE });
   });
   assert.equal((await untouched.contree.runs.start({ command: 'x', image: IMAGE })).uuid, IMAGE);
   assert.equal(untouched.requests.length, 3);

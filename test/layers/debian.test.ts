@@ -11,7 +11,7 @@ import { packLayer } from '../../src/layers/pack.ts';
 import { Tree, type TreeNode } from '../../src/layers/tree.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { LayerReader } from '../../src/erofs/reader.ts';
-import { bytesOf } from '../../src/std/bytes.ts';
+import { bytesOf, utf8Length } from '../../src/std/bytes.ts';
 import { fsck, Scratch } from '../support/layers.ts';
 
 const SUPPORT = join(import.meta.dirname, '../support/python');
@@ -22,7 +22,7 @@ function asPython(path: string): string {
   let text = '';
   for (let at = 0; at < bytes.length;) {
     const lead = bytes[at] ?? 0;
-    const length = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+    const length = utf8Length(lead) || 1;
     const part = bytes.toString('utf8', at, at + length);
     const valid = !part.includes('\ufffd');
     text += valid ? part : String.fromCharCode(0xdc00 + lead);

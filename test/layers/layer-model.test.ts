@@ -141,14 +141,10 @@ async function ourListing(layers: readonly LayerFile[]): Promise<string[]> {
   const lines: string[] = [];
   const first = new Map<string, string>();
   for await (const { path, node } of tree.walk()) {
-    const text =
-      node.type === 'directory'
-        ? node.mtimeSeconds === 0
-          ? 'implied'
-          : 'described'
-        : node.type === 'symlink'
-          ? await tree.readlink(node)
-          : (await tree.read(node, 0, 100)).toString();
+    let text: string;
+    if (node.type === 'directory') text = node.mtimeSeconds === 0 ? 'implied' : 'described';
+    else if (node.type === 'symlink') text = await tree.readlink(node);
+    else text = (await tree.read(node, 0, 100)).toString();
     lines.push(lineOf(`/${path}`, node.type, text, first.get(node.key) ?? `/${path}`));
     first.set(node.key, first.get(node.key) ?? `/${path}`);
   }

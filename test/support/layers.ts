@@ -69,12 +69,9 @@ export async function listing(layers: readonly LayerFile[]): Promise<string[]> {
   await using tree = await Tree.open(layers);
   const lines: string[] = [];
   for await (const { path, node } of tree.walk()) {
-    const what =
-      node.type === 'file'
-        ? JSON.stringify((await tree.read(node, 0, 40)).toString('latin1'))
-        : node.type === 'symlink'
-          ? `-> ${await tree.readlink(node)}`
-          : node.type;
+    let what: string = node.type;
+    if (node.type === 'file') what = JSON.stringify((await tree.read(node, 0, 40)).toString('latin1'));
+    if (node.type === 'symlink') what = `-> ${await tree.readlink(node)}`;
     lines.push(`/${path} ${(node.mode & 0o7777).toString(8)} ${node.uid}:${node.gid} ${what}`);
   }
   return lines;

@@ -95,9 +95,9 @@ export function fileMode(mode) {
   const type = FILE_TYPES.find(([bits]) => (mode & 0o170000) === bits)?.[1] ?? '?';
   const special = [mode & 0o4000, mode & 0o2000, mode & 0o1000];
   const triplets = [6, 3, 0].map((shift, index) => {
-    const letter = index === 2 ? 't' : 's';
-    const execute = (mode >> shift) & 1;
-    const last = special[index] ? (execute ? letter : letter.toUpperCase()) : execute ? 'x' : '-';
+    const [both, alone] = index === 2 ? ['t', 'T'] : ['s', 'S'];
+    const [executable, not] = special[index] ? [both, alone] : ['x', '-'];
+    const last = (mode >> shift) & 1 ? executable : not;
     return `${(mode >> shift) & 4 ? 'r' : '-'}${(mode >> shift) & 2 ? 'w' : '-'}${last}`;
   });
   return type + triplets.join('');

@@ -20,7 +20,7 @@ type AnyHandlers = Readonly<Record<string, Readonly<Record<string, RouteHandler>
 
 /** Returns a handler that calls the row's method with the parsed request and answers with its result. */
 function called(group: string, name: string, row: Row): RouteHandler {
-  const takes = row.query !== undefined ? 'query' : row.body || row.upload ? 'body' : undefined;
+  const takes = inputOf(row);
   return async (call) => {
     // The table types names, arguments and results; the types of single rows are lost in a loop over all of them.
     const methods = isServerGroup(group)
@@ -29,6 +29,11 @@ function called(group: string, name: string, row: Row): RouteHandler {
     const input = takes === undefined ? [] : [call[takes]];
     return reply(row, await methods?.[name]?.(...call.subject, ...input, call.signal), call);
   };
+}
+
+function inputOf(row: Row): 'query' | 'body' | undefined {
+  if (row.query !== undefined) return 'query';
+  return row.body || row.upload ? 'body' : undefined;
 }
 
 function isServerGroup(group: string): group is keyof typeof SERVER_GROUPS {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { FileContent } from '../../contract/inspect.ts';
-import { collect } from '../../std/bytes.ts';
+import { collect, utf8Length } from '../../std/bytes.ts';
 import { count, hint, image, imagePath } from '../support/fields.ts';
 import { isBinary } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
@@ -147,7 +147,7 @@ function wholeCharacters(bytes: Buffer): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back] ?? 0;
     if (byte < 0x80) return bytes.length;
-    if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) ? bytes.length - back : bytes.length;
+    if (byte >= 0xc0) return back < utf8Length(byte) ? bytes.length - back : bytes.length;
   }
   return bytes.length;
 }

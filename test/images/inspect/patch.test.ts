@@ -36,9 +36,10 @@ test('a patch turns the old text into the new one, with as few changes as diff f
     const random = new Random(7);
     for (let round = 0; round < 60; round++) {
       const old = Array.from({ length: random.below(40) }, () => `line ${random.below(6)}\n`);
-      const young = old.flatMap((line) =>
-        random.below(5) === 0 ? [] : random.below(6) === 0 ? [line, 'extra\n'] : [line],
-      );
+      const young = old.flatMap((line) => {
+        if (random.below(5) === 0) return [];
+        return random.below(6) === 0 ? [line, 'extra\n'] : [line];
+      });
       const [before, after] = [old.join(''), young.join('') + (round % 3 === 0 ? 'tail' : '')];
       const patch = of(before, after);
       if (before === after) continue;

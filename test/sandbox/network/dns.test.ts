@@ -238,8 +238,8 @@ test('no message makes the parsers throw, and no name carries a separator it did
     random.mutate(bytes, 2);
     const cut = bytes.subarray(0, random.below(6) === 0 ? random.below(bytes.length) : bytes.length);
     const parsed = seed % 2 === 0 ? parseQuery(cut) : parseResponse(cut, readable(asked));
-    const names = parsed === undefined || 'rcode' in parsed ? [] : 'name' in parsed ? [parsed.name] : [];
-    for (const name of names) assert.match(name, /^[\w.\\-]*$/u, `seed ${seed}`);
+    const name = parsed !== undefined && 'name' in parsed ? parsed.name : undefined;
+    if (name !== undefined) assert.match(name, /^[\w.\\-]*$/u, `seed ${seed}`);
   }
   const odd = Buffer.concat([asked.subarray(0, 12), nameBytes('a?b'), Buffer.from('00010001', 'hex')]);
   odd[14] = 0x2e; // a dot inside a label

@@ -29,12 +29,9 @@ export async function files({ image: { uuid } }, route, scope) {
   const place = h('div', { class: 'fill' }, breadcrumbs(uuid, path));
   try {
     const found = await stat(uuid, { path }, scope.signal);
-    const content = found.is_dir
-      ? await directory(uuid, path, scope)
-      : found.is_regular
-        ? await file(uuid, { path, size: found.size }, route, scope)
-        : special(uuid, path, found);
-    place.append(content);
+    if (found.is_dir) place.append(await directory(uuid, path, scope));
+    else if (found.is_regular) place.append(await file(uuid, { path, size: found.size }, route, scope));
+    else place.append(special(uuid, path, found));
   } catch (error) {
     scope.signal.throwIfAborted();
     place.append(problem(error, scope.reload));
@@ -139,7 +136,9 @@ async function directory(image, path, scope) {
  * @returns {IconName}
  */
 function iconOf({ is_dir: directory, is_regular: regular, is_symlink: symlink }) {
-  return directory ? 'folder' : symlink ? 'link' : regular ? 'file' : 'special';
+  if (directory) return 'folder';
+  if (symlink) return 'link';
+  return regular ? 'file' : 'special';
 }
 
 /**

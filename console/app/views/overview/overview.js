@@ -112,22 +112,29 @@ function firstSteps() {
   );
 }
 
+/**
+ * @param {string} name
+ * @param {number} value
+ */
+function formatLimit(name, value) {
+  if (name.endsWith('timeout')) return duration(value);
+  return name.endsWith('bytes') ? bytes(value) : count(value);
+}
+
 /** @param {WhoAmIResponse} who */
 function limitsPanel({ limits, permissions, project, token_expiration: expires, token_uuid: uuid }) {
   const allowed = Object.entries(permissions).map(([name, may]) =>
     badge(name, may ? 'good' : 'neutral', may ? 'allowed' : 'not allowed'),
   );
   /** @type {[string, string][]} */
-  const rows = Object.entries(limits).map(([name, value]) => [
-    name.replaceAll('_', ' '),
-    name.endsWith('timeout') ? duration(value) : name.endsWith('bytes') ? bytes(value) : count(value),
-  ]);
+  const rows = Object.entries(limits).map(([name, value]) => [name.replaceAll('_', ' '), formatLimit(name, value)]);
   // A server's own token is not one of the engine's and has no UUID.
   const named = !/^0[0-]*$/u.test(uuid);
+  const unnamed = token() === '' ? 'not required' : 'accepted by this server';
   return panel('Permissions and limits', [
     facts([
       ['project', project],
-      ['token', named ? h('code', null, uuid) : token() === '' ? 'not required' : 'accepted by this server'],
+      ['token', named ? h('code', null, uuid) : unnamed],
       ['expires', expires === null ? null : new Date(expires * 1000).toLocaleString()],
       ...rows,
     ]),
