@@ -158,7 +158,7 @@ test('the rows of an event log of version 1 are read as the events they were', a
   database.exec(frozenText('event-log/1/rows.sql').replaceAll(RUN!, operation));
   database.close();
   await using store = await Store.open(bench.directory);
-  assert.deepEqual(await Array.fromAsync(store.events.read(operation, -1, true)), frozenEvents());
+  assert.deepEqual(await Array.fromAsync(store.events.read(operation, { since: -1, follow: true })), frozenEvents());
 });
 
 test('layers of version 1 are read as the tree they were made of', async () => {

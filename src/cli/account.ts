@@ -1,5 +1,6 @@
 import { text as textOf } from 'node:stream/consumers';
 import type { Command } from 'commander';
+import { present } from '../std/present.ts';
 import type { Cli } from './cli.ts';
 
 /** Options of a command that accepts a registry account. */
@@ -25,5 +26,5 @@ export async function accountOf(
 ): Promise<{ readonly username?: string; readonly password?: string } | undefined> {
   const password = passwordStdin ? (await textOf(cli.host.stdin)).replace(/\r?\n$/u, '') : undefined;
   if (username === undefined && password === undefined) return undefined;
-  return { ...(username !== undefined && { username }), ...(password !== undefined && { password }) };
+  return present({ username, password });
 }

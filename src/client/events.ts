@@ -39,7 +39,7 @@ export async function* followEvents(
     const before = log.last;
     let waitMs = RECONNECT_MS;
     try {
-      yield* log.read(query.follow ?? false, signal);
+      yield* log.read({ follow: query.follow ?? false }, signal);
       if (log.completed || !query.follow) return;
     } catch (error) {
       signal?.throwIfAborted();
@@ -65,7 +65,7 @@ async function* theRest(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<OperationEvent> {
   try {
-    yield* log.read(false, signal);
+    yield* log.read({ follow: false }, signal);
   } catch (error) {
     signal?.throwIfAborted();
     if (!isPassing(error) && !isLogless(error)) throw error;
@@ -111,8 +111,11 @@ class RemoteLog {
   }
 
   /** Yields the events of one connection after `last`. */
-  async *read(follow: boolean, signal: AbortSignal | undefined): AsyncGenerator<OperationEvent> {
-    const answer = await this.#open(follow, signal);
+  async *read(
+    { follow }: { readonly follow: boolean },
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<OperationEvent> {
+    const answer = await this.#open({ follow }, signal);
     for await (const data of messages(answer)) {
       const event = (await this.#requester.check('OperationEvent', parse(data))) as OperationEvent;
       if (event.id <= this.last) continue;
@@ -123,7 +126,7 @@ class RemoteLog {
     }
   }
 
-  #open(follow: boolean, signal: AbortSignal | undefined): Promise<ServerAnswer> {
+  #open({ follow }: { readonly follow: boolean }, signal: AbortSignal | undefined): Promise<ServerAnswer> {
     const resume = this.last >= 0 ? { 'Last-Event-Id': String(this.last) } : {};
     const request = {
       method: API.operations.events.method,

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import type { ReadableStream as NodeStream } from 'node:stream/web';
+import { present } from '../std/present.ts';
 import { httpContree, type HttpContree } from './http-contree.ts';
 import { Requester } from './requester.ts';
 import { jsonLines } from '../std/json-lines.ts';
@@ -51,7 +52,7 @@ class InProcess implements Sender {
     return new Request(`http://localhost/v1${path}${search(query)}`, {
       method,
       signal,
-      headers: { host: 'localhost', ...(type !== undefined && { 'Content-Type': type }), ...this.#headers, ...headers },
+      headers: { host: 'localhost', ...present({ 'Content-Type': type }), ...this.#headers, ...headers },
       ...(body !== undefined && { body, duplex: 'half' }),
     });
   }

@@ -1,4 +1,5 @@
 import { engineArguments, engineFiles, SETTINGS, type Environment, type Settings } from '../config/index.ts';
+import { present } from '../std/present.ts';
 import { connect, type HttpContree } from './index.ts';
 
 export interface SessionOptions {
@@ -15,7 +16,7 @@ export interface SessionOptions {
 /** Connects as configured: to `--url`, or to the engine of the data directory, which is started when needed. */
 export function openSession(settings: Settings, options: SessionOptions, signal?: AbortSignal): Promise<HttpContree> {
   const { program, version, env, self, notice, start = true } = options;
-  const shared = { program, version, ...(notice && { notice }) };
+  const shared = present({ program, version, notice });
   if (settings.url !== '') {
     const { url, token, project } = settings;
     return connect({ ...shared, server: { remote: { url, token, project, env } } }, signal);

@@ -1,5 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingHttpHeaders } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
+import { present } from '../std/present.ts';
 import { checkOwner } from './local/socket-owner.ts';
 import { jsonLines } from '../std/json-lines.ts';
 
@@ -116,7 +117,7 @@ export class HttpTransport implements Sender, Disposable {
       ...(socket === undefined
         ? { hostname: base.hostname.replace(/^\[|\]$/gu, ''), port: base.port }
         : { socketPath: socket }),
-      ...(signal && { signal }),
+      ...present({ signal }),
     };
     return this.#secure ? https().request(options) : httpRequest(options);
   }

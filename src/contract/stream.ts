@@ -1,3 +1,4 @@
+import { present } from '../std/present.ts';
 import type { StreamRepr } from './run.ts';
 
 /** Bytes 32–126, tab, LF and CR only (contract of the hosted service). A loop over the bytes takes fourteen times as long. */
@@ -9,7 +10,7 @@ export function streamRepr(bytes: Uint8Array, truncated?: boolean): StreamRepr {
   const text = buffer.toString('latin1');
   const ascii = ASCII.test(text);
   const value = ascii ? text : buffer.toString('base64');
-  return { value, encoding: ascii ? 'ascii' : 'base64', ...(truncated !== undefined && { truncated }) };
+  return present({ value, encoding: ascii ? 'ascii' : 'base64', truncated });
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import { streamRepr } from '../contract/stream.ts';
 import { oncePer } from '../std/once-per.ts';
+import { present } from '../std/present.ts';
 import type { StoredEvent } from '../store/events.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
@@ -26,7 +27,11 @@ async function* shownEvents(
   signal?: AbortSignal,
 ): AsyncGenerator<OperationEvent> {
   const shownMax = new Map(store.events.spawns(uuid).map(({ spid, data }) => [spid, data.truncate_at]));
-  for await (const event of store.events.read(uuid, query.since ?? -1, query.follow ?? false, signal)) {
+  for await (const event of store.events.read(
+    uuid,
+    { since: query.since ?? -1, follow: query.follow ?? false },
+    signal,
+  )) {
     if (event.type === 'spawn') shownMax.set(event.spid, event.data.truncate_at);
     if (query.spid !== undefined && query.spid !== event.spid) continue;
     const shown = wireEvent(event, query.full === true ? Infinity : (shownMax.get(event.spid) ?? Infinity));
@@ -48,6 +53,6 @@ function makeEvent(event: StoredEvent, shownMax: number): OperationEvent | undef
   const stamp = { id: event.id, ts, ...(event.type !== 'completion' && { spid: event.spid }) };
   if (!('bytes' in event)) return { ...stamp, type: event.type, data: event.data } as OperationEvent;
   const shown = event.bytes.subarray(0, Math.max(0, shownMax - event.offset));
-  const data = { ...streamRepr(shown), ...(event.progress && { progress: event.progress }) };
+  const data = { ...streamRepr(shown), ...present({ progress: event.progress }) };
   return shown.byteLength === 0 ? undefined : { ...stamp, type: event.type, data };
 }

@@ -1,6 +1,7 @@
 import type { GcReport, GcRequest } from '../contract/server.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { ReaderPool } from '../erofs/reader-pool.ts';
+import { present } from '../std/present.ts';
 import type { Store } from '../store/store.ts';
 import type { ImageTrees } from './image-trees.ts';
 import type { EngineLog } from './log.ts';
@@ -66,7 +67,7 @@ export class Housekeeping implements AsyncDisposable {
     dry_run: dryRun = false,
   }: GcRequest): Promise<GcReport> {
     const unusedSinceMs = this.#nowMs() - older_than_days * DAY_MS;
-    return this.#gc({ unusedSinceMs, ...(bytesMax !== undefined && { bytesMax }), dryRun });
+    return this.#gc(present({ unusedSinceMs, bytesMax, dryRun }));
   }
 
   /**
@@ -105,7 +106,7 @@ export class Housekeeping implements AsyncDisposable {
     const report = await this.#gc({
       unusedSinceMs,
       spareSinceMs: now - SPARED_MS,
-      ...(bytesMax !== undefined && { bytesMax }),
+      ...present({ bytesMax }),
       dryRun: false,
     });
     this.#leftBytes = store.bytes();

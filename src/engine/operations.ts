@@ -5,6 +5,7 @@ import { limits } from '../contract/limits.ts';
 import { type OperationKind } from '../contract/operation.ts';
 import { assert } from '../std/assert.ts';
 import { settlesWithin } from '../std/abort.ts';
+import { present } from '../std/present.ts';
 import type { OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import type { Store } from '../store/store.ts';
@@ -119,7 +120,7 @@ export class Operations {
       throw fault('OPERATION_LIMIT', { limit: limits.operationsQueuedMax });
     }
     const { kind, request, image, token } = order;
-    const uuid = order.store.operations.create({ kind, request, ...(image !== undefined && { image }) });
+    const uuid = order.store.operations.create(present({ kind, request, image }));
     const active: ActiveOperation = {
       uuid,
       kind,
@@ -237,9 +238,7 @@ export class Operations {
         this.#write(active.uuid, active.startedAtMs, {
           status: 'SUCCESS',
           outcome: active.outcome,
-          ...(image !== undefined && { resultImage: image }),
-          ...(tag !== undefined && { resultTag: tag }),
-          ...(imageBytes !== undefined && { imageBytes }),
+          ...present({ resultImage: image, resultTag: tag, imageBytes }),
         });
         return image;
       },

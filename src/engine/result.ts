@@ -10,6 +10,7 @@ import {
 import { limits } from '../contract/limits.ts';
 import type { InstanceResult, InstanceResultStream } from '../contract/run.ts';
 import { streamRepr } from '../contract/stream.ts';
+import { present } from '../std/present.ts';
 import { parseColumn, timestamp } from '../store/database.ts';
 import type { OutputStream, StoredEvent, StoredOutput } from '../store/events.ts';
 import type { StoredOperation } from '../store/operations.ts';
@@ -66,7 +67,7 @@ export function responseOf(
     ...summaryOf(operation),
     metadata: operation.kind === 'instance' ? runMetadata(store, operation, outputBytesMax) : importMetadata(operation),
     result: isFinished(operation.status) ? { image: operation.resultImage, tag: operation.resultTag } : null,
-    ...(execution && { execution }),
+    ...present({ execution }),
     ...(operation.errorCode !== null && { error_code: operation.errorCode }),
   };
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Hono, type Context } from 'hono';
 import type { ConTree } from '../contract/contree.ts';
 import { fault, isFault } from '../contract/errors.ts';
+import { present } from '../std/present.ts';
 import { endsSource } from '../std/streams.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
@@ -142,9 +143,7 @@ class Server {
     return {
       contree: contreeFor(principal, request),
       log,
-      ...(tokens && { tokens }),
-      ...(engine && { engine }),
-      ...(closing && { closing }),
+      ...present({ tokens, engine, closing }),
       principal,
       // Parsed according to the row from which the handler gets its types.
       ...(parsed as Pick<Call, keyof typeof parsed>),

@@ -1,4 +1,5 @@
 import type { ConTree } from '../contract/contree.ts';
+import { present } from '../std/present.ts';
 import { Activity } from './activity.ts';
 import { createApp, type AppOptions, type Mount } from './app.ts';
 import type { Authentication, Principal } from './auth.ts';
@@ -89,7 +90,7 @@ function applications(
     tokens,
     ...process,
     metrics: new HttpMetrics(),
-    ...(served.metrics && { moreMetrics: served.metrics }),
+    ...present({ moreMetrics: served.metrics }),
   };
   const local: AppOptions = { ...shared, authentication: { kind: 'owner', verifier: tokens } };
   const socket: Where = { kind: 'unix', path: options.socket };
@@ -99,7 +100,7 @@ function applications(
   const origin = { names: tcp.names, anyHost: tcp.anyHost };
   return [
     [socket, local],
-    [tcp.where, { ...shared, authentication, origin, ...(tcp.mounts && { mounts: tcp.mounts }) }],
+    [tcp.where, { ...shared, authentication, origin, ...present({ mounts: tcp.mounts }) }],
   ];
 }
 

@@ -2,6 +2,7 @@ import { stringify } from 'yaml';
 import { z } from 'zod';
 import type { Row, SchemaName, Subjects } from '../contract/api/row.ts';
 import { COMPONENTS, SCHEMAS } from '../contract/api/schemas.ts';
+import { present } from '../std/present.ts';
 import { parametersIn } from './api/parse.ts';
 import { ROUTES } from './api/routes.ts';
 
@@ -53,25 +54,30 @@ const SUBJECTS: Readonly<Record<keyof Subjects, readonly Json[]>> = {
   token: [UUID],
 };
 
-function parameter(name: string, place: 'path' | 'query' | 'header', schema: Json, required: boolean): Json {
-  return { name, in: place, ...(required && { required }), schema };
+interface Parameter {
+  readonly name: string;
+  readonly in: 'path' | 'query' | 'header';
+  readonly required?: boolean;
+  readonly schema: Json;
 }
 
-function queryParameters(name: SchemaName | undefined): Json[] {
+function queryParameters(name: SchemaName | undefined): Parameter[] {
   if (name === undefined) return [];
   const { properties = {}, required = [] } = z.toJSONSchema(SCHEMAS[name], PLAIN);
   return Object.entries(properties).map(([field, schema]) =>
-    parameter(field, 'query', schema as Json, required.includes(field)),
+    present({ name: field, in: 'query', required: required.includes(field) || undefined, schema: schema as Json }),
   );
 }
 
-function parametersOf({ path, subject, query, wireQuery, header }: Row): Json[] {
+function parametersOf({ path, subject, query, wireQuery, header }: Row): Parameter[] {
   const schemas = subject === undefined ? [] : SUBJECTS[subject];
   return [
-    ...parametersIn(path).map((name, index) => parameter(name, 'path', schemas[index] ?? {}, true)),
+    ...parametersIn(path).map(
+      (name, index) => ({ name, in: 'path', required: true, schema: schemas[index] ?? {} }) as const,
+    ),
     ...queryParameters(query),
     ...queryParameters(wireQuery),
-    ...(header === undefined ? [] : [parameter(header, 'header', INTEGER, false)]),
+    ...(header === undefined ? [] : [{ name: header, in: 'header', schema: INTEGER } as const]),
   ];
 }
 
@@ -100,10 +106,10 @@ function operation(row: Row): Json {
   const body = requestBody(row);
   const failure = { description: 'a fault', content: { 'application/json': { schema: reference('Error') } } };
   return {
-    ...(row.operationId !== undefined && { operationId: row.operationId }),
+    ...present({ operationId: row.operationId }),
     summary: row.summary,
     ...(parameters.length > 0 && { parameters }),
-    ...(body && { requestBody: body }),
+    ...present({ requestBody: body }),
     responses: { [row.status]: success(row), default: failure },
   };
 }

@@ -1,6 +1,7 @@
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import { credentialChain, type CredentialPlaces } from '../registry/auth/credential-chain.ts';
 import type { CredentialSource } from '../registry/auth/credentials.ts';
+import { present } from '../std/present.ts';
 
 /** Sources of credentials for requests without their own. */
 export type AccountPlaces = Omit<CredentialPlaces, 'given'>;
@@ -25,6 +26,6 @@ export function credentialsFor(
   const { username, password } = given;
   return credentialChain({
     ...known,
-    given: { ...(username === undefined ? {} : { username }), ...(password === undefined ? {} : { password }) },
+    given: present({ username, password }),
   });
 }

@@ -2,6 +2,7 @@ import { createRequestStateCodec } from '@modelcontextprotocol/server';
 import { randomBytes } from 'node:crypto';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
+import { present } from '../std/present.ts';
 import { chooseTools, type Accounts, type HostEnv, type LocalFiles, type Tool } from '../tools/index.ts';
 import { ImageNames } from './completion.ts';
 import { SignInServer } from './sign-in-server.ts';
@@ -67,7 +68,7 @@ export class McpContext implements AsyncDisposable {
     this.#connect = connect;
     this.options = options;
     const { readOnly = false, tools: names, localFiles } = options;
-    this.tools = chooseTools({ readOnly, ...(names && { names }), localFiles: localFiles !== undefined });
+    this.tools = chooseTools(present({ readOnly, names, localFiles: localFiles !== undefined }));
     this.signIn = new SignInServer(options.accounts);
   }
 

@@ -12,6 +12,7 @@ import { isUuid } from '../contract/names.ts';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { collect } from '../std/bytes.ts';
+import { present } from '../std/present.ts';
 import { cutOutput, GUIDE_SECTIONS, GUIDES, guideUri, isBinary, readOutput, summarize } from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
 import { protocolError, type Asked } from './replies.ts';
@@ -49,7 +50,7 @@ const FAMILIES: readonly Template[] = [
     description: 'An image: UUID, tags, parent, time. {image} is a UUID or a percent-encoded tag:NAME.',
     mimeType: 'application/json',
     // Its tags may change.
-    read: async (contree, { image = '' }, signal) => json(await contree.images.get(image, signal), false),
+    read: async (contree, { image = '' }, signal) => json(await contree.images.get(image, signal)),
   },
   {
     name: 'lineage',
@@ -57,7 +58,7 @@ const FAMILIES: readonly Template[] = [
     template: 'contree://image/{image}/lineage',
     description: 'Ancestors and children of an image with the command of each step.',
     mimeType: 'application/json',
-    read: async (contree, { image = '' }, signal) => json(await contree.images.lineage(image, signal), false),
+    read: async (contree, { image = '' }, signal) => json(await contree.images.lineage(image, signal)),
   },
   {
     name: 'diff',
@@ -66,10 +67,9 @@ const FAMILIES: readonly Template[] = [
     description: 'What {other} has added, removed and modified, as the tool diff says it.',
     mimeType: 'application/json',
     read: async (contree, { image = '', other = '' }, signal) =>
-      json(
-        await contree.images.diff(image, { to: other, limit: limits.pageMax }, signal),
-        isUuid(image) && isUuid(other),
-      ),
+      json(await contree.images.diff(image, { to: other, limit: limits.pageMax }, signal), {
+        fixed: isUuid(image) && isUuid(other),
+      }),
   },
   {
     name: 'list-root',
@@ -143,7 +143,7 @@ export function registerResources(session: McpSession, completions: Completions)
     server.registerResource(
       name,
       new ResourceTemplate(template, { list: undefined, complete }),
-      { title, description, ...(mimeType !== undefined && { mimeType }) },
+      present({ title, description, mimeType }),
       async (uri: URL, variables, { mcpReq: { signal } }: ServerContext) => {
         const chosen = Object.fromEntries(
           Object.entries(variables).map(([key, value]) => [key, decode(String(value))]),
@@ -186,12 +186,12 @@ async function asResource(uri: string, asked: Asked, read: () => Promise<Content
   }
 }
 
-function json(value: unknown, fixed: boolean): Content {
+function json(value: unknown, { fixed = false } = {}): Content {
   return { mimeType: 'application/json', body: JSON.stringify(value, undefined, 1), fixed };
 }
 
 async function listing(contree: ConTree, image: string, path: string, signal: AbortSignal): Promise<Content> {
-  return json(await contree.files.list(image, { path }, signal), isUuid(image));
+  return json(await contree.files.list(image, { path }, signal), { fixed: isUuid(image) });
 }
 
 async function readFile(contree: ConTree, { image = '', path = '' }: Variables, signal: AbortSignal): Promise<Content> {
@@ -219,7 +219,7 @@ async function readOperation(
 ): Promise<Content> {
   const outputBytesMax = limits.toolOutputBytesDefault;
   const operation = await contree.operations.get(id, { output_bytes: outputBytesMax }, signal);
-  return json(await summarize(operation, { contree, outputBytesMax, signal }), isFinished(operation.status));
+  return json(await summarize(operation, { contree, outputBytesMax, signal }), { fixed: isFinished(operation.status) });
 }
 
 async function readStream(

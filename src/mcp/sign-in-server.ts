@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isFault } from '../contract/errors.ts';
 import { defined } from '../std/assert.ts';
 import { collect } from '../std/bytes.ts';
+import { present } from '../std/present.ts';
 import { tokenPageOf, type Accounts } from '../tools/index.ts';
 import { messagePage, signInPage } from './sign-in-page.ts';
 import { settlesWithin, untilAborted } from '../std/abort.ts';
@@ -115,7 +116,7 @@ export class SignInServer implements AsyncDisposable {
       return { status: 404, html: messagePage('This page has expired', 'Ask for a new one and open that.', nonce) };
     }
     const tokenPage = tokenPageOf(page.registry);
-    const form = { registry: page.registry, ...(tokenPage && { tokenPage }) };
+    const form = { registry: page.registry, ...present({ tokenPage }) };
     if (request.method !== 'POST') return { status: 200, html: signInPage(form, nonce) };
     if (request.headers.origin !== origin) {
       return { status: 403, html: messagePage('Refused', 'The form was not sent by this page.', nonce) };

@@ -1,6 +1,7 @@
 import type { CallToolResult, InputRequiredResult, ServerContext } from '@modelcontextprotocol/server';
 import { limits } from '../contract/limits.ts';
 import type { OperationResponse } from '../contract/operation.ts';
+import { present } from '../std/present.ts';
 import { annotationsOf, callTool, jsonSchemaOf, type SignIn, type SurfaceCall, type Tool } from '../tools/index.ts';
 import { meansStop } from './session.ts';
 import { InputNeeded, Questions } from './questions.ts';
@@ -92,9 +93,7 @@ function callFor(
         notify({ method: 'notifications/progress', params: { progressToken, ...step } }).catch(() => {});
       },
     }),
-    ...(localFiles && { localFiles }),
-    ...(accounts && { accounts }),
-    ...(hostEnv && { hostEnv }),
+    ...present({ localFiles, accounts, hostEnv }),
     allowTokenArgument,
     ask: questions.ask,
     signIn: signInFor(context, questions, signal),

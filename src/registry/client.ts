@@ -1,6 +1,7 @@
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { textAddressKind } from '../std/ip/kind.ts';
+import { present } from '../std/present.ts';
 import { AddressGuard, bareHost, portOf } from './address.ts';
 import { Authorizer } from './auth/authorizer.ts';
 import type { CredentialSource } from './auth/credentials.ts';
@@ -71,8 +72,7 @@ export class RegistryClient implements AsyncDisposable {
     this.#transport = new Transport({
       guard,
       plainHttp,
-      ...(proxy === undefined ? {} : { proxy }),
-      ...(ca === undefined ? {} : { ca }),
+      ...present({ proxy, ca }),
     });
     this.#wait = settings.wait ?? pause;
     this.#authorizer = new Authorizer({

@@ -4,6 +4,7 @@ import { getCACertificates } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici';
 import { fault, isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
+import { present } from '../std/present.ts';
 import { type AddressGuard, deniedBy, guardedLookup } from './address.ts';
 import { proxyFor, type ProxySettings } from './proxy.ts';
 
@@ -90,7 +91,7 @@ export class Transport implements AsyncDisposable {
     this.#options.guard.check(url);
     try {
       const dispatcher = await this.#dispatcherFor(url);
-      const all = { 'user-agent': USER_AGENT, ...headers, ...(authorization === undefined ? {} : { authorization }) };
+      const all = { 'user-agent': USER_AGENT, ...headers, ...present({ authorization }) };
       const answer = await request(url, { method, headers: all, dispatcher, signal, body: body ?? null });
       // Errors reach the reader of the body; a body dropped midway has no reader.
       answer.body.on('error', () => undefined);

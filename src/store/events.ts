@@ -31,6 +31,12 @@ export type StoredEvent = Stamp &
   );
 export type StoredOutput = Extract<StoredEvent, { readonly type: OutputStream }>;
 
+export interface ReadOptions {
+  /** Id of the last event that the reader has; -1 for none. */
+  readonly since: number;
+  readonly follow: boolean;
+}
+
 /** Entry without an id yet. */
 type PendingEvent = { readonly operation: string; readonly atMs: number; readonly spid: number } & (
   | {
@@ -193,8 +199,8 @@ export class EventStore implements Disposable {
       .filter((event) => event.type === 'spawn');
   }
 
-  /** Yields the log after `since`; with `follow`, until the completion of the operation. */
-  async *read(operation: string, since: number, follow: boolean, signal?: AbortSignal): AsyncIterable<StoredEvent> {
+  /** Yields the log: what it has now, or with `follow` until the completion of the operation. */
+  async *read(operation: string, { since, follow }: ReadOptions, signal?: AbortSignal): AsyncIterable<StoredEvent> {
     let last = since;
     for (;;) {
       signal?.throwIfAborted();

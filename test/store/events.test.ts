@@ -74,7 +74,7 @@ test('followers see every event once, in order, and end with the completion', as
   const { store } = bench;
   const uuid = operation(store);
   const count = 1_000;
-  const followers = [-1, -1, 500].map((since) => all(store.events.read(uuid, since, true)));
+  const followers = [-1, -1, 500].map((since) => all(store.events.read(uuid, { since, follow: true })));
   for (let id = 0; id < count; id += 1) {
     store.events.append(uuid, 0, 'shutdown', { stopped_at: String(id), reason: 'test' });
     if (id % 100 === 0) await new Promise(setImmediate);
@@ -87,8 +87,12 @@ test('followers see every event once, in order, and end with the completion', as
   );
   assert.deepEqual(right, left);
   assert.deepEqual(late, left?.slice(501));
-  assert.deepEqual(await all(store.events.read(uuid, -1, true)), left, 'replay is the same as following');
-  assert.deepEqual(await all(store.events.read(uuid, count - 1, false)), left?.slice(count));
+  assert.deepEqual(
+    await all(store.events.read(uuid, { since: -1, follow: true })),
+    left,
+    'replay is the same as following',
+  );
+  assert.deepEqual(await all(store.events.read(uuid, { since: count - 1, follow: false })), left?.slice(count));
 });
 
 test('a follower ends when its signal does, and leaves nothing behind', async () => {
@@ -96,11 +100,11 @@ test('a follower ends when its signal does, and leaves nothing behind', async ()
   const { store } = bench;
   const uuid = operation(store);
   const stop = new AbortController();
-  const following = all(store.events.read(uuid, -1, true, stop.signal));
+  const following = all(store.events.read(uuid, { since: -1, follow: true }, stop.signal));
   output(store, uuid, 0, 'a');
   stop.abort(new Error('enough'));
   await assert.rejects(following, /enough/u);
-  await assert.rejects(all(store.events.read(uuid, -1, true, stop.signal)), /enough/u);
+  await assert.rejects(all(store.events.read(uuid, { since: -1, follow: true }, stop.signal)), /enough/u);
   output(store, uuid, 1, 'b');
   assert.deepEqual(store.events.page(uuid, -1).map(brief), [[0, 'stdout', 0, 'ab']]);
 });
@@ -108,7 +112,7 @@ test('a follower ends when its signal does, and leaves nothing behind', async ()
 test('closing the store ends its followers', async () => {
   const bench = await openStore();
   const uuid = operation(bench.store);
-  const following = all(bench.store.events.read(uuid, -1, true));
+  const following = all(bench.store.events.read(uuid, { since: -1, follow: true }));
   const ended = assert.rejects(following, { code: 'ENGINE_UNAVAILABLE' });
   await bench[Symbol.asyncDispose]();
   await ended;
@@ -136,7 +140,7 @@ test('all who follow a log see all of it in order, whenever they come', async ()
   const followers: Promise<StoredEvent[]>[] = [];
   const text = (index: number): string => `line ${String(index).padStart(2, '0')}\n`;
   for (let index = 0; index < 40; index += 1) {
-    followers.push(all(store.events.read(uuid, -1, true)));
+    followers.push(all(store.events.read(uuid, { since: -1, follow: true })));
     output(store, uuid, index * text(0).length, text(index));
     store.events.flush();
     if (index % 3 === 0) await new Promise(setImmediate);

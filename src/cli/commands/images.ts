@@ -1,3 +1,4 @@
+import { present } from '../../std/present.ts';
 import type { Register } from '../command.ts';
 import { formatAge, table } from '../text.ts';
 import { collectPages } from '../pages.ts';
@@ -19,7 +20,7 @@ export const images: Register = (program, run) => {
     .action(
       run(async (cli, { prefix, tagged, limit }: Options) => {
         const contree = await cli.contree();
-        const query = { ...(prefix !== undefined && { tag: prefix }), ...(tagged && { tagged }) };
+        const query = { ...present({ tag: prefix }), ...(tagged && { tagged }) };
         const found = await collectPages((page) => contree.images.list({ ...query, ...page }, cli.signal), limit);
         await cli.print(found, () => {
           if (found.length === 0) return 'no images; import one with "contree import python:3.11-slim"\n';

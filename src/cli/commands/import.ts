@@ -3,6 +3,7 @@ import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
+import { present } from '../../std/present.ts';
 import { type AccountOptions, accountOf, addAccountOptions } from '../account.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
@@ -67,7 +68,7 @@ async function startRegistry(cli: Cli, contree: ConTree, url: string, options: O
   const credentials = await accountOf(cli, options);
   const tag = options.tag === undefined ? usualTag(url) : options.tag || null;
   const request = {
-    registry: { url, ...(credentials && { credentials }) },
+    registry: present({ url, credentials }),
     tag,
     ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
   };
@@ -100,7 +101,7 @@ async function startArchive(cli: Cli, contree: ConTree, start: ArchiveStart): Pr
     file,
     name: archive.name,
     tag: tag || null,
-    ...(reference !== undefined && { reference }),
+    ...present({ reference }),
     ...(timeout !== undefined && { timeout: wholeNumber(timeout, '--timeout') }),
   };
   return contree.images.importArchive(request, cli.signal);

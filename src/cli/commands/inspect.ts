@@ -1,5 +1,6 @@
 import type { DiffEntry, GrepQuery } from '../../contract/inspect.ts';
 import { formatListing } from '../../std/listing.ts';
+import { present } from '../../std/present.ts';
 import { parseImagePath, imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
@@ -95,16 +96,16 @@ function grepQuery(pattern: string, paths: readonly string[], options: GrepOptio
   const { ignoreCase, smartCase, glob, maxCount, context } = options;
   const before = options.before ?? context;
   const after = options.after ?? context;
-  return {
+  const insensitive = ignoreCase ? 'insensitive' : undefined;
+  return present({
     pattern: [pattern],
-    ...(paths.length > 0 && { path: paths }),
-    ...(glob && { glob }),
-    ...(maxCount !== undefined && { max_count: wholeNumber(maxCount, '--max-count') }),
-    ...(before !== undefined && { before: wholeNumber(before, '--before', 0) }),
-    ...(after !== undefined && { after: wholeNumber(after, '--after', 0) }),
-    ...(ignoreCase && { case: 'insensitive' as const }),
-    ...(smartCase && { case: 'smart' as const }),
-  };
+    path: paths.length > 0 ? paths : undefined,
+    glob,
+    max_count: maxCount === undefined ? undefined : wholeNumber(maxCount, '--max-count'),
+    before: before === undefined ? undefined : wholeNumber(before, '--before', 0),
+    after: after === undefined ? undefined : wholeNumber(after, '--after', 0),
+    case: smartCase ? 'smart' : insensitive,
+  });
 }
 
 const CHANGES = { added: 'A', removed: 'D', modified: 'M', metadata: 'm' } as const;
@@ -120,7 +121,7 @@ export const diff: Register = (program, run) => {
     .option('-p, --patch', 'show the changed lines of small text files')
     .action(
       run(async (cli, { patch }: { patch?: boolean }, [from, to, path]: [string, string, string?]) => {
-        const query = { ...(path !== undefined && { path }), ...(patch && { patch }) };
+        const query = { ...present({ path }), ...(patch && { patch }) };
         const contree = await cli.contree();
         const result = await contree.images.diff(
           imageReference(from),

@@ -3,6 +3,7 @@ import { fault } from '../../contract/errors.ts';
 import { SPID_MAIN, isFinished, OPERATION_STATUSES, type OperationStatus } from '../../contract/operation-state.ts';
 import type { OperationGetQuery, OperationQuery, OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
+import { present } from '../../std/present.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { operationExitCode } from '../terminal/outcome.ts';
@@ -32,9 +33,7 @@ export const ops: Register = (program, run) => {
           collectPages((page) => contree.operations.list({ ...query, ...page }, cli.signal), options.limit);
         const wanted = options.active ? (['PENDING', 'ASSIGNED', 'EXECUTING'] as const) : [statusOf(options.status)];
         const kind = kindOf(options.kind);
-        const lists = await Promise.all(
-          wanted.map((status) => read({ ...(status && { status }), ...(kind && { kind }) })),
-        );
+        const lists = await Promise.all(wanted.map((status) => read(present({ status, kind }))));
         const found = lists.flat();
         await cli.print(found, () => {
           const rows = found.map(({ uuid, kind, status, duration, created_at, result_image_uuid, image_uuid }) => [

@@ -1,3 +1,4 @@
+import { present } from '../../std/present.ts';
 import { imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { type AccountOptions, accountOf, addAccountOptions } from '../account.ts';
@@ -19,7 +20,7 @@ export const push: Register = (program, run) => {
       const contree = await cli.contree();
       using progress = new ProgressLine(cli);
       progress.show('pushing');
-      const request = { registry: { url, ...(credentials && { credentials }) } };
+      const request = { registry: present({ url, credentials }) };
       for await (const event of contree.images.push(imageReference(image), request, cli.signal)) {
         if (event.type === 'pushed') {
           await cli.print({ reference: event.reference, digest: event.digest }, `${event.reference}@${event.digest}\n`);

@@ -1,6 +1,7 @@
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
+import { present } from '../../std/present.ts';
 import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { Attached } from '../terminal/attached.ts';
@@ -118,16 +119,18 @@ async function spawnRequest(
     ...identity(options.user ?? '0'),
     disposable: options.disposable ?? false,
     env: environment(options.env ?? [], cli.host.env),
-    ...(options.preserveEnv && { preserve_env: true }),
-    ...(cwd !== undefined && { cwd }),
-    ...(hostname !== undefined && { hostname }),
     ...timeout(options),
     ...resources(options),
     ...networking(options),
-    ...(state && { directory_states: [...state] }),
-    ...(file && { files: await injectedFiles(cli, file) }),
-    ...(input.kind !== 'none' && { stdin: input.first }),
-    ...(options.tty && { tty: sizeOf(cli.host.stdout) }),
+    ...present({
+      preserve_env: options.preserveEnv,
+      cwd,
+      hostname,
+      directory_states: state && [...state],
+      files: file && (await injectedFiles(cli, file)),
+      stdin: input.kind === 'none' ? undefined : input.first,
+      tty: options.tty ? sizeOf(cli.host.stdout) : undefined,
+    }),
   };
 }
 
@@ -187,7 +190,7 @@ function networking({ network, allow }: RunOptions): Pick<InstanceSpawnRequest, 
   if (mode !== 'none' && mode !== 'public' && mode !== 'allowlist') {
     throw fault('ARGUMENT_INVALID', { reason: '--network takes none, public or allowlist' });
   }
-  return { networking: { enabled: mode !== 'none', mode, ...(allow && { allow: [...allow] }) } };
+  return { networking: present({ enabled: mode !== 'none', mode, allow: allow && [...allow] }) };
 }
 
 function resources({ cpus, memory, disk }: RunOptions): Pick<InstanceSpawnRequest, 'resources_limits'> {

@@ -1,4 +1,5 @@
 import { ERROR_CLASSES, fault } from '../../contract/errors.ts';
+import { present } from '../../std/present.ts';
 import { imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
@@ -29,7 +30,7 @@ export const gc: Register = (program, run) => {
         const { olderThan } = options;
         const request = {
           ...(olderThan !== undefined && { older_than_days: wholeNumber(olderThan, '--older-than', 0) }),
-          ...(maxBytes !== undefined && { max_bytes: maxBytes }),
+          ...present({ max_bytes: maxBytes }),
           ...(options.dryRun && { dry_run: true }),
         };
         const report = await (await cli.contree()).system.gc(request, cli.signal);

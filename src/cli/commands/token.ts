@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { fault } from '../../contract/errors.ts';
 import type { Permission } from '../../contract/permissions.ts';
 import type { TokenLimits } from '../../contract/server.ts';
+import { present } from '../../std/present.ts';
 import type { Register, Runner } from '../command.ts';
 import { formatAge, table } from '../text.ts';
 
@@ -60,7 +61,7 @@ function create(group: Command, run: Runner): void {
         const { name, expires, permission } = options;
         const request = {
           limits: limitsOf(options),
-          ...(name !== undefined && { name }),
+          ...present({ name }),
           ...(expires !== undefined && { expires_in: seconds('--expires', expires) }),
           // The server refuses what is none.
           ...(permission && { permissions: permission as Permission[] }),

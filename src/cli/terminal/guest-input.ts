@@ -47,15 +47,15 @@ export async function forwardInput(
   operation: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const send = async (bytes: Uint8Array, close: boolean): Promise<void> =>
+  const send = async (bytes: Uint8Array, { close = false } = {}): Promise<void> =>
     contree.processes.write(operation, 1, { ...streamRepr(bytes), close }, signal);
   try {
     for await (const chunk of input) {
       for (let offset = 0; offset < chunk.byteLength; offset += WRITE_BYTES_MAX) {
-        await send(chunk.subarray(offset, offset + WRITE_BYTES_MAX), false);
+        await send(chunk.subarray(offset, offset + WRITE_BYTES_MAX));
       }
     }
-    await send(new Uint8Array(), true);
+    await send(new Uint8Array(), { close: true });
   } catch (error) {
     if (signal.aborted || isFault(error, ...NOBODY_READS)) return;
     throw error;

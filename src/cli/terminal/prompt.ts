@@ -8,15 +8,15 @@ const BACKSPACES = new Set(['\u007f', '\b']);
 
 /** Prompts on the terminal and echoes the answer. */
 export function askLine(cli: Cli, question: string): Promise<string> {
-  return ask(cli, question, true);
+  return ask(cli, question, { echoes: true });
 }
 
 /** Prompts on the terminal without echoing the answer. */
 export function askSecret(cli: Cli, question: string): Promise<string> {
-  return ask(cli, question, false);
+  return ask(cli, question, { echoes: false });
 }
 
-async function ask(cli: Cli, question: string, shown: boolean): Promise<string> {
+async function ask(cli: Cli, question: string, { echoes }: { readonly echoes: boolean }): Promise<string> {
   const { stdin, stderr } = cli.host;
   if (!stdin.isTTY || stdin.setRawMode === undefined) {
     throw fault('ARGUMENT_INVALID', {
@@ -31,7 +31,7 @@ async function ask(cli: Cli, question: string, shown: boolean): Promise<string> 
     while (!answer.endsWith('\n')) {
       const [chunk] = (await once(stdin, 'data', { signal: cli.signal })) as [Buffer];
       for (const character of chunk.toString('utf8')) answer = typed(answer, character);
-      if (shown) stderr.write(`\r${question}\x1b[K${answer.trimEnd()}`);
+      if (echoes) stderr.write(`\r${question}\x1b[K${answer.trimEnd()}`);
     }
     return answer.slice(0, -1);
   } finally {

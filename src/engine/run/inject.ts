@@ -147,8 +147,8 @@ async function isLinkedDirectory(tree: Tree, entry: DirectoryStateEntry): Promis
 }
 
 async function linksToDirectory(tree: Tree, path: string): Promise<boolean> {
-  const below = await nodeAt(tree, path, false);
-  return below?.type === 'symlink' && (await nodeAt(tree, path, true))?.type === 'directory';
+  const below = await nodeAt(tree, path);
+  return below?.type === 'symlink' && (await nodeAt(tree, path, { followLast: true }))?.type === 'directory';
 }
 
 async function outlineOf(entries: readonly DirectoryStateEntry[]): Promise<Outline> {
@@ -178,7 +178,7 @@ async function sourceKey(tree: Tree, set: string, { parents, directories }: Outl
   for (const path of parents) {
     if (pace.due()) await pace.rest();
     // Nothing exists below a missing directory.
-    const node = missing.has(posix.dirname(path)) ? undefined : await nodeAt(tree, path, false);
+    const node = missing.has(posix.dirname(path)) ? undefined : await nodeAt(tree, path);
     if (node === undefined) missing.add(path);
     else hash.update(JSON.stringify([path, ...(await traits(tree, node))]));
   }
@@ -190,7 +190,7 @@ async function sourceKey(tree: Tree, set: string, { parents, directories }: Outl
 }
 
 /** Returns the node at a path, or undefined when the path does not exist. */
-async function nodeAt(tree: Tree, path: string, followLast: boolean): Promise<TreeNode | undefined> {
+async function nodeAt(tree: Tree, path: string, { followLast = false } = {}): Promise<TreeNode | undefined> {
   try {
     return await tree.resolve(pathFromText(path), { followLast });
   } catch (error) {

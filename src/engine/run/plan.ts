@@ -5,6 +5,7 @@ import type { ExecSpec, InstanceSpawnRequest } from '../../contract/run.ts';
 import type { BootSpec, Command, NetworkPolicy } from '../../sandbox/driver.ts';
 import { guestMemoryMib } from '../../sandbox/memory-sizes.ts';
 import { parseRule } from '../../sandbox/network-rule.ts';
+import { present } from '../../std/present.ts';
 import type { Launch } from './live-instance.ts';
 
 /** Hostname on the hosted service, which scripts compare. */
@@ -36,7 +37,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
     uid,
     gid: request.gid ?? 0,
     stdin: stdin !== undefined && (stdin.value !== '' || stdin.close === false),
-    ...(tty && { tty }),
+    ...present({ tty }),
   };
   checkSize(command);
   return {

@@ -38,19 +38,20 @@ export interface ExportedLayer {
 export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[]): MemoryBlob {
   const { env, cwd, user, entrypoint, cmd, labels } = facts.config;
   const { lineage = [] } = facts;
+  // JSON leaves out what is undefined.
   return memoryBlob({
-    ...(lineage.length === 0 ? {} : { created: lineage.at(-1)?.createdAt }),
+    created: lineage.at(-1)?.createdAt,
     ...hostPlatform(),
     config: {
-      ...(user === '' ? {} : { User: user }),
+      User: user || undefined,
       Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
-      ...(entrypoint.length === 0 ? {} : { Entrypoint: entrypoint }),
-      ...(cmd.length === 0 ? {} : { Cmd: cmd }),
-      ...(cwd === '' ? {} : { WorkingDir: cwd }),
-      ...(Object.keys(labels).length === 0 ? {} : { Labels: labels }),
+      Entrypoint: entrypoint.length === 0 ? undefined : entrypoint,
+      Cmd: cmd.length === 0 ? undefined : cmd,
+      WorkingDir: cwd || undefined,
+      Labels: Object.keys(labels).length === 0 ? undefined : labels,
     },
     rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
-    ...(lineage.length === 0 ? {} : { history: historyOf(lineage, layers.length) }),
+    history: lineage.length === 0 ? undefined : historyOf(lineage, layers.length),
   });
 }
 
@@ -83,16 +84,16 @@ function historyOf(lineage: readonly ExportStep[], layers: number): object[] {
   const [root, ...results] = lineage;
   if (root === undefined) return [];
   const merged = Math.max(0, results.length + 1 - layers);
-  const rootSteps = Array.from({ length: Math.max(1, layers - results.length) }, () => stepOf(root, false));
-  return [...rootSteps, ...results.map((result, index) => stepOf(result, index < merged))];
+  const rootSteps = Array.from({ length: Math.max(1, layers - results.length) }, () => stepOf(root));
+  return [...rootSteps, ...results.map((result, index) => stepOf(result, { empty: index < merged }))];
 }
 
-function stepOf({ uuid, createdAt, command }: ExportStep, empty: boolean): object {
+function stepOf({ uuid, createdAt, command }: ExportStep, { empty = false } = {}): object {
   return {
     created: createdAt,
     created_by: command ?? 'import',
     comment: `contree image ${uuid}`,
-    ...(empty ? { empty_layer: true } : {}),
+    empty_layer: empty || undefined,
   };
 }
 

@@ -41,7 +41,7 @@ export async function listDirectory(tree: Tree, path: string): Promise<Directory
 
 /** Describes the entry at a path; a symlink at its end is not followed. `path` of the item is the requested path. */
 export async function stat(tree: Tree, path: string): Promise<FileItem> {
-  const node = await resolve(tree, path, false);
+  const node = await resolve(tree, path, { followLast: false });
   const item = await itemOf(tree, await ownersOf(tree), '', node);
   return { ...item, path };
 }
@@ -77,7 +77,7 @@ function lexicalPath(path: ByteString): ByteString {
 }
 
 /** Returns the node at a path given as text; faults name the path as given. */
-export async function resolve(tree: Tree, path: string, followLast = true): Promise<TreeNode> {
+export async function resolve(tree: Tree, path: string, { followLast = true } = {}): Promise<TreeNode> {
   if (path === '') throw fault('PATH_INVALID', { path, reason: 'is empty' });
   try {
     return await tree.resolve(pathFromText(path), { followLast });

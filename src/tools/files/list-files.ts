@@ -45,8 +45,7 @@ export const listFiles = defineTool({
     const slice = files.slice(offset, offset + limit);
     const { items, nextOffset } = pageOf(
       slice.map((file) => itemOf(path, file)),
-      offset,
-      offset + limit < files.length,
+      { offset, more: offset + limit < files.length },
     );
     return {
       image_uuid: uuid,

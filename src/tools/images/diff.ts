@@ -49,13 +49,13 @@ export const diff = defineTool({
     hint,
   }),
   handle: async ({ contree, signal }, { from_image, to_image, path, patch, limit }) => {
-    const query = { patch, limit, ...present({ path }) };
+    const query = present({ patch, limit, path });
     const { from, to, entries, truncated, ...totals } = await contree.images.diff(
       from_image,
       { to: to_image, ...query },
       signal,
     );
-    const { items, nextOffset } = pageOf(entries.map(entryOf), 0, truncated);
+    const { items, nextOffset } = pageOf(entries.map(entryOf), { more: truncated });
     const cut = nextOffset !== undefined;
     return {
       from_uuid: from,
@@ -93,16 +93,10 @@ function entryOf(entry: DiffEntry): {
 } & Shown {
   const { path, change, type, size, size_before, mode, mode_before, owner, owner_before, patch } = entry;
   const modeChanged = mode !== mode_before && mode !== null && mode_before !== null;
-  return {
-    path,
-    change,
-    type,
-    ...(size !== null && type === 'file' && { size }),
-    ...(size_before !== null && type === 'file' && { size_before }),
-    ...(modeChanged && { mode: octal(mode), mode_before: octal(mode_before) }),
-    ...(owner && owner_before && owner !== owner_before && { owner, owner_before }),
-    ...present({ patch }),
-  };
+  const sizes = type === 'file' ? present({ size: size ?? undefined, size_before: size_before ?? undefined }) : {};
+  const modes = modeChanged ? { mode: octal(mode), mode_before: octal(mode_before) } : {};
+  const owners = owner && owner_before && owner !== owner_before ? { owner, owner_before } : {};
+  return { path, change, type, ...sizes, ...modes, ...owners, ...present({ patch }) };
 }
 
 function detailOf(shown: { [Key in keyof Shown]?: Shown[Key] | undefined }): string {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { image } from '../support/fields.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
+import { present } from '../../std/present.ts';
 import { defineTool } from '../support/tool.ts';
 import { imageUri, lineageUri, listUri } from '../support/uris.ts';
 
@@ -32,16 +33,16 @@ export const getImage = defineTool({
       created_at,
       operation_uuid,
     } = await contree.images.get(image, signal);
-    return {
+    return present({
       uuid,
-      ...(tag !== null && { tag }),
-      ...(tags !== undefined && tags.length > 1 && { tags }),
-      ...(parent && { parent }),
+      tag: tag ?? undefined,
+      tags: tags !== undefined && tags.length > 1 ? tags : undefined,
+      parent: parent ?? undefined,
       created_at,
-      ...(operation_uuid !== null && { operation_id: operation_uuid }),
+      operation_id: operation_uuid ?? undefined,
       uri: imageUri(uuid),
       lineage_uri: lineageUri(uuid),
-    };
+    });
   },
   text: ({ uuid, tag, tags, parent, created_at }) =>
     lines(

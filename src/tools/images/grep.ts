@@ -55,7 +55,7 @@ export const grep = defineTool({
       },
       signal,
     );
-    const { items } = pageOf(found.matches.map(itemOf), 0, false);
+    const { items } = pageOf(found.matches.map(itemOf));
     const truncated = found.truncated || items.length < found.matches.length;
     return {
       image_uuid: uuid,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { Image } from '../../contract/image.ts';
+import { present } from '../../std/present.ts';
 import { count, hint, offset, since, until } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
@@ -44,18 +45,13 @@ export const listImages = defineTool({
     const query = {
       limit: wanted,
       offset,
-      ...(tagged !== undefined && { tagged }),
-      ...(tag_prefix !== undefined && { tag: tag_prefix.replace(/^tag:/u, '') }),
+      ...present({ tagged, tag: tag_prefix?.replace(/^tag:/u, '') }),
       ...timeFilters(times),
     };
     const found = await contree.images.list(query, signal);
-    const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), offset, found.length === wanted);
-    return {
-      images: [...items],
-      count: items.length,
-      ...(nextOffset !== undefined && { next_offset: nextOffset }),
-      ...(items.length === 0 && { hint: emptyHint(tag_prefix, offset) }),
-    };
+    const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), { offset, more: found.length === wanted });
+    const next = items.length === 0 ? emptyHint(tag_prefix, offset) : undefined;
+    return { images: [...items], count: items.length, ...present({ next_offset: nextOffset, hint: next }) };
   },
   text: ({ images, next_offset, hint }) =>
     lines(
@@ -66,7 +62,7 @@ export const listImages = defineTool({
 });
 
 function itemOf({ uuid, tag, created_at }: Image): { uuid: string; tag?: string; created_at: string; uri: string } {
-  return { uuid, ...(tag !== null && { tag }), created_at, uri: imageUri(uuid) };
+  return present({ uuid, tag: tag ?? undefined, created_at, uri: imageUri(uuid) });
 }
 
 function emptyHint(prefix: string | undefined, offset: number): string {

@@ -43,14 +43,10 @@ export const listOperations = defineTool({
     const wanted = Math.min(limit + 1, limits.pageMax);
     const query = { limit: wanted, offset, ...present({ status, kind }), ...timeFilters(times) };
     const found = await contree.operations.list(query, signal);
-    const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), offset, found.length === wanted);
+    const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), { offset, more: found.length === wanted });
     const open = items.filter((item) => !['SUCCESS', 'FAILED', 'CANCELLED'].includes(item.status));
-    return {
-      operations: [...items],
-      count: items.length,
-      ...present({ next_offset: nextOffset }),
-      ...(open.length > 0 && { hint: waitHint(...open.slice(0, 5).map((item) => item.uuid)) }),
-    };
+    const next = open.length > 0 ? waitHint(...open.slice(0, 5).map((item) => item.uuid)) : undefined;
+    return { operations: [...items], count: items.length, ...present({ next_offset: nextOffset, hint: next }) };
   },
   text: ({ operations, next_offset, hint }) =>
     lines(
@@ -72,14 +68,14 @@ function itemOf({
   duration,
   result_image_uuid,
 }: OperationSummary): z.infer<typeof Item> {
-  return {
+  return present({
     uuid,
     kind,
     status,
-    ...(error !== null && { error: error.slice(0, 300) }),
+    error: error?.slice(0, 300),
     created_at,
-    ...(duration > 0 && { duration_s: rounded(duration) }),
-    ...(result_image_uuid !== null && { image_uuid: result_image_uuid }),
+    duration_s: duration > 0 ? rounded(duration) : undefined,
+    image_uuid: result_image_uuid ?? undefined,
     uri: operationUri(kind, uuid),
-  };
+  });
 }

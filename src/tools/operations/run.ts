@@ -79,8 +79,6 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
     const reason = `argument "command": ${JSON.stringify(input.command)} has spaces; with shell=false give args=[…]`;
     throw fault('ARGUMENT_INVALID', { reason });
   }
-  const env = { ...passedOn(input, hostEnv), ...input.env };
-  const resources = present({ cpus, memory_mib, max_layer_bytes });
   return {
     command: input.command,
     image: input.image,
@@ -90,13 +88,20 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
     // More than is shown, so that the rest can be paged without another run.
     truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
     ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid, preserve_env: input.preserve_env }),
-    ...(Object.keys(env).length > 0 && { env }),
-    ...(stdin !== undefined && { stdin: { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' } }),
-    ...(state !== undefined && { directory_states: [state] }),
-    ...(files && { files: Object.fromEntries(Object.entries(files).map(([path, uuid]) => [path, { uuid }])) }),
-    ...((network || allow) && { networking: { mode: network ?? 'allowlist', ...present({ allow }) } }),
-    ...(Object.keys(resources).length > 0 && { resources_limits: resources }),
+    ...present({
+      env: nonEmpty({ ...passedOn(input, hostEnv), ...input.env }),
+      stdin:
+        stdin === undefined ? undefined : { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' as const },
+      directory_states: state === undefined ? undefined : [state],
+      files: files && Object.fromEntries(Object.entries(files).map(([path, uuid]) => [path, { uuid }])),
+      networking: network || allow ? present({ mode: network ?? 'allowlist', allow }) : undefined,
+      resources_limits: nonEmpty(present({ cpus, memory_mib, max_layer_bytes })),
+    }),
   };
+}
+
+function nonEmpty<Fields extends object>(fields: Fields): Fields | undefined {
+  return Object.keys(fields).length > 0 ? fields : undefined;
 }
 
 /** Returns the variables that the call names. Their values reach only the guest. */

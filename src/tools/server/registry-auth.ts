@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { present } from '../../std/present.ts';
 import type { SignInCredentials } from '../support/accounts.ts';
 import { fault } from '../../contract/errors.ts';
 import { registryHostOf } from '../support/registry-hosts.ts';
@@ -52,7 +53,7 @@ export const registryAuth = defineTool({
       case 'pending':
         return { status: 'pending', registry, hint: 'Call registry_auth again when the user has entered the token.' };
       default:
-        throw fault('SIGN_IN_NEEDED', { registry, ...(outcome.url !== undefined && { url: outcome.url }) });
+        throw fault('SIGN_IN_NEEDED', present({ registry, url: outcome.url }));
     }
   },
   text: ({ status, registry, username, hint }) =>

@@ -37,7 +37,7 @@ export async function untilFinished(
   let hasEvents = true;
   for (let pauseMs = POLL_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, POLL_MS_MAX)) {
     try {
-      const query = { follow: true, ...present({ since, spid: onEvent ? undefined : SPID_INIT }) };
+      const query = present({ follow: true, since, spid: onEvent ? undefined : SPID_INIT });
       for await (const event of hasEvents ? contree.operations.events(uuid, query, signal) : []) {
         since = event.id;
         pauseMs = POLL_MS_MIN;

@@ -5,6 +5,7 @@ import { OperationStatus, type OperationInstanceMetadata, type OperationResponse
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { InstanceResult, InstanceResultStream } from '../../contract/run.ts';
+import { present } from '../../std/present.ts';
 import { hintOf } from './failure.ts';
 import { hiddenFromClients } from './schema.ts';
 import { readOutput, showOutput, type KeptOutput, type Shown, type StreamName } from './output.ts';
@@ -54,16 +55,15 @@ export interface SummaryOptions {
  */
 export async function summarize(operation: OperationResponse, options: SummaryOptions): Promise<OperationFields> {
   const { uuid, kind, status, error, error_code: code } = operation;
-  const failure = hintOf(code);
-  const common: OperationFields = {
+  const failure = status === 'FAILED' ? hintOf(code) : undefined;
+  const common: OperationFields = present({
     operation_id: uuid,
     status,
     operation_uri: operationUri(kind, uuid),
-    ...(operation.duration > 0 && { duration_s: rounded(operation.duration) }),
-    ...(error !== null && { error }),
-    ...(!isFinished(status) && { hint: waitHint(uuid) }),
-    ...(status === 'FAILED' && failure !== undefined && { hint: failure }),
-  };
+    duration_s: operation.duration > 0 ? rounded(operation.duration) : undefined,
+    error: error ?? undefined,
+    hint: isFinished(status) ? failure : waitHint(uuid),
+  });
   if (kind === 'image_import') return { ...common, ...importFields(operation) };
   const { result } = operation.metadata as OperationInstanceMetadata;
   return {
@@ -87,36 +87,32 @@ export function rounded(seconds: number): number {
 function importFields({ result, result_image_uuid: image, status }: OperationResponse): Partial<OperationFields> {
   const tag = result?.tag;
   if (image === null) return {};
-  return {
-    image_uuid: image,
-    ...(tag && { tag }),
-    ...(status === 'SUCCESS' && { hint: `run(image="${tag ? `tag:${tag}` : image}", command="…")` }),
-  };
+  const hint = `run(image="${tag ? `tag:${tag}` : image}", command="…")`;
+  return present({ image_uuid: image, tag: tag || undefined, hint: status === 'SUCCESS' ? hint : undefined });
 }
 
 function imageFields({ image_uuid: before, result_image_uuid: after }: OperationResponse): Partial<OperationFields> {
   if (after === null) return {};
-  return { image_uuid: after, ...(before !== null && { filesystem_changed: after !== before }) };
+  return present({ image_uuid: after, filesystem_changed: before === null ? undefined : after !== before });
 }
 
 function stateFields({ state, resources }: InstanceResult): Partial<OperationFields> {
-  return {
-    ...(state && state.exit_code >= 0 && { exit_code: state.exit_code }),
-    ...(state && state.signal > 0 && { signal: signalName(state.signal) }),
-    ...(state?.timed_out && { timed_out: true }),
-    ...(state?.out_of_memory && { out_of_memory: true }),
-    ...(resources && {
-      cpu_s: rounded(Math.max(0, resources.user_cpu_time) + Math.max(0, resources.system_cpu_time)),
-      ...(resources.max_rss >= 0 && { max_rss: resources.max_rss }),
-      ...(resources.cost > 0 && { cost: resources.cost }),
-    }),
-  };
+  const cpu = resources && Math.max(0, resources.user_cpu_time) + Math.max(0, resources.system_cpu_time);
+  return present({
+    exit_code: state && state.exit_code >= 0 ? state.exit_code : undefined,
+    signal: state && state.signal > 0 ? signalName(state.signal) : undefined,
+    timed_out: state?.timed_out || undefined,
+    out_of_memory: state?.out_of_memory || undefined,
+    cpu_s: cpu && rounded(cpu),
+    max_rss: resources && resources.max_rss >= 0 ? resources.max_rss : undefined,
+    cost: resources && resources.cost > 0 ? resources.cost : undefined,
+  });
 }
 
 function executionFields({ execution }: OperationResponse): Partial<OperationFields> {
   if (execution === undefined) return {};
   const { accelerator, jail } = execution;
-  return { accelerator, ...(jail.missing.length > 0 && { jail_missing: jail.missing.join(', ') }) };
+  return present({ accelerator, jail_missing: jail.missing.join(', ') || undefined });
 }
 
 function signalName(signal: number): string {
@@ -128,11 +124,13 @@ async function streamFields(operation: OperationResponse, options: SummaryOption
   const { result } = operation.metadata as OperationInstanceMetadata;
   const out = await shownStream(operation, result.stdout, 'stdout', options);
   const err = await shownStream(operation, result.stderr, 'stderr', options);
-  return {
-    ...(out && { stdout: out.text, stdout_bytes: out.totalBytes }),
-    ...(err && { stderr: err.text, stderr_bytes: err.totalBytes }),
-    ...((out?.truncated || err?.truncated) && { truncated: true }),
-  };
+  return present({
+    stdout: out?.text,
+    stdout_bytes: out?.totalBytes,
+    stderr: err?.text,
+    stderr_bytes: err?.totalBytes,
+    truncated: out?.truncated || err?.truncated || undefined,
+  });
 }
 
 async function shownStream(

@@ -10,10 +10,10 @@ export interface Page<Item> {
 const PAGE_CHARACTERS_MAX = limits.toolResultBytesMax * 0.85;
 
 /**
- * Cuts a page to fit into one tool result. `more` means that further items exist. At least one item is kept, so that
- * paging always advances.
+ * Cuts a page, which starts at `offset`, to fit into one tool result; `more` when further items exist. At least one item
+ * is kept, so that paging always advances.
  */
-export function pageOf<Item>(items: readonly Item[], offset: number, more: boolean): Page<Item> {
+export function pageOf<Item>(items: readonly Item[], { offset = 0, more = false } = {}): Page<Item> {
   let characters = 0;
   let count = 0;
   for (const item of items) {

@@ -1,4 +1,5 @@
 import { fault } from '../../contract/errors.ts';
+import { present } from '../../std/present.ts';
 import type { LocalFiles, TransferOptions } from '../../transfer/local-files.ts';
 import type { ToolCall } from './tool.ts';
 
@@ -19,7 +20,7 @@ export function transferOptions({ signal, progress }: ToolCall): TransferOptions
     onProgress: ({ done, total, what }) => {
       if (performance.now() - sentMs < PROGRESS_MS_MIN) return;
       sentMs = performance.now();
-      progress({ progress: done, ...(total !== undefined && { total }), message: what });
+      progress(present({ progress: done, total, message: what }));
     },
   };
 }

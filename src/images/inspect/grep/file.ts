@@ -61,7 +61,7 @@ export class FileSearcher {
     return this.#binary || (this.#count >= this.#search.countMax && this.#owed === 0);
   }
 
-  push(segment: Buffer, isLast: boolean): void {
+  push(segment: Buffer, { isLast }: { readonly isLast: boolean }): void {
     const whole = new Text(segment);
     const quiet = this.#owed === 0 && this.#search.pattern.nextPlace(whole, 0) < 0;
     if (!quiet || !isLast) {

@@ -106,7 +106,7 @@ async function* targetsOf(tree: Tree, starts: readonly Target[], filter: GlobFil
 async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, search: FileSearch): Promise<FileSearcher> {
   const searcher = new FileSearcher(path, search);
   if (node.size <= head.length) {
-    searcher.push(head, true);
+    searcher.push(head, { isLast: true });
     return searcher;
   }
   let carried: Buffer = Buffer.alloc(0);
@@ -116,7 +116,7 @@ async function searchFile(tree: Tree, { path, node }: Target, head: Buffer, sear
     const isLast = offset >= node.size;
     const bytes = carried.length === 0 ? next : Buffer.concat([carried, next]);
     const end = isLast ? bytes.length : endOfLines(bytes);
-    searcher.push(bytes.subarray(0, end), isLast);
+    searcher.push(bytes.subarray(0, end), { isLast });
     carried = bytes.subarray(end);
   }
   return searcher;

@@ -1,6 +1,7 @@
 import { RE2JS } from 're2js';
 import { fault } from '../../../contract/errors.ts';
 import type { GrepQuery } from '../../../contract/inspect.ts';
+import { present } from '../../../std/present.ts';
 import { requiredRuns, type RequiredRun } from './runs.ts';
 
 const PATTERN_CHARACTERS_MAX = 64 * 1024;
@@ -71,7 +72,7 @@ export function compilePatterns(patterns: readonly string[], letters: GrepQuery[
   const runs = requiredRuns(patterns);
   const literal = !insensitive && patterns.length === 1 && PLAIN.test(joined) ? Buffer.from(joined) : undefined;
   return {
-    ...(literal && { literal }),
+    ...present({ literal }),
     expression,
     nextPlace: runs ? placeByRuns(runs, insensitive) : placeByExpression(expression, patterns),
   };

@@ -1,4 +1,5 @@
 import { isFault } from '../../../contract/errors.ts';
+import { present } from '../../../std/present.ts';
 import type { DriverCheck } from '../../driver.ts';
 import type { Guest } from '../guest.ts';
 import type { HostPlatform } from './platform.ts';
@@ -25,7 +26,7 @@ export async function inspectHost(opening: Promise<HostPlatform>): Promise<Drive
     const known = isFault(error);
     const detail = error instanceof Error ? error.message : String(error);
     const remedy = known && typeof error.detail['remedy'] === 'string' ? error.detail['remedy'] : undefined;
-    return [{ name: 'microVM', status: 'failed', detail, ...(remedy === undefined ? {} : { remedy }) }];
+    return [present({ name: 'microVM', status: 'failed', detail, remedy })];
   }
 }
 

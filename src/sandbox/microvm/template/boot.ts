@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { collect } from '../../../std/bytes.ts';
 import { fault } from '../../../contract/errors.ts';
+import { present } from '../../../std/present.ts';
 import { Channel } from '../../channel/index.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroups } from '../host/cgroup.ts';
@@ -64,8 +65,7 @@ export async function bootAndSave(
     jail,
     identity,
     limits: { machine, fileBytesMax: DISK_BYTES },
-    ...(device === undefined ? {} : { device }),
-    ...(cgroup === undefined ? {} : { cgroup }),
+    ...present({ device, cgroup }),
     arguments: bootArguments(machine, commandLine(guest, host, machine.accelerator)),
     descriptors: new Map([
       [FD.ram, files.ram.fd],

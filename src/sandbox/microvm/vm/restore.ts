@@ -5,6 +5,7 @@ import { bytesOfAddress, parseAddress } from '../../../std/ip/address.ts';
 import { fault } from '../../../contract/errors.ts';
 import type { LayerFile } from '../../../erofs/layer-file.ts';
 import { limits } from '../../../contract/limits.ts';
+import { present } from '../../../std/present.ts';
 import {
   Channel,
   type GuestAddress,
@@ -144,8 +145,7 @@ export async function startVmm(
     jail: host.jail,
     identity,
     limits: { machine, fileBytesMax: qcow2BytesMax(spec.diskBytes) },
-    ...(host.device === undefined ? {} : { device: host.device }),
-    ...(cgroup === undefined ? {} : { cgroup }),
+    ...present({ device: host.device, cgroup }),
     arguments: restoreArguments(machine, layers.length),
     descriptors: new Map([
       [FD.ram, template.ram.fd],

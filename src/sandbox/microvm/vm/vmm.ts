@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
 import { defined } from '../../../std/assert.ts';
+import { present } from '../../../std/present.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroup } from '../host/cgroup.ts';
 import type { Identity } from '../host/identity.ts';
@@ -67,7 +68,7 @@ export class Vmm implements AsyncDisposable {
       descriptors: stdio.length,
       info: FD.info,
       ...(cgroup === undefined ? {} : { block: FD.block }),
-      ...(device === undefined ? {} : { device }),
+      ...present({ device }),
     };
     const [program, ...args] = jail.command(wall, spec.arguments);
     this.#child = spawn(program, args, { stdio, env: {}, cwd: '/' });
