@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly input?: string | Uint8Array;
   readonly terminal?: boolean;
   readonly env?: Readonly<Record<string, string>>;
+  /** Told what is written to standard error, as it is written. */
+  readonly onStderr?: (text: string) => void;
 }
 
 /** A scripted engine at the socket of a data directory, with the command line as its client. */
@@ -84,7 +86,7 @@ export async function collectChild(child: ChildProcessWithoutNullStreams): Promi
 }
 
 export async function runHere(folder: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  const [stdout, stderr] = [new Sink(options.terminal), new Sink(options.terminal)];
+  const [stdout, stderr] = [new Sink(options.terminal), new Sink(options.terminal, options.onStderr)];
   const stdin = new PassThrough() as unknown as TerminalInput;
   (stdin as unknown as PassThrough).end(options.input ?? '');
   const host: CliHost = {
@@ -108,13 +110,17 @@ class Sink extends Writable implements TerminalOutput {
   readonly columns = 100;
   readonly rows = 40;
 
-  constructor(terminal = false) {
+  readonly #look: (text: string) => void;
+
+  constructor(terminal = false, look: (text: string) => void = () => undefined) {
     super();
     this.isTTY = terminal;
+    this.#look = look;
   }
 
   override _write(chunk: Buffer, _encoding: string, done: () => void): void {
     this.chunks.push(Buffer.from(chunk));
+    this.#look(chunk.toString());
     done();
   }
 }
