@@ -26,8 +26,15 @@ test('a folder is served at the root, its types known and nothing else of it', a
   const index = await server.send('GET', '/');
   assert.deepEqual([index.status, index.text], [200, '<p>console</p>']);
   assert.match(index.headers['content-security-policy'] as string, /default-src 'none'; script-src 'self';/u);
+  assert.equal(index.headers['cross-origin-opener-policy'], 'same-origin');
+  assert.equal(index.headers['strict-transport-security'], undefined);
   const again = await server.send('GET', '/', { headers: { 'If-None-Match': index.headers['etag'] as string } });
   assert.deepEqual([again.status, again.text], [304, '']);
+  const gzip = { 'Accept-Encoding': 'gzip' };
+  const packed = await server.send('GET', '/assets/app.js', { headers: gzip });
+  assert.deepEqual([packed.headers['content-encoding'], packed.headers['vary']], ['gzip', 'Accept-Encoding']);
+  const known = { ...gzip, 'If-None-Match': packed.headers['etag'] as string };
+  assert.equal((await server.send('GET', '/assets/app.js', { headers: known })).status, 304);
   // Like another version of the package: same length, same time.
   const { mtime } = statSync(join(place.folder, 'index.html'));
   writeFileSync(join(place.folder, 'index.html'), '<p>CONSOLE</p>');
