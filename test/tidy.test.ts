@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { MIGRATIONS } from '../src/store/schema.ts';
+import { SPECIFIER } from './support/specifier.ts';
 
 /** Folder of src/ → folders it may import. Read top to bottom: an import only ever points up the list. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
@@ -16,9 +17,9 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   registry: ['std', 'contract', 'config'],
   store: ['std', 'contract', 'erofs'],
   images: ['std', 'contract', 'erofs', 'tar', 'layers', 'registry', 'store'],
+  sandbox: ['std', 'contract', 'erofs'],
   'sandbox/network': ['std', 'contract', 'sandbox'],
   'sandbox/microvm': ['std', 'contract', 'erofs', 'sandbox', 'sandbox/network'],
-  sandbox: ['std', 'contract', 'erofs'],
   transfer: ['std', 'contract'],
   engine: ['std', 'contract', 'erofs', 'layers', 'store', 'images', 'sandbox'],
   client: ['std', 'contract', 'config'],
@@ -60,9 +61,6 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   'smol-toml': ['cli'],
   'eventsource-parser': ['client'],
 };
-
-/** Statements begin a line, or their `} from` does; only `import(` may stand anywhere. Prose in strings does neither. */
-const SPECIFIER = /(?:^(?:(?:import|export)\b(?:[^'"\n]*\bfrom)?|\}\s*from)\s*|\bimport\s*\(\s*)['"]([^'"\n]+)['"]/gmu;
 
 /** `src/sandbox/microvm/host/jail.ts` → `sandbox/microvm`; `src/cli/commands/run.ts` → `cli`. */
 function layerOf(file: string): string {
@@ -235,44 +233,26 @@ test('every import the LAYERS table allows points up the table', () => {
   const order = Object.keys(LAYERS);
   for (const [layer, allowed] of Object.entries(LAYERS)) {
     for (const target of allowed) {
-      if (target === 'sandbox' && layer.startsWith('sandbox/')) continue;
       assert.ok(order.indexOf(target) < order.indexOf(layer), `${layer} may import ${target}`);
     }
   }
 });
 
-/** Folder of console/app/ → folders it may import; files outside of these folders may import all. */
-const CONSOLE: Readonly<Record<string, readonly string[]>> = {
-  kit: ['kit'],
-  api: ['kit', 'api'],
-  views: ['kit', 'api', 'views'],
-};
-
-/** Comments with types may name the contract, whose shapes the console shows; code has nothing from outside. */
-test('the console imports nothing from outside, and its parts one way', () => {
-  const files = globSync('console/app/**/*.js');
-  assert.ok(files.length > 20, 'the check found the console');
-  const bad = files.flatMap((file) => {
-    const allowed = CONSOLE[dirname(file).slice('console/app/'.length)];
-    return [...readFileSync(file, 'utf8').matchAll(SPECIFIER)]
-      .map(([, name = '']) => (name.startsWith('.') ? join(dirname(file), name) : name))
-      .filter((target) => {
-        const [, folder = ''] = /^console\/app\/(\w+)\//u.exec(target) ?? [];
-        return folder === '' || !(allowed ?? Object.keys(CONSOLE)).includes(folder);
-      })
-      .map((target) => `${file} imports ${target}`);
-  });
-  assert.deepEqual(bad, []);
-});
-
-test('the console never makes text into markup', () => {
-  const makers =
-    /\b(?:innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|setHTML\w*|eval|Function)\b/u;
-  const files = globSync('console/app/**/*.js');
-  assert.deepEqual(
-    files.filter((file) => makers.test(readFileSync(file, 'utf8'))),
-    [],
+test('ARCHITECTURE.md lists the layers in their order, each with all its folders', () => {
+  const page = readFileSync('ARCHITECTURE.md', 'utf8');
+  const rows = [...page.matchAll(/^\| `src\/(?<layer>[\w/]+)` \| (?<text>.*) \|$/gmu)].map(
+    ({ groups }) => groups ?? {},
   );
+  assert.deepEqual(
+    rows.map(({ layer }) => layer),
+    Object.keys(LAYERS),
+  );
+  const named = rows.flatMap(({ layer, text = '' }) =>
+    [...text.matchAll(/`(?<folder>[\w/]+)\/`/gu)].map(({ groups }) => `src/${layer}/${groups?.['folder']}`),
+  );
+  const folders = new Set(globSync('src/**/*.ts').map((file) => dirname(file)));
+  const layers = new Set(Object.keys(LAYERS).map((layer) => `src/${layer}`));
+  assert.deepEqual(named.toSorted(), [...folders].filter((folder) => !layers.has(folder)).toSorted());
 });
 
 test('no file hides work: nothing is marked as left to do', () => {

@@ -38,7 +38,7 @@ export class ScriptedImages extends ScriptedRows {
     return uuid;
   }
 
-  protected readonly imageGroup: Omit<ConTree['images'], 'import' | 'importArchive'> = {
+  protected readonly imageGroup: Partial<ConTree['images']> & Pick<ConTree['images'], 'delete'> = {
     list: async (query = {}) => {
       const all = [...this.stored.values()].map(({ image }) => image).toReversed();
       const found = all.filter(
