@@ -26,6 +26,9 @@ const FEATURE_COMPAT_SB_CHECKSUM = 0x1;
 /** The time in an extended inode is mtime, not ctime. */
 const FEATURE_COMPAT_MTIME = 0x2;
 
+/** Volume name (16 bytes, which kernels ignore) of a layer that is `Superblock.plain`. Older layers have none. */
+const PLAIN = 'contree-plain'.padEnd(16, '\0');
+
 /** Data layouts (`i_format` bits 1–3) in use. */
 export const FLAT_PLAIN = 0;
 export const FLAT_INLINE = 2;
@@ -80,6 +83,8 @@ export interface Superblock {
   readonly metaBlock: number;
   /** 16 bytes. */
   readonly uuid: Uint8Array;
+  /** True when no inode has xattrs and no file has an inline tail: gVisor can mount the layer as it is. */
+  readonly plain: boolean;
 }
 
 /** Returns block 0 of a layer. */
@@ -96,6 +101,7 @@ export function encodeSuperblock(superblock: Superblock): Buffer {
   block.writeUInt32LE(superblock.blocks, at + 36);
   block.writeUInt32LE(superblock.metaBlock, at + 40);
   block.set(superblock.uuid, at + 48);
+  if (superblock.plain) block.write(PLAIN, at + 64, 'latin1');
   block.writeUInt32LE(superblockChecksum(block), at + 4);
   return block;
 }
@@ -121,6 +127,7 @@ export function decodeSuperblock(block: Buffer, fileBytes: number): Superblock {
     blocks,
     metaBlock,
     uuid: Uint8Array.prototype.slice.call(block, at + 48, at + 64),
+    plain: block.toString('latin1', at + 64, at + 80) === PLAIN,
   };
 }
 

@@ -94,7 +94,7 @@ export function inodeOf(placement: Placement, epoch: Epoch): Inode {
 }
 
 /** Reports whether a tail fits after the inode: both must be in one block, or Linux refuses the inode. */
-export function fitsInline(xattrBytes: number, tailBytes: number): boolean {
+function fitsInline(xattrBytes: number, tailBytes: number): boolean {
   return EXTENDED_INODE_BYTES + xattrBytes + tailBytes <= BLOCK_BYTES;
 }
 
@@ -157,9 +157,8 @@ function mostFrequentTime(placements: readonly Placement[]): Epoch {
 function contentOf(placement: Placement, xattrBytes: number) {
   const { node, blocks } = placement;
   if (node.type === 'file') {
-    const { size, block, tail } = node.content;
-    assert(tail === undefined || fitsInline(xattrBytes, tail.length), 'the writer keeps only tails that fit');
-    return { size, inline: tail !== undefined, contentBlock: block };
+    const { size, block } = node.content;
+    return { size, inline: false, contentBlock: block };
   }
   if (node.type !== 'directory' && node.type !== 'symlink') return { size: 0, inline: false, contentBlock: 0 };
   const tail = node.type === 'symlink' ? node.target.length : (blocks.at(-1)?.bytes ?? 0);

@@ -21,8 +21,6 @@ export interface WrittenContent {
   readonly size: number;
   /** First block of the content; 0 when the content has no blocks. */
   readonly block: number;
-  /** The last `size % 4096` bytes when they are stored after the inode instead of in a block of their own. */
-  readonly tail: Uint8Array | undefined;
 }
 
 export interface DirectoryNode extends Metadata {

@@ -69,6 +69,11 @@ export class LayerReader implements AsyncDisposable {
     }
   }
 
+  /** Reports whether no inode has xattrs and no file an inline tail; false also where the layer does not say so. */
+  get plain(): boolean {
+    return this.#superblock.plain;
+  }
+
   async root(): Promise<Inode> {
     const root = await this.inode(this.#superblock.rootNid);
     if (root.type !== 'directory') throw damaged('the root is not a directory');

@@ -7,16 +7,12 @@ import { bytesOf } from '../std/bytes.ts';
 import { Pace } from '../std/event-loop.ts';
 import { encodeDirectoryBlock } from './directory.ts';
 import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } from './format.ts';
-import { fitsInline, inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
-import type { WrittenContent, DirectoryNode, Xattrs } from './node.ts';
+import { inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
+import type { WrittenContent, DirectoryNode } from './node.ts';
 import { fullDiskFault, LayerOutput } from './output.ts';
-import { encodeXattrs, xattrAreaBytes } from './xattr.ts';
+import { encodeXattrs } from './xattr.ts';
 import { writeFully } from '../std/files.ts';
 
-/** Longest inline tail. A longer one gets a block: inline, it would save less than it spreads the metadata. */
-const TAIL_BYTES_MAX = BLOCK_BYTES / 2;
-/** Total size of tails kept in memory until the inodes are written; beyond it, files get whole blocks. */
-const TAILS_BYTES_MAX = 4 * 1024 * 1024;
 const SLAB_BYTES = 1024 * 1024;
 const SCRATCH_BYTES = 256 * 1024;
 
@@ -36,8 +32,6 @@ export class LayerWriter implements AsyncDisposable {
   readonly #file: FileHandle;
   readonly #output: LayerOutput;
   readonly #bytesMax: number;
-  #tailsBytes = 0;
-  #slab = Buffer.alloc(0);
   #finished = false;
   #closed = false;
 
@@ -54,27 +48,23 @@ export class LayerWriter implements AsyncDisposable {
   }
 
   /**
-   * Writes the content of a regular file that will have these xattrs. The source must yield exactly `size` bytes;
-   * anything else is LAYER_MALFORMED.
+   * Writes the content of a regular file, in whole blocks: a tail behind the inode could not be mapped by gVisor. The source
+   * must yield exactly `size` bytes; anything else is LAYER_MALFORMED.
    */
-  async append(source: AsyncIterable<Uint8Array>, size: number, xattrs: Xattrs): Promise<WrittenContent> {
+  async append(source: AsyncIterable<Uint8Array>, size: number): Promise<WrittenContent> {
     if (size > this.#bytesMax) throw fault('LAYER_LIMIT', { what: 'bytes', limit: this.#bytesMax });
-    const tail = this.#reserveTail(size % BLOCK_BYTES, xattrs);
-    const blocksBytes = size - (tail?.length ?? 0);
-    const block = blocksBytes === 0 ? 0 : this.#output.position / BLOCK_BYTES;
+    const block = size === 0 ? 0 : this.#output.position / BLOCK_BYTES;
     let taken = 0;
     for await (const chunk of source) {
       if (taken + chunk.length > size)
         throw fault('LAYER_MALFORMED', { reason: `content longer than its ${size} bytes` });
-      const head = chunk.subarray(0, Math.max(0, blocksBytes - taken));
-      const wait = this.#output.append(head);
+      const wait = this.#output.append(chunk);
       if (wait !== undefined) await wait;
-      if (head.length < chunk.length) tail?.set(chunk.subarray(head.length), taken + head.length - blocksBytes);
       taken += chunk.length;
     }
     if (taken < size) throw fault('LAYER_MALFORMED', { reason: `content ends after ${taken} of ${size} bytes` });
     await this.#output.pad(BLOCK_BYTES);
-    return { size, block, tail };
+    return { size, block };
   }
 
   /** Writes the metadata and the superblock, and hashes the file. */
@@ -98,6 +88,7 @@ export class LayerWriter implements AsyncDisposable {
       ...layout.epoch,
       blocks: bytes / BLOCK_BYTES,
       metaBlock: firstBlock + layout.directoryBlocks,
+      plain: layout.placements.every(({ node }) => node.xattrs.size === 0),
       // Overlayfs distinguishes lower file systems by uuid, so layers need different ones; it is derived to be
       // reproducible.
       uuid: hash.digest().subarray(0, 16),
@@ -127,18 +118,6 @@ export class LayerWriter implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     await this.#file.close();
-  }
-
-  /** Returns memory for a tail that is stored after its inode, or undefined when the tail gets a block. */
-  #reserveTail(tailBytes: number, xattrs: Xattrs): Buffer | undefined {
-    if (tailBytes === 0 || tailBytes > TAIL_BYTES_MAX) return undefined;
-    if (!fitsInline(xattrAreaBytes(xattrs), tailBytes)) return undefined;
-    if (this.#tailsBytes + tailBytes > TAILS_BYTES_MAX) return undefined;
-    this.#tailsBytes += tailBytes;
-    if (this.#slab.length < tailBytes) this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-    const tail = this.#slab.subarray(0, tailBytes);
-    this.#slab = this.#slab.subarray(tailBytes);
-    return tail;
   }
 }
 
@@ -191,7 +170,6 @@ function encodePlacement(target: Buffer, at: number, placement: Placement, layou
   if (inode.layout !== FLAT_INLINE) return;
   const tail = at + inode.inodeBytes + inode.xattrBytes;
   if (node.type === 'symlink') target.set(bytesOf(node.target), tail);
-  if (node.type === 'file') target.set(defined(node.content.tail, 'inline files have a tail'), tail);
   if (node.type === 'directory') encodeNames(target, tail, { layout, placement, index: blocks.length - 1 });
 }
 

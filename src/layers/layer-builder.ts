@@ -174,7 +174,7 @@ export class LayerBuilder implements AsyncDisposable {
     const metadata = metadataFrom(entry);
     if (entry.type === 'file') {
       this.#contentBytes += entry.size;
-      return { type: 'file', ...metadata, content: await this.#writer.append(entry.content, entry.size, entry.xattrs) };
+      return { type: 'file', ...metadata, content: await this.#writer.append(entry.content, entry.size) };
     }
     if (entry.type === 'symlink') {
       const { target } = entry;
