@@ -19,8 +19,14 @@ module.exports = function launch(program) {
   var newer = bundledNode();
   if (newer !== undefined) return runWith(newer);
   process.stderr.write(
-    program + ' needs Node ' + NODE_MIN.join('.') + ' or newer, this is ' + process.version +
-      '. Install one from https://nodejs.org, or ' + remedy(program) + '\n',
+    program +
+      ' needs Node ' +
+      NODE_MIN.join('.') +
+      ' or newer, this is ' +
+      process.version +
+      '. Install one from https://nodejs.org, or ' +
+      remedy(program) +
+      '\n',
   );
   process.exitCode = 1;
 };

@@ -20,6 +20,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   sandbox: ['std', 'contract', 'erofs'],
   'sandbox/network': ['std', 'contract', 'sandbox'],
   'sandbox/microvm': ['std', 'contract', 'erofs', 'sandbox', 'sandbox/network'],
+  'sandbox/gvisor': ['std', 'contract', 'erofs', 'sandbox', 'sandbox/network', 'sandbox/microvm'],
   transfer: ['std', 'contract'],
   engine: ['std', 'contract', 'erofs', 'layers', 'store', 'images', 'sandbox'],
   client: ['std', 'contract', 'config'],

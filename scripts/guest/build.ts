@@ -22,6 +22,8 @@ const ROOT = join(import.meta.dirname, '../..');
 const AGENT = join(ROOT, 'guest/agent');
 const HELPER = join(ROOT, 'guest/host-helper');
 const HELPER_FILE = 'contree-host-helper';
+/** The agent once more, outside the initramfs, as the init of gVisor sandboxes. */
+const AGENT_FILE = 'contree-agent';
 const DIST = join(ROOT, 'guest/dist');
 /** Downloaded packages, kept so that rebuilding a changed agent needs no network. */
 const CACHE = join(ROOT, 'guest/cache');
@@ -175,7 +177,7 @@ function initramfs(agent: Buffer, source: Source): Buffer {
 function replaceFile(name: string, content: string | Buffer): void {
   const partial = join(DIST, `${name}.partial`);
   writeFileSync(partial, content);
-  if (name === HELPER_FILE) chmodSync(partial, 0o755);
+  if (name === HELPER_FILE || name === AGENT_FILE) chmodSync(partial, 0o755);
   renameSync(partial, join(DIST, name));
 }
 
@@ -216,9 +218,11 @@ function main(): void {
   const source = own ?? fetchPackage(concretePackage(values.package));
   const vmlinux = readKernel(source.image, CACHE);
   if (!hasPvhEntry(vmlinux)) throw new Error('the kernel has no PVH entry (CONFIG_PVH), which QEMU needs to start it');
+  const agent = compile(AGENT, AGENT_FILE);
   const files = {
     vmlinux,
-    'initramfs.cpio': initramfs(compile(AGENT, 'contree-agent'), source),
+    'initramfs.cpio': initramfs(agent, source),
+    [AGENT_FILE]: agent,
     [HELPER_FILE]: compile(HELPER, HELPER_FILE),
   };
   writeDist(inputs, files, kernelRelease(vmlinux));

@@ -3,6 +3,7 @@
 use crate::boot::Machine;
 use crate::changes;
 use crate::channel::Channel;
+use crate::memory::Memory;
 use crate::message::{self, kind, Command, Ending, FaultCode, Request};
 use crate::network;
 use crate::oom;
@@ -32,6 +33,7 @@ pub struct Agent {
     /// The pid 1 of the user's processes is no more, and neither are they.
     init_ended: bool,
     host_gone: Option<Instant>,
+    memory: Option<Memory>,
 }
 
 /// From one to the next, never back.
@@ -64,6 +66,7 @@ fn malformed(Malformed(rule): Malformed) -> Error {
 impl Agent {
     pub fn new(machine: Machine, children: OwnedFd, port: OwnedFd) -> Self {
         let channel = Channel::new(port);
+        let memory = machine.memory_bytes.map(Memory::of);
         Agent {
             machine,
             channel,
@@ -73,6 +76,7 @@ impl Agent {
             partial: Vec::new(),
             init_ended: false,
             host_gone: None,
+            memory,
         }
     }
 
@@ -92,6 +96,9 @@ impl Agent {
                 if fd.revents != 0 {
                     self.dispatch(*source, fd.revents)?;
                 }
+            }
+            if let Some(memory) = self.memory.as_mut() {
+                memory.watch(self.machine.namespaces.init, &mut self.processes);
             }
             self.settle();
             self.finish();
@@ -130,11 +137,20 @@ impl Agent {
         }
     }
 
-    /// Until the next output whose process has ended is given up.
+    /// Until the next output whose process has ended is given up, or the next look at the memory that is left.
     fn timeout_ms(&self) -> i32 {
         if self.host_gone.is_some() {
             return 20;
         }
+        let drains = self.drain_ms();
+        match self.memory.as_ref().filter(|_| !self.processes.is_empty()) {
+            Some(memory) if drains < 0 => memory.pause_ms(),
+            Some(memory) => drains.min(memory.pause_ms()),
+            None => drains,
+        }
+    }
+
+    fn drain_ms(&self) -> i32 {
         let drained = |process: &&Process| process.outputs.iter().flatten().any(|output| output.owed == 0);
         let ends = self.processes.iter().filter(drained).filter_map(|process| process.ended);
         ends.min().map_or(-1, |ended| DRAIN.saturating_sub(ended.elapsed()).as_millis() as i32 + 1)
@@ -243,8 +259,7 @@ impl Agent {
         if id == 0 || self.processes.iter().any(|process| process.id == id) {
             return Err(Malformed("START with a number that is in use"));
         }
-        let namespaces = &self.machine.namespaces;
-        match process::spawn(id, command, &namespaces.pidfd, &namespaces.terminals) {
+        match process::spawn(id, command, &self.machine.namespaces) {
             // The kernel's word for a PID namespace whose pid 1 is dead, which is what `halt` and `reboot` come to.
             Err(error) if error.raw_os_error() == Some(sys::ENOMEM) => {
                 self.refuse(id, "the system was halted, or has no memory left\n", 126);
@@ -294,7 +309,9 @@ impl Agent {
     fn bury(&mut self) {
         let mut record = [0u8; 128];
         while sys::read_fd(self.children.as_raw_fd(), &mut record).is_ok() {}
-        oom::mark_victims(&self.machine.kernel_log, &mut self.processes);
+        if let Some(hardware) = &self.machine.hardware {
+            oom::mark_victims(&hardware.kernel_log, &mut self.processes);
+        }
         while let Some((pid, status, usage)) = sys::reap() {
             self.init_ended |= pid == self.machine.namespaces.init;
             if let Some(process) = self.processes.iter_mut().find(|process| process.pid == pid) {
@@ -331,7 +348,7 @@ impl Agent {
             Phase::Ready(ready) => ready,
             _ => return Err(Malformed("CHANGES before SETUP, or twice")),
         };
-        self.phase = match changes::mount_base(&self.machine.layers_disk, ready.layers) {
+        self.phase = match changes::mount_base(&self.machine, ready.layers) {
             Ok(base) => Phase::Ending { ready, base },
             Err(error) => self.give_up(FaultCode::Changes, &error),
         };
@@ -348,7 +365,7 @@ impl Agent {
             Phase::Ending { ready, base } if quiet => (ready, base),
             _ => return,
         };
-        let sent = changes::send(base, &self.machine.disk_errors, &ready.placeholders, &mut self.channel);
+        let sent = changes::send(base, &self.machine, &ready.placeholders, &mut self.channel);
         self.phase = match sent {
             Ok(()) => Phase::Over,
             Err(error) if setup::disk_full() => self.give_up(FaultCode::DiskFull, &error),

@@ -27,8 +27,19 @@ pub const STAGE: &str = "/stage";
 /// Where the overlay is mounted.
 pub const ROOT: &str = "/root";
 
-/// What the later phases need of the booted machine. What can be opened now is: a restored run pays for every path walked.
+/// What the later phases need of where the agent runs.
 pub struct Machine {
+    /// What only a machine of its own has: a container's kernel (gVisor) neither needs nor offers it.
+    pub hardware: Option<Hardware>,
+    pub namespaces: Namespaces,
+    /// Lower directories of the overlay, bottom first, where they are mounted from the start.
+    pub mounted: Option<Vec<String>>,
+    /// Bytes of memory above which processes are ended, where the kernel does not do that by itself.
+    pub memory_bytes: Option<u64>,
+}
+
+/// What can be opened before the template is saved is: a restored run pays for every path walked.
+pub struct Hardware {
     /// Kernel messages, from here on.
     pub kernel_log: OwnedFd,
     pub random: OwnedFd,
@@ -38,7 +49,6 @@ pub struct Machine {
     pub reserve: OwnedFd,
     /// How many errors the filesystem of the run's disk has met.
     pub disk_errors: OwnedFd,
-    pub namespaces: Namespaces,
     /// Name below /dev of the read-only disk with the layers, for example `vda`.
     pub layers_disk: String,
 }
@@ -53,14 +63,23 @@ pub struct Namespaces {
     /// The user's /dev/pts.
     pub terminals: OwnedFd,
     pub files: Vec<StagedFile>,
+    /// The `cgroup.procs` of the control group that commands are put into.
+    pub group: Option<&'static str>,
 }
 
 /// A file the run sees in /etc although no image has it: on a mount of its own, so no change to it is ever committed.
 pub struct StagedFile {
     pub name: &'static str,
     pub content: OwnedFd,
-    /// Its mount, attached nowhere yet.
-    pub tree: OwnedFd,
+    pub mount: StagedMount,
+}
+
+/// How a staged file gets its place in the image's root.
+pub enum StagedMount {
+    /// A mount that is attached nowhere yet.
+    Detached(OwnedFd),
+    /// A file below /dev of the stage: gVisor detaches only folders.
+    BelowDev,
 }
 
 /// Readies the machine and opens the channel.
@@ -79,7 +98,7 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
         fs::create_dir_all(path)?;
     }
     make_layer_folders()?;
-    let namespaces = Namespaces::create()?;
+    let namespaces = Namespaces::create(stage)?;
     let kernel_log = sys::open_path("/dev/kmsg", sys::O_RDONLY | sys::O_NONBLOCK)?;
     skip_log(kernel_log.as_raw_fd());
     let random = sys::open_path("/dev/urandom", sys::O_RDWR)?;
@@ -88,7 +107,31 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
     let disk_errors = sys::open_path(&format!("/sys/fs/ext4/{disk}/errors_count"), sys::O_RDONLY)?;
     let port = open_port()?;
     sys::sync_disks();
-    Ok((Machine { kernel_log, random, boot_id, reserve, disk_errors, namespaces, layers_disk }, port))
+    let hardware = Some(Hardware { kernel_log, random, boot_id, reserve, disk_errors, layers_disk });
+    Ok((Machine { hardware, namespaces, mounted: None, memory_bytes: None }, port))
+}
+
+impl Machine {
+    /// Mounts the layers in the mount namespace this process is in now, where they are not mounted from the start.
+    pub fn mount_layers(&self, count: usize) -> Result<()> {
+        let disk = match &self.hardware {
+            Some(hardware) => &hardware.layers_disk,
+            None => return Ok(()),
+        };
+        for number in 1..=count {
+            let (source, target) = (format!("/dev/{disk}{number}"), format!("{LAYERS}/{number}"));
+            sys::mount_fs(&source, &target, "erofs", sys::MS_RDONLY | sys::MS_NOATIME, "")?;
+        }
+        Ok(())
+    }
+
+    /// The lower directories of an image of `count` layers, top first.
+    pub fn lower_folders(&self, count: usize) -> Vec<String> {
+        let folders = self.mounted.clone();
+        let mut folders = folders.unwrap_or_else(|| (1..=count).map(|number| format!("{LAYERS}/{number}")).collect());
+        folders.reverse();
+        folders
+    }
 }
 
 fn mount_own() -> Result<()> {
@@ -115,8 +158,8 @@ fn load_modules() -> Result<()> {
     fs::remove_dir("/modules")
 }
 
-/// Kernel settings a command in a sandbox expects. A kernel that lacks one of them is no reason to stop.
-fn tune() {
+/// Sets what a command in a sandbox expects of its kernel. A kernel that lacks one of the settings is no reason to stop.
+pub fn tune() {
     const SETTINGS: [(&str, &str); 9] = [
         ("kernel/printk", "1"),
         ("vm/max_map_count", "262144"),
@@ -138,6 +181,7 @@ fn tune() {
     let _ = sys::set_limit(sys::RLIMIT_NPROC, sys::RLIM_INFINITY, sys::RLIM_INFINITY);
     let _ = sys::set_limit(sys::RLIMIT_MEMLOCK, sys::RLIM_INFINITY, sys::RLIM_INFINITY);
     let _ = sys::set_limit(sys::RLIMIT_STACK, 8 * 1024 * 1024, sys::RLIM_INFINITY);
+    let _ = sys::set_limit(sys::RLIMIT_FSIZE, sys::RLIM_INFINITY, sys::RLIM_INFINITY);
     let _ = sys::set_limit(sys::RLIMIT_CORE, 0, sys::RLIM_INFINITY);
     sys::set_umask(0o022);
 }
@@ -207,7 +251,8 @@ fn skip_log(fd: RawFd) {
 
 impl Namespaces {
     /// Starts the pid 1 of the user's processes and enters its PID namespace for all children to come.
-    fn create() -> Result<Namespaces> {
+    /// `stage` prepares the new mount namespace, from inside.
+    pub fn create(stage: impl FnOnce() -> Result<()>) -> Result<Namespaces> {
         let (ready, done) = sys::pipe()?;
         let init = sys::fork_into(sys::CLONE_NEWPID | sys::CLONE_NEWNS)?;
         if init == 0 {
@@ -227,40 +272,66 @@ impl Namespaces {
         let home = sys::open_path("/proc/self/ns/mnt", sys::O_RDONLY)?;
         sys::enter(&pidfd, sys::CLONE_NEWPID | sys::CLONE_NEWNS)?;
         let terminals = sys::open_path(&format!("{STAGE}/dev/pts"), sys::O_RDONLY | sys::O_DIRECTORY)?;
-        let files = ["hosts", "hostname", "resolv.conf"].into_iter().map(stage_file).collect::<Result<_>>()?;
+        let names = ["hosts", "hostname", "resolv.conf"].into_iter();
+        let files = names.map(|name| stage_file(name).or_else(|_| stage_below_dev(name))).collect::<Result<_>>()?;
         sys::enter(&home, sys::CLONE_NEWNS)?;
-        Ok(Namespaces { init, pidfd, home, terminals, files })
+        Ok(Namespaces { init, pidfd, home, terminals, files, group: None })
     }
 }
 
 fn stage_file(name: &'static str) -> Result<StagedFile> {
     let path = format!("{STAGE}/etc/{name}");
     fs::write(&path, "")?;
-    Ok(StagedFile { name, content: sys::open_path(&path, sys::O_RDWR)?, tree: sys::open_tree(&path)? })
+    let mount = StagedMount::Detached(sys::open_tree(&path)?);
+    Ok(StagedFile { name, content: sys::open_path(&path, sys::O_RDWR)?, mount })
 }
 
-/// Prepares the new mount namespace, long before the image is known: a root of its own, and in it everything that must be
-/// mounted from inside the new namespaces.
+/// Where a staged file is found below a /dev until it has its place.
+pub fn place_below_dev(name: &str) -> String {
+    format!("/dev/.contree-{name}")
+}
+
+fn stage_below_dev(name: &'static str) -> Result<StagedFile> {
+    let path = format!("{STAGE}{}", place_below_dev(name));
+    fs::write(&path, "")?;
+    Ok(StagedFile { name, content: sys::open_path(&path, sys::O_RDWR)?, mount: StagedMount::BelowDev })
+}
+
+/// Prepares the new mount namespace, long before the image is known.
 fn stage() -> Result<()> {
-    // Not the initramfs: a root that can be pivoted away from later.
-    const CELL: &str = "/cell";
     fs::create_dir(CELL)?;
+    enter_cell(&[DISK])?;
+    make_layer_folders()?;
+    furnish("size=50%")
+}
+
+/// Where the root of the user's mount namespace is made: not the root we were started with, which cannot be left.
+const CELL: &str = "/cell";
+
+/// Makes an empty file system the root of this mount namespace, with these mounts of the old one in it.
+pub fn enter_cell(kept: &[&str]) -> Result<()> {
     sys::mount_fs("tmpfs", CELL, "tmpfs", 0, "mode=755")?;
-    fs::create_dir(format!("{CELL}{DISK}"))?;
-    sys::mount_fs(DISK, &format!("{CELL}{DISK}"), "", sys::MS_BIND, "")?;
+    for path in kept {
+        fs::create_dir(format!("{CELL}{path}"))?;
+        sys::mount_fs(path, &format!("{CELL}{path}"), "", sys::MS_BIND | sys::MS_REC, "")?;
+    }
     fs::write("/proc/self/oom_score_adj", "-1000")?;
     sys::change_directory(CELL)?;
     sys::mount_fs(".", "/", "", sys::MS_MOVE, "")?;
-    sys::change_root(".")?;
-    make_layer_folders()?;
+    sys::change_root(".")
+}
+
+/// Puts into the new root what the image's root will be given, mounted from inside the new namespaces. `shared_memory` is an
+/// option of the file system at /dev/shm.
+pub fn furnish(shared_memory: &str) -> Result<()> {
     make_skeleton()?;
     fs::create_dir(ROOT)?;
     fs::create_dir_all(format!("{STAGE}/etc"))?;
     symlink("stage/dev", "/dev")?;
-    mount_stage()
+    mount_stage(shared_memory)
 }
 
-fn mount_stage() -> Result<()> {
+fn mount_stage(shared_memory: &str) -> Result<()> {
     let quiet = sys::MS_NOSUID | sys::MS_NOEXEC | sys::MS_NODEV;
     let mounts = [
         ("proc", "proc", quiet, ""),
@@ -269,7 +340,7 @@ fn mount_stage() -> Result<()> {
         ("devtmpfs", "dev", sys::MS_NOSUID, ""),
         ("devpts", "dev/pts", sys::MS_NOSUID | sys::MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"),
         ("mqueue", "dev/mqueue", quiet, ""),
-        ("tmpfs", "dev/shm", sys::MS_NOSUID | sys::MS_NODEV, "mode=1777"),
+        ("tmpfs", "dev/shm", sys::MS_NOSUID | sys::MS_NODEV, &format!("mode=1777,{shared_memory}")),
     ];
     for (kind, path, flags, options) in mounts {
         let target = format!("{STAGE}/{path}");
@@ -279,7 +350,11 @@ fn mount_stage() -> Result<()> {
         sys::mount_fs(kind, &target, kind, flags, options)?;
     }
     for (target, link) in [("/proc/self/fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr")] {
-        symlink(target, format!("{STAGE}/dev/{link}"))?;
+        match symlink(target, format!("{STAGE}/dev/{link}")) {
+            // gVisor brings them along.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Phase 4: what the run wrote, as an OCI layer. The upper directory of the overlay, compared with the image below it.
 
-use crate::boot::{LAYERS, UPPER};
+use crate::boot::{Machine, UPPER};
 use crate::channel::Channel;
 use crate::message;
 use crate::setup;
@@ -22,7 +22,7 @@ const S_IFDIR: u16 = 0o040000;
 const S_IFCHR: u16 = 0o020000;
 
 /// Sends CHANGES_DATA as credit allows, then CHANGES_END. Nobody writes to the disk any more.
-pub fn send(base: &str, disk_errors: &OwnedFd, placeholders: &[String], channel: &mut Channel) -> Result<()> {
+pub fn send(base: &str, machine: &Machine, placeholders: &[String], channel: &mut Channel) -> Result<()> {
     let mut walk = Walk {
         sink: Sink::new(channel),
         placeholders,
@@ -37,8 +37,10 @@ pub fn send(base: &str, disk_errors: &OwnedFd, placeholders: &[String], channel:
     if walk.entries > 0 {
         tar::append_end(walk.sink.room()?);
     }
-    if setup::read_line(disk_errors)? != "0" {
-        return Err(Error::new(ErrorKind::InvalidData, "the run damaged its own disk"));
+    if let Some(hardware) = &machine.hardware {
+        if setup::read_line(&hardware.disk_errors)? != "0" {
+            return Err(Error::new(ErrorKind::InvalidData, "the run damaged its own disk"));
+        }
     }
     let entries = walk.entries;
     let bytes = walk.sink.finish()?;
@@ -47,14 +49,14 @@ pub fn send(base: &str, disk_errors: &OwnedFd, placeholders: &[String], channel:
 }
 
 /// The image as it was before the run, mounted for comparison.
-pub fn mount_base(disk: &str, layers: usize) -> Result<String> {
-    setup::mount_layers(disk, layers)?;
-    if layers == 1 {
-        return Ok(format!("{LAYERS}/1"));
+pub fn mount_base(machine: &Machine, layers: usize) -> Result<String> {
+    machine.mount_layers(layers)?;
+    let mut folders = machine.lower_folders(layers);
+    if folders.len() == 1 {
+        return Ok(folders.remove(0));
     }
     const BASE: &str = "/base";
     fs::create_dir_all(BASE)?;
-    let folders: Vec<_> = (1..=layers).rev().map(|number| format!("{LAYERS}/{number}")).collect();
     sys::mount_fs("overlay", BASE, "overlay", sys::MS_RDONLY, &format!("lowerdir={}", folders.join(":")))?;
     Ok(BASE.to_string())
 }

@@ -1,5 +1,6 @@
 //! Both ends of the channel agree: the host's tests read the same frames (test/sandbox/channel/golden.ts).
 
+use crate::link::{Address, Network};
 use crate::message::*;
 use crate::sys::{TimeVal, Usage};
 use crate::wire::{self, Writer};

@@ -1,12 +1,15 @@
-//! The guest agent: pid 1 of a microVM. It boots, waits to be saved as a template, then serves one run.
-//! docs/guest-protocol.md describes the phases and the channel.
+//! The guest agent: pid 1 of a microVM, or of a container that gVisor runs. It boots, waits to be saved as a template
+//! (microVM only), then serves one run. docs/guest-protocol.md describes the phases and the channel.
 
 mod agent;
 mod boot;
 mod changes;
 mod channel;
+mod container;
 #[cfg(test)]
 mod golden;
+mod link;
+mod memory;
 mod message;
 mod network;
 mod oom;
@@ -18,22 +21,36 @@ mod sys;
 mod tar;
 mod wire;
 
+use std::env;
 use std::fs::OpenOptions;
 use std::io::{Result, Write};
+use std::os::unix::io::OwnedFd;
 
 fn main() {
-    if let Err(error) = run() {
-        // The kernel log reaches the console, when there is one.
-        if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-            let _ = log.write_all(format!("<0>contree-agent: {error}").as_bytes());
+    // The kernel gives an init no argument of this name.
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((mode, settings)) if mode == "container" => {
+            if let Err(error) = serve(|| container::boot(settings)) {
+                eprintln!("contree-agent: {error}");
+                std::process::exit(1);
+            }
+        }
+        _ => {
+            if let Err(error) = serve(boot::boot) {
+                // The kernel log reaches the console, when there is one.
+                if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+                    let _ = log.write_all(format!("<0>contree-agent: {error}").as_bytes());
+                }
+            }
+            sys::power_off();
         }
     }
-    sys::power_off();
 }
 
-fn run() -> Result<()> {
-    let (machine, port) = boot::boot()?;
-    let _ = network::raise_loopback();
+fn serve(boot: impl FnOnce() -> Result<(boot::Machine, OwnedFd)>) -> Result<()> {
+    let (machine, port) = boot()?;
+    let _ = link::raise_loopback();
     let children = sys::child_signals()?;
     agent::Agent::new(machine, children, port).serve()
 }

@@ -1,5 +1,6 @@
 //! The messages of docs/guest-protocol.md §5: those of the host decoded, ours encoded.
 
+use crate::link::{Address, Network};
 use crate::sys::Usage;
 use crate::wire::{Malformed, Parsed, Reader, Writer};
 
@@ -57,23 +58,6 @@ pub enum FaultCode {
 pub struct Extent {
     pub offset: u64,
     pub bytes: u64,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct Address {
-    /// 4 or 16 bytes, network order.
-    pub address: Vec<u8>,
-    pub prefix: u8,
-    pub gateway: Vec<u8>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub struct Network {
-    pub mac: [u8; 6],
-    pub mtu: u16,
-    pub ip4: Option<Address>,
-    pub ip6: Option<Address>,
-    pub nameservers: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

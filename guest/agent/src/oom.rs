@@ -32,7 +32,7 @@ fn victim_in(record: &[u8]) -> Option<c_int> {
 }
 
 /// Every process is a session of its own; a victim that is already gone could have been anyone's.
-fn mark(victim: c_int, processes: &mut [Process]) {
+pub fn mark(victim: c_int, processes: &mut [Process]) {
     let session = session_of(victim);
     for process in processes.iter_mut().filter(|process| process.pid > 0) {
         process.out_of_memory |= process.pid == victim || session.map_or(true, |session| session == process.pid);

@@ -1,5 +1,6 @@
 //! Starting a program in the image, and what the agent holds of it while it runs.
 
+use crate::boot::Namespaces;
 use crate::message::{Command, OUTPUT_WINDOW};
 use crate::streams::{Output, Stdin};
 use crate::sys::{self, c};
@@ -55,6 +56,7 @@ struct Stdio {
 struct Plan<'a> {
     command: &'a Command,
     namespaces: RawFd,
+    group: Option<&'static str>,
     stdio: [RawFd; 3],
     terminal: bool,
     cwd: CString,
@@ -74,14 +76,15 @@ struct Outcome {
     errno: i32,
 }
 
-pub fn spawn(id: u16, command: &Command, namespaces: &OwnedFd, terminals: &OwnedFd) -> Result<Spawned> {
-    let stdio = if command.terminal.is_some() { terminal(command, terminals)? } else { pipes(command)? };
+pub fn spawn(id: u16, command: &Command, namespaces: &Namespaces) -> Result<Spawned> {
+    let stdio = if command.terminal.is_some() { terminal(command, &namespaces.terminals)? } else { pipes(command)? };
     let argv: Vec<CString> = command.argv.iter().map(|text| c(text)).collect::<Result<_>>()?;
     let env: Vec<CString> = command.env.iter().map(|text| c(text)).collect::<Result<_>>()?;
     let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
     let mut plan = Plan {
         command,
-        namespaces: namespaces.as_raw_fd(),
+        namespaces: namespaces.pidfd.as_raw_fd(),
+        group: namespaces.group,
         stdio: [stdio.child[0].as_raw_fd(), stdio.child[1].as_raw_fd(), stdio.child[2].as_raw_fd()],
         terminal: stdio.terminal.is_some(),
         cwd: c(&command.cwd)?,
@@ -230,6 +233,10 @@ fn become_program(plan: &mut Plan) -> Step<()> {
         plan.outcome.visible_pid = sys::getpid();
         sys::setsid();
         at("namespaces", verdict(sys::enter_raw(plan.namespaces, sys::CLONE_NEWNS)))?;
+        if let Some(group) = plan.group {
+            // A run that took the control groups away has no limits of its own any more, but those of the host.
+            let _ = fs::write(group, "0");
+        }
         for (target, fd) in plan.stdio.iter().enumerate() {
             at("stdio", verdict(sys::dup2(*fd, target as c_int)))?;
         }

@@ -1,6 +1,8 @@
 //! Phase 2: makes a restored template into this run's machine.
 
-use crate::boot::{Machine, StagedFile, LAYERS, LAYERS_MAX, ROOT, SKELETON, STAGE, UPPER, WORK};
+use crate::boot::{
+    place_below_dev, Hardware, Machine, StagedFile, StagedMount, LAYERS_MAX, ROOT, SKELETON, STAGE, UPPER, WORK,
+};
 use crate::message::{Extent, Setup};
 use crate::network;
 use crate::sys::{self, c, told};
@@ -37,22 +39,26 @@ impl Steps {
 
 pub fn set_up(machine: &Machine, setup: &Setup) -> Result<Ready> {
     let mut steps = Steps { started: Instant::now(), taken: Vec::new() };
-    told("clock", sys::set_clock(setup.clock_ns))?;
-    steps.started = Instant::now();
-    told("entropy", stir(&machine.random, &setup.entropy))?;
-    let boot_id = told("boot id", read_line(&machine.boot_id))?;
+    if let Some(hardware) = &machine.hardware {
+        told("clock", sys::set_clock(setup.clock_ns))?;
+        steps.started = Instant::now();
+        told("entropy", stir(&hardware.random, &setup.entropy))?;
+    }
+    let boot_id = told("boot id", boot_id(machine))?;
     told("hostname", sys::set_host_name(&setup.hostname))?;
     steps.done("identity");
-    told("disk", cap_disk(machine, setup.disk_bytes))?;
-    add_partitions(&machine.layers_disk, &setup.layers)?;
-    steps.done("disks");
+    if let Some(hardware) = &machine.hardware {
+        told("disk", cap_disk(hardware, setup.disk_bytes))?;
+        add_partitions(&hardware.layers_disk, &setup.layers)?;
+        steps.done("disks");
+    }
 
     let namespaces = &machine.namespaces;
     told("namespaces", sys::enter(&namespaces.pidfd, sys::CLONE_NEWNS))?;
     let result = build_root(machine, setup, &mut steps);
     told("namespaces", sys::enter(&namespaces.home, sys::CLONE_NEWNS))?;
     let placeholders = result?;
-    if let Some(settings) = &setup.network {
+    if let Some(settings) = setup.network.as_ref().filter(|_| machine.hardware.is_some()) {
         network::configure(settings)?;
         steps.done("network");
     }
@@ -79,8 +85,15 @@ pub fn read_line(fd: &OwnedFd) -> Result<String> {
     Ok(String::from_utf8_lossy(&text[..length]).trim_end().to_string())
 }
 
+fn boot_id(machine: &Machine) -> Result<String> {
+    match &machine.hardware {
+        Some(hardware) => read_line(&hardware.boot_id),
+        None => Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_string()),
+    }
+}
+
 /// Leaves `bytes` of the disk to the run. The rest becomes the filesystem's reserve, which not even root may touch.
-fn cap_disk(machine: &Machine, bytes: u64) -> Result<()> {
+fn cap_disk(machine: &Hardware, bytes: u64) -> Result<()> {
     let space = sys::stat_fs(crate::boot::DISK)?;
     let wanted = bytes / space.block_size as u64;
     let reserve = space.blocks_free.saturating_sub(wanted);
@@ -126,31 +139,19 @@ fn add_partitions(disk: &str, layers: &[Extent]) -> Result<()> {
     Ok(())
 }
 
-/// Mounts the layers, each on its folder, in the mount namespace this process is in now.
-pub fn mount_layers(disk: &str, count: usize) -> Result<()> {
-    for number in 1..=count {
-        let (source, target) = (format!("/dev/{disk}{number}"), format!("{LAYERS}/{number}"));
-        sys::mount_fs(&source, &target, "erofs", sys::MS_RDONLY | sys::MS_NOATIME, "")?;
-    }
-    Ok(())
-}
-
-/// The `lowerdir` option: top first, and below everything our skeleton.
-pub fn lower_dirs(count: usize) -> String {
-    (1..=count).rev().map(|number| format!("{LAYERS}/{number}:")).collect::<String>() + SKELETON
-}
-
 /// Puts the image together and makes it the root of the user's mount namespace. Returns the placeholders it had to create.
 fn build_root(machine: &Machine, setup: &Setup, steps: &mut Steps) -> Result<Vec<String>> {
     let count = setup.layers.len();
-    mount_layers(&machine.layers_disk, count)?;
+    machine.mount_layers(count)?;
     steps.done("layers");
-    told("root directory", adopt_root_metadata(count))?;
-    // Plain files in the upper directory, so that it can be told as an OCI layer; and nobody needs it after a crash.
-    let options = format!(
-        "lowerdir={},upperdir={UPPER},workdir={WORK},redirect_dir=off,metacopy=off,index=off,xino=auto,volatile",
-        lower_dirs(count)
-    );
+    let mut lower = machine.lower_folders(count);
+    told("root directory", adopt_root_metadata(&lower[0]))?;
+    lower.push(SKELETON.to_string());
+    let mut options = format!("lowerdir={},upperdir={UPPER},workdir={WORK}", lower.join(":"));
+    if machine.hardware.is_some() {
+        // Plain files in the upper directory, so that it can be told as an OCI layer; and nobody needs it after a crash.
+        options.push_str(",redirect_dir=off,metacopy=off,index=off,xino=auto,volatile");
+    }
     sys::mount_fs("overlay", ROOT, "overlay", 0, &options)?;
     steps.done("overlay");
     for name in ["dev", "proc", "sys"] {
@@ -168,8 +169,8 @@ fn build_root(machine: &Machine, setup: &Setup, steps: &mut Steps) -> Result<Vec
 }
 
 /// The root folder of an overlay shows the metadata of the upper directory: give it those of the image.
-fn adopt_root_metadata(count: usize) -> Result<()> {
-    let top = fs::metadata(format!("{LAYERS}/{count}"))?;
+fn adopt_root_metadata(top: &str) -> Result<()> {
+    let top = fs::metadata(top)?;
     sys::change_owner(&c(UPPER.as_bytes())?, top.uid(), top.gid())?;
     fs::set_permissions(UPPER, fs::Permissions::from_mode(top.mode() & 0o7777))?;
     sys::set_mtime(&c(UPPER.as_bytes())?, top.mtime(), top.mtime_nsec())
@@ -191,16 +192,27 @@ fn content_of(name: &str, setup: &Setup) -> String {
 /// (systemd's resolv.conf); then its target is created, and remembered.
 fn attach_file(file: &StagedFile, placeholders: &mut Vec<String>) -> Result<()> {
     let path = format!("/etc/{}", file.name);
-    match sys::attach(&file.tree, &path) {
+    let result = match attach(file, &path) {
         Err(error) if error.raw_os_error() == Some(sys::ENOENT) => {
             if create_target(&path, placeholders).is_ok() {
-                let _ = sys::attach(&file.tree, &path);
+                let _ = attach(file, &path);
             }
             Ok(())
         }
         // The image made a folder of it: it has its reasons, and can do without ours.
         Err(error) if matches!(error.raw_os_error(), Some(sys::ENOTDIR) | Some(sys::ELOOP)) => Ok(()),
         other => other,
+    };
+    if let StagedMount::BelowDev = file.mount {
+        fs::remove_file(place_below_dev(file.name))?;
+    }
+    result
+}
+
+fn attach(file: &StagedFile, path: &str) -> Result<()> {
+    match &file.mount {
+        StagedMount::Detached(tree) => sys::attach(tree, path),
+        StagedMount::BelowDev => sys::bind(&place_below_dev(file.name), path),
     }
 }
 

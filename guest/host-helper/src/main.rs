@@ -1,7 +1,10 @@
 //! Does on the host what Node cannot: memory that is sealed against writing, the holes of sparse files, and starting a
-//! program behind a wall. docs/microvm.md says what each is for.
+//! program behind a wall. docs/microvm.md and docs/gvisor.md say what each is for.
 
 mod filter;
+mod gvisor;
+#[path = "../../agent/src/link.rs"]
+mod link;
 mod memory;
 mod sys;
 mod wall;
@@ -9,13 +12,18 @@ mod wall;
 use std::env;
 use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Result};
+use std::path::Path;
 
 const USAGE: &str =
-    "contree-host-helper data FILE | memory BYTES | wall DESCRIPTORS [NAME=VALUE]... -- PROGRAM [ARGUMENT]...";
+    "contree-host-helper data FILE | memory BYTES | (wall DESCRIPTORS | gvisor) [NAME=VALUE]... -- PROGRAM [ARGUMENT]...";
 
 fn main() {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    if let Err(error) = run(&arguments) {
+    let mut arguments = env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    // gVisor starts its sandbox process through a program of this name.
+    let prewarms = Path::new(&name).file_name() == Some(gvisor::PREWARMER.as_ref());
+    if let Err(error) = if prewarms { gvisor::boot(&arguments) } else { run(&arguments) } {
         eprintln!("contree-host-helper: {error}");
         std::process::exit(1);
     }
@@ -26,6 +34,7 @@ fn run(arguments: &[OsString]) -> Result<()> {
         [command, file] if command == "data" => memory::print_data(file.as_ref()),
         [command, bytes] if command == "memory" => memory::hold(number(bytes)?),
         [command, rest @ ..] if command == "wall" => wall::start(rest),
+        [command, rest @ ..] if command == "gvisor" => gvisor::run(rest),
         _ => Err(invalid(USAGE)),
     }
 }

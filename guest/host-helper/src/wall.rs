@@ -25,11 +25,15 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     let (path, rest) = program.split_first().ok_or_else(|| invalid("no program"))?;
     let descriptors = number(descriptors)? as c_uint;
     sys::close_from(descriptors)?;
+    let settings = settings.iter().map(setting).collect::<Result<Vec<_>>>()?;
     // Before the limits, which may forbid any file.
-    hand_over(&filter::jail(), descriptors)?;
+    if !settings.contains(&("filter", 0)) {
+        hand_over(&filter::jail(), descriptors)?;
+    }
     let (mut uid, mut gid) = (None, None);
-    for (name, value) in settings.iter().map(setting).collect::<Result<Vec<_>>>()? {
+    for (name, value) in settings {
         match name {
+            "filter" => {}
             "uid" => uid = Some(value),
             "gid" => gid = Some(value),
             _ => set_limit(name, value)?,

@@ -11,10 +11,16 @@ const GuestManifest = z.object({
   /** Where the kernel names them: version of its package and day of its build. */
   build: z.object({ version: z.string(), date: z.iso.date() }).optional(),
   cmdline: z.string(),
-  files: z.object({ vmlinux: GuestFile, 'initramfs.cpio': GuestFile, 'contree-host-helper': GuestFile }),
+  files: z.object({
+    vmlinux: GuestFile,
+    'initramfs.cpio': GuestFile,
+    'contree-host-helper': GuestFile,
+    /** Absent from folders that an older version made. */
+    'contree-agent': GuestFile.optional(),
+  }),
 });
 
-/** The program that does on the host what Node cannot (guest/host-helper). */
+/** A program: what does on the host what Node cannot (guest/host-helper), or the agent. */
 export interface HelperFile {
   readonly path: string;
   readonly sha256: string;
@@ -31,6 +37,8 @@ export interface Guest {
   /** Of both files. */
   readonly identity: string;
   readonly helper: HelperFile;
+  /** The agent as a program of its own, where the folder has it. */
+  readonly agent: HelperFile | undefined;
 }
 
 const REMEDY = 'build the guest with guest/build, or name its folder in the setting guest-dir';
@@ -39,13 +47,19 @@ const REMEDY = 'build the guest with guest/build, or name its folder in the sett
 export async function loadGuest(folder: string): Promise<Guest> {
   try {
     const manifest = GuestManifest.parse(JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8')));
-    const { vmlinux, 'initramfs.cpio': initramfs, 'contree-host-helper': helper } = manifest.files;
+    const {
+      vmlinux,
+      'initramfs.cpio': initramfs,
+      'contree-host-helper': helper,
+      'contree-agent': agent,
+    } = manifest.files;
     const [vmlinuxPath, initramfsPath] = [join(folder, 'vmlinux'), join(folder, 'initramfs.cpio')];
-    const helperPath = join(folder, 'contree-host-helper');
+    const [helperPath, agentPath] = [join(folder, 'contree-host-helper'), join(folder, 'contree-agent')];
     for (const [path, { bytes }] of [
       [vmlinuxPath, vmlinux],
       [initramfsPath, initramfs],
       [helperPath, helper],
+      ...(agent === undefined ? [] : [[agentPath, agent] as const]),
     ] as const) {
       const { size } = await stat(path);
       if (size !== bytes) throw new Error(`a file has ${size} bytes, not ${bytes}`);
@@ -59,6 +73,7 @@ export async function loadGuest(folder: string): Promise<Guest> {
       initramfsPath,
       identity,
       helper: { path: helperPath, sha256: helper.sha256 },
+      agent: agent && { path: agentPath, sha256: agent.sha256 },
     };
   } catch (cause) {
     throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest kernel and agent are missing', remedy: REMEDY }, { cause });

@@ -101,7 +101,7 @@ test('loadGuest() names the remedy when the guest was not built, and verifyGuest
     return isFault(error, 'DRIVER_UNAVAILABLE') && /guest\/build/u.test(error.message);
   });
   const empty = { sha256: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', bytes: 1 };
-  const names = ['vmlinux', 'initramfs.cpio', 'contree-host-helper'];
+  const names = ['vmlinux', 'initramfs.cpio', 'contree-host-helper', 'contree-agent'];
   const files = Object.fromEntries(names.map((name) => [name, empty]));
   const manifest = { format: 1, kernel: '6.1', cmdline: 'quiet', files };
   await writeFile(join(folder.path, 'manifest.json'), JSON.stringify(manifest));

@@ -24,6 +24,7 @@ pub const MS_NOEXEC: c_ulong = 8;
 pub const MS_NOATIME: c_ulong = 1024;
 pub const MS_BIND: c_ulong = 4096;
 pub const MS_MOVE: c_ulong = 8192;
+pub const MS_REC: c_ulong = 16384;
 
 pub const CLONE_VM: c_int = 0x100;
 pub const CLONE_VFORK: c_int = 0x4000;
@@ -54,6 +55,7 @@ pub const AT_FDCWD: c_int = -100;
 pub const AT_SYMLINK_NOFOLLOW: c_int = 0x100;
 
 pub const RLIM_INFINITY: u64 = u64::MAX;
+pub const RLIMIT_FSIZE: c_int = 1;
 pub const RLIMIT_STACK: c_int = 3;
 pub const RLIMIT_CORE: c_int = 4;
 pub const RLIMIT_NPROC: c_int = 6;

@@ -72,6 +72,12 @@ pub fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
     check(unsafe { fcntl(fd.as_raw_fd(), F_SETFL, O_NONBLOCK) }).map(|_| ())
 }
 
+/// Keeps a descriptor we were started with from the programs we start.
+pub fn close_on_exec(fd: &OwnedFd) -> Result<()> {
+    const FIOCLEX: c_ulong = 0x5451;
+    control_number(fd, FIOCLEX, 0).map(|_| ())
+}
+
 pub fn stat_at(dir: RawFd, name: &CStr) -> Result<Statx> {
     const BASIC: u32 = 0x7ff;
     let mut out = Statx::default();
@@ -131,6 +137,28 @@ pub fn list_xattrs(subject: &Subject, names: &mut [u8]) -> Result<usize> {
         Err(error) if error.raw_os_error() == Some(ENOTSUP) => Ok(0),
         other => other,
     }
+}
+
+/// Sets an extended attribute of the thing at a path itself.
+pub fn set_xattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
+    extern "C" {
+        fn lsetxattr(
+            path: *const c_char,
+            name: *const c_char,
+            value: *const c_void,
+            size: usize,
+            flags: c_int,
+        ) -> c_int;
+    }
+    check(unsafe { lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }).map(|_| ())
+}
+
+/// Makes a device or a FIFO.
+pub fn make_node(path: &CStr, mode: u32, device: u64) -> Result<()> {
+    extern "C" {
+        fn mknod(path: *const c_char, mode: u32, device: u64) -> c_int;
+    }
+    check(unsafe { mknod(path.as_ptr(), mode, device) }).map(|_| ())
 }
 
 pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<()> {

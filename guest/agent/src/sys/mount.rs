@@ -22,6 +22,12 @@ pub fn mount_fs(source: &str, target: &str, kind: &str, flags: c_ulong, data: &s
         .map_err(|error| Error::new(error.kind(), format!("mount {source} on {target}: {error}")))
 }
 
+/// Shows what is at `source` at `target`, too; symbolic links are followed.
+pub fn bind(source: &str, target: &str) -> Result<()> {
+    let (from, to, none) = (c(source.as_bytes())?, c(target.as_bytes())?, c(b"")?);
+    check(unsafe { mount(from.as_ptr(), to.as_ptr(), none.as_ptr(), MS_BIND, std::ptr::null()) }).map(|_| ())
+}
+
 /// A private copy of the mount at `path`, attached nowhere yet.
 pub fn open_tree(path: &str) -> Result<OwnedFd> {
     const OPEN_TREE_CLONE: c_int = 1;

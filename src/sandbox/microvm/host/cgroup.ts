@@ -6,7 +6,8 @@ import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
 const MOUNT = '/sys/fs/cgroup';
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
-const PROCESSES_MAX = 256;
+/** Threads of a QEMU; a gVisor sandbox has processes for those of its guest. */
+export const PROCESSES_MAX = { microvm: 256, gvisor: 16_384 } as const;
 const PERIOD_US = 100_000;
 /** Of one thread, in v1 and in v2. */
 const SHARES = 1_024;
@@ -60,8 +61,8 @@ export class Cgroups implements AsyncDisposable {
   }
 
   /** A new group for a microVM that may write `diskBytes`. Its processes must be gone when it is disposed of. */
-  async create(machine: Machine, diskBytes: number): Promise<Cgroup> {
-    const bounds = { ...machine, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
+  async create(machine: Size, diskBytes: number, processesMax: number = PROCESSES_MAX.microvm): Promise<Cgroup> {
+    const bounds = { ...machine, processesMax, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
     this.#count += 1;
     const name = String(this.#count);
     const made: string[] = [];
@@ -130,21 +131,25 @@ async function prepare({ mount, controllers, version }: Hierarchy, owner: string
   await writeFile(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
 }
 
+/** What a guest was promised. */
+type Size = Pick<Machine, 'cpus' | 'memoryMib'>;
+
 type Setting = readonly [file: string, value: string];
 
 /** A group counts as one thread unless told otherwise; this is what its threads would count on their own. */
-function threads({ cpus }: Machine): number {
+function threads({ cpus }: Size): number {
   return cpus + 1;
 }
 
 /** One more than the guest has processors, half of it used: QEMU's own threads. */
-function quotaUs({ cpus }: Machine): number {
+function quotaUs({ cpus }: Size): number {
   return Math.round((cpus + 0.5) * PERIOD_US);
 }
 
-interface Bounds extends Machine {
+interface Bounds extends Size {
   /** What its disk may take of the host's memory. */
   readonly diskMemoryBytes: number;
+  readonly processesMax: number;
 }
 
 /**
@@ -163,7 +168,7 @@ const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (bounds: Boun
       ['cpu.cfs_quota_us', String(quotaUs(bounds))],
       ['cpu.shares', String(SHARES * threads(bounds))],
     ],
-    pids: () => [['pids.max', String(PROCESSES_MAX)]],
+    pids: ({ processesMax }) => [['pids.max', String(processesMax)]],
   },
   2: {
     memory: (bounds) => [['memory.max', memoryBytes(bounds)]],
@@ -171,7 +176,7 @@ const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (bounds: Boun
       ['cpu.max', `${quotaUs(bounds)} ${PERIOD_US}`],
       ['cpu.weight', String(WEIGHT * threads(bounds))],
     ],
-    pids: () => [['pids.max', String(PROCESSES_MAX)]],
+    pids: ({ processesMax }) => [['pids.max', String(processesMax)]],
   },
 };
 

@@ -43,7 +43,7 @@ const QEMU_VERSION_MIN = [7, 2] as const;
 
 /** Looks the host over. Rejects with DRIVER_UNAVAILABLE, naming everything to install at once. */
 export async function surveyHost(signal: AbortSignal): Promise<Host> {
-  const programs = await findPrograms();
+  const programs = await findTools(Object.keys(PROGRAMS) as Program[]);
   const { 'qemu-system-x86_64': qemu, bwrap } = programs;
   const firmwareFolders = await existing(FIRMWARE_FOLDERS);
   const firmware = await existing(firmwareFolders.map((folder) => join(folder, FIRMWARE)));
@@ -72,8 +72,8 @@ function missing(what: readonly string[], packages: readonly string[]): Error {
   return fault('DRIVER_UNAVAILABLE', { reason: `this host lacks ${what.join(', ')}`, remedy });
 }
 
-async function findPrograms(): Promise<Record<Program, string>> {
-  const names = Object.keys(PROGRAMS) as Program[];
+/** Returns the paths of programs. Rejects with DRIVER_UNAVAILABLE, naming every one that is missing. */
+export async function findTools<Name extends Program>(names: readonly Name[]): Promise<Record<Name, string>> {
   const found = await Promise.all(names.map(async (name) => [name, await findProgram(name)] as const));
   const lacking = found.filter(([, path]) => path === undefined).map(([name]) => name);
   if (lacking.length > 0)
@@ -81,7 +81,7 @@ async function findPrograms(): Promise<Record<Program, string>> {
       lacking,
       lacking.map((name) => PROGRAMS[name]),
     );
-  return Object.fromEntries(found) as Record<Program, string>;
+  return Object.fromEntries(found) as Record<Name, string>;
 }
 
 /** The program's path, or undefined when no folder of the system has it. */

@@ -12,8 +12,8 @@ export async function jailProcesses(owner: string): Promise<number[]> {
   const found: number[] = [];
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
     const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
-    const isOurs = [`\0--hostname\0${owner}\0`, `\0-name\0${owner}\0`].some((option) => commandLine.includes(option));
-    if (isOurs) found.push(Number(pid));
+    // bubblewrap, QEMU and gVisor are all given it, each as an argument of its own.
+    if (commandLine.includes(`\0${owner}\0`)) found.push(Number(pid));
   }
   return found;
 }

@@ -6,6 +6,8 @@ export interface Wall {
   readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
   /** Resource limits by the names of prlimit(1). */
   readonly limits: Readonly<Partial<Record<'fsize' | 'core' | 'nproc' | 'nofile' | 'as', number>>>;
+  /** Whether bubblewrap is handed the filter of system calls; default true. */
+  readonly filter?: boolean;
 }
 
 /**
@@ -15,9 +17,11 @@ export interface Wall {
  */
 export function behindWall(
   helper: string,
-  { descriptors, identity, limits }: Wall,
+  { descriptors, identity, limits, filter = true }: Wall,
   command: readonly string[],
 ): readonly [string, ...string[]] {
-  const settings = Object.entries({ ...limits, ...identity }).map(([name, value]) => `${name}=${value}`);
+  const settings = Object.entries({ ...limits, ...identity, ...(filter ? {} : { filter: 0 }) }).map(
+    ([name, value]) => `${name}=${value}`,
+  );
   return [helper, 'wall', String(descriptors), ...settings, '--', ...command];
 }

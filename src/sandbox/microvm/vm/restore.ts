@@ -1,29 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
-import { assert, defined } from '../../../std/assert.ts';
-import { bytesOfAddress, parseAddress } from '../../../std/ip/address.ts';
+import { assert } from '../../../std/assert.ts';
 import { fault } from '../../../contract/errors.ts';
 import type { LayerFile } from '../../../erofs/layer-file.ts';
 import { limits } from '../../../contract/limits.ts';
 import { present } from '../../../std/present.ts';
-import {
-  Channel,
-  type GuestAddress,
-  type GuestNetwork,
-  type GuestReady,
-  type GuestSetup,
-  type LayerExtent,
-} from '../../channel/index.ts';
+import { Channel, type GuestReady, type GuestSetup, type LayerExtent } from '../../channel/index.ts';
 import type { BootSpec, Instance } from '../../driver.ts';
+import { Stopwatch } from '../../stopwatch.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroup, Cgroups } from '../host/cgroup.ts';
 import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type DiskExtent } from './disk-image.ts';
 import type { Identity } from '../host/identity.ts';
-import { MicrovmInstance } from './instance.ts';
+import { microvmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
 import { liveFacts } from '../host/live-facts.ts';
 import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
-import { type GuestLink, type NetworkOptions, openNetwork } from '../../network/index.ts';
+import { guestNetwork, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
 import { endedSoon, Vmm } from './vmm.ts';
 
@@ -92,7 +85,7 @@ export async function restore(
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },
   };
-  return new MicrovmInstance(facts, { vmm, channel, network, diskBytes: spec.diskBytes, resources });
+  return microvmInstance(facts, { vmm, channel, network, diskBytes: spec.diskBytes, resources });
 }
 
 async function whenReady(
@@ -169,38 +162,4 @@ function lineUp(layers: readonly LayerFile[]): { extents: LayerExtent[]; parts: 
   if (offset >= LAYERS_DISK_BYTES) throw fault('ARGUMENT_INVALID', { reason: 'the layers of the image are too large' });
   const sizes = [...layers.map(({ bytes }) => bytes), LAYERS_DISK_BYTES - offset];
   return { extents, parts: sizes.map((bytes, index) => ({ descriptor: RESTORE_FD.firstExtent + index, bytes })) };
-}
-
-/** The link of the filter in the words of the channel. */
-function guestNetwork(link: GuestLink): GuestNetwork {
-  const { ip4, prefix4, gateway4, ip6, prefix6, gateway6 } = link;
-  const six = ip6 === undefined || prefix6 === undefined || gateway6 === undefined;
-  return {
-    mac: Buffer.from(link.mac.replaceAll(':', ''), 'hex'),
-    mtu: link.mtuBytes,
-    ip4: address(ip4, prefix4, gateway4),
-    ...(six ? {} : { ip6: address(ip6, prefix6, gateway6) }),
-    nameservers: [link.dns],
-  };
-}
-
-function address(own: string, prefix: number, gateway: string): GuestAddress {
-  return { address: bytesOf(own), prefix, gateway: bytesOf(gateway) };
-}
-
-function bytesOf(text: string): Buffer {
-  return bytesOfAddress(defined(parseAddress(text), 'a link has addresses'));
-}
-
-/** Takes the time of steps that follow one another. */
-class Stopwatch {
-  readonly takenMs: Record<string, number> = {};
-  #startedMs = performance.now();
-
-  /** The step took all the time since the last one, but for `otherMs` that somebody else accounts for. */
-  done(step: string, otherMs = 0): void {
-    const now = performance.now();
-    this.takenMs[step] = now - this.#startedMs - otherMs;
-    this.#startedMs = now;
-  }
 }

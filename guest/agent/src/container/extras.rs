@@ -1,0 +1,169 @@
+//! What gVisor cannot read from a layer itself: extended attributes and opaque folders. They come as a list beside the layer's tree
+//! (src/sandbox/gvisor/plain-layer.ts) and become lower directories of their own.
+
+use crate::boot::{DISK, LAYERS};
+use crate::sys::{self, c};
+use crate::wire::{Malformed, Parsed, Reader};
+use std::collections::HashMap;
+use std::fs;
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+struct Extra {
+    /// Relative to the layer's root; empty for the root itself.
+    path: Vec<u8>,
+    /// The folder hides what lower layers have in it.
+    opaque: bool,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The lower directories of layer `number`, bottom first. A folder that is opaque is made so by an opaque folder just below
+/// it; what has extended attributes is copied, with them, just above it.
+pub fn lower_folders(number: u64) -> Result<Vec<String>> {
+    let layer = format!("{LAYERS}/{number}");
+    let list = fs::read(format!("{layer}/extras"))?;
+    let extras =
+        parse(&list).map_err(|Malformed(rule)| Error::new(ErrorKind::InvalidData, format!("extras: {rule}")))?;
+    let root = format!("{layer}/root");
+    let mut folders = Vec::new();
+    let opaque: Vec<_> = extras.iter().filter(|extra| extra.opaque).collect();
+    if !opaque.is_empty() {
+        let below = format!("{DISK}/extras/{number}-below");
+        for extra in opaque {
+            let path = join(&below, &extra.path);
+            fs::create_dir_all(&path)?;
+            sys::set_xattr(&c(path.as_os_str().as_bytes())?, &c(b"trusted.overlay.opaque")?, b"y")?;
+        }
+        folders.push(below);
+    }
+    folders.push(root.clone());
+    if extras.iter().any(|extra| !extra.xattrs.is_empty()) {
+        let above = format!("{DISK}/extras/{number}-above");
+        fs::create_dir_all(&above)?;
+        let mut copy =
+            Copy { root: root.into(), target: above.clone().into(), links: HashMap::new(), folders: Vec::new() };
+        copy.run(&extras)?;
+        folders.push(above);
+    }
+    Ok(folders)
+}
+
+fn parse(list: &[u8]) -> Parsed<Vec<Extra>> {
+    let mut reader = Reader::new(list);
+    let mut extras = Vec::new();
+    while reader.end().is_err() {
+        let path = reader.text()?;
+        let opaque = reader.u8()? != 0;
+        let xattrs = reader.list(|item| Ok((item.text()?, item.bytes()?.to_vec())))?;
+        extras.push(Extra { path, opaque, xattrs });
+    }
+    Ok(extras)
+}
+
+fn join(folder: &str, path: &[u8]) -> PathBuf {
+    Path::new(folder).join(std::ffi::OsStr::from_bytes(path))
+}
+
+struct Copy {
+    root: PathBuf,
+    target: PathBuf,
+    /// Inode → first copy.
+    links: HashMap<u64, PathBuf>,
+    /// Folders that were made, parents first, and what they are copies of: their times come last.
+    folders: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Copy {
+    fn run(&mut self, extras: &[Extra]) -> Result<()> {
+        self.adopt_folder(Path::new(""))?;
+        for extra in extras.iter().filter(|extra| !extra.xattrs.is_empty()) {
+            let path = Path::new(std::ffi::OsStr::from_bytes(&extra.path)).to_path_buf();
+            self.add(&path)?;
+            let target = c(self.target.join(&path).as_os_str().as_bytes())?;
+            for (name, value) in &extra.xattrs {
+                sys::set_xattr(&target, &c(name)?, value)?;
+            }
+        }
+        for (from, to) in self.folders.iter().rev() {
+            let stat = fs::symlink_metadata(from)?;
+            sys::set_mtime(&c(to.as_os_str().as_bytes())?, stat.mtime(), stat.mtime_nsec())?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path) -> Result<()> {
+        let from = self.root.join(path);
+        let stat = fs::symlink_metadata(&from)?;
+        if stat.is_dir() {
+            return self.make_folder(path);
+        }
+        if let Some(parent) = path.parent() {
+            self.make_folder(parent)?;
+        }
+        let to = self.target.join(path);
+        if let Some(first) = self.links.get(&stat.ino()) {
+            return fs::hard_link(first, &to);
+        }
+        let kind = stat.file_type();
+        let name = c(to.as_os_str().as_bytes())?;
+        if kind.is_symlink() {
+            symlink(fs::read_link(&from)?, &to)?;
+        } else if kind.is_file() {
+            fs::copy(&from, &to)?;
+        } else {
+            sys::make_node(&name, stat.mode(), stat.rdev())?;
+        }
+        sys::change_owner(&name, stat.uid(), stat.gid())?;
+        if !kind.is_symlink() {
+            fs::set_permissions(&to, fs::Permissions::from_mode(stat.mode() & 0o7777))?;
+        }
+        sys::set_mtime(&name, stat.mtime(), stat.mtime_nsec())?;
+        if stat.nlink() > 1 && !kind.is_fifo() {
+            self.links.insert(stat.ino(), to);
+        }
+        Ok(())
+    }
+
+    /// Makes a folder and those above it, each like the layer's.
+    fn make_folder(&mut self, path: &Path) -> Result<()> {
+        let missing: Vec<_> = path.ancestors().take_while(|part| !self.target.join(part).exists()).collect();
+        for part in missing.into_iter().rev() {
+            fs::create_dir(self.target.join(part))?;
+            self.adopt_folder(part)?;
+        }
+        Ok(())
+    }
+
+    fn adopt_folder(&mut self, path: &Path) -> Result<()> {
+        let (from, to) = (self.root.join(path), self.target.join(path));
+        let stat = fs::metadata(&from)?;
+        sys::change_owner(&c(to.as_os_str().as_bytes())?, stat.uid(), stat.gid())?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(stat.mode() & 0o7777))?;
+        self.folders.push((from, to));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read_to_its_end() {
+        let mut list = Vec::new();
+        for part in
+            [&b"\x03\0\0\0a/b\x01"[..], b"\x01\0\0\0", b"\x06\0\0\0user.x", b"\x02\0\0\0\0\xff", b"\0\0\0\0\0\0\0\0\0"]
+        {
+            list.extend_from_slice(part);
+        }
+        let extras = parse(&list).unwrap();
+        assert_eq!(extras.len(), 2);
+        assert_eq!((extras[0].path.as_slice(), extras[0].opaque), (&b"a/b"[..], true));
+        assert_eq!(extras[0].xattrs, [(b"user.x".to_vec(), vec![0, 0xff])]);
+        assert_eq!((extras[1].path.as_slice(), extras[1].opaque), (&b""[..], false));
+        assert!(parse(&list[..list.len() - 1]).is_err());
+        assert!(parse(&[]).unwrap().is_empty());
+    }
+}

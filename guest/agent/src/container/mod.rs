@@ -1,0 +1,56 @@
+//! Phase 1 where gVisor is the kernel: the agent is the init of a container whose layers and disk are mounted already.
+
+mod extras;
+
+use crate::boot::{self, Machine, Namespaces, DISK, LAYERS, STAGE, UPPER, WORK};
+use crate::sys;
+use std::fs;
+use std::io::{Error, ErrorKind, Result};
+use std::os::unix::io::{FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// Processes and threads of all commands. Each takes some of the host's, and gVisor ends when the host has no more for it.
+const TASKS_MAX: u32 = 1_024;
+
+/// Where the container's runtime was told to put the agent's end of the channel.
+const CHANNEL: i32 = 3;
+
+/// Readies the container and takes over the channel. The settings are `memory=BYTES`, `layers=COUNT`, and `extracted=NUMBER` for
+/// each layer that comes with a list of extras.
+pub fn boot(settings: &[String]) -> Result<(Machine, OwnedFd)> {
+    let number = |name: &str| settings.iter().find_map(|setting| setting.strip_prefix(name)?.parse::<u64>().ok());
+    let layers = number("layers=").ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the layers are not counted"))?;
+    // SAFETY: the runtime opened it for us, and nobody else here knows it.
+    let port = unsafe { OwnedFd::from_raw_fd(CHANNEL) };
+    sys::set_nonblocking(&port)?;
+    sys::close_on_exec(&port)?;
+    boot::tune();
+    for path in [UPPER, WORK] {
+        fs::create_dir_all(path)?;
+    }
+    let extracted: Vec<u64> =
+        settings.iter().filter_map(|setting| setting.strip_prefix("extracted=")?.parse().ok()).collect();
+    let mut mounted = Vec::new();
+    for number in 1..=layers {
+        if extracted.contains(&number) {
+            mounted.extend(extras::lower_folders(number)?);
+        } else {
+            mounted.push(format!("{LAYERS}/{number}"));
+        }
+    }
+    let memory_bytes = number("memory=");
+    let mut namespaces = Namespaces::create(|| stage(memory_bytes.unwrap_or(u64::MAX)))?;
+    namespaces.group = Some("/sys/fs/cgroup/commands/cgroup.procs");
+    Ok((Machine { hardware: None, namespaces, mounted: Some(mounted), memory_bytes }, port))
+}
+
+fn stage(memory_bytes: u64) -> Result<()> {
+    let kept: Vec<&str> = [DISK, LAYERS].into_iter().filter(|path| Path::new(path).exists()).collect();
+    boot::enter_cell(&kept)?;
+    // gVisor knows no share of the memory.
+    boot::furnish(&format!("size={}", memory_bytes / 2))?;
+    let groups = format!("{STAGE}/sys/fs/cgroup");
+    fs::write(format!("{groups}/cgroup.subtree_control"), "+pids")?;
+    fs::create_dir(format!("{groups}/commands"))?;
+    fs::write(format!("{groups}/commands/pids.max"), TASKS_MAX.to_string())
+}

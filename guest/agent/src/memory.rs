@@ -1,0 +1,92 @@
+//! The memory limit where the kernel has none (gVisor): a process is ended before the host would end the whole sandbox.
+
+use crate::oom;
+use crate::process::Process;
+use crate::sys;
+use std::fs;
+use std::os::raw::c_int;
+use std::time::{Duration, Instant};
+
+/// How often the memory that is left is looked at: in peace, and when half of it is gone.
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_SHORT: Duration = Duration::from_millis(20);
+/// Less than this part of the memory is none.
+const RESERVE_PART: u64 = 64;
+/// How long a process that was killed may take to give its memory back.
+const GRACE: Duration = Duration::from_millis(500);
+
+pub struct Memory {
+    bytes: u64,
+    looked: Instant,
+    pause: Duration,
+    /// Killed last, and when.
+    victim: Option<(c_int, Instant)>,
+}
+
+impl Memory {
+    pub fn of(bytes: u64) -> Memory {
+        Memory { bytes, looked: Instant::now(), pause: PAUSE, victim: None }
+    }
+
+    pub fn pause_ms(&self) -> i32 {
+        self.pause.saturating_sub(self.looked.elapsed()).as_millis() as i32 + 1
+    }
+
+    /// Kills the largest process when there is no memory left, as the kernel of a machine would.
+    pub fn watch(&mut self, init: c_int, processes: &mut [Process]) {
+        if processes.is_empty() || self.looked.elapsed() < self.pause {
+            return;
+        }
+        self.looked = Instant::now();
+        let free = match fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(free_bytes) {
+            Some(free) => free,
+            None => return,
+        };
+        self.pause = if free < self.bytes / 2 { PAUSE_SHORT } else { PAUSE };
+        if free > self.bytes / RESERVE_PART || self.is_ending() {
+            return;
+        }
+        if let Some(victim) = largest(init) {
+            oom::mark(victim, processes);
+            unsafe { sys::kill(victim, sys::SIGKILL) };
+            self.victim = Some((victim, Instant::now()));
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.victim.map_or(false, |(pid, since)| since.elapsed() < GRACE && resident_pages(pid).is_some())
+    }
+}
+
+/// `MemFree` of /proc/meminfo, which is in KiB.
+fn free_bytes(table: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix("MemFree:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+/// The process with the most memory of its own; neither the agent nor the pid 1 of the user's processes.
+fn largest(init: c_int) -> Option<c_int> {
+    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let sizes = pids.filter(|pid: &c_int| *pid > 1 && *pid != init);
+    sizes.filter_map(|pid| Some((resident_pages(pid)?, pid))).max().map(|(_, pid)| pid)
+}
+
+/// Second field of /proc/PID/statm.
+fn resident_pages(pid: c_int) -> Option<u64> {
+    fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_memory_is_read_from_the_kernels_table() {
+        assert_eq!(
+            free_bytes("MemTotal:  1048576 kB\nMemFree:          944 kB\nMemAvailable: 1 kB\n"),
+            Some(944 * 1024)
+        );
+        assert_eq!(free_bytes("MemTotal: 1 kB\n"), None);
+        assert_eq!(free_bytes("MemFree: many kB\n"), None);
+    }
+}

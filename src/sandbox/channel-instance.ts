@@ -1,0 +1,76 @@
+import { isFault } from '../contract/errors.ts';
+import type { Channel } from './channel/index.ts';
+import type { Command, Instance, InstanceFacts, NetworkUse, Process } from './driver.ts';
+
+/** What an instance consists of whose guest is reached over a channel. */
+export interface ChannelInstanceParts {
+  readonly channel: Channel;
+  readonly network: { use(): NetworkUse };
+  /** Disposes of all of the above, and gives back what was taken for them. */
+  readonly resources: AsyncDisposableStack;
+  /** Returns why the guest is gone, given what the channel knows of it. */
+  reasonOf(error: Error): Promise<Error>;
+}
+
+/** A guest that is ready for commands. */
+export class ChannelInstance implements Instance {
+  readonly facts: InstanceFacts;
+  readonly lost: Promise<Error>;
+  readonly #parts: ChannelInstanceParts;
+  #disposal: Promise<void> | undefined;
+
+  constructor(facts: InstanceFacts, parts: ChannelInstanceParts) {
+    this.facts = facts;
+    this.#parts = parts;
+    this.lost = parts.channel.lost.then((error) => parts.reasonOf(error));
+  }
+
+  async start(command: Command, signal: AbortSignal): Promise<Process> {
+    const process = await this.#explained(this.#parts.channel.start(command, signal));
+    const outcome = this.#explained(process.outcome);
+    outcome.catch(() => {});
+    return {
+      pid: process.pid,
+      output: this.#explainedItems(process.output),
+      outcome,
+      write: (bytes) => this.#explained(process.write(bytes)),
+      closeStdin: () => process.closeStdin(),
+      kill: (number) => process.kill(number),
+      resize: (columns, rows) => process.resize(columns, rows),
+    };
+  }
+
+  changes(signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return this.#explainedItems(this.#parts.channel.changes(signal));
+  }
+
+  networkUse(): NetworkUse {
+    return this.#parts.network.use();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal ??= this.#parts.resources.disposeAsync();
+    return this.#disposal;
+  }
+
+  async #explained<Value>(promise: Promise<Value>): Promise<Value> {
+    try {
+      return await promise;
+    } catch (error) {
+      throw await this.#explanation(error);
+    }
+  }
+
+  async *#explainedItems<Item>(items: AsyncIterable<Item>): AsyncGenerator<Item> {
+    try {
+      yield* items;
+    } catch (error) {
+      throw await this.#explanation(error);
+    }
+  }
+
+  /** The channel only knows that it was closed. */
+  async #explanation(error: unknown): Promise<unknown> {
+    return isFault(error, 'GUEST_LOST') && this.#disposal === undefined ? this.lost : error;
+  }
+}

@@ -1,0 +1,137 @@
+import type { GuestLink } from '../network/index.ts';
+
+/** Descriptors of the jail: the channel and the frames are sockets to us; `info` and `block` are between bubblewrap and us. */
+export const SANDBOX_FD = {
+  agent: 3,
+  frames: 4,
+  info: 5,
+  block: 6,
+  spec: 7,
+  flags: 8,
+  disk: 9,
+  root: 10,
+  firstLayer: 11,
+} as const;
+
+/** Paths inside the jail. */
+export const INSIDE = {
+  bundle: '/bundle',
+  helper: '/helper',
+  runsc: '/gvisor/runsc',
+  /** Programs that runsc starts instead of itself. */
+  sidecars: '/gvisor/gvisor-bin',
+  /** gVisor's own prewarmer, which the helper starts in its turn. */
+  prewarmer: '/gvisor/prewarmer',
+} as const;
+
+/** Names of files next to runsc, in `gvisor-bin/`, which its releases come with. */
+export const SIDECARS = { sentry: 'gvisor_sentry', prewarmer: 'gvisor-sentry-prewarmer' } as const;
+
+/** Where the agent expects its things (guest/agent/src/container.rs). */
+const GUEST = { disk: '/disk', layers: '/layers', agent: '/init' } as const;
+
+/** By this number the helper knows the descriptor behind the disk, which the guest must not see (guest/host-helper/src/gvisor.rs). */
+const DISK_MARK = 1_000;
+
+/** Every capability: the guest's root is root, of gVisor's kernel. */
+const CAPABILITIES = [
+  'AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL',
+  'LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP',
+  'SETUID SYSLOG SYS_ADMIN SYS_BOOT SYS_CHROOT SYS_MODULE SYS_NICE SYS_PACCT SYS_PTRACE SYS_RAWIO SYS_RESOURCE SYS_TIME',
+  'SYS_TTY_CONFIG WAKE_ALARM',
+]
+  .flatMap((line) => line.split(' '))
+  .map((name) => `CAP_${name}`);
+
+/** What one sandbox is for. */
+export interface SandboxShape {
+  readonly layers: number;
+  /** Numbers, from 1, of the layers that are in their plain form (`writePlainLayer`). */
+  readonly extracted: readonly number[];
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly diskBytes: number;
+}
+
+/**
+ * Returns the OCI runtime configuration (runtime-spec, config.md) of a sandbox: the agent in a root of its own, every layer
+ * mounted by gVisor's kernel from a descriptor, and a file of ours behind what the run writes.
+ */
+export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: SandboxShape): object {
+  const folder = '/disk';
+  const capabilities = { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES };
+  return {
+    ociVersion: '1.0.0',
+    process: {
+      terminal: false,
+      user: { uid: 0, gid: 0 },
+      args: [
+        GUEST.agent,
+        'container',
+        `layers=${layers}`,
+        ...extracted.map((number) => `extracted=${number}`),
+        `memory=${memoryMib * 1024 ** 2}`,
+      ],
+      env: [],
+      cwd: '/',
+      capabilities,
+    },
+    root: { path: `${INSIDE.bundle}/root`, readonly: true },
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc' },
+      { destination: GUEST.disk, type: 'bind', source: folder, options: ['rw'] },
+      ...Array.from({ length: layers }, (_, index) => ({
+        destination: `${GUEST.layers}/${index + 1}`,
+        type: 'erofs',
+        source: `/proc/self/fd/${SANDBOX_FD.firstLayer + index}`,
+        options: ['ro'],
+      })),
+    ],
+    annotations: {
+      'dev.gvisor.spec.rootfs.type': 'erofs',
+      'dev.gvisor.spec.rootfs.source': `/proc/self/fd/${SANDBOX_FD.root}`,
+      // A file system in memory, whose memory is the file that the sandbox process is given (`sentryFlags`).
+      'dev.gvisor.spec.mount.disk.type': 'tmpfs',
+      'dev.gvisor.spec.mount.disk.share': 'container',
+      'dev.gvisor.spec.mount.disk.source': folder,
+      'dev.gvisor.spec.mount.disk.options': `rw,size=${diskBytes}`,
+    },
+    linux: { namespaces: ['pid', 'mount', 'network', 'ipc', 'uts'].map((type) => ({ type })) },
+  };
+}
+
+/** What the helper adds to the command line of the sandbox process, where runsc has no setting for it. */
+export function sentryFlags({ cpus, memoryMib }: SandboxShape): string {
+  return [`--total-memory=${memoryMib * 1024 ** 2}`, `--cpu-num=${cpus}`].join('\n');
+}
+
+/** The command of the jail's first process: the helper, which starts runsc and carries the frames of `link`. */
+export function helperCommand(id: string, link: GuestLink | undefined): string[] {
+  const network = link === undefined ? [] : linkSettings(link);
+  return [
+    INSIDE.helper,
+    'gvisor',
+    `frames=${SANDBOX_FD.frames}`,
+    ...network,
+    '--',
+    INSIDE.runsc,
+    '--root=/run',
+    '--platform=systrap',
+    `--network=${link === undefined ? 'none' : 'sandbox'}`,
+    '--ignore-cgroups',
+    '--host-uds=none',
+    '--overlay2=none',
+    '--in-sandbox-cgroup=v2',
+    'run',
+    `--pass-fd=${SANDBOX_FD.agent}:3`,
+    `--pass-fd=${SANDBOX_FD.disk}:${DISK_MARK}`,
+    `--bundle=${INSIDE.bundle}`,
+    id,
+  ];
+}
+
+function linkSettings(link: GuestLink): string[] {
+  const { mac, mtuBytes, ip4, prefix4, gateway4, ip6, prefix6, gateway6 } = link;
+  const settings = [`mac=${mac}`, `mtu=${mtuBytes}`, `ip4=${ip4}/${prefix4}/${gateway4}`];
+  return ip6 === undefined ? settings : [...settings, `ip6=${ip6}/${prefix6}/${gateway6}`];
+}

@@ -1,0 +1,127 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fault, isFault } from '../../contract/errors.ts';
+import { untilAborted } from '../../std/abort.ts';
+import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
+import { Identities } from '../microvm/host/identity.ts';
+import type { NetworkOptions } from '../network/index.ts';
+import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
+import { startSandbox } from './start.ts';
+
+export interface GvisorOptions {
+  /** Folder of the driver's own. */
+  readonly stateDir: string;
+  /** Folder with the agent and the host's helper, and perhaps runsc. */
+  readonly guestDir: string;
+  /** Folders in which runsc is looked for first, as in the environment's PATH. */
+  readonly path: string;
+  readonly log: (message: string) => void;
+  /** What of private networks guests may reach. */
+  readonly network?: NetworkOptions;
+}
+
+/**
+ * Opens the driver that runs images in gVisor sandboxes. Succeeds on hosts that lack something, too: `inspect` says what is
+ * missing, and `start` rejects with it.
+ */
+export async function openGvisorDriver(options: GvisorOptions): Promise<SandboxDriver> {
+  const scratch = join(options.stateDir, 'tmp');
+  await rm(scratch, { recursive: true, force: true });
+  await mkdir(scratch, { recursive: true, mode: 0o700 });
+  return new GvisorDriver(options, await Identities.open(options.stateDir));
+}
+
+class GvisorDriver implements SandboxDriver {
+  readonly name = 'gvisor';
+  readonly #options: GvisorOptions;
+  readonly #identities: Identities;
+  readonly #closing = new AbortController();
+  /** Starts under way and instances that were not disposed of. */
+  readonly #starting = new Set<Promise<unknown>>();
+  readonly #instances = new Set<AsyncDisposableStack>();
+  #platform: Promise<GvisorPlatform> | undefined;
+
+  constructor(options: GvisorOptions, identities: Identities) {
+    this.#options = options;
+    this.#identities = identities;
+  }
+
+  async warm(): Promise<void> {
+    await this.#ready();
+  }
+
+  async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    signal.throwIfAborted();
+    const starting = this.#start(spec, AbortSignal.any([signal, this.#closing.signal]));
+    this.#starting.add(starting);
+    try {
+      return await starting;
+    } finally {
+      this.#starting.delete(starting);
+    }
+  }
+
+  async collect(request: DriverCollection): Promise<DriverGarbage> {
+    const platform = await this.#platform?.catch(() => undefined);
+    const nothing = { memoryBytes: 0, diskBytes: 0 };
+    return (await platform?.layers.collect(request)) ?? { templates: 0, freed: nothing, used: nothing };
+  }
+
+  async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
+    try {
+      const { runsc, jail } = await untilAborted(this.#ready(), signal);
+      const { parts, missing } = jail.facts;
+      const lacking = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`;
+      return [
+        { name: 'gVisor', status: 'ok', detail: `runsc ${runsc.version} (${runsc.path})` },
+        {
+          name: 'gVisor jail',
+          status: missing.length === 0 ? 'ok' : 'warning',
+          detail: `bubblewrap: ${parts.join(', ')}${lacking}`,
+        },
+      ];
+    } catch (error) {
+      const remedy = isFault(error) ? error.detail['remedy'] : undefined;
+      const detail = error instanceof Error ? error.message : String(error);
+      return [{ name: 'gVisor', status: 'failed', detail, ...(typeof remedy === 'string' ? { remedy } : {}) }];
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(fault('GUEST_LOST', { reason: 'the driver was closed' }));
+    await Promise.allSettled(this.#starting);
+    await Promise.all([...this.#instances].map(async (resources) => resources.disposeAsync()));
+    const platform = await this.#platform?.catch(() => undefined);
+    await platform?.[Symbol.asyncDispose]();
+  }
+
+  async #ready(): Promise<GvisorPlatform> {
+    this.#closing.signal.throwIfAborted();
+    const { stateDir, guestDir, path } = this.#options;
+    this.#platform ??= openGvisorPlatform(
+      { stateDir, guestDir, path, identities: this.#identities },
+      this.#closing.signal,
+    ).catch((error: unknown) => {
+      // What was missing may be there the next time.
+      this.#platform = undefined;
+      throw error;
+    });
+    return this.#platform;
+  }
+
+  async #start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    const platform = await untilAborted(this.#ready(), signal);
+    const { network = {} } = this.#options;
+    const resources = new AsyncDisposableStack();
+    try {
+      const { vm: identity } = resources.use(this.#identities.take());
+      const instance = await startSandbox(platform, { spec, identity, network }, resources, signal);
+      this.#instances.add(resources);
+      resources.defer(() => void this.#instances.delete(resources));
+      return instance;
+    } catch (error) {
+      await resources.disposeAsync();
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import { defined } from '../../std/assert.ts';
+import { PROCESSES_MAX } from '../microvm/host/cgroup.ts';
+import type { JailFacts } from '../microvm/host/jail.ts';
+import type { Identity } from '../microvm/host/identity.ts';
+import { behindWall } from '../microvm/host/wall.ts';
+import { SANDBOX_FD, helperCommand, INSIDE, SIDECARS, type SandboxShape } from './bundle.ts';
+import type { GuestLink } from '../network/index.ts';
+import type { Runsc } from './runsc.ts';
+
+export interface SandboxJailOptions {
+  /** Hostname inside and name of the container, by which the jails of one driver are known. */
+  readonly owner: string;
+  /** Paths of programs. */
+  readonly bwrap: string;
+  readonly helper: string;
+  readonly runsc: Runsc;
+  /** Whether control groups limit what a sandbox takes. */
+  readonly limited: boolean;
+}
+
+/** What differs from one jail to the next. */
+export interface SandboxJailSpec {
+  readonly identity: Identity | undefined;
+  readonly shape: SandboxShape;
+  readonly link: GuestLink | undefined;
+  /** The sandbox is given the descriptors below this number. */
+  readonly descriptors: number;
+  /** Whether bubblewrap waits on `SANDBOX_FD.block` before it starts anything. */
+  readonly blocked: boolean;
+}
+
+const GIB = 1024 ** 3;
+/** Its memory is a file, of which each of up to 1,024 processes (guest/agent/src/container.rs) reserves 17 MiB and uses little. */
+const ADDRESS_SPACES_BYTES = 1_024 * 17 * 1024 ** 2;
+
+/**
+ * The jail of a gVisor sandbox: bubblewrap makes namespaces of which runsc is root, and in which there are its own programs,
+ * `/dev/null`, `/dev/net/tun` and the descriptors of the run.
+ */
+export class SandboxJail {
+  readonly facts: JailFacts;
+  readonly #options: SandboxJailOptions;
+
+  constructor(options: SandboxJailOptions, identity: Identity | undefined) {
+    this.#options = options;
+    this.facts = factsOf(identity !== undefined, options.limited);
+  }
+
+  /** Program and arguments that run the sandbox. */
+  command(spec: SandboxJailSpec): readonly [string, ...string[]] {
+    const { identity, shape, descriptors } = spec;
+    const wall = {
+      descriptors,
+      identity,
+      // bubblewrap's descriptor for a filter stays unused: gVisor's sandbox process brings its own.
+      filter: false,
+      limits: {
+        core: 0,
+        fsize: Math.max(shape.diskBytes, shape.memoryMib * 1024 ** 2 + ADDRESS_SPACES_BYTES) + GIB,
+        // The limit counts all of a user's processes, so it is of use only to one who has no others.
+        ...(identity !== undefined && { nproc: PROCESSES_MAX.gvisor }),
+      },
+    };
+    const { owner, bwrap, helper } = this.#options;
+    return behindWall(helper, wall, [
+      bwrap,
+      ...this.#namespaces(),
+      ...this.#files(),
+      '--info-fd',
+      String(SANDBOX_FD.info),
+      ...(spec.blocked ? ['--block-fd', String(SANDBOX_FD.block)] : []),
+      '--',
+      ...helperCommand(owner, spec.link),
+    ]);
+  }
+
+  #namespaces(): string[] {
+    return [
+      ['--unshare-user', '--uid', '0', '--gid', '0', '--cap-add', 'ALL', '--as-pid-1'],
+      ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+      ['--die-with-parent', '--new-session', '--clearenv'],
+      ['--setenv', 'GVISOR_SIDECAR_BINARIES_DIR', INSIDE.sidecars],
+      ['--hostname', this.#options.owner],
+      ['--chdir', '/'],
+    ].flat();
+  }
+
+  #files(): string[] {
+    const { runsc, helper } = this.#options;
+    const { sentry, prewarmer } = runsc.sidecars;
+    const programs = [
+      [helper, INSIDE.helper],
+      [runsc.path, INSIDE.runsc],
+      [helper, `${INSIDE.sidecars}/${SIDECARS.prewarmer}`],
+      ...(sentry === undefined ? [] : [[sentry, `${INSIDE.sidecars}/${SIDECARS.sentry}`]]),
+      ...(prewarmer === undefined ? [] : [[prewarmer, INSIDE.prewarmer]]),
+    ];
+    return [
+      programs.flatMap(([from, to]) => ['--ro-bind', defined(from, 'a pair'), defined(to, 'a pair')]),
+      ['/dev/null', '/dev/net/tun'].flatMap((path) => ['--dev-bind', path, path]),
+      ['/run', '/tmp'].flatMap((path) => ['--tmpfs', path]),
+      ['/disk', `${INSIDE.bundle}/root`].flatMap((path) => ['--dir', path]),
+      ['--ro-bind-data', String(SANDBOX_FD.spec), `${INSIDE.bundle}/config.json`],
+      ['--ro-bind-data', String(SANDBOX_FD.flags), `${INSIDE.bundle}/flags`],
+      ['--proc', '/proc'],
+    ].flat();
+  }
+}
+
+function factsOf(ownUser: boolean, limited: boolean): JailFacts {
+  const facts: readonly (readonly [string, boolean])[] = [
+    ['own uid', ownUser],
+    ['user namespace', true],
+    ['mount namespace', true],
+    ['pid namespace', true],
+    ['network namespace', true],
+    ['ipc namespace', true],
+    ['uts namespace', true],
+    ['cgroup namespace', true],
+    ['no new privileges', true],
+    ['seccomp', true],
+    ['resource limits', true],
+    ['memory and CPU limits', limited],
+  ];
+  const names = (present: boolean): string[] => facts.filter(([, has]) => has === present).map(([name]) => name);
+  return { parts: names(true), missing: names(false) };
+}

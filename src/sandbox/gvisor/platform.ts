@@ -1,0 +1,66 @@
+import { realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fault } from '../../contract/errors.ts';
+import { Cgroups } from '../microvm/host/cgroup.ts';
+import { findTools } from '../microvm/host/host.ts';
+import type { Identities } from '../microvm/host/identity.ts';
+import { endStaleVms, ownerOf } from '../microvm/host/stale-vms.ts';
+import { loadGuest } from '../microvm/guest.ts';
+import { MountableLayers } from './layers.ts';
+import { SandboxJail } from './jail.ts';
+import { rootImage } from './root-image.ts';
+import { findRunsc, type Runsc } from './runsc.ts';
+
+export interface GvisorPlatformOptions {
+  readonly stateDir: string;
+  readonly guestDir: string;
+  /** Folders in which runsc is looked for, as in the environment's PATH. */
+  readonly path: string;
+  readonly identities: Identities;
+}
+
+/** Everything a sandbox needs of this host. */
+export interface GvisorPlatform extends AsyncDisposable {
+  readonly runsc: Runsc;
+  readonly jail: SandboxJail;
+  /** File with the root file system of every sandbox. */
+  readonly root: string;
+  /** Folder for files that lose their name before a sandbox starts. */
+  readonly scratch: string;
+  readonly cgroups: Cgroups | undefined;
+  readonly layers: MountableLayers;
+}
+
+/** Looks for everything once. Rejects with DRIVER_UNAVAILABLE, naming what is missing. */
+export async function openGvisorPlatform(options: GvisorPlatformOptions, signal: AbortSignal): Promise<GvisorPlatform> {
+  const { stateDir, guestDir, path, identities } = options;
+  const scratch = join(stateDir, 'tmp');
+  const owner = ownerOf(await realpath(stateDir));
+  const [runsc, { bwrap }, guest] = await Promise.all([
+    findRunsc(path, guestDir, signal),
+    findTools(['bwrap']),
+    loadGuest(guestDir),
+    endStaleVms(owner),
+  ]);
+  if (guest.agent === undefined) {
+    const remedy = 'build the guest with guest/build';
+    throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest lacks the agent as a program of its own', remedy });
+  }
+  await using stack = new AsyncDisposableStack();
+  const groups = await Cgroups.open(owner, scratch);
+  if (groups !== undefined) stack.use(groups);
+  using taken = identities.take();
+  const layers = await MountableLayers.open(join(stateDir, 'layers'));
+  const programs = { owner, bwrap, helper: guest.helper.path, runsc, limited: groups !== undefined };
+  const root = await rootImage(stateDir, guest.agent);
+  const resources = stack.move();
+  return {
+    runsc,
+    jail: new SandboxJail(programs, taken.vm),
+    root,
+    scratch,
+    cgroups: groups,
+    layers,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
+}

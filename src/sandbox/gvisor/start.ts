@@ -1,0 +1,124 @@
+import { randomBytes } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import { Channel } from '../channel/index.ts';
+import { ChannelInstance } from '../channel-instance.ts';
+import type { BootSpec, Instance } from '../driver.ts';
+import { type Cgroup, PROCESSES_MAX } from '../microvm/host/cgroup.ts';
+import type { Identity } from '../microvm/host/identity.ts';
+import { namelessFile } from '../microvm/vm/disk-image.ts';
+import { guestNetwork, type GuestLink, type NetworkOptions, openNetwork } from '../network/index.ts';
+import { Stopwatch } from '../stopwatch.ts';
+import { SANDBOX_FD } from './bundle.ts';
+import type { MountableLayer } from './layers.ts';
+import type { GvisorPlatform } from './platform.ts';
+import { SandboxProcess } from './process.ts';
+
+/** What to start, as whom. */
+export interface SandboxStart {
+  readonly spec: BootSpec;
+  readonly identity: Identity | undefined;
+  readonly network: NetworkOptions;
+}
+
+const ENTROPY_BYTES = 64;
+/** Memory of gVisor's own kernel. */
+const OVERHEAD_MIB = 256;
+
+/**
+ * Starts a sandbox over the layers of an image and waits until it takes commands. The instance owns `resources` from then on;
+ * until then the caller does. Rejects with DRIVER_UNAVAILABLE or GUEST_BOOT_TIMEOUT.
+ */
+export async function startSandbox(
+  platform: GvisorPlatform,
+  start: SandboxStart,
+  resources: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<Instance> {
+  const { spec } = start;
+  const steps = new Stopwatch();
+  const network = resources.use(await openNetwork(spec.network, start.network, signal));
+  const bounds = { cpus: spec.cpus, memoryMib: spec.memoryMib + OVERHEAD_MIB };
+  const cgroup = await platform.cgroups?.create(bounds, spec.diskBytes, PROCESSES_MAX.gvisor);
+  if (cgroup !== undefined) resources.use(cgroup);
+  const layers = await Promise.all(spec.layers.map((layer) => platform.layers.mountable(layer, signal)));
+  steps.done('prepare');
+  const sandbox = resources.use(await spawnSandbox(platform, start, { layers, link: network.guest, cgroup }));
+  network.attach(sandbox.frames);
+  const channel = resources.use(new Channel(sandbox.agent));
+  steps.done('start');
+  const setup = {
+    hostname: spec.hostname,
+    entropy: randomBytes(ENTROPY_BYTES),
+    diskBytes: spec.diskBytes,
+    layers: spec.layers.map(({ bytes }) => ({ offset: 0, bytes })),
+    ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
+  };
+  const { hello, ready } = await whenReady(sandbox, channel, setup, signal);
+  const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
+  steps.done('boot', guestMs);
+  const facts = {
+    accelerator: 'none',
+    jail: platform.jail.facts,
+    kernel: hello.kernel,
+    bootId: ready.bootId,
+    stepsMs: { ...steps.takenMs, ...ready.stepsMs },
+  } as const;
+  const reasonOf = async (error: Error): Promise<Error> => {
+    if (!isFault(error, 'GUEST_LOST')) return error;
+    const reason = await sandbox.endedSoon();
+    return reason === undefined ? error : fault('GUEST_LOST', { reason }, { cause: error });
+  };
+  return new ChannelInstance(facts, { channel, network, resources, reasonOf });
+}
+
+/** What a run needs, made or found before its sandbox starts. */
+interface Prepared {
+  readonly layers: readonly MountableLayer[];
+  readonly link: GuestLink | undefined;
+  readonly cgroup: Cgroup | undefined;
+}
+
+async function spawnSandbox(
+  platform: GvisorPlatform,
+  { spec, identity }: SandboxStart,
+  { layers, link, cgroup }: Prepared,
+): Promise<SandboxProcess> {
+  await using files = new AsyncDisposableStack();
+  const disk = files.use(await namelessFile(platform.scratch, 'r+', new Uint8Array()));
+  const root = files.use(await open(platform.root, 'r'));
+  const descriptors = new Map<number, number>([
+    [SANDBOX_FD.disk, disk.fd],
+    [SANDBOX_FD.root, root.fd],
+  ]);
+  for (const [index, { path }] of layers.entries()) {
+    descriptors.set(SANDBOX_FD.firstLayer + index, files.use(await open(path, 'r')).fd);
+  }
+  const { cpus, memoryMib, diskBytes } = spec;
+  const extracted = layers.flatMap((layer, index) => (layer.extracted ? [index + 1] : []));
+  const shape = { layers: layers.length, extracted, cpus, memoryMib, diskBytes };
+  return new SandboxProcess({ jail: platform.jail, identity, shape, link, cgroup, descriptors });
+}
+
+async function whenReady(
+  sandbox: SandboxProcess,
+  channel: Channel,
+  setup: Parameters<Channel['setup']>[0],
+  signal: AbortSignal,
+) {
+  const deadline = AbortSignal.timeout(limits.guestRestoreMsMax);
+  const either = AbortSignal.any([signal, deadline]);
+  try {
+    const [hello, ready] = await Promise.all([channel.hello(either), channel.setup(setup, either)]);
+    return { hello, ready };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (deadline.aborted) {
+      throw fault('GUEST_BOOT_TIMEOUT', { seconds: limits.guestRestoreMsMax / 1_000 }, { cause: error });
+    }
+    if (!isFault(error, 'GUEST_LOST')) throw error;
+    const reason = (await sandbox.endedSoon()) ?? error.message;
+    throw fault('DRIVER_UNAVAILABLE', { reason }, { cause: error });
+  }
+}

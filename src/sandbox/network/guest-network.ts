@@ -1,0 +1,25 @@
+import { defined } from '../../std/assert.ts';
+import { bytesOfAddress, parseAddress } from '../../std/ip/address.ts';
+import type { GuestAddress, GuestNetwork } from '../channel/index.ts';
+import type { GuestLink } from './link.ts';
+
+/** Returns the link of the filter in the words of the channel. */
+export function guestNetwork(link: GuestLink): GuestNetwork {
+  const { ip4, prefix4, gateway4, ip6, prefix6, gateway6 } = link;
+  const six = ip6 === undefined || prefix6 === undefined || gateway6 === undefined;
+  return {
+    mac: Buffer.from(link.mac.replaceAll(':', ''), 'hex'),
+    mtu: link.mtuBytes,
+    ip4: address(ip4, prefix4, gateway4),
+    ...(six ? {} : { ip6: address(ip6, prefix6, gateway6) }),
+    nameservers: [link.dns],
+  };
+}
+
+function address(own: string, prefix: number, gateway: string): GuestAddress {
+  return { address: bytesOf(own), prefix, gateway: bytesOf(gateway) };
+}
+
+function bytesOf(text: string): Buffer {
+  return bytesOfAddress(defined(parseAddress(text), 'a link has addresses'));
+}

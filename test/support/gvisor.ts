@@ -1,0 +1,99 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { LayerFile } from '../../src/erofs/layer-file.ts';
+import { type GvisorOptions, openGvisorDriver } from '../../src/sandbox/gvisor/driver.ts';
+import { findRunsc } from '../../src/sandbox/gvisor/runsc.ts';
+import type { BootSpec, Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
+import { busyboxLayer, GUEST_DIR, jailPids } from './microvm.ts';
+
+/** A gVisor driver with a state folder of its own, and a busybox image of one layer. */
+export interface GvisorBench extends AsyncDisposable {
+  readonly driver: SandboxDriver;
+  readonly stateDir: string;
+  readonly layers: readonly LayerFile[];
+  readonly logged: readonly string[];
+  /** Processes and files that belong to the driver's running sandboxes. */
+  live(): Promise<number>;
+}
+
+export interface GvisorFolder extends AsyncDisposable {
+  readonly stateDir: string;
+  readonly layers: readonly LayerFile[];
+  open(options?: Partial<GvisorOptions>): Promise<GvisorBench>;
+}
+
+/** Reports whether this host has a runsc, on the PATH or beside the guest. */
+export async function hasRunsc(): Promise<boolean> {
+  return findRunsc(process.env['PATH'] ?? '', GUEST_DIR, AbortSignal.timeout(60_000)).then(
+    () => true,
+    () => false,
+  );
+}
+
+export async function gvisorFolder(): Promise<GvisorFolder> {
+  const folder = await mkdtemp(join(tmpdir(), 'contree-gvisor-'));
+  const layers = [await busyboxLayer(join(folder, 'busybox.erofs'))];
+  const stateDir = join(folder, 'state');
+  return {
+    stateDir,
+    layers,
+    open: async (options = {}) => {
+      const logged: string[] = [];
+      const log = (message: string): void => void logged.push(message);
+      const path = process.env['PATH'] ?? '';
+      const driver = await openGvisorDriver({ stateDir, guestDir: GUEST_DIR, path, log, ...options });
+      return {
+        driver,
+        stateDir,
+        layers,
+        logged,
+        live: async () => (await jailPids(stateDir)).length + (await readdir(join(stateDir, 'tmp'))).length,
+        [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
+      };
+    },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+/** A command line by which `crashing` is told to end the guest: no program of a guest can end gVisor. */
+export const CRASH: readonly string[] = ['sleep', '86399'];
+
+/** Returns a driver whose guests go away, as if their kernel had failed, when they are asked to run `CRASH`. */
+export function crashing(bench: GvisorBench): SandboxDriver {
+  const { driver, stateDir } = bench;
+  const withCrash = (instance: Instance): Instance => ({
+    facts: instance.facts,
+    lost: instance.lost,
+    changes: (signal) => instance.changes(signal),
+    networkUse: () => instance.networkUse(),
+    [Symbol.asyncDispose]: () => instance[Symbol.asyncDispose](),
+    start: async (command, signal) => {
+      const process = await instance.start(command, signal);
+      if (command.argv.join() === CRASH.join()) await killSandboxes(stateDir);
+      return process;
+    },
+  });
+  return {
+    name: driver.name,
+    warm: () => driver.warm(),
+    start: async (spec: BootSpec, signal: AbortSignal) => withCrash(await driver.start(spec, signal)),
+    collect: (request) => driver.collect(request),
+    inspect: (signal) => driver.inspect(signal),
+    [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
+  };
+}
+
+/** Sandbox processes of this state folder: gVisor's kernels. */
+export async function sentryPids(stateDir: string): Promise<number[]> {
+  const named = await Promise.all(
+    (await jailPids(stateDir)).map(
+      async (pid) => [pid, await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')] as const,
+    ),
+  );
+  return named.filter(([, line]) => line.startsWith('runsc-sandbox\0')).map(([pid]) => pid);
+}
+
+async function killSandboxes(stateDir: string): Promise<void> {
+  for (const pid of await sentryPids(stateDir)) process.kill(pid, 'SIGKILL');
+}
