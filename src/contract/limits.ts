@@ -29,7 +29,7 @@ export const limits = {
   operationsQueuedMax: 10_000,
 
   // Guest
-  guestBootMsMax: 60_000,
+  guestBootMsMax: 300_000,
   guestRestoreMsMax: 15_000,
   guestBootAttemptsMax: 5,
   frameBytesMax: 256 * KiB,

@@ -74,6 +74,7 @@ export class Jail {
   readonly #owner: string;
   readonly #helper: string;
   readonly #files: readonly string[];
+  #startMs = 0;
 
   private constructor(host: Host, { owner, helper }: JailOptions, { kind, extra, facts }: JailForm) {
     this.#host = host;
@@ -97,11 +98,18 @@ export class Jail {
       const { setpriv } = host.tools;
       const extra = kind === 'privileged' ? [setpriv, ...(await libraries([setpriv], signal))] : [];
       const jail = new Jail(host, options, { kind, extra, facts: await factsOf(kind, options) });
+      const startedMs = performance.now();
       const reason = await jail.#probe(identity, signal);
+      jail.#startMs = performance.now() - startedMs;
       if (reason === undefined) return jail;
       failure ??= reason;
     }
     throw defined(failure, 'a kind was tried');
+  }
+
+  /** Milliseconds that QEMU took, once, to start in the jail and to end: the pace of this host. */
+  get startMs(): number {
+    return this.#startMs;
   }
 
   /** Program and arguments that run QEMU with `qemuArguments` in the jail. */

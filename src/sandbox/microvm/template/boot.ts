@@ -48,12 +48,12 @@ const POLL_MS = 2;
 
 /**
  * Boots a guest, waits until it says that it waits, and saves it. Its memory is in `files.ram` then. Rejects with
- * GUEST_BOOT_TIMEOUT when it had `timeMs` and is not there.
+ * GUEST_BOOT_TIMEOUT when it got nowhere for `stallMs`, or is not there after `guestBootMsMax`.
  */
 export async function bootAndSave(
   boot: BootHost,
   machine: Machine,
-  { files, timeMs }: { readonly files: BootFiles; readonly timeMs: number },
+  { files, stallMs }: { readonly files: BootFiles; readonly stallMs: number },
   signal: AbortSignal,
 ): Promise<Saved> {
   const { host, jail, guest, identity, device, cgroups } = boot;
@@ -77,17 +77,32 @@ export async function bootAndSave(
   });
   vmm.network.resume();
   using channel = new Channel(vmm.agent);
-  using watchdog = new Watchdog(timeMs, () => waitedForProcessor(vmm.jailPid ?? vmm.pid));
+  const startedMs = performance.now();
+  using watchdog = new Watchdog(stallMs, {
+    touched: () => bytesTouched(files.ram),
+    waitedMs: () => waitedForProcessor(vmm.jailPid ?? vmm.pid),
+  });
   const ends = AbortSignal.any([signal, watchdog.signal]);
   try {
     const { kernel } = await channel.hello(ends);
     return { kernel, state: await save(vmm, files.folder, folder, ends) };
   } catch (error) {
     signal.throwIfAborted();
-    if (watchdog.signal.aborted) throw fault('GUEST_BOOT_TIMEOUT', { seconds: timeMs / 1_000 }, { cause: error });
+    if (watchdog.signal.aborted) {
+      const seconds = Math.round((performance.now() - startedMs) / 1_000);
+      throw fault('GUEST_BOOT_TIMEOUT', { seconds }, { cause: error });
+    }
     const ended = await endedSoon(vmm);
     throw ended === undefined ? error : fault('GUEST_LOST', { reason: ended.reason }, { cause: error });
   }
+}
+
+/** Returns how much of a guest's memory was ever written: its file starts as one hole. 0 when the file is closed. */
+async function bytesTouched(ram: FileHandle): Promise<number> {
+  return ram.stat().then(
+    ({ blocks }) => blocks * 512,
+    () => 0,
+  );
 }
 
 /** Has QEMU send the device state to a socket in `folder`; memory stays where it is, in its file. */

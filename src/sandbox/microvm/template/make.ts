@@ -1,7 +1,6 @@
 import { open, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../../contract/errors.ts';
-import { limits } from '../../../contract/limits.ts';
 import { bootAndSave, type BootHost } from './boot.ts';
 import { verifyGuest } from '../guest.ts';
 import { DISK_BYTES, type Machine } from '../vm/machine.ts';
@@ -10,32 +9,32 @@ import { type Made, TEMPLATE_FILES } from './template.ts';
 import { runTool } from '../host/tool.ts';
 
 /**
- * Emulated, a kernel may hang while it measures its clock, and says nothing any more: the cure is to try again. A boot
- * takes 2–3 s on an idle host; time that a busy one gave to others is not counted (`Watchdog`).
+ * Attempts, each with the time for which its guest may get nowhere (`Watchdog`). Emulated, a kernel may hang while it measures
+ * its clock, and says nothing any more: the cure is to try again. A whole boot takes 2–3 s on an idle host.
  */
-export const EMULATED_ATTEMPTS_MS: readonly number[] = [10_000, 15_000, 20_000, 30_000, limits.guestBootMsMax];
-/** With KVM a guest is up in a second, or never. */
-export const KVM_ATTEMPTS_MS: readonly number[] = [5_000, 10_000];
+export const EMULATED_STALLS_MS: readonly number[] = [10_000, 15_000, 20_000, 30_000, 60_000];
+/** With KVM a guest is up in a second on usual hosts, and on some it never executes an instruction. */
+export const KVM_STALLS_MS: readonly number[] = [5_000, 10_000];
 
 /** Read and write for everybody, in a folder that only we can enter: QEMU may run as somebody else. */
 const SHARED_MODE = 0o666;
 const MIB = 1024 ** 2;
 
 /**
- * Boots a guest until it waits for its first run, and saves it in `folder`. One attempt for each of `attemptsMs`. Rejects
+ * Boots a guest until it waits for its first run, and saves it in `folder`. One attempt for each of `stallsMs`. Rejects
  * with GUEST_BOOT_TIMEOUT or DRIVER_UNAVAILABLE.
  */
 export async function makeTemplate(
   host: BootHost,
   machine: Machine,
-  target: { readonly folder: string; readonly attemptsMs: readonly number[]; readonly log: (message: string) => void },
+  target: { readonly folder: string; readonly stallsMs: readonly number[]; readonly log: (message: string) => void },
   signal: AbortSignal,
 ): Promise<Made> {
   await verifyGuest(host.guest);
   let failure: unknown;
-  for (const [index, attemptMs] of target.attemptsMs.entries()) {
+  for (const [index, stallMs] of target.stallsMs.entries()) {
     try {
-      return await makeOnce(host, machine, { folder: target.folder, attemptMs }, signal);
+      return await makeOnce(host, machine, { folder: target.folder, stallMs }, signal);
     } catch (error) {
       signal.throwIfAborted();
       failure = error;
@@ -49,7 +48,7 @@ export async function makeTemplate(
 async function makeOnce(
   host: BootHost,
   machine: Machine,
-  { folder, attemptMs }: { readonly folder: string; readonly attemptMs: number },
+  { folder, stallMs }: { readonly folder: string; readonly stallMs: number },
   signal: AbortSignal,
 ): Promise<Made> {
   const live = { disk: join(folder, 'disk.live'), ram: join(folder, 'ram.live'), state: join(folder, 'state.live') };
@@ -57,7 +56,7 @@ async function makeOnce(
   const disk = stack.use(await newFile(live.disk, DISK_BYTES));
   const ram = stack.use(await newFile(live.ram, machine.memoryMib * MIB));
   await makeFilesystem(host, live.disk, signal);
-  const saved = await bootAndSave(host, machine, { files: { folder, disk, ram }, timeMs: attemptMs }, signal);
+  const saved = await bootAndSave(host, machine, { files: { folder, disk, ram }, stallMs }, signal);
   await writeFile(live.state, saved.state);
   const pack = async (name: keyof typeof live): Promise<PackedFile> => {
     await using packed = await open(join(folder, TEMPLATE_FILES[name]), 'w', 0o600);

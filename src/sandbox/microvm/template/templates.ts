@@ -2,7 +2,7 @@ import type { HostDevice } from '../host/accelerator.ts';
 import type { BootHost } from './boot.ts';
 import type { Identities } from '../host/identity.ts';
 import type { Accelerator, Machine } from '../vm/machine.ts';
-import { EMULATED_ATTEMPTS_MS, KVM_ATTEMPTS_MS, makeTemplate } from './make.ts';
+import { EMULATED_STALLS_MS, KVM_STALLS_MS, makeTemplate } from './make.ts';
 import { untilAborted } from '../../../std/abort.ts';
 import { type StoredTemplate, type Template, type TemplateKey, templateKey, type TemplateStore } from './template.ts';
 import type { DriverCollection, DriverGarbage } from '../../driver.ts';
@@ -175,11 +175,11 @@ export class Templates implements AsyncDisposable {
 
   async #make(machine: Machine): Promise<void> {
     const { host, store, identities, deviceOf, log } = this.#options;
-    const attemptsMs = machine.accelerator === 'kvm' ? KVM_ATTEMPTS_MS : EMULATED_ATTEMPTS_MS;
+    const stallsMs = machine.accelerator === 'kvm' ? KVM_STALLS_MS : EMULATED_STALLS_MS;
     using identity = identities.take();
     const boot = { ...host, ...deviceOf(machine.accelerator), identity: identity.vm };
     await store.add(this.#nameOf(machine), (folder) =>
-      makeTemplate(boot, machine, { folder, attemptsMs, log }, this.#signal),
+      makeTemplate(boot, machine, { folder, stallsMs, log }, this.#signal),
     );
     await this.prune();
   }

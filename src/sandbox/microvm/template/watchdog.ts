@@ -1,29 +1,41 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { limits } from '../../../contract/limits.ts';
 
-const LOOK_EVERY_MS = 250;
+const LOOK_EVERY_MS = 500;
+
+/** Facts about a boot under way, as counters that only grow. */
+export interface BootProgress {
+  /** Returns how much of its memory the guest has touched, in any unit. */
+  readonly touched: () => Promise<number>;
+  /** Returns the milliseconds for which the boot has waited for a processor of the host (`waitedForProcessor`). */
+  readonly waitedMs: () => Promise<number>;
+}
 
 /**
- * Gives up on a boot that had its time. Time in which a busy host gave its processes no processor is not counted: a guest
- * that hangs is told from one that is only slow, so that the latter need not start again.
+ * Gives up on a boot that gets nowhere: for `stallMs` its guest has touched no memory that it had not touched before. Every
+ * step of a boot touches some, however slow the machine is, so a guest that hangs is told from one that is only slow. Time
+ * in which a busy host gave the boot no processor is not counted. After `guestBootMsMax` any boot is given up.
  */
 export class Watchdog implements Disposable {
   readonly #giveUp = new AbortController();
   readonly #timer: NodeJS.Timeout;
 
-  /** `waitedMs` tells how long the boot has waited for a processor so far (`waitedForProcessor`). */
-  constructor(timeMs: number, waitedMs: () => Promise<number>, nowMs: () => number = () => performance.now()) {
+  constructor(stallMs: number, { touched, waitedMs }: BootProgress, nowMs: () => number = () => performance.now()) {
     const startedMs = nowMs();
+    let last = { touched: -1, waitedMs: 0, atMs: startedMs };
     let looking = false;
+    const look = async (): Promise<void> => {
+      const now = { touched: await touched(), waitedMs: await waitedMs(), atMs: nowMs() };
+      const idleMs = now.atMs - last.atMs - (now.waitedMs - last.waitedMs);
+      if (now.touched > last.touched) last = now;
+      else if (idleMs >= stallMs) this.#giveUp.abort();
+      looking = false;
+    };
     this.#timer = setInterval(() => {
-      const elapsedMs = nowMs() - startedMs;
-      if (looking || elapsedMs < timeMs) return;
-      if (elapsedMs >= Math.max(timeMs, limits.guestBootMsMax)) return this.#giveUp.abort();
+      if (nowMs() - startedMs >= limits.guestBootMsMax) return this.#giveUp.abort();
+      if (looking) return;
       looking = true;
-      void waitedMs().then((waited) => {
-        looking = false;
-        if (elapsedMs - waited >= timeMs) this.#giveUp.abort();
-      });
+      void look();
     }, LOOK_EVERY_MS);
   }
 

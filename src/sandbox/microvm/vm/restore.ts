@@ -41,6 +41,8 @@ export interface Restore {
 }
 
 const ENTROPY_BYTES = 64;
+/** A restore takes about three starts of QEMU; on slow hosts it may take this many before it is given up. */
+const RESTORE_STARTS_MAX = 50;
 const EMPTY_DISK = emptyQcow2(DISK_BYTES);
 
 /**
@@ -74,7 +76,8 @@ export async function restore(
     layers: extents,
     ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
   };
-  const ready = await whenReady({ vmm, channel }, setup, steps, signal);
+  const deadlineMs = Math.max(limits.guestRestoreMsMax, Math.round(RESTORE_STARTS_MAX * host.jail.startMs));
+  const ready = await whenReady({ vmm, channel, deadlineMs }, setup, steps, signal);
   template.proven = true;
   const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
   steps.done('restore', guestMs);
@@ -89,12 +92,12 @@ export async function restore(
 }
 
 async function whenReady(
-  { vmm, channel }: { readonly vmm: Vmm; readonly channel: Channel },
+  { vmm, channel, deadlineMs }: { readonly vmm: Vmm; readonly channel: Channel; readonly deadlineMs: number },
   setup: GuestSetup,
   steps: Stopwatch,
   signal: AbortSignal,
 ): Promise<GuestReady> {
-  const deadline = AbortSignal.timeout(limits.guestRestoreMsMax);
+  const deadline = AbortSignal.timeout(deadlineMs);
   const capabilities = [{ capability: 'x-ignore-shared', state: true }];
   const launched = vmm.qmp.execute('migrate-set-capabilities', { capabilities }).then(() => steps.done('launch'));
   const incoming = vmm.qmp.execute('migrate-incoming', { uri: `fd:${RESTORE_FD.state}` });
@@ -104,7 +107,7 @@ async function whenReady(
   } catch (error) {
     signal.throwIfAborted();
     if (deadline.aborted) {
-      throw fault('GUEST_BOOT_TIMEOUT', { seconds: limits.guestRestoreMsMax / 1_000 }, { cause: error });
+      throw fault('GUEST_BOOT_TIMEOUT', { seconds: Math.round(deadlineMs / 1_000) }, { cause: error });
     }
     const ended = await endedSoon(vmm);
     if (ended === undefined || ended.byGuest) throw error;
