@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CHARACTER_DEVICE, cpio, type CpioEntry, DIRECTORY, EXECUTABLE, FILE } from './cpio.ts';
 import { hasPvhEntry, kernelBuild, kernelRelease, readKernel } from './kernel.ts';
-import { resolveModules } from './modules.ts';
+import { AGENT_MODULES, resolveModules } from './modules.ts';
 import { cachedPackage, downloadName, hasUpdate, refreshLists } from './updates.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -156,7 +156,7 @@ function compile(folder: string, name: string): Buffer {
 }
 
 function initramfs(agent: Buffer, source: Source): Buffer {
-  const modules = resolveModules(source.modules, CACHE);
+  const modules = resolveModules(source.modules, CACHE, AGENT_MODULES);
   const entries: CpioEntry[] = [
     { path: 'dev', mode: DIRECTORY },
     // Rust's start-up code requires open standard descriptors, and there is no console on a machine without one.

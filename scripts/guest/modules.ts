@@ -3,8 +3,14 @@ import { basename, join } from 'node:path';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { unxz } from './kernel.ts';
 
-/** Kernel modules that the agent needs. Those that a kernel has built in are skipped; optional ones may be missing. */
-const WANTED: readonly { readonly name: string; readonly optional?: boolean }[] = [
+/** A kernel module. One that the kernel has built in is skipped; an optional one may be missing. */
+export interface WantedModule {
+  readonly name: string;
+  readonly optional?: boolean;
+}
+
+/** Kernel modules that the agent needs. */
+export const AGENT_MODULES: readonly WantedModule[] = [
   { name: 'virtio_mmio' },
   { name: 'virtio_pci', optional: true },
   { name: 'virtio_blk' },
@@ -44,7 +50,7 @@ function dependencies(content: Buffer): string[] {
 }
 
 /** Returns the wanted modules and their dependencies in loading order. */
-export function resolveModules(folder: string, scratch: string): KernelModule[] {
+export function resolveModules(folder: string, scratch: string, wanted: readonly WantedModule[]): KernelModule[] {
   const files = globSync('kernel/**/*.ko*', { cwd: folder });
   const paths = new Map(files.map((file) => [moduleName(file), join(folder, file)]));
   const list = join(folder, 'modules.builtin');
@@ -59,6 +65,6 @@ export function resolveModules(folder: string, scratch: string): KernelModule[] 
     for (const needed of dependencies(content)) load(needed.replaceAll('-', '_'), false);
     loaded.set(name, { name, content });
   };
-  for (const { name, optional = false } of WANTED) load(name, optional);
+  for (const { name, optional = false } of wanted) load(name, optional);
   return [...loaded.values()];
 }

@@ -37,29 +37,45 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
+/** Fills a folder of the cache once and returns its path; one that could not be filled leaves nothing. */
+export async function cached(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+  const folder = join(imageCache(), name);
+  await ownCache(imageCache());
+  if (await exists(folder)) return folder;
+  const staged = await mkdtemp(join(imageCache(), 'building-'));
+  try {
+    await fill(staged);
+    await rename(staged, folder);
+  } catch (error) {
+    await rm(staged, { recursive: true, force: true });
+    // Another process may have filled it in the meantime, which is just as good.
+    if (!(await exists(folder))) throw error;
+  }
+  return folder;
+}
+
+/** Returns what tells a set of packages from another in the name of a folder. */
+export function packagesKey(packages: readonly string[]): string {
+  return createHash('sha256').update(packages.toSorted().join(',')).digest('hex').slice(0, 12);
+}
+
+/** Writes a Debian 12 root filesystem with these packages to `tar`, out of Debian's own packages. */
+export async function debianRoot(packages: readonly string[], tar: string, options: readonly string[]): Promise<void> {
+  const include = `--include=${packages.join(',')}`;
+  await command('mmdebstrap', ['--variant=minbase', include, ...options, 'bookworm', tar]);
+}
+
 /**
  * Builds a Debian 12 root filesystem with python3 and the package lists (so that `apt-get install` works at once in a
  * guest) out of Debian's own packages, once per set of packages. About 270 MB, 11,000 files.
  */
 export async function debianImage(packages: readonly string[] = ['python3', 'ca-certificates']): Promise<DebianImage> {
-  const key = createHash('sha256').update(packages.toSorted().join(',')).digest('hex').slice(0, 12);
-  const folder = join(imageCache(), `debian-${key}`);
-  const image = { tar: join(folder, 'root.tar'), layout: join(folder, 'layout') };
-  await ownCache(imageCache());
-  if (await exists(folder)) return image;
-  const staged = await mkdtemp(join(imageCache(), 'building-'));
-  try {
+  const folder = await cached(`debian-${packagesKey(packages)}`, async (staged) => {
     const tar = join(staged, 'root.tar');
-    const include = `--include=${packages.join(',')}`;
-    await command('mmdebstrap', ['--variant=minbase', include, '--skip=cleanup/apt/lists', 'bookworm', tar]);
+    await debianRoot(packages, tar, ['--skip=cleanup/apt/lists']);
     await layoutOf(tar, join(staged, 'layout'));
-    await rename(staged, folder);
-  } catch (error) {
-    await rm(staged, { recursive: true, force: true });
-    // Another process may have built the same image in the meantime, which is just as good.
-    if (!(await exists(folder))) throw error;
-  }
-  return image;
+  });
+  return { tar: join(folder, 'root.tar'), layout: join(folder, 'layout') };
 }
 
 /** Wraps one root filesystem tar as an OCI layout with the reference `debian`. */
