@@ -51,6 +51,9 @@ export const limits = {
   paxHeaderBytesMax: 1 * MiB,
   layerFileBytesMax: 64 * GiB,
   metadataBytesMax: 512 * MiB,
+  /** Memory of all layers under construction, and the part of each that does not count. */
+  layerMemoryBytesMax: 640 * MiB,
+  layerMemoryBytesFree: 32 * MiB,
   /** Compressed data may expand by at most this factor; up to `unpackedBytesFree` the factor is not checked. */
   unpackedPerPackedMax: 200,
   unpackedBytesFree: 1 * GiB,

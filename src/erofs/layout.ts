@@ -1,6 +1,7 @@
 import { assert, defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/event-loop.ts';
+import { sortInTurns } from '../std/sort-in-turns.ts';
 import { packDirectory } from './directory.ts';
 import {
   BLOCK_BYTES,
@@ -50,7 +51,7 @@ export interface Layout {
 export async function planLayout(root: DirectoryNode, firstBlock: number): Promise<Layout> {
   const pace = new Pace();
   const { placements, placementOf } = await collectPlacements(root, pace);
-  const epoch = mostFrequentTime(placements);
+  const epoch = await mostFrequentTime(placements, pace);
   // Slot 0 stays empty: inode number 0 means "no entry" to readers of directories.
   let end = SLOT_BYTES;
   let block = firstBlock;
@@ -117,7 +118,7 @@ async function collectPlacements(root: DirectoryNode, pace: Pace): Promise<Pick<
   for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
     assert(directory.node.type === 'directory', 'only directories are pending');
     const { children } = directory.node;
-    directory.names = ['.', '..', ...children.keys()].sort();
+    directory.names = await sortInTurns(['.', '..', ...children.keys()], (left, right) => (left < right ? -1 : 1));
     directory.blocks = packDirectory(directory.names);
     directory.nlink += 2;
     const subdirectories: Placement[] = [];
@@ -140,10 +141,11 @@ async function collectPlacements(root: DirectoryNode, pace: Pace): Promise<Pick<
 }
 
 /** Returns the most frequent time of the layer, which compact inodes share because they have no time of their own. */
-function mostFrequentTime(placements: readonly Placement[]): Epoch {
+async function mostFrequentTime(placements: readonly Placement[], pace: Pace): Promise<Epoch> {
   const counts = new Map<string, number>();
   let best = { count: 0, epochSeconds: 0, epochNanoseconds: 0 };
   for (const { node } of placements) {
+    if (pace.due()) await pace.rest();
     const key = `${node.mtimeSeconds}.${node.mtimeNanoseconds}`;
     const count = (counts.get(key) ?? 0) + 1;
     counts.set(key, count);

@@ -121,10 +121,15 @@ export class LayerWriter implements AsyncDisposable {
   }
 }
 
+/** A block of names is as much work as so many other steps. */
+const NAMES_STEPS = 64;
+
 type Emit = (bytes: Uint8Array) => Promise<void>;
 
 async function emitDirectoryBlocks(layout: Layout, emit: Emit): Promise<void> {
+  const pace = new Pace();
   for (const placement of layout.placements) {
+    if (pace.due()) await pace.rest();
     const { node } = placement;
     const { layout: form, size } = inodeOf(placement, layout.epoch);
     if (node.type === 'symlink' && form !== FLAT_INLINE) {
@@ -135,6 +140,7 @@ async function emitDirectoryBlocks(layout: Layout, emit: Emit): Promise<void> {
     if (node.type !== 'directory') continue;
     const count = form === FLAT_INLINE ? Math.floor(size / BLOCK_BYTES) : placement.blocks.length;
     for (let index = 0; index < count; index++) {
+      if (pace.due(NAMES_STEPS)) await pace.rest();
       const block = Buffer.alloc(BLOCK_BYTES);
       encodeNames(block, 0, { layout, placement, index });
       await emit(block);

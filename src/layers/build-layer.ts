@@ -11,7 +11,6 @@ import { type TarEntry, TarReader } from '../tar/reader.ts';
 export interface BuildOptions extends LayerBuilderOptions {
   /** Bound of the plain tar (default: that of the layer file). */
   readonly unpacked?: UnpackBound;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface BuiltLayer extends LayerSummary {

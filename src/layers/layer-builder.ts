@@ -6,7 +6,9 @@ import { type LayerDigest, LayerWriter } from '../erofs/writer.ts';
 import { xattrAreaBytes } from '../erofs/xattr.ts';
 import { assert, defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { Pace } from '../std/event-loop.ts';
 import { BuildDirectory, type BuildFile, IMPLICIT_DIRECTORY, metadataOf, WHITEOUT } from './build-directory.ts';
+import { type MetadataBudget, metadataBudget, MetadataShare } from './metadata-budget.ts';
 import { OverlayCursor } from './overlay-cursor.ts';
 import { printable, splitEntryPath } from './path.ts';
 import { isWhiteout, type Tree, type TreeNode } from './tree.ts';
@@ -34,9 +36,15 @@ export interface LayerBuilderOptions {
   readonly bytesMax?: number | undefined;
   /** Bound of the entries added; more is LAYER_LIMIT. */
   readonly entriesMax?: number | undefined;
+  /** Budget of the memory (default: that of the process). */
+  readonly budget?: MetadataBudget | undefined;
+  /** Ends a wait for memory. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const CHARGE_PER_ENTRY_BYTES = 128;
+/** Memory of an entry until its layer is written, without its name and xattrs; measured. */
+const MEMORY_PER_ENTRY_BYTES = 512;
 
 /**
  * Builder of one layer on top of an image, entry by entry, as if each were unpacked onto it: symlinks in paths are
@@ -51,6 +59,9 @@ export class LayerBuilder implements AsyncDisposable {
   readonly #root: BuildDirectory;
   readonly #cursor: OverlayCursor;
   readonly #entriesMax: number;
+  readonly #share: MetadataShare;
+  /** Entries of an archive come from memory, so nothing else would let other work run. */
+  readonly #pace = new Pace();
   #entries = 0;
   #contentBytes = 0;
   #metadataBytes = 0;
@@ -61,6 +72,7 @@ export class LayerBuilder implements AsyncDisposable {
     this.#root = root;
     this.#cursor = new OverlayCursor(root, options.lower);
     this.#entriesMax = options.entriesMax ?? limits.entriesPerLayerMax;
+    this.#share = new MetadataShare(options.budget ?? metadataBudget, options.signal);
   }
 
   /** Creates the builder and the new file at `target`. */
@@ -75,7 +87,7 @@ export class LayerBuilder implements AsyncDisposable {
 
   async add(path: ByteString, entry: LayerEntry): Promise<void> {
     const names = splitEntryPath(path);
-    this.#charge(entry.xattrs, names.at(-1)?.length ?? 0);
+    await this.#charge(entry.xattrs, names.at(-1)?.length ?? 0);
     const name = names.pop();
     if (name === undefined) {
       if (entry.type !== 'directory') throw malformed('the root is not a directory');
@@ -89,7 +101,7 @@ export class LayerBuilder implements AsyncDisposable {
 
   /** Makes `path` another name of the file at `target`, which may be in the image below. */
   async link(path: ByteString, target: ByteString): Promise<void> {
-    this.#charge(NO_XATTRS, 0);
+    await this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
     const name = names.pop();
     const targetNames = splitEntryPath(target);
@@ -110,7 +122,7 @@ export class LayerBuilder implements AsyncDisposable {
 
   /** Hides whatever the image has at `path`. Does nothing where it has nothing. */
   async whiteout(path: ByteString): Promise<void> {
-    this.#charge(NO_XATTRS, 0);
+    await this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
     const name = names.pop();
     if (name === undefined) throw malformed('a whiteout without a name');
@@ -127,7 +139,7 @@ export class LayerBuilder implements AsyncDisposable {
 
   /** Hides everything the image has in the directory at `path`. Does nothing where it has no directory. */
   async opaque(path: ByteString): Promise<void> {
-    this.#charge(NO_XATTRS, 0);
+    await this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
     const { directory, lower } = await this.#cursor.look(names);
     if (directory === this.#root) await this.#hideLowerRoot();
@@ -141,17 +153,22 @@ export class LayerBuilder implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#share[Symbol.dispose]();
     await this.#writer[Symbol.asyncDispose]();
   }
 
-  /** Counts one more entry and the memory it needs until the layer is written. */
-  #charge(xattrs: Xattrs, nameBytes: number): void {
+  /** Counts one more entry and the memory it needs until the layer is written, and waits for that if necessary. */
+  async #charge(xattrs: Xattrs, nameBytes: number): Promise<void> {
     this.#entries++;
-    this.#metadataBytes += CHARGE_PER_ENTRY_BYTES + nameBytes + xattrAreaBytes(xattrs);
+    const variableBytes = nameBytes + xattrAreaBytes(xattrs);
+    this.#metadataBytes += CHARGE_PER_ENTRY_BYTES + variableBytes;
     if (this.#entries > this.#entriesMax) throw fault('LAYER_LIMIT', { what: 'entries', limit: this.#entriesMax });
     if (this.#metadataBytes > limits.metadataBytesMax) {
       throw fault('LAYER_LIMIT', { what: 'bytes of metadata', limit: limits.metadataBytesMax });
     }
+    const memory = this.#share.take(MEMORY_PER_ENTRY_BYTES + variableBytes);
+    if (memory !== undefined) await memory;
+    if (this.#pace.due()) await this.#pace.rest();
   }
 
   async #addDirectory(parent: BuildDirectory, name: ByteString, metadata: Metadata): Promise<void> {

@@ -7,6 +7,7 @@ import type { LayerReader } from '../erofs/reader.ts';
 import { defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/event-loop.ts';
+import { sortInTurns } from '../std/sort-in-turns.ts';
 import { LayerBuilder, type LayerEntry, type LayerSummary } from './layer-builder.ts';
 import { isWhiteout, OVERLAY_OPAQUE, type Tree } from './tree.ts';
 
@@ -116,14 +117,16 @@ class Merge {
 /** Returns every name in a directory, in byte order, with its content in the layers. */
 async function slots(parts: readonly Part[]): Promise<[ByteString, Slot][]> {
   const found = new Map<ByteString, Slot>();
+  const pace = new Pace();
   for (const { reader, inode: parent } of parts) {
     for (const { name, nid } of await reader.list(parent)) {
+      if (pace.due()) await pace.rest();
       const slot = found.get(name) ?? { parts: [], closed: false, opaque: false };
       found.set(name, slot);
       if (!slot.closed) await addPart(slot, { reader, inode: await reader.inode(nid) });
     }
   }
-  return [...found].sort(([left], [right]) => (left < right ? -1 : 1));
+  return await sortInTurns([...found], ([left], [right]) => (left < right ? -1 : 1));
 }
 
 async function addPart(slot: Slot, part: Part): Promise<void> {

@@ -2,6 +2,7 @@ import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
+import { Pace } from '../std/event-loop.ts';
 import { BuildDirectory, IMPLICIT_DIRECTORY, metadataOf } from './build-directory.ts';
 import { printable, splitPath } from './path.ts';
 import type { Tree, TreeNode } from './tree.ts';
@@ -24,6 +25,7 @@ interface Place {
 export class OverlayCursor {
   readonly #root: BuildDirectory;
   readonly #lower: Tree | undefined;
+  readonly #pace = new Pace();
 
   constructor(root: BuildDirectory, lower: Tree | undefined) {
     this.#root = root;
@@ -64,6 +66,7 @@ export class OverlayCursor {
     let place = root;
     let follows = 0;
     while (pending.length > 0) {
+      if (this.#pace.due()) await this.#pace.rest();
       const name = defined(pending.pop(), 'not empty');
       if (name === '..') {
         place = place.parent ?? root;

@@ -153,6 +153,7 @@ export class Tree implements AsyncDisposable {
     const stack: TreeEntry[] = [{ name: '', node: this.root }];
     let follows = 0;
     while (pending.length > 0) {
+      if (this.#pace.due()) await this.#pace.rest();
       const name = defined(pending.pop(), 'not empty');
       const { node: directory } = defined(stack.at(-1), 'the root stays');
       if (name === '..') {

@@ -10,9 +10,11 @@ export class Pace {
   #steps = 0;
   #turnStartedMs = performance.now();
 
-  /** Reports whether this turn has lasted long enough. */
-  due(): boolean {
-    if (++this.#steps % STEPS !== 0) return false;
+  /** Reports whether this turn has lasted long enough; `steps` is the size of the next step. */
+  due(steps = 1): boolean {
+    this.#steps += steps;
+    if (this.#steps < STEPS) return false;
+    this.#steps = 0;
     return performance.now() - this.#turnStartedMs > TURN_MS;
   }
 

@@ -8,6 +8,7 @@ export async function sortInTurns<Value>(
   values: readonly Value[],
   compare: (left: Value, right: Value) => number,
 ): Promise<Value[]> {
+  if (values.length <= RUN) return values.toSorted(compare);
   const pace = new Pace();
   let runs: Value[][] = [];
   for (let at = 0; at < values.length; at += RUN) {

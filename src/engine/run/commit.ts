@@ -7,6 +7,7 @@ import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import type { Instance } from '../../sandbox/driver.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
+import { Pace } from '../../std/event-loop.ts';
 import { readHead, withHead } from '../../std/streams.ts';
 
 export interface CommitPlace {
@@ -50,14 +51,19 @@ async function changesAnything(layer: LayerFile, lower: Tree): Promise<boolean> 
   // Reads the raw layer, because a tree does not show whiteouts.
   await using reader = await LayerReader.open(layer);
   const pending = [{ path: '/', inode: await reader.root() }];
+  const pace = new Pace();
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    if (pace.due()) await pace.rest();
     const { path, inode } = next;
-    if (inode.type !== 'directory' || inode.xattrBytes > 0) return true;
+    if (inode.xattrBytes > 0) return true;
     const below = await lower.resolve(path, { followLast: false }).catch(() => undefined);
     if (below?.type !== 'directory' || below.mode !== inode.mode) return true;
     if (below.uid !== inode.uid || below.gid !== inode.gid) return true;
-    for (const { name, nid } of await reader.list(inode)) {
-      pending.push({ path: `${path}${name}/`, inode: await reader.inode(nid) });
+    for await (const entries of reader.blocks(inode)) {
+      const children = await reader.inodes(entries.map(({ nid }) => nid));
+      if (children.some(({ type }) => type !== 'directory')) return true;
+      for (const [at, child] of children.entries())
+        pending.push({ path: `${path}${entries[at]?.name}/`, inode: child });
     }
   }
   return false;
