@@ -14,8 +14,8 @@ use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
-const USAGE: &str =
-    "contree-host-helper data FILE | memory BYTES | (wall DESCRIPTORS | gvisor) [NAME=VALUE]... -- PROGRAM [ARGUMENT]...";
+const USAGE: &str = "contree-host-helper data FILE | memory BYTES | \
+    (wall DESCRIPTORS | gvisor) [NAME=VALUE]... -- PROGRAM [ARGUMENT]... | inside DESCRIPTOR -- PROGRAM [ARGUMENT]...";
 
 fn main() {
     let mut arguments = env::args_os();
@@ -35,6 +35,7 @@ fn run(arguments: &[OsString]) -> Result<()> {
         [command, bytes] if command == "memory" => memory::hold(number(bytes)?),
         [command, rest @ ..] if command == "wall" => wall::start(rest),
         [command, rest @ ..] if command == "gvisor" => gvisor::run(rest),
+        [command, rest @ ..] if command == "inside" => wall::start_inside(rest),
         _ => Err(invalid(USAGE)),
     }
 }

@@ -3,8 +3,8 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result};
-use std::os::raw::{c_char, c_int, c_long, c_uint, c_ulong};
-use std::os::unix::io::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong};
+use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 const SYS_KEYCTL: c_long = 250;
 const SYS_MEMFD_CREATE: c_long = 319;
@@ -16,10 +16,24 @@ const EVERY_SEAL: c_int = 15;
 const SEEK_DATA: c_int = 3;
 const SEEK_HOLE: c_int = 4;
 const ENXIO: i32 = 6;
+const ENOSYS: i32 = 38;
 const KEYCTL_JOIN_SESSION_KEYRING: c_ulong = 1;
+const KEYCTL_READ: c_ulong = 11;
+/// KEY_SPEC_SESSION_KEYRING.
+const SESSION_KEYRING: c_long = -3;
+const PR_SET_PDEATHSIG: c_int = 1;
+const SIGKILL: c_ulong = 9;
+const POLLHUP: c_short = 0x10;
 
 pub const MFD_CLOEXEC: c_uint = 1;
 pub const MFD_ALLOW_SEALING: c_uint = 2;
+
+#[repr(C)]
+struct Poll {
+    fd: c_int,
+    events: c_short,
+    found: c_short,
+}
 
 #[repr(C)]
 struct Limit {
@@ -43,6 +57,9 @@ extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
+    fn prctl(option: c_int, value: c_ulong) -> c_int;
+    fn getppid() -> c_int;
+    fn poll(list: *mut Poll, count: c_ulong, timeout_ms: c_int) -> c_int;
     fn setrlimit(resource: c_uint, limit: *const Limit) -> c_int;
     fn setgroups(count: usize, groups: *const c_uint) -> c_int;
     fn setresgid(real: c_uint, effective: c_uint, saved: c_uint) -> c_int;
@@ -88,16 +105,60 @@ pub fn next_data(file: &File, from: i64) -> Result<Option<(i64, i64)>> {
     }
 }
 
+/// Lets the program that this process becomes inherit a file; returns its descriptor.
+pub fn keep_open(file: File) -> Result<c_int> {
+    let fd = file.into_raw_fd();
+    // SAFETY: changes a flag of a descriptor that is open.
+    unsafe { check(fcntl(fd, F_SETFD, 0 as c_int).into())? };
+    Ok(fd)
+}
+
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: c_uint) -> Result<()> {
     // SAFETY: nothing in this program holds one of them.
     unsafe { check(syscall(SYS_CLOSE_RANGE, first, c_uint::MAX, 0 as c_uint)).map(drop) }
 }
 
-/// Joins a new, empty session keyring.
-pub fn join_new_keyring() -> Result<()> {
-    // SAFETY: no name is given, so nothing is read.
-    unsafe { check(syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0 as c_ulong)).map(drop) }
+/// Joins a new session keyring and reports whether that holds nothing, as the kernel tells it (keyctl(2)). A kernel without
+/// keyrings has none to hide.
+pub fn join_empty_keyring() -> bool {
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: no name is given, so nothing is read; no buffer is given, so that only the size of the content comes back.
+    let bytes = unsafe {
+        check(syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, nothing))
+            .and_then(|_| check(syscall(SYS_KEYCTL, KEYCTL_READ, SESSION_KEYRING, nothing, 0 as c_ulong)))
+    };
+    match bytes {
+        Ok(size) => size == 0,
+        Err(error) => error.raw_os_error() == Some(ENOSYS),
+    }
+}
+
+/// Asks the kernel to kill this process when its parent ends; holds for the program that it becomes, too, as long as neither
+/// changes its user.
+pub fn die_with_parent() -> Result<()> {
+    // SAFETY: sets a number of the process.
+    unsafe { check(prctl(PR_SET_PDEATHSIG, SIGKILL).into()).map(drop) }
+}
+
+/// Process id of the parent; 0 when it is outside the pid namespace.
+pub fn parent() -> i64 {
+    // SAFETY: only reads a number of the process.
+    unsafe { getppid().into() }
+}
+
+/// Reports whether the other end of a socket is closed.
+pub fn is_hung_up(file: &File) -> Result<bool> {
+    let mut poll_one = Poll { fd: file.as_raw_fd(), events: 0, found: 0 };
+    // SAFETY: the kernel writes into the one structure it is given.
+    unsafe { check(poll(&mut poll_one, 1, 0).into())? };
+    Ok(poll_one.found & POLLHUP != 0)
+}
+
+/// Takes over a descriptor that this program was started with.
+pub fn inherited(fd: c_int) -> File {
+    // SAFETY: nothing else in this program uses that descriptor; one that is not open gives errors.
+    unsafe { File::from_raw_fd(fd) }
 }
 
 pub fn limit(resource: c_uint, value: u64) -> Result<()> {

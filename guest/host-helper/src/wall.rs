@@ -1,8 +1,9 @@
 //! Becomes another program, which inherits no more than it was given.
 
 use std::ffi::OsString;
-use std::io::{Result, Seek, SeekFrom, Write};
-use std::os::raw::c_uint;
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
+use std::os::raw::{c_int, c_uint};
 use std::os::unix::io::{AsRawFd, IntoRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,8 +17,10 @@ const LIMITS: [(&str, c_uint); 5] = [("fsize", 1), ("core", 4), ("nproc", 6), ("
 /// `DESCRIPTORS [NAME=VALUE]... -- PROGRAM [ARGUMENT]...`
 ///
 /// Keeps the descriptors below DESCRIPTORS and closes all others; sets the limits; becomes the user `uid` in the group
-/// `gid`; joins a session keyring of its own. The program is bubblewrap, which has to build the jail before the filter of
-/// system calls holds: it finds the filter in the descriptor numbered DESCRIPTORS (`--seccomp`).
+/// `gid`; joins a session keyring of its own, and writes to the descriptor `facts` whether that is empty; ends with the process
+/// `parent`, which has to be the one that started it. The program is bubblewrap, which has to build the jail before the
+/// filter of system calls holds: it finds the filter in the descriptor numbered DESCRIPTORS (`--seccomp`), and this program, for the
+/// start inside of the jail, in the next one (`--ro-bind-data`): its user may not be able to open the file by name.
 pub fn start(arguments: &[OsString]) -> Result<()> {
     let separator = arguments.iter().position(|argument| argument == "--").ok_or_else(|| invalid("no program"))?;
     let (own, program) = (&arguments[..separator], &arguments[separator + 1..]);
@@ -29,22 +32,63 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     // Before the limits, which may forbid any file.
     if !settings.contains(&("filter", 0)) {
         hand_over(&filter::jail(), descriptors)?;
+        hand_over_self(descriptors + 1)?;
     }
-    let (mut uid, mut gid) = (None, None);
+    let (mut uid, mut gid, mut parent, mut facts) = (None, None, None, None);
     for (name, value) in settings {
         match name {
             "filter" => {}
             "uid" => uid = Some(value),
             "gid" => gid = Some(value),
+            "parent" => parent = Some(value as i64),
+            "facts" => facts = Some(value as c_int),
             _ => set_limit(name, value)?,
         }
     }
     if let (Some(uid), Some(gid)) = (uid, gid) {
         sys::become_user(uid as c_uint, gid as c_uint)?;
     }
-    // A kernel without keyrings has none to hide; a container that forbids this forbids their use, too. So does the filter.
-    let _ = sys::join_new_keyring();
+    // After the change of user, which would undo it.
+    sys::die_with_parent()?;
+    if parent.is_some_and(|parent| parent != sys::parent()) {
+        return Err(Error::new(ErrorKind::NotFound, "the process that started this one is gone"));
+    }
+    let empty = sys::join_empty_keyring();
+    if let Some(fd) = facts {
+        tell(fd, if empty { "session keyring: empty\n" } else { "session keyring: unknown\n" })?;
+    }
     Err(Command::new(path).args(rest).exec())
+}
+
+/// `DESCRIPTOR -- PROGRAM [ARGUMENT]...`
+///
+/// Waits on a socket for one byte, then becomes the program, without that descriptor. Ends instead when the other end of the
+/// socket is closed, and when its parent ends: bubblewrap asks for that only some time after it has started its child, and
+/// the child would go on if bubblewrap was killed before. Here the kernel is asked first, and then the socket shows whether the
+/// engine, with which bubblewrap ends, still lives.
+pub fn start_inside(arguments: &[OsString]) -> Result<()> {
+    let [descriptor, separator, path, rest @ ..] = arguments else {
+        return Err(invalid("no program"));
+    };
+    if separator != "--" {
+        return Err(invalid("no program"));
+    }
+    sys::die_with_parent()?;
+    let mut engine = sys::inherited(number(descriptor)? as c_int);
+    engine.read_exact(&mut [0])?;
+    if sys::is_hung_up(&engine)? {
+        return Err(Error::new(ErrorKind::UnexpectedEof, "the engine is gone"));
+    }
+    drop(engine);
+    Err(Command::new(path).args(rest).exec())
+}
+
+/// Writes a line to a descriptor that stays open for the program.
+fn tell(descriptor: c_int, line: &str) -> Result<()> {
+    let mut file = sys::inherited(descriptor);
+    let written = file.write_all(line.as_bytes());
+    let _ = file.into_raw_fd();
+    written
 }
 
 fn setting(argument: &OsString) -> Result<(&str, u64)> {
@@ -55,6 +99,15 @@ fn setting(argument: &OsString) -> Result<(&str, u64)> {
 fn set_limit(name: &str, value: u64) -> Result<()> {
     let (_, resource) = LIMITS.iter().find(|(known, _)| *known == name).ok_or_else(|| invalid("no such setting"))?;
     sys::limit(*resource, value)
+}
+
+/// Leaves this program's own file in the first free descriptor, for the program to read.
+fn hand_over_self(descriptor: c_uint) -> Result<()> {
+    let own = sys::keep_open(File::open("/proc/self/exe")?)?;
+    if own != descriptor as c_int {
+        return Err(invalid("a descriptor is open that should not be"));
+    }
+    Ok(())
 }
 
 /// Leaves the filter in the first free descriptor, for the program to read.

@@ -113,10 +113,21 @@ test('loadGuest() names the remedy when the guest was not built, and verifyGuest
 });
 
 test('liveFacts() believes the kernel, not what was meant: this process has none of the walls', async () => {
-  const meant = ['own uid', 'mount namespace', 'network namespace', 'no new privileges', 'seccomp', 'resource limits'];
-  const { parts, missing } = await liveFacts({ parts: meant, missing: ['user namespace'] }, process.pid);
+  const meant = [
+    'own uid',
+    'mount namespace',
+    'network namespace',
+    'no new privileges',
+    'seccomp',
+    'empty session keyring',
+    'resource limits',
+  ];
+  const live = { pid: process.pid, emptyKeyring: false };
+  const { parts, missing } = await liveFacts({ parts: meant, missing: ['user namespace'] }, live);
   assert.deepEqual(parts, ['resource limits']);
   assert.deepEqual(missing, ['user namespace', ...meant.slice(0, -1)]);
+  const empty = await liveFacts({ parts: meant, missing: [] }, { ...live, emptyKeyring: true });
+  assert.deepEqual(empty.parts, ['empty session keyring', 'resource limits']);
 });
 
 test('covers() reads the id maps of user namespaces', () => {

@@ -57,6 +57,13 @@ CALLS = {
     "utimensat": (280, 3, None, None, 0),
 }
 
+def lines(path):
+    try:
+        return open(path).read().splitlines()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
 descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
 regular = [fd for fd in descriptors if fd > 8 and os.path.exists(f"/proc/self/fd/{fd}") and stat.S_ISREG(os.fstat(fd).st_mode)]
 answer = {
@@ -64,5 +71,6 @@ answer = {
     "calls": {name: call(*arguments) for name, arguments in CALLS.items() if name != "fork" or os.getpid() == 1},
     "files": {fd: inherited(fd) for fd in regular},
     "descriptors": sorted(descriptors),
+    "keys": lines("/proc/keys"),
 }
 os.write(4, json.dumps(answer).encode() + b"\n")

@@ -90,7 +90,8 @@ async function findProgram(name: string): Promise<string | undefined> {
   return (await existing(paths, constants.X_OK))[0];
 }
 
-async function existing(paths: readonly string[], mode: number = constants.R_OK): Promise<string[]> {
+/** Returns those of the paths that can be read, or used in the way of `mode` (access(2)). */
+export async function existing(paths: readonly string[], mode: number = constants.R_OK): Promise<string[]> {
   const found = await Promise.all(
     paths.map((path) =>
       access(path, mode).then(

@@ -3,11 +3,11 @@ import { dirname } from 'node:path';
 import { defined } from '../../../std/assert.ts';
 import { fault, isFault } from '../../../contract/errors.ts';
 import type { HostDevice } from './accelerator.ts';
-import { libraries, type Host } from './host.ts';
+import { existing, libraries, type Host } from './host.ts';
 import type { Identity } from './identity.ts';
 import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
 import { runTool } from './tool.ts';
-import { behindWall } from './wall.ts';
+import { behindWall, HELPER_INSIDE, onceAllowed } from './wall.ts';
 
 /**
  * How the jail is set up. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
@@ -21,6 +21,9 @@ export interface JailFacts {
   readonly parts: readonly string[];
   readonly missing: readonly string[];
 }
+
+/** Fact of a jail whose processes find no keys of the user who started the engine. */
+export const EMPTY_KEYRING = 'empty session keyring';
 
 export interface JailLimits {
   /** The machine QEMU is for; undefined for one that runs no guest. */
@@ -47,18 +50,24 @@ export interface JailSpec {
   /** QEMU is given the descriptors below this number. */
   readonly descriptors: number;
   readonly device?: HostDevice;
-  /** Descriptors: on one bubblewrap tells its child, on the other it waits before it starts QEMU. */
-  readonly info?: number;
-  readonly block?: number;
+  /**
+   * Descriptors: on `info` the helper tells the session keyring and bubblewrap its child; a byte on `go` starts QEMU. Without them
+   * QEMU starts at once.
+   */
+  readonly sockets?: { readonly info: number; readonly go: number };
 }
 
 interface JailForm {
   readonly kind: JailKind;
   /** Files that QEMU does not need, but its start does. */
   readonly extra: readonly string[];
+  /** Files below /proc that tell of the user's other processes, as far as this kernel has them. */
+  readonly hidden: readonly string[];
   readonly facts: JailFacts;
 }
 
+/** Names the keys of the user, which are those of the engine where it is not root. */
+const HIDDEN_FILES: readonly string[] = ['/proc/keys'];
 const DESCRIPTORS_MAX = 512;
 const PROCESSES_MAX = 256;
 const WHOLE_FOLDER_MIN = 8;
@@ -74,14 +83,16 @@ export class Jail {
   readonly #owner: string;
   readonly #helper: string;
   readonly #files: readonly string[];
+  readonly #hidden: readonly string[];
   #startMs = 0;
 
-  private constructor(host: Host, { owner, helper }: JailOptions, { kind, extra, facts }: JailForm) {
+  private constructor(host: Host, { owner, helper }: JailOptions, { kind, extra, hidden, facts }: JailForm) {
     this.#host = host;
     this.#owner = owner;
     this.#helper = helper;
     this.kind = kind;
     this.#files = bindsOf([...host.qemuFiles, ...extra]);
+    this.#hidden = hidden;
     this.facts = facts;
   }
 
@@ -97,7 +108,8 @@ export class Jail {
       if (kind === 'privileged' && identity === undefined) continue;
       const { setpriv } = host.tools;
       const extra = kind === 'privileged' ? [setpriv, ...(await libraries([setpriv], signal))] : [];
-      const jail = new Jail(host, options, { kind, extra, facts: await factsOf(kind, options) });
+      const hidden = await existing(HIDDEN_FILES);
+      const jail = new Jail(host, options, { kind, extra, hidden, facts: await factsOf(kind, options) });
       const startedMs = performance.now();
       const reason = await jail.#probe(identity, signal);
       jail.#startMs = performance.now() - startedMs;
@@ -114,7 +126,7 @@ export class Jail {
 
   /** Program and arguments that run QEMU with `qemuArguments` in the jail. */
   command(spec: JailSpec, qemuArguments: readonly string[]): readonly [string, ...string[]] {
-    const { limits, identity, descriptors } = spec;
+    const { limits, identity, descriptors, sockets } = spec;
     const mib = 1024 ** 2;
     const resources = {
       core: 0,
@@ -129,18 +141,17 @@ export class Jail {
       descriptors,
       // The privileged kind becomes somebody else later, inside.
       identity: privileged ? undefined : identity,
+      facts: sockets?.info,
       limits: resources,
     };
+    // Its name tells whose it is once bubblewrap, whose command line has the host name, is gone.
+    const qemu = [this.#host.qemu.path, '-name', this.#owner, ...qemuArguments];
+    const started = [...(privileged ? this.#setpriv(identity) : []), ...qemu];
     return behindWall(this.#helper, wall, [
       this.#host.bwrap.path,
       ...this.#bwrap(spec),
       '--',
-      ...(privileged ? this.#setpriv(identity) : []),
-      this.#host.qemu.path,
-      // Tells whose it is once bubblewrap, whose command line has the host name, is gone.
-      '-name',
-      this.#owner,
-      ...qemuArguments,
+      ...(sockets === undefined ? started : onceAllowed(sockets.go, started)),
     ]);
   }
 
@@ -149,7 +160,7 @@ export class Jail {
     return [this.#host.tools.setpriv, `--reuid=${uid}`, `--regid=${gid}`, ...none];
   }
 
-  #bwrap({ device, info, block, descriptors }: JailSpec): string[] {
+  #bwrap({ device, sockets, descriptors }: JailSpec): string[] {
     // bubblewrap's own process in the jail would be QEMU's to command where both are one user: there QEMU is the first.
     const privileges =
       this.kind === 'unprivileged'
@@ -166,10 +177,16 @@ export class Jail {
       ...(this.kind === 'privileged' ? this.#openFolders() : []),
       ...this.#files.map((path) => ['--ro-bind', path, path]),
       ...devices.map((path) => ['--dev-bind', path, path]),
+      ...(sockets === undefined
+        ? []
+        : [
+            ['--info-fd', String(sockets.info)],
+            ['--perms', '0555', '--ro-bind-data', String(descriptors + 1), HELPER_INSIDE],
+          ]),
       ['--proc', '/proc'],
+      // A device cannot be opened where devices are not allowed.
+      ...this.#hidden.map((path) => ['--ro-bind', '/dev/null', path]),
       ['--remount-ro', '/'],
-      info === undefined ? [] : ['--info-fd', String(info)],
-      block === undefined ? [] : ['--block-fd', String(block)],
     ].flat();
   }
 
@@ -226,6 +243,7 @@ async function factsOf(kind: JailKind, { identity, limited }: JailOptions): Prom
     ['no capabilities', true],
     ['no new privileges', true],
     ['seccomp', true],
+    [EMPTY_KEYRING, true],
     ['resource limits', true],
     ['memory and CPU limits', limited],
   ];

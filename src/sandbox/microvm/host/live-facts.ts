@@ -1,15 +1,23 @@
 import { readFile, readlink } from 'node:fs/promises';
-import type { JailFacts } from './jail.ts';
+import { EMPTY_KEYRING, type JailFacts } from './jail.ts';
 
 const NAMESPACES = { user: 'user', mnt: 'mount', pid: 'pid', net: 'network', ipc: 'ipc', uts: 'uts', cgroup: 'cgroup' };
+
+export interface LiveJail {
+  /** First process of the jail, by its number on the host. */
+  readonly pid: number;
+  /** The kernel told the host helper that the session keyring, which everything in the jail inherits, holds nothing. */
+  readonly emptyKeyring: boolean;
+}
 
 /**
  * Returns the facts as the kernel tells them of a process in the jail (`/proc/PID/status` and `ns`, proc(5)): a part that was
  * meant to be there and is not is missing. What we may not read stays as it was meant.
  */
-export async function liveFacts(facts: JailFacts, pid: number): Promise<JailFacts> {
+export async function liveFacts(facts: JailFacts, { pid, emptyKeyring }: LiveJail): Promise<JailFacts> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
   const absent = new Set(await sharedNamespaces(pid));
+  if (!emptyKeyring) absent.add(EMPTY_KEYRING);
   if (status !== undefined) for (const part of lackedBy(status)) absent.add(part);
   const lost = facts.parts.filter((part) => absent.has(part));
   return { parts: facts.parts.filter((part) => !absent.has(part)), missing: [...facts.missing, ...lost] };

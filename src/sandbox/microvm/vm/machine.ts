@@ -9,8 +9,8 @@ export interface Machine {
   readonly memoryMib: number;
 }
 
-/** Descriptors of every QEMU: sockets to us but for its RAM; `info` and `block` are between bubblewrap and us. */
-export const FD = { qmp: 3, agent: 4, network: 5, console: 6, info: 7, block: 8, ram: 9 } as const;
+/** Descriptors of every QEMU: sockets to us but for its RAM; `info` and `go` are closed when QEMU starts. */
+export const FD = { qmp: 3, agent: 4, network: 5, console: 6, info: 7, go: 8, ram: 9 } as const;
 /** Descriptors of a QEMU that boots the guest to make a template. */
 export const BOOT_FD = { disk: 10, saveFolder: 11, kernel: 12, initramfs: 13 } as const;
 /** Descriptors of a QEMU that restores a template; the layers and their padding follow `firstExtent`. */

@@ -14,7 +14,6 @@ import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type DiskExten
 import type { Identity } from '../host/identity.ts';
 import { microvmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
-import { liveFacts } from '../host/live-facts.ts';
 import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
 import { guestNetwork, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
@@ -83,7 +82,7 @@ export async function restore(
   steps.done('restore', guestMs);
   const facts = {
     accelerator: machine.accelerator,
-    jail: vmm.jailPid === undefined ? host.jail.facts : await liveFacts(host.jail.facts, vmm.jailPid),
+    jail: await vmm.jailFacts(),
     kernel: template.kernel,
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },

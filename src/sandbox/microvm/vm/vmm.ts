@@ -6,7 +6,8 @@ import { present } from '../../../std/present.ts';
 import type { HostDevice } from '../host/accelerator.ts';
 import type { Cgroup } from '../host/cgroup.ts';
 import type { Identity } from '../host/identity.ts';
-import type { Jail, JailLimits } from '../host/jail.ts';
+import type { Jail, JailFacts, JailLimits } from '../host/jail.ts';
+import { liveFacts } from '../host/live-facts.ts';
 import { FD } from './machine.ts';
 import { Qmp } from './qmp.ts';
 
@@ -40,8 +41,8 @@ const WORDS_KEPT = 8_192;
 /**
  * One QEMU in its jail, and the host's ends of its sockets.
  *
- * It cannot outlive us: bubblewrap kills it when its parent dies, and its sockets close. The process tree is
- * bubblewrap → bubblewrap (pid 1 inside) → QEMU.
+ * It cannot outlive us: the kernel kills bubblewrap when its parent, this process, ends, and QEMU when bubblewrap does. QEMU is started
+ * only once that is asked for (`start_inside` in `guest/host-helper/src/wall.rs`).
  */
 export class Vmm implements AsyncDisposable {
   readonly qmp: Qmp;
@@ -51,6 +52,9 @@ export class Vmm implements AsyncDisposable {
   readonly ended: Promise<VmmExit>;
   /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
   jailPid: number | undefined;
+  /** Whether the session keyring holds nothing; known when `jailPid` is. */
+  #emptyKeyring = false;
+  readonly #jail: Jail;
   readonly #child: ChildProcess;
   /** Resolves when `jailPid` is known, or never will be. */
   readonly #begun: Promise<void>;
@@ -62,12 +66,12 @@ export class Vmm implements AsyncDisposable {
     const { jail, limits, device, cgroup } = spec;
     const identity = spec.identity && { ...spec.identity, ...(device?.gid === undefined ? {} : { gid: device.gid }) };
     const stdio = stdioOf(spec.descriptors);
+    this.#jail = jail;
     const wall = {
       identity,
       limits,
       descriptors: stdio.length,
-      info: FD.info,
-      ...(cgroup === undefined ? {} : { block: FD.block }),
+      sockets: { info: FD.info, go: FD.go },
       ...present({ device }),
     };
     const [program, ...args] = jail.command(wall, spec.arguments);
@@ -88,6 +92,13 @@ export class Vmm implements AsyncDisposable {
     return defined(this.#child.pid, 'the process was started');
   }
 
+  /** Returns what the kernel shows of the jail, once QEMU runs; what it does not show stays as it was meant. */
+  async jailFacts(): Promise<JailFacts> {
+    await this.#begun;
+    if (this.jailPid === undefined) return this.#jail.facts;
+    return liveFacts(this.#jail.facts, { pid: this.jailPid, emptyKeyring: this.#emptyKeyring });
+  }
+
   #socket(number: number): Duplex {
     const socket = defined(this.#child.stdio[number], 'the descriptor is a socket') as Duplex;
     // What it means that a socket broke is told by `ended`.
@@ -99,12 +110,15 @@ export class Vmm implements AsyncDisposable {
     const words = new Tail(WORDS_KEPT);
     // To its end: bubblewrap would die, and its child wait for ever, if it could not say all of it.
     await keep(this.#socket(FD.info), words);
-    const pid = /"child-pid": (\d+)/u.exec(words.lastLines(WORDS_KEPT))?.[1];
+    const told = words.lastLines(WORDS_KEPT);
+    const pid = /"child-pid": (\d+)/u.exec(told)?.[1];
     this.jailPid = pid === undefined ? undefined : Number(pid);
-    if (cgroup === undefined || this.jailPid === undefined) return;
+    this.#emptyKeyring = told.startsWith('session keyring: empty;');
+    if (this.jailPid === undefined) return;
     try {
-      await cgroup.add([this.pid, this.jailPid]);
-      this.#socket(FD.block).end('\n');
+      await cgroup?.add([this.pid, this.jailPid]);
+      // It stays open: that it is shows the jail that we are alive.
+      this.#socket(FD.go).write('\n');
     } catch (error) {
       this.#failure = `its limits cannot be set: ${String(error)}`;
       this.#kill(this.jailPid);
@@ -163,7 +177,7 @@ function statusOf(code: number | null): string {
 }
 
 function stdioOf(descriptors: ReadonlyMap<number, number>): ('ignore' | 'pipe' | number)[] {
-  const sockets: readonly number[] = [FD.qmp, FD.agent, FD.network, FD.console, FD.info, FD.block];
+  const sockets: readonly number[] = [FD.qmp, FD.agent, FD.network, FD.console, FD.info, FD.go];
   const last = Math.max(...sockets, ...descriptors.keys());
   return Array.from({ length: last + 1 }, (_, number) => {
     if (number < 2) return 'ignore';
