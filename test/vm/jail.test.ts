@@ -63,7 +63,9 @@ test('QEMU sees nothing of the host but itself, the shared libraries and its fir
   await using _instance = await bench.driver.start(bootSpec(bench.layers), soon());
   const root = `/proc/${await qemu()}/root`;
   assert.deepEqual(
-    (await readdir(root)).filter((name) => !['contree-host-helper', 'dev', 'lib', 'lib64', 'proc', 'usr'].includes(name)),
+    (await readdir(root)).filter(
+      (name) => !['contree-host-helper', 'dev', 'lib', 'lib64', 'proc', 'usr'].includes(name),
+    ),
     [],
   );
   assert.deepEqual(await readdir(`${root}/dev`), ['null']);

@@ -5,7 +5,6 @@ use crate::changes;
 use crate::channel::Channel;
 use crate::memory::Memory;
 use crate::message::{self, kind, Command, Ending, FaultCode, Request};
-use crate::network;
 use crate::oom;
 use crate::process::{self, Process};
 use crate::setup::{self, Ready};
@@ -208,10 +207,6 @@ impl Agent {
                 return self.start(id, &command);
             }
             Request::Changes => return self.begin_changes(),
-            Request::Count => {
-                let counters = network::counters().unwrap_or_default();
-                message::encode_counters(self.channel.out(), &counters);
-            }
             Request::Stdin(bytes) => self.stdin(id, |process| process.offer(&bytes)),
             Request::StdinClose => self.stdin(id, Process::close_stdin),
             Request::Kill(signal) => self.signal(id, i32::from(signal)),

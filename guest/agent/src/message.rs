@@ -15,6 +15,7 @@ pub fn cost_of(payload: usize) -> u32 {
     COST_MIN.max(payload as u32)
 }
 
+/// 0x09 and 0x8b were used once, for counters, and are not used again.
 pub mod kind {
     pub const SETUP: u8 = 0x01;
     pub const START: u8 = 0x02;
@@ -24,7 +25,6 @@ pub mod kind {
     pub const RESIZE: u8 = 0x06;
     pub const CREDIT: u8 = 0x07;
     pub const CHANGES: u8 = 0x08;
-    pub const COUNT: u8 = 0x09;
     pub const START_PART: u8 = 0x0a;
 
     pub const HELLO: u8 = 0x81;
@@ -37,7 +37,6 @@ pub mod kind {
     pub const STDIN_CREDIT: u8 = 0x88;
     pub const CHANGES_DATA: u8 = 0x89;
     pub const CHANGES_END: u8 = 0x8a;
-    pub const COUNTERS: u8 = 0x8b;
     pub const FAULT: u8 = 0x8c;
 }
 
@@ -96,7 +95,6 @@ pub enum Request {
     Resize(u16, u16),
     Credit(u32),
     Changes,
-    Count,
 }
 
 pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
@@ -111,7 +109,6 @@ pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
         kind::RESIZE => Request::Resize(reader.u16()?, reader.u16()?),
         kind::CREDIT => Request::Credit(reader.u32()?),
         kind::CHANGES => Request::Changes,
-        kind::COUNT => Request::Count,
         _ => return Err(Malformed("an unknown kind of frame")),
     };
     reader.end()?;
@@ -196,22 +193,6 @@ pub fn encode_ending(out: &mut Vec<u8>, process: u16, ending: &Ending) {
     ];
     let writer = Writer::new(out, kind::EXITED, process).i32(ending.exit_code).i32(ending.signal).u8(ending.flags);
     numbers.iter().fold(writer, |writer, number| writer.u64(*number)).finish();
-}
-
-/// Traffic of one network interface: received bytes, packets, errors, drops; then the same sent.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Counters {
-    pub name: String,
-    pub values: [u64; 8],
-}
-
-pub fn encode_counters(out: &mut Vec<u8>, interfaces: &[Counters]) {
-    let mut writer = Writer::new(out, kind::COUNTERS, 0).u32(interfaces.len() as u32);
-    for interface in interfaces {
-        writer = writer.bytes(interface.name.as_bytes());
-        writer = interface.values.iter().fold(writer, |writer, value| writer.u64(*value));
-    }
-    writer.finish();
 }
 
 pub fn encode_hello(out: &mut Vec<u8>, kernel: &str, version: &str) {

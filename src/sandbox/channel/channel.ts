@@ -13,7 +13,6 @@ import {
   type GuestMessage,
   type GuestReady,
   type GuestSetup,
-  type InterfaceCounters,
   TO_GUEST,
 } from './message.ts';
 import { ChannelProcess } from './process.ts';
@@ -49,7 +48,6 @@ export class Channel implements Disposable {
   readonly #ready = Promise.withResolvers<GuestReady>();
   readonly #answered = new Set<keyof Answers>();
   readonly #processes = new Map<number, ChannelProcess>();
-  #counters: ((interfaces: readonly InterfaceCounters[]) => void)[] = [];
   #lastProcess = 0;
   #setupAsked = false;
   #changesAsked = false;
@@ -139,14 +137,6 @@ export class Channel implements Disposable {
     }
   }
 
-  /** What each network interface of the guest counted. The guest's word; the filter's count is the one to trust. */
-  async counters(signal: AbortSignal): Promise<readonly InterfaceCounters[]> {
-    const { promise, resolve } = Promise.withResolvers<readonly InterfaceCounters[]>();
-    this.#counters.push(resolve);
-    this.#send(TO_GUEST.count, 0, EMPTY);
-    return this.#wait(promise, signal);
-  }
-
   /** Ends the channel, whatever is going on; `lost` stays silent. */
   [Symbol.dispose](): void {
     this.#end(fault('GUEST_LOST', { reason: 'the instance was disposed of' }));
@@ -202,9 +192,6 @@ export class Channel implements Disposable {
         if (!this.#setupAsked) throw fault('GUEST_PROTOCOL', { reason: '"ready" before it was set up' });
         this.#answer('ready', () => this.#ready.resolve({ bootId: message.bootId, stepsMs: message.stepsMs }));
         break;
-      case 'counters':
-        this.#takeCounters(message.interfaces);
-        break;
       case 'changesData':
         this.#takeChanges(message.bytes);
         break;
@@ -228,12 +215,6 @@ export class Channel implements Disposable {
     if (this.#answered.has(kind)) throw fault('GUEST_PROTOCOL', { reason: `"${kind}" twice` });
     this.#answered.add(kind);
     resolve();
-  }
-
-  #takeCounters(interfaces: readonly InterfaceCounters[]): void {
-    const resolve = this.#counters.shift();
-    if (resolve === undefined) throw fault('GUEST_PROTOCOL', { reason: 'counters nobody asked for' });
-    resolve(interfaces);
   }
 
   #takeChanges(bytes: Buffer): void {

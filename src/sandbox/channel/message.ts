@@ -3,7 +3,7 @@ import type { Command, Outcome } from '../driver.ts';
 import { FieldReader, FieldWriter } from './field.ts';
 import type { Frame } from './frame.ts';
 
-/** Frames the host sends. */
+/** Frames the host sends. 0x09 asked for counters once and is not used again. */
 export const TO_GUEST = {
   setup: 0x01,
   start: 0x02,
@@ -13,10 +13,10 @@ export const TO_GUEST = {
   resize: 0x06,
   credit: 0x07,
   changes: 0x08,
-  count: 0x09,
   startPart: 0x0a,
 } as const;
 
+/** Frames of the guest. 0x8b had counters once and is not used again. */
 const FROM_GUEST = {
   hello: 0x81,
   ready: 0x82,
@@ -28,7 +28,6 @@ const FROM_GUEST = {
   stdinCredit: 0x88,
   changesData: 0x89,
   changesEnd: 0x8a,
-  counters: 0x8b,
   fault: 0x8c,
 } as const;
 
@@ -41,7 +40,6 @@ const START_TERMINAL = 2;
 
 const TEXT_BYTES_MAX = 4_096;
 const STEPS_MAX = 32;
-const INTERFACES_MAX = 64;
 
 /** Where a layer lies on the disk that concatenates them all. */
 export interface LayerExtent {
@@ -90,18 +88,6 @@ export interface GuestReady {
   readonly stepsMs: Readonly<Record<string, number>>;
 }
 
-export interface InterfaceCounters {
-  readonly name: string;
-  readonly rxBytes: number;
-  readonly rxPackets: number;
-  readonly rxErrors: number;
-  readonly rxDropped: number;
-  readonly txBytes: number;
-  readonly txPackets: number;
-  readonly txErrors: number;
-  readonly txDropped: number;
-}
-
 export type FaultCode = 'setup' | 'changes' | 'diskFull';
 
 /** What a guest can say. */
@@ -115,7 +101,6 @@ export type GuestMessage =
   | { readonly kind: 'stdinCredit'; readonly bytes: number }
   | { readonly kind: 'changesData'; readonly bytes: Buffer }
   | { readonly kind: 'changesEnd'; readonly bytes: number; readonly diskFull: boolean }
-  | { readonly kind: 'counters'; readonly interfaces: readonly InterfaceCounters[] }
   | { readonly kind: 'fault'; readonly code: FaultCode; readonly reason: string };
 
 /** Throws GUEST_PROTOCOL for anything a well-behaved agent would not send. */
@@ -148,8 +133,6 @@ function decodeFields(kind: number, reader: FieldReader): GuestMessage {
       return { kind: 'stdinCredit', bytes: reader.u32() };
     case FROM_GUEST.changesEnd:
       return { kind: 'changesEnd', ...decodeChangesEnd(reader) };
-    case FROM_GUEST.counters:
-      return { kind: 'counters', interfaces: reader.list(INTERFACES_MAX, () => decodeInterface(reader)) };
     case FROM_GUEST.fault:
       return { kind: 'fault', code: decodeFaultCode(reader.u8()), reason: reader.text(TEXT_BYTES_MAX) };
     default:
@@ -192,20 +175,6 @@ function decodeChangesEnd(reader: FieldReader): { bytes: number; diskFull: boole
   const bytes = reader.u64();
   reader.u64();
   return { bytes, diskFull: (reader.u8() & FLAG_DISK_FULL) !== 0 };
-}
-
-function decodeInterface(reader: FieldReader): InterfaceCounters {
-  return {
-    name: reader.text(TEXT_BYTES_MAX),
-    rxBytes: reader.u64(),
-    rxPackets: reader.u64(),
-    rxErrors: reader.u64(),
-    rxDropped: reader.u64(),
-    txBytes: reader.u64(),
-    txPackets: reader.u64(),
-    txErrors: reader.u64(),
-    txDropped: reader.u64(),
-  };
 }
 
 function decodeFaultCode(code: number): FaultCode {

@@ -94,21 +94,5 @@ export const FROM_GUEST: Readonly<Record<string, GuestMessage>> = {
   stdin_credit: { kind: 'stdinCredit', bytes: 65_536 },
   changes_data: { kind: 'changesData', bytes: Buffer.from('tar') },
   changes_end: { kind: 'changesEnd', bytes: 3, diskFull: false },
-  counters: {
-    kind: 'counters',
-    interfaces: [
-      {
-        name: 'eth0',
-        rxBytes: 1,
-        rxPackets: 2,
-        rxErrors: 3,
-        rxDropped: 4,
-        txBytes: 5,
-        txPackets: 6,
-        txErrors: 7,
-        txDropped: 8,
-      },
-    ],
-  },
   fault: { kind: 'fault', code: 'setup', reason: 'no layers' },
 };
