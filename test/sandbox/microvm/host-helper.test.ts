@@ -32,7 +32,7 @@ test('wall: keys of the user are not in the session keyring of the program, and 
   assert.deepEqual([told, inside], ['session keyring: empty', 'not found']);
 });
 
-/** How the helper ends that starts `ls` inside of a jail, and its output; `engine` has the other end of descriptor 9. */
+/** Runs the helper as in a jail, where it starts `ls`; returns exit code and output. `engine` has the other end of socket 9. */
 async function inside(engine: string): Promise<readonly [number | null, string]> {
   const program = [HELPER, 'inside', '9', '--', '/bin/ls', '/proc/self/fd'];
   const script = `import os, socket, sys
