@@ -25,7 +25,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   engine: ['std', 'contract', 'erofs', 'layers', 'store', 'images', 'sandbox'],
   client: ['std', 'contract', 'config'],
   tools: ['std', 'contract', 'transfer'],
-  mcp: ['std', 'contract', 'tools'],
+  mcp: ['std', 'contract', 'transfer', 'tools'],
   http: ['std', 'contract'],
   cli: ['std', 'contract', 'config', 'tar', 'registry', 'transfer', 'client'],
   app: [

@@ -3,7 +3,8 @@ import type { HttpContree } from '../client/index.ts';
 import { hashCacheFile, type Settings } from '../config/index.ts';
 import { isLoopback } from '../http/guard.ts';
 import type { McpOptions } from '../mcp/context.ts';
-import type { Accounts, LocalFiles } from '../tools/index.ts';
+import type { Accounts } from '../tools/index.ts';
+import type { LocalFiles } from '../transfer/local-files.ts';
 import type { McpHost } from './mcp-host.ts';
 
 /** Connects the MCP server to the engine of the settings, starting it if necessary. */

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { present } from '../std/present.ts';
-import { chooseTools, type Accounts, type HostEnv, type LocalFiles, type Tool } from '../tools/index.ts';
+import { chooseTools, type Accounts, type HostEnv, type Tool } from '../tools/index.ts';
+import type { LocalFiles } from '../transfer/local-files.ts';
 import { ImageNames } from './completion.ts';
 import { SignInServer } from './sign-in-server.ts';
 

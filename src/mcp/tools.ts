@@ -71,7 +71,7 @@ async function answer(
 function callFor(
   session: McpSession,
   request: ServerContext,
-  onHandOver: (operation: OperationResponse) => void,
+  onHandoff: (operation: OperationResponse) => void,
 ): SurfaceCall {
   const { context, link, request: http } = session;
   const questions = new Questions(session, request);
@@ -84,7 +84,7 @@ function callFor(
     stopsWork: () => closing?.aborted !== true && meansStop(signal.reason, link, onDisconnect),
     inlineWaitMs: context.inlineWaitMs,
     ...(takesTasks(session, request) && {
-      taskHandoff: { afterMs: context.options.taskAfterMs ?? limits.taskAfterMs, take: onHandOver },
+      taskHandoff: { afterMs: context.options.taskAfterMs ?? limits.taskAfterMs, take: onHandoff },
     }),
     log: (line) => context.log(line),
     ...(progressToken !== undefined && {

@@ -24,7 +24,6 @@ export * from './support/accounts.ts';
 export * from './support/call.ts';
 export { asFault, failureText } from './support/failure.ts';
 export * from './guides/index.ts';
-export * from '../transfer/local-files.ts';
 export { summarize } from './support/operation.ts';
 export { cutOutput, isBinary, readOutput } from './support/output.ts';
 export { plainName } from './support/text.ts';

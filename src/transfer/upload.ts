@@ -1,6 +1,5 @@
 import type { ConTree } from '../contract/contree.ts';
-import { isFault } from '../contract/errors.ts';
-import type { File } from '../contract/file.ts';
+import { findUpload } from './find-upload.ts';
 import type { TransferOptions, UploadReport } from './local-files.ts';
 import type { OpenFile } from './open-file.ts';
 import { hashStream } from '../std/streams.ts';
@@ -12,7 +11,7 @@ export async function uploadLocalFile(
   { signal, onProgress }: TransferOptions,
 ): Promise<UploadReport> {
   const { sha256: digest } = await hashStream(file.content(signal));
-  const stored = await findFile(contree, digest, signal);
+  const stored = await findUpload(contree, digest, signal);
   if (stored !== undefined) {
     const { uuid, size } = stored;
     return { uuid, sha256: digest, size, reused: true };
@@ -28,13 +27,4 @@ export async function uploadLocalFile(
   };
   const { uuid, sha256, size } = await contree.uploads.create(counted(), signal);
   return { uuid, sha256, size, reused: false };
-}
-
-async function findFile(contree: ConTree, sha256: string, signal: AbortSignal): Promise<File | undefined> {
-  try {
-    return await contree.uploads.get(sha256, signal);
-  } catch (error) {
-    if (isFault(error, 'UPLOAD_NOT_FOUND')) return undefined;
-    throw error;
-  }
 }

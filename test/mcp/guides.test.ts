@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { GUIDE_SECTIONS, GUIDES, TOOLS, type LocalFiles } from '../../src/tools/index.ts';
+import { GUIDE_SECTIONS, GUIDES, TOOLS } from '../../src/tools/index.ts';
+import type { LocalFiles } from '../../src/transfer/local-files.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 import type { Program } from '../support/scripted/process.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
-import type { LocalFiles } from '../../src/tools/index.ts';
+import type { LocalFiles } from '../../src/transfer/local-files.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 

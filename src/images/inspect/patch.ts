@@ -98,7 +98,7 @@ function replacement(before: readonly string[], after: readonly string[]): Edit[
 /** Groups nearby changes with the lines around them. */
 function hunksOf(script: readonly Edit[]): string[] {
   const hunks: string[] = [];
-  let [oldLine, youngLine] = [1, 1];
+  let [oldLine, newLine] = [1, 1];
   let at = 0;
   while (at < script.length) {
     const first = script.findIndex((edit, index) => index >= at && edit.sign !== ' ');
@@ -106,14 +106,14 @@ function hunksOf(script: readonly Edit[]): string[] {
     const start = Math.max(at, first - CONTEXT_LINES);
     const end = endOfHunk(script, first);
     oldLine += start - at;
-    youngLine += start - at;
+    newLine += start - at;
     const edits = script.slice(start, end);
     const oldCount = edits.filter(({ sign }) => sign !== '+').length;
-    const youngCount = edits.filter(({ sign }) => sign !== '-').length;
-    const header = `@@ -${rangeOf(oldLine, oldCount)} +${rangeOf(youngLine, youngCount)} @@`;
+    const newCount = edits.filter(({ sign }) => sign !== '-').length;
+    const header = `@@ -${rangeOf(oldLine, oldCount)} +${rangeOf(newLine, newCount)} @@`;
     hunks.push([header, ...edits.map(({ sign, text }) => sign + text)].join('\n'));
     oldLine += oldCount;
-    youngLine += youngCount;
+    newLine += newCount;
     at = end;
   }
   return hunks;

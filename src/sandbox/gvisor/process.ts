@@ -57,7 +57,7 @@ export class SandboxProcess implements AsyncDisposable {
   }
 
   /** Why it ended, when it has or is about to. */
-  async endedSoon(): Promise<string | undefined> {
+  async exitSoon(): Promise<string | undefined> {
     const { promise: late, resolve } = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => resolve(undefined), REASON_MS_MAX);
     const ended = await Promise.race([this.ended, late]);

@@ -67,7 +67,7 @@ export async function startSandbox(
   } as const;
   const reasonOf = async (error: Error): Promise<Error> => {
     if (!isFault(error, 'GUEST_LOST')) return error;
-    const reason = await sandbox.endedSoon();
+    const reason = await sandbox.exitSoon();
     return reason === undefined ? error : fault('GUEST_LOST', { reason }, { cause: error });
   };
   return new ChannelInstance(facts, { channel, network, resources, reasonOf });
@@ -118,7 +118,7 @@ async function whenReady(
       throw fault('GUEST_BOOT_TIMEOUT', { seconds: limits.guestRestoreMsMax / 1_000 }, { cause: error });
     }
     if (!isFault(error, 'GUEST_LOST')) throw error;
-    const reason = (await sandbox.endedSoon()) ?? error.message;
+    const reason = (await sandbox.exitSoon()) ?? error.message;
     throw fault('DRIVER_UNAVAILABLE', { reason }, { cause: error });
   }
 }

@@ -57,7 +57,7 @@ export const listFiles = defineTool({
   },
   text: ({ path, files, count, next_offset, hint }) =>
     lines(
-      `${plainName(path)}: ${counted(count, 'entry').replace('entrys', 'entries')}${next_offset === undefined ? '' : `; more from offset=${next_offset}`}`,
+      `${plainName(path)}: ${counted(count, 'entry', 'entries')}${next_offset === undefined ? '' : `; more from offset=${next_offset}`}`,
       ...files.map(
         ({ type, mode, size, name, target }) =>
           `${mode} ${type.padEnd(9)} ${grouped(size).padStart(13)}  ${plainName(name)}${target === undefined ? '' : ` -> ${plainName(target)}`}`,

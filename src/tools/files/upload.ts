@@ -1,9 +1,8 @@
 import { hash } from 'node:crypto';
 import { z } from 'zod';
-import { fault, isFault } from '../../contract/errors.ts';
+import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import type { ConTree } from '../../contract/contree.ts';
-import type { File } from '../../contract/file.ts';
+import { findUpload } from '../../transfer/find-upload.ts';
 import type { UploadReport } from '../../transfer/local-files.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool, type ToolCall } from '../support/tool.ts';
@@ -53,7 +52,7 @@ async function uploadBytes(
   base64: string | undefined,
 ): Promise<UploadReport> {
   const bytes = text === undefined ? decodeBase64(base64 ?? '') : Buffer.from(text, 'utf8');
-  const stored = await findFile(contree, hash('sha256', bytes, 'hex'), signal);
+  const stored = await findUpload(contree, hash('sha256', bytes, 'hex'), signal);
   const { uuid, sha256, size } = stored ?? (await contree.uploads.create(once(bytes), signal));
   return { uuid, sha256, size, reused: stored !== undefined };
 }
@@ -69,13 +68,4 @@ function decodeBase64(text: string): Buffer {
 
 async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
   if (bytes.length > 0) yield bytes;
-}
-
-async function findFile(contree: ConTree, sha256: string, signal: AbortSignal): Promise<File | undefined> {
-  try {
-    return await contree.uploads.get(sha256, signal);
-  } catch (error) {
-    if (isFault(error, 'UPLOAD_NOT_FOUND')) return undefined;
-    throw error;
-  }
 }

@@ -67,7 +67,7 @@ export const grep = defineTool({
   },
   text: ({ matches, count, truncated, hint }) =>
     lines(
-      `${counted(count, 'match').replace('matchs', 'matches')}${truncated ? ' (more exist)' : ''}`,
+      `${counted(count, 'match', 'matches')}${truncated ? ' (more exist)' : ''}`,
       ...matches.map(
         ({ path, line, text, context }) =>
           `${plainName(path)}${context ? '-' : ':'}${line}${context ? '-' : ':'}${plainLine(text)}`,

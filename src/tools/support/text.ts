@@ -17,8 +17,8 @@ export function grouped(count: number): string {
 }
 
 /** Formats a count with its noun: `1 image`, `2 images`. */
-export function counted(count: number, noun: string): string {
-  return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`;
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${grouped(count)} ${count === 1 ? noun : plural}`;
 }
 
 /** Formats permission bits as octal text: `0755`. */

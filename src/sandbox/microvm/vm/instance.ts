@@ -4,7 +4,7 @@ import { ChannelInstance } from '../../channel-instance.ts';
 import type { Instance, InstanceFacts } from '../../driver.ts';
 import type { Network } from '../../network/index.ts';
 import type { WriteFailure } from './qmp.ts';
-import { endedSoon, type Vmm } from './vmm.ts';
+import { exitSoon, type Vmm } from './vmm.ts';
 
 /** What one running microVM consists of. */
 export interface InstanceParts {
@@ -30,7 +30,7 @@ export function microvmInstance(facts: InstanceFacts, parts: InstanceParts): Ins
     if (writeFailure !== undefined) return writeFailure;
     if (!isFault(error, 'GUEST_LOST')) return error;
     // QEMU may know more.
-    const ended = await endedSoon(vmm);
+    const ended = await exitSoon(vmm);
     return ended === undefined ? error : fault('GUEST_LOST', { reason: ended.reason }, { cause: error });
   };
   return new ChannelInstance(facts, { channel, network, resources, reasonOf });

@@ -17,7 +17,7 @@ import type { Jail } from '../host/jail.ts';
 import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
 import { guestNetwork, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
-import { endedSoon, Vmm } from './vmm.ts';
+import { exitSoon, Vmm } from './vmm.ts';
 
 /** What every run on this host shares. */
 export interface RestoreHost {
@@ -108,7 +108,7 @@ async function whenReady(
     if (deadline.aborted) {
       throw fault('GUEST_BOOT_TIMEOUT', { seconds: Math.round(deadlineMs / 1_000) }, { cause: error });
     }
-    const ended = await endedSoon(vmm);
+    const ended = await exitSoon(vmm);
     if (ended === undefined || ended.byGuest) throw error;
     throw fault('DRIVER_UNAVAILABLE', { reason: ended.reason }, { cause: error });
   }

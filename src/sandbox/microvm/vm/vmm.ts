@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Duplex, Readable } from 'node:stream';
+import { settlesWithin } from '../../../std/abort.ts';
 import { defined } from '../../../std/assert.ts';
 import { present } from '../../../std/present.ts';
 import type { HostDevice } from '../host/accelerator.ts';
@@ -162,12 +163,8 @@ export class Vmm implements AsyncDisposable {
 }
 
 /** How QEMU ended, when the channel was closed because it did. */
-export async function endedSoon(vmm: Vmm): Promise<VmmExit | undefined> {
-  const { promise: late, resolve } = Promise.withResolvers<undefined>();
-  const timer = setTimeout(() => resolve(undefined), REASON_MS_MAX);
-  const ended = await Promise.race([vmm.ended, late]);
-  clearTimeout(timer);
-  return ended;
+export async function exitSoon(vmm: Vmm): Promise<VmmExit | undefined> {
+  return (await settlesWithin(vmm.ended, REASON_MS_MAX)) ? await vmm.ended : undefined;
 }
 
 /** bubblewrap reports a signal that ended its child as a shell does. */
