@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { limits } from '../src/contract/limits.ts';
 import { MIGRATIONS } from '../src/store/schema.ts';
 import { SPECIFIER } from './support/specifier.ts';
 
@@ -276,6 +277,15 @@ test('settings come from the settings table: nobody else reads the environment',
   const files = globSync('src/**/*.ts').filter((file) => layerOf(file) !== 'app');
   assert.deepEqual(
     files.filter((file) => /\bprocess\.env\b/u.test(readFileSync(file, 'utf8'))),
+    [],
+  );
+});
+
+test('every limit of the table is applied somewhere', () => {
+  const files = globSync('src/**/*.ts').filter((file) => file !== 'src/contract/limits.ts');
+  const names = new Set(files.flatMap((file) => readFileSync(file, 'utf8').match(/\b[a-z]\w+/gu) ?? []));
+  assert.deepEqual(
+    Object.keys(limits).filter((name) => !names.has(name)),
     [],
   );
 });

@@ -13,7 +13,6 @@ export const limits = {
   commandCharactersListed: 1_000,
   envBytesMax: 1 * MiB,
   stdinBytesMax: 8 * MiB,
-  stdinChunkBytesMax: 1 * MiB,
   outputBytesKept: 10 * MiB,
   outputTailBytes: 64 * KiB,
   outputBytesShownDefault: 1 * MiB,
@@ -31,7 +30,6 @@ export const limits = {
   // Guest
   guestBootMsMax: 300_000,
   guestRestoreMsMax: 15_000,
-  guestBootAttemptsMax: 5,
   frameBytesMax: 256 * KiB,
   guestMemoryMibDefault: 1_024,
   guestMemoryMibMin: 128,
@@ -113,7 +111,6 @@ export const limits = {
   // Engine life
   headersMsMax: 10_000,
   connectionsMax: 8_192,
-  engineIdleMs: 15 * 60_000,
   engineReadyMsMax: 10_000,
 
   // MCP

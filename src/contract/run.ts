@@ -90,7 +90,7 @@ export const InstanceSpawnRequest = z.object({
   truncate_output_at: z.int().min(0).optional().describe('bytes per stream'),
   files: z.record(z.string().max(limits.pathBytesMax), FileSpec).optional(),
   /** Addition: ids of synced directory states whose files are injected. */
-  directory_states: z.array(z.string()).max(16).optional(),
+  directory_states: z.array(z.string()).max(limits.directoryStatesPerRunMax).optional(),
   /** Addition: a pseudo-terminal of this size for the main process. */
   tty: z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
 });
