@@ -238,7 +238,7 @@ export const ERRORS = {
     class: 'exhausted',
     http: 413,
     message: ({ what, limit }) => `looking into the image exceeds the limit of ${limit} ${what}`,
-    hint: 'Name a directory or file further down, ask for less, or do it inside a run.',
+    hint: 'Name a directory or file further down, ask for less (a listing takes limit and offset), or do it inside a run.',
   }),
   INSPECTION_BUSY: row<{ limit: number }>({
     class: 'exhausted',

@@ -26,7 +26,12 @@ export const FileItem = z.object({
 });
 export type FileItem = z.infer<typeof FileItem>;
 
-export const DirectoryList = z.object({ path: z.string(), files: z.array(FileItem) });
+export const DirectoryList = z.object({
+  path: z.string(),
+  files: z.array(FileItem),
+  /** Number of all entries of the directory, in an answer with a part of them. */
+  total: count.optional(),
+});
 export type DirectoryList = z.infer<typeof DirectoryList>;
 
 export const PathQuery = z.object({
@@ -34,6 +39,17 @@ export const PathQuery = z.object({
   path: requiredText(),
 });
 export type PathQuery = z.infer<typeof PathQuery>;
+
+export const ListQuery = z.object({
+  path: requiredText(),
+  /** Maximum number of entries; with it or `offset` the answer has a part of the directory, and is never too large. */
+  limit: integer(1, limits.entriesListedMax).optional(),
+  offset: integer(0, Number.MAX_SAFE_INTEGER).optional(),
+});
+export type ListQuery = z.infer<typeof ListQuery>;
+
+/** Part of a listing; without fields, all of it. */
+export type ListRange = Omit<ListQuery, 'path'>;
 
 /** Query of a listing; `text` selects the format of `ls -l`. */
 export const ListingQuery = z.object({ text: flag().optional() });

@@ -56,7 +56,9 @@ export function completionsFor(connect: () => Promise<ConTree>, names: ImageName
         if (image === '') return [];
         const slash = value.lastIndexOf('/');
         const directory = slash < 0 ? '' : value.slice(0, slash + 1);
-        const { files } = await (await connect()).files.list(image, { path: `/${directory}` });
+        const { files } = await (
+          await connect()
+        ).files.list(image, { path: `/${directory}`, limit: limits.entriesListedMax });
         return files
           .map((file) => `${directory}${file.path}${file.is_dir ? '/' : ''}`)
           .filter((path) => path.startsWith(value));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { limits } from '../../src/contract/limits.ts';
 import { usualTag } from '../../src/cli/commands/import.ts';
 import { openCli } from '../support/cli-bench.ts';
 
@@ -74,6 +75,13 @@ test('usualTag: what an image is called without its registry', () => {
   assert.equal(usualTag('127.0.0.1:5000/debian:12'), 'debian:12');
   assert.equal(usualTag('alpine@sha256:0000'), 'alpine');
   assert.equal(usualTag('a b'), null);
+});
+
+test('ls lists a directory that is too large for one answer', async () => {
+  await using cli = await openCli();
+  const names = Array.from({ length: 2 * limits.entriesListedMax + 1 }, (_, at) => `${at}`.padStart(6, '0'));
+  cli.contree.addImage(Object.fromEntries(names.map((name) => [`/d/${name}`, ''])), 'base');
+  assert.equal((await cli.run(['ls', 'base:/d'])).stdout, names.map((name) => `${name}\n`).join(''));
 });
 
 test('ls, cat, grep and diff look into images', async () => {

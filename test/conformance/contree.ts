@@ -134,6 +134,8 @@ async function inspection({ contree, base }: ContreeUnderTest): Promise<void> {
       ['usr', true, false],
     ],
   );
+  const part = await contree.files.list(base, { path: '/', offset: 1, limit: 2 });
+  assert.deepEqual([part.files.map(({ path }) => path), part.total], [['etc', 'root'], 4]);
   assert.equal((await contree.files.stat(base, { path: '/bin' })).symlink_to, 'usr/bin');
   const { size, path, mode, mtime } = await contree.files.stat(base, { path: '/etc/passwd' });
   assert.deepEqual([path, mode, mtime], ['/etc/passwd', 0o100644, 1_700_000_000]);

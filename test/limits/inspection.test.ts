@@ -46,6 +46,18 @@ for (const query of ['', '&text=1']) {
   });
 }
 
+test('pages of it are', async () => {
+  await engine.holds(async () => {
+    for (const offset of [0, MANY - 5]) {
+      const page = `path=/many&limit=${limits.entriesListedMax}&offset=${offset}`;
+      const { status, json } = await engine.send('GET', `/v1/inspect/${large}/list?${page}`);
+      const { files, total } = json as { files: { path: string }[]; total: number };
+      assert.deepEqual([status, total, files.length], [200, MANY, Math.min(limits.entriesListedMax, MANY - offset)]);
+      assert.equal(files[0]?.path, `file-${String(offset).padStart(7, '0')}`);
+    }
+  });
+});
+
 test('14 listings of it at once', async () => {
   await engine.holds(async () => {
     const listings = Array.from({ length: 14 }, () => engine.drain('GET', `/v1/inspect/${large}/list?path=/many`));

@@ -1,4 +1,6 @@
-import type { DiffEntry, GrepQuery } from '../../contract/inspect.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import type { DiffEntry, FileItem, GrepQuery } from '../../contract/inspect.ts';
+import { limits } from '../../contract/limits.ts';
 import { formatListing } from '../../std/listing.ts';
 import { present } from '../../std/present.ts';
 import { parseImagePath, imageReference } from '../cli.ts';
@@ -17,7 +19,7 @@ export const ls: Register = (program, run) => {
     .action(
       run(async (cli, { long }: { long?: boolean }, [image, path]: [string, string?]) => {
         const at = parseImagePath(image, path);
-        const { files } = await (await cli.contree()).files.list(at.image, { path: at.path }, cli.signal);
+        const files = await entriesOf(await cli.contree(), at, cli.signal);
         await cli.print(files, () => {
           if (long) return formatListing(files, (name) => cli.name(name));
           return files.map((file) => `${cli.name(file.path)}${file.is_dir ? '/' : ''}\n`).join('');
@@ -25,6 +27,26 @@ export const ls: Register = (program, run) => {
       }),
     );
 };
+
+/** Returns all entries of a directory, however many there are. */
+async function entriesOf(
+  { files, images }: ConTree,
+  { image, path }: ReturnType<typeof parseImagePath>,
+  signal: AbortSignal,
+): Promise<FileItem[]> {
+  const limit = limits.entriesListedMax;
+  const first = await files.list(image, { path, limit }, signal);
+  if (first.files.length >= (first.total ?? 0)) return first.files;
+  // A tag may move between two pages, so they are of one image.
+  const { uuid } = await images.get(image, signal);
+  const entries: FileItem[] = [];
+  let page;
+  do {
+    page = await files.list(uuid, { path, limit, offset: entries.length }, signal);
+    entries.push(...page.files);
+  } while (page.files.length > 0 && entries.length < (page.total ?? 0));
+  return entries;
+}
 
 export const cat: Register = (program, run) => {
   program

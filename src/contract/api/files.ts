@@ -11,7 +11,7 @@ export const FILES = {
     operationId: 'inspectImageFile',
     summary: 'List a directory; `text` answers as `ls -l` does',
     permissions: ['list'],
-    query: 'PathQuery',
+    query: 'ListQuery',
     wireQuery: 'ListingQuery',
     answer: 'DirectoryList',
     missing: 'directory',

@@ -114,6 +114,7 @@ const QUERIES = {
   FindTagQuery: image.FindTagQuery,
   DiffQuery: inspect.DiffQuery,
   PathQuery: inspect.PathQuery,
+  ListQuery: inspect.ListQuery,
   ListingQuery: inspect.ListingQuery,
   ReadQuery: inspect.ReadQuery,
   GrepQuery: inspect.GrepQuery,

@@ -17,11 +17,11 @@ export function projectFiles(context: ProjectContext): ConTree['files'] {
     yield* (await view.openFile(lease.tree, path, range)).body;
   }
   return {
-    list: async (image, { path }, signal) => {
+    list: async (image, { path, ...range }, signal) => {
       using _hold = store.hold();
       await using lease = await trees.open(store, image);
-      if (await view.isSmallDirectory(lease.tree, path)) return await view.listDirectory(lease.tree, path);
-      const job = { name: 'list', image: await layersOf(store, lease.uuid), path } as const;
+      if (await view.isSmallDirectory(lease.tree, path)) return await view.listDirectory(lease.tree, path, range);
+      const job = { name: 'list', image: await layersOf(store, lease.uuid), path, range } as const;
       return await threads.answer(store.project, job, signal);
     },
     stat: async (image, { path }) => {

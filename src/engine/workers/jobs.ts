@@ -1,4 +1,4 @@
-import type { DiffQuery, DiffResult, DirectoryList, GrepQuery, GrepResult } from '../../contract/inspect.ts';
+import type { DiffQuery, DiffResult, DirectoryList, GrepQuery, GrepResult, ListRange } from '../../contract/inspect.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import { WindowCache } from '../../erofs/cache.ts';
 import { ReaderPool } from '../../erofs/reader-pool.ts';
@@ -23,7 +23,7 @@ export interface ImageLayers {
 
 /** Jobs of a thread by name, with their input and output, all plain data. */
 export interface AnswerJobs {
-  list: (job: { image: ImageLayers; path: string }) => DirectoryList;
+  list: (job: { image: ImageLayers; path: string; range: ListRange }) => DirectoryList;
   grep: (job: { image: ImageLayers; query: GrepQuery }) => GrepResult;
   diff: (job: { from: ImageLayers; to: ImageLayers; query: Omit<DiffQuery, 'to'> }) => DiffResult;
 }
@@ -53,7 +53,9 @@ export async function answer(job: AnswerJob, signal: AbortSignal): Promise<JobRe
     return await diff(...sides, job.query, signal);
   }
   await using tree = await Tree.open(job.image.layers, readers);
-  return job.name === 'list' ? await view.listDirectory(tree, job.path) : await grep(tree, job.query, signal);
+  return job.name === 'list'
+    ? await view.listDirectory(tree, job.path, job.range)
+    : await grep(tree, job.query, signal);
 }
 
 /** Runs a job whose result is a stream of bytes. */

@@ -1,6 +1,6 @@
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import type { DirectoryList, FileContent, FileItem, ReadRange } from '../../contract/inspect.ts';
+import type { DirectoryList, FileContent, FileItem, ListRange, ReadRange } from '../../contract/inspect.ts';
 import { packTree } from '../../layers/pack.ts';
 import type { Tree, TreeNode } from '../../layers/tree.ts';
 import type { ByteString } from '../../std/bytes.ts';
@@ -22,21 +22,24 @@ export async function isSmallDirectory(tree: Tree, path: string): Promise<boolea
 }
 
 /**
- * Returns the entries of a directory, ascending in byte order. Faults: those of `Tree.resolve`, NOT_A_DIRECTORY,
- * INSPECTION_LIMIT.
+ * Returns the entries of a directory, ascending in byte order, or a part of them with the number of all. Faults: those of
+ * `Tree.resolve`, NOT_A_DIRECTORY, INSPECTION_LIMIT when there are too many for one answer.
  */
-export async function listDirectory(tree: Tree, path: string): Promise<DirectoryList> {
+export async function listDirectory(tree: Tree, path: string, range: ListRange = {}): Promise<DirectoryList> {
   const node = await resolve(tree, path);
   if (node.type !== 'directory') throw fault('NOT_A_DIRECTORY', { path, type: typeLabel(node) });
   const owners = await ownersOf(tree);
+  const isPart = range.limit !== undefined || range.offset !== undefined;
+  const { offset = 0, limit = limits.entriesListedMax } = range;
   const files: FileItem[] = [];
+  let total = 0;
   for await (const children of tree.children(node)) {
-    if (files.length + children.length > limits.entriesListedMax) {
-      throw fault('INSPECTION_LIMIT', { what: 'entries in one listing', limit: limits.entriesListedMax });
-    }
-    for (const { name, node: child } of children) files.push(await itemOf(tree, owners, name, child));
+    const asked = children.slice(Math.max(0, offset - total), Math.max(0, offset + limit - total));
+    for (const { name, node: child } of asked) files.push(await itemOf(tree, owners, name, child));
+    total += children.length;
+    if (!isPart && total > limit) throw fault('INSPECTION_LIMIT', { what: 'entries in one listing', limit });
   }
-  return { path, files };
+  return { path, files, ...(isPart && { total }) };
 }
 
 /** Describes the entry at a path; a symlink at its end is not followed. `path` of the item is the requested path. */

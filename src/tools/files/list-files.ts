@@ -41,17 +41,19 @@ export const listFiles = defineTool({
   handle: async ({ contree, signal }, { image, path, offset, limit }) => {
     // A tag may move between two calls: resolve it once.
     const { uuid } = await contree.images.get(image, signal);
-    const { files } = await contree.files.list(uuid, { path }, signal);
-    const slice = files.slice(offset, offset + limit);
+    const { files, total } = await contree.files.list(uuid, { path, offset, limit }, signal);
+    // The hosted service answers with all entries.
+    const slice = total === undefined ? files.slice(offset, offset + limit) : files;
+    const count = total ?? files.length;
     const { items, nextOffset } = pageOf(
       slice.map((file) => itemOf(path, file)),
-      { offset, more: offset + limit < files.length },
+      { offset, more: offset + limit < count },
     );
     return {
       image_uuid: uuid,
       path,
       files: [...items],
-      count: files.length,
+      count,
       ...present({ next_offset: nextOffset }),
     };
   },

@@ -54,6 +54,32 @@ test('listDirectory gives every field of every entry, with names from the image 
   ]);
 });
 
+test('listDirectory gives a part of a directory, and says how many entries there are', async () => {
+  await using scratch = await Scratch.create();
+  const names = Array.from({ length: 700 }, (_, at) => `${at}`.padStart(3, '0'));
+  await using tree = await openImage(
+    scratch,
+    names.map((name) => ({ path: `d/${name}` })),
+  );
+  for (const [offset, limit] of [
+    [0, 1],
+    [255, 3],
+    [100, 500],
+    [699, 10],
+    [700, 1],
+    [10_000, 5],
+  ] as const) {
+    const { files, total } = await listDirectory(tree, '/d', { offset, limit });
+    assert.deepEqual(
+      files.map(({ path }) => path),
+      names.slice(offset, offset + limit),
+    );
+    assert.equal(total, names.length);
+  }
+  assert.equal((await listDirectory(tree, '/d', { offset: 650 })).files.length, 50);
+  assert.equal((await listDirectory(tree, '/d')).total, undefined, 'all of it is the answer of the hosted contract');
+});
+
 test('listDirectory of the root is in byte order, shows every type, and numbers without a name', async () => {
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, BASE);

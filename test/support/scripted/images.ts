@@ -120,14 +120,16 @@ export class ScriptedImages extends ScriptedRows {
   });
 
   readonly files: Mutable<ConTree['files']> = this.scripted('files', {
-    list: async (image, { path }) => {
+    list: async (image, { path, limit, offset = 0 }) => {
       const prefix = path.endsWith('/') ? path : `${path}/`;
       const { files } = this.image(image);
       if (files.has(path)) throw fault('NOT_A_DIRECTORY', { path, type: 'regular file' });
       const below = [...files].filter(([name]) => name.startsWith(prefix));
       if (below.length === 0 && path !== '/') throw fault('FILE_NOT_FOUND', { path });
-      const names = new Set(below.map(([name]) => name.slice(prefix.length).split('/')[0] ?? ''));
-      return { path, files: [...names].toSorted().map((name) => item(name, files.get(prefix + name))) };
+      const names = [...new Set(below.map(([name]) => name.slice(prefix.length).split('/')[0] ?? ''))].toSorted();
+      const asked = limit === undefined ? names : names.slice(offset, offset + limit);
+      const items = asked.map((name) => item(name, files.get(prefix + name)));
+      return { path, files: items, ...(limit !== undefined && { total: names.length }) };
     },
     stat: async (image, { path }) => {
       const { files } = this.image(image);
