@@ -282,7 +282,7 @@ export class Operations {
   #known(error: unknown): ContreeError {
     if (isFault(error)) return error;
     const incident = randomUUID();
-    this.#log.error({ incident, err: error }, 'an operation failed for a reason that is no fault');
+    this.#log.error({ incident, err: error }, 'an operation failed with an unexpected error');
     return fault('INTERNAL', { incident }, { cause: error });
   }
 }

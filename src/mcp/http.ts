@@ -8,6 +8,7 @@ import {
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { JsonTooLarge, readBoundedJson } from '../std/json-bounds.ts';
+import { atMost } from '../std/streams.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
 import { buildServer } from './server.ts';
@@ -58,21 +59,14 @@ async function answer(handle: McpHttp['fetch'], request: Request): Promise<Respo
   if (request.body === null) return handle(request);
   const { mcpBodyBytesMax, jsonValuesMax: valuesMax, jsonMembersMax: membersMax, jsonDepthMax: depthMax } = limits;
   try {
-    const body = await readBoundedJson(atMost(request.body, mcpBodyBytesMax), { valuesMax, membersMax, depthMax });
+    const excess = (): Error => new JsonTooLarge('bytes', mcpBodyBytesMax);
+    const bytes = atMost(request.body, mcpBodyBytesMax, excess);
+    const body = await readBoundedJson(bytes, { valuesMax, membersMax, depthMax });
     const { url, method, headers, signal } = request;
     return await handle(new Request(url, { method, headers, signal, body }));
   } catch (error) {
     if (!(error instanceof JsonTooLarge)) throw error;
     const { message } = fault('BODY_TOO_COMPLEX', { what: error.what, limit: error.limit });
     return Response.json({ jsonrpc: '2.0', id: null, error: { code: INVALID_REQUEST, message } }, { status: 413 });
-  }
-}
-
-async function* atMost(body: AsyncIterable<Uint8Array>, bytesMax: number): AsyncGenerator<Uint8Array> {
-  let bytes = 0;
-  for await (const chunk of body) {
-    bytes += chunk.byteLength;
-    if (bytes > bytesMax) throw new JsonTooLarge('bytes', bytesMax);
-    yield chunk;
   }
 }

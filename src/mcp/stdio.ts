@@ -1,5 +1,5 @@
 import { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio';
-import { setTimeout as delay } from 'node:timers/promises';
+import { settlesWithin } from '../std/abort.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
 import { buildServer } from './server.ts';
@@ -32,7 +32,7 @@ export async function serveMcpStdio(connect: Connect, options: McpOptions, signa
   await transport.closed;
   signal?.removeEventListener('abort', stop);
   const closed = handle.close().then(() => context[Symbol.asyncDispose]());
-  await Promise.race([closed, delay(CLOSE_MS_MAX, undefined, { ref: false })]);
+  if (await settlesWithin(closed, CLOSE_MS_MAX)) await closed;
 }
 
 /**

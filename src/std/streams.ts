@@ -35,6 +35,16 @@ export class StreamDigest {
   }
 }
 
+/** Passes chunks on up to `bytesMax`; throws the error that `excess` makes instead of the chunk that goes beyond. */
+export async function* atMost(source: Bytes, bytesMax: number, excess: () => Error): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of source) {
+    bytes += chunk.byteLength;
+    if (bytes > bytesMax) throw excess();
+    yield chunk;
+  }
+}
+
 /** Reads a stream to its end and returns its length and sha256 (hex). */
 export async function hashStream(source: Bytes): Promise<{ readonly sha256: string; readonly bytes: number }> {
   const digest = new StreamDigest();

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { collect } from '../../src/std/bytes.ts';
-import { batched, endsSource, hashStream, observed, readHead, withHead } from '../../src/std/streams.ts';
+import {
+  atMost,
+  batched,
+  endsSource,
+  hashStream,
+  observed,
+  readHead,
+  StreamDigest,
+  withHead,
+} from '../../src/std/streams.ts';
 
 async function* counted(log: string[]): AsyncGenerator<number> {
   try {
@@ -88,4 +97,21 @@ test('small pieces are joined, and a stream is hashed on its way and at its end 
   const { sha256, bytes } = await hashStream(chunksOf([], ...texts));
   assert.deepEqual([sha256, bytes], [hash.digest('hex'), texts.join('').length]);
   assert.deepEqual(await Array.fromAsync(batched(chunksOf([]), 64)), []);
+});
+
+test('a digest is of all streams that passed, as if they were one, and ends with the reader', async () => {
+  const log: string[] = [];
+  const digest = new StreamDigest();
+  assert.equal((await collect(digest.through(chunksOf(log, 'ab', 'c')), 10)).toString(), 'abc');
+  assert.equal((await collect(digest.through(chunksOf(log, 'def')), 10)).toString(), 'def');
+  assert.deepEqual([digest.bytes, log], [6, ['ended', 'ended']]);
+  assert.equal(digest.sha256(), createHash('sha256').update('abcdef').digest('hex'));
+});
+
+test('a bounded stream passes its bound and not a byte more, and ends its source', async () => {
+  const log: string[] = [];
+  const excess = (): Error => new RangeError('enough');
+  assert.equal((await collect(atMost(chunksOf(log, 'ab', 'c'), 3, excess), 10)).toString(), 'abc');
+  await assert.rejects(collect(atMost(chunksOf(log, 'ab', 'c'), 2, excess), 10), /enough/u);
+  assert.deepEqual(log, ['ended', 'ended']);
 });

@@ -7,6 +7,7 @@ import { limits } from '../../contract/limits.ts';
 import { JsonTooLarge, readBoundedJson } from '../../std/json-bounds.ts';
 import { linesOf } from '../../std/json-lines.ts';
 import { oncePer } from '../../std/once-per.ts';
+import { atMost } from '../../std/streams.ts';
 import { describeIssues } from './issues.ts';
 import { modernized } from './legacy.ts';
 import { unknownFields } from './unknown-fields.ts';
@@ -30,7 +31,7 @@ export async function readBody(request: Request, row: Row): Promise<unknown> {
 /** Returns a body of bytes, which fails beyond the limit of an upload. */
 function uploaded(request: Request, kind: 'file' | 'files', limit: number): AsyncIterable<Uint8Array> {
   refuseLonger(request, limit);
-  const bytes = bounded(request.body ?? [], limit);
+  const bytes = bodyOf(request, limit);
   return kind === 'file' ? bytes : unframeFiles(bytes);
 }
 
@@ -41,7 +42,7 @@ async function readLines(
   { what, linesMax, bytesMax }: Lines,
 ): Promise<unknown[]> {
   const values: unknown[] = [];
-  const body = bounded(request.body ?? [], bytesMax);
+  const body = bodyOf(request, bytesMax);
   try {
     for await (const line of linesOf(body, limits.jsonLineBytesMax)) {
       if (values.length >= linesMax) throw fault('LAYER_LIMIT', { what, limit: linesMax });
@@ -93,7 +94,7 @@ async function readText(request: Request, limit: number): Promise<string> {
   refuseLonger(request, limit);
   const { jsonValuesMax: valuesMax, jsonMembersMax: membersMax, jsonDepthMax: depthMax } = limits;
   try {
-    return await readBoundedJson(bounded(request.body ?? [], limit), { valuesMax, membersMax, depthMax });
+    return await readBoundedJson(bodyOf(request, limit), { valuesMax, membersMax, depthMax });
   } catch (error) {
     if (error instanceof JsonTooLarge) throw fault('BODY_TOO_COMPLEX', { what: error.what, limit: error.limit });
     throw error;
@@ -105,13 +106,8 @@ function refuseLonger(request: Request, limit: number): void {
   if (Number(request.headers.get('content-length') ?? 0) > limit) throw fault('BODY_TOO_LARGE', { limit });
 }
 
-async function* bounded(body: AsyncIterable<Uint8Array> | Iterable<never>, limit: number): AsyncGenerator<Uint8Array> {
-  let total = 0;
-  for await (const chunk of body) {
-    total += chunk.byteLength;
-    if (total > limit) throw fault('BODY_TOO_LARGE', { limit });
-    yield chunk;
-  }
+function bodyOf({ body }: Request, limit: number): AsyncGenerator<Uint8Array> {
+  return atMost(body ?? ReadableStream.from([]), limit, () => fault('BODY_TOO_LARGE', { limit }));
 }
 
 function parseJson(text: string): unknown {

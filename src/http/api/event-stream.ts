@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { OperationEvent } from '../../contract/event.ts';
 import { isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
@@ -31,7 +30,7 @@ export async function eventStream(
   const iterator = events[Symbol.asyncIterator]();
   const first = iterator.next();
   try {
-    await Promise.race([first, delay(FIRST_EVENT_MS)]);
+    if (await settlesWithin(first, FIRST_EVENT_MS)) await first;
   } catch (error) {
     await iterator.return?.();
     throw error;

@@ -1,6 +1,6 @@
 import { access, mkdir, readdir, readFile, rmdir, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
+import { pause } from '../../../std/abort.ts';
 import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
 
 const MOUNT = '/sys/fs/cgroup';
@@ -194,6 +194,6 @@ async function removeTree(folder: string): Promise<void> {
       (reason: unknown) => reason as NodeJS.ErrnoException,
     );
     if (error?.code !== 'EBUSY') return;
-    await wait(REMOVE_PAUSE_MS);
+    await pause(REMOVE_PAUSE_MS);
   }
 }

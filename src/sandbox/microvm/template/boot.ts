@@ -2,7 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { chmod, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
+import { pause } from '../../../std/abort.ts';
 import { collect } from '../../../std/bytes.ts';
 import { fault } from '../../../contract/errors.ts';
 import { present } from '../../../std/present.ts';
@@ -140,6 +140,6 @@ async function completed(vmm: Vmm, signal: AbortSignal): Promise<void> {
     const { status } = (await vmm.qmp.execute('query-migrate')) as { status?: string };
     if (status === 'completed') return;
     if (status === 'failed' || status === 'cancelled') throw fault('GUEST_LOST', { reason: `saving ${status}` });
-    await wait(POLL_MS, undefined, { signal });
+    await pause(POLL_MS, signal);
   }
 }
