@@ -299,14 +299,11 @@ test('COMPATIBILITY.md names versions and files as they are', () => {
   assert.deepEqual(absent, []);
 });
 
-/** Rooms whose English is still to be revised. */
-const UNREVISED = ['src/sandbox/'];
-const revised = (): readonly string[] =>
-  globSync('src/**/*.ts').filter((file) => !UNREVISED.some((room) => file.startsWith(room)));
+const sources = (): readonly string[] => globSync('src/**/*.ts');
 
-/** Every file whose comments are checked: the revised rooms, and everything around `src`. */
+/** Every file whose comments are checked. */
 const commented = (): readonly string[] => [
-  ...revised(),
+  ...sources(),
   ...globSync(['test/**/*.ts', 'scripts/**/*.ts', 'bench/**/*.ts', 'console/app/**/*.js']).filter(
     (file) => file !== 'test/tidy.test.ts',
   ),
@@ -351,7 +348,7 @@ test('words that the glossary of STYLE.md bans do not occur', () => {
   // Names in camel case count word by word.
   const spaced = (text: string): string => text.replaceAll(/(?<=[a-z])(?=[A-Z])/gu, ' ');
   const lines = [
-    ...revised().map((file) => [file, spaced(readFileSync(file, 'utf8')).split('\n')] as const),
+    ...sources().map((file) => [file, spaced(readFileSync(file, 'utf8')).split('\n')] as const),
     ...commented().map((file) => [file, commentsOf(file)] as const),
   ];
   const found = lines.flatMap(([file, texts]) =>

@@ -2,7 +2,7 @@ import { isFault } from '../contract/errors.ts';
 import type { Channel } from './channel/index.ts';
 import type { Command, Instance, InstanceFacts, NetworkUse, Process } from './driver.ts';
 
-/** What an instance consists of whose guest is reached over a channel. */
+/** Parts of an instance whose guest is reached over a channel. */
 export interface ChannelInstanceParts {
   readonly channel: Channel;
   readonly network: { use(): NetworkUse };

@@ -44,7 +44,7 @@ export interface ResourceUsage {
   readonly blockOutputOps: number;
 }
 
-/** How a process ended. `notFound` and `notExecutable` become exit codes 127 and 126 at once, as a shell has them. */
+/** End of a process. `notFound` and `notExecutable` become exit codes 127 and 126 at once, as in a shell. */
 export interface Outcome {
   /** 0–255, or −1 when a signal ended the process. */
   readonly exitCode: number;
@@ -68,7 +68,7 @@ export interface OutputChunk {
 export interface Process {
   /** Process id inside the guest. */
   readonly pid: number;
-  /** Ends when the process has ended and its output is drained, whoever else still holds the pipe. Iterate once. */
+  /** Ends when the process has ended and its output is drained, even if others still hold the pipe. Iterate once. */
   readonly output: AsyncIterable<OutputChunk>;
   /** Rejects with GUEST_LOST when the guest goes away first. */
   readonly outcome: Promise<Outcome>;
@@ -80,7 +80,7 @@ export interface Process {
   resize(columns: number, rows: number): Promise<void>;
 }
 
-/** Facts that every result states, so that nobody is silently given a weaker wall. */
+/** Facts that every result states, so that nobody silently gets weaker isolation. */
 export interface InstanceFacts {
   readonly accelerator: 'kvm' | 'emulated' | 'none';
   readonly jail: { readonly parts: readonly string[]; readonly missing: readonly string[] };
@@ -97,12 +97,12 @@ export interface NetworkUse {
   readonly txPackets: number;
   /** Frames the policy refused. */
   readonly dropped: number;
-  /** What was refused, most frequent first, at most 20, for example `tcp 10.0.0.1:22`. */
+  /** Refused destinations, most frequent first, at most 20, for example `tcp 10.0.0.1:22`. */
   readonly refused: readonly string[];
 }
 
 /**
- * One sandbox over an image. `SandboxDriver.start` resolves only once the guest answers, so whoever holds an Instance may
+ * One sandbox over an image. `SandboxDriver.start` resolves only once the guest answers, so a caller that has an Instance may
  * use it at once. Ready → lost or disposed, and never back. Disposing twice is allowed.
  */
 export interface Instance extends AsyncDisposable {
@@ -140,7 +140,7 @@ export interface DriverGarbage {
   /** Templates that were released, from memory or from disk. */
   readonly templates: number;
   readonly freed: MemoryAndDisk;
-  /** What is still kept. */
+  /** Memory and disk space that are still in use. */
   readonly used: MemoryAndDisk;
 }
 
@@ -169,6 +169,6 @@ export interface SandboxDriver extends AsyncDisposable {
   start(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
   /** Releases what is kept for later starts and nothing uses now; the next start loads or makes it anew. */
   collect(request: DriverCollection): Promise<DriverGarbage>;
-  /** What this host offers and lacks. Never throws. */
+  /** Returns what this host offers and lacks. Never rejects. */
   inspect(signal: AbortSignal): Promise<DriverCheck[]>;
 }

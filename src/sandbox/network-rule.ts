@@ -7,7 +7,7 @@ export type Rule =
   | { readonly kind: 'block'; readonly block: Cidr; readonly port?: number }
   | { readonly kind: 'name'; readonly name: string; readonly subdomains: boolean; readonly port?: number };
 
-/** The last label of a domain is no number; `0x7f.1` and `017700000001` are addresses in disguise. */
+/** The last label of a domain is never a number; `0x7f.1` and `017700000001` are addresses in disguise. */
 const DOMAIN =
   /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*(?!\d+$|0x)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/u;
 

@@ -3,7 +3,7 @@ export class Stopwatch {
   readonly takenMs: Record<string, number> = {};
   #startedMs = performance.now();
 
-  /** The step took all the time since the last one, but for `otherMs` that somebody else accounts for. */
+  /** Records the step: all the time since the last one, except `otherMs`, which is recorded elsewhere. */
   done(step: string, otherMs = 0): void {
     const now = performance.now();
     this.takenMs[step] = now - this.#startedMs - otherMs;

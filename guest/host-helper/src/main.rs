@@ -1,13 +1,13 @@
 //! Does on the host what Node cannot: memory that is sealed against writing, the holes of sparse files, and starting a
-//! program behind a wall. docs/microvm.md and docs/gvisor.md say what each is for.
+//! confined program. docs/microvm.md and docs/gvisor.md say what each is for.
 
+mod confinement;
 mod filter;
 mod gvisor;
 #[path = "../../agent/src/link.rs"]
 mod link;
 mod memory;
 mod sys;
-mod wall;
 
 use std::env;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
 const USAGE: &str = "contree-host-helper data FILE | memory BYTES | \
-    (wall DESCRIPTORS | gvisor) [NAME=VALUE]... -- PROGRAM [ARGUMENT]... | inside DESCRIPTOR -- PROGRAM [ARGUMENT]...";
+    (confine DESCRIPTORS | gvisor) [NAME=VALUE]... -- PROGRAM [ARGUMENT]... | inside DESCRIPTOR -- PROGRAM [ARGUMENT]...";
 
 fn main() {
     let mut arguments = env::args_os();
@@ -33,9 +33,9 @@ fn run(arguments: &[OsString]) -> Result<()> {
     match arguments {
         [command, file] if command == "data" => memory::print_data(file.as_ref()),
         [command, bytes] if command == "memory" => memory::hold(number(bytes)?),
-        [command, rest @ ..] if command == "wall" => wall::start(rest),
+        [command, rest @ ..] if command == "confine" => confinement::start(rest),
         [command, rest @ ..] if command == "gvisor" => gvisor::run(rest),
-        [command, rest @ ..] if command == "inside" => wall::start_inside(rest),
+        [command, rest @ ..] if command == "inside" => confinement::start_inside(rest),
         _ => Err(invalid(USAGE)),
     }
 }

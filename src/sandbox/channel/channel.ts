@@ -117,7 +117,8 @@ export class Channel implements Disposable {
   }
 
   /**
-   * Ends every process and, when their output was read, yields the tar of what was written. Throws LAYER_BYTES_EXCEEDED when the run's disk is full.
+   * Ends every process and, when their output was read, yields the tar of the changes. Throws LAYER_BYTES_EXCEEDED when the
+   * disk is full.
    * Once; breaking off early leaves the guest waiting, to be disposed of.
    */
   async *changes(signal: AbortSignal): AsyncGenerator<Buffer> {

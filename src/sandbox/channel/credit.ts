@@ -1,5 +1,5 @@
 /**
- * What a sender may still send. The receiver starts with a window, charges every frame that arrives and gives back what was
+ * Bytes that a sender may still send. The receiver starts with a window, charges every frame that arrives and gives back what was
  * consumed, so memory on its side is bounded by the window.
  */
 export class Credit {

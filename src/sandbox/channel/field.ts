@@ -27,7 +27,7 @@ export class FieldReader {
     return this.#take(4).readInt32LE();
   }
 
-  /** What JavaScript cannot count exactly becomes its largest exact number: no honest counter gets there. */
+  /** Reads 64 bits. A number that JavaScript cannot represent becomes its largest exact one: no honest counter gets there. */
   u64(): number {
     const value = this.#take(8).readBigUInt64LE();
     return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);

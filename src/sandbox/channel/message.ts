@@ -41,7 +41,7 @@ const START_TERMINAL = 2;
 const TEXT_BYTES_MAX = 4_096;
 const STEPS_MAX = 32;
 
-/** Where a layer lies on the disk that concatenates them all. */
+/** Position of a layer on the disk that concatenates them all. */
 export interface LayerExtent {
   readonly offset: number;
   readonly bytes: number;
@@ -64,12 +64,12 @@ export interface GuestNetwork {
   readonly nameservers: readonly string[];
 }
 
-/** What makes a restored template this run's machine. The clock is added when the message is sent. */
+/** Facts that make a restored template this run's machine. The clock is added when the message is sent. */
 export interface GuestSetup {
   readonly hostname: string;
   /** At least 32 fresh random bytes. */
   readonly entropy: Uint8Array;
-  /** What the run may write. */
+  /** Bytes that the run may write. */
   readonly diskBytes: number;
   /** Bottom first. */
   readonly layers: readonly LayerExtent[];
@@ -90,7 +90,7 @@ export interface GuestReady {
 
 export type FaultCode = 'setup' | 'changes' | 'diskFull';
 
-/** What a guest can say. */
+/** Messages of a guest. */
 export type GuestMessage =
   | ({ readonly kind: 'hello' } & GuestHello)
   | ({ readonly kind: 'ready' } & GuestReady)

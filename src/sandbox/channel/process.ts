@@ -37,7 +37,7 @@ export class ChannelProcess implements Process {
     this.#send = send;
     this.started = this.#started.promise;
     this.outcome = this.#outcome.promise;
-    // Whoever is interested awaits them; a guest that is lost before must not bring down the engine.
+    // Those who are interested await them; a guest that is lost before must not bring down the engine.
     this.started.catch(() => undefined);
     this.outcome.catch(() => undefined);
     this.output = new InboundStream(OUTPUT_WINDOW_BYTES, (bytes) => {

@@ -27,10 +27,10 @@ export const INSIDE = {
 /** Names of files next to runsc, in `gvisor-bin/`, which its releases come with. */
 export const SIDECARS = { sentry: 'gvisor_sentry', prewarmer: 'gvisor-sentry-prewarmer' } as const;
 
-/** Where the agent expects its things (guest/agent/src/container.rs). */
+/** Paths at which the agent expects its files (guest/agent/src/container). */
 const GUEST = { disk: '/disk', layers: '/layers', agent: '/init' } as const;
 
-/** By this number the helper knows the descriptor behind the disk, which the guest must not see (guest/host-helper/src/gvisor.rs). */
+/** Number of the descriptor behind the disk (guest/host-helper/src/gvisor.rs); the guest must not see it. */
 const DISK_MARK = 1_000;
 
 /** Every capability: the guest's root is root, of gVisor's kernel. */
@@ -43,7 +43,7 @@ const CAPABILITIES = [
   .flatMap((line) => line.split(' '))
   .map((name) => `CAP_${name}`);
 
-/** What one sandbox is for. */
+/** Purpose of one sandbox. */
 export interface SandboxShape {
   readonly layers: number;
   /** Numbers, from 1, of the layers that are in their plain form (`writePlainLayer`). */
@@ -100,7 +100,7 @@ export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: Sandbox
   };
 }
 
-/** What the helper adds to the command line of the sandbox process, where runsc has no setting for it. */
+/** Arguments that the helper adds to the command line of the sandbox process, because runsc has no setting for them. */
 export function sentryFlags({ cpus, memoryMib }: SandboxShape): string {
   return [`--total-memory=${memoryMib * 1024 ** 2}`, `--cpu-num=${cpus}`].join('\n');
 }

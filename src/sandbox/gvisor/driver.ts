@@ -16,7 +16,7 @@ export interface GvisorOptions {
   /** Folders in which runsc is looked for first, as in the environment's PATH. */
   readonly path: string;
   readonly log: (message: string) => void;
-  /** What of private networks guests may reach. */
+  /** Private destinations that guests may reach. */
   readonly network?: NetworkOptions;
 }
 

@@ -2,7 +2,7 @@ import { defined } from '../../std/assert.ts';
 import { PROCESSES_MAX } from '../microvm/host/cgroup.ts';
 import type { JailFacts } from '../microvm/host/jail.ts';
 import type { Identity } from '../microvm/host/identity.ts';
-import { behindWall } from '../microvm/host/wall.ts';
+import { confined } from '../microvm/host/confinement.ts';
 import { SANDBOX_FD, helperCommand, INSIDE, SIDECARS, type SandboxShape } from './bundle.ts';
 import type { GuestLink } from '../network/index.ts';
 import type { Runsc } from './runsc.ts';
@@ -14,23 +14,23 @@ export interface SandboxJailOptions {
   readonly bwrap: string;
   readonly helper: string;
   readonly runsc: Runsc;
-  /** Whether control groups limit what a sandbox takes. */
+  /** True when control groups limit what a sandbox takes. */
   readonly limited: boolean;
 }
 
-/** What differs from one jail to the next. */
+/** Settings that differ from one jail to the next. */
 export interface SandboxJailSpec {
   readonly identity: Identity | undefined;
   readonly shape: SandboxShape;
   readonly link: GuestLink | undefined;
   /** The sandbox is given the descriptors below this number. */
   readonly descriptors: number;
-  /** Whether bubblewrap waits on `SANDBOX_FD.block` before it starts anything. */
+  /** True when bubblewrap waits on `SANDBOX_FD.block` before it starts anything. */
   readonly blocked: boolean;
 }
 
 const GIB = 1024 ** 3;
-/** Its memory is a file, of which each of up to 1,024 processes (guest/agent/src/container.rs) reserves 17 MiB and uses little. */
+/** Its memory is a file, of which each of up to 1,024 processes (guest/agent/src/container) reserves 17 MiB and uses little. */
 const ADDRESS_SPACES_BYTES = 1_024 * 17 * 1024 ** 2;
 
 /**
@@ -49,7 +49,7 @@ export class SandboxJail {
   /** Program and arguments that run the sandbox. */
   command(spec: SandboxJailSpec): readonly [string, ...string[]] {
     const { identity, shape, descriptors } = spec;
-    const wall = {
+    const confinement = {
       descriptors,
       identity,
       // bubblewrap's descriptor for a filter stays unused: gVisor's sandbox process brings its own.
@@ -62,7 +62,7 @@ export class SandboxJail {
       },
     };
     const { owner, bwrap, helper } = this.#options;
-    return behindWall(helper, wall, [
+    return confined(helper, confinement, [
       bwrap,
       ...this.#namespaces(),
       ...this.#files(),

@@ -9,7 +9,7 @@ import { writePlainLayer } from './plain-layer.ts';
 /** A layer as gVisor can mount it. */
 export interface MountableLayer {
   readonly path: string;
-  /** Whether the file is the plain form of the layer (`writePlainLayer`), not the layer itself. */
+  /** True when the file is the plain form of the layer (`writePlainLayer`), not the layer itself. */
   readonly extracted: boolean;
 }
 
@@ -41,7 +41,7 @@ export class MountableLayers {
     if (known !== undefined) {
       const found = await known;
       if (!found.extracted || (await touch(found.path))) return found;
-      // It was collected; perhaps somebody else makes it anew already.
+      // It was collected; another start may be making it already.
       const current = this.#known.get(key);
       if (current !== undefined && current !== known) return current;
     }

@@ -56,7 +56,7 @@ export class SandboxProcess implements AsyncDisposable {
     return defined(this.#child.pid, 'the process was started');
   }
 
-  /** Why it ended, when it has or is about to. */
+  /** Returns why it ended, when it has or is about to. */
   async exitSoon(): Promise<string | undefined> {
     const { promise: late, resolve } = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => resolve(undefined), REASON_MS_MAX);
@@ -67,7 +67,7 @@ export class SandboxProcess implements AsyncDisposable {
 
   #socket(number: number): Duplex {
     const socket = defined(this.#child.stdio[number], 'the descriptor is a socket') as Duplex;
-    // What it means that a socket broke is told by `ended`.
+    // `ended` says why a socket broke.
     return socket.on('error', () => {});
   }
 
@@ -101,7 +101,7 @@ export class SandboxProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise: tooLate, resolve } = Promise.withResolvers<void>();
     const timers = [setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2), setTimeout(resolve, KILL_MS_MAX)];
-    // A bubblewrap that is killed while it sets its child up leaves it waiting for ever; some milliseconds later it does not.
+    // A bubblewrap that is killed while it sets up its child leaves it waiting forever; some milliseconds later it does not.
     await Promise.race([this.#begun, tooLate]);
     this.#kill(this.jailPid ?? this.pid);
     await Promise.race([this.ended, tooLate]);

@@ -7,7 +7,7 @@ import { SIDECARS } from './bundle.ts';
 /** A runsc of this host. */
 export interface Runsc {
   readonly path: string;
-  /** As it tells it, for example `release-20260831.0`; a build of its Go module has none. */
+  /** Version in its own words, for example `release-20260831.0`; a build of its Go module has none. */
   readonly version: string;
   /** Programs it came with, by their names in `SIDECARS`. */
   readonly sidecars: Readonly<Partial<Record<keyof typeof SIDECARS, string>>>;

@@ -15,7 +15,7 @@ import type { MountableLayer } from './layers.ts';
 import type { GvisorPlatform } from './platform.ts';
 import { SandboxProcess } from './process.ts';
 
-/** What to start, as whom. */
+/** Sandbox to start, and its user. */
 export interface SandboxStart {
   readonly spec: BootSpec;
   readonly identity: Identity | undefined;
@@ -73,7 +73,7 @@ export async function startSandbox(
   return new ChannelInstance(facts, { channel, network, resources, reasonOf });
 }
 
-/** What a run needs, made or found before its sandbox starts. */
+/** Parts of a run that are made or found before its sandbox starts. */
 interface Prepared {
   readonly layers: readonly MountableLayer[];
   readonly link: GuestLink | undefined;

@@ -18,7 +18,7 @@ export interface MicrovmOptions {
   readonly guestDir: string;
   readonly accelerator: AcceleratorSetting;
   readonly log: (message: string) => void;
-  /** What of private networks guests may reach. */
+  /** Private destinations that guests may reach. */
   readonly network?: NetworkOptions;
 }
 

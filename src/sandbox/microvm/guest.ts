@@ -8,7 +8,7 @@ const GuestFile = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/u), bytes:
 const GuestManifest = z.object({
   format: z.literal(1),
   kernel: z.string(),
-  /** Where the kernel names them: version of its package and day of its build. */
+  /** Version of the kernel's package and day of its build, where the kernel names them. */
   build: z.object({ version: z.string(), date: z.iso.date() }).optional(),
   cmdline: z.string(),
   files: z.object({
@@ -34,7 +34,7 @@ export interface Guest {
   readonly commandLine: string;
   readonly vmlinuxPath: string;
   readonly initramfsPath: string;
-  /** Of both files. */
+  /** Digests of both files. */
   readonly identity: string;
   readonly helper: HelperFile;
   /** The agent as a program of its own, where the folder has it. */

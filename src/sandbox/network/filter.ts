@@ -56,7 +56,7 @@ const WAITING_BYTES_MAX = 1024 * 1024;
 /** Refusals that are answered, so that programs fail at once; a flood gets silence. */
 const REFUSALS_PER_SECOND = 1_000;
 
-/** What the host's kernel says of a datagram, as the guest's kernel is told; the rest is not worth a message. */
+/** Errors of the host's kernel about a datagram that are passed on to the guest; the others are not worth a message. */
 const UNREACHABLE_BY_CODE: Readonly<Record<string, Unreachable>> = {
   ECONNREFUSED: 'port',
   EHOSTUNREACH: 'host',
@@ -135,7 +135,7 @@ export class Filter {
     return this.#options.dial(this.#hostOf(address), port);
   }
 
-  /** Where the host finds what the guest calls `address`. The gateway is what the owner of the host opened of its loopback. */
+  /** Returns the host's address for the guest's `address`. The gateway is the loopback, as far as the owner opened it. */
   #hostOf(address: Address): string {
     return isSame(address, this.#gateway4) ? LOOPBACK : formatAddress(address);
   }
@@ -186,7 +186,7 @@ export class Filter {
     if (!this.#udp.receive(frame, packet)) use.refused('udp: too many new flows');
   }
 
-  /** What belongs to no connection is answered as a closed port answers it; that is no refusal of the policy. */
+  /** Answers a segment that belongs to no connection as a closed port does; the policy has refused nothing then. */
   #relayTcp(frame: Buffer, packet: Packet): void {
     if (!this.#relay.receive(frame, packet) && this.#mayAnswer()) this.#toGuest(tcpReset(this.#ends, frame, packet));
   }
@@ -256,7 +256,7 @@ function isToDns({ protocol, destination, destinationPort }: Packet, dns: Addres
   return isTransport && destinationPort === DNS_PORT && isSame(destination, dns);
 }
 
-/** What may go out at all. */
+/** Destinations that may be reached at all. */
 function isOutbound({ protocol }: Packet): boolean {
   return protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp;
 }
@@ -266,7 +266,7 @@ function isPing({ family, protocol, icmpType }: Packet): boolean {
   return family === 4 ? protocol === PROTOCOL.icmp4 && icmpType === 8 : protocol === PROTOCOL.icmp6 && icmpType === 128;
 }
 
-/** For people: `tcp 10.0.0.1:22`, `icmp [fe80::1]`. */
+/** Returns text for people: `tcp 10.0.0.1:22`, `icmp [fe80::1]`. */
 function describe({ family, protocol, destination, destinationPort }: Packet): string {
   const address = formatAddress(destination);
   const host = family === 6 ? `[${address}]` : address;

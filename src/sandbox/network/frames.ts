@@ -19,15 +19,15 @@ export class FrameReader {
   readonly #oversize: () => void;
 
   /**
-   * `take` is given each frame with its length in front; the bytes are its own to change and keep. `oversize` is told
-   * of each frame that was too long to look at.
+   * `take` is given each frame with its length in front; the bytes are its own to change and keep. `oversize` is called
+   * for each frame that was too long to look at.
    */
   constructor(take: (framed: Buffer) => void, oversize: () => void) {
     this.#take = take;
     this.#oversize = oversize;
   }
 
-  /** Whether something is held that another `push`, of nothing as well, can look at. */
+  /** Reports whether bytes are held that another `push`, even an empty one, can look at. */
   get isBehind(): boolean {
     return this.#heldBytes > 0 && this.#heldBytes >= this.#neededBytes;
   }

@@ -35,7 +35,7 @@ function readTables(): KernelTables {
 let last: { readonly read: readonly (string | undefined)[]; readonly networks: readonly Cidr[] } | undefined;
 
 /**
- * What is private although its address is public: every address that the host's kernel takes for its own, and every
+ * Networks that are private although their addresses are public: each address that the host's kernel takes for its own, and each
  * network whose route is not the default one (the links that the host is on, what lies behind a VPN). Neighbours on a
  * public link count too: what shares a link with the host is behind the same firewall.
  *
@@ -110,7 +110,7 @@ function onesOf(mask: number): number {
 
 interface Row {
   readonly network: Cidr;
-  /** Where it leads, through a gateway. */
+  /** Destination of a route that leads through a gateway. */
   readonly hop: string | undefined;
 }
 

@@ -33,7 +33,7 @@ export interface NetworkOptions {
 
 /** One run's network. Disposing it closes its sockets; the one to QEMU stays with the caller. */
 export interface Network extends AsyncDisposable {
-  /** What the agent configures; undefined in mode `none`, where the interface stays down. */
+  /** Configuration for the agent; undefined in mode `none`, where the interface stays down. */
   readonly guest: GuestLink | undefined;
   /** Filters the frames of `qemu` (`[length u32 BE][frame]`) from now on. Once. */
   attach(qemu: Duplex): void;

@@ -5,12 +5,12 @@ import type { FrameReader } from './frames.ts';
 /** After so many frames of one guest everything else in the process has its turn: about a millisecond. */
 const FRAMES_PER_TURN = 256;
 /**
- * What one guest may have looked at in a second, and at once after a pause. A frame has up to 64 KiB, so this bounds what
+ * Frames of one guest that are looked at in a second, and at once after a pause. A frame has up to 64 KiB, so this bounds what
  * a flood of small ones costs and no transfer of bulk. The rest waits in the guest; nothing is lost.
  */
 const FRAMES_PER_SECOND = 20_000;
 const FRAMES_BURST = 5_000;
-/** How long to wait when they are used up: a hundred frames. */
+/** Time to wait when they are used up: that of a hundred frames. */
 const REFILL_MS = 5;
 const NOTHING = Buffer.alloc(0);
 

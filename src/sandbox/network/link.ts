@@ -5,7 +5,7 @@ import { contains, parseAddress, parseCidr, type Address } from '../../std/ip/ad
 import { readKernelTable } from './kernel-table.ts';
 
 /**
- * What the agent configures on the guest's interface: static, no DHCP, no router advertisements. The addresses are the
+ * Configuration of the guest's interface by the agent: static, no DHCP, no router advertisements. The addresses are the
  * same in every run (each run has a link of its own); only the MAC differs.
  */
 export interface GuestLink {
@@ -31,7 +31,7 @@ export const IP4 = { guest: '10.118.37.2', gateway: '10.118.37.1', prefix: 30 } 
 /** A unique local prefix: by RFC 6724 programs then prefer IPv4, which works on more hosts. */
 export const IP6 = { guest: 'fd2c:6f6e:7472:6565::2', gateway: 'fd2c:6f6e:7472:6565::1', prefix: 64 } as const;
 export const GATEWAY_MAC = '02:63:74:72:00:01';
-/** As large as IP has it: a guest pays per packet, most of all when it is emulated, and this link is no real wire. */
+/** The largest that IP allows: a guest pays per packet, most of all when it is emulated, and this link is not a real wire. */
 export const MTU_BYTES = 65_520;
 
 export function guestLink(ip6: boolean): GuestLink {

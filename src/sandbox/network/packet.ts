@@ -10,7 +10,7 @@ export const ETHERTYPE = { ip4: 0x0800, arp: 0x0806, ip6: 0x86dd } as const;
 export const PROTOCOL = { icmp4: 1, igmp: 2, tcp: 6, udp: 17, icmp6: 58 } as const;
 export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16 } as const;
 
-/** Why a frame is not a packet that the filter can judge. */
+/** Reason for which a frame is not a packet that the filter can judge. */
 export type Malformation =
   | 'too short'
   | 'unknown ethertype'
@@ -37,7 +37,7 @@ export interface Packet {
   destinationPort: number;
   /** TCP only. */
   flags: number;
-  /** Of ICMP; 0 otherwise. */
+  /** ICMP type; 0 for other protocols. */
   icmpType: number;
   /** First byte of the TCP, UDP or ICMP header. */
   transport: number;
@@ -86,7 +86,7 @@ function parseIp4(frame: Buffer, packet: Packet): Malformation | undefined {
   if (version !== 0x45) return 'IP options';
   const total = frame.readUInt16BE(ETHERNET_BYTES + 2);
   if (total < IP4_BYTES || ETHERNET_BYTES + total > frame.length) return 'wrong length';
-  // More-fragments flag or an offset. The reserved bit is no business of an honest sender either.
+  // More-fragments flag or an offset. An honest sender never sets the reserved bit either.
   if ((frame.readUInt16BE(ETHERNET_BYTES + 6) & 0xbfff) !== 0) return 'fragment';
   packet.family = 4;
   packet.protocol = frame.readUInt8(ETHERNET_BYTES + 9);
@@ -159,7 +159,7 @@ function parseUdp(frame: Buffer, packet: Packet): Malformation | undefined {
   return undefined;
 }
 
-/** For people. */
+/** Text for people. */
 export function protocolName(protocol: number): string {
   switch (protocol) {
     case PROTOCOL.tcp:

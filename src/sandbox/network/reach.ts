@@ -9,7 +9,7 @@ import { hostNetworks } from './host-networks.ts';
 import { RuleSet } from './rules.ts';
 
 export interface ReachOptions {
-  /** What the owner of the host permits although it is private: `host[:port]`, address or CIDR block. */
+  /** Private destinations that the owner of the host permits: `host[:port]`, address or CIDR block. */
   readonly exceptions?: readonly string[];
   /** Injected by tests. */
   readonly networks?: () => readonly Cidr[];
@@ -23,7 +23,7 @@ const RULES_MAX = 1_000;
 const NETWORKS_FRESH_MS = 1_000;
 
 /**
- * Who may be reached. Two questions, both must be answered with yes: is the address public, or excepted by the owner of
+ * Policy of one guest. Two questions have to be answered with yes: is the address public, or excepted by the owner of
  * the host; and, in mode `allowlist`, is it on the run's own list. The run's list never opens what is private.
  */
 export class Reach {
@@ -46,7 +46,7 @@ export class Reach {
     this.#list = policy.mode === 'allowlist' ? new RuleSet(bounded(policy.allow).map(parseRule), nowMs) : undefined;
   }
 
-  /** Whether the guest may send `packet`. */
+  /** Reports whether the guest may send `packet`. */
   permits(packet: Packet): boolean {
     const { destination, destinationPort: port, protocol } = packet;
     const fresh = protocol !== PROTOCOL.tcp || (packet.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn;
@@ -55,12 +55,12 @@ export class Reach {
     return this.#list === undefined || this.#list.matches(destination, port, fresh);
   }
 
-  /** Whether the guest may ask for this name. */
+  /** Reports whether the guest may ask for this name. */
   permitsName(name: string): boolean {
     return this.#list === undefined || this.#list.matchesName(name);
   }
 
-  /** Whether the guest may be told that `name` is at `address`: public names must not point into private networks. */
+  /** Reports whether the guest may learn that `name` is at `address`: public names must not point into private networks. */
   shows(name: string, address: Address): boolean {
     return !this.isPrivate(address) || this.#exceptions.covers(address) || this.#exceptions.matchesName(name);
   }

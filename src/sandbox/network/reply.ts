@@ -174,7 +174,7 @@ export function destinationUnreachable(
   return ipFrame(ends, route, version4 ? PROTOCOL.icmp4 : PROTOCOL.icmp6, [header, quote]);
 }
 
-/** Where in a transport header its checksum is, and whether the addresses are summed with it. */
+/** Offset of the checksum in a transport header, and whether it covers the addresses. */
 const CHECKSUMS: Readonly<Record<number, { readonly at: number; readonly pseudo: boolean }>> = {
   [PROTOCOL.tcp]: { at: 16, pseudo: true },
   [PROTOCOL.udp]: { at: 6, pseudo: true },

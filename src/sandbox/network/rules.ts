@@ -1,7 +1,7 @@
 import { contains, keyOf, type Address } from '../../std/ip/address.ts';
 import type { Rule } from '../network-rule.ts';
 
-/** What an answered name stands for, until when. */
+/** Address that an answered name stands for, and until when. */
 interface Learned {
   readonly expiresMs: number;
   readonly ports: 'every' | ReadonlySet<number>;
@@ -37,7 +37,7 @@ export class RuleSet {
     return learned.ports === 'every' || learned.ports.has(port);
   }
 
-  /** Whether any port of the address matches, now. */
+  /** Reports whether any port of the address matches, now. */
   covers(address: Address): boolean {
     return this.#blocks.some((rule) => contains(rule.block, address)) || this.#learned.has(keyOf(address));
   }

@@ -9,15 +9,15 @@ const HELPER = join(import.meta.dirname, '../../../guest/dist/contree-host-helpe
 const KEYRING = join(import.meta.dirname, '../../support/processes/keyring.py');
 const run = promisify(execFile);
 
-test('wall: a program is not started when the process that asked for it is gone', async () => {
-  const started = (parent: number) => run(HELPER, ['wall', '3', `parent=${parent}`, '--', '/bin/echo', 'started']);
+test('confine: a program is not started when the process that asked for it is gone', async () => {
+  const started = (parent: number) => run(HELPER, ['confine', '3', `parent=${parent}`, '--', '/bin/echo', 'started']);
   assert.equal((await started(process.pid)).stdout, 'started\n');
   // As the helper sees it when it was given to another parent on its way.
   await assert.rejects(started(process.ppid), { code: 1, stdout: '' });
 });
 
-test('wall: a program ends with the process that started it, whatever that is doing', async () => {
-  const script = `"${HELPER}" wall 3 parent=$$ -- /bin/sh -c 'echo runs; exec sleep 1000' & wait`;
+test('confine: a program ends with the process that started it, whatever that is doing', async () => {
+  const script = `"${HELPER}" confine 3 parent=$$ -- /bin/sh -c 'echo runs; exec sleep 1000' & wait`;
   const parent = spawn('/bin/bash', ['-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(parent.stdout, 'data');
   parent.kill('SIGKILL');
@@ -25,7 +25,7 @@ test('wall: a program ends with the process that started it, whatever that is do
   await once(parent.stdout, 'close');
 });
 
-test('wall: keys of the user are not in the session keyring of the program, and the helper tells so', async () => {
+test('confine: keys of the user are not in the session keyring of the program, and the helper tells so', async () => {
   const { stdout } = await run('/usr/bin/python3', [KEYRING, HELPER]);
   const [own, told, inside] = stdout.trim().split('\n');
   assert.equal(own, 'found', 'the key can be found without the helper');

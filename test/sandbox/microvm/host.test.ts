@@ -112,7 +112,7 @@ test('loadGuest() names the remedy when the guest was not built, and verifyGuest
   await assert.rejects(loadGuest(folder.path), (error) => isFault(error, 'DRIVER_UNAVAILABLE'));
 });
 
-test('liveFacts() believes the kernel, not what was meant: this process has none of the walls', async () => {
+test('liveFacts() believes the kernel, not what was meant: this process has none of the parts of a jail', async () => {
   const meant = [
     'own uid',
     'mount namespace',

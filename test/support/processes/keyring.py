@@ -20,4 +20,4 @@ assert libc.syscall(KEYCTL, JOIN, None) >= 0, os.strerror(ctypes.get_errno())
 assert libc.syscall(ADD_KEY, b"user", b"contree-canary", b"secret", 6, SESSION) >= 0
 search = [sys.executable, __file__, "search"]
 subprocess.run(search, check=True)
-subprocess.run([sys.argv[1], "wall", "3", "facts=1", "--", *search], check=True)
+subprocess.run([sys.argv[1], "confine", "3", "facts=1", "--", *search], check=True)

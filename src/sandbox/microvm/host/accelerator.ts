@@ -9,7 +9,7 @@ import type { Accelerator } from '../vm/machine.ts';
 
 export type AcceleratorSetting = 'auto' | Accelerator;
 
-/** How microVMs run on this host, and why not with KVM where they do not. */
+/** Choice between KVM and emulation, with its reason. */
 export interface Verdict {
   readonly accelerator: Accelerator;
   readonly reason: string;

@@ -9,7 +9,7 @@ type Controller = (typeof CONTROLLERS)[number];
 /** Threads of a QEMU; a gVisor sandbox has processes for those of its guest. */
 export const PROCESSES_MAX = { microvm: 256, gvisor: 16_384 } as const;
 const PERIOD_US = 100_000;
-/** Of one thread, in v1 and in v2. */
+/** Share of one thread, in v1 and in v2. */
 const SHARES = 1_024;
 const WEIGHT = 100;
 const MIB = 1024 ** 2;
@@ -43,8 +43,8 @@ export class Cgroups implements AsyncDisposable {
   }
 
   /**
-   * undefined where limits cannot be set. Groups that a killed engine left are removed. `disks` is the folder of the
-   * microVMs' disks: on a tmpfs what is written to them is memory, and charged to whoever writes it.
+   * Returns undefined where limits cannot be set. Groups that a killed engine left are removed. `disks` is the folder of the
+   * microVMs' disks: on a tmpfs what is written to them is memory, which is charged to the writer.
    */
   static async open(owner: string, disks: string, mount: string = MOUNT): Promise<Cgroups | undefined> {
     const disksInMemory = (await statfs(disks)).type === TMPFS_MAGIC;
@@ -131,7 +131,7 @@ async function prepare({ mount, controllers, version }: Hierarchy, owner: string
   await writeFile(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
 }
 
-/** What a guest was promised. */
+/** Resources that a guest was promised. */
 type Size = Pick<Machine, 'cpus' | 'memoryMib'>;
 
 type Setting = readonly [file: string, value: string];
@@ -147,7 +147,7 @@ function quotaUs({ cpus }: Size): number {
 }
 
 interface Bounds extends Size {
-  /** What its disk may take of the host's memory. */
+  /** Memory of the host that its disk may take. */
   readonly diskMemoryBytes: number;
   readonly processesMax: number;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fault } from '../../../contract/errors.ts';
 import { runTool } from './tool.ts';
 
-/** What of this host a microVM needs, found once. */
+/** Programs, files and processor of this host, as far as a microVM needs them; found once. */
 export interface Host {
   readonly qemu: { readonly path: string; readonly version: string };
   readonly bwrap: { readonly path: string; readonly version: string };

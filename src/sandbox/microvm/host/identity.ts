@@ -21,7 +21,7 @@ export interface Taken extends Disposable {
   readonly vm: Identity | undefined;
 }
 
-/** Hands out identities. Only root can: anybody else runs everything as himself. */
+/** Hands out identities. Only root can; for other users everything runs as themselves. */
 export class Identities {
   readonly #first: number | undefined;
   readonly #taken = new Set<number>();
@@ -53,7 +53,7 @@ export class Identities {
   }
 }
 
-/** Whether an id map (`inside outside count` per line) has all of `count` numbers from `first` on. */
+/** Reports whether an id map (`inside outside count` per line) has all of `count` numbers from `first` on. */
 export function covers(map: string, first: number, count: number): boolean {
   return map.split('\n').some((line) => {
     const [inside = 0, , length = 0] = line.trim().split(/\s+/u).map(Number);

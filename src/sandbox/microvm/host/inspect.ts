@@ -8,7 +8,7 @@ const DAY_MS = 86_400_000;
 /** Debian repairs the kernel of its stable release about once a month. */
 const KERNEL_DAYS_MAX = 90;
 
-/** What `doctor` tells of this host. Never rejects. */
+/** Returns the lines of `doctor` about this host. Never rejects. */
 export async function inspectHost(opening: Promise<HostPlatform>): Promise<DriverCheck[]> {
   // Awaited first: it may reject before anything else here has come.
   const [opened] = await Promise.allSettled([opening]);

@@ -7,16 +7,16 @@ import { existing, libraries, type Host } from './host.ts';
 import type { Identity } from './identity.ts';
 import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
 import { runTool } from './tool.ts';
-import { behindWall, HELPER_INSIDE, onceAllowed } from './wall.ts';
+import { confined, HELPER_INSIDE, onceAllowed } from './confinement.ts';
 
 /**
- * How the jail is set up. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
+ * Ways to set up the jail. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
  * `privileged`: where root may not let others make user namespaces, bubblewrap runs as root, and QEMU as the microVM's
  * identity all the same.
  */
 export type JailKind = 'unprivileged' | 'privileged';
 
-/** What the host granted, as every result states it. */
+/** Parts of the jail that the host granted, as every result states them. */
 export interface JailFacts {
   readonly parts: readonly string[];
   readonly missing: readonly string[];
@@ -37,13 +37,13 @@ export interface JailOptions {
   /** Path of the host's helper. */
   readonly helper: string;
   readonly identity: Identity | undefined;
-  /** Whether control groups limit what it takes. */
+  /** True when control groups limit what it takes. */
   readonly limited: boolean;
   /** Kinds to try, strongest first. */
   readonly kinds?: readonly JailKind[];
 }
 
-/** What differs from one jail to the next. */
+/** Settings that differ from one jail to the next. */
 export interface JailSpec {
   readonly identity: Identity | undefined;
   readonly limits: JailLimits;
@@ -51,8 +51,8 @@ export interface JailSpec {
   readonly descriptors: number;
   readonly device?: HostDevice;
   /**
-   * Descriptors: on `info` the helper tells the session keyring and bubblewrap its child; a byte on `go` starts QEMU. Without them
-   * QEMU starts at once.
+   * Descriptors: on `info` the helper reports the session keyring and bubblewrap its child; a byte on `go` starts QEMU.
+   * Without them QEMU starts at once.
    */
   readonly sockets?: { readonly info: number; readonly go: number };
 }
@@ -74,7 +74,7 @@ const WHOLE_FOLDER_MIN = 8;
 /** Address space that QEMU reserves but does not fill: code buffers, stacks, mapped firmware. */
 const ADDRESS_SPACE_SLACK_MIB = 4_096;
 
-/** The wall around QEMU: what of the host it can see, and as whom it runs. Every microVM gets a jail of its own. */
+/** The jail around QEMU: what it can see of the host, and the user it runs as. Every microVM gets one of its own. */
 export class Jail {
   readonly kind: JailKind;
   readonly facts: JailFacts;
@@ -98,7 +98,7 @@ export class Jail {
 
   /**
    * Builds the strongest jail this host allows, and proves it by running QEMU in it. Rejects with DRIVER_UNAVAILABLE where
-   * none holds: without a wall nothing is started.
+   * none holds: without a jail nothing is started.
    */
   static async open(host: Host, options: JailOptions, signal: AbortSignal): Promise<Jail> {
     const { identity, kinds = ['unprivileged', 'privileged'] } = options;
@@ -137,9 +137,9 @@ export class Jail {
       ...(identity !== undefined && { nproc: PROCESSES_MAX }),
     };
     const privileged = this.kind === 'privileged' && identity !== undefined;
-    const wall = {
+    const confinement = {
       descriptors,
-      // The privileged kind becomes somebody else later, inside.
+      // The privileged kind changes its user later, inside.
       identity: privileged ? undefined : identity,
       facts: sockets?.info,
       limits: resources,
@@ -147,7 +147,7 @@ export class Jail {
     // Its name tells whose it is once bubblewrap, whose command line has the host name, is gone.
     const qemu = [this.#host.qemu.path, '-name', this.#owner, ...qemuArguments];
     const started = [...(privileged ? this.#setpriv(identity) : []), ...qemu];
-    return behindWall(this.#helper, wall, [
+    return confined(this.#helper, confinement, [
       this.#host.bwrap.path,
       ...this.#bwrap(spec),
       '--',
@@ -197,7 +197,7 @@ export class Jail {
     return [...folders].map((path) => ['--perms', '0755', '--dir', path]);
   }
 
-  /** Why QEMU cannot be run in this jail; undefined when it can. */
+  /** Returns why QEMU cannot be run in this jail; undefined when it can. */
   async #probe(identity: Identity | undefined, signal: AbortSignal): Promise<Error | undefined> {
     const limits = { fileBytesMax: 0 };
     const [program, ...args] = this.command({ identity, limits, descriptors: 3 }, ['--version']);
@@ -218,7 +218,7 @@ export class Jail {
 }
 
 /**
- * What to bind for these files to be there: a folder of which many are needed as a whole, because every bind costs bubblewrap a
+ * Returns the paths to bind for these files: a folder as a whole when it has many of them, because each bind costs bubblewrap a
  * look at all mounts of the host. That is the folder of the system's shared libraries, and nothing in it is a secret.
  */
 export function bindsOf(files: readonly string[]): string[] {

@@ -29,7 +29,7 @@ export interface PlatformOptions {
   readonly log: (message: string) => void;
 }
 
-/** What a platform consists of; all of it is proved to work. */
+/** Parts of a platform; all of them are proved to work. */
 interface Parts {
   readonly host: Host;
   readonly guest: Guest;
@@ -101,7 +101,7 @@ export class HostPlatform implements AsyncDisposable {
     return this.parts.templates.get(usualMachine(this.parts.verdict.accelerator));
   }
 
-  /** Whether the template that most runs use is there. */
+  /** Reports whether the template that most runs use is there. */
   async templateMade(): Promise<boolean> {
     return this.parts.templates.has(usualMachine(this.parts.verdict.accelerator));
   }

@@ -18,7 +18,7 @@ import { commandLine } from './template.ts';
 import { exitSoon, Vmm } from '../vm/vmm.ts';
 import { waitedForProcessor, Watchdog } from './watchdog.ts';
 
-/** What every boot on this host shares. */
+/** Parts that all boots on this host share. */
 export interface BootHost {
   readonly host: Host;
   readonly jail: Jail;
@@ -29,7 +29,7 @@ export interface BootHost {
 }
 
 export interface BootFiles {
-  /** For the socket on which the device state arrives. */
+  /** Folder of the socket on which the device state arrives. */
   readonly folder: string;
   readonly disk: FileHandle;
   /** Holds the guest's memory when it is saved. */

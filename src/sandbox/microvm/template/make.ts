@@ -16,7 +16,7 @@ export const EMULATED_STALLS_MS: readonly number[] = [10_000, 15_000, 20_000, 30
 /** With KVM a guest is up in a second on usual hosts, and on some it never executes an instruction. */
 export const KVM_STALLS_MS: readonly number[] = [5_000, 10_000];
 
-/** Read and write for everybody, in a folder that only we can enter: QEMU may run as somebody else. */
+/** Read and write for all users, in a folder that only we can enter: QEMU may run as another user. */
 const SHARED_MODE = 0o666;
 const MIB = 1024 ** 2;
 

@@ -12,9 +12,9 @@ const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
 /** A sparse file without the pages that are zero: what the packed file holds, one run after the other. */
 export interface PackedFile {
-  /** Of the packed file. */
+  /** Digest of the packed file. */
   readonly sha256: string;
-  /** Of the file that was packed. */
+  /** Size of the file that was packed. */
   readonly bytes: number;
   /** First page and number of pages of each run, flat. */
   readonly runs: readonly number[];
@@ -56,7 +56,7 @@ function usedPages(data: Buffer, firstPage: number, runs: number[]): Buffer {
   return data.subarray(0, used);
 }
 
-/** Start and end of each stretch of a sparse file that is no hole, which only the helper can find; whole pages. Most of a guest's memory was never touched. */
+/** Returns start and end of each stretch of data in a sparse file, in whole pages. Only the helper can find them. */
 async function dataOf(path: string, helper: string, signal: AbortSignal): Promise<(readonly [number, number])[]> {
   const text = await runTool(helper, ['data', path], signal);
   return text
@@ -76,7 +76,7 @@ function addPage(runs: number[], page: number): void {
 
 /**
  * Loads a packed file into one that nobody can ever write again: a memfd sealed with F_SEAL_WRITE. A descriptor of a file
- * can be opened anew through /proc, for writing, by whoever its mode lets; the seal refuses the write itself. QEMU even opens
+ * can be opened anew through /proc, for writing, by anyone whom its mode lets; the seal refuses the write itself. QEMU even opens
  * its RAM that way, and maps it privately, which the seal lets it. So all runs share one copy and none can poison it
  * (docs/decisions/0010-microvm-start.md).
  *
@@ -143,7 +143,7 @@ async function unpack(packed: FileHandle, into: FileHandle, { runs, sha256, byte
   if (hash.digest('hex') !== sha256) throw damaged('its digest differs');
 }
 
-/** Trust nothing that a wall stands on: a memfd that can be written is not used. */
+/** Verifies the seal, because isolation depends on it: a memfd that can be written is not used. */
 async function checkSealed(file: FileHandle): Promise<void> {
   await using writable = await open(`/proc/self/fd/${file.fd}`, 'r+');
   const written = await writable.write(Buffer.of(0), 0, 1, 0).then(

@@ -33,7 +33,7 @@ const PackedRecord = z.object({ sha256: z.string(), bytes: z.int(), runs: z.arra
 
 const TemplateRecord = z.object({
   format: z.literal(FORMAT),
-  /** Of everything but the size of the machine. */
+  /** Digest of everything but the size of the guest. */
   base: z.string(),
   /** Kernel release, by the guest's own account. */
   kernel: z.string(),
@@ -45,7 +45,7 @@ const TemplateRecord = z.object({
 /** The files of one template, packed, in a folder of their own; `record.json` is the last to be written. */
 export const TEMPLATE_FILES = { state: 'state', disk: 'disk', ram: 'ram', record: 'record.json' } as const;
 
-/** What a template is called, and what made it so. */
+/** Name of a template: digests of what it was made from. */
 export interface TemplateKey {
   readonly key: string;
   readonly base: string;
@@ -142,7 +142,7 @@ export class Template {
   }
 
   /**
-   * Reports whether its RAM takes much more of the host's memory than when it was loaded, because of pages that guests touched. While
+   * Reports whether its RAM takes much more of the host's memory than when it was loaded, because guests touched it. While
    * it is in use that is half of the guest's memory: a second copy then costs less than what comes back when the last
    * guest of this one has ended.
    */
@@ -171,7 +171,7 @@ async function bytesTaken(file: FileHandle): Promise<number> {
   return (await file.stat()).blocks * BLOCK_BYTES;
 }
 
-/** What the maker of a template knows when its files are complete. */
+/** Facts about a template whose files are complete. */
 export interface Made {
   readonly kernel: string;
   readonly files: Readonly<Record<'state' | 'disk' | 'ram', PackedFile>>;

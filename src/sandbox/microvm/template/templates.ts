@@ -23,7 +23,7 @@ export class Templates implements AsyncDisposable {
   readonly #options: TemplatesOptions;
   /** Ends the making, on behalf of everybody who waits for it. */
   readonly #signal: AbortSignal;
-  /** By key, least recently used first. */
+  /** Loaded templates by key, least recently used first. */
   readonly #loaded = new Map<string, Promise<Template>>();
   /** Those that get no new guests, as long as an earlier one runs. */
   readonly #retired = new Set<Template>();
@@ -47,7 +47,7 @@ export class Templates implements AsyncDisposable {
     return template;
   }
 
-  /** As `get`, and keeps the template's files open until the result is disposed of. */
+  /** Does the same as `get`, and keeps the template's files open until the result is disposed of. */
   async use(machine: Machine, signal: AbortSignal): Promise<AsyncDisposable & { readonly template: Template }> {
     while (true) {
       const template = await untilAborted(this.get(machine), signal);
@@ -118,8 +118,8 @@ export class Templates implements AsyncDisposable {
   }
 
   /**
-   * Has the next run load a template anew that takes much more memory than it did. Its guests keep it until the last of them ends;
-   * there is at most one such predecessor, so that a template takes twice a guest's memory at most.
+   * Makes the next run load a fresh copy of a template that takes much more memory than it did. Its guests keep it;
+   * there is at most one such predecessor, so a template takes at most twice a guest's memory.
    */
   async #renewGrown(template: Template): Promise<void> {
     const hasPredecessor = [...this.#retired].some(({ key }) => key === template.key);

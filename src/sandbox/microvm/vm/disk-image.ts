@@ -30,7 +30,7 @@ const L2_ENTRIES = CLUSTER_BYTES / 8;
 const HEADER_BYTES = 104;
 
 /**
- * An empty qcow2 of `bytes` (QEMU's docs/interop/qcow2.txt, version 3), without the name of a backing file: QEMU is told its backing by
+ * Returns an empty qcow2 of `bytes` (QEMU's docs/interop/qcow2.txt, version 3) that names no backing file: QEMU gets that by
  * descriptor.
  *
  *     cluster 0        1               2                3 …

@@ -6,12 +6,12 @@ import type { Network } from '../../network/index.ts';
 import type { WriteFailure } from './qmp.ts';
 import { exitSoon, type Vmm } from './vmm.ts';
 
-/** What one running microVM consists of. */
+/** Parts of one running microVM. */
 export interface InstanceParts {
   readonly vmm: Vmm;
   readonly channel: Channel;
   readonly network: Network;
-  /** What the run may write. */
+  /** Bytes that the run may write. */
   readonly diskBytes: number;
   /** Disposes of all of the above, and gives back what was taken for them. */
   readonly resources: AsyncDisposableStack;

@@ -2,7 +2,7 @@ import { limits } from '../../../contract/limits.ts';
 
 export type Accelerator = 'kvm' | 'emulated';
 
-/** What a guest can tell of the machine it runs on. Two machines that differ in any of it need two templates. */
+/** Properties of the virtual hardware that a guest can see. Two that differ in any of them need two templates. */
 export interface Machine {
   readonly accelerator: Accelerator;
   readonly cpus: number;
@@ -23,10 +23,10 @@ export const DISK_BYTES = limits.layerBytesMax + 2 * 1024 ** 3;
 
 /** Bounds QEMU's own memory under emulation: its cache of translated code. */
 const TRANSLATION_CACHE_MIB = 256;
-/** What QEMU may need besides the guest's memory. */
+/** Memory that QEMU may need besides the guest's. */
 export const OVERHEAD_MIB = TRANSLATION_CACHE_MIB + 256;
 
-/** Where the device state arrives in the folder that QEMU was given as `BOOT_FD.saveFolder`. */
+/** Name of the socket for the device state, in the folder that QEMU was given as `BOOT_FD.saveFolder`. */
 export const SAVE_SOCKET = 'save.sock';
 
 /**
@@ -128,7 +128,7 @@ function machineArguments(machine: Machine, share: 'on' | 'off'): Argument[] {
 
 function acceleratorArguments({ accelerator, cpus }: Machine): Argument[] {
   if (accelerator === 'kvm') {
-    // Nested virtualisation would only widen the wall that has to hold.
+    // Nested virtualisation would only enlarge what has to be trusted.
     return [
       ['-accel', 'kvm'],
       ['-cpu', 'host,-vmx,-svm'],

@@ -23,7 +23,7 @@ interface Answer {
 export class Qmp {
   /** Resolves when QEMU is gone: its descriptors are closed. Never rejects. */
   readonly closed: Promise<void>;
-  /** Why the guest stopped, in QEMU's word (`guest-shutdown`, `guest-reset`, `host-error`), once it has said so. */
+  /** Reason for which the guest stopped, in QEMU's word (`guest-shutdown`, `guest-reset`, `host-error`), once it is known. */
   shutdownReason: string | undefined;
   /** Resolves when the host did not take what the guest wrote; the machine has stopped then. */
   readonly writeFailed: Promise<WriteFailure>;

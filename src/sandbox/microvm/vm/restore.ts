@@ -19,7 +19,7 @@ import { guestNetwork, type NetworkOptions, openNetwork } from '../../network/in
 import type { Template } from '../template/template.ts';
 import { exitSoon, Vmm } from './vmm.ts';
 
-/** What every run on this host shares. */
+/** Parts that all runs on this host share. */
 export interface RestoreHost {
   readonly jail: Jail;
   readonly device?: HostDevice;
@@ -30,7 +30,7 @@ export interface RestoreHost {
   readonly padding: FileHandle;
 }
 
-/** What to restore, over which image. */
+/** Request to restore a template over an image. */
 export interface Restore {
   readonly machine: Machine;
   readonly template: Template;

@@ -24,9 +24,9 @@ export interface VmmSpec {
   readonly descriptors: ReadonlyMap<number, number>;
 }
 
-/** How a QEMU ended. */
+/** End of a QEMU. */
 export interface VmmExit {
-  /** For people. */
+  /** Text for people. */
   readonly reason: string;
   /** The guest stopped or restarted the machine; otherwise QEMU failed. */
   readonly byGuest: boolean;
@@ -34,7 +34,7 @@ export interface VmmExit {
 
 /** A killed process that has not ended by then is stuck in the kernel; nothing we do helps it. */
 const KILL_MS_MAX = 1_500;
-/** How long QEMU may take to say why, once its end of the channel is closed. */
+/** Time for QEMU to say why, once its end of the channel is closed. */
 const REASON_MS_MAX = 500;
 /** Enough for a kernel's last words with all its registers. */
 const WORDS_KEPT = 8_192;
@@ -42,8 +42,8 @@ const WORDS_KEPT = 8_192;
 /**
  * One QEMU in its jail, and the host's ends of its sockets.
  *
- * It cannot outlive us: the kernel kills bubblewrap when its parent, this process, ends, and QEMU when bubblewrap does. QEMU is started
- * only once that is asked for (`start_inside` in `guest/host-helper/src/wall.rs`).
+ * It cannot outlive us: the kernel kills bubblewrap when its parent, this process, ends, and QEMU when bubblewrap does. QEMU is
+ * started only once that is asked for (`start_inside` in `guest/host-helper/src/confinement.rs`).
  */
 export class Vmm implements AsyncDisposable {
   readonly qmp: Qmp;
@@ -53,7 +53,7 @@ export class Vmm implements AsyncDisposable {
   readonly ended: Promise<VmmExit>;
   /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
   jailPid: number | undefined;
-  /** Whether the session keyring holds nothing; known when `jailPid` is. */
+  /** True when the session keyring holds nothing; known when `jailPid` is. */
   #emptyKeyring = false;
   readonly #jail: Jail;
   readonly #child: ChildProcess;
@@ -68,14 +68,14 @@ export class Vmm implements AsyncDisposable {
     const identity = spec.identity && { ...spec.identity, ...(device?.gid === undefined ? {} : { gid: device.gid }) };
     const stdio = stdioOf(spec.descriptors);
     this.#jail = jail;
-    const wall = {
+    const confinement = {
       identity,
       limits,
       descriptors: stdio.length,
       sockets: { info: FD.info, go: FD.go },
       ...present({ device }),
     };
-    const [program, ...args] = jail.command(wall, spec.arguments);
+    const [program, ...args] = jail.command(confinement, spec.arguments);
     this.#child = spawn(program, args, { stdio, env: {}, cwd: '/' });
     this.qmp = new Qmp(this.#socket(FD.qmp));
     this.agent = this.#socket(FD.agent);
@@ -102,14 +102,14 @@ export class Vmm implements AsyncDisposable {
 
   #socket(number: number): Duplex {
     const socket = defined(this.#child.stdio[number], 'the descriptor is a socket') as Duplex;
-    // What it means that a socket broke is told by `ended`.
+    // `ended` says why a socket broke.
     return socket.on('error', () => {});
   }
 
   /** Learns the jail's pid, and lets it start QEMU once its limits are set. */
   async #begin(cgroup: Cgroup | undefined): Promise<void> {
     const words = new Tail(WORDS_KEPT);
-    // To its end: bubblewrap would die, and its child wait for ever, if it could not say all of it.
+    // To its end: bubblewrap would die, and its child wait forever, if it could not write all of it.
     await keep(this.#socket(FD.info), words);
     const told = words.lastLines(WORDS_KEPT);
     const pid = /"child-pid": (\d+)/u.exec(told)?.[1];
@@ -144,7 +144,7 @@ export class Vmm implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise: tooLate, resolve } = Promise.withResolvers<void>();
     const timers = [setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2), setTimeout(resolve, KILL_MS_MAX)];
-    // A bubblewrap that is killed while it sets its child up leaves it waiting for ever; some milliseconds later it does not.
+    // A bubblewrap that is killed while it sets up its child leaves it waiting forever; some milliseconds later it does not.
     await Promise.race([this.#begun, tooLate]);
     this.#kill(this.jailPid ?? this.pid);
     await Promise.race([this.ended, tooLate]);
@@ -162,7 +162,7 @@ export class Vmm implements AsyncDisposable {
   }
 }
 
-/** How QEMU ended, when the channel was closed because it did. */
+/** Returns how QEMU ended, if it does soon after its end of the channel was closed. */
 export async function exitSoon(vmm: Vmm): Promise<VmmExit | undefined> {
   return (await settlesWithin(vmm.ended, REASON_MS_MAX)) ? await vmm.ended : undefined;
 }

@@ -39,9 +39,9 @@ export interface AnswerRecord {
   readonly name: string;
   readonly type: number;
   readonly ttlSeconds: number;
-  /** Of A and AAAA. */
+  /** Address of an A or AAAA record. */
   readonly address?: Address;
-  /** Of CNAME. */
+  /** Target of a CNAME record. */
   readonly target?: string;
   /** The record in the message, owner name first. */
   readonly start: number;
@@ -100,7 +100,7 @@ function byteAt(message: Buffer, at: number): number {
   return value;
 }
 
-/** Master-file escapes: what is no letter of a host name cannot pass for a dot or reach a terminal. */
+/** Master-file escapes: bytes that are not letters of a host name cannot pass for a dot or reach a terminal. */
 function printable(label: Buffer): string {
   const text = label.toString('latin1');
   return text.replace(/[^\w-]/gu, (char) => `\\${char.charCodeAt(0).toString().padStart(3, '0')}`);
@@ -166,7 +166,7 @@ function readHead(
   return { name, type: message.readUInt16BE(end), ttlSeconds: message.readUInt32BE(end + 4), data, end: dataEnd };
 }
 
-/** Whether `message` answers `query` that went out under `id`; the first defence against forged answers. */
+/** Reports whether `message` answers `query`, which went out under `id`; the first defence against forged answers. */
 export function isAnswerTo(message: Buffer, query: Query, id: number): boolean {
   if (message.length < DNS_HEADER_BYTES || message.readUInt16BE(0) !== id || (message[2] ?? 0) < 0x80) return false;
   const question = message.subarray(DNS_HEADER_BYTES, DNS_HEADER_BYTES + query.question.length);

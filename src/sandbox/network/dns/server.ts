@@ -17,7 +17,7 @@ export interface DnsServerOptions {
   readonly reach: Reach;
   /** Names that we answer ourselves. */
   readonly hosts: ReadonlyMap<string, Address>;
-  /** Told of each name that the policy refused. */
+  /** Called for each name that the policy refused. */
   readonly refused: (name: string) => void;
 }
 

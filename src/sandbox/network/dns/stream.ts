@@ -39,7 +39,7 @@ export function dialDns(ask: (message: Buffer) => Promise<Buffer | undefined>): 
   return { stream, accepted: Promise.resolve() };
 }
 
-/** Where the first message ends; beyond the bytes while its length is not known. */
+/** Returns the end of the first message; beyond the bytes while its length is not known. */
 function endOf(bytes: Buffer): number {
   return bytes.length < LENGTH_BYTES ? Infinity : LENGTH_BYTES + bytes.readUInt16BE(0);
 }

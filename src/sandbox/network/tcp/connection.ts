@@ -13,12 +13,12 @@ export interface Far {
   readonly accepted: Promise<void>;
 }
 
-/** What a connection needs of the link that it shares with others. */
+/** The part of a shared link that a connection needs. */
 export interface Link {
   /** Payload of the largest segment that fits into a frame. */
   readonly segmentBytesMax: number;
   readonly send: (between: Endpoints, segment: Segment) => void;
-  /** Whether the guest's end takes more; if not, `pump` is called when it does. */
+  /** Returns false when the guest's end takes no more; `pump` is called when it does again. */
   readonly hasRoom: (waiting: Connection) => boolean;
   /** Bytes that a connection may hold now in each direction: there is less for each the more there are. */
   readonly shareBytes: () => number;
@@ -147,7 +147,7 @@ export class Connection {
     return owes;
   }
 
-  /** Whether `frame`'s SYN begins another connection between the same ends. */
+  /** Reports whether `frame`'s SYN begins another connection between the same ends. */
   isSupersededBy(frame: Buffer, packet: Packet): boolean {
     const begins = (packet.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn;
     return begins && frame.readUInt32BE(packet.transport + 4) !== this.#synSequence;
@@ -214,7 +214,7 @@ export class Connection {
     return Math.max(0, this.#receiveBytesMax() - this.#inflow.heldBytes);
   }
 
-  /** What a guest that sends as much as it may has on its way to the far end. */
+  /** Bytes on their way to the far end when a guest sends as much as it may. */
   #receiveBytesMax(): number {
     return Math.min(this.#link.shareBytes(), 0xffff << this.#ownShift());
   }

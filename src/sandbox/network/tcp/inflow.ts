@@ -13,7 +13,7 @@ export class Inflow {
     this.#taken = taken;
   }
 
-  /** What waits for the stream, by what it costs to hold. */
+  /** Pieces that wait for the stream, by the memory they take. */
   get heldBytes(): number {
     return this.#heldBytes;
   }

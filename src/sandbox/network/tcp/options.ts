@@ -1,8 +1,8 @@
-/** What a SYN says about its sender (RFC 9293 §3.7.1, RFC 7323). */
+/** Options in a SYN (RFC 9293 §3.7.1, RFC 7323). */
 export interface SynOptions {
   /** Bytes of payload that it takes in a segment. */
   readonly segmentBytes: number;
-  /** By how many bits its windows are to be shifted; undefined when it does not scale, and we must not either. */
+  /** Bits by which its windows are shifted; undefined when it does not scale, and we must not either. */
   readonly shift: number | undefined;
 }
 

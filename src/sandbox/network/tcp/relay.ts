@@ -10,7 +10,7 @@ export interface RelayOptions {
   /** Opens what the guest wants to reach; it is permitted. */
   readonly dial: (address: Address, port: number) => Far;
   readonly send: (between: Endpoints, segment: Segment) => void;
-  /** Whether the guest's end of the link takes more. */
+  /** Reports whether the guest's end of the link takes more. */
   readonly hasRoom: () => boolean;
 }
 

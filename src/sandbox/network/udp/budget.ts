@@ -1,4 +1,4 @@
-/** Somebody with flows: a run. */
+/** Owner of flows: a run. */
 export interface FlowHolder {
   readonly size: number;
   /** Closes the flow that was used least recently. */
@@ -37,5 +37,5 @@ export class FlowBudget {
   }
 }
 
-/** Of this process: descriptors are the process's. */
+/** Budget of this process, because descriptors belong to a process. */
 export const processFlows = new FlowBudget();

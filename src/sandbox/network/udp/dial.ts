@@ -1,7 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 
-/** What comes back from the far end of a flow. */
+/** Answers from the far end of a flow. */
 export interface Heard {
   readonly datagram: (payload: Buffer) => void;
   /** The host's kernel reports an error (`ECONNREFUSED`); `final` when nothing can be sent any more. */
@@ -20,7 +20,7 @@ export type DialUdp = (host: string, port: number, heard: Heard) => FarPort;
 /** Datagrams that wait while the socket is being connected: one turn of the event loop. */
 const EARLY_MAX = 16;
 
-/** A connected datagram socket: the kernel picks its port, and drops what comes from anybody but the other end. */
+/** A connected datagram socket: the kernel picks its port, and drops what does not come from the other end. */
 export const dialUdp: DialUdp = (host, port, heard) => new HostPort(host, port, heard);
 
 class HostPort implements FarPort {

@@ -1,28 +1,28 @@
-/** What a program is started with, and everything else is taken from it. */
-export interface Wall {
+/** Rights that a program is started with; it has no others. */
+export interface Confinement {
   /** It keeps the descriptors below this number, all of which must be open. */
   readonly descriptors: number;
   /** Another user to become; only root can. */
   readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
-  /** Descriptor for what the helper tells about the wall, a line for each fact; it stays open for the program. */
+  /** Descriptor to which the helper writes facts, a line for each; it stays open for the program. */
   readonly facts?: number | undefined;
   /** Resource limits by the names of prlimit(1). */
   readonly limits: Readonly<Partial<Record<'fsize' | 'core' | 'nproc' | 'nofile' | 'as', number>>>;
-  /** Whether bubblewrap is handed the filter of system calls; default true. */
+  /** False when bubblewrap is not handed the filter of system calls. */
   readonly filter?: boolean;
 }
 
-/** Where the program that was started first finds the helper's own file in the jail. */
+/** Path of the helper's own file in the jail. */
 export const HELPER_INSIDE = '/contree-host-helper';
 
 /**
- * Returns the command that starts `command` behind a wall: no descriptor that was not named, an empty session keyring, limits,
+ * Returns the command that starts `command` confined: no descriptor that was not named, an empty session keyring, limits,
  * another user, and an end with this process. The command is bubblewrap's: it is given the filter of system calls
- * (`guest/host-helper/src/filter.rs`) in the descriptor `wall.descriptors`, and the helper's own file in the next one.
+ * (`guest/host-helper/src/filter.rs`) in the descriptor `confinement.descriptors`, and the helper's own file in the next one.
  */
-export function behindWall(
+export function confined(
   helper: string,
-  { descriptors, identity, facts, limits, filter = true }: Wall,
+  { descriptors, identity, facts, limits, filter = true }: Confinement,
   command: readonly string[],
 ): readonly [string, ...string[]] {
   const values = {
@@ -33,7 +33,7 @@ export function behindWall(
     ...(!filter && { filter: 0 }),
   };
   const settings = Object.entries(values).map(([name, value]) => `${name}=${value}`);
-  return [helper, 'wall', String(descriptors), ...settings, '--', ...command];
+  return [helper, 'confine', String(descriptors), ...settings, '--', ...command];
 }
 
 /** Returns the command that waits inside the jail for a byte on the descriptor `go` before it becomes `command`. */
