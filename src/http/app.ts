@@ -7,7 +7,7 @@ import { endsSource } from '../std/streams.ts';
 import type { Activity } from './activity.ts';
 import { authenticate, authorize, type Authentication, type Principal } from './auth.ts';
 import { faultReply, toFault } from './fault-reply.ts';
-import { checkOrigin } from './guard.ts';
+import { checkOrigin, type OriginRules } from './guard.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import { openApiDocument, openApiYaml } from './openapi.ts';
 import { json, plain, toResponse, type HttpReply } from './reply.ts';
@@ -35,7 +35,7 @@ export interface AppOptions extends Services {
   readonly version: string;
   readonly authentication: Authentication;
   /** Accepted host names on TCP; absent on a Unix socket, which no web page can reach. */
-  readonly origin?: { readonly names: readonly string[]; readonly anyHost: boolean };
+  readonly origin?: OriginRules;
   readonly mounts?: readonly Mount[];
   readonly metrics?: HttpMetrics;
   readonly activity?: Activity;
@@ -209,7 +209,7 @@ class Server {
     const fields = { request_id: REQUEST_ID.test(given) ? given : randomUUID(), method: raw.method, path };
     let response: Response;
     try {
-      if (origin) checkOrigin(raw, origin.names, origin.anyHost);
+      if (origin) checkOrigin(raw, origin);
       // Answered before anything is done, so that the client can retry, and then finds or starts the next engine.
       if (closing?.aborted) throw stopping();
       response = await respond(context.req);

@@ -8,6 +8,12 @@ export function isLoopback(address: string): boolean {
   return address === 'localhost' || address === '::1' || /^127(?:\.\d{1,3}){3}$/u.test(address);
 }
 
+/** Names under which a listener may be reached, besides loopback; with `anyHost` under every name. */
+export interface OriginRules {
+  readonly names: readonly string[];
+  readonly anyHost: boolean;
+}
+
 /**
  * Protects a TCP listener from other web pages. A page whose name is rebound to 127.0.0.1 still sends its own name in
  * Host, and a page that posts across origins sends its Origin. Both are refused before anything else is checked.
@@ -18,7 +24,7 @@ export function isLoopback(address: string): boolean {
  *
  * Faults: ORIGIN_DENIED.
  */
-export function checkOrigin(request: Request, names: readonly string[], anyHost: boolean): void {
+export function checkOrigin(request: Request, { names, anyHost }: OriginRules): void {
   const host = request.headers.get('host') ?? '';
   const [, name] = HOST.exec(host) ?? [];
   if (name === undefined) throw fault('ORIGIN_DENIED', { origin: host });

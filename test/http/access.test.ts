@@ -135,7 +135,7 @@ test('the token routes are for administrators, and a process without tokens has 
 function refused(headers: Record<string, string>, names: string[] = [], anyHost = false, scheme = 'http'): boolean {
   try {
     // `Request` would refuse such headers.
-    checkOrigin({ url: `${scheme}://x/`, headers: new Headers(headers) } as Request, names, anyHost);
+    checkOrigin({ url: `${scheme}://x/`, headers: new Headers(headers) } as Request, { names, anyHost });
     return false;
   } catch (error) {
     return isFault(error, 'ORIGIN_DENIED');

@@ -4,6 +4,7 @@ import { SCHEMAS } from '../../contract/api/schemas.ts';
 import { fault } from '../../contract/errors.ts';
 import { Spid } from '../../contract/event.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
+import { oncePer } from '../../std/once-per.ts';
 import { describeIssues } from './issues.ts';
 
 /** Quotes a name for a fault. */
@@ -59,24 +60,18 @@ export function readParameter<Schema extends z.ZodType>(schema: Schema, name: st
   throw fault('ARGUMENT_INVALID', { reason: `${name} ${result.error.issues[0]?.message}` });
 }
 
-/** Parameters that may occur more than once, by schema; of all others the last occurrence counts. */
-const repeated = new Map<SchemaName, ReadonlySet<string>>();
-
-function repeatedIn(name: SchemaName, schema: z.ZodObject): ReadonlySet<string> {
-  const known = repeated.get(name);
-  if (known !== undefined) return known;
+/** Returns the parameters of a schema that may occur more than once; of all others the last occurrence counts. */
+const repeatedIn = oncePer((schema: z.ZodObject): ReadonlySet<string> => {
   const { properties = {} } = z.toJSONSchema(schema, { io: 'input' });
   const lists = Object.entries(properties).filter(([, property]) => (property as { type?: unknown }).type === 'array');
-  const found = new Set(lists.map(([field]) => field));
-  repeated.set(name, found);
-  return found;
-}
+  return new Set(lists.map(([field]) => field));
+});
 
 /** Parses the parameters that a schema knows; others are ignored, because clients of other versions send them. */
 export function readQuery(name: SchemaName | undefined, search: URLSearchParams): object {
   if (name === undefined) return {};
   const schema = SCHEMAS[name] as z.ZodObject;
-  const lists = repeatedIn(name, schema);
+  const lists = repeatedIn(schema);
   const fields = Object.keys(schema.shape).filter((field) => search.has(field));
   const given = fields.map((field) => [field, lists.has(field) ? search.getAll(field) : search.getAll(field).at(-1)]);
   const result = schema.safeParse(Object.fromEntries(given));
