@@ -36,7 +36,7 @@ export interface RunOptions {
   readonly disk?: string;
 }
 
-const collect = (value: string, earlier: readonly string[] = []): readonly string[] => [...earlier, value];
+const append = (value: string, earlier: readonly string[] = []): readonly string[] => [...earlier, value];
 
 export const run: Register = (program, runner, { separated }) => {
   const command = program
@@ -57,7 +57,7 @@ export const run: Register = (program, runner, { separated }) => {
     .option('-d, --detach', 'print the operation id and return; see "contree show" and "contree wait"')
     .option('-i, --interactive', 'forward standard input even from a terminal')
     .option('-t, --tty', 'allocate a terminal; use -it for an interactive shell')
-    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone copies it from this environment', collect)
+    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone copies it from this environment', append)
     .option('--preserve-env', 'save the variables in the new image')
     .option('-w, --workdir <DIR>', 'working directory; created if missing')
     .option('-u, --user <UID[:GID]>', 'user that runs the command', '0')
@@ -67,9 +67,9 @@ export const run: Register = (program, runner, { separated }) => {
       `stop the command after this time (default: ${limits.commandTimeoutSecondsDefault}; with -t ${limits.commandTimeoutSecondsMax})`,
     )
     .option('--network <MODE>', 'none, public or allowlist')
-    .option('--allow <HOST>', 'domain, address or CIDR block that --network allowlist may reach', collect)
-    .option('-f, --file <LOCAL:PATH[:MODE]>', 'inject a local file before the run', collect)
-    .option('--state <ID>', 'inject a directory state before the run (see rsync)', collect)
+    .option('--allow <HOST>', 'domain, address or CIDR block that --network allowlist may reach', append)
+    .option('-f, --file <LOCAL:PATH[:MODE]>', 'inject a local file before the run', append)
+    .option('--state <ID>', 'inject a directory state before the run (see rsync)', append)
     .option('--cpus <COUNT>', 'number of virtual CPUs')
     .option('--memory <SIZE>', 'memory, for example 2G')
     .option('--disk <SIZE>', 'writable disk space, for example 10G');

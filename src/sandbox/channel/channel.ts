@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { fault, isFault } from '../../contract/errors.ts';
+import { untilAborted } from '../../std/abort.ts';
 import { assert } from '../../std/assert.ts';
 import type { Command } from '../driver.ts';
 import { CHANGES_WINDOW_BYTES } from './credit.ts';
@@ -146,15 +147,12 @@ export class Channel implements Disposable {
   async #wait<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
     signal.throwIfAborted();
     const broken = Promise.withResolvers<never>();
-    const abort = (): void => broken.reject(signal.reason);
     if (this.#failure !== undefined) broken.reject(this.#failure);
     this.#waits.add(broken.reject);
-    signal.addEventListener('abort', abort, { once: true });
     try {
-      return await Promise.race([promise, broken.promise]);
+      return await untilAborted(Promise.race([promise, broken.promise]), signal);
     } finally {
       this.#waits.delete(broken.reject);
-      signal.removeEventListener('abort', abort);
     }
   }
 
