@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { run } from 'node:test';
 import { openMicrovmDriver } from '../src/sandbox/microvm/driver.ts';
 import { type Attack, attacksOf, type HeldBy, nameBeginning } from './support/attack-table.ts';
@@ -12,6 +12,7 @@ import { type Attack, attacksOf, type HeldBy, nameBeginning } from './support/at
  */
 const ROOT = join(import.meta.dirname, '..');
 const FILE_MS_MAX = 900_000;
+const FILES_AT_ONCE = 2;
 /** Tests that start guests; the others are the same on every sandbox. */
 const WITH_GUESTS = /^test\/(?:vm|e2e)\//u;
 
@@ -36,15 +37,26 @@ async function kvmWorks(): Promise<boolean> {
   return checks.some(({ name, status }) => name === 'accelerator' && status === 'ok');
 }
 
-/** Runs a test file. Returns which of its tests passed, by name. */
+/** Names of the tests of a file, each with true when it passed. */
 type Results = ReadonlyMap<string, boolean>;
 
-async function resultsOf(file: string): Promise<Results> {
-  const results = new Map<string, boolean>();
-  const stream = run({ files: [join(ROOT, file)], timeout: FILE_MS_MAX, concurrency: false });
-  stream.on('test:pass', ({ name, nesting }) => nesting === 0 && results.set(name, true));
-  stream.on('test:fail', ({ name, nesting }) => nesting === 0 && results.set(name, false));
-  // The file has been run once this ends.
+/** Runs test files, two at a time as the whole suite does. Returns the results of each. */
+async function resultsOf(files: readonly string[]): Promise<Map<string, Results>> {
+  const results = new Map(files.map((file) => [file, new Map<string, boolean>()]));
+  const stream = run({
+    files: files.map((file) => join(ROOT, file)),
+    timeout: FILE_MS_MAX,
+    concurrency: FILES_AT_ONCE,
+  });
+  const record =
+    (passed: boolean) =>
+    ({ name, nesting, file = '' }: { name: string; nesting: number; file?: string }): void => {
+      if (nesting === 0) results.get(relative(ROOT, file))?.set(name, passed);
+    };
+  stream.on('test:pass', record(true));
+  stream.on('test:fail', record(false));
+  stream.on('test:summary', ({ file }) => file !== undefined && console.error(`ran ${relative(ROOT, file)}`));
+  // All files have been run once this ends.
   for await (const _event of stream);
   return results;
 }
@@ -61,19 +73,21 @@ function outcomeOf(
   return { count: meant.length, failed: [...failed, ...missing.map((name) => `no test is called "${name}"`)] };
 }
 
-async function tryAll(attacks: readonly Attack[], sandbox: Sandbox, shared: Map<string, Results>): Promise<boolean> {
+async function tryAll(attacks: readonly Attack[], sandbox: Sandbox, known: Map<string, Results>): Promise<boolean> {
   Object.assign(process.env, sandbox.env);
-  const own = new Map<string, Results>();
+  const files = new Set(attacks.flatMap(({ tests }) => tests.map(({ file }) => file)));
+  const needed = [...files].filter(
+    (file) => existsSync(join(ROOT, file)) && (WITH_GUESTS.test(file) || !known.has(file)),
+  );
+  for (const [file, results] of await resultsOf(needed)) known.set(file, results);
   let held = true;
   for (const { item, attack, tests } of attacks) {
     const failed: string[] = [];
     let count = 0;
     for (const test of tests) {
-      const known = WITH_GUESTS.test(test.file) ? own : shared;
-      const results = known.get(test.file) ?? (existsSync(join(ROOT, test.file)) && (await resultsOf(test.file)));
-      if (results === false) failed.push(`${test.file} does not exist`);
+      const results = known.get(test.file);
+      if (results === undefined) failed.push(`${test.file} does not exist`);
       else {
-        known.set(test.file, results);
         const outcome = outcomeOf(test, results);
         count += outcome.count;
         failed.push(...outcome.failed.map((name) => `${test.file}: ${name}`));
@@ -93,10 +107,10 @@ async function tryAll(attacks: readonly Attack[], sandbox: Sandbox, shared: Map<
 const chosen = process.argv.slice(2);
 const all = attacksOf(readFileSync(join(ROOT, 'docs/attacks.md'), 'utf8'));
 const attacks = all.filter(({ item }) => chosen.length === 0 || chosen.includes(item));
-const shared = new Map<string, Results>();
+const known = new Map<string, Results>();
 const verdicts: boolean[] = [];
 for (const sandbox of SANDBOXES) {
-  if (await sandbox.isThere()) verdicts.push(await tryAll(attacks, sandbox, shared));
+  if (await sandbox.isThere()) verdicts.push(await tryAll(attacks, sandbox, known));
   else console.log(`not on this machine: ${sandbox.name}`);
 }
 process.exitCode = attacks.length > 0 && verdicts.every(Boolean) ? 0 : 1;
