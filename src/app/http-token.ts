@@ -18,7 +18,7 @@ export async function keptToken(path: string): Promise<string> {
   await writeFileAtomically(path, `ctr_${randomBytes(32).toString('base64url')}\n`, { mode: 0o600 });
   // Of two servers that start at the same time one has replaced what the other wrote.
   const made = await read(path);
-  if (made === undefined) throw fault('CONFIG_INVALID', { setting: '--auth', reason: `${path} cannot be kept` });
+  if (made === undefined) throw fault('CONFIG_INVALID', { setting: '--auth', reason: `${path} cannot be used` });
   return made;
 }
 

@@ -68,7 +68,7 @@ interface Endpoint {
 async function endpointFor(settings: Settings, loopback: boolean, env: McpHost['env']): Promise<Endpoint> {
   const { token, url, dataDir, auth } = settings;
   if (auth === 'none') {
-    if (!loopback) throw fault('CONFIG_INVALID', { setting: '--auth', reason: 'none is for loopback only' });
+    if (!loopback) throw fault('CONFIG_INVALID', { setting: '--auth', reason: 'none is allowed on loopback only' });
     return { authentication: { kind: 'fixed', principal: ANYONE }, isEngineToken: () => false, ownersOnly: true };
   }
   const files = engineFiles(dataDir, env);

@@ -64,6 +64,6 @@ export function checkAnswer(name: SchemaName, value: unknown): unknown {
   const where = issue === undefined ? '' : `${issue.path.map(String).join('.')}: ${issue.message}`;
   throw fault('REMOTE_FAILED', {
     status: 200,
-    reason: `an answer we do not understand (${name}${where && `, ${where}`})`,
+    reason: `an answer in an unknown format (${name}${where && `, ${where}`})`,
   });
 }

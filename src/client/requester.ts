@@ -140,6 +140,6 @@ async function readJson(answer: ServerAnswer, signal: AbortSignal | undefined): 
   } catch (error) {
     signal?.throwIfAborted();
     if (isFault(error)) throw error;
-    throw fault('REMOTE_FAILED', { status, reason: 'the answer is not the JSON it should be' }, { cause: error });
+    throw fault('REMOTE_FAILED', { status, reason: 'the answer is not valid JSON' }, { cause: error });
   }
 }

@@ -43,7 +43,7 @@ export const ERRORS = {
   AGENT_FILE_INVALID: row<{ file: string; reason: string }>({
     class: 'invalid',
     message: ({ file, reason }) => `${file} was left as it is: ${reason}`,
-    hint: 'Mend that file, or add by hand what "contree install AGENT --print" prints.',
+    hint: 'Fix that file, or add the output of "contree install AGENT --print" by hand.',
   }),
   ARCHIVE_INVALID: row<{ reason: string }>({
     class: 'invalid',
@@ -87,8 +87,8 @@ export const ERRORS = {
   }),
   STARTUP_FILE_DENIED: row<{ path: string }>({
     class: 'denied',
-    message: ({ path }) => `${JSON.stringify(path)} is where programs of this machine look for code or settings`,
-    hint: 'Download to another name and tell the user, who can move it or allow such files, but executable ones, with --allow-startup-files.',
+    message: ({ path }) => `${JSON.stringify(path)} is a file from which programs of this machine load code or settings`,
+    hint: 'Download to another name and tell the user, who can move it or start the server with --allow-startup-files (not for executable files).',
   }),
   SECRET_DENIED: row<{ path: string }>({
     class: 'denied',
@@ -149,7 +149,7 @@ export const ERRORS = {
   ROUTE_NOT_FOUND: row<{ route: string }>({
     class: 'missing',
     message: ({ route }) => `no route ${route}`,
-    hint: 'See /v1/openapi.json for what exists.',
+    hint: 'See /v1/openapi.json for the routes.',
   }),
   OPERATION_FINISHED: row<{ operation: string; status: string }>({
     class: 'conflict',
@@ -169,7 +169,7 @@ export const ERRORS = {
   ENGINE_BUSY: row<unknown>({
     class: 'conflict',
     message: () => 'operations are waiting or running on the engine',
-    hint: 'Wait for them ("contree ops"), or stop the engine all the same with "contree engine stop --force".',
+    hint: 'Wait for them ("contree ops"), or stop the engine anyway with "contree engine stop --force".',
   }),
   NOT_A_FILE: row<{ path: string; type: string }>({
     class: 'conflict',
@@ -186,7 +186,7 @@ export const ERRORS = {
   SYMLINK_LOOP: row<{ path: string }>({
     class: 'conflict',
     http: 422,
-    message: ({ path }) => `${JSON.stringify(path)} runs through too many symbolic links`,
+    message: ({ path }) => `${JSON.stringify(path)} resolves through too many symbolic links`,
     hint: 'Use the path of the target itself.',
   }),
   DESTINATION_EXISTS: row<{ path: string }>({
@@ -196,7 +196,7 @@ export const ERRORS = {
   }),
   INSTANCE_NOT_RUNNING: row<{ operation: string; status: string }>({
     class: 'conflict',
-    message: ({ operation, status }) => `operation ${operation} runs no instance now: it is ${status}`,
+    message: ({ operation, status }) => `operation ${operation} has no running instance: it is ${status}`,
     hint: 'Start another run; its processes can be reached while it is EXECUTING.',
   }),
   INSTANCE_FINISHED: row<{ operation: string; status: string }>({
@@ -237,8 +237,8 @@ export const ERRORS = {
   INSPECTION_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',
     http: 413,
-    message: ({ what, limit }) => `looking into the image exceeds the limit of ${limit} ${what}`,
-    hint: 'Name a directory or file further down, ask for less (a listing takes limit and offset), or do it inside a run.',
+    message: ({ what, limit }) => `the inspection of the image exceeds the limit of ${limit} ${what}`,
+    hint: 'Name a more specific directory or file, request less (a listing takes limit and offset), or do it inside a run.',
   }),
   INSPECTION_BUSY: row<{ limit: number }>({
     class: 'exhausted',
@@ -249,19 +249,19 @@ export const ERRORS = {
     class: 'exhausted',
     http: 413,
     message: ({ what, limit }) => `the request exceeds the limit of ${limit} ${what}`,
-    hint: 'Send less at once; many files go into a directory state, entry by entry as NDJSON.',
+    hint: 'Send less at once; send a directory state with many files as NDJSON.',
   }),
   SYNC_LIMIT: row<{ limit: number; largest: string }>({
     class: 'exhausted',
     http: 413,
     message: ({ limit, largest }) => `the folder has more than ${limit} files and directories (most are in ${largest})`,
-    hint: 'Leave out what can be made again, for example exclude=["node_modules/", ".git/"], or sync a smaller folder.',
+    hint: 'Exclude files that can be regenerated, for example exclude=["node_modules/", ".git/"], or sync a smaller folder.',
   }),
   LAYER_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',
     http: 413,
     message: ({ what, limit }) => `the layer exceeds the limit of ${limit} ${what}`,
-    hint: 'Use a smaller image; docs/limits.md has every bound.',
+    hint: 'Use a smaller image; docs/limits.md lists all limits.',
   }),
   IMAGE_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',
@@ -272,7 +272,7 @@ export const ERRORS = {
   LAYER_BYTES_EXCEEDED: row<{ limit: number }>({
     class: 'exhausted',
     http: 413,
-    message: ({ limit }) => `the run wrote more than its ${limit} bytes`,
+    message: ({ limit }) => `the run wrote more than the ${limit} bytes it is allowed`,
     hint: 'Write less, or give the run a larger resources_limits.max_layer_bytes.',
   }),
   DISK_FULL: row<{ needed?: number }>({
@@ -320,7 +320,7 @@ export const ERRORS = {
   ENGINE_STOPPED: row<{ operation: string }>({
     class: 'unavailable',
     message: ({ operation }) => `the engine stopped while operation ${operation} was running`,
-    hint: 'Start the operation again; images saved before are whole.',
+    hint: 'Start the operation again; images saved before are intact.',
   }),
   GUEST_BOOT_TIMEOUT: row<{ seconds: number }>({
     class: 'unavailable',

@@ -29,7 +29,7 @@ async function checkSpace(store: Store): Promise<DoctorCheck> {
 
 function checkDatabase(store: Store): DoctorCheck {
   const problems = store.check();
-  if (problems.length === 0) return { name: 'database', status: 'ok', detail: 'store.sqlite is whole' };
+  if (problems.length === 0) return { name: 'database', status: 'ok', detail: 'store.sqlite is intact' };
   return {
     name: 'database',
     status: 'failed',

@@ -109,6 +109,6 @@ function parse(text: string): readonly StoredToken[] {
   try {
     return TokenFile.parse(JSON.parse(text)).tokens;
   } catch (error) {
-    throw fault('STORE_CORRUPT', { what: 'the token file', reason: 'it is not what we wrote' }, { cause: error });
+    throw fault('STORE_CORRUPT', { what: 'the token file', reason: 'its format is invalid' }, { cause: error });
   }
 }

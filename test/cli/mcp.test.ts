@@ -110,7 +110,7 @@ test('--mode http --auth none: every program of this machine is let in, and nobo
   assert.equal((await fetch(`${address}/v1/images`)).status, 200);
   await end(child);
   const open = spawn(process.execPath, [...args, '--http-listen', '0.0.0.0'], { stdio: ['ignore', 'ignore', 'pipe'] });
-  assert.match((await Array.fromAsync(open.stderr)).join(''), /--auth: none is for loopback only/u);
+  assert.match((await Array.fromAsync(open.stderr)).join(''), /--auth: none is allowed on loopback only/u);
 });
 
 test('--mode http: what no MCP client sends, and what web pages could, is refused at /mcp', async () => {

@@ -130,10 +130,10 @@ test('answers in another shape are refused, answers with fewer optional fields a
   await using strange = await foreign((_request, response) => answer(response, 200, { pictures: [] }));
   await assert.rejects(
     strange.contree.images.list({}),
-    faults('REMOTE_FAILED', /do not understand \(ImageListResponse, images/u),
+    faults('REMOTE_FAILED', /unknown format \(ImageListResponse, images/u),
   );
   await using page = await foreign((_request, response) => answer(response, 200, '<html>sign in</html>'));
-  await assert.rejects(page.contree.system.whoami(), faults('REMOTE_FAILED', /not the JSON/u));
+  await assert.rejects(page.contree.system.whoami(), faults('REMOTE_FAILED', /not valid JSON/u));
   await using sparse = await foreign((_request, response) => answer(response, 200, { ...OPERATION, duration: null }));
   const operation = await sparse.contree.operations.get(IMAGE);
   assert.deepEqual([operation.duration, operation.error, operation.result], [0, null, null]);

@@ -351,7 +351,7 @@ test('who is no administrator sees what is theirs, and is not asked to do what t
   const { page } = watched;
   await seen(page, 'Your images add 24.0 KiB to their parents.');
   await seen(page, 'uptime');
-  await seen(page, 'store.sqlite is whole');
+  await seen(page, 'store.sqlite is intact');
   for (const name of ['Free space…', 'Verify the store'])
     assert.equal(await page.getByRole('button', { name }).count(), 0);
 });

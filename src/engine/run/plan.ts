@@ -125,7 +125,7 @@ function mergeEnv(...layers: readonly Readonly<Record<string, string | null>>[])
   for (const layer of layers) {
     for (const [name, value] of Object.entries(layer)) {
       if (name === '' || /[=\0]/u.test(name) || value?.includes('\0') === true) {
-        throw fault('ARGUMENT_INVALID', { reason: `env: ${JSON.stringify(name)} cannot be a variable` });
+        throw fault('ARGUMENT_INVALID', { reason: `env: ${JSON.stringify(name)} is not a valid variable name` });
       }
       if (value === null) merged.delete(name);
       else merged.set(name, value);
