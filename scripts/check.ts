@@ -11,7 +11,7 @@ const STEPS: readonly Step[] = [
   ['knip'],
   ['oxfmt', '--check', 'src', 'test', 'scripts', 'bench', 'console', 'docs/examples'],
   ['node', 'scripts/docs.ts', '--check'],
-  ['node', '--test', 'test/tidy.test.ts', 'test/console/tidy.test.ts'],
+  ['node', '--test', 'test/tidy.test.ts', 'test/tidy-text.test.ts', 'test/console/tidy.test.ts'],
 ];
 
 async function check([program, ...args]: Step): Promise<boolean> {

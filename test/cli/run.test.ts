@@ -3,12 +3,12 @@ import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { commandOf } from '../../src/cli/commands/run.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { collectChild, openCli, type CliBench } from '../support/cli-bench.ts';
 import { PROGRAMS } from '../support/scripted/process.ts';
 import type { ScriptedContree } from '../support/scripted/contree.ts';
+import { until } from '../support/until.ts';
 
 async function bench(): Promise<CliBench & { image: string }> {
   const cli = await openCli();
@@ -17,12 +17,14 @@ async function bench(): Promise<CliBench & { image: string }> {
 
 /** Waits until the command has reached the engine and is running. */
 async function running(contree: ScriptedContree): Promise<string> {
-  for (;;) {
+  let uuid = '';
+  await until(async () => {
     const [operation] = await contree.operations.list({ status: 'EXECUTING' });
-    const events = operation && (await Array.fromAsync(contree.operations.events(operation.uuid, {})));
-    if (operation && events?.some(({ type }) => type === 'spawn')) return operation.uuid;
-    await delay(5);
-  }
+    uuid = operation?.uuid ?? '';
+    const events = operation && (await Array.fromAsync(contree.operations.events(uuid, {})));
+    return events?.some(({ type }) => type === 'spawn') ?? false;
+  });
+  return uuid;
 }
 
 test('the exit code is the command’s, and its output comes byte by byte', async () => {
@@ -85,7 +87,7 @@ test('Ctrl-C is the command’s first, and ends the operation the second time', 
   const gone = collectChild(stubborn);
   const operation = await running(cli.contree);
   stubborn.kill('SIGINT');
-  while (cli.contree.signalsSent.length < 2) await delay(5);
+  await until(() => cli.contree.signalsSent.length >= 2);
   stubborn.kill('SIGINT');
   assert.equal(await cancelled.promise, operation);
   stubborn.kill('SIGKILL');
@@ -253,12 +255,12 @@ test('with -it the command gets a terminal of our size, in raw mode, and our key
   child.stdout.on('data', (chunk: Buffer) => (screen += chunk.toString()));
   const ended = new Promise((resolve) => child.once('exit', resolve));
   // Output is shown once we are connected, and therefore in raw mode.
-  while (!screen.includes('ready')) await delay(5);
+  await until(() => screen.includes('ready'));
   const operation = await running(cli.contree);
   assert.deepEqual(cli.contree.spawned[0]?.tty, { columns: 90, rows: 33 });
   // In raw mode Ctrl-C is a byte like any other, and nothing is echoed on this side.
   child.stdin.write('key\u0003');
-  while (!screen.includes('key\u0003')) await delay(5);
+  await until(() => screen.includes('key\u0003'));
   assert.deepEqual(cli.contree.signalsSent, []);
   await cli.contree.processes.kill(operation, 1, { signal: 'HUP' });
   await ended;
@@ -282,7 +284,7 @@ test('whose terminal is closed is told, as every shell is; it has longer than ot
   assert.deepEqual(cli.contree.spawned[0]?.tty, { columns: 80, rows: 24 }, 'a terminal that does not know its size');
   const [client] = readFileSync(`/proc/${terminal.pid}/task/${terminal.pid}/children`, 'utf8').split(' ');
   process.kill(Number(client), 'SIGHUP');
-  while (cli.contree.signalsSent.length === 0) await delay(5);
+  await until(() => cli.contree.signalsSent.length > 0);
   assert.deepEqual(cli.contree.signalsSent, ['HUP']);
   await ended;
 });

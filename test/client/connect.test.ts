@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { answers, connect, type HttpContree, type ConnectOptions } from '../../src/client/index.ts';
 import { isOlder } from '../../src/client/local/engine.ts';
 import { isFault } from '../../src/contract/errors.ts';
+import { until } from '../support/until.ts';
 
 const ENGINE = new URL('../support/scripted/engine.ts', import.meta.url).pathname;
 
@@ -50,7 +51,7 @@ async function place(): Promise<Place> {
     }),
     [Symbol.asyncDispose]: async () => {
       for (const pid of starts()) if (lives(pid)) process.kill(pid, 'SIGTERM');
-      while (starts().some(lives)) await delay(5);
+      await until(() => !starts().some(lives));
       await rm(folder, { recursive: true, force: true });
     },
   };
@@ -67,20 +68,17 @@ function lives(pid: number): boolean {
 }
 
 async function stopped(pid: number | undefined): Promise<void> {
-  for (let living = pid !== undefined; living; living = pid !== undefined && lives(pid)) await delay(5);
+  await until(() => pid === undefined || !lives(pid));
 }
 
-test('the first request starts an engine, ready in under a second; the next client finds it', async () => {
+test('the first request starts an engine; the next client finds it', async () => {
   await using here = await place();
-  const startedMs = performance.now();
   await using first = await connect(here.options());
-  const ms = performance.now() - startedMs;
   assert.equal((await first.images.get('tag:base')).tag, 'base');
   await using second = await connect(here.options());
   assert.equal((await second.engine.status()).pid, here.starts()[0]);
   assert.equal(here.starts().length, 1);
   assert.equal(statSync(here.socket).mode & 0o777, 0o600);
-  assert.ok(ms < 5_000, `${Math.round(ms)} ms on a loaded machine`);
 });
 
 test('twenty clients at once start one engine', async () => {

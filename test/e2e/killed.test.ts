@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
 import type { OperationSummary } from '../../src/contract/operation.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { jailPids } from '../support/microvm.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-image.ts';
+import { until } from '../support/until.ts';
 
 /*
  * A real engine with real guests, killed (SIGKILL) before every step of a saved run and of an import. Each time, the
@@ -16,7 +16,6 @@ import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-ima
  */
 
 const SWITCH = join(ROOT, 'test/support/processes/kill-switch.ts');
-const GONE_MS = 15_000;
 /** More steps than either has. */
 const STEPS_MAX = 80;
 
@@ -61,13 +60,13 @@ async function operations(): Promise<OperationSummary[]> {
 
 /** Checks the state after the engine was killed during the newest operation. Returns how that operation ended. */
 async function assertWhole(label: string): Promise<OperationSummary> {
-  const deadline = performance.now() + GONE_MS;
   // Starts the next engine.
   const all = await operations();
-  for (let left = await leftovers(); left.length > 0; left = await leftovers()) {
-    assert.ok(performance.now() < deadline, `${label}: ${left.join(', ')}`);
-    await wait(50);
-  }
+  let left: string[] = [];
+  await until(async () => {
+    left = await leftovers();
+    return left.length === 0;
+  }).catch((cause: unknown) => assert.fail(new Error(`${label}: ${left.join(', ')}`, { cause })));
   const [newest] = all;
   assert.ok(newest, label);
   assert.deepEqual(

@@ -3,7 +3,6 @@ import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
@@ -11,6 +10,7 @@ import { answerOf } from '../support/mcp/client.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
+import { until } from '../support/until.ts';
 
 const PROGRAM = join(ROOT, 'bin/contree-mcp');
 
@@ -38,11 +38,12 @@ function start(home: CliHome): { child: ChildProcessWithoutNullStreams; lines: s
 
 /** Polls until the operation is in one of the states. */
 async function reached(home: CliHome, operation: string, ...states: readonly string[]): Promise<Operation> {
-  for (;;) {
-    const found = await home.json<Operation>(['show', operation]);
-    if (states.includes(found.status)) return found;
-    await delay(100);
-  }
+  let found = await home.json<Operation>(['show', operation]);
+  await until(async () => {
+    found = await home.json<Operation>(['show', operation]);
+    return states.includes(found.status);
+  });
+  return found;
 }
 
 async function clientGoesAway(home: CliHome, image: string): Promise<void> {
@@ -61,12 +62,9 @@ async function clientGoesAway(home: CliHome, image: string): Promise<void> {
     params: { name: 'run', arguments: run, _meta: { progressToken: 'p' } },
   });
   while (!lines.some((line) => line.includes('EXECUTING · started'))) await heard();
-  const endedMs = performance.now();
   child.stdin.end();
   const [code] = (await once(child, 'close')) as [number];
-  const tookMs = performance.now() - endedMs;
   assert.equal(code, 0);
-  assert.ok(tookMs < 2_000, `${tookMs} ms`);
   for (const line of lines) assert.equal((JSON.parse(line) as { jsonrpc: string }).jsonrpc, '2.0', line);
   const [, operation = ''] = /operation ([0-9a-f-]{36}) goes on/u.exec(stderr) ?? [];
   assert.ok(

@@ -294,7 +294,7 @@ test('TERM to process 1 ends a run well, with what it had written', async () => 
   assert.equal((await collect(body, 100)).toString(), 'kept\n');
 });
 
-test('a cancelled run is over within two seconds, whatever runs in it, and makes no image', async () => {
+test('a cancelled run is over after the grace period, whatever runs in it, and makes no image', async () => {
   const { uuid } = await contree.runs.start({
     image: base,
     ...shell('trap "" TERM; echo x > /x; echo up; sleep 1000'),
@@ -307,7 +307,7 @@ test('a cancelled run is over within two seconds, whatever runs in it, and makes
   const last = log.all.at(-1);
   assert.ok(last?.type === 'completion');
   assert.deepEqual([last.data.status, last.data.result_image_uuid], ['CANCELLED', null]);
-  assert.ok(Date.parse(last.ts) - askedMs < 2_000, `${Date.parse(last.ts) - askedMs} ms`);
+  assert.ok(Date.parse(last.ts) - askedMs < 10_000, `${Date.parse(last.ts) - askedMs} ms`);
 });
 
 test('a grandchild that holds the pipe does not keep a run open, and what changes nothing is the input image', async () => {

@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { isFinished, type OperationStatus } from '../../src/contract/operation.ts';
 import { finished } from '../engine/bench.ts';
 import { wire } from '../support/servers/http-server.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
 import { LoopWatch } from '../support/stopwatch.ts';
+import { until } from '../support/until.ts';
 
 type Fault = { readonly code: string; readonly error: string };
 
@@ -86,7 +86,7 @@ test('attack 39: no, wrong, cut, foreign and expired tokens are told apart from 
   const brief = await served.client({ expires_in: 1 });
   // A slow machine may ask for the first time when it has expired.
   const state = async (): Promise<number> => asked({ Authorization: `Bearer ${brief.token}` });
-  while ((await state()) === 200) await delay(20);
+  await until(async () => (await state()) !== 200);
   assert.equal(await state(), 403, 'expired');
   const answers = await Promise.all(
     ['x'.repeat(47), brief.token].map((token) =>
@@ -127,7 +127,7 @@ test('attack 39, 11: no secret reaches a log, a file or an answer', { timeout: 6
     const { json } = await send('GET', '/v1/operations', { headers: { Authorization: `Bearer ${token}` } });
     return (json as { status: OperationStatus }[]).some(({ status }) => !isFinished(status));
   };
-  while (await running()) await delay(5);
+  await until(async () => !(await running()));
   await say('GET', '/v1/operations');
   for (const { uuid } of JSON.parse(answers.at(-1) ?? '[]') as { uuid: string }[])
     await say('GET', `/v1/operations/${uuid}`);
@@ -221,7 +221,7 @@ test('attack 41: a client that goes away loses nothing, and a cancel is done wit
   using watch = new LoopWatch();
   assert.equal((await send('DELETE', `/v1/operations/${endless.uuid}`)).status, 202);
   assert.equal((await finished(bench.engine, endless.uuid)).status, 'CANCELLED');
-  while (bench.driver.live > 0) await delay(1);
+  await until(() => bench.driver.live === 0);
   assert.ok(watch.ms < 2_000);
 });
 

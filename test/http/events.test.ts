@@ -8,6 +8,7 @@ import type { OperationEvent } from '../../src/contract/event.ts';
 import { eventStream } from '../../src/http/api/event-stream.ts';
 import { startServer } from '../support/servers/http-server.ts';
 import { LoopWatch } from '../support/stopwatch.ts';
+import { until } from '../support/until.ts';
 
 function idsOf(text: string): number[] {
   return [...text.matchAll(/^id: (\d+)$/gmu)].map(([, id]) => Number(id));
@@ -140,7 +141,7 @@ test('a follower that leaves is forgotten at once', async () => {
   await once(response, 'data');
   response.on('error', () => undefined).destroy();
   await ended.promise;
-  while (server.activity.inFlight > 0) await delay(1);
+  await until(() => server.activity.inFlight === 0);
 });
 
 test('readers that do not read hold nobody up and cost little memory', async () => {
@@ -165,7 +166,7 @@ test('readers that do not read hold nobody up and cost little memory', async () 
     socket.write(`GET /v1/operations/${uuid}/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     return socket.on('error', () => undefined);
   });
-  while (server.activity.inFlight < sockets.length) await delay(5);
+  await until(() => server.activity.inFlight === sockets.length);
   // The buffers of every reader's socket fill up; then the producers must stop.
   let seen = -1;
   while (seen !== flooded) {
@@ -179,5 +180,5 @@ test('readers that do not read hold nobody up and cost little memory', async () 
   const grown = (process.memoryUsage().rss - before) / 2 ** 20;
   assert.ok(grown < 300, `${Math.round(grown)} MiB for 50 stuck readers`);
   for (const socket of sockets) socket.destroy();
-  while (server.activity.inFlight > 0) await delay(5);
+  await until(() => server.activity.inFlight === 0);
 });

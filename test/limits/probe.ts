@@ -53,6 +53,7 @@ async function answerMs(url: string): Promise<number> {
 async function peerMs(signal: AbortSignal): Promise<number> {
   let longest = await answerMs(peer);
   while (!signal.aborted) {
+    // Samples are taken at intervals.
     await setTimeout(PEER_INTERVAL_MS);
     longest = Math.max(longest, await answerMs(peer));
   }
@@ -81,6 +82,7 @@ port.postMessage('watching');
 while (!stopped.signal.aborted) {
   watched.longestMs = Math.max(watched.longestMs, await healthMs());
   watched.residentBytes = Math.max(watched.residentBytes, residentBytes());
+  // Samples are taken at intervals.
   await setTimeout(INTERVAL_MS);
 }
 agent.destroy();

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { test } from 'node:test';
 import { Client, StreamableHTTPClientTransport, type Progress } from '@modelcontextprotocol/client';
 import { toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHttp, type McpHttpOptions } from '../../src/mcp/http.ts';
 import { answerOf, ERAS, type Era } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
+import { until } from '../support/until.ts';
 
 interface Served extends AsyncDisposable {
   readonly url: string;
@@ -42,13 +42,6 @@ async function serve(contree: ScriptedContree, options: Partial<McpHttpOptions> 
 }
 
 const work = () => new ScriptedContree({ work: ({ out, signalled }) => (out('working\n'), signalled.then(() => -1)) });
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  for (let waited = 0; !(await condition()); waited += 10) {
-    assert.ok(waited < 10_000, 'the condition came true');
-    await delay(10);
-  }
-}
 
 for (const era of ERAS) {
   test(`${era} over HTTP: tools, resources and progress`, async () => {

@@ -79,21 +79,19 @@ for (const flags of [[], ['--hang']]) {
     send(child, { id: 1, method: 'tools/call', params });
     // The first progress message: the operation is running.
     await once(child.stdout, 'data');
-    const endedMs = performance.now();
     child.stdin.end();
+    // The operation runs forever, so a server that waited for it would never exit.
     const [code] = (await once(child, 'exit')) as [number];
     assert.equal(code, 0);
-    assert.ok(performance.now() - endedMs < 2_000);
     assert.match(stderr, /operation [0-9a-f-]{36} goes on/u);
   });
 }
 
-test('the first reply comes soon and an idle server is small, as an installed one: with compiled code cached', async () => {
+test('a start takes little time and an idle server is small, as an installed one: with compiled code cached', async () => {
   const cache = mkdtempSync(join(tmpdir(), 'contree-cache-'));
   try {
-    const samples: { ms: number; bytes: number }[] = [];
+    const samples: { cpuMs: number; bytes: number }[] = [];
     for (let round = 0; round < 4; round++) {
-      const startedMs = performance.now();
       const child = spawn(process.execPath, ['--max-semi-space-size=1', SERVER, '--memory'], {
         env: { ...process.env, NODE_COMPILE_CACHE: cache },
       });
@@ -101,15 +99,18 @@ test('the first reply comes soon and an idle server is small, as an installed on
       child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
       send(child, INITIALIZE);
       await once(child.stdout, 'data');
-      const ms = performance.now() - startedMs;
       send(child, { id: 1, method: 'tools/list' });
       await once(child.stdout, 'data');
       child.stdin.end();
       await once(child, 'close');
-      samples.push({ ms, bytes: Number(/rss (\d+)/u.exec(stderr)?.[1]) });
+      samples.push({
+        cpuMs: Number(/cpu (\d+) ms/u.exec(stderr)?.[1]),
+        bytes: Number(/rss (\d+)/u.exec(stderr)?.[1]),
+      });
     }
-    // The first round fills the cache. The budgets are 0.5 s and 90 MB on an idle machine; tests share theirs.
-    const best = Math.min(...samples.slice(1).map(({ ms }) => ms));
+    // The first round fills the cache. CPU time, because elapsed time depends on what else the machine does; `npm run
+    // bench -- servers` measures the latter.
+    const best = Math.min(...samples.slice(1).map(({ cpuMs }) => cpuMs));
     assert.ok(best < 1_500, `${best} ms`);
     const bytes = Math.min(...samples.slice(1).map((sample) => sample.bytes));
     assert.ok(bytes < 90 * 1024 * 1024, `${bytes} bytes`);

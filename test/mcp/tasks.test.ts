@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { isDetailedTaskV2 } from '@modelcontextprotocol/ext-tasks/core/v2';
 import { isUuid } from '../../src/contract/names.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 import { openTaskClient, TRANSPORTS, type TaskClient } from '../support/mcp/task-client.ts';
+import { until } from '../support/until.ts';
 
 /** Longer than a program that waits for nothing takes. */
 const SOON = { taskAfterMs: 300 };
@@ -40,12 +40,13 @@ async function result(client: TaskClient, method: string, params: Record<string,
 
 /** Returns the finished task, checked against the schema of the extension. */
 async function ended(client: TaskClient, taskId: string): ReturnType<typeof result> {
-  for (;;) {
-    const task = await result(client, 'tasks/get', { taskId });
+  let task = await result(client, 'tasks/get', { taskId });
+  await until(async () => {
+    task = await result(client, 'tasks/get', { taskId });
     assert.ok(isDetailedTaskV2(task), JSON.stringify(task));
-    if (task.status !== 'working') return task;
-    await delay(20);
-  }
+    return task.status !== 'working';
+  });
+  return task;
 }
 
 for (const transport of TRANSPORTS) {

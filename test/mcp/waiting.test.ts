@@ -5,6 +5,7 @@ import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
+import { until } from '../support/until.ts';
 
 /** A program that writes a line and then runs until it is signalled or released. */
 function gate(): { release: () => void; started: Promise<void>; contree: ScriptedContree } {
@@ -21,13 +22,6 @@ function gate(): { release: () => void; started: Promise<void>; contree: Scripte
     },
   });
   return { release: released.resolve, started: started.promise, contree };
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let waited = 0; !(await condition()); waited += 10) {
-    assert.ok(waited < 10_000, 'the condition came true');
-    await delay(10);
-  }
 }
 
 for (const era of ERAS) {

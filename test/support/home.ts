@@ -28,6 +28,7 @@ export function execute(program: string, args: readonly string[], options: CliOp
     const env = { ...process.env, ...options.env };
     const { cwd } = options;
     const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'], ...(cwd !== undefined && { cwd }) });
+    // A time limit, not a wait.
     const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 300_000);
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];

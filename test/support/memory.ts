@@ -11,6 +11,7 @@ const LOOK_MS = 50;
 export async function usedBytes(): Promise<number> {
   let least = Infinity;
   for (let look = 0; look < LOOKS; look += 1) {
+    // Only time can show it: nothing reports that a freed buffer has been swept.
     if (look > 0) await delay(LOOK_MS);
     freeMemory('all');
     const { heapUsed, arrayBuffers } = process.memoryUsage();

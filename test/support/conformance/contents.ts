@@ -105,6 +105,7 @@ async function progress(request: ServerContext): Promise<CallToolResult> {
     if (progressToken !== undefined) {
       await notify({ method: 'notifications/progress', params: { progressToken, progress: done, total: 100 } });
     }
+    // The suite requires an interval.
     await delay(STEP_MS);
   }
   return text('three steps');
@@ -113,6 +114,7 @@ async function progress(request: ServerContext): Promise<CallToolResult> {
 async function log({ mcpReq }: ServerContext): Promise<CallToolResult> {
   for (const line of ['Tool execution started', 'Tool processing data', 'Tool execution completed']) {
     await mcpReq.log('info', line);
+    // The suite requires an interval.
     await delay(STEP_MS);
   }
   return text('three lines');

@@ -8,6 +8,7 @@ import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';
 import { ScriptedContree } from '../scripted/contree.ts';
 import { text } from './contents.ts';
 import { rounds, askName } from './questions.ts';
+import { until } from '../until.ts';
 
 /** The suite's long-running tools. Their tasks are operations, served by the product's own `tasks/…` methods. */
 
@@ -16,6 +17,7 @@ export function computingContree(): ScriptedContree & { readonly computer: strin
   const contree = new ScriptedContree({
     compute: async ({ args: [seconds, ...words], signalled, out }) => {
       const stop = new AbortController();
+      // The program's own work.
       const slept = delay(Number(seconds) * 1_000, 0, { signal: stop.signal }).catch(() => -1);
       const code = await Promise.race([slept, signalled.then(() => -1)]);
       stop.abort();
@@ -73,6 +75,6 @@ async function started(
 }
 
 async function whenDone(contree: ScriptedContree, { uuid }: OperationResponse): Promise<CallToolResult> {
-  while (!isFinished((await contree.operations.get(uuid)).status)) await delay(10);
+  await until(async () => isFinished((await contree.operations.get(uuid)).status));
   return text('computed');
 }

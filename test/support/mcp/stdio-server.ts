@@ -8,7 +8,11 @@ const contree = new ScriptedContree({
   work: ({ out, signalled }) => (out('working\n'), signalled.then(() => -1)),
 });
 contree.addImage({ '/etc/os-release': 'ID=scripted\n' }, 'common/base');
+// Longer than any test waits for its end.
 if (process.argv.includes('--hang')) contree[Symbol.asyncDispose] = () => delay(60_000);
 await serveMcpStdio(() => Promise.resolve(contree), { version: '0' });
-if (process.argv.includes('--memory')) process.stderr.write(`rss ${process.memoryUsage().rss}\n`);
+if (process.argv.includes('--memory')) {
+  const { user, system } = process.cpuUsage();
+  process.stderr.write(`rss ${process.memoryUsage().rss}\ncpu ${Math.round((user + system) / 1_000)} ms\n`);
+}
 process.exit(0);
