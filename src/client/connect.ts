@@ -78,7 +78,7 @@ async function replaceOlder(
     await contree.engine.stop({ only_idle: true }, signal);
   } catch (error) {
     if (!isFault(error, 'ENGINE_BUSY')) throw error;
-    notice?.(`the running engine is version ${engine.version} and busy; it is used as it is, and replaced once idle`);
+    notice?.(`an engine of version ${engine.version} is busy; using it until it is idle, then replacing it`);
     return;
   }
   await engineLeft(local.socket, signal);

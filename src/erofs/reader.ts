@@ -154,7 +154,7 @@ export class LayerReader implements AsyncDisposable {
 
   /** Returns the target of a symlink. */
   async readlink(symlink: Inode): Promise<ByteString> {
-    if (symlink.type !== 'symlink') throw damaged(`inode ${symlink.nid} is no symlink`);
+    if (symlink.type !== 'symlink') throw damaged(`inode ${symlink.nid} is not a symlink`);
     if (symlink.size === 0 || symlink.size > SYMLINK_BYTES_MAX) throw damaged('length of a symlink target');
     const target = (await this.#content(symlink, 0, symlink.size)).toString('latin1');
     if (target.includes('\0')) throw damaged('a symlink target with a zero byte');
@@ -223,7 +223,7 @@ export class LayerReader implements AsyncDisposable {
   }
 
   #directoryBlocks(directory: Inode): number {
-    if (directory.type !== 'directory') throw damaged(`inode ${directory.nid} is no directory`);
+    if (directory.type !== 'directory') throw damaged(`inode ${directory.nid} is not a directory`);
     return Math.ceil(directory.size / BLOCK_BYTES);
   }
 

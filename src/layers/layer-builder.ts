@@ -196,7 +196,7 @@ export class LayerBuilder implements AsyncDisposable {
     if (entry.type === 'symlink') {
       const { target } = entry;
       if (target === '' || target.length > SYMLINK_BYTES_MAX || target.includes('\0'))
-        throw malformed('a wrong symlink target');
+        throw malformed('an invalid symlink target');
       this.#metadataBytes += target.length;
       return { type: 'symlink', ...metadata, target };
     }

@@ -33,7 +33,7 @@ export async function* zstdFrames(stream: AsyncIterable<Uint8Array>): AsyncGener
     if (kind === ZSTD_MAGIC) {
       yield* batched(frame(source, magic), BATCH_BYTES);
     } else {
-      if (!isSkippable(kind)) throw malformed('something that is no frame follows');
+      if (!isSkippable(kind)) throw malformed('something that is not a frame follows');
       await source.skip((await source.need(4)).readUInt32LE(0));
     }
   }

@@ -242,7 +242,7 @@ test('mistakes on the command line end with 2, a message and where to read on', 
   }
 });
 
-test('help and version are no failures', async () => {
+test('help and version are not failures', async () => {
   await using cli = await openCli();
   assert.equal((await cli.run(['--version'])).stdout, '1.2.3\n');
   assert.match((await cli.run(['--help'])).stdout, /^ {2}run \[options\]/mu);

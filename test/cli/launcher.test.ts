@@ -86,7 +86,7 @@ test('the published package runs its dist', () => {
   assert.equal(stdout, 'contree a b\n');
 });
 
-test('a reader that leaves early is no error', async () => {
+test('a reader that leaves early is not an error', async () => {
   const child = spawn(process.execPath, [join(ROOT, 'bin/contree'), '--help']);
   child.stdout.destroy();
   let stderr = '';

@@ -140,7 +140,7 @@ test('an older idle engine is replaced, an older busy one is told about, a newer
   {
     await using busy = await connect(newer);
     assert.equal((await busy.engine.status()).version, '1.0.9');
-    assert.match(notices.join(), /version 1\.0\.9 and busy/u);
+    assert.match(notices.join(), /version 1\.0\.9 is busy/u);
     await busy.operations.cancel(uuid);
   }
   await using idle = await connect({ ...newer, ...here.options(['--engine-version=1.0.10'], '1.0.10') });
@@ -210,7 +210,7 @@ test('why an engine cannot start reaches the client: its fault, or its last word
   assert.equal(await answers(here.socket), false);
 });
 
-test('a program that is no engine, and a client that gives up', async () => {
+test('a program that is not an engine, and a client that gives up', async () => {
   await using here = await place();
   const options = here.options();
   assert.ok('local' in options.server);

@@ -87,7 +87,7 @@ test('a folder of another user, and a link to one, are refused even before there
   }
 });
 
-test('whatever a server answers, a follower asks again with pauses only, and ends on what is no operation', async () => {
+test('whatever a server answers, a follower asks again with pauses only, and ends when the answer is not an operation', async () => {
   let id = 0;
   await using there = await impostor((request, response) => {
     if (/events/u.test(request.url ?? '')) {

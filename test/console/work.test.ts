@@ -344,7 +344,7 @@ test('the overview tells limits, checks, store and traffic, and frees space afte
   await seen(page, /^Freed /u);
 });
 
-test('who is no administrator sees what is theirs, and is not asked to do what they may not', async () => {
+test('a user who is not an administrator sees their own things, and no actions that they may not do', async () => {
   await using bench = await openConsole({ authentication: { kind: 'fixed', principal: ANYONE } });
   await addFamily(bench.engine);
   await using watched = await openPage(browser, bench.address);

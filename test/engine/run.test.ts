@@ -195,7 +195,7 @@ test('of output beyond the limit the end is kept, the rest is counted', async ()
   assert.equal(resultOf(operation).stdout?.value, 'x'.repeat(1024 * 1024));
 });
 
-test('bytes that are no text come as base64', async () => {
+test('bytes that are not text come as base64', async () => {
   await using bench = await openEngine();
   const operation = await run(bench.engine, script(bench, String.raw`printf '\xff\x00ok'`, { disposable: true }));
   assert.deepEqual(resultOf(operation).stdout, { value: '/wBvaw==', encoding: 'base64', truncated: false });

@@ -59,7 +59,7 @@ test('a kernel is unpacked whatever compressed it', async () => {
   }
 });
 
-test('what is no kernel is refused by name', async () => {
+test('a file that is not a kernel is refused by name', async () => {
   await using scratch = await mkdtempDisposable(join(tmpdir(), 'contree-guest-'));
   assert.throws(() => extractVmlinux(Buffer.alloc(2048), scratch.path), /not a kernel/u);
   assert.throws(() => extractVmlinux(bzImage(Buffer.from('BZh91AY&SY')), scratch.path), /compressed in a way/u);

@@ -67,7 +67,7 @@ test('whenQuiet calls back once for each quiet time, and not while there are req
   assert.equal(counted.calls, 2);
 });
 
-test('requests that follow each other soon are no quiet time', async (context) => {
+test('requests in quick succession are not a quiet time', async (context) => {
   const pass = clock(context);
   const activity = new Activity();
   const counted = counter();

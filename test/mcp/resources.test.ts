@@ -58,7 +58,7 @@ for (const era of ERAS) {
     }
   });
 
-  test(`${era}: bytes that are no text come as a blob, large files are refused with the way to get them`, async () => {
+  test(`${era}: bytes that are not text come as a blob, large files are refused with the way to get them`, async () => {
     const contree = new ScriptedContree();
     const image = contree.addImage({ '/bin': 'a\0b', '/big': 'x'.repeat(1024 * 1024 + 1), '/ok.json': '{}' });
     await using mcp = await connectMcp(contree, era);

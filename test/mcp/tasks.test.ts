@@ -178,7 +178,7 @@ test('a bug in asking for a task shows an incident id only', async () => {
   assert.match(answer.error.message, /^INTERNAL: internal error \(incident [0-9a-f]{8}\)/u);
 });
 
-test('what was told to return at once, and what is not long, is no task', async () => {
+test('a call with wait=false, and a short one, is not a task', async () => {
   const { contree, image, release } = gated();
   await using client = openTaskClient(contree, 'stdio', { ...SOON, inlineWaitMs: 350 });
   const at = async (name: string, args: Record<string, unknown>): Promise<string> =>

@@ -91,7 +91,7 @@ test('formats we do not read are named', async () => {
   assert.ok(!registry.log.some((line) => line.includes('steal')));
 });
 
-test('digests that are no sha256 are refused before anything is asked for by them', async () => {
+test('digests other than sha256 are refused before anything is requested by them', async () => {
   await using registry = await FakeRegistry.start();
   for (const [tag, digest] of [
     ['sha512', `sha512:${'a'.repeat(128)}`],

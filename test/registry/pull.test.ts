@@ -123,7 +123,7 @@ test('openImage names the architecture of a single image that is not ours', asyn
   });
 });
 
-test('openImage follows a nested index, but not for ever', async () => {
+test('openImage follows a nested index, but not forever', async () => {
   await using registry = await FakeRegistry.start();
   let inner = registry.addImage([BASE]);
   for (let depth = 1; depth <= limits.indexDepthMax + 1; depth += 1) {
@@ -226,7 +226,7 @@ test('a registry that is down is reported with the reason', async () => {
   });
 });
 
-test('what does not speak HTTP is no registry', async () => {
+test('a server without HTTP is not a registry', async () => {
   const server = createServer((socket) => socket.on('error', () => undefined).end('SSH-2.0-nothing\r\n\r\n')).listen(
     0,
     '127.0.0.1',

@@ -49,7 +49,7 @@ test('a newer format and a foreign database are refused and left as they are', a
   }
 });
 
-test('a file that is no database is named as damaged', async () => {
+test('a file that is not a database is reported as damaged', async () => {
   await using place = await scratch();
   await writeFile(join(place.path, 'store.sqlite'), 'x'.repeat(8192));
   await assert.rejects(Store.open(place.path), (error) => isFault(error, 'STORE_CORRUPT'));

@@ -22,7 +22,7 @@ test('registryHostOf reads hosts, references and short names as docker does', ()
   for (const [text, host] of Object.entries(cases)) assert.equal(registryHostOf(text), host, text);
 });
 
-test('registryHostOf refuses what is no registry', () => {
+test('registryHostOf refuses anything but a registry', () => {
   for (const text of ['', '   ', 'docker://', 'a..b/x', '-x.io/y', 'ex ample.org/x', 'x.io:99999999/y', '../../etc']) {
     assert.throws(() => registryHostOf(text), { code: 'REFERENCE_INVALID' }, text);
   }

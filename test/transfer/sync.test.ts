@@ -121,7 +121,7 @@ test('excludes are those of gitignore, and what is excluded is not entered', asy
     'keep/important.log',
     'x/dist/b',
   ]);
-  assert.deepEqual(report.skipped, [], 'what a rule leaves out is no surprise');
+  assert.deepEqual(report.skipped, [], 'entries that a rule leaves out are not reported');
   await assert.rejects(at.sync(['a\0b']), (error) => isFault(error, 'PATTERN_INVALID'));
 });
 
@@ -231,7 +231,7 @@ test('a file that grows while it is read is sent as far as it was, and said', as
   assert.match(report.skipped.join(), /^app\.log \(is being written; its first \d+ bytes are sent\)$/u);
 });
 
-test('faults: no folder, a file, a destination that is no path, too much, and cancelling', async () => {
+test('faults: no folder, a file, an invalid destination, too much, and cancelling', async () => {
   using at = benchFolder();
   at.write('d/file', 'x');
   const fails = async (source: string, code: ErrorCode, destination = '/work'): Promise<void> => {

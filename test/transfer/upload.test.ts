@@ -50,7 +50,7 @@ test('a sparse file is read in chunks, not into memory', async () => {
   assert.ok(largest <= 1024 * 1024, `${largest} bytes at once`);
 });
 
-test('what is no file below an allowed folder is refused', async () => {
+test('anything but a file below an allowed folder is refused', async () => {
   using at = benchFolder();
   const refused = (path: string, code: ErrorCode): Promise<void> =>
     assert.rejects(at.local.upload(at.contree, path, quiet()), (error) => isFault(error, code));

@@ -41,7 +41,7 @@ async function changesOf(instance: Instance): Promise<Map<string, Record<string,
   return found;
 }
 
-test('what leaves the files as they were is no change', async () => {
+test('actions that leave the files as they were are not changes', async () => {
   await using instance = await boot();
   const { outcome, stderr } = await runScript(
     instance,

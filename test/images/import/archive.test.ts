@@ -200,7 +200,7 @@ test('a layer that occurs twice may be a link', async () => {
   await assert.rejects(bringBytes(bench, tarOf(outside)), { code: 'ARCHIVE_INVALID', message: /lacks layer 2/u });
 });
 
-test('what is no archive is refused with the reason', async () => {
+test('a file that is not an archive is refused with the reason', async () => {
   await using bench = await openStore();
   const cases: readonly (readonly [string, Buffer, RegExp])[] = [
     ['nothing', Buffer.alloc(0), /empty/u],

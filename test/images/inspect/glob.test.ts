@@ -50,7 +50,7 @@ test('a negated directory is not entered; a positive glob hides no directory', (
   assert.ok(globFilter(['*.py']).entersDirectory('app'));
 });
 
-test('what is no glob is refused with the reason', () => {
+test('an invalid glob is refused with the reason', () => {
   for (const glob of ['', '!', '[a', '{a', 'a}', '/', 'x'.repeat(2_000)]) {
     assert.throws(() => globFilter([glob]), { code: 'PATTERN_INVALID' }, glob);
   }

@@ -186,7 +186,7 @@ test('a line without end is searched in part, reported in part, and harms nothin
   assert.equal(matches.at(-1)?.line_text, 'needle 2\n');
 });
 
-test('an expression that would take a backtracking engine for ever takes no time', async () => {
+test('an expression that would take a backtracking engine forever takes no time', async () => {
   await using scratch = await Scratch.create();
   await using tree = await openImage(scratch, [{ path: 'f', content: `${'a'.repeat(5_000)}\n`.repeat(20) }]);
   const cpuMs = startCpuWatch();

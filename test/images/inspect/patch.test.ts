@@ -24,7 +24,7 @@ test('unifiedPatch makes several hunks of distant changes', () => {
   assert.deepEqual(patch.match(/^@@.*@@$/gmu), ['@@ -1,7 +1,7 @@', '@@ -23,7 +23,7 @@']);
 });
 
-test('unifiedPatch has nothing to say of equal texts, and refuses what is no text', () => {
+test('unifiedPatch has nothing to say of equal texts, and refuses binary content', () => {
   assert.equal(of('same\n', 'same\n'), undefined);
   assert.equal(of('a\0b', 'a'), undefined);
   assert.equal(unifiedPatch('/f', Buffer.from([0xff]), Buffer.from('a')), undefined);

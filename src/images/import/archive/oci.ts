@@ -44,7 +44,7 @@ export async function openOciLayout(archive: IndexedArchive): Promise<OciImage> 
   const layout = Layout.safeParse(parseJson(await index.read(LAYOUT, SMALL_BYTES_MAX), refuse));
   if (!layout.success) throw refuse('its OCI layout has an unknown version');
   const top = parseDocument(await index.read(INDEX, limits.manifestBytesMax), [OCI_INDEX], refuse);
-  if (top.kind !== 'index') throw refuse('its index.json is no index');
+  if (top.kind !== 'index') throw refuse('its index.json is not an OCI image index');
   const chosen = chooseEntry(archive, top.manifests);
   const manifest = await follow(archive, chosen);
   const configBytes = await readBlob(index, manifest.config.digest, limits.configBytesMax);
