@@ -1,3 +1,4 @@
+import { limits } from '../../contract/limits.ts';
 import type { Guide } from './guide.ts';
 
 export const asyncGuide: Guide = {
@@ -50,6 +51,6 @@ get_operation(operation_id="$operation_id")
 get_operation(operation_id="$operation_id", stream="stdout", offset=-4000)
 \`\`\`
 
-Up to 8 MiB of each stream are kept, also of finished operations and while one is still running.
+Up to ${limits.outputBytesKept / 2 ** 20} MiB of each stream are kept, also of finished operations and while one is still running.
 `,
 };

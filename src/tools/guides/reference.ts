@@ -1,3 +1,4 @@
+import { limits } from '../../contract/limits.ts';
 import type { Guide } from './guide.ts';
 
 export const referenceGuide: Guide = {
@@ -34,7 +35,7 @@ run(command="curl -sI https://packages.example.org", image="tag:common/base", ne
 - \`shell=true\` (default): command is a shell line. \`shell=false\`: command is a program and \`args\` its arguments, unparsed.
 - \`network\`: \`public\` (default; the internet, never the user's machine or local network), \`none\`, or \`allowlist\` with \`allow\`.
 - \`timeout\` in seconds; when it is over the processes are ended and the output so far is returned.
-- \`truncate_output_at\` bounds what is *shown* per stream; up to 8 MiB are kept and can be paged.
+- \`truncate_output_at\` bounds what is *shown* per stream; up to ${limits.outputBytesKept / 2 ** 20} MiB are kept and can be paged.
 
 Result: \`status\`, \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` and \`filesystem_changed\` (with disposable=false), \`duration_s\`, \`cpu_s\`,
 \`max_rss\` (KiB), \`accelerator\` (kvm, or emulated: several times slower), \`operation_id\`.
