@@ -37,7 +37,8 @@ const SLEEP = /(?<!mock\.method\(globalThis, ')\b(?:delay|sleep|setTimeout)\(/u;
 
 test('tests wait for conditions; a sleep has a comment that says why only time can show the result', () => {
   const files = globSync('test/**/*.ts').filter(
-    (file) => !['test/tidy-text.test.ts', 'test/support/until.ts'].includes(file) && !file.includes('/fake-sandbox/'),
+    (file) =>
+      !['test/tidy-text.test.ts', 'test/support/time/until.ts'].includes(file) && !file.includes('/fake-sandbox/'),
   );
   const found = files.flatMap((file) => {
     const lines = readFileSync(file, 'utf8').split('\n');

@@ -8,7 +8,7 @@ import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { collectChild, openCli, type CliBench } from '../support/cli-bench.ts';
 import { PROGRAMS } from '../support/scripted/process.ts';
 import type { ScriptedContree } from '../support/scripted/contree.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 async function bench(): Promise<CliBench & { image: string }> {
   const cli = await openCli();

@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { answers, connect, type HttpContree, type ConnectOptions } from '../../src/client/index.ts';
 import { isOlder } from '../../src/client/local/engine.ts';
 import { isFault } from '../../src/contract/errors.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 const ENGINE = new URL('../support/scripted/engine.ts', import.meta.url).pathname;
 

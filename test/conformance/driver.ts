@@ -6,7 +6,7 @@ import { isFault } from '../../src/contract/errors.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import type { BootSpec, Command, Instance, Outcome, Process, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { collect } from '../../src/std/bytes.ts';
-import { LoopWatch } from '../support/stopwatch.ts';
+import { LoopWatch } from '../support/time/stopwatch.ts';
 
 /** An opened driver and what tests need to know about it. */
 export interface Bench extends AsyncDisposable {

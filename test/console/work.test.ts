@@ -284,7 +284,12 @@ test('output beyond the kept size leaves the page small, and the page says what 
   const characters = await page.evaluate('document.body.textContent.length');
   assert.ok((characters as number) < 50_000, `${String(characters)} characters in the page`);
   const { bytes } = await downloaded(page, 'stdout');
-  assert.ok(bytes.subarray(kept, kept + 100).toString().startsWith(`\n[of ${count(total)} bytes`));
+  assert.ok(
+    bytes
+      .subarray(kept, kept + 100)
+      .toString()
+      .startsWith(`\n[of ${count(total)} bytes`),
+  );
   assert.ok(bytes.subarray(-10).toString().endsWith('x\nend\n'));
 });
 

@@ -7,7 +7,7 @@ import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { jailPids } from '../support/microvm.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-image.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 /*
  * A real engine with real guests, killed (SIGKILL) before every step of a saved run and of an import. Each time, the

@@ -10,7 +10,7 @@ import { answerOf } from '../support/mcp/client.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 const PROGRAM = join(ROOT, 'bin/contree-mcp');
 

@@ -18,7 +18,7 @@ import {
   startEngine,
   stdoutOf,
 } from './bench.ts';
-import { LoopWatch } from '../support/stopwatch.ts';
+import { LoopWatch } from '../support/time/stopwatch.ts';
 
 /** A gate at which boots wait until it is opened. */
 function gate(): {

@@ -8,7 +8,7 @@ import { LayerReader } from '../../src/erofs/reader.ts';
 import { layerOf, Scratch } from '../support/layers.ts';
 import { fuzzRounds, Random } from '../support/random.ts';
 import { type TarMember, tarOf } from '../support/tar.ts';
-import { startCpuWatch } from '../support/stopwatch.ts';
+import { startCpuWatch } from '../support/time/stopwatch.ts';
 
 const MEMBERS: readonly TarMember[] = [
   { path: 'd/', flag: '5', mode: 0o755 },

@@ -27,7 +27,11 @@ test('without a token 401, with a wrong or expired one 403, with a good one the 
   const { token, uuid } = await server.tokens.create({ name: 'ci', expires_in: 60 });
   const missing = await server.send('GET', '/v1/images');
   assert.deepEqual([missing.status, missing.headers['www-authenticate']], [401, 'Bearer']);
-  assert.equal((await server.send('GET', `/v1/images?token=${token}`)).status, 401, 'a token in the query is not accepted');
+  assert.equal(
+    (await server.send('GET', `/v1/images?token=${token}`)).status,
+    401,
+    'a token in the query is not accepted',
+  );
   for (const wrong of ['fake-token', `${token}x`, token.slice(0, -1), token.toUpperCase()]) {
     assert.equal((await server.send('GET', '/v1/images', bearer(wrong))).status, 403, wrong);
   }

@@ -11,8 +11,8 @@ import { isFinished, type OperationStatus } from '../../src/contract/operation.t
 import { finished } from '../engine/bench.ts';
 import { wire } from '../support/servers/http-server.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
-import { LoopWatch } from '../support/stopwatch.ts';
-import { until } from '../support/until.ts';
+import { LoopWatch } from '../support/time/stopwatch.ts';
+import { until } from '../support/time/until.ts';
 
 type Fault = { readonly code: string; readonly error: string };
 

@@ -7,8 +7,8 @@ import { fault } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 import { eventStream } from '../../src/http/api/event-stream.ts';
 import { startServer } from '../support/servers/http-server.ts';
-import { LoopWatch } from '../support/stopwatch.ts';
-import { until } from '../support/until.ts';
+import { LoopWatch } from '../support/time/stopwatch.ts';
+import { until } from '../support/time/until.ts';
 
 function idsOf(text: string): number[] {
   return [...text.matchAll(/^id: (\d+)$/gmu)].map(([, id]) => Number(id));

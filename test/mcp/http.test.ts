@@ -7,7 +7,7 @@ import { toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHttp, type McpHttpOptions } from '../../src/mcp/http.ts';
 import { answerOf, ERAS, type Era } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 interface Served extends AsyncDisposable {
   readonly url: string;

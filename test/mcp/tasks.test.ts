@@ -5,7 +5,7 @@ import { isUuid } from '../../src/contract/names.ts';
 import { connectMcp } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
 import { openTaskClient, TRANSPORTS, type TaskClient } from '../support/mcp/task-client.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 /** Longer than a program that waits for nothing takes. */
 const SOON = { taskAfterMs: 300 };

@@ -5,7 +5,7 @@ import type { Progress } from '@modelcontextprotocol/client';
 import { fault } from '../../src/contract/errors.ts';
 import { connectMcp, ERAS } from '../support/mcp/client.ts';
 import { ScriptedContree } from '../support/scripted/contree.ts';
-import { until } from '../support/until.ts';
+import { until } from '../support/time/until.ts';
 
 /** A program that writes a line and then runs until it is signalled or released. */
 function gate(): { release: () => void; started: Promise<void>; contree: ScriptedContree } {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseChallenges } from '../../src/registry/auth/challenge.ts';
-import { startCpuWatch } from '../support/stopwatch.ts';
+import { startCpuWatch } from '../support/time/stopwatch.ts';
 
 function parsed(header: string): [string, Record<string, string>][] {
   return parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { isFault } from '../../src/contract/errors.ts';
 import { apiHost, formatReference, parseReference, parseRegistry } from '../../src/registry/reference.ts';
-import { startCpuWatch } from '../support/stopwatch.ts';
+import { startCpuWatch } from '../support/time/stopwatch.ts';
 
 const HEX = 'a'.repeat(64);
 

@@ -8,7 +8,7 @@ import { isFault } from '../../src/contract/errors.ts';
 import { Scratch } from '../support/layers.ts';
 import { fuzzRounds, Random } from '../support/random.ts';
 import { streamOf, tarOf } from '../support/tar.ts';
-import { startCpuWatch } from '../support/stopwatch.ts';
+import { startCpuWatch } from '../support/time/stopwatch.ts';
 
 const ARCHIVE = tarOf([
   { path: 'd/', flag: '5', mode: 0o755 },

@@ -8,7 +8,7 @@ import { ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
 import { FD } from '../../src/sandbox/microvm/vm/machine.ts';
 import { Vmm } from '../../src/sandbox/microvm/vm/vmm.ts';
 import { bootSpec, GUEST_DIR, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
-import { LoopWatch } from '../support/stopwatch.ts';
+import { LoopWatch } from '../support/time/stopwatch.ts';
 
 const folder = await microvmFolder();
 after(() => folder[Symbol.asyncDispose]());

@@ -10,8 +10,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isFault } from '../../src/contract/errors.ts';
 import { qcow2BytesMax } from '../../src/sandbox/microvm/vm/disk-image.ts';
 import { bootSpec, jailPids, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
-import { LoopWatch } from '../support/stopwatch.ts';
-import { until } from '../support/until.ts';
+import { LoopWatch } from '../support/time/stopwatch.ts';
+import { until } from '../support/time/until.ts';
 
 const folder = await microvmFolder();
 after(() => folder[Symbol.asyncDispose]());

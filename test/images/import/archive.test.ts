@@ -13,7 +13,7 @@ import { FakeRegistry, imageConfig, json, OCI, sha256, type TestLayer } from '..
 import { Scratch } from '../../support/layers.ts';
 import { type TarMember, tarOf } from '../../support/tar.ts';
 import { openStore, tarLayer, type TestStore } from './support.ts';
-import { startCpuWatch } from '../../support/stopwatch.ts';
+import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
 const signal = AbortSignal.timeout(60_000);
 const BASE = tarLayer([

@@ -7,7 +7,7 @@ import type { ImportProgress } from '../../../src/contract/image.ts';
 import { cutAfter, FakeRegistry, status, type TestLayer } from '../../support/servers/registry.ts';
 import { openReference } from '../../registry/support.ts';
 import { openStore, rawLayer, tarLayer, type TestStore } from './support.ts';
-import { LoopWatch } from '../../support/stopwatch.ts';
+import { LoopWatch } from '../../support/time/stopwatch.ts';
 
 const BASE = tarLayer([
   { path: 'etc/', flag: '5', mode: 0o755 },

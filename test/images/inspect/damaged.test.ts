@@ -9,7 +9,7 @@ import { archive, listDirectory, openFile, stat } from '../../../src/images/insp
 import { imageOf, layerOf, Scratch } from '../../support/layers.ts';
 import { fuzzRounds, Random } from '../../support/random.ts';
 import { tarOf, type TarMember } from '../../support/tar.ts';
-import { startCpuWatch } from '../../support/stopwatch.ts';
+import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
 const MEMBERS: readonly TarMember[] = [
   { path: 'etc/passwd', content: 'root:x:0:0::/:/bin/sh\n' },

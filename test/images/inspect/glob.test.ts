@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { globFilter } from '../../../src/images/inspect/grep/glob.ts';
-import { startCpuWatch } from '../../support/stopwatch.ts';
+import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
 const accepts = (globs: readonly string[], path: string): boolean => globFilter(globs).acceptsFile(path);
 

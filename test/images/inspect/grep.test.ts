@@ -8,7 +8,7 @@ import { grep } from '../../../src/images/inspect/grep/grep.ts';
 import { toByteString } from '../../../src/std/bytes.ts';
 import { imageOf, layerOf, Scratch } from '../../support/layers.ts';
 import { tarOf, type TarMember } from '../../support/tar.ts';
-import { startCpuWatch } from '../../support/stopwatch.ts';
+import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
 const hasRipgrep = spawnSync('rg', ['--version']).status === 0;
 const skip = hasRipgrep ? false : 'ripgrep, the reference, is not installed';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { unifiedPatch } from '../../../src/images/inspect/patch.ts';
 import { Random } from '../../support/random.ts';
-import { startCpuWatch } from '../../support/stopwatch.ts';
+import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
 const of = (before: string, after: string): string | undefined =>
   unifiedPatch('/f', Buffer.from(before), Buffer.from(after));

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { FrameReader } from '../../../src/sandbox/network/frames.ts';
 import { Intake } from '../../../src/sandbox/network/intake.ts';
 import { wire } from '../../support/network/guest.ts';
-import { startCpuWatch } from '../../support/stopwatch.ts';
+import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
 /** Returns frames of 60 bytes, each with its number in front. */
 function flood(count: number): Buffer {

@@ -8,7 +8,7 @@ import { asTask, takesTasks } from '../../../src/mcp/tasks.ts';
 import { ScriptedContree } from '../scripted/contree.ts';
 import { text } from './contents.ts';
 import { rounds, askName } from './questions.ts';
-import { until } from '../until.ts';
+import { until } from '../time/until.ts';
 
 /** The suite's long-running tools. Their tasks are operations, served by the product's own `tasks/…` methods. */
 
