@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { Scratch } from '../support/layers.ts';
-import { startCpuWatch } from '../support/stopwatch.ts';
+import { startCpuWatch } from '../support/time/stopwatch.ts';
 import { streamOf, tarOf } from '../support/tar.ts';
 
 const ENTRIES = 20_000;

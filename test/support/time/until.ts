@@ -11,7 +11,7 @@ const PATIENCE_MS = 60_000;
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + PATIENCE_MS;
   while (!(await condition())) {
-    assert.ok(performance.now() < deadline, `did not become true: ${condition}`);
+    assert.ok(performance.now() < deadline, `did not become true: ${String(condition)}`);
     await delay(STEP_MS);
   }
 }
