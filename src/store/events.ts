@@ -182,11 +182,13 @@ export class EventStore implements Disposable {
    */
   ofProcess(operation: string, spid: number, bytesMax: number, ends = false): StoredEvent[] {
     this.#tryFlush();
-    const within = ends
-      ? `(offset < ?3 OR offset + length(bytes) >= (SELECT max(offset + length(bytes)) FROM events AS stream
-          WHERE operation = ?1 AND spid = ?2 AND stream.type = events.type) - ?3)`
-      : 'offset < ?3';
-    const sql = `SELECT * FROM events WHERE operation = ?1 AND spid = ?2 AND (offset IS NULL OR ${within}) ORDER BY id`;
+    // The sizes are computed once: a subquery in the condition would be evaluated for each of up to 262,144 rows.
+    const sql = ends
+      ? `WITH sizes AS MATERIALIZED (SELECT type, max(offset + length(bytes)) AS size FROM events
+          WHERE operation = ?1 AND spid = ?2 AND offset IS NOT NULL GROUP BY type)
+        SELECT events.* FROM events LEFT JOIN sizes USING (type) WHERE operation = ?1 AND spid = ?2
+          AND (offset IS NULL OR offset < ?3 OR offset + length(bytes) >= size - ?3) ORDER BY id`
+      : `SELECT * FROM events WHERE operation = ?1 AND spid = ?2 AND (offset IS NULL OR offset < ?3) ORDER BY id`;
     return this.#database.all<EventRow>(sql, operation, spid, bytesMax).map((row) => parse(operation, row));
   }
 

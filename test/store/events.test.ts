@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { StoredEvent } from '../../src/store/events.ts';
 import { Store } from '../../src/store/store.ts';
 import { openStore, scratch } from './bench.ts';
+import { startCpuWatch } from '../support/time/stopwatch.ts';
 
 const COMPLETION = {
   status: 'SUCCESS',
@@ -131,6 +132,27 @@ test('ofProcess() gives one process, its output up to a bound', async () => {
     [2, 'stdout', 3, 'abc'],
     [4, 'stdout', 6, 'abc'],
   ]);
+});
+
+test('ofProcess() gives both ends of each stream, with work that grows with the log and not with its square', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  const count = 20_000;
+  for (let at = 0; at < count; at += 1) {
+    // Two processes take turns, so that each write is a separate event.
+    output(store, uuid, at, 'a');
+    otherOutput(store, uuid, at, 'x');
+  }
+  store.events.flush();
+  const cpuMs = startCpuWatch();
+  const found = store.events.ofProcess(uuid, 1, 2, true).map(brief);
+  const tookMs = cpuMs();
+  assert.deepEqual(
+    found.map(([, , offset]) => offset),
+    [0, 1, count - 3, count - 2, count - 1],
+  );
+  assert.ok(tookMs < 2_000, `${tookMs} ms`);
 });
 
 test('all who follow a log see all of it in order, whenever they come', async () => {
