@@ -87,7 +87,8 @@ export const ERRORS = {
   }),
   STARTUP_FILE_DENIED: row<{ path: string }>({
     class: 'denied',
-    message: ({ path }) => `${JSON.stringify(path)} is a file from which programs of this machine load code or settings`,
+    message: ({ path }) =>
+      `${JSON.stringify(path)} is a file from which programs of this machine load code or settings`,
     hint: 'Download to another name and tell the user, who can move it or start the server with --allow-startup-files (not for executable files).',
   }),
   SECRET_DENIED: row<{ path: string }>({

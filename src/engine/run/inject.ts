@@ -163,7 +163,10 @@ async function outlineOf(entries: readonly DirectoryStateEntry[]): Promise<Outli
       parents.add(parent);
     }
     if (parents.size > limits.directoryStateEntriesMax) {
-      throw fault('LAYER_LIMIT', { what: 'parent directories of injected files', limit: limits.directoryStateEntriesMax });
+      throw fault('LAYER_LIMIT', {
+        what: 'parent directories of injected files',
+        limit: limits.directoryStateEntriesMax,
+      });
     }
   }
   const directories = entries.filter(isDirectory).map(({ path }) => path);
