@@ -265,10 +265,8 @@ async function results({ contree, base }: ContreeUnderTest): Promise<void> {
     [stdoutOf(cut).length, 'command' in cut.metadata && cut.metadata.result.stdout?.truncated],
     [50, true],
   );
-  const ends = await contree.operations.get(cut.uuid, { output_bytes: 3 });
-  const xxx = { value: 'xxx', encoding: 'ascii' };
-  assert.ok('command' in ends.metadata);
-  assert.deepEqual(ends.metadata.result.stdout, { ...xxx, truncated: true, size: 100, tail: xxx });
+  const { metadata: ends } = await contree.operations.get(cut.uuid, { output_bytes: 3 });
+  assert.equal('command' in ends && ends.result.stdout?.tail?.value, 'xxx');
   const slow = await run(contree, { command: 'sleep', args: ['30'], image: base, timeout: 1 });
   assert.equal(slow.status, 'SUCCESS');
   assert.equal('command' in slow.metadata && slow.metadata.result.state?.timed_out, true);
