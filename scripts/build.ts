@@ -12,6 +12,8 @@ const ROOT = join(import.meta.dirname, '..');
 for (const file of ['manifest.json', 'vmlinux', 'initramfs.cpio']) {
   if (!existsSync(join(ROOT, 'guest/dist', file))) throw new Error(`guest/dist/${file} is missing: run scripts/setup`);
 }
+// Users of the package have no say in what was installed here.
+process.stdout.write(await command(process.execPath, [join(ROOT, 'scripts/runsc.ts'), '--own']));
 // Otherwise a file whose source was removed would stay published.
 rmSync(join(ROOT, 'dist'), { recursive: true, force: true });
 await command('tsc', ['-p', 'tsconfig.build.json'], { cwd: ROOT });
