@@ -1,19 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtempDisposable, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtempDisposable, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import { provideRunsc, RUNSC_PINS, type RunscPins, type RunscSource } from '../../scripts/guest/runsc.ts';
-import { command } from '../../scripts/support/command.ts';
 import { tarOf } from '../support/tar.ts';
-
-const DIST = resolve(import.meta.dirname, '../../guest/dist');
 
 /** A runsc of this version that can do what the driver asks of it, or cannot. */
 function runsc(version: string, able = true): string {
@@ -154,12 +151,4 @@ test('where nothing works, one line says what would help, and nothing is left', 
     assert.match(here.said.at(-1) ?? '', /emulated, which is slow: install gVisor/u);
     assert.deepEqual(await readdir(here.folder), []);
   }
-});
-
-test('the runsc that setup left in guest/dist runs, and is the one that the record names', async () => {
-  const record = join(DIST, 'runsc.json');
-  assert.equal(existsSync(join(DIST, 'runsc')), existsSync(record), 'both are there or neither is');
-  if (!existsSync(record)) return;
-  const { version } = JSON.parse(await readFile(record, 'utf8')) as { version: string };
-  assert.match(await command(join(DIST, 'runsc'), ['--version']), new RegExp(`^runsc version ${version}$`, 'mu'));
 });
