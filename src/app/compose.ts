@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { credentialFiles, type Environment, type Settings } from '../config/index.ts';
 import { Engine } from '../engine/engine.ts';
 import { engineMetrics } from './engine-metrics.ts';
@@ -7,7 +6,7 @@ import type { Log } from '../http/log.ts';
 import { imageImporter } from '../images/import/importer.ts';
 import { imagePusher } from '../images/export/push.ts';
 import { registrySettings } from '../registry/settings.ts';
-import { openMicrovmDriver } from '../sandbox/microvm/driver.ts';
+import { openSandboxDriver } from './sandbox-driver.ts';
 import { Store } from '../store/store.ts';
 
 export interface EngineDeps {
@@ -20,19 +19,11 @@ export interface EngineDeps {
 
 /** Opens the engine of a data directory from its parts. This is the only place that knows all of them. */
 export async function openEngine(settings: Settings, surroundings: EngineDeps): Promise<OwnedEngine> {
-  const { version, env, log, guestDir } = surroundings;
-  const { dataDir, accelerator, concurrency, networkAllow } = settings;
+  const { version, env, log } = surroundings;
+  const { dataDir, concurrency } = settings;
   await using parts = new AsyncDisposableStack();
   const store = parts.use(await Store.open(dataDir));
-  const driver = parts.use(
-    await openMicrovmDriver({
-      stateDir: join(dataDir, 'microvm'),
-      guestDir: settings.guestDir || guestDir,
-      accelerator,
-      network: { exceptions: networkAllow },
-      log: (message) => log.info({ part: 'microvm' }, message),
-    }),
-  );
+  const driver = parts.use(await openSandboxDriver(settings, surroundings));
   const { own, docker } = credentialFiles(env);
   const credentials = { storePath: own, dockerConfigPath: docker, environment: env };
   const registries = await registrySettings(settings, env);

@@ -3,6 +3,7 @@ import { between, httpUrl, list, onOff, oneOf, setting, size, text, type Program
 
 const BOTH: readonly Program[] = ['contree', 'contree-mcp'];
 const MCP: readonly Program[] = ['contree-mcp'];
+const ENGINE = { group: 'engine', programs: BOTH } as const;
 
 /**
  * Every setting of the product. A flag overrides the environment, the environment the configuration file, the file the
@@ -103,6 +104,15 @@ export const SETTINGS = {
     group: 'server',
     programs: BOTH,
   }),
+  defaultSandbox: setting({
+    flag: 'default-sandbox',
+    env: 'CONTREE_DEFAULT_SANDBOX',
+    default: 'microvm',
+    value: 'NAME',
+    parse: oneOf('auto', 'microvm', 'gvisor'),
+    doc: 'Sandbox of runs that do not name one: microvm, gvisor, or auto, which takes microVMs where KVM works, else gVisor where it works, else emulated microVMs.',
+    ...ENGINE,
+  }),
   accelerator: setting({
     flag: 'accelerator',
     env: 'CONTREE_ACCELERATOR',
@@ -110,8 +120,7 @@ export const SETTINGS = {
     value: 'NAME',
     parse: oneOf('auto', 'kvm', 'emulated'),
     doc: 'Accelerator of microVMs: kvm, emulated (slower, works everywhere), or auto, which tries kvm first.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   guestDir: setting({
     flag: 'guest-dir',
@@ -121,8 +130,7 @@ export const SETTINGS = {
     value: 'DIR',
     parse: text,
     doc: 'Folder with the guest kernel and initramfs.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   concurrency: setting({
     flag: 'concurrency',
@@ -132,8 +140,7 @@ export const SETTINGS = {
     value: 'COUNT',
     parse: between(0, 1_024),
     doc: 'Maximum number of concurrent runs; further runs wait in the queue. 0 derives it from cores and memory.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   allowedRegistries: setting({
     flag: 'allowed-registries',
@@ -142,8 +149,7 @@ export const SETTINGS = {
     value: 'HOSTS',
     parse: list,
     doc: 'Registries that may be on private addresses, for example registry.lan,10.0.0.5:5000.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   insecureRegistries: setting({
     flag: 'insecure-registries',
@@ -152,8 +158,7 @@ export const SETTINGS = {
     value: 'HOSTS',
     parse: list,
     doc: 'Registries to use over http instead of https. They may also be on private addresses.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   registryCa: setting({
     flag: 'registry-ca',
@@ -162,8 +167,7 @@ export const SETTINGS = {
     value: 'FILE',
     parse: text,
     doc: 'Additional certificate authorities (PEM) for registries.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   networkAllow: setting({
     flag: 'network-allow',
@@ -172,8 +176,7 @@ export const SETTINGS = {
     value: 'ADDRESSES',
     parse: list,
     doc: 'Private addresses or CIDR blocks that runs with a network may reach, for example 192.168.1.10,10.1.0.0/16.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   gcDays: setting({
     flag: 'gc-days',
@@ -182,8 +185,7 @@ export const SETTINGS = {
     value: 'DAYS',
     parse: between(0, 36_500),
     doc: 'The engine removes uploads, injected layers and output unused for this long. 0 keeps them.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   gcMaxSize: setting({
     flag: 'gc-max-size',
@@ -193,8 +195,7 @@ export const SETTINGS = {
     value: 'SIZE',
     parse: size,
     doc: 'Above this size, for example 50G, the engine removes the least recently used data, untagged images included.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   idleMinutes: setting({
     flag: 'idle-minutes',
@@ -203,8 +204,7 @@ export const SETTINGS = {
     value: 'MINUTES',
     parse: between(0, 525_600),
     doc: 'A background engine exits after this time without work. 0 keeps it running.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   engineLogLevel: setting({
     flag: 'engine-log-level',
@@ -213,8 +213,7 @@ export const SETTINGS = {
     value: 'LEVEL',
     parse: oneOf('debug', 'info', 'warning', 'error', 'critical'),
     doc: 'Log level of engine.log in the data directory.',
-    group: 'engine',
-    programs: BOTH,
+    ...ENGINE,
   }),
   httpListen: setting({
     flag: 'http-listen',

@@ -46,7 +46,9 @@ export type OperationSummary = z.infer<typeof OperationSummary>;
 
 /** Environment of a run, and its duration by phase (addition to the hosted contract). */
 export const ExecutionReport = z.object({
-  /** `kvm` or `emulated`. */
+  /** `microvm` or `gvisor`. Engines of earlier versions, which had only microVMs, send none. */
+  sandbox: z.string().optional(),
+  /** `kvm` or `emulated` of a microVM; `none` of gVisor. */
   accelerator: z.string(),
   /** Parts of the microVM's jail; those that this host could not provide are in `missing`. */
   jail: z.object({ parts: z.array(z.string()), missing: z.array(z.string()) }),

@@ -50,6 +50,9 @@ export const InstanceResourcesLimits = z.object({
 });
 export type InstanceResourcesLimits = z.infer<typeof InstanceResourcesLimits>;
 
+/** `auto` takes the best that works on the host. */
+export const SandboxName = z.enum(['auto', 'microvm', 'gvisor']);
+
 const env = z.record(z.string().min(1).max(4_096), z.string().nullable());
 const id = z.int().min(0).max(0xffff_fffe);
 
@@ -91,6 +94,8 @@ export const InstanceSpawnRequest = z.object({
   files: z.record(z.string().max(limits.pathBytesMax), FileSpec).optional(),
   /** Addition: ids of synced directory states whose files are injected. */
   directory_states: z.array(z.string()).max(limits.directoryStatesPerRunMax).optional(),
+  /** Addition: the sandbox that runs the command; default: that of the server. */
+  sandbox: SandboxName.optional(),
   /** Addition: a pseudo-terminal of this size for the main process. */
   tty: z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
 });

@@ -6,6 +6,11 @@ export type NetworkPolicy =
   /** Domains (`*.example.org` for subdomains), addresses and CIDR blocks; nothing else is reachable. */
   | { readonly mode: 'allowlist'; readonly allow: readonly string[] };
 
+/** Sandboxes that runs can get. */
+export type SandboxKind = 'microvm' | 'gvisor';
+/** `auto`: the best that works on this host. */
+export type SandboxChoice = SandboxKind | 'auto';
+
 export interface BootSpec {
   /** Bottom first. */
   readonly layers: readonly LayerFile[];
@@ -15,6 +20,8 @@ export interface BootSpec {
   readonly diskBytes: number;
   readonly hostname: string;
   readonly network: NetworkPolicy;
+  /** Default: that of the engine. A driver that is one sandbox does not look at it. */
+  readonly sandbox?: SandboxChoice;
 }
 
 export interface Command {
@@ -82,6 +89,7 @@ export interface Process {
 
 /** Facts that every result states, so that nobody silently gets weaker isolation. */
 export interface InstanceFacts {
+  readonly sandbox: SandboxKind | 'none';
   readonly accelerator: 'kvm' | 'emulated' | 'none';
   readonly jail: { readonly parts: readonly string[]; readonly missing: readonly string[] };
   readonly kernel: string;

@@ -2,17 +2,16 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
-import { type GvisorOptions, openGvisorDriver } from '../../src/sandbox/gvisor/driver.ts';
+import { type GvisorOptions, openGvisorDriver, type TriedDriver } from '../../src/sandbox/gvisor/driver.ts';
 import { findRunsc } from '../../src/sandbox/gvisor/runsc.ts';
 import type { BootSpec, Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { busyboxLayer, GUEST_DIR, jailPids } from './microvm.ts';
 
 /** A gVisor driver with a state folder of its own, and a busybox image of one layer. */
 export interface GvisorBench extends AsyncDisposable {
-  readonly driver: SandboxDriver;
+  readonly driver: TriedDriver;
   readonly stateDir: string;
   readonly layers: readonly LayerFile[];
-  readonly logged: readonly string[];
   /** Processes and files that belong to the driver's running sandboxes. */
   live(): Promise<number>;
 }
@@ -39,15 +38,12 @@ export async function gvisorFolder(): Promise<GvisorFolder> {
     stateDir,
     layers,
     open: async (options = {}) => {
-      const logged: string[] = [];
-      const log = (message: string): void => void logged.push(message);
       const path = process.env['PATH'] ?? '';
-      const driver = await openGvisorDriver({ stateDir, guestDir: GUEST_DIR, path, log, ...options });
+      const driver = await openGvisorDriver({ stateDir, guestDir: GUEST_DIR, path, ...options });
       return {
         driver,
         stateDir,
         layers,
-        logged,
         live: async () => (await jailPids(stateDir)).length + (await readdir(join(stateDir, 'tmp'))).length,
         [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
       };

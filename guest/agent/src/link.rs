@@ -99,8 +99,12 @@ fn socket_address(address: &[u8]) -> [u8; 16] {
 
 /// Loopback works with and without a network.
 pub fn raise_loopback() -> Result<()> {
+    up("lo")
+}
+
+fn up(name: &str) -> Result<()> {
     let socket = sys::control_socket(i32::from(AF_INET as i16))?;
-    sys::control(&socket, SIOCSIFFLAGS, &mut request("lo", &IFF_UP.to_ne_bytes())).map(|_| ())
+    sys::control(&socket, SIOCSIFFLAGS, &mut request(name, &IFF_UP.to_ne_bytes())).map(|_| ())
 }
 
 /// Configures an interface and raises it.

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::thread;
 
 use crate::link::{self, Address, Network};
-use crate::{invalid, sys};
+use crate::{invalid, sys, veth};
 
 /// Name under which runsc looks for a program that starts its sandbox process (`runsc/gvisorbinaries` of its sources).
 pub const PREWARMER: &str = "gvisor-sentry-prewarmer";
@@ -24,6 +24,9 @@ const OWN_PREWARMER: &str = "/gvisor/prewarmer";
 const RUNSC: &str = "/gvisor/runsc";
 const DISK: &str = ":1000";
 const INTERFACE: &str = "eth0";
+const PEER: &str = "peer";
+/// Nobody ever sees it.
+const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Ethernet header, a VLAN tag, and the largest IP packet.
 const FRAME_BYTES_MAX: usize = 18 + 65_535;
 
@@ -47,9 +50,9 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         sys::close_on_exec(frames)?;
     }
     if let (Some(mac), Some(frames)) = (settings.mac, settings.frames) {
-        let tap = sys::told("network interface", make_interface(mac, &settings))?;
+        let link = sys::told("network interface", make_interface(mac, &settings))?;
         // SAFETY: the engine gave us this descriptor, and nobody else here uses it.
-        carry(tap, unsafe { File::from_raw_fd(frames) })?;
+        carry(link, unsafe { File::from_raw_fd(frames) })?;
     }
     let (path, rest) = program.split_first().ok_or_else(|| invalid("no program"))?;
     let child = Command::new(path).args(rest).spawn()?;
@@ -117,7 +120,7 @@ fn make_interface(mac: [u8; 6], settings: &Settings) -> Result<File> {
     }
     let _ = fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1");
     link::raise_loopback()?;
-    let tap = sys::make_tap(INTERFACE)?;
+    veth::make_pair(INTERFACE, PEER)?;
     let copy = |address: &Option<Address>| {
         address.as_ref().map(|Address { address, prefix, gateway }| Address {
             address: address.clone(),
@@ -128,15 +131,17 @@ fn make_interface(mac: [u8; 6], settings: &Settings) -> Result<File> {
     let network =
         Network { mac, mtu: settings.mtu, ip4: copy(&settings.ip4), ip6: copy(&settings.ip6), nameservers: Vec::new() };
     link::configure(INTERFACE, &network)?;
-    Ok(tap)
+    let peer = Network { mac: PEER_MAC, mtu: settings.mtu, ip4: None, ip6: None, nameservers: Vec::new() };
+    link::configure(PEER, &peer)?;
+    veth::open_frames(PEER)
 }
 
 /// Carries frames both ways, each with its length in front on the engine's side (QEMU's `-netdev stream`), until one side ends.
-fn carry(tap: File, frames: File) -> Result<()> {
-    let (tap_in, tap_out) = (tap.try_clone()?, tap);
+fn carry(link: File, frames: File) -> Result<()> {
+    let (link_in, link_out) = (link.try_clone()?, link);
     let (frames_in, frames_out) = (frames.try_clone()?, frames);
-    thread::Builder::new().spawn(move || end_with(send(tap_in, frames_out)))?;
-    thread::Builder::new().spawn(move || end_with(receive(frames_in, tap_out)))?;
+    thread::Builder::new().spawn(move || end_with(send(link_in, frames_out)))?;
+    thread::Builder::new().spawn(move || end_with(receive(frames_in, link_out)))?;
     Ok(())
 }
 
@@ -148,16 +153,16 @@ fn end_with(result: Result<()>) {
     std::process::exit(1);
 }
 
-fn send(mut tap: File, mut frames: File) -> Result<()> {
+fn send(mut link: File, mut frames: File) -> Result<()> {
     let mut buffer = vec![0; 4 + FRAME_BYTES_MAX];
     loop {
-        let length = tap.read(&mut buffer[4..])?;
+        let length = link.read(&mut buffer[4..])?;
         buffer[..4].copy_from_slice(&(length as u32).to_be_bytes());
         frames.write_all(&buffer[..4 + length])?;
     }
 }
 
-fn receive(mut frames: File, mut tap: File) -> Result<()> {
+fn receive(mut frames: File, mut link: File) -> Result<()> {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     loop {
         let mut length = [0; 4];
@@ -169,7 +174,7 @@ fn receive(mut frames: File, mut tap: File) -> Result<()> {
         let frame = buffer.get_mut(..length).ok_or_else(|| Error::new(ErrorKind::InvalidData, "a frame too long"))?;
         frames.read_exact(frame)?;
         // The interface is not up yet, or its queue is full: a frame is lost, as on any link.
-        let _ = tap.write(frame);
+        let _ = link.write(frame);
     }
 }
 

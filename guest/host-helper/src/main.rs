@@ -8,6 +8,7 @@ mod gvisor;
 mod link;
 mod memory;
 mod sys;
+mod veth;
 
 use std::env;
 use std::ffi::OsString;

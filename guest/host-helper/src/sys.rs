@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result};
-use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong};
+use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 const SYS_KEYCTL: c_long = 250;
@@ -41,17 +41,12 @@ struct Limit {
     hard: u64,
 }
 
-/// `struct ifreq`: the interface and a union of 24 bytes.
-#[repr(C)]
-struct InterfaceRequest {
-    name: [u8; 16],
-    flags: u16,
-    rest: [u8; 22],
-}
-
 extern "C" {
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn bind(socket: c_int, address: *const c_void, length: c_uint) -> c_int;
+    fn setsockopt(socket: c_int, level: c_int, option: c_int, value: *const c_void, length: c_uint) -> c_int;
+    fn if_nametoindex(name: *const c_char) -> c_uint;
     fn umount2(target: *const c_char, flags: c_int) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
@@ -66,9 +61,6 @@ extern "C" {
     fn setresuid(real: c_uint, effective: c_uint, saved: c_uint) -> c_int;
 }
 
-const TUNSETIFF: c_ulong = 0x4004_54ca;
-const IFF_TAP: u16 = 2;
-const IFF_NO_PI: u16 = 0x1000;
 const F_SETFD: c_int = 2;
 const FD_CLOEXEC: c_int = 1;
 const MNT_DETACH: c_int = 2;
@@ -184,24 +176,44 @@ pub fn told<T>(step: &str, result: Result<T>) -> Result<T> {
 
 /// Any socket will do: it only carries the ioctls that configure interfaces.
 pub fn control_socket(domain: c_int) -> Result<OwnedFd> {
-    const SOCK_DGRAM_CLOEXEC: c_int = 2 | 0o2000000;
+    const SOCK_DGRAM: c_int = 2;
+    open_socket(domain, SOCK_DGRAM, 0)
+}
+
+pub fn open_socket(domain: c_int, kind: c_int, protocol: c_int) -> Result<OwnedFd> {
+    const SOCK_CLOEXEC: c_int = 0o2000000;
     // SAFETY: the kernel just made the descriptor, and nobody else knows it.
-    unsafe { check(socket(domain, SOCK_DGRAM_CLOEXEC, 0).into()).map(|fd| OwnedFd::from_raw_fd(fd as c_int)) }
+    unsafe { check(socket(domain, kind | SOCK_CLOEXEC, protocol).into()).map(|fd| OwnedFd::from_raw_fd(fd as c_int)) }
+}
+
+/// Binds a socket to an address, as the kernel lays it out.
+pub fn bind_socket(socket: &OwnedFd, address: &[u8]) -> Result<()> {
+    // SAFETY: the kernel reads the address during the call.
+    unsafe { check(bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as c_uint).into()).map(drop) }
+}
+
+pub fn set_option(socket: &OwnedFd, level: c_int, option: c_int, value: c_int) -> Result<()> {
+    let length = std::mem::size_of::<c_int>() as c_uint;
+    // SAFETY: the kernel reads the value during the call.
+    unsafe {
+        check(setsockopt(socket.as_raw_fd(), level, option, (&value as *const c_int).cast(), length).into()).map(drop)
+    }
+}
+
+/// Number of an interface in this network namespace.
+pub fn interface_index(name: &str) -> Result<c_int> {
+    let name = CString::new(name)?;
+    // SAFETY: the name ends with NUL and lives until the call returns.
+    match unsafe { if_nametoindex(name.as_ptr()) } {
+        0 => Err(Error::last_os_error()),
+        index => Ok(index as c_int),
+    }
 }
 
 /// An ioctl whose argument points to a value.
 pub fn control<T>(fd: &OwnedFd, request: c_ulong, value: &mut T) -> Result<c_int> {
     // SAFETY: callers pair each request with the structure that the kernel expects.
     unsafe { check(ioctl(fd.as_raw_fd(), request, value as *mut T).into()).map(|result| result as c_int) }
-}
-
-/// Makes an Ethernet interface of this name whose frames are read from, and written to, the file (tun(4)).
-pub fn make_tap(name: &str) -> Result<File> {
-    let device = OwnedFd::from(File::options().read(true).write(true).open("/dev/net/tun")?);
-    let mut request = InterfaceRequest { name: [0; 16], flags: IFF_TAP | IFF_NO_PI, rest: [0; 22] };
-    request.name[..name.len()].copy_from_slice(name.as_bytes());
-    control(&device, TUNSETIFF, &mut request)?;
-    Ok(File::from(device))
 }
 
 /// Keeps an inherited descriptor from the programs that are started from now on.

@@ -110,6 +110,7 @@ function described(cli: Cli, operation: OperationResponse): string {
     ['result image', operation.result_image_uuid],
     ['tag', operation.result?.tag],
     ['image size', operation.image_size === null ? undefined : formatBytes(operation.image_size)],
+    ['sandbox', execution?.sandbox],
     ['ran on', execution?.accelerator],
     ['steps', execution && steps(execution.steps_ms)],
     ['isolation missing', execution?.jail.missing.length ? execution.jail.missing.join(', ') : undefined],

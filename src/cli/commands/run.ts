@@ -26,6 +26,7 @@ export interface RunOptions {
   readonly workdir?: string;
   readonly user?: string;
   readonly hostname?: string;
+  readonly sandbox?: string;
   readonly timeout?: string;
   readonly network?: string;
   readonly allow?: readonly string[];
@@ -70,6 +71,7 @@ export const run: Register = (program, runner, { separated }) => {
     .option('--allow <HOST>', 'domain, address or CIDR block that --network allowlist may reach', append)
     .option('-f, --file <LOCAL:PATH[:MODE]>', 'inject a local file before the run', append)
     .option('--state <ID>', 'inject a directory state before the run (see rsync)', append)
+    .option('--sandbox <NAME>', 'microvm, gvisor, or auto for the best that works')
     .option('--cpus <COUNT>', 'number of virtual CPUs')
     .option('--memory <SIZE>', 'memory, for example 2G')
     .option('--disk <SIZE>', 'writable disk space, for example 10G');
@@ -126,12 +128,19 @@ async function spawnRequest(
       preserve_env: options.preserveEnv,
       cwd,
       hostname,
+      sandbox: options.sandbox === undefined ? undefined : sandboxOf(options.sandbox),
       directory_states: state && [...state],
       files: file && (await injectedFiles(cli, file)),
       stdin: input.kind === 'none' ? undefined : input.first,
       tty: options.tty ? sizeOf(cli.host.stdout) : undefined,
     }),
   };
+}
+
+function sandboxOf(text: string): InstanceSpawnRequest['sandbox'] {
+  const name = (['auto', 'microvm', 'gvisor'] as const).find((known) => known === text);
+  if (name === undefined) throw fault('ARGUMENT_INVALID', { reason: `--sandbox ${text}: use auto, microvm or gvisor` });
+  return name;
 }
 
 /** Characters that have a meaning only to a shell. */

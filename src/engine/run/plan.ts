@@ -54,6 +54,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
       diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
       hostname: request.hostname ?? HOSTNAME_DEFAULT,
       network: networkOf(request),
+      ...present({ sandbox: request.sandbox }),
     },
     disposable: request.disposable ?? false,
     config: savedConfig(request, config, command.cwd),

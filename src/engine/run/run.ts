@@ -167,6 +167,7 @@ class Execution {
     this.#place.store.events.append(this.#context.uuid, SPID_INIT, 'network', { interfaces });
     this.#context.note({
       execution: {
+        sandbox: facts.sandbox,
         accelerator: facts.accelerator,
         jail: { parts: [...facts.jail.parts], missing: [...facts.jail.missing] },
         steps_ms: this.#steps.ms,

@@ -96,7 +96,13 @@ export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: Sandbox
       'dev.gvisor.spec.mount.disk.source': folder,
       'dev.gvisor.spec.mount.disk.options': `rw,size=${diskBytes}`,
     },
-    linux: { namespaces: ['pid', 'mount', 'network', 'ipc', 'uts'].map((type) => ({ type })) },
+    linux: {
+      namespaces: [
+        ...['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type })),
+        // The jail's own, in which the helper made the interface.
+        { type: 'network', path: '/proc/self/ns/net' },
+      ],
+    },
   };
 }
 
@@ -119,6 +125,8 @@ export function helperCommand(id: string, link: GuestLink | undefined): string[]
     '--platform=systrap',
     `--network=${link === undefined ? 'none' : 'sandbox'}`,
     '--ignore-cgroups',
+    // Frames are carried as they are: each must be one that a wire could have.
+    '--gso=false',
     '--host-uds=none',
     '--overlay2=none',
     '--in-sandbox-cgroup=v2',

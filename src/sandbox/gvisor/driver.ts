@@ -1,12 +1,14 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import { untilAborted } from '../../std/abort.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
 import { Identities } from '../microvm/host/identity.ts';
 import type { NetworkOptions } from '../network/index.ts';
 import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
 import { startSandbox } from './start.ts';
+import { type TrialVerdict, tryOnce } from './trial.ts';
 
 export interface GvisorOptions {
   /** Folder of the driver's own. */
@@ -15,7 +17,6 @@ export interface GvisorOptions {
   readonly guestDir: string;
   /** Folders in which runsc is looked for first, as in the environment's PATH. */
   readonly path: string;
-  readonly log: (message: string) => void;
   /** Private destinations that guests may reach. */
   readonly network?: NetworkOptions;
 }
@@ -24,14 +25,29 @@ export interface GvisorOptions {
  * Opens the driver that runs images in gVisor sandboxes. Succeeds on hosts that lack something, too: `inspect` says what is
  * missing, and `start` rejects with it.
  */
-export async function openGvisorDriver(options: GvisorOptions): Promise<SandboxDriver> {
+export async function openGvisorDriver(options: GvisorOptions): Promise<TriedDriver> {
   const scratch = join(options.stateDir, 'tmp');
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true, mode: 0o700 });
   return new GvisorDriver(options, await Identities.open(options.stateDir));
 }
 
-class GvisorDriver implements SandboxDriver {
+/** A driver that can say whether its sandboxes work on this host. */
+export interface TriedDriver extends SandboxDriver {
+  /** Runs a program in a sandbox, where that was never tried. Rejects with DRIVER_UNAVAILABLE where something is missing. */
+  trial(signal: AbortSignal): Promise<TrialVerdict>;
+}
+
+const TRIAL = {
+  cpus: 1,
+  memoryMib: limits.guestMemoryMibMin,
+  diskBytes: 16 * 1024 ** 2,
+  hostname: 'trial',
+  network: { mode: 'public' },
+} as const;
+const TRIAL_COMMAND = { argv: ['/init', 'trial'], env: {}, cwd: '/', uid: 0, gid: 0, stdin: false } as const;
+
+class GvisorDriver implements TriedDriver {
   readonly name = 'gvisor';
   readonly #options: GvisorOptions;
   readonly #identities: Identities;
@@ -59,6 +75,20 @@ class GvisorDriver implements SandboxDriver {
     } finally {
       this.#starting.delete(starting);
     }
+  }
+
+  async trial(signal: AbortSignal): Promise<TrialVerdict> {
+    const platform = await untilAborted(this.#ready(), signal);
+    return tryOnce(platform, this.#options.stateDir, async () => {
+      const { size: bytes } = await stat(platform.root);
+      // The agent's own root file system is an image with one program. With a network, because that has to work, too.
+      const layers = [{ path: platform.root, bytes }];
+      await using instance = await this.start({ ...TRIAL, layers }, signal);
+      const process = await instance.start({ ...TRIAL_COMMAND }, signal);
+      for await (const chunk of process.output) void chunk;
+      const { exitCode } = await process.outcome;
+      if (exitCode !== 0) throw fault('DRIVER_UNAVAILABLE', { reason: `the program ended with status ${exitCode}` });
+    });
   }
 
   async collect(request: DriverCollection): Promise<DriverGarbage> {

@@ -35,7 +35,7 @@ const ADDRESS_SPACES_BYTES = 1_024 * 17 * 1024 ** 2;
 
 /**
  * The jail of a gVisor sandbox: bubblewrap makes namespaces of which runsc is root, and in which there are its own programs,
- * `/dev/null`, `/dev/net/tun` and the descriptors of the run.
+ * `/dev/null` and the descriptors of the run.
  */
 export class SandboxJail {
   readonly facts: JailFacts;
@@ -97,7 +97,7 @@ export class SandboxJail {
     ];
     return [
       programs.flatMap(([from, to]) => ['--ro-bind', defined(from, 'a pair'), defined(to, 'a pair')]),
-      ['/dev/null', '/dev/net/tun'].flatMap((path) => ['--dev-bind', path, path]),
+      ['--dev-bind', '/dev/null', '/dev/null'],
       ['/run', '/tmp'].flatMap((path) => ['--tmpfs', path]),
       ['/disk', `${INSIDE.bundle}/root`].flatMap((path) => ['--dir', path]),
       ['--ro-bind-data', String(SANDBOX_FD.spec), `${INSIDE.bundle}/config.json`],

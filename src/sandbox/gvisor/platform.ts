@@ -1,6 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import { Cgroups } from '../microvm/host/cgroup.ts';
 import { findTools } from '../microvm/host/host.ts';
 import type { Identities } from '../microvm/host/identity.ts';
@@ -19,6 +20,9 @@ export interface GvisorPlatformOptions {
   readonly identities: Identities;
 }
 
+/** Longest start, in times that runsc takes to print its version; a usual start takes about ten. */
+const START_OVER_VERSION = 200;
+
 /** Everything a sandbox needs of this host. */
 export interface GvisorPlatform extends AsyncDisposable {
   readonly runsc: Runsc;
@@ -29,6 +33,8 @@ export interface GvisorPlatform extends AsyncDisposable {
   readonly scratch: string;
   readonly cgroups: Cgroups | undefined;
   readonly layers: MountableLayers;
+  /** Longest time of a start, which depends on the speed of the host. */
+  readonly startMsMax: number;
 }
 
 /** Looks for everything once. Rejects with DRIVER_UNAVAILABLE, naming what is missing. */
@@ -53,6 +59,7 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
   const layers = await MountableLayers.open(join(stateDir, 'layers'));
   const programs = { owner, bwrap, helper: guest.helper.path, runsc, limited: groups !== undefined };
   const root = await rootImage(stateDir, guest.agent);
+  const slowest = START_OVER_VERSION * runsc.versionMs;
   const resources = stack.move();
   return {
     runsc,
@@ -61,6 +68,7 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
     scratch,
     cgroups: groups,
     layers,
+    startMsMax: Math.round(Math.min(Math.max(limits.guestRestoreMsMax, slowest), limits.guestBootMsMax)),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }

@@ -9,6 +9,8 @@ export interface Runsc {
   readonly path: string;
   /** Version in its own words, for example `release-20260831.0`; a build of its Go module has none. */
   readonly version: string;
+  /** Time it took to print it. */
+  readonly versionMs: number;
   /** Programs it came with, by their names in `SIDECARS`. */
   readonly sidecars: Readonly<Partial<Record<keyof typeof SIDECARS, string>>>;
   /** Changes when any of the files does. */
@@ -30,7 +32,9 @@ export async function findRunsc(path: string, guestDir: string, signal: AbortSig
 }
 
 async function describe(path: string, signal: AbortSignal): Promise<Runsc> {
+  const startedMs = performance.now();
   const text = await runTool(path, ['--version'], signal);
+  const versionMs = performance.now() - startedMs;
   const version = /^runsc version (\S+)/mu.exec(text)?.[1] ?? 'unknown';
   const sidecars: Record<string, string> = {};
   for (const [name, file] of Object.entries(SIDECARS)) {
@@ -44,6 +48,7 @@ async function describe(path: string, signal: AbortSignal): Promise<Runsc> {
   return {
     path,
     version: version === 'VERSION_MISSING' ? 'built from its module' : version,
+    versionMs,
     sidecars,
     identity: (await Promise.all(files)).join('\n'),
   };

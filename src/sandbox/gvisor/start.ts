@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { fault, isFault } from '../../contract/errors.ts';
-import { limits } from '../../contract/limits.ts';
 import { Channel } from '../channel/index.ts';
 import { ChannelInstance } from '../channel-instance.ts';
 import type { BootSpec, Instance } from '../driver.ts';
@@ -55,10 +54,11 @@ export async function startSandbox(
     layers: spec.layers.map(({ bytes }) => ({ offset: 0, bytes })),
     ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
   };
-  const { hello, ready } = await whenReady(sandbox, channel, setup, signal);
+  const { hello, ready } = await whenReady({ sandbox, channel, startMsMax: platform.startMsMax }, setup, signal);
   const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
   steps.done('boot', guestMs);
   const facts = {
+    sandbox: 'gvisor',
     accelerator: 'none',
     jail: platform.jail.facts,
     kernel: hello.kernel,
@@ -101,13 +101,18 @@ async function spawnSandbox(
   return new SandboxProcess({ jail: platform.jail, identity, shape, link, cgroup, descriptors });
 }
 
+interface Started {
+  readonly sandbox: SandboxProcess;
+  readonly channel: Channel;
+  readonly startMsMax: number;
+}
+
 async function whenReady(
-  sandbox: SandboxProcess,
-  channel: Channel,
+  { sandbox, channel, startMsMax }: Started,
   setup: Parameters<Channel['setup']>[0],
   signal: AbortSignal,
 ) {
-  const deadline = AbortSignal.timeout(limits.guestRestoreMsMax);
+  const deadline = AbortSignal.timeout(startMsMax);
   const either = AbortSignal.any([signal, deadline]);
   try {
     const [hello, ready] = await Promise.all([channel.hello(either), channel.setup(setup, either)]);
@@ -115,7 +120,7 @@ async function whenReady(
   } catch (error) {
     signal.throwIfAborted();
     if (deadline.aborted) {
-      throw fault('GUEST_BOOT_TIMEOUT', { seconds: limits.guestRestoreMsMax / 1_000 }, { cause: error });
+      throw fault('GUEST_BOOT_TIMEOUT', { seconds: startMsMax / 1_000 }, { cause: error });
     }
     if (!isFault(error, 'GUEST_LOST')) throw error;
     const reason = (await sandbox.exitSoon()) ?? error.message;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { untilAborted } from '../../std/abort.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
-import { type AcceleratorSetting, forgetAccelerator } from './host/accelerator.ts';
+import { type AcceleratorSetting, forgetAccelerator, type Verdict } from './host/accelerator.ts';
 import { Identities } from './host/identity.ts';
 import { inspectHost } from './host/inspect.ts';
 import type { Machine } from './vm/machine.ts';
@@ -26,7 +26,7 @@ export interface MicrovmOptions {
  * Opens the driver that runs images in QEMU microVMs. Succeeds on hosts that lack something, too, so that images can be
  * looked at there: `inspect` says what is missing, and `start` rejects with it.
  */
-export async function openMicrovmDriver(options: MicrovmOptions): Promise<SandboxDriver> {
+export async function openMicrovmDriver(options: MicrovmOptions): Promise<AcceleratedDriver> {
   const scratch = join(options.stateDir, 'tmp');
   // What a killed engine left; its QEMUs died with it.
   await rm(scratch, { recursive: true, force: true });
@@ -35,7 +35,13 @@ export async function openMicrovmDriver(options: MicrovmOptions): Promise<Sandbo
   return new MicrovmDriver(options, await Identities.open(options.stateDir));
 }
 
-class MicrovmDriver implements SandboxDriver {
+/** A driver that can say how its guests run on this host. */
+export interface AcceleratedDriver extends SandboxDriver {
+  /** Boots a guest where it was never tried whether KVM works. Rejects with DRIVER_UNAVAILABLE where no guest runs. */
+  verdict(signal: AbortSignal): Promise<Verdict>;
+}
+
+class MicrovmDriver implements AcceleratedDriver {
   readonly name = 'microvm';
   readonly #options: MicrovmOptions;
   readonly #identities: Identities;
@@ -63,6 +69,10 @@ class MicrovmDriver implements SandboxDriver {
     } finally {
       this.#starting.delete(starting);
     }
+  }
+
+  async verdict(signal: AbortSignal): Promise<Verdict> {
+    return (await untilAborted(this.#ready(), signal)).parts.verdict;
   }
 
   async collect(request: DriverCollection): Promise<DriverGarbage> {

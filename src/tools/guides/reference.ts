@@ -34,11 +34,12 @@ run(command="curl -sI https://packages.example.org", image="tag:common/base", ne
 
 - \`shell=true\` (default): command is a shell line. \`shell=false\`: command is a program and \`args\` its arguments, unparsed.
 - \`network\`: \`public\` (default; the internet, never the user's machine or local network), \`none\`, or \`allowlist\` with \`allow\`.
+- \`sandbox\`: \`microvm\` for a kernel of its own (modules, \`mount\` of disks, eBPF), \`gvisor\`, or \`auto\` (default of most servers).
 - \`timeout\` in seconds; when it is over the processes are ended and the output so far is returned.
 - \`truncate_output_at\` bounds what is *shown* per stream; up to ${limits.outputBytesKept / 2 ** 20} MiB are kept and can be paged.
 
 Result: \`status\`, \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` and \`filesystem_changed\` (with disposable=false), \`duration_s\`, \`cpu_s\`,
-\`max_rss\` (KiB), \`accelerator\` (kvm, or emulated: several times slower), \`operation_id\`.
+\`max_rss\` (KiB), \`sandbox\`, \`accelerator\` (kvm, emulated: several times slower, or none with gVisor), \`operation_id\`.
 
 ## Addresses (resources)
 

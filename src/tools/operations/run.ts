@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import { NetworkMode, type InstanceSpawnRequest } from '../../contract/run.ts';
+import { NetworkMode, type InstanceSpawnRequest, SandboxName } from '../../contract/run.ts';
 import { image } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
@@ -43,6 +43,7 @@ const Input = z.object({
   allow: z.array(z.string()).optional().describe('hosts for network=allowlist'),
   cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
   memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
+  sandbox: hiddenFromClients(SandboxName.optional()),
   max_layer_bytes: hiddenFromClients(z.int().min(1).max(limits.layerBytesMax).optional()),
 });
 
@@ -87,7 +88,8 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
     timeout: input.timeout,
     // More than is shown, so that the rest can be paged without another run.
     truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
-    ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid, preserve_env: input.preserve_env }),
+    ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid }),
+    ...present({ preserve_env: input.preserve_env, sandbox: input.sandbox }),
     ...present({
       env: nonEmpty({ ...passedOn(input, hostEnv), ...input.env }),
       stdin:

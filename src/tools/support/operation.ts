@@ -34,6 +34,7 @@ export const operationFields = {
   cpu_s: hiddenFromClients(z.number().optional()),
   max_rss: hiddenFromClients(count.optional()),
   cost: hiddenFromClients(z.number().optional()),
+  sandbox: hiddenFromClients(z.string().optional()),
   accelerator: hiddenFromClients(z.string().optional()),
   jail_missing: hiddenFromClients(z.string().optional()),
   error: z.string().optional(),
@@ -111,8 +112,8 @@ function stateFields({ state, resources }: InstanceResult): Partial<OperationFie
 
 function executionFields({ execution }: OperationResponse): Partial<OperationFields> {
   if (execution === undefined) return {};
-  const { accelerator, jail } = execution;
-  return present({ accelerator, jail_missing: jail.missing.join(', ') || undefined });
+  const { sandbox, accelerator, jail } = execution;
+  return present({ sandbox, accelerator, jail_missing: jail.missing.join(', ') || undefined });
 }
 
 function signalName(signal: number): string {
@@ -186,6 +187,7 @@ export function operationText(fields: { [Key in keyof OperationFields]?: Operati
     fields.image_uuid !== undefined && `image ${fields.image_uuid}`,
     fields.tag !== undefined && `tag:${fields.tag}`,
     fields.filesystem_changed === false && 'nothing changed',
+    fields.sandbox,
     fields.accelerator,
     fields.operation_id !== undefined && `operation ${fields.operation_id}`,
   ];

@@ -84,6 +84,7 @@ class FakeInstance implements Instance {
     this.#onDispose = onDispose;
     this.lost = this.#guest.lost;
     this.facts = {
+      sandbox: 'none',
       accelerator: 'none',
       jail: { parts: [], missing: ['everything: the fake driver isolates nothing'] },
       kernel: 'fake',

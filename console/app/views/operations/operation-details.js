@@ -84,19 +84,20 @@ function steps({ steps_ms: steps }) {
   return panel('Time by phase', [h('table', { class: 'plain-table' }, h('tbody', null, rows))]);
 }
 
-/** @param {ExecutionReport} execution */
-function isolation({ accelerator, jail, network }) {
+/** @param {string} accelerator */
+function accelerated(accelerator) {
   const native = accelerator === 'kvm';
+  const hint = native ? 'Hardware virtualization' : 'Emulation: slower; isolation is provided by the jail';
+  return badge(accelerator, native ? 'good' : 'neutral', hint);
+}
+
+/** @param {ExecutionReport} execution */
+function isolation({ sandbox, accelerator, jail, network }) {
   return panel('Isolation and network', [
     facts([
-      [
-        'microVM',
-        badge(
-          accelerator,
-          native ? 'good' : 'neutral',
-          native ? 'Hardware virtualization' : 'Emulation: slower; isolation is provided by the jail',
-        ),
-      ],
+      sandbox === 'gvisor'
+        ? ['sandbox', badge('gVisor', 'good', 'A kernel in user space serves every system call')]
+        : ['microVM', accelerated(accelerator)],
       [
         'jail',
         jail.parts.length > 0 &&

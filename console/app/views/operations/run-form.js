@@ -107,17 +107,25 @@ const NETWORKS = [
   ['allowlist', 'Only the allowed hosts'],
 ];
 
+/** @type {readonly (readonly ['auto' | 'microvm' | 'gvisor', string])[]} */
+const SANDBOXES = [
+  ['auto', 'The best that works on the server'],
+  ['microvm', 'microVM: a kernel of its own'],
+  ['gvisor', 'gVisor'],
+];
+
 /**
  * Returns the fields that few runs need.
  * @param {OperationInstanceMetadata | undefined} known
  */
 function rareControls(known) {
-  const { args = [], env, networking = {}, resources_limits: limits = {} } = known ?? {};
+  const { args = [], env, sandbox: chosen, networking = {}, resources_limits: limits = {} } = known ?? {};
   const argument = h('textarea', { ...LINES, rows: 2 }, args.join('\n'));
   const environment = h('textarea', { ...LINES, rows: 3, placeholder: 'NAME=value' });
   const stdin = h('textarea', { ...LINES, rows: 3 });
   const network = select(NETWORKS, networking.mode ?? 'public');
   const allow = h('textarea', { ...LINES, rows: 2, placeholder: '*.example.org' }, (networking.allow ?? []).join('\n'));
+  const sandbox = select([['', 'Default of the server'], ...SANDBOXES], chosen ?? '');
   const cpus = h('input', { type: 'number', min: 1, value: limits.cpus });
   const memory = h('input', { type: 'number', min: 1, value: limits.memory_mib });
   const masked = Object.keys(env ?? {}).length > 0;
@@ -127,12 +135,14 @@ function rareControls(known) {
   /** @returns {Partial<InstanceSpawnRequest>} */
   const read = () => {
     const mode = NETWORKS.find(([name]) => name === network.value)?.[0] ?? 'public';
+    const kind = SANDBOXES.find(([name]) => name === sandbox.value)?.[0];
     const resources = {
       ...(cpus.value !== '' && { cpus: cpus.valueAsNumber }),
       ...(memory.value !== '' && { memory_mib: memory.valueAsNumber }),
     };
     return {
       networking: { mode, ...(mode === 'allowlist' && { allow: linesOf(allow.value) }) },
+      ...(kind !== undefined && { sandbox: kind }),
       ...(argument.value.trim() !== '' && { args: linesOf(argument.value) }),
       ...(environment.value.trim() !== '' && { env: pairsOf(environment.value) }),
       ...(stdin.value !== '' && { stdin: { value: stdin.value } }),
@@ -140,10 +150,11 @@ function rareControls(known) {
     };
   };
   return {
-    used: args.length > 0 || masked || networking.mode === 'allowlist',
+    used: args.length > 0 || masked || chosen !== undefined || networking.mode === 'allowlist',
     fields: [
       field('Network', network),
       field('Allowed hosts', allow, { hint: 'One per line: host names, *.domains, addresses or CIDR blocks.' }),
+      field('Sandbox', sandbox),
       field('Arguments', argument, { hint: 'One per line; for a program without a shell.' }),
       field('Environment', environment, { hint: envHint }),
       field('Standard input', stdin),

@@ -81,6 +81,7 @@ export async function restore(
   const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
   steps.done('restore', guestMs);
   const facts = {
+    sandbox: 'microvm' as const,
     accelerator: machine.accelerator,
     jail: await vmm.jailFacts(),
     kernel: template.kernel,

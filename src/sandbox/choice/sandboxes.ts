@@ -1,0 +1,156 @@
+import { fault, isFault } from '../../contract/errors.ts';
+import type {
+  BootSpec,
+  DriverCheck,
+  DriverCollection,
+  DriverGarbage,
+  Instance,
+  MemoryAndDisk,
+  SandboxChoice,
+  SandboxDriver,
+  SandboxKind,
+} from '../driver.ts';
+
+/** Result of trying whether guests of a sandbox run at native speed on this host. */
+export interface NativeVerdict {
+  readonly native: boolean;
+  /** Text for people: what was tried, and the result. */
+  readonly reason: string;
+}
+
+/** A sandbox that runs may get. */
+export interface SandboxCandidate {
+  readonly kind: SandboxKind;
+  readonly driver: SandboxDriver;
+  /** Tries the sandbox where that was not done before. Rejects with DRIVER_UNAVAILABLE where it does not work at all. */
+  tryNative(signal: AbortSignal): Promise<NativeVerdict>;
+}
+
+export interface SandboxesOptions {
+  /** In order of preference. The first that is native is taken for `auto`, else the first. */
+  readonly candidates: readonly [SandboxCandidate, ...SandboxCandidate[]];
+  /** Sandbox of runs that do not name one. */
+  readonly setting: SandboxChoice;
+  readonly log: (message: string) => void;
+}
+
+interface Choice {
+  readonly candidate: SandboxCandidate;
+  readonly reason: string;
+}
+
+/** Returns one driver that starts each run in the sandbox it asked for, or in the best of this host. Owns the drivers. */
+export function openSandboxes(options: SandboxesOptions): SandboxDriver {
+  return new Sandboxes(options);
+}
+
+class Sandboxes implements SandboxDriver {
+  readonly name = 'sandboxes';
+  readonly #options: SandboxesOptions;
+  readonly #closing = new AbortController();
+  #choice: Promise<Choice> | undefined;
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options;
+  }
+
+  async warm(): Promise<void> {
+    const { candidate } = await this.#resolve(this.#options.setting);
+    await candidate.driver.warm();
+  }
+
+  async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
+    signal.throwIfAborted();
+    const asked = spec.sandbox ?? this.#options.setting;
+    const { candidate } = await this.#resolve(asked);
+    try {
+      return await candidate.driver.start(spec, signal);
+    } catch (error) {
+      const [usual] = this.#options.candidates;
+      const failed = isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT');
+      if (asked !== 'auto' || candidate === usual || signal.aborted || !failed) throw error;
+      this.#options.log(`${candidate.kind} did not start, the run gets ${usual.kind}: ${error.message}`);
+      // The next run has it tried again.
+      this.#choice = undefined;
+      return await usual.driver.start(spec, signal);
+    }
+  }
+
+  async collect(request: DriverCollection): Promise<DriverGarbage> {
+    const garbage = await Promise.all(this.#options.candidates.map(({ driver }) => driver.collect(request)));
+    return garbage.reduce((sum, one) => ({
+      templates: sum.templates + one.templates,
+      freed: added(sum.freed, one.freed),
+      used: added(sum.used, one.used),
+    }));
+  }
+
+  /** Returns the checks of all sandboxes; one that runs do not get here may be missing. */
+  async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
+    const { candidates, setting } = this.#options;
+    const choice = await this.#resolve(setting).catch(() => undefined);
+    const checks = candidates.map(async ({ kind, driver }) => {
+      const own = await driver.inspect(signal);
+      const needed = choice === undefined || choice.candidate.kind === kind;
+      return own.map((check) =>
+        check.status === 'failed' && !needed ? { ...check, status: 'warning' as const } : check,
+      );
+    });
+    const chosen: DriverCheck[] =
+      choice === undefined
+        ? []
+        : [{ name: 'sandbox', status: 'ok', detail: `${choice.candidate.kind}: ${choice.reason}` }];
+    return [...chosen, ...(await Promise.all(checks)).flat()];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(fault('GUEST_LOST', { reason: 'the driver was closed' }));
+    await Promise.all(this.#options.candidates.map(({ driver }) => driver[Symbol.asyncDispose]()));
+  }
+
+  async #resolve(asked: SandboxChoice): Promise<Choice> {
+    if (asked !== 'auto') return { candidate: this.#candidate(asked), reason: 'chosen by a setting' };
+    this.#choice ??= this.#choose().catch((error: unknown) => {
+      this.#choice = undefined;
+      throw error;
+    });
+    return this.#choice;
+  }
+
+  #candidate(kind: SandboxKind): SandboxCandidate {
+    const found = this.#options.candidates.find((candidate) => candidate.kind === kind);
+    if (found === undefined) throw fault('DRIVER_UNAVAILABLE', { reason: `this engine has no sandbox ${kind}` });
+    return found;
+  }
+
+  async #choose(): Promise<Choice> {
+    const { candidates, log } = this.#options;
+    const reasons: string[] = [];
+    let choice: Choice | undefined;
+    for (const candidate of candidates) {
+      const { native, reason } = await this.#tried(candidate);
+      reasons.push(`${candidate.kind}: ${reason}`);
+      if (native) choice ??= { candidate, reason: reasons.join('; ') };
+      if (choice !== undefined) break;
+    }
+    choice ??= { candidate: candidates[0], reason: `nothing faster works here (${reasons.join('; ')})` };
+    log(`runs get the sandbox ${choice.candidate.kind}: ${choice.reason}`);
+    return choice;
+  }
+
+  async #tried(candidate: SandboxCandidate): Promise<NativeVerdict> {
+    try {
+      return await candidate.tryNative(this.#closing.signal);
+    } catch (error) {
+      this.#closing.signal.throwIfAborted();
+      if (isFault(error)) return { native: false, reason: String(error.detail['reason'] ?? error.message) };
+      // A bug in trying one sandbox keeps no run from another.
+      this.#options.log(`trying ${candidate.kind} failed: ${String(error)}`);
+      return { native: false, reason: 'it could not be tried' };
+    }
+  }
+}
+
+function added(left: MemoryAndDisk, right: MemoryAndDisk): MemoryAndDisk {
+  return { memoryBytes: left.memoryBytes + right.memoryBytes, diskBytes: left.diskBytes + right.diskBytes };
+}
