@@ -5,6 +5,7 @@ import { benchImages } from './images.ts';
 import { benchImport } from './import.ts';
 import { benchLive } from './live.ts';
 import { benchLoad, benchLongLoad } from './load.ts';
+import { benchNetwork } from './network.ts';
 import { benchRuns } from './runs.ts';
 import { benchServers } from './servers.ts';
 import { benchSoak } from './soak.ts';
@@ -14,12 +15,13 @@ import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
 /**
- * `npm run bench [-- runs live images servers depth transfer waiting load]`: measures the budgets of the design,
+ * `npm run bench [-- runs live network images servers depth transfer waiting load]`: measures the budgets of the design,
  * alongside the tools that we compare with.
  */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   live: benchLive,
+  network: benchNetwork,
   import: benchImport,
   images: benchImages,
   servers: benchServers,
