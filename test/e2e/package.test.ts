@@ -91,6 +91,9 @@ for (const kind of ['oldest', 'current'] as const) {
         `${kernel} as 0\n`,
       );
       assert.equal(await run('contree', 'cat', 'told', '/root/told'), `${kernel} as 0\n`);
+      // In a thread of the engine, whose program is a file of its own in the package.
+      assert.equal(await run('contree', 'grep', 'as 0$', 'told', '/root'), `/root/told:1:${kernel} as 0\n`);
+      assert.match(await run('contree', 'diff', kind, 'told'), /\/root\/told/u);
       assert.match(await run('contree', 'images', '--prefix', 'told'), /told/u);
       assert.match(await run('contree', 'rsync', 'node_modules/contree-mcp/docs', '/docs'), /^[\da-f-]{36}\n$/u);
     } finally {
