@@ -13,7 +13,7 @@ import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import { defined } from '../../src/std/assert.ts';
 import { Store } from '../../src/store/store.ts';
 import { once as bytesOf } from '../engine/bench.ts';
-import { wire, type Answer, type SendOptions } from '../support/servers/http-server.ts';
+import { wire, type Answer, type SendOptions, type Wire } from '../support/servers/http-server.ts';
 import { MIB } from '../support/memory.ts';
 import type { Probed, Watched } from './probe.ts';
 
@@ -40,6 +40,8 @@ export interface LimitsEngine extends AsyncDisposable {
   /** A directory state of `STATE_ENTRIES`. */
   readonly state: string;
   readonly pid: number;
+  /** Sends as the owner, over the socket of the engine. */
+  readonly owner: Wire;
   readonly authorization: Readonly<Record<string, string>>;
   send(method: string, path: string, options?: SendOptions): Promise<Answer>;
   /** Reads and discards an answer; returns its status. */
@@ -87,6 +89,13 @@ async function watch(probed: Probed): Promise<() => Promise<Watched>> {
   };
 }
 
+interface Announced {
+  readonly address: string;
+  readonly socket: string;
+  readonly token: string;
+  readonly image: string;
+}
+
 interface Program extends AsyncDisposable {
   readonly pid: number;
   /** First line of its output. */
@@ -121,7 +130,7 @@ export async function openLimitsEngine({ large: isLarge = true, state: hasState 
 
   const peer = cleanup.use(await startProgram('../support/processes/bare-server.ts'));
   const { said, pid } = cleanup.use(await startProgram('../support/processes/logging-engine.ts', directory));
-  const { address, token, image: small } = JSON.parse(said) as { address: string; token: string; image: string };
+  const { address, socket, token, image: small } = JSON.parse(said) as Announced;
   const { send, open } = wire(address);
   const authorization = { Authorization: `Bearer ${token}` };
   const authorized = (given: SendOptions = {}): SendOptions => ({
@@ -136,6 +145,7 @@ export async function openLimitsEngine({ large: isLarge = true, state: hasState 
     small,
     state,
     pid,
+    owner: wire(socket),
     authorization,
     send: (method, path, options) => send(method, path, authorized(options)),
     drain: async (method, path, options) => {

@@ -2,6 +2,8 @@ import { createInterface } from 'node:readline';
 import type { ProjectStore } from '../../../src/store/project-store.ts';
 import { openLog } from '../../../src/http/log.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../../src/contract/image.ts';
+import { imagePusher } from '../../../src/images/export/push.ts';
+import { imageImporter } from '../../../src/images/import/importer.ts';
 import { rootLayer } from '../../engine/bench.ts';
 import { serveBench } from '../servers/served-engine.ts';
 
@@ -13,9 +15,10 @@ const bring = async (_: unknown, { store }: { readonly store: ProjectStore }) =>
   layers: [(await rootLayer(store, 'imported')).digest],
   config: EMPTY_IMAGE_CONFIG,
 });
-const importer = { fromRegistry: bring, fromArchive: bring };
+const importer = { fromRegistry: bring, fromArchive: imageImporter({ registries: {}, credentials: {} }).fromArchive };
 await using served = await serveBench({
   importer,
+  pusher: imagePusher({ registries: {}, credentials: {} }),
   log: openLog('debug', 2),
   ...(process.argv[2] !== undefined && { directory: process.argv[2] }),
 });
