@@ -111,6 +111,8 @@ export const limits = {
   // Engine life
   headersMsMax: 10_000,
   connectionsMax: 8_192,
+  /** Memory of all answers that wait for readers over the network. */
+  answerBytesHeldMax: 256 * MiB,
   engineReadyMsMax: 10_000,
 
   // MCP

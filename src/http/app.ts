@@ -10,6 +10,7 @@ import { faultReply, toFault } from './fault-reply.ts';
 import { checkOrigin, type OriginRules } from './guard.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import { openApiDocument, openApiYaml } from './openapi.ts';
+import type { HeldAnswers } from './held-answers.ts';
 import { json, plain, toResponse, type HttpReply } from './reply.ts';
 import { readBody } from './api/body.ts';
 import type { Call, Services } from './api/call.ts';
@@ -39,13 +40,15 @@ export interface AppOptions extends Services {
   readonly mounts?: readonly Mount[];
   readonly metrics?: HttpMetrics;
   readonly activity?: Activity;
+  /** Bound of the answers that wait for their readers; absent for the owner's socket. */
+  readonly held?: HeldAnswers;
   /** Returns the metrics of other parts of the process. */
   readonly moreMetrics?: () => Promise<readonly Metric[]>;
 }
 
 /** Connection as passed by the Node adapter with the request. */
 export interface AdapterBindings {
-  readonly outgoing?: { destroy(): unknown };
+  readonly outgoing?: { destroy(): unknown; once?(event: 'close', listener: () => void): unknown };
 }
 
 /** HTTP application: the fetch function of a server. */
@@ -101,6 +104,15 @@ function madeOnce(make: (version: string) => HttpReply): (version: string) => Ht
   };
 }
 
+/** Memory of a piece of a file and of the next one, which is read ahead. */
+const CONTENT_BYTES_HELD = 512 * 1024;
+
+/** Returns the memory that an answer takes until it is read. Events are shared by their followers. */
+function bytesHeld({ row }: Route, { body }: HttpReply): number {
+  if (body instanceof Uint8Array) return body.byteLength;
+  return row.stream === 'content' ? CONTENT_BYTES_HELD : 0;
+}
+
 function stopping(): Error {
   return fault('ENGINE_UNAVAILABLE', { reason: 'it is stopping' });
 }
@@ -127,7 +139,8 @@ class Server {
     const asked = path === '' ? context.req.path.slice(0, 200) : `/v1${path}`;
     if (found === undefined) throw fault('ROUTE_NOT_FOUND', { route: `${request.method} ${asked}` });
     authorize(principal, found.row.permissions);
-    return found.handle(await this.#call(found, principal, context));
+    const reply = await found.handle(await this.#call(found, principal, context));
+    return { ...reply, held: { project: principal.project, bytes: bytesHeld(found, reply) } };
   }
 
   async #call({ row }: Route, principal: Principal, context: AppContext): Promise<Call> {
@@ -154,7 +167,17 @@ class Server {
 
   /** Answers with the reply or with the error; never rejects. */
   answer(route: string, context: AppContext, reply: () => Promise<HttpReply>): Promise<Response> {
-    return this.#observe(route, context, async ({ raw }) => toResponse(this.#watched(await reply(), context), raw));
+    return this.#observe(route, context, async ({ raw }) => {
+      const made = await reply();
+      this.#hold(made, context);
+      return toResponse(this.#watched(made, context), raw);
+    });
+  }
+
+  #hold({ held }: HttpReply, { env: { outgoing } }: AppContext): void {
+    if (held === undefined || held.bytes === 0 || outgoing?.once === undefined) return;
+    const hold = this.#options.held?.hold({ ...held, cut: () => outgoing.destroy() });
+    if (hold !== undefined) outgoing.once('close', () => hold[Symbol.dispose]());
   }
 
   answerMount(mount: Mount, context: AppContext, app: App): Promise<Response> {

@@ -1,8 +1,10 @@
 import type { ConTree } from '../contract/contree.ts';
+import { limits } from '../contract/limits.ts';
 import { present } from '../std/present.ts';
 import { Activity } from './activity.ts';
 import { createApp, type AppOptions, type Mount } from './app.ts';
 import type { Authentication, Principal } from './auth.ts';
+import { HeldAnswers } from './held-answers.ts';
 import { listen, type Listener, type Where } from './listen.ts';
 import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
@@ -98,9 +100,10 @@ function applications(
   const authentication =
     tcp.authentication === 'token' ? { kind: 'token' as const, verifier: tokens } : tcp.authentication;
   const origin = { names: tcp.names, anyHost: tcp.anyHost };
+  const held = new HeldAnswers(limits.answerBytesHeldMax);
   return [
     [socket, local],
-    [tcp.where, { ...shared, authentication, origin, ...present({ mounts: tcp.mounts }) }],
+    [tcp.where, { ...shared, held, authentication, origin, ...present({ mounts: tcp.mounts }) }],
   ];
 }
 

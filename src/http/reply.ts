@@ -14,6 +14,8 @@ export interface HttpReply {
   readonly headers?: Readonly<Record<string, string>>;
   /** An iterable is sent chunk by chunk at the reader's pace, and closed when the reader disconnects. */
   readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
+  /** Memory that waits for the reader, and the project it belongs to. */
+  readonly held?: { readonly project: string; readonly bytes: number };
 }
 
 export function json(value: unknown, status = 200, headers: Readonly<Record<string, string>> = {}): HttpReply {
