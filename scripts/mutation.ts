@@ -59,7 +59,7 @@ function configOf(area: string, { ofLines }: Area): object {
     mutator: { excludedMutations: ['StringLiteral'] },
     concurrency: 1,
     timeoutMS: 30_000,
-    reporters: ['clear-text', 'json'],
+    reporters: ['progress-append-only', 'clear-text', 'json'],
     clearTextReporter: { reportTests: false, allowColor: false },
     jsonReporter: { fileName: `.stryker-tmp/${area}.json` },
     tempDirName: '.stryker-tmp/work',
