@@ -1,11 +1,18 @@
 import { after } from 'node:test';
 import { driverConformance } from '../conformance/driver.ts';
+import { guestTests } from '../conformance/guest.ts';
 import { CRASH, crashing, gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 
 // Where there is one.
 if (await hasRunsc()) {
   const folder = await gvisorFolder();
-  after(() => folder[Symbol.asyncDispose]());
+  const guests = await folder.open();
+  after(async () => {
+    await guests[Symbol.asyncDispose]();
+    await folder[Symbol.asyncDispose]();
+  });
+
+  guestTests('gVisor', { ...guests, halt: 'kill -9 1', initIsSafe: false });
 
   driverConformance('gVisor', async () => {
     const bench = await folder.open();

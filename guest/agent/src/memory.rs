@@ -12,20 +12,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_SHORT: Duration = Duration::from_millis(20);
 /// Less than this part of the memory is none.
 const RESERVE_PART: u64 = 64;
-/// How long a process that was killed may take to give its memory back.
+/// Time in which the memory of a process that was killed comes back.
 const GRACE: Duration = Duration::from_millis(500);
 
 pub struct Memory {
     bytes: u64,
     looked: Instant,
     pause: Duration,
-    /// Killed last, and when.
-    victim: Option<(c_int, Instant)>,
+    /// When a process was killed last.
+    killed: Option<Instant>,
 }
 
 impl Memory {
     pub fn of(bytes: u64) -> Memory {
-        Memory { bytes, looked: Instant::now(), pause: PAUSE, victim: None }
+        Memory { bytes, looked: Instant::now(), pause: PAUSE, killed: None }
     }
 
     pub fn pause_ms(&self) -> i32 {
@@ -49,12 +49,13 @@ impl Memory {
         if let Some(victim) = largest(init) {
             oom::mark(victim, processes);
             unsafe { sys::kill(victim, sys::SIGKILL) };
-            self.victim = Some((victim, Instant::now()));
+            self.killed = Some(Instant::now());
         }
     }
 
+    /// The kernel's count of free memory is behind for a while after a process has ended.
     fn is_ending(&self) -> bool {
-        self.victim.map_or(false, |(pid, since)| since.elapsed() < GRACE && resident_pages(pid).is_some())
+        self.killed.map_or(false, |since| since.elapsed() < GRACE)
     }
 }
 

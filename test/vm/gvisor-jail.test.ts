@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { gvisorFolder, hasRunsc, sentryPids } from '../support/gvisor.ts';
+import { bootSpec, jailPids } from '../support/microvm.ts';
+
+const ROOT = process.getuid?.() === 0;
+const HOLDER = join(import.meta.dirname, '../support/processes/gvisor-holder.ts');
+/** CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID and SYS_PTRACE, in a user namespace of its own. */
+const CAPABILITIES = 0x8001fn;
+
+if (await hasRunsc()) {
+  const folder = await gvisorFolder();
+  const [layer] = folder.layers;
+  after(() => folder[Symbol.asyncDispose]());
+
+  test("gVisor's kernel has no file, no namespace and no right that it does not need", async () => {
+    await using bench = await folder.open();
+    await using _instance = await bench.driver.start(bootSpec(bench.layers), AbortSignal.timeout(60_000));
+    const [pid, ...others] = await sentryPids(folder.stateDir);
+    assert.ok(pid !== undefined && others.length === 0);
+    const status = await readFile(`/proc/${pid}/status`, 'utf8');
+    const field = (name: string): string => new RegExp(`^${name}:\\s*(\\S+)`, 'mu').exec(status)?.[1] ?? '';
+    assert.deepEqual([field('NoNewPrivs'), field('Seccomp')], ['1', '2']);
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) {
+      assert.equal(BigInt(`0x${field(set)}`) & ~CAPABILITIES, 0n, set);
+    }
+    if (ROOT) assert.notEqual(field('Uid'), '0', 'a user of its own');
+    for (const kind of ['user', 'mnt', 'pid', 'net', 'ipc', 'uts']) {
+      const [theirs, ours] = await Promise.all([pid, 'self'].map((who) => readlink(`/proc/${who}/ns/${kind}`)));
+      assert.notEqual(theirs, ours, kind);
+    }
+    assert.deepEqual((await readdir(`/proc/${pid}/root`)).toSorted(), ['etc', 'proc']);
+    const links = (await readdir(`/proc/${pid}/fd`)).map((fd) => readlink(`/proc/${pid}/fd/${fd}`));
+    const files = (await Promise.all(links)).filter((link) => /^\/(?!dev\/null$|memfd:)/u.test(link));
+    const disk = files.filter((link) => link.startsWith(join(folder.stateDir, 'tmp')) && link.endsWith(' (deleted)'));
+    const root = files.filter((link) => link.endsWith('.erofs') && link.startsWith(folder.stateDir));
+    assert.deepEqual([disk.length, root.length], [1, 1], files.join());
+    assert.deepEqual(
+      files.filter((link) => !disk.includes(link) && !root.includes(link)),
+      [layer?.path],
+    );
+  });
+
+  test('nothing of a sandbox survives its engine', async () => {
+    const holder = [HOLDER, folder.stateDir, layer?.path ?? '', String(layer?.bytes)];
+    const engine = spawn(process.execPath, holder, { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(engine.stdout, 'data');
+    assert.ok((await jailPids(folder.stateDir)).length > 0);
+    engine.kill('SIGKILL');
+    await once(engine, 'exit');
+    const deadline = AbortSignal.timeout(60_000);
+    while ((await jailPids(folder.stateDir)).length > 0) {
+      deadline.throwIfAborted();
+      await pause(20);
+    }
+    // A file without a name is gone with its last descriptor.
+    assert.deepEqual(await readdir(join(folder.stateDir, 'tmp')), []);
+  });
+}
