@@ -174,7 +174,9 @@ class Server {
     });
   }
 
-  #hold({ held }: HttpReply, { env: { outgoing } }: AppContext): void {
+  #hold({ held }: HttpReply, { env }: AppContext): void {
+    // Requests from within the process, of the mounted MCP server, have no connection.
+    const outgoing = env?.outgoing;
     if (held === undefined || held.bytes === 0 || outgoing?.once === undefined) return;
     const hold = this.#options.held?.hold({ ...held, cut: () => outgoing.destroy() });
     if (hold !== undefined) outgoing.once('close', () => hold[Symbol.dispose]());
