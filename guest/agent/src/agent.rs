@@ -1,4 +1,4 @@
-//! Phase 3: one loop that serves every process, the channel and the children's deaths.
+//! Phase 3: one loop that serves all processes, the channel and the exits of children.
 
 use crate::boot::Machine;
 use crate::changes;
@@ -14,11 +14,11 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// How long output may still trickle in after the process itself has ended.
+/// Time for which output is still read after the process itself has ended.
 const DRAIN: Duration = Duration::from_millis(100);
-/// How long the host's end of the channel may be gone before the machine is switched off.
+/// Time for which the host's end of the channel may be gone before the machine is powered off.
 const HOST_GONE: Duration = Duration::from_secs(2);
-/// No more output is read while this much waits for the port.
+/// Output is not read while this many bytes wait for the port.
 const BACKLOG_BYTES_MAX: usize = 512 * 1024;
 
 pub struct Agent {
@@ -27,29 +27,29 @@ pub struct Agent {
     children: OwnedFd,
     phase: Phase,
     processes: Vec<Process>,
-    /// START payload that arrived in parts.
+    /// Parts of a START payload that have arrived so far.
     partial: Vec<u8>,
-    /// The pid 1 of the user's processes is no more, and neither are they.
+    /// True once the pid 1 of the user's processes has ended, and they with it.
     init_ended: bool,
     host_gone: Option<Instant>,
     memory: Option<Memory>,
 }
 
-/// From one to the next, never back.
+/// Phase of the run. Phases follow one another and never go back.
 enum Phase {
-    /// For SETUP.
+    /// Waits for SETUP.
     Waiting,
     Ready(Ready),
-    /// CHANGES came. They are sent once every process is gone and has had its say.
+    /// CHANGES was received. The changes are sent once every process has ended and its output is sent.
     Ending {
         ready: Ready,
-        /// The image to compare with.
+        /// Mount of the image to compare with.
         base: String,
     },
     Over,
 }
 
-/// What a descriptor we wait for belongs to.
+/// Owner of a descriptor that is polled.
 #[derive(Clone, Copy)]
 enum Source {
     Port,
@@ -79,7 +79,7 @@ impl Agent {
         }
     }
 
-    /// Says HELLO and serves until the host is gone or breaks the protocol.
+    /// Sends HELLO and serves until the host is gone or breaks the protocol.
     pub fn serve(&mut self) -> Result<()> {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
         message::encode_hello(self.channel.out(), kernel.trim_end(), env!("CARGO_PKG_VERSION"));
@@ -107,7 +107,7 @@ impl Agent {
         }
     }
 
-    /// Lists what can wake us now: output only while there is credit and room for it.
+    /// Lists the descriptors to poll. Output is polled only while there is credit and room for it.
     fn watch(&self, fds: &mut Vec<PollFd>, sources: &mut Vec<Source>) {
         fds.clear();
         sources.clear();
@@ -136,7 +136,7 @@ impl Agent {
         }
     }
 
-    /// Until the next output whose process has ended is given up, or the next look at the memory that is left.
+    /// Milliseconds until the output of an ended process is given up or the free memory is checked, whichever comes first.
     fn timeout_ms(&self) -> i32 {
         if self.host_gone.is_some() {
             return 20;
@@ -255,7 +255,7 @@ impl Agent {
             return Err(Malformed("START with a number that is in use"));
         }
         match process::spawn(id, command, &self.machine.namespaces) {
-            // The kernel's word for a PID namespace whose pid 1 is dead, which is what `halt` and `reboot` come to.
+            // The kernel reports this for a PID namespace whose pid 1 has ended, for example after `halt` or `reboot`.
             Err(error) if error.raw_os_error() == Some(sys::ENOMEM) => {
                 self.refuse(id, "the system was halted, or has no memory left\n", 126);
             }
@@ -285,8 +285,8 @@ impl Agent {
         self.channel.frame(kind::OUTPUT_END, id).finish();
     }
 
-    /// Does something with a process's stdin that tells how many bytes it took. A process that is no more is not spoken of:
-    /// what was meant for it crossed its end on the way.
+    /// Runs `step` on a process's stdin and returns as credit the bytes that it took. A process that has ended is ignored:
+    /// the host sent the frame before it knew of the end.
     fn stdin(&mut self, id: u16, step: impl FnOnce(&mut Process) -> usize) {
         let taken = self.find(id).map_or(0, step);
         if taken > 0 {
@@ -300,7 +300,7 @@ impl Agent {
         }
     }
 
-    /// Reports every child that ended.
+    /// Reaps the children that have ended and reports the user's processes among them.
     fn bury(&mut self) {
         let mut record = [0u8; 128];
         while sys::read_fd(self.children.as_raw_fd(), &mut record).is_ok() {}
@@ -316,7 +316,7 @@ impl Agent {
         }
     }
 
-    /// Drains the output of processes that ended, and forgets those that have nothing left to say.
+    /// Drains the output of processes that have ended, and drops those with no output left.
     fn settle(&mut self) {
         let channel = &mut self.channel;
         for process in &mut self.processes {
@@ -337,7 +337,7 @@ impl Agent {
         self.processes.retain(|process| !process.finished());
     }
 
-    /// Kills the pid 1 of the user's processes: the kernel takes everything in the namespaces along, and the overlay last.
+    /// Kills the pid 1 of the user's processes. The kernel ends everything in its namespaces with it, the overlay last.
     fn begin_changes(&mut self) -> Parsed<()> {
         let ready = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Ready(ready) => ready,
@@ -353,7 +353,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Sends the changes when they were asked for and nobody makes any more.
+    /// Sends the changes once they were requested and no process can make more.
     fn finish(&mut self) {
         let quiet = self.init_ended && self.processes.is_empty();
         let (ready, base) = match &self.phase {

@@ -1,4 +1,4 @@
-//! Phase 1: from the kernel's hand-over to the moment the template is saved.
+//! Phase 1: from the start of the agent to the moment the template is saved.
 
 use crate::sys;
 use std::fs;
@@ -10,50 +10,50 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Where the run's own ext4 is mounted; `upper` and `work` of the overlay are folders on it.
+/// Mount point of the run's ext4, which holds `upper` and `work` of the overlay.
 pub const DISK: &str = "/disk";
 pub const UPPER: &str = "/disk/upper";
 pub const WORK: &str = "/disk/work";
-/// A folder for each mounted layer.
+/// Folder with a mount point for each layer.
 pub const LAYERS: &str = "/layers";
 pub const LAYERS_MAX: usize = 64;
 
-// These exist only in the user's mount namespace, before its root becomes the image's.
+// These paths exist only in the user's mount namespace, and only until the image becomes its root.
 
-/// Bottom of every overlay: the mount points that an image may lack.
+/// Lowest directory of every overlay: the mount points that an image may lack.
 pub const SKELETON: &str = "/skeleton";
-/// What becomes part of the image's root at setup: `dev`, `proc`, `sys`, already mounted; files of `etc`.
+/// Mounts that setup moves into the image's root: `dev`, `proc` and `sys`, and files of `etc`.
 pub const STAGE: &str = "/stage";
-/// Where the overlay is mounted.
+/// Mount point of the overlay.
 pub const ROOT: &str = "/root";
 
-/// What the later phases need of where the agent runs.
+/// Environment of the agent, as far as the later phases need it.
 pub struct Machine {
-    /// What only a machine of its own has: a container's kernel (gVisor) neither needs nor offers it.
+    /// Present in a microVM only: a container's kernel (gVisor) neither needs nor offers it.
     pub hardware: Option<Hardware>,
     pub namespaces: Namespaces,
-    /// Lower directories of the overlay, bottom first, where they are mounted from the start.
+    /// Lower directories of the overlay, bottom first, if they are mounted from the start.
     pub mounted: Option<Vec<String>>,
-    /// Bytes of memory above which processes are ended, where the kernel does not do that by itself.
+    /// Memory limit in bytes, where the agent has to enforce it because the kernel does not.
     pub memory_bytes: Option<u64>,
 }
 
-/// What can be opened before the template is saved is: a restored run pays for every path walked.
+/// Files opened before the template is saved, because every path lookup delays a restored run.
 pub struct Hardware {
-    /// Kernel messages, from here on.
+    /// Kernel messages that follow the boot.
     pub kernel_log: OwnedFd,
     pub random: OwnedFd,
-    /// Not to be read before the run's entropy is in: the kernel makes the id up at its first read.
+    /// Must not be read before the run's entropy is credited: the kernel generates the id at the first read.
     pub boot_id: OwnedFd,
-    /// Takes the number of blocks of the run's disk that nobody may use.
+    /// Setting for the number of reserved blocks on the run's disk.
     pub reserve: OwnedFd,
-    /// How many errors the filesystem of the run's disk has met.
+    /// Number of errors on the file system of the run's disk.
     pub disk_errors: OwnedFd,
     /// Name below /dev of the read-only disk with the layers, for example `vda`.
     pub layers_disk: String,
 }
 
-/// Where the user's processes live, kept alive by a process of ours that is their pid 1.
+/// Namespaces of the user's processes, kept alive by a process of the agent that is their pid 1.
 pub struct Namespaces {
     pub init: c_int,
     /// Refers to the namespaces of `init`.
@@ -67,26 +67,26 @@ pub struct Namespaces {
     pub group: Option<&'static str>,
 }
 
-/// A file the run sees in /etc although no image has it: on a mount of its own, so no change to it is ever committed.
+/// A file that the agent mounts over /etc of the image, so that changes to it are never committed.
 pub struct StagedFile {
     pub name: &'static str,
     pub content: OwnedFd,
     pub mount: StagedMount,
 }
 
-/// How a staged file gets its place in the image's root.
+/// Form in which a staged file is kept until it is mounted in the image's root.
 pub enum StagedMount {
-    /// A mount that is attached nowhere yet.
+    /// A detached mount.
     Detached(OwnedFd),
-    /// A file below /dev of the stage: gVisor detaches only folders.
+    /// A file below /dev of the stage, because gVisor can detach only folders.
     BelowDev,
 }
 
-/// Readies the machine and opens the channel.
+/// Prepares the machine and opens the channel.
 pub fn boot() -> Result<(Machine, OwnedFd)> {
     sys::own_directories()?;
     mount_own()?;
-    // Before the network driver: an interface takes the defaults of the moment it appears.
+    // Before the network driver is loaded: an interface copies the defaults when it appears.
     tune();
     load_modules()?;
     let layers_disk = disk_with_serial("layers")?;
@@ -112,7 +112,7 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
 }
 
 impl Machine {
-    /// Mounts the layers in the mount namespace this process is in now, where they are not mounted from the start.
+    /// Mounts the layers in the current mount namespace, unless they are mounted from the start.
     pub fn mount_layers(&self, count: usize) -> Result<()> {
         let disk = match &self.hardware {
             Some(hardware) => &hardware.layers_disk,
@@ -125,7 +125,7 @@ impl Machine {
         Ok(())
     }
 
-    /// The lower directories of an image of `count` layers, top first.
+    /// Returns the lower directories of an image of `count` layers, top first.
     pub fn lower_folders(&self, count: usize) -> Vec<String> {
         let folders = self.mounted.clone();
         let mut folders = folders.unwrap_or_else(|| (1..=count).map(|number| format!("{LAYERS}/{number}")).collect());
@@ -145,7 +145,7 @@ fn mount_own() -> Result<()> {
     Ok(())
 }
 
-/// Loads what the initramfs carries, in the order of the names, and gives its memory back.
+/// Loads the modules of the initramfs in the order of their names, and frees their files.
 fn load_modules() -> Result<()> {
     let mut files: Vec<_> =
         fs::read_dir("/modules")?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
@@ -158,7 +158,7 @@ fn load_modules() -> Result<()> {
     fs::remove_dir("/modules")
 }
 
-/// Sets what a command in a sandbox expects of its kernel. A kernel that lacks one of the settings is no reason to stop.
+/// Applies the kernel settings that commands in a sandbox expect. Settings that the kernel lacks are skipped.
 pub fn tune() {
     const SETTINGS: [(&str, &str); 9] = [
         ("kernel/printk", "1"),
@@ -174,7 +174,7 @@ pub fn tune() {
     for (name, value) in SETTINGS {
         let _ = fs::write(format!("/proc/sys/{name}"), value);
     }
-    // Waiting for grace periods is most of a mount's time when there are several CPUs.
+    // With several CPUs a mount spends most of its time waiting for RCU grace periods.
     let _ = fs::write("/sys/kernel/rcu_expedited", "1");
     const FILES: (u64, u64) = (65_536, 1_048_576);
     let _ = sys::set_limit(sys::RLIMIT_NOFILE, FILES.0, FILES.1);
@@ -186,7 +186,7 @@ pub fn tune() {
     sys::set_umask(0o022);
 }
 
-/// Behind these disks is the host's page cache: nothing to schedule, and one large request is cheaper than several small ones.
+/// Tunes disks that the host's page cache serves: no I/O scheduler, and few large requests instead of many small ones.
 fn tune_disks(disks: &[&str]) {
     const SETTINGS: [(&str, &str); 2] = [("scheduler", "none"), ("read_ahead_kb", "512")];
     for disk in disks {
@@ -196,7 +196,7 @@ fn tune_disks(disks: &[&str]) {
     }
 }
 
-/// Devices appear while their drivers settle, so a missing one is waited for.
+/// Waits for something to appear, because drivers create their devices asynchronously.
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     const TRIES: u32 = 2_000;
     for _ in 0..TRIES {
@@ -243,15 +243,15 @@ fn make_skeleton() -> Result<()> {
     Ok(())
 }
 
-/// The reader starts behind everything the kernel said so far.
+/// Moves the reader of the kernel log behind the last message.
 fn skip_log(fd: RawFd) {
     let mut record = [0u8; 8192];
     while sys::read_fd(fd, &mut record).is_ok() {}
 }
 
 impl Namespaces {
-    /// Starts the pid 1 of the user's processes and enters its PID namespace for all children to come.
-    /// `stage` prepares the new mount namespace, from inside.
+    /// Starts the pid 1 of the user's processes and enters its PID namespace for all later children.
+    /// `stage` runs inside the new mount namespace and prepares it.
     pub fn create(stage: impl FnOnce() -> Result<()>) -> Result<Namespaces> {
         let (ready, done) = sys::pipe()?;
         let init = sys::fork_into(sys::CLONE_NEWPID | sys::CLONE_NEWNS)?;
@@ -286,7 +286,7 @@ fn stage_file(name: &'static str) -> Result<StagedFile> {
     Ok(StagedFile { name, content: sys::open_path(&path, sys::O_RDWR)?, mount })
 }
 
-/// Where a staged file is found below a /dev until it has its place.
+/// Returns the path of a staged file below /dev until it is moved to its place.
 pub fn place_below_dev(name: &str) -> String {
     format!("/dev/.contree-{name}")
 }
@@ -305,10 +305,10 @@ fn stage() -> Result<()> {
     furnish("size=50%")
 }
 
-/// Where the root of the user's mount namespace is made: not the root we were started with, which cannot be left.
+/// Path at which the root of the user's mount namespace is made, because the initial root cannot be unmounted.
 const CELL: &str = "/cell";
 
-/// Makes an empty file system the root of this mount namespace, with these mounts of the old one in it.
+/// Makes an empty file system the root of this mount namespace and keeps the mounts `kept` of the old root in it.
 pub fn enter_cell(kept: &[&str]) -> Result<()> {
     sys::mount_fs("tmpfs", CELL, "tmpfs", 0, "mode=755")?;
     for path in kept {
@@ -321,8 +321,8 @@ pub fn enter_cell(kept: &[&str]) -> Result<()> {
     sys::change_root(".")
 }
 
-/// Puts into the new root what the image's root will be given, mounted from inside the new namespaces. `shared_memory` is an
-/// option of the file system at /dev/shm.
+/// Mounts in the new root what setup later moves into the image's root. Runs inside the new namespaces. `shared_memory` is
+/// a mount option of /dev/shm.
 pub fn furnish(shared_memory: &str) -> Result<()> {
     make_skeleton()?;
     fs::create_dir(ROOT)?;
@@ -351,7 +351,7 @@ fn mount_stage(shared_memory: &str) -> Result<()> {
     }
     for (target, link) in [("/proc/self/fd", "fd"), ("fd/0", "stdin"), ("fd/1", "stdout"), ("fd/2", "stderr")] {
         match symlink(target, format!("{STAGE}/dev/{link}")) {
-            // gVisor brings them along.
+            // gVisor provides them.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             other => other?,
         }
@@ -359,8 +359,8 @@ fn mount_stage(shared_memory: &str) -> Result<()> {
     Ok(())
 }
 
-/// The life of the namespaces' pid 1: it exists. Orphans are given to it, and as it ignores SIGCHLD the kernel buries them
-/// itself. It ends when the agent kills it, and everything in the namespaces with it.
+/// Runs as pid 1 of the namespaces and only waits. The kernel gives orphans to it and reaps them, because it ignores
+/// SIGCHLD. When the agent kills it, everything in the namespaces ends with it.
 fn reap_for_ever() -> ! {
     sys::ignore_children();
     loop {

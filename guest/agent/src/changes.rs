@@ -1,4 +1,4 @@
-//! Phase 4: what the run wrote, as an OCI layer. The upper directory of the overlay, compared with the image below it.
+//! Phase 4: the changes of the run as an OCI layer: the overlay's upper directory, compared with the image below it.
 
 use crate::boot::{Machine, UPPER};
 use crate::channel::Channel;
@@ -21,7 +21,7 @@ const S_IFBLK: u16 = 0o060000;
 const S_IFDIR: u16 = 0o040000;
 const S_IFCHR: u16 = 0o020000;
 
-/// Sends CHANGES_DATA as credit allows, then CHANGES_END. Nobody writes to the disk any more.
+/// Sends CHANGES_DATA as credit allows, then CHANGES_END. No process may write to the disk any more.
 pub fn send(base: &str, machine: &Machine, placeholders: &[String], channel: &mut Channel) -> Result<()> {
     let mut walk = Walk {
         sink: Sink::new(channel),
@@ -48,7 +48,7 @@ pub fn send(base: &str, machine: &Machine, placeholders: &[String], channel: &mu
     channel.flush_all()
 }
 
-/// The image as it was before the run, mounted for comparison.
+/// Mounts the image as it was before the run, for comparison, and returns the path.
 pub fn mount_base(machine: &Machine, layers: usize) -> Result<String> {
     machine.mount_layers(layers)?;
     let mut folders = machine.lower_folders(layers);
@@ -61,7 +61,7 @@ pub fn mount_base(machine: &Machine, layers: usize) -> Result<String> {
     Ok(BASE.to_string())
 }
 
-/// Something in a directory, looked at without following it.
+/// A directory entry and its metadata; symbolic links are not followed.
 struct Node {
     dir: RawFd,
     name: CString,
@@ -73,7 +73,7 @@ impl Node {
         Ok(Node { dir, name: name.to_owned(), stat: sys::stat_at(dir, name)? })
     }
 
-    /// None when nothing of that name is there.
+    /// Returns None when there is no entry of that name.
     fn find(dir: RawFd, name: &CStr) -> Result<Option<Node>> {
         match Node::at(dir, name) {
             Ok(node) => Ok(Some(node)),
@@ -94,7 +94,7 @@ impl Node {
         sys::open_at(self.dir, &self.name, flags | sys::O_NOFOLLOW)
     }
 
-    /// For calls that know no directory descriptor.
+    /// Returns the path for system calls that take no directory descriptor.
     fn subject(&self) -> Result<Subject> {
         let path = [format!("/proc/self/fd/{}/", self.dir).as_bytes(), self.name.to_bytes()].concat();
         Ok(Subject::At(c(&path)?))
@@ -103,7 +103,7 @@ impl Node {
 
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Extended attributes in order of name, without those the overlay keeps for itself. `names` is room for their list.
+/// Returns the extended attributes in order of name, except the overlay's own. `names` is a buffer for their list.
 fn xattrs_of(subject: &Subject, names: &mut [u8]) -> Result<Xattrs> {
     let length = sys::list_xattrs(subject, names)?;
     let mut found = Vec::new();
@@ -119,12 +119,12 @@ fn xattrs_of(subject: &Subject, names: &mut [u8]) -> Result<Xattrs> {
 struct Walk<'a, 'b> {
     sink: Sink<'a>,
     placeholders: &'b [String],
-    /// Inode → path of its first name that was sent.
+    /// Inode → path under which it was sent first.
     links: HashMap<u64, Vec<u8>>,
-    /// Headers of folders that are sent once something below them is.
+    /// Headers of folders that are sent before the first change below them.
     pending: Vec<Vec<u8>>,
     entries: u64,
-    /// Room for a list of names: of a folder's entries, or of extended attributes.
+    /// Buffer for the names of a folder's entries or of extended attributes.
     buffer: Vec<u8>,
 }
 
@@ -172,7 +172,7 @@ impl Walk<'_, '_> {
 
     fn child(&mut self, node: &Node, below: Option<&Node>, path: &[u8]) -> Result<()> {
         if node.is_whiteout() || node.is(S_IFSOCK) {
-            // A tar has no sockets: what one replaced is gone all the same.
+            // A tar cannot hold sockets, but what the socket replaced is removed nevertheless.
             return below.map_or(Ok(()), |_| self.whiteout(path));
         }
         if !node.is(S_IFDIR) {
@@ -197,8 +197,8 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// Notes a folder's header, to be sent before its contents: at once when the folder itself differs, else only if anything
-    /// below does.
+    /// Queues a folder's header, which is sent before its contents: at once if the folder itself differs, otherwise with the
+    /// first change below it.
     fn folder(&mut self, node: &Node, open: &OwnedFd, below: Option<&Node>, path: &[u8]) -> Result<()> {
         let xattrs = xattrs_of(&Subject::Open(open.as_raw_fd()), &mut self.buffer)?;
         let mut header = Vec::new();
@@ -215,7 +215,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Sends the folders on the way that wait for a reason to be sent.
+    /// Sends the queued headers of the folders above the entry.
     fn begin_entry(&mut self) -> Result<()> {
         for header in std::mem::take(&mut self.pending) {
             self.entries += 1;
@@ -312,7 +312,7 @@ fn same_owner(a: &Node, b: &Node) -> bool {
     (a.stat.mode, a.stat.uid, a.stat.gid) == (b.stat.mode, b.stat.uid, b.stat.gid)
 }
 
-/// Everything but extended attributes and content. Opening a file for writing copies it up: that alone is no change.
+/// Compares everything but extended attributes and content. Opening a file for writing copies it up, which is not a change.
 fn same_leaf(node: &Node, below: &Node, target: &[u8]) -> Result<bool> {
     let (a, b) = (&node.stat, &below.stat);
     let same = same_owner(node, below)

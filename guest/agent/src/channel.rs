@@ -1,4 +1,4 @@
-//! The guest's end of the channel: bytes of the port in, frames out of it, and the other way round.
+//! The guest's end of the channel: decodes frames from the bytes of the port, and encodes frames into them.
 
 use crate::sys;
 use crate::wire::{self, Header, Parsed, Writer};
@@ -8,10 +8,10 @@ use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 pub struct Channel {
     port: OwnedFd,
     incoming: Vec<u8>,
-    /// Start of what is not parsed yet.
+    /// Offset of the first byte that is not parsed yet.
     parsed: usize,
     outgoing: Vec<u8>,
-    /// Start of what is not sent yet.
+    /// Offset of the first byte that is not sent yet.
     sent: usize,
 }
 
@@ -24,7 +24,7 @@ impl Channel {
         self.port.as_raw_fd()
     }
 
-    /// Takes what the port has for us. False when there is nothing now.
+    /// Reads the bytes that the port has now. Returns false when there are none.
     pub fn receive(&mut self) -> Result<bool> {
         const CHUNK_BYTES: usize = 32 * 1024;
         self.incoming.drain(..self.parsed);
@@ -36,7 +36,7 @@ impl Channel {
         }
     }
 
-    /// The next complete frame of what was received, handed to `take`.
+    /// Passes the next complete frame to `take`.
     pub fn next<T>(&mut self, take: impl FnOnce(&Header, &[u8]) -> T) -> Parsed<Option<T>> {
         match wire::decode(&self.incoming[self.parsed..])? {
             None => Ok(None),
@@ -48,7 +48,7 @@ impl Channel {
         }
     }
 
-    /// Where frames are appended; `flush` sends them.
+    /// Returns the buffer to which frames are appended; `flush` sends them.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.outgoing
     }
@@ -57,12 +57,12 @@ impl Channel {
         Writer::new(&mut self.outgoing, kind, process)
     }
 
-    /// Bytes that wait for the port.
+    /// Returns the number of bytes that wait for the port.
     pub fn backlog(&self) -> usize {
         self.outgoing.len() - self.sent
     }
 
-    /// Sends what the port takes now.
+    /// Sends as many bytes as the port accepts now.
     pub fn flush(&mut self) -> Result<()> {
         while self.sent < self.outgoing.len() {
             match sys::write_fd(self.port.as_raw_fd(), &self.outgoing[self.sent..]) {
@@ -76,7 +76,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Sends everything, however long the port takes.
+    /// Sends everything and waits for the port as long as necessary.
     pub fn flush_all(&mut self) -> Result<()> {
         self.flush()?;
         while self.backlog() > 0 {

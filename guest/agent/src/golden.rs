@@ -1,4 +1,4 @@
-//! Both ends of the channel agree: the host's tests read the same frames (test/sandbox/channel/golden.ts).
+//! Golden frames, which the host's tests read as well (test/sandbox/channel/golden.ts), so both ends of the channel agree.
 
 use crate::link::{Address, Network};
 use crate::message::*;
@@ -12,7 +12,7 @@ fn golden(name: &str) -> Vec<u8> {
     hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// The golden frame as the agent understands it, and the process it is about.
+/// Decodes a golden frame. Returns the command and the process that it belongs to.
 fn decoded(name: &str) -> (u16, Request) {
     let bytes = golden(name);
     let (header, payload, length) = wire::decode(&bytes).unwrap().unwrap();
@@ -20,7 +20,7 @@ fn decoded(name: &str) -> (u16, Request) {
     (header.process, decode_request(header.kind, payload).unwrap())
 }
 
-/// A frame the agent makes must be the golden one.
+/// Asserts that a frame of the agent equals the golden one.
 fn check(name: &str, make: impl FnOnce(&mut Vec<u8>)) {
     let mut out = Vec::new();
     make(&mut out);

@@ -1,5 +1,5 @@
-//! Configuration of a network interface by the classic ioctls. The host's helper is built with this file, too: it configures the
-//! interface that gVisor takes over.
+//! Configuration of a network interface by the classic ioctls. The host helper is built from this file as well: it configures
+//! the interface that gVisor takes over.
 
 use crate::sys::{self, told};
 use std::io::Result;
@@ -8,7 +8,7 @@ use std::os::unix::io::OwnedFd;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Address {
-    /// 4 or 16 bytes, network order.
+    /// Address of 4 or 16 bytes in network order.
     pub address: Vec<u8>,
     pub prefix: u8,
     pub gateway: Vec<u8>,
@@ -97,7 +97,7 @@ fn socket_address(address: &[u8]) -> [u8; 16] {
     out
 }
 
-/// Loopback works with and without a network.
+/// Raises the loopback interface, which works without a network too.
 pub fn raise_loopback() -> Result<()> {
     up("lo")
 }

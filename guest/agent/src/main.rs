@@ -1,4 +1,4 @@
-//! The guest agent: pid 1 of a microVM, or of a container that gVisor runs. It boots, waits to be saved as a template
+//! The guest agent: pid 1 of a microVM or of a gVisor container. It boots, waits to be saved as a template
 //! (microVM only), then serves one run. docs/guest-protocol.md describes the phases and the channel.
 
 mod agent;
@@ -27,7 +27,7 @@ use std::io::{Result, Write};
 use std::os::unix::io::OwnedFd;
 
 fn main() {
-    // The kernel gives an init no argument of this name.
+    // The kernel never passes an argument of this name to init.
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.split_first() {
         Some((mode, settings)) if mode == "container" => {
@@ -36,11 +36,11 @@ fn main() {
                 std::process::exit(1);
             }
         }
-        // A program to run where nothing else is: the host tries whether one does.
+        // A program that always exists: the host runs it to test whether programs run at all.
         Some((mode, _)) if mode == "trial" => {}
         _ => {
             if let Err(error) = serve(boot::boot) {
-                // The kernel log reaches the console, when there is one.
+                // The kernel log is shown on the console, if there is one.
                 if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
                     let _ = log.write_all(format!("<0>contree-agent: {error}").as_bytes());
                 }

@@ -1,4 +1,4 @@
-//! The memory limit where the kernel has none (gVisor): a process is ended before the host would end the whole sandbox.
+//! Memory limit where the kernel has none (gVisor): the agent ends a process before the host would end the whole sandbox.
 
 use crate::oom;
 use crate::process::Process;
@@ -7,19 +7,19 @@ use std::fs;
 use std::os::raw::c_int;
 use std::time::{Duration, Instant};
 
-/// How often the memory that is left is looked at: in peace, and when half of it is gone.
+/// Interval of checks of the free memory: normally, and once half of the memory is used.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_SHORT: Duration = Duration::from_millis(20);
-/// Less than this part of the memory is none.
+/// Fraction of the memory below which it counts as exhausted.
 const RESERVE_PART: u64 = 64;
-/// Time in which the memory of a process that was killed comes back.
+/// Time in which the memory of a killed process is freed.
 const GRACE: Duration = Duration::from_millis(500);
 
 pub struct Memory {
     bytes: u64,
     looked: Instant,
     pause: Duration,
-    /// When a process was killed last.
+    /// Time of the last kill.
     killed: Option<Instant>,
 }
 
@@ -32,7 +32,7 @@ impl Memory {
         self.pause.saturating_sub(self.looked.elapsed()).as_millis() as i32 + 1
     }
 
-    /// Kills the largest process when there is no memory left, as the kernel of a machine would.
+    /// Kills the largest process when no memory is left, as Linux does.
     pub fn watch(&mut self, init: c_int, processes: &mut [Process]) {
         if processes.is_empty() || self.looked.elapsed() < self.pause {
             return;
@@ -53,26 +53,26 @@ impl Memory {
         }
     }
 
-    /// The kernel's count of free memory is behind for a while after a process has ended.
+    /// Reports whether a process was killed so recently that the kernel's count of free memory may be stale.
     fn is_ending(&self) -> bool {
         self.killed.map_or(false, |since| since.elapsed() < GRACE)
     }
 }
 
-/// `MemFree` of /proc/meminfo, which is in KiB.
+/// Returns `MemFree` of /proc/meminfo, which is in KiB, in bytes.
 fn free_bytes(table: &str) -> Option<u64> {
     let line = table.lines().find_map(|line| line.strip_prefix("MemFree:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// The process with the most memory of its own; neither the agent nor the pid 1 of the user's processes.
+/// Returns the process with the largest resident memory, except the agent and the pid 1 of the user's processes.
 fn largest(init: c_int) -> Option<c_int> {
     let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let sizes = pids.filter(|pid: &c_int| *pid > 1 && *pid != init);
     sizes.filter_map(|pid| Some((resident_pages(pid)?, pid))).max().map(|(_, pid)| pid)
 }
 
-/// Second field of /proc/PID/statm.
+/// Returns the second field of /proc/PID/statm.
 fn resident_pages(pid: c_int) -> Option<u64> {
     fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The messages of docs/guest-protocol.md §5: those of the host decoded, ours encoded.
+//! The messages of docs/guest-protocol.md §5: decodes those of the host, encodes those of the agent.
 
 use crate::link::{Address, Network};
 use crate::sys::Usage;
@@ -7,15 +7,15 @@ use crate::wire::{Malformed, Parsed, Reader, Writer};
 pub const OUTPUT_WINDOW: u32 = 256 * 1024;
 pub const CHANGES_WINDOW: u32 = 1024 * 1024;
 
-/// The least a frame of data costs, however short: what it takes to hold one.
+/// Minimum credit of a data frame, which covers the memory to hold a short one.
 pub const COST_MIN: u32 = 64;
 
-/// Credit a frame of data uses up.
+/// Returns the credit that a data frame uses.
 pub fn cost_of(payload: usize) -> u32 {
     COST_MIN.max(payload as u32)
 }
 
-/// 0x09 and 0x8b were used once, for counters, and are not used again.
+/// Numbers of frame kinds. 0x09 and 0x8b were used for counters and are not used again.
 pub mod kind {
     pub const SETUP: u8 = 0x01;
     pub const START: u8 = 0x02;
@@ -65,7 +65,7 @@ pub struct Setup {
     pub clock_ns: u64,
     pub entropy: Vec<u8>,
     pub disk_bytes: u64,
-    /// Bottom first.
+    /// Layers of the image, bottom first.
     pub layers: Vec<Extent>,
     pub network: Option<Network>,
 }
@@ -78,16 +78,16 @@ pub struct Command {
     pub uid: u32,
     pub gid: u32,
     pub stdin: bool,
-    /// Columns and rows.
+    /// Columns and rows of the terminal.
     pub terminal: Option<(u16, u16)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     Setup(Box<Setup>),
-    /// Payload of a command, or its last part; `decode_command` reads it.
+    /// Payload of a START, or its last part; `decode_command` reads it.
     Start(Vec<u8>),
-    /// An earlier part of it.
+    /// An earlier part of a START payload.
     StartPart(Vec<u8>),
     Stdin(Vec<u8>),
     StdinClose,
@@ -166,7 +166,7 @@ pub fn decode_command(payload: &[u8]) -> Parsed<Command> {
     Ok(Command { argv, env, cwd, uid, gid, stdin: flags & 1 != 0, terminal })
 }
 
-/// How a process ended, as EXITED tells it.
+/// End of a process, as EXITED reports it.
 #[derive(Default)]
 pub struct Ending {
     pub exit_code: i32,

@@ -10,7 +10,7 @@ pub fn configure(network: &Network) -> Result<()> {
     link::configure(&name, network)
 }
 
-/// The first interface that is neither loopback nor one of the tunnels the kernel brings along.
+/// Returns the first interface that is neither loopback nor one of the kernel's default tunnels.
 fn interface() -> Option<String> {
     let mut names: Vec<_> = fs::read_dir("/sys/class/net")
         .ok()?

@@ -1,4 +1,4 @@
-//! Which process the kernel killed for lack of memory: only its log says so.
+//! Detection of processes that the kernel killed for lack of memory, which only its log reports.
 
 use crate::process::Process;
 use crate::sys;
@@ -6,7 +6,7 @@ use std::fs;
 use std::os::raw::c_int;
 use std::os::unix::io::{AsRawFd, OwnedFd};
 
-/// Reads the kernel's new messages and marks the processes whose session lost a member.
+/// Reads new kernel messages and marks the processes whose session contains a killed one.
 pub fn mark_victims(kernel_log: &OwnedFd, processes: &mut [Process]) {
     let mut record = [0u8; 8192];
     loop {
@@ -16,14 +16,14 @@ pub fn mark_victims(kernel_log: &OwnedFd, processes: &mut [Process]) {
                     mark(victim, processes);
                 }
             }
-            // EPIPE: the ring was overwritten before we read it; the next read goes on with the oldest record.
+            // EPIPE: records were overwritten before they were read; the next read continues with the oldest one.
             Err(error) if error.raw_os_error() == Some(sys::EPIPE) => {}
             Err(_) => return,
         }
     }
 }
 
-/// The pid in a record such as `3,411,8391,-;Out of memory: Killed process 97 (python3) total-vm:…`.
+/// Returns the pid in a record such as `3,411,8391,-;Out of memory: Killed process 97 (python3) total-vm:…`.
 fn victim_in(record: &[u8]) -> Option<c_int> {
     const MARK: &str = "Killed process ";
     let text = std::str::from_utf8(record).ok()?;
@@ -31,7 +31,7 @@ fn victim_in(record: &[u8]) -> Option<c_int> {
     rest.split(' ').next()?.parse().ok()
 }
 
-/// Every process is a session of its own; a victim that is already gone could have been anyone's.
+/// Marks the processes to which the victim may belong. Each has its own session; a victim that is gone may belong to any.
 pub fn mark(victim: c_int, processes: &mut [Process]) {
     let session = session_of(victim);
     for process in processes.iter_mut().filter(|process| process.pid > 0) {
@@ -43,7 +43,7 @@ fn session_of(pid: c_int) -> Option<c_int> {
     session_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Sixth field of /proc/PID/stat; the second is a name in parentheses that may hold anything.
+/// Returns the sixth field of /proc/PID/stat. The second is a name in parentheses that may contain any characters.
 fn session_in(stat: &str) -> Option<c_int> {
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split(' ').nth(3)?.parse().ok()

@@ -1,4 +1,4 @@
-//! Starting a program in the image, and what the agent holds of it while it runs.
+//! Starts programs in the image, and holds their state while they run.
 
 use crate::boot::Namespaces;
 use crate::message::{Command, OUTPUT_WINDOW};
@@ -17,14 +17,14 @@ const TIOCSWINSZ: c_ulong = 0x5414;
 const TIOCSPTLCK: c_ulong = 0x4004_5431;
 const TIOCGPTPEER: c_ulong = 0x5441;
 
-/// One process of the user's, from START until EXITED and OUTPUT_END are both sent.
+/// One process of the user, from START until both EXITED and OUTPUT_END are sent.
 pub struct Process {
     pub id: u16,
-    /// As the agent sees it; 0 once it was reaped.
+    /// Pid in the agent's namespace; 0 once the process was reaped.
     pub pid: c_int,
     pub started: Instant,
     pub stdin: Option<Stdin>,
-    /// stdout and stderr; with a terminal only the first.
+    /// stdout and stderr; only the first is used with a terminal.
     pub outputs: [Option<Output>; 2],
     pub terminal: Option<OwnedFd>,
     pub credit: u32,
@@ -32,7 +32,7 @@ pub struct Process {
     pub ended: Option<Instant>,
 }
 
-/// What `spawn` gives back besides the process: its pid as its own namespace counts, and why it did not start.
+/// Result of `spawn` besides the process: its pid in its own namespace, and the reason if it did not start.
 pub struct Spawned {
     pub process: Process,
     pub visible_pid: u32,
@@ -44,7 +44,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// The three descriptors a child gets, and our ends of them.
+/// The three standard descriptors of a child, and the agent's ends of them.
 struct Stdio {
     child: [OwnedFd; 3],
     stdin: Option<OwnedFd>,
@@ -52,7 +52,7 @@ struct Stdio {
     terminal: Option<OwnedFd>,
 }
 
-/// All that the child needs, made before it exists: it shares our memory and must not allocate more than it must.
+/// Data that the child needs. It is made before the clone, because the child shares the agent's memory and must hardly allocate.
 struct Plan<'a> {
     command: &'a Command,
     namespaces: RawFd,
@@ -60,18 +60,18 @@ struct Plan<'a> {
     stdio: [RawFd; 3],
     terminal: bool,
     cwd: CString,
-    /// Paths to try, in order.
+    /// Paths of the program to try, in order.
     programs: Vec<CString>,
     argv: Vec<*const c_char>,
     env: Vec<*const c_char>,
     outcome: Outcome,
 }
 
-/// Written by the child, read by us once it has gone its way.
+/// Written by the child, read by the agent after the child has called exec or exited.
 #[derive(Default)]
 struct Outcome {
     visible_pid: c_int,
-    /// Step that failed and its errno; errno 0 when the program runs.
+    /// The step that failed and its errno; errno is 0 when the program runs.
     step: &'static str,
     errno: i32,
 }
@@ -113,7 +113,7 @@ pub fn spawn(id: u16, command: &Command, namespaces: &Namespaces) -> Result<Spaw
     Ok(Spawned { process, visible_pid, refusal })
 }
 
-/// The paths a shell would try for argv[0].
+/// Returns the paths that a shell would try for argv[0].
 fn programs(command: &Command) -> Result<Vec<CString>> {
     const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let name = &command.argv[0];
@@ -164,13 +164,13 @@ fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) = sys::pipe()?;
     sys::set_nonblocking(&read)?;
     if command.uid != 0 {
-        // So that the process may open /dev/stdout again.
+        // Lets the process open /dev/stdout again.
         unsafe { sys::fchown(write.as_raw_fd(), command.uid, command.gid) };
     }
     Ok((read, write))
 }
 
-/// A pseudo-terminal of the user's own /dev/pts, so that `tty` and `who` make sense inside.
+/// Opens a pseudo-terminal in the user's own /dev/pts, so that `tty` and `who` work inside.
 fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     const TTY_GROUP: u32 = 5;
     let flags = sys::O_RDWR | sys::O_NOCTTY | sys::O_NONBLOCK;
@@ -178,7 +178,7 @@ fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     sys::control(&master, TIOCSPTLCK, &mut 0i32)?;
     let flags = (sys::O_RDWR | sys::O_NOCTTY | sys::O_CLOEXEC) as c_ulong;
     let peer = sys::control_number(&master, TIOCGPTPEER, flags)?;
-    // SAFETY: the ioctl just made this descriptor for us.
+    // SAFETY: the ioctl just made this descriptor, and nothing else owns it.
     let slave = unsafe { OwnedFd::from_raw_fd(peer) };
     unsafe { sys::fchown(slave.as_raw_fd(), command.uid, TTY_GROUP) };
     let child = [slave.try_clone()?, slave.try_clone()?, slave];
@@ -191,7 +191,7 @@ fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     Ok(Stdio { child, stdin, outputs: [Some(master.try_clone()?), None], terminal: Some(master) })
 }
 
-/// A terminal has no end of file, only the character that means it.
+/// Sends the end-of-file character, because a terminal's input cannot be closed on its own.
 pub fn end_input(terminal: &OwnedFd) {
     const END_OF_TRANSMISSION: u8 = 4;
     let _ = sys::write_fd(terminal.as_raw_fd(), &[END_OF_TRANSMISSION]);
@@ -202,7 +202,7 @@ pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) -> Result<()> {
     sys::control(terminal, TIOCSWINSZ, &mut size).map(|_| ())
 }
 
-/// The child's side, between clone and exec, in our memory while we stand still.
+/// Runs in the child between clone and exec, in the agent's memory while the agent is suspended.
 extern "C" fn child(argument: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes its plan and waits for us.
     let plan = unsafe { &mut *argument.cast::<Plan>() };
@@ -234,7 +234,7 @@ fn become_program(plan: &mut Plan) -> Step<()> {
         sys::setsid();
         at("namespaces", verdict(sys::enter_raw(plan.namespaces, sys::CLONE_NEWNS)))?;
         if let Some(group) = plan.group {
-            // A run that took the control groups away has no limits of its own any more, but those of the host.
+            // A run that removed the control groups has lost its own limits; those of the host still hold.
             let _ = fs::write(group, "0");
         }
         for (target, fd) in plan.stdio.iter().enumerate() {
@@ -250,7 +250,7 @@ fn become_program(plan: &mut Plan) -> Step<()> {
     at("exec", Err(execute(plan)))
 }
 
-/// Enters the working directory; makes it when it is missing.
+/// Enters the working directory and creates it if it is missing.
 fn enter_directory(plan: &Plan) -> Result<()> {
     let result = verdict(unsafe { sys::chdir(plan.cwd.as_ptr()) });
     match result {
@@ -272,7 +272,7 @@ fn become_user(command: &Command) -> Result<()> {
     verdict(unsafe { sys::setuid(command.uid) })
 }
 
-/// The groups /etc/group of the image lists the user in, after its own.
+/// Returns the user's own group, then those that list the user in the image's /etc/group.
 fn supplementary_groups(uid: u32, gid: u32) -> Vec<u32> {
     let (passwd, group) = (fs::read("/etc/passwd"), fs::read("/etc/group"));
     let mut groups = vec![gid];
@@ -300,7 +300,7 @@ fn listed_groups(passwd: &[u8], group: &[u8], uid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Tries every path; the errno that is left says most: "permission denied" outweighs "not there".
+/// Tries all paths and returns the most informative errno: "permission denied" takes precedence over "not found".
 fn execute(plan: &Plan) -> Error {
     let mut denied = false;
     for program in &plan.programs {
@@ -315,7 +315,7 @@ fn execute(plan: &Plan) -> Error {
     Error::from_raw_os_error(if denied { sys::EACCES } else { sys::ENOENT })
 }
 
-/// A script without `#!` is given to the shell, as every shell and execvp do.
+/// Runs a script without `#!` with the shell, as shells and execvp do.
 fn run_by_shell(plan: &Plan, program: &CString) -> Error {
     let shell = b"/bin/sh\0".as_ptr().cast::<c_char>();
     let mut argv = vec![shell, program.as_ptr()];

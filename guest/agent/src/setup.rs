@@ -1,4 +1,4 @@
-//! Phase 2: makes a restored template into this run's machine.
+//! Phase 2: turns a restored template into the machine of this run.
 
 use crate::boot::{
     place_below_dev, Hardware, Machine, StagedFile, StagedMount, LAYERS_MAX, ROOT, SKELETON, STAGE, UPPER, WORK,
@@ -13,14 +13,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::io::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-/// What is known once the machine is ready.
+/// Facts that are known once the machine is ready.
 pub struct Ready {
     pub boot_id: String,
     /// Name and microseconds of each step, in order.
     pub steps: Vec<(&'static str, u32)>,
-    /// Paths in the image we had to create for our own mounts; no change of the run.
+    /// Paths in the image that were created for the agent's mounts; they are not changes of the run.
     pub placeholders: Vec<String>,
-    /// How many layers the image has.
+    /// Number of layers of the image.
     pub layers: usize,
 }
 
@@ -65,7 +65,7 @@ pub fn set_up(machine: &Machine, setup: &Setup) -> Result<Ready> {
     Ok(Ready { boot_id, steps: steps.taken, placeholders, layers: setup.layers.len() })
 }
 
-/// Credits the host's entropy to the pool and reseeds at once: two runs of one template must not share a random byte.
+/// Credits the host's entropy to the pool and reseeds at once, so that runs of one template never share a random byte.
 fn stir(random: &OwnedFd, entropy: &[u8]) -> Result<()> {
     const RND_ADD_ENTROPY: c_ulong = 0x4008_5203;
     const RND_RESEED_CRNG: c_ulong = 0x5207;
@@ -78,7 +78,7 @@ fn stir(random: &OwnedFd, entropy: &[u8]) -> Result<()> {
     sys::control_number(random, RND_RESEED_CRNG, 0).map(|_| ())
 }
 
-/// A line of /proc or /sys, from a descriptor that was opened for one read.
+/// Reads a line of /proc or /sys from a descriptor that was opened for a single read.
 pub fn read_line(fd: &OwnedFd) -> Result<String> {
     let mut text = [0u8; 64];
     let length = sys::read_fd(fd.as_raw_fd(), &mut text)?;
@@ -92,7 +92,7 @@ fn boot_id(machine: &Machine) -> Result<String> {
     }
 }
 
-/// Leaves `bytes` of the disk to the run. The rest becomes the filesystem's reserve, which not even root may touch.
+/// Leaves `bytes` of the disk to the run. The rest becomes the file system's reserve, which even root cannot use.
 fn cap_disk(machine: &Hardware, bytes: u64) -> Result<()> {
     let space = sys::stat_fs(crate::boot::DISK)?;
     let wanted = bytes / space.block_size as u64;
@@ -139,7 +139,7 @@ fn add_partitions(disk: &str, layers: &[Extent]) -> Result<()> {
     Ok(())
 }
 
-/// Puts the image together and makes it the root of the user's mount namespace. Returns the placeholders it had to create.
+/// Mounts the image and makes it the root of the user's mount namespace. Returns the placeholders that were created.
 fn build_root(machine: &Machine, setup: &Setup, steps: &mut Steps) -> Result<Vec<String>> {
     let count = setup.layers.len();
     machine.mount_layers(count)?;
@@ -149,7 +149,7 @@ fn build_root(machine: &Machine, setup: &Setup, steps: &mut Steps) -> Result<Vec
     lower.push(SKELETON.to_string());
     let mut options = format!("lowerdir={},upperdir={UPPER},workdir={WORK}", lower.join(":"));
     if machine.hardware.is_some() {
-        // Plain files in the upper directory, so that it can be told as an OCI layer; and nobody needs it after a crash.
+        // Plain files in the upper directory, so that it can be sent as an OCI layer; its content is not needed after a crash.
         options.push_str(",redirect_dir=off,metacopy=off,index=off,xino=auto,volatile");
     }
     sys::mount_fs("overlay", ROOT, "overlay", 0, &options)?;
@@ -168,7 +168,7 @@ fn build_root(machine: &Machine, setup: &Setup, steps: &mut Steps) -> Result<Vec
     Ok(placeholders)
 }
 
-/// The root folder of an overlay shows the metadata of the upper directory: give it those of the image.
+/// Copies the metadata of the image's root to the upper directory, because the root of an overlay shows those.
 fn adopt_root_metadata(top: &str) -> Result<()> {
     let top = fs::metadata(top)?;
     sys::change_owner(&c(UPPER.as_bytes())?, top.uid(), top.gid())?;
@@ -188,8 +188,8 @@ fn content_of(name: &str, setup: &Setup) -> String {
     }
 }
 
-/// Shows a staged file in /etc of the image, which is our root now. The image's own may be a symbolic link to nowhere
-/// (systemd's resolv.conf); then its target is created, and remembered.
+/// Mounts a staged file over its path in /etc of the image, which is the root now. The image may have a dangling symbolic
+/// link there (systemd's resolv.conf); then its target is created and recorded as a placeholder.
 fn attach_file(file: &StagedFile, placeholders: &mut Vec<String>) -> Result<()> {
     let path = format!("/etc/{}", file.name);
     let result = match attach(file, &path) {
@@ -199,7 +199,7 @@ fn attach_file(file: &StagedFile, placeholders: &mut Vec<String>) -> Result<()> 
             }
             Ok(())
         }
-        // The image made a folder of it: it has its reasons, and can do without ours.
+        // The image has a folder of this name, which is left as it is.
         Err(error) if matches!(error.raw_os_error(), Some(sys::ENOTDIR) | Some(sys::ELOOP)) => Ok(()),
         other => other,
     };
@@ -216,7 +216,7 @@ fn attach(file: &StagedFile, path: &str) -> Result<()> {
     }
 }
 
-/// Creates the file `path` leads to, and the folders on the way.
+/// Creates the file that `path` resolves to, and its missing parent folders.
 fn create_target(path: &str, placeholders: &mut Vec<String>) -> Result<()> {
     let mut target = std::path::PathBuf::from(path);
     for _ in 0..8 {
@@ -240,7 +240,7 @@ fn canonical(path: &std::path::Path) -> Result<String> {
     Ok(fs::canonicalize(path)?.to_string_lossy().into_owned())
 }
 
-/// Whether the run's disk is as good as full: the cap was hit, not a whim of the program.
+/// Reports whether the run's disk is practically full, so that a failure is due to the limit and not to the program.
 pub fn disk_full() -> bool {
     const BLOCKS_LEFT: u64 = 16;
     sys::stat_fs(crate::boot::DISK).map(|space| space.blocks_available < BLOCKS_LEFT).unwrap_or(false)

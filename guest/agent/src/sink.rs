@@ -1,4 +1,4 @@
-//! The tar of the changes on its way into the channel.
+//! Sends the tar of the changes through the channel.
 
 use crate::channel::Channel;
 use crate::message::{self, kind, Request, CHANGES_WINDOW};
@@ -8,7 +8,7 @@ use crate::wire::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::io::{AsRawFd, OwnedFd};
 
-/// Packs the tar into full frames and sends them as the host gives credit.
+/// Packs the tar into full frames and sends them as the host grants credit.
 pub struct Sink<'a> {
     channel: &'a mut Channel,
     /// The frame being filled, its header included.
@@ -17,7 +17,7 @@ pub struct Sink<'a> {
     sent: u64,
 }
 
-/// Room every header of an entry fits in; larger ones grow the frame and are cut again.
+/// Bytes that the header of most entries fits in; a larger one extends the frame, which is split again.
 const FRAME_BYTES: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
 const BACKLOG_BYTES_MAX: usize = 512 * 1024;
 
@@ -33,7 +33,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Where the next bytes of the tar are appended.
+    /// Returns the buffer to which the next bytes of the tar are appended.
     pub fn room(&mut self) -> Result<&mut Vec<u8>> {
         while self.frame.len() >= FRAME_BYTES {
             self.send(FRAME_BYTES)?;
@@ -41,7 +41,7 @@ impl<'a> Sink<'a> {
         Ok(&mut self.frame)
     }
 
-    /// Sends the first `length` bytes of the frame being filled; the rest begins the next one.
+    /// Sends the first `length` bytes of the current frame; the rest becomes the start of the next one.
     fn send(&mut self, length: usize) -> Result<()> {
         let payload = length - HEADER_BYTES;
         let cost = message::cost_of(payload) as usize;
@@ -75,7 +75,7 @@ impl<'a> Sink<'a> {
                 match next {
                     Ok(None) => break,
                     Ok(Some((0, Ok(Request::Credit(bytes))))) => self.credit += bytes as usize,
-                    // For processes that are no more.
+                    // Commands for processes that have ended.
                     Ok(Some((_, Ok(_)))) => {}
                     Err(_) | Ok(Some((_, Err(_)))) => {
                         return Err(Error::new(ErrorKind::InvalidData, "a malformed frame"))
@@ -100,7 +100,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Sends what is left; the bytes of the whole tar.
+    /// Sends the remaining bytes. Returns the size of the whole tar.
     pub fn finish(mut self) -> Result<u64> {
         while self.frame.len() > FRAME_BYTES {
             self.send(FRAME_BYTES)?;

@@ -1,4 +1,4 @@
-//! Standard streams of a process: what moves between its pipes and the channel.
+//! Standard streams of a process: moves bytes between its pipes and the channel.
 
 use crate::channel::Channel;
 use crate::message::{self, flag, kind, Ending};
@@ -12,10 +12,10 @@ use std::os::raw::{c_int, c_ulong};
 use std::os::unix::io::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-/// Where the process's output is read.
+/// Descriptor from which the output of a process is read.
 pub struct Output {
     pub fd: OwnedFd,
-    /// Bytes that were in the pipe when the process ended: they are sent however late the reader is.
+    /// Bytes that were in the pipe when the process ended; they are sent however slow the reader is.
     pub owed: usize,
 }
 
@@ -27,7 +27,7 @@ pub struct Stdin {
 
 const FIONREAD: c_ulong = 0x541b;
 
-/// Bytes that can be read right now.
+/// Returns the number of bytes that can be read now.
 fn readable(fd: &OwnedFd) -> usize {
     let mut count = 0i32;
     sys::control(fd, FIONREAD, &mut count).map(|_| count as usize).unwrap_or(0)
@@ -35,7 +35,7 @@ fn readable(fd: &OwnedFd) -> usize {
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The numbers tell how many bytes of stdin were taken: by the process, or thrown away because it will never read them.
+/// The returned numbers are bytes of stdin that the process took, or that were discarded because it will never read them.
 impl Process {
     pub fn offer(&mut self, bytes: &[u8]) -> usize {
         match self.stdin.as_mut().filter(|stdin| !stdin.closing) {
@@ -54,7 +54,7 @@ impl Process {
         self.feed()
     }
 
-    /// Gives the process what waits for it, as far as its pipe has room.
+    /// Writes waiting stdin to the process, as far as its pipe has room.
     pub fn feed(&mut self) -> usize {
         let stdin = match self.stdin.as_mut() {
             Some(stdin) => stdin,
@@ -70,7 +70,7 @@ impl Process {
         taken
     }
 
-    /// Sends one chunk of output, as far as credit allows. False when nothing was there.
+    /// Sends one chunk of output, as far as credit allows. Returns false when there was none.
     pub fn pump(&mut self, index: usize, channel: &mut Channel) -> bool {
         let limit = CHUNK_BYTES.min(self.credit as usize);
         let output = match self.outputs[index].as_mut() {
@@ -90,7 +90,7 @@ impl Process {
         sent.map_or(false, |count| count > 0)
     }
 
-    /// Marks the process as ended and says how.
+    /// Marks the process as ended and reports how it ended.
     pub fn end(&mut self, status: c_int, usage: sys::Usage) -> Ending {
         self.pid = 0;
         self.ended = Some(Instant::now());
@@ -111,13 +111,13 @@ impl Process {
         Ending { exit_code, signal, flags, duration_us: self.started.elapsed().as_micros() as u64, usage }
     }
 
-    /// It ended, and all its output was sent.
+    /// Reports whether the process has ended and all its output was sent.
     pub fn finished(&self) -> bool {
         self.ended.is_some() && self.outputs.iter().all(Option::is_none)
     }
 }
 
-/// Bytes the pipe took, or that nobody will; and whether its other end is closed.
+/// Returns the bytes that the pipe took or that nothing will read, and whether the other end is closed.
 fn feed_pipe(stdin: &mut Stdin) -> (usize, bool) {
     let mut taken = 0;
     while !stdin.queue.is_empty() {
@@ -138,7 +138,7 @@ fn feed_pipe(stdin: &mut Stdin) -> (usize, bool) {
     (taken, false)
 }
 
-/// Reads straight into a frame. Some(0) at the end of output, None when there is nothing now.
+/// Reads directly into a frame. Returns Some(0) at the end of output, None when there is nothing now.
 fn send_output(channel: &mut Channel, (kind, id): (u8, u16), output: &mut Output, limit: usize) -> Option<usize> {
     let out = channel.out();
     let start = out.len();
@@ -152,7 +152,7 @@ fn send_output(channel: &mut Channel, (kind, id): (u8, u16), output: &mut Output
     }
     match result {
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        // The last process that had the terminal open is gone: EIO is a terminal's end of file.
+        // EIO is the end of file of a terminal: the last process that had it open is gone.
         Err(_) => Some(0),
         Ok(count) => Some(count),
     }

@@ -1,4 +1,4 @@
-//! Headers of a POSIX PAX tar. Pure: an entry in, whole 512-byte blocks out.
+//! Headers of a POSIX PAX tar. Pure functions from an entry to whole 512-byte blocks.
 
 pub const BLOCK: usize = 512;
 
@@ -14,14 +14,14 @@ pub enum Kind {
 }
 
 pub struct Entry<'a> {
-    /// Relative to the root of the layer; a folder's ends with a slash.
+    /// Path relative to the root of the layer; that of a folder ends with a slash.
     pub path: &'a [u8],
     pub kind: Kind,
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
     pub size: u64,
-    /// Seconds since 1970 and nanoseconds.
+    /// Modification time: seconds since 1970, and nanoseconds.
     pub mtime: (i64, u32),
     /// Target of a link.
     pub link: &'a [u8],
@@ -34,7 +34,7 @@ pub struct Entry<'a> {
 const OCTAL_7_MAX: u64 = 0o7777777;
 const OCTAL_11_MAX: u64 = 0o77777777777;
 
-/// Appends the entry's header, preceded by a PAX header for what ustar cannot say.
+/// Appends the entry's header, preceded by a PAX header for fields that ustar cannot represent.
 pub fn append_header(out: &mut Vec<u8>, entry: &Entry) {
     let records = pax_records(entry);
     if !records.is_empty() {
@@ -45,7 +45,7 @@ pub fn append_header(out: &mut Vec<u8>, entry: &Entry) {
     append_block(out, entry.path, entry.kind as isize as u8, entry.size, entry);
 }
 
-/// Fills the last block of `bytes` content bytes.
+/// Pads `bytes` bytes of content to whole blocks.
 pub fn pad(out: &mut Vec<u8>, bytes: u64) {
     let rest = (bytes % BLOCK as u64) as usize;
     if rest > 0 {
@@ -53,7 +53,7 @@ pub fn pad(out: &mut Vec<u8>, bytes: u64) {
     }
 }
 
-/// Two empty blocks.
+/// Appends the end of the archive: two empty blocks.
 pub fn append_end(out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * BLOCK, 0);
 }
@@ -95,7 +95,7 @@ fn append_block(out: &mut Vec<u8>, path: &[u8], kind: u8, size: u64, entry: &Ent
     block[154] = 0;
 }
 
-/// Octal digits that fill the field; what does not fit stands in a PAX record instead.
+/// Writes octal digits that fill the field. A number that does not fit is in a PAX record instead.
 fn octal(field: &mut [u8], value: u64) {
     let mut rest = value;
     for digit in field.iter_mut().rev() {
@@ -104,7 +104,7 @@ fn octal(field: &mut [u8], value: u64) {
     }
 }
 
-/// The path as ustar's prefix and name; None when it does not fit.
+/// Splits the path into ustar's prefix and name. Returns None when it does not fit.
 fn split_path(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.len() <= 100 {
         return Some((b"", path));
@@ -142,7 +142,7 @@ fn pax_records(entry: &Entry) -> Vec<u8> {
     out
 }
 
-/// Decimal seconds; before 1970 both parts count downwards from zero.
+/// Formats decimal seconds; before 1970 both parts count downwards from zero.
 fn pax_time(seconds: i64, nanoseconds: u32) -> String {
     if seconds < 0 && nanoseconds > 0 {
         return format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanoseconds);
@@ -150,7 +150,7 @@ fn pax_time(seconds: i64, nanoseconds: u32) -> String {
     format!("{seconds}.{nanoseconds:09}")
 }
 
-/// `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
+/// Appends `LENGTH KEY=VALUE\n`, where LENGTH counts itself.
 fn append_record(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + rest.to_string().len();

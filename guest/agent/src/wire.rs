@@ -1,11 +1,11 @@
-//! Frames and the fields inside them (docs/guest-protocol.md §5). Pure: bytes in, bytes out.
+//! Frames and the fields inside them (docs/guest-protocol.md §5). Pure functions without I/O.
 
 pub const VERSION: u8 = 1;
 pub const HEADER_BYTES: usize = 8;
 pub const FRAME_BYTES_MAX: usize = 256 * 1024;
 pub const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - HEADER_BYTES;
 
-/// What the other side sent does not follow the protocol; says which rule was broken.
+/// Violation of the protocol by the other side; names the rule that was broken.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -22,7 +22,7 @@ pub fn encode_header(kind: u8, process: u16, length: usize) -> [u8; HEADER_BYTES
     [VERSION, kind, process[0], process[1], length[0], length[1], length[2], length[3]]
 }
 
-/// The first frame in `bytes`: its header, its payload, and how many bytes both took. None while it is incomplete.
+/// Returns header and payload of the first frame in `bytes`, and the length of both together. None while it is incomplete.
 pub fn decode(bytes: &[u8]) -> Parsed<Option<(Header, &[u8], usize)>> {
     if bytes.len() < HEADER_BYTES {
         return Ok(None);
@@ -42,7 +42,7 @@ pub fn decode(bytes: &[u8]) -> Parsed<Option<(Header, &[u8], usize)>> {
     Ok(Some((header, &bytes[HEADER_BYTES..end], end)))
 }
 
-/// Takes the fields of a payload one after the other.
+/// Reads the fields of a payload one after the other.
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// Bytes that can become a C string.
+    /// Reads bytes that can become a C string.
     pub fn text(&mut self) -> Parsed<Vec<u8>> {
         let bytes = self.bytes()?;
         if bytes.contains(&0) {

@@ -1,4 +1,4 @@
-//! Becomes another program, which inherits no more than it was given.
+//! Executes another program, which inherits only the descriptors and rights that it is given.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,11 +16,11 @@ const LIMITS: [(&str, c_uint); 5] = [("fsize", 1), ("core", 4), ("nproc", 6), ("
 
 /// `DESCRIPTORS [NAME=VALUE]... -- PROGRAM [ARGUMENT]...`
 ///
-/// Keeps the descriptors below DESCRIPTORS and closes all others; sets the limits; becomes the user `uid` in the group
-/// `gid`; joins a session keyring of its own, and writes to the descriptor `facts` whether that is empty; ends with the process
-/// `parent`, which has to be the one that started it. The program is bubblewrap, which has to build the jail before the
-/// filter of system calls holds: it finds the filter in the descriptor numbered DESCRIPTORS (`--seccomp`), and this program, for the
-/// start inside of the jail, in the next one (`--ro-bind-data`): its user may not be able to open the file by name.
+/// Keeps the descriptors below DESCRIPTORS and closes all others, sets the limits, and becomes the user `uid` in the group
+/// `gid`. Joins a new session keyring and writes to the descriptor `facts` whether it is empty. Ends with the process `parent`,
+/// which must be the one that started it. The program is bubblewrap, which has to build the jail before the seccomp filter
+/// holds. It reads the filter from the descriptor numbered DESCRIPTORS (`--seccomp`), and this program, for the start inside
+/// the jail, from the next one (`--ro-bind-data`), because its user may not be able to open the file by name.
 pub fn start(arguments: &[OsString]) -> Result<()> {
     let separator = arguments.iter().position(|argument| argument == "--").ok_or_else(|| invalid("no program"))?;
     let (own, program) = (&arguments[..separator], &arguments[separator + 1..]);
@@ -29,7 +29,7 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     let descriptors = number(descriptors)? as c_uint;
     sys::close_from(descriptors)?;
     let settings = settings.iter().map(setting).collect::<Result<Vec<_>>>()?;
-    // Before the limits, which may forbid any file.
+    // Before the limits are set, because they may forbid any file.
     if !settings.contains(&("filter", 0)) {
         hand_over(&filter::jail(), descriptors)?;
         hand_over_self(descriptors + 1)?;
@@ -48,7 +48,7 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     if let (Some(uid), Some(gid)) = (uid, gid) {
         sys::become_user(uid as c_uint, gid as c_uint)?;
     }
-    // After the change of user, which would undo it.
+    // After the change of user, which would reset it.
     sys::die_with_parent()?;
     if parent.is_some_and(|parent| parent != sys::parent()) {
         return Err(Error::new(ErrorKind::NotFound, "the process that started this one is gone"));
@@ -62,10 +62,10 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
 
 /// `DESCRIPTOR -- PROGRAM [ARGUMENT]...`
 ///
-/// Waits on a socket for one byte, then becomes the program, without that descriptor. Ends instead when the other end of the
-/// socket is closed, and when its parent ends: bubblewrap asks for that only some time after it has started its child, and
-/// the child would go on if bubblewrap was killed before. Here the kernel is asked first, and then the socket shows whether the
-/// engine, with which bubblewrap ends, still lives.
+/// Waits on a socket for one byte, then executes the program without that descriptor. Ends instead when the other end of the
+/// socket is closed, and when its parent ends. bubblewrap requests the latter only some time after it has started its child,
+/// which would go on if bubblewrap was killed before. This function requests it first, then checks on the socket that the
+/// engine, with which bubblewrap ends, is still alive.
 pub fn start_inside(arguments: &[OsString]) -> Result<()> {
     let [descriptor, separator, path, rest @ ..] = arguments else {
         return Err(invalid("no program"));
@@ -101,7 +101,7 @@ fn set_limit(name: &str, value: u64) -> Result<()> {
     sys::limit(*resource, value)
 }
 
-/// Leaves this program's own file in the first free descriptor, for the program to read.
+/// Opens this program's own file in the first free descriptor, for bubblewrap to read.
 fn hand_over_self(descriptor: c_uint) -> Result<()> {
     let own = sys::keep_open(File::open("/proc/self/exe")?)?;
     if own != descriptor as c_int {
@@ -110,7 +110,7 @@ fn hand_over_self(descriptor: c_uint) -> Result<()> {
     Ok(())
 }
 
-/// Leaves the filter in the first free descriptor, for the program to read.
+/// Puts the filter into the first free descriptor, for bubblewrap to read.
 fn hand_over(filter: &[Instruction], descriptor: c_uint) -> Result<()> {
     let mut file = sys::memory_file(0)?;
     if file.as_raw_fd() as c_uint != descriptor {

@@ -1,5 +1,5 @@
-//! The system calls that QEMU and the first process of its jail may make: a program for the kernel's seccomp
-//! (Documentation/userspace-api/seccomp_filter.rst), in the instructions of classic BPF (linux/filter.h).
+//! The seccomp filter of QEMU and of the first process in its jail (Documentation/userspace-api/seccomp_filter.rst), as
+//! instructions of classic BPF (linux/filter.h).
 
 /// `struct sock_filter`.
 #[repr(C)]
@@ -17,21 +17,21 @@ const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
-/// Where the parts of `struct seccomp_data` lie.
+/// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-/// Numbers of the x32 ABI have this bit.
+/// Bit that all system call numbers of the x32 ABI have.
 const X32: u32 = 0x4000_0000;
 
 const ALLOW: u32 = 0x7fff_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
-/// What the filter does not know is not there: programs and libraries do without, as on an older kernel.
+/// Result of calls that the filter does not list: ENOSYS, which programs and libraries handle, as on an older kernel.
 const NOT_THERE: u32 = 0x0005_0000 | 38;
 
-/// What one argument of a call (its lower half) must be: one of `values` in the bits of `mask`.
+/// Condition on the lower half of one argument of a call: under `mask` it must equal one of `values`.
 struct Rule {
     number: u32,
     argument: u32,
@@ -47,12 +47,12 @@ const CLONE_THREAD: u32 = 0x1_0000;
 const CLONE_NEW: u32 =
     0x80 | 0x2_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
 
-/// Threads, but neither processes nor namespaces.
+/// Allows threads, but neither processes nor namespaces.
 const CLONE: Rule =
     Rule { number: 56, argument: 0, mask: CLONE_VM | CLONE_THREAD | CLONE_NEW, values: &[CLONE_VM | CLONE_THREAD] };
-/// Its own limits, which it can only lower.
+/// Allows the process to change its own limits, which it can only lower.
 const PRLIMIT64: Rule = Rule { number: 302, argument: 0, mask: EVERY_BIT, values: &[0] };
-/// The least that the start of programs and their identity take, and what QEMU sets for itself.
+/// The minimum that starting a program and changing its identity need, and what QEMU sets for itself.
 #[rustfmt::skip]
 const PRCTL: Rule = Rule {
     number: 157,
@@ -67,13 +67,13 @@ const PRCTL: Rule = Rule {
         23, 24, // CAPBSET
         27, 28, // SECUREBITS
         29, 30, // TIMERSLACK
-        33, // MCE_KILL: hears of broken memory early
+        33, // MCE_KILL: early notice of memory errors
         38, 39, // NO_NEW_PRIVS
         47, // CAP_AMBIENT
         0x5356_4d41, // SET_VMA, the name of memory
     ],
 };
-/// Requests are told by their second byte: KVM's, and FIONBIO with what asks whether a file is a terminal or a disk.
+/// Ioctls, identified by their second byte: KVM's, and FIONBIO with those that ask whether a file is a terminal or a disk.
 const IOCTL_KVM: Rule = Rule { number: 16, argument: 1, mask: 0xff00, values: &[0xae00] };
 const IOCTL: Rule = Rule {
     number: 16,
@@ -93,7 +93,7 @@ const IOCTL: Rule = Rule {
 };
 const SOCKET: Rule = Rule { number: 41, argument: 0, mask: EVERY_BIT, values: &[AF_UNIX] };
 const SOCKETPAIR: Rule = Rule { number: 53, argument: 0, mask: EVERY_BIT, values: &[AF_UNIX] };
-/// Calls that only look, use what is open, or are about the process itself (asm/unistd_64.h).
+/// Calls that only read, use open descriptors, or concern the process itself (asm/unistd_64.h).
 #[rustfmt::skip]
 const COMMON: &[u32] = &[
     0, 1, 2, 3, 4, 5, 6, 7, 8, // read, write, open, close, stat, fstat, lstat, poll, lseek
@@ -118,15 +118,15 @@ const COMMON: &[u32] = &[
     317, 318, // seccomp, getrandom
 ];
 
-/// What QEMU does to its disk: fsync, fdatasync, ftruncate, fadvise64, sync_file_range, fallocate.
+/// Calls that QEMU makes on its disk: fsync, fdatasync, ftruncate, fadvise64, sync_file_range, fallocate.
 const DISK: &[u32] = &[74, 75, 77, 221, 277, 285];
 
-/// For QEMU and the first process of its jail.
+/// Returns the filter for QEMU and the first process in its jail.
 pub fn jail() -> Vec<Instruction> {
     assemble(&[COMMON, DISK], &[CLONE, PRLIMIT64, PRCTL, IOCTL_KVM, IOCTL, SOCKET, SOCKETPAIR])
 }
 
-/// The instructions as the kernel reads them.
+/// Encodes the instructions as the kernel reads them.
 pub fn bytes(filter: &[Instruction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(filter.len() * 8);
     for Instruction { code, if_true, if_false, value } in filter {
@@ -146,7 +146,7 @@ fn assemble(allowed: &[&[u32]], rules: &[Rule]) -> Vec<Instruction> {
         jump(JUMP_GREATER_OR_EQUAL, X32, 0, 1),
         step(RETURN, NOT_THERE),
     ];
-    // First, because the kernel remembers which calls are allowed whatever their arguments are.
+    // First, because the kernel caches which calls are allowed regardless of their arguments.
     for rule in rules {
         program.extend(check(rule));
     }
@@ -157,7 +157,7 @@ fn assemble(allowed: &[&[u32]], rules: &[Rule]) -> Vec<Instruction> {
     program
 }
 
-/// Allows the call when its argument is as it must be; otherwise what follows decides.
+/// Allows the call when its argument meets the condition; otherwise the instructions that follow decide.
 fn check(rule: &Rule) -> Vec<Instruction> {
     let mut program = vec![step(LOAD, ARGUMENTS + 8 * rule.argument), step(AND, rule.mask)];
     for value in rule.values {
@@ -181,7 +181,7 @@ fn jump(code: u16, value: u32, if_true: u8, if_false: u8) -> Instruction {
 mod tests {
     use super::*;
 
-    /// What the kernel would do: runs a filter over a call.
+    /// Runs a filter on a call, as the kernel would.
     fn verdict(filter: &[Instruction], architecture: u32, number: u32, arguments: [u32; 3]) -> u32 {
         let (mut at, mut loaded) = (0, 0);
         loop {

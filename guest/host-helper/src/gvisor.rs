@@ -1,4 +1,4 @@
-//! The first process of a gVisor sandbox's jail: starts runsc, and carries the frames of its network interface to the engine.
+//! First process in the jail of a gVisor sandbox. It starts runsc and forwards the frames of its interface to the engine.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,24 +16,24 @@ use crate::{invalid, sys, veth};
 
 /// Name under which runsc looks for a program that starts its sandbox process (`runsc/gvisorbinaries` of its sources).
 pub const PREWARMER: &str = "gvisor-sentry-prewarmer";
-/// What `boot` adds to the command line of the sandbox process, a word per line.
+/// Arguments that `boot` adds to the command line of the sandbox process, one per line.
 const FLAGS: &str = "/bundle/flags";
-/// gVisor's own program of that name, where it came with one.
+/// gVisor's own prewarmer, in releases that have one.
 const OWN_PREWARMER: &str = "/gvisor/prewarmer";
-/// runsc, when it has no program of its own for the sandbox process.
+/// runsc, in releases without a separate program for the sandbox process.
 const RUNSC: &str = "/gvisor/runsc";
 const DISK: &str = ":1000";
 const INTERFACE: &str = "eth0";
 const PEER: &str = "peer";
-/// Nobody ever sees it.
+/// MAC address of the helper's end. Its value does not matter, because it is never visible.
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Ethernet header, a VLAN tag, and the largest IP packet.
 const FRAME_BYTES_MAX: usize = 18 + 65_535;
 
-/// What the engine wants of the sandbox's network.
+/// Network settings from the engine.
 #[derive(Default)]
 struct Settings {
-    /// Descriptor of the socket that takes and gives frames.
+    /// Descriptor of the socket for frames.
     frames: Option<c_int>,
     mac: Option<[u8; 6]>,
     mtu: u16,
@@ -51,13 +51,13 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     }
     if let (Some(mac), Some(frames)) = (settings.mac, settings.frames) {
         let link = sys::told("network interface", make_interface(mac, &settings))?;
-        // SAFETY: the engine gave us this descriptor, and nobody else here uses it.
+        // SAFETY: the engine passed this descriptor, and nothing else in this process uses it.
         carry(link, unsafe { File::from_raw_fd(frames) })?;
     }
     let (path, rest) = program.split_first().ok_or_else(|| invalid("no program"))?;
     let child = Command::new(path).args(rest).spawn()?;
     loop {
-        // This is pid 1 of the jail: orphans come here, too.
+        // This process is pid 1 of the jail, so it also has to reap orphans.
         let (pid, status) = sys::next_end()?;
         if pid == child.id() as c_int {
             let signal = status & 0x7f;
@@ -89,7 +89,7 @@ fn parse_mac(text: &str) -> Result<[u8; 6]> {
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| invalid("no MAC address"))
 }
 
-/// `address/prefix/gateway`.
+/// Parses `address/prefix/gateway`.
 fn parse_address(text: &str) -> Result<Address> {
     let bytes = |text: &str| match text.parse() {
         Ok(IpAddr::V4(address)) => Ok(address.octets().to_vec()),
@@ -106,11 +106,11 @@ fn parse_address(text: &str) -> Result<Address> {
     }
 }
 
-/// Makes the interface that gVisor takes over: addresses and routes it finds on it become its own.
+/// Makes the interface that gVisor takes over, together with its addresses and routes.
 fn make_interface(mac: [u8; 6], settings: &Settings) -> Result<File> {
-    // bubblewrap covers it, read-only; this is the network of a namespace of our own.
+    // bubblewrap mounts it read-only; below that it belongs to the jail's own network namespace.
     let _ = sys::uncover("/proc/sys");
-    // The kernel has nothing to say on this link itself.
+    // The kernel must not send packets of its own on this link.
     for (name, value) in
         [("accept_dad", "0"), ("dad_transmits", "0"), ("router_solicitations", "0"), ("accept_ra", "0")]
     {
@@ -136,7 +136,7 @@ fn make_interface(mac: [u8; 6], settings: &Settings) -> Result<File> {
     veth::open_frames(PEER)
 }
 
-/// Carries frames both ways, each with its length in front on the engine's side (QEMU's `-netdev stream`), until one side ends.
+/// Forwards frames both ways until one side ends. On the engine's side each follows its length (QEMU's `-netdev stream`).
 fn carry(link: File, frames: File) -> Result<()> {
     let (link_in, link_out) = (link.try_clone()?, link);
     let (frames_in, frames_out) = (frames.try_clone()?, frames);
@@ -145,7 +145,7 @@ fn carry(link: File, frames: File) -> Result<()> {
     Ok(())
 }
 
-/// The sandbox ends with the engine that wants it.
+/// Ends the helper, and the sandbox with it, when the engine is gone.
 fn end_with(result: Result<()>) {
     if let Err(error) = result {
         eprintln!("contree-host-helper: frames: {error}");
@@ -173,19 +173,19 @@ fn receive(mut frames: File, mut link: File) -> Result<()> {
         let length = u32::from_be_bytes(length) as usize;
         let frame = buffer.get_mut(..length).ok_or_else(|| Error::new(ErrorKind::InvalidData, "a frame too long"))?;
         frames.read_exact(frame)?;
-        // The interface is not up yet, or its queue is full: a frame is lost, as on any link.
+        // If the interface is not up yet or its queue is full, the frame is lost, as on any link.
         let _ = link.write(frame);
     }
 }
 
-/// Starts the sandbox process as runsc asks (`BINARY ARGV0 [ARGUMENT]... ID`), with what only its own command line can say: how
-/// much memory and how many processors its guest sees, and which descriptor is behind its disk.
+/// Starts the sandbox process as runsc requests (`BINARY ARGV0 [ARGUMENT]... ID`). Adds the settings that only its command line
+/// accepts: the guest's memory and number of processors, and the descriptor behind its disk.
 pub fn boot(arguments: &[OsString]) -> Result<()> {
     let (binary, rest) = arguments.split_first().ok_or_else(|| invalid("no program"))?;
     let (name, rest) = rest.split_first().ok_or_else(|| invalid("no name"))?;
     let (id, rest) = rest.split_last().ok_or_else(|| invalid("no container"))?;
     let flags = fs::read_to_string(FLAGS)?;
-    // What runsc calls itself is us by now.
+    // runsc's name for itself refers to this program by now.
     let binary = if binary == "/proc/self/exe" { RUNSC.as_ref() } else { binary.as_os_str() };
     let mut command = if Path::new(OWN_PREWARMER).exists() {
         let mut command = Command::new(OWN_PREWARMER);
@@ -199,7 +199,7 @@ pub fn boot(arguments: &[OsString]) -> Result<()> {
     Err(command.args(rest.iter().map(with_disk)).args(flags.lines()).arg(id).exec())
 }
 
-/// A descriptor that was passed on to this number of the guest's is no descriptor of the guest's, but its disk.
+/// Replaces the argument that passes the guest a descriptor with the number of its disk: gVisor gets it as backing of the disk.
 fn with_disk(argument: &OsString) -> OsString {
     let passed = argument.to_str().and_then(|text| text.strip_prefix("--pass-fd="));
     match passed.and_then(|pair| pair.strip_suffix(DISK)) {

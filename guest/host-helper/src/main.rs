@@ -1,5 +1,5 @@
-//! Does on the host what Node cannot: memory that is sealed against writing, the holes of sparse files, and starting a
-//! confined program. docs/microvm.md and docs/gvisor.md say what each is for.
+//! Does on the host what Node cannot: makes memory that is sealed against writing, finds the holes of sparse files, and starts
+//! confined programs. docs/microvm.md and docs/gvisor.md describe their uses.
 
 mod confinement;
 mod filter;

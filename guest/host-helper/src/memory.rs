@@ -1,4 +1,4 @@
-//! Memory that nobody can write any more, and the parts of a sparse file that are no holes.
+//! Memory that is sealed against writing, and the parts of a sparse file that hold data.
 
 use std::fs::File;
 use std::io::{stdin, stdout, BufRead, Error, ErrorKind, Result, Write};
@@ -19,8 +19,8 @@ pub fn print_data(path: &Path) -> Result<()> {
     stdout().write_all(lines.as_bytes())
 }
 
-/// Makes a file of `bytes` in memory, prints its descriptor, and seals it when a line arrives. The reader fills it, and takes
-/// it over, through `/proc`.
+/// Makes a file of `bytes` in memory, prints its descriptor, and seals it when a line arrives. The caller fills it and takes
+/// it over through `/proc`.
 pub fn hold(bytes: u64) -> Result<()> {
     let file = sys::memory_file(sys::MFD_CLOEXEC | sys::MFD_ALLOW_SEALING)?;
     file.set_len(bytes)?;

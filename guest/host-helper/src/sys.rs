@@ -1,4 +1,4 @@
-//! The system calls the helper makes, with errors as `io::Error`. Declared by hand: no crate, nothing to download.
+//! System calls of the helper, with errors as `io::Error`. They are declared by hand, so that the build downloads no crate.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -73,20 +73,20 @@ fn check(result: c_long) -> Result<c_long> {
     }
 }
 
-/// A new file in memory (memfd_create(2)).
+/// Creates a file in memory (memfd_create(2)).
 pub fn memory_file(flags: c_uint) -> Result<File> {
     let name = b"contree\0".as_ptr() as *const c_char;
-    // SAFETY: the name ends with NUL; the kernel gives us a descriptor that nobody else knows.
+    // SAFETY: the name ends with NUL; the kernel returns a new descriptor that nothing else owns.
     unsafe { check(syscall(SYS_MEMFD_CREATE, name, flags)).map(|fd| File::from_raw_fd(fd as c_int)) }
 }
 
-/// Nobody can write, cut, grow or unseal the file any more.
+/// Seals the file against writing, shrinking, growing and removal of the seals.
 pub fn seal(file: &File) -> Result<()> {
     // SAFETY: changes flags of a descriptor that is open.
     unsafe { check(fcntl(file.as_raw_fd(), F_ADD_SEALS, EVERY_SEAL).into()).map(drop) }
 }
 
-/// Start and end of the first stretch of data at or after `from`; None when only a hole follows.
+/// Returns start and end of the first stretch of data at or after `from`, or None when only a hole follows.
 pub fn next_data(file: &File, from: i64) -> Result<Option<(i64, i64)>> {
     // SAFETY: moves the position of a descriptor that is open.
     let seek = |offset, whence| unsafe { check(lseek(file.as_raw_fd(), offset, whence)) };
@@ -97,7 +97,7 @@ pub fn next_data(file: &File, from: i64) -> Result<Option<(i64, i64)>> {
     }
 }
 
-/// Lets the program that this process becomes inherit a file; returns its descriptor.
+/// Lets the program that this process executes inherit a file. Returns its descriptor.
 pub fn keep_open(file: File) -> Result<c_int> {
     let fd = file.into_raw_fd();
     // SAFETY: changes a flag of a descriptor that is open.
@@ -107,12 +107,12 @@ pub fn keep_open(file: File) -> Result<c_int> {
 
 /// Closes every descriptor from `first` on.
 pub fn close_from(first: c_uint) -> Result<()> {
-    // SAFETY: nothing in this program holds one of them.
+    // SAFETY: nothing in this program owns one of them.
     unsafe { check(syscall(SYS_CLOSE_RANGE, first, c_uint::MAX, 0 as c_uint)).map(drop) }
 }
 
-/// Joins a new session keyring and reports whether that holds nothing, as the kernel tells it (keyctl(2)). A kernel without
-/// keyrings has none to hide.
+/// Joins a new session keyring and reports whether it is empty according to the kernel (keyctl(2)). A kernel without
+/// keyrings has no keys to hide.
 pub fn join_empty_keyring() -> bool {
     let nothing = std::ptr::null::<u8>();
     // SAFETY: no name is given, so nothing is read; no buffer is given, so that only the size of the content comes back.
@@ -126,14 +126,14 @@ pub fn join_empty_keyring() -> bool {
     }
 }
 
-/// Asks the kernel to kill this process when its parent ends; holds for the program that it becomes, too, as long as neither
-/// changes its user.
+/// Has the kernel kill this process when its parent ends. This also holds for the program that it executes, as long as
+/// neither changes its user.
 pub fn die_with_parent() -> Result<()> {
     // SAFETY: sets a number of the process.
     unsafe { check(prctl(PR_SET_PDEATHSIG, SIGKILL).into()).map(drop) }
 }
 
-/// Process id of the parent; 0 when it is outside the pid namespace.
+/// Returns the process id of the parent, or 0 when it is outside the PID namespace.
 pub fn parent() -> i64 {
     // SAFETY: only reads a number of the process.
     unsafe { getppid().into() }
@@ -147,9 +147,9 @@ pub fn is_hung_up(file: &File) -> Result<bool> {
     Ok(poll_one.found & POLLHUP != 0)
 }
 
-/// Takes over a descriptor that this program was started with.
+/// Takes ownership of a descriptor that this program inherited.
 pub fn inherited(fd: c_int) -> File {
-    // SAFETY: nothing else in this program uses that descriptor; one that is not open gives errors.
+    // SAFETY: nothing else in this program uses that descriptor; a descriptor that is not open only causes errors.
     unsafe { File::from_raw_fd(fd) }
 }
 
@@ -159,7 +159,7 @@ pub fn limit(resource: c_uint, value: u64) -> Result<()> {
     unsafe { check(setrlimit(resource, &both).into()).map(drop) }
 }
 
-/// Becomes a user in one group and no other, for good.
+/// Changes permanently to a user with a single group.
 pub fn become_user(uid: c_uint, gid: c_uint) -> Result<()> {
     // SAFETY: the list of groups is empty, so nothing is read.
     unsafe {
@@ -169,12 +169,12 @@ pub fn become_user(uid: c_uint, gid: c_uint) -> Result<()> {
     }
 }
 
-/// Says which step of a longer job failed.
+/// Adds the name of the step that failed to an error.
 pub fn told<T>(step: &str, result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::new(error.kind(), format!("{step}: {error}")))
 }
 
-/// Any socket will do: it only carries the ioctls that configure interfaces.
+/// Opens a socket for the ioctls that configure interfaces. Any kind of socket can carry them.
 pub fn control_socket(domain: c_int) -> Result<OwnedFd> {
     const SOCK_DGRAM: c_int = 2;
     open_socket(domain, SOCK_DGRAM, 0)
@@ -182,11 +182,11 @@ pub fn control_socket(domain: c_int) -> Result<OwnedFd> {
 
 pub fn open_socket(domain: c_int, kind: c_int, protocol: c_int) -> Result<OwnedFd> {
     const SOCK_CLOEXEC: c_int = 0o2000000;
-    // SAFETY: the kernel just made the descriptor, and nobody else knows it.
+    // SAFETY: the kernel just made the descriptor, and nothing else owns it.
     unsafe { check(socket(domain, kind | SOCK_CLOEXEC, protocol).into()).map(|fd| OwnedFd::from_raw_fd(fd as c_int)) }
 }
 
-/// Binds a socket to an address, as the kernel lays it out.
+/// Binds a socket to an address in the kernel's layout.
 pub fn bind_socket(socket: &OwnedFd, address: &[u8]) -> Result<()> {
     // SAFETY: the kernel reads the address during the call.
     unsafe { check(bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as c_uint).into()).map(drop) }
@@ -200,7 +200,7 @@ pub fn set_option(socket: &OwnedFd, level: c_int, option: c_int, value: c_int) -
     }
 }
 
-/// Number of an interface in this network namespace.
+/// Returns the index of an interface in this network namespace.
 pub fn interface_index(name: &str) -> Result<c_int> {
     let name = CString::new(name)?;
     // SAFETY: the name ends with NUL and lives until the call returns.
@@ -210,26 +210,26 @@ pub fn interface_index(name: &str) -> Result<c_int> {
     }
 }
 
-/// An ioctl whose argument points to a value.
+/// Calls an ioctl whose argument points to a value.
 pub fn control<T>(fd: &OwnedFd, request: c_ulong, value: &mut T) -> Result<c_int> {
     // SAFETY: callers pair each request with the structure that the kernel expects.
     unsafe { check(ioctl(fd.as_raw_fd(), request, value as *mut T).into()).map(|result| result as c_int) }
 }
 
-/// Keeps an inherited descriptor from the programs that are started from now on.
+/// Keeps an inherited descriptor from programs that are started later.
 pub fn close_on_exec(fd: c_int) -> Result<()> {
     // SAFETY: changes a flag of a descriptor, which the kernel checks.
     unsafe { check(fcntl(fd, F_SETFD, FD_CLOEXEC).into()).map(drop) }
 }
 
-/// Takes away the mount that covers a path.
+/// Unmounts the mount that covers a path.
 pub fn uncover(path: &str) -> Result<()> {
     let path = CString::new(path)?;
     // SAFETY: the path ends with NUL and lives until the call returns.
     unsafe { check(umount2(path.as_ptr(), MNT_DETACH).into()).map(drop) }
 }
 
-/// Waits for the next child to end; its pid and wait status.
+/// Waits for the next child to end. Returns its pid and wait status.
 pub fn next_end() -> Result<(c_int, c_int)> {
     let mut status = 0;
     // SAFETY: the kernel writes the status during the call.

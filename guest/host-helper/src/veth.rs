@@ -1,5 +1,5 @@
-//! A pair of Ethernet interfaces in a network namespace of our own: one for gVisor, of the other we carry the frames. Neither takes a
-//! device that only root may open, as a tap would.
+//! A pair of Ethernet interfaces in the jail's own network namespace: gVisor uses one, and the helper forwards the frames of
+//! the other. Unlike a tap it needs no device that only root may open.
 
 use std::fs::File;
 use std::io::{Error, Read, Result, Write};
@@ -10,7 +10,7 @@ use crate::sys;
 const AF_NETLINK: c_int = 16;
 const AF_PACKET: c_int = 17;
 const SOCK_RAW: c_int = 3;
-/// Every protocol, in network order (linux/if_ether.h).
+/// All protocols, in network order (linux/if_ether.h).
 const ETH_P_ALL: u16 = 3u16.to_be();
 
 const RTM_NEWLINK: u16 = 16;
@@ -22,10 +22,10 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
-/// `struct ifinfomsg` with nothing in it.
+/// An empty `struct ifinfomsg`.
 const NO_INTERFACE: [u8; 16] = [0; 16];
 
-/// Makes the pair (rtnetlink(7)).
+/// Creates the pair (rtnetlink(7)).
 pub fn make_pair(name: &str, peer: &str) -> Result<()> {
     let socket = sys::open_socket(AF_NETLINK, SOCK_RAW, 0)?;
     let mut netlink = File::from(socket);
@@ -48,7 +48,7 @@ fn pair_message(name: &str, peer: &str) -> Vec<u8> {
     message.extend((16 + body.len() as u32).to_ne_bytes());
     message.extend(RTM_NEWLINK.to_ne_bytes());
     message.extend(REQUEST.to_ne_bytes());
-    // Sequence and port.
+    // Sequence number and port.
     message.extend([0; 8]);
     message.extend(body);
     message
@@ -58,7 +58,7 @@ fn text(name: &str) -> Vec<u8> {
     [name.as_bytes(), b"\0"].concat()
 }
 
-/// Length, kind and value, padded to four bytes.
+/// Encodes an attribute: length, kind and value, padded to four bytes.
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend((4 + value.len() as u16).to_ne_bytes());
@@ -68,7 +68,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The error number in the kernel's answer, 0 for none.
+/// Returns the error number in the kernel's answer, or 0 for none.
 fn acknowledged(answer: &[u8]) -> Option<i32> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     let error = i32::from_ne_bytes(answer.get(16..20)?.try_into().ok()?);
@@ -79,7 +79,7 @@ fn acknowledged(answer: &[u8]) -> Option<i32> {
     }
 }
 
-/// Opens the frames that arrive at an interface, and are sent from it (packet(7)).
+/// Opens a socket that receives and sends the frames of an interface (packet(7)).
 pub fn open_frames(name: &str) -> Result<File> {
     const SOL_SOCKET: c_int = 1;
     const SO_RCVBUFFORCE: c_int = 33;
@@ -88,7 +88,7 @@ pub fn open_frames(name: &str) -> Result<File> {
     const BUFFER_BYTES: c_int = 8 * 1024 * 1024;
     let socket = sys::open_socket(AF_PACKET, SOCK_RAW, 0)?;
     sys::set_option(&socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
-    // With less, large frames are lost sooner.
+    // A smaller buffer loses large frames sooner.
     let _ = sys::set_option(&socket, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES);
     sys::bind_socket(&socket, &address(sys::interface_index(name)?))?;
     Ok(File::from(socket))

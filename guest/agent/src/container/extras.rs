@@ -1,5 +1,5 @@
-//! What gVisor cannot read from a layer itself: extended attributes and opaque folders. They come as a list beside the layer's tree
-//! (src/sandbox/gvisor/plain-layer.ts) and become lower directories of their own.
+//! Extended attributes and opaque folders, which gVisor cannot read from a layer. They come as a list beside the layer's
+//! tree (src/sandbox/gvisor/plain-layer.ts) and become separate lower directories.
 
 use crate::boot::{DISK, LAYERS};
 use crate::sys::{self, c};
@@ -12,15 +12,15 @@ use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 struct Extra {
-    /// Relative to the layer's root; empty for the root itself.
+    /// Path relative to the layer's root; empty for the root itself.
     path: Vec<u8>,
-    /// The folder hides what lower layers have in it.
+    /// True when the folder hides its content in lower layers.
     opaque: bool,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// The lower directories of layer `number`, bottom first. A folder that is opaque is made so by an opaque folder just below
-/// it; what has extended attributes is copied, with them, just above it.
+/// Returns the lower directories of layer `number`, bottom first. An opaque folder gets an opaque directory just below the
+/// layer; files with extended attributes are copied, with them, just above the layer.
 pub fn lower_folders(number: u64) -> Result<Vec<String>> {
     let layer = format!("{LAYERS}/{number}");
     let list = fs::read(format!("{layer}/extras"))?;
@@ -69,9 +69,9 @@ fn join(folder: &str, path: &[u8]) -> PathBuf {
 struct Copy {
     root: PathBuf,
     target: PathBuf,
-    /// Inode → first copy.
+    /// Inode → path of its first copy.
     links: HashMap<u64, PathBuf>,
-    /// Folders that were made, parents first, and what they are copies of: their times come last.
+    /// Originals and copies of the folders that were made, parents first. Their times are set last.
     folders: Vec<(PathBuf, PathBuf)>,
 }
 
@@ -126,7 +126,7 @@ impl Copy {
         Ok(())
     }
 
-    /// Makes a folder and those above it, each like the layer's.
+    /// Makes a folder and its parents, each with the metadata of the layer's.
     fn make_folder(&mut self, path: &Path) -> Result<()> {
         let missing: Vec<_> = path.ancestors().take_while(|part| !self.target.join(part).exists()).collect();
         for part in missing.into_iter().rev() {

@@ -1,4 +1,4 @@
-//! Phase 1 where gVisor is the kernel: the agent is the init of a container whose layers and disk are mounted already.
+//! Phase 1 in gVisor: the agent is the init of a container whose layers and disk are already mounted.
 
 mod extras;
 
@@ -9,18 +9,18 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::io::{FromRawFd, OwnedFd};
 use std::path::Path;
 
-/// Processes and threads of all commands. Each takes some of the host's, and gVisor ends when the host has no more for it.
+/// Limit of processes and threads of all commands. Each takes threads of the host, and gVisor exits when it gets no more.
 const TASKS_MAX: u32 = 1_024;
 
-/// Where the container's runtime was told to put the agent's end of the channel.
+/// Descriptor at which the container runtime places the agent's end of the channel.
 const CHANNEL: i32 = 3;
 
-/// Readies the container and takes over the channel. The settings are `memory=BYTES`, `layers=COUNT`, and `extracted=NUMBER` for
-/// each layer that comes with a list of extras.
+/// Prepares the container and takes over the channel. The settings are `memory=BYTES`, `layers=COUNT`, and
+/// `extracted=NUMBER` for each layer that comes with a list of extras.
 pub fn boot(settings: &[String]) -> Result<(Machine, OwnedFd)> {
     let number = |name: &str| settings.iter().find_map(|setting| setting.strip_prefix(name)?.parse::<u64>().ok());
     let layers = number("layers=").ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the layers are not counted"))?;
-    // SAFETY: the runtime opened it for us, and nobody else here knows it.
+    // SAFETY: the runtime opened it for the agent, and nothing else in this process uses it.
     let port = unsafe { OwnedFd::from_raw_fd(CHANNEL) };
     sys::set_nonblocking(&port)?;
     sys::close_on_exec(&port)?;
@@ -47,7 +47,7 @@ pub fn boot(settings: &[String]) -> Result<(Machine, OwnedFd)> {
 fn stage(memory_bytes: u64) -> Result<()> {
     let kept: Vec<&str> = [DISK, LAYERS].into_iter().filter(|path| Path::new(path).exists()).collect();
     boot::enter_cell(&kept)?;
-    // gVisor knows no share of the memory.
+    // gVisor does not support a percentage of the memory.
     boot::furnish(&format!("size={}", memory_bytes / 2))?;
     let groups = format!("{STAGE}/sys/fs/cgroup");
     fs::write(format!("{groups}/cgroup.subtree_control"), "+pids")?;

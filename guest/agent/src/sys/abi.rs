@@ -1,4 +1,4 @@
-//! Numbers and structures of the kernel's interface, as its headers have them.
+//! Constants and structures of the kernel's interface, as its headers define them.
 
 use std::os::raw::{c_int, c_long, c_ulong};
 use std::os::unix::io::RawFd;
@@ -100,7 +100,7 @@ pub struct TimeSpec {
     pub nsec: i64,
 }
 
-/// `struct rusage`; the fields nobody reads are only there for their place.
+/// `struct rusage`; unused fields are only there for the layout.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Usage {
@@ -126,7 +126,7 @@ pub struct StatxTime {
     _reserved: i32,
 }
 
-/// `struct statx`: the same on every architecture.
+/// `struct statx`, which is the same on every architecture.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Statx {

@@ -35,7 +35,7 @@ pub fn read_fd(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
     check_size(unsafe { read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
 }
 
-/// Appends at most `limit` bytes to `out` without clearing the room for them first.
+/// Appends at most `limit` bytes to `out` without zeroing the buffer first.
 pub fn read_onto(fd: RawFd, out: &mut Vec<u8>, limit: usize) -> Result<usize> {
     out.reserve(limit);
     let end = out.len();
@@ -51,16 +51,16 @@ pub fn write_fd(fd: RawFd, bytes: &[u8]) -> Result<usize> {
     check_size(unsafe { write(fd, bytes.as_ptr().cast(), bytes.len()) })
 }
 
-/// Waits for any of the descriptors, at most `timeout_ms` (−1: for ever).
+/// Waits for any of the descriptors, at most `timeout_ms` (−1: without end).
 pub fn wait_for(fds: &mut [PollFd], timeout_ms: c_int) -> Result<()> {
     check(unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, timeout_ms) }).map(|_| ())
 }
 
-/// A pipe: read end, write end. Neither survives an exec.
+/// Creates a pipe and returns its read end and write end. Both are closed by an exec.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
     check(unsafe { pipe2(fds.as_mut_ptr(), O_CLOEXEC) })?;
-    // SAFETY: pipe2 succeeded, so both are fresh descriptors.
+    // SAFETY: pipe2 succeeded, so both are new descriptors.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
@@ -72,7 +72,7 @@ pub fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
     check(unsafe { fcntl(fd.as_raw_fd(), F_SETFL, O_NONBLOCK) }).map(|_| ())
 }
 
-/// Keeps a descriptor we were started with from the programs we start.
+/// Keeps an inherited descriptor from programs that are started later.
 pub fn close_on_exec(fd: &OwnedFd) -> Result<()> {
     const FIOCLEX: c_ulong = 0x5451;
     control_number(fd, FIOCLEX, 0).map(|_| ())
@@ -102,13 +102,13 @@ pub fn read_link(dir: RawFd, name: &CStr) -> Result<Vec<u8>> {
     Ok(target)
 }
 
-/// Whose extended attributes are asked for: an open file's, or those of the thing at a path itself.
+/// Owner of extended attributes: an open file, or the file at a path, where a final symbolic link is not followed.
 pub enum Subject {
     Open(RawFd),
     At(CString),
 }
 
-/// Value of an extended attribute; None when there is none of that name.
+/// Returns the value of an extended attribute, or None when there is none of that name.
 pub fn get_xattr(subject: &Subject, name: &CStr) -> Result<Option<Vec<u8>>> {
     let mut value = vec![0u8; 65_536];
     let (room, length) = (value.as_mut_ptr().cast(), value.len());
@@ -126,7 +126,7 @@ pub fn get_xattr(subject: &Subject, name: &CStr) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Names of the extended attributes, each ended by NUL, in the caller's buffer.
+/// Writes the names of the extended attributes, each terminated by NUL, to the caller's buffer.
 pub fn list_xattrs(subject: &Subject, names: &mut [u8]) -> Result<usize> {
     let (room, length) = (names.as_mut_ptr().cast(), names.len());
     let result = match subject {
@@ -139,7 +139,7 @@ pub fn list_xattrs(subject: &Subject, names: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// Sets an extended attribute of the thing at a path itself.
+/// Sets an extended attribute of the file at a path; a final symbolic link is not followed.
 pub fn set_xattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
     extern "C" {
         fn lsetxattr(
@@ -153,7 +153,7 @@ pub fn set_xattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
     check(unsafe { lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }).map(|_| ())
 }
 
-/// Makes a device or a FIFO.
+/// Creates a device or a FIFO.
 pub fn make_node(path: &CStr, mode: u32, device: u64) -> Result<()> {
     extern "C" {
         fn mknod(path: *const c_char, mode: u32, device: u64) -> c_int;
@@ -178,18 +178,18 @@ pub fn set_mtime(path: &CStr, sec: i64, nsec: i64) -> Result<()> {
     check(unsafe { utimensat(AT_FDCWD, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) }).map(|_| ())
 }
 
-/// Any socket will do: it only carries the ioctls that configure interfaces.
+/// Opens a socket for the ioctls that configure interfaces. Any kind of socket can carry them.
 pub fn control_socket(domain: c_int) -> Result<OwnedFd> {
     const SOCK_DGRAM_CLOEXEC: c_int = 2 | O_CLOEXEC;
     own(unsafe { socket(domain, SOCK_DGRAM_CLOEXEC, 0) })
 }
 
-/// An ioctl whose argument points to a value.
+/// Calls an ioctl whose argument points to a value.
 pub fn control<T>(fd: &OwnedFd, request: c_ulong, value: &mut T) -> Result<c_int> {
     check(unsafe { ioctl(fd.as_raw_fd(), request, value as *mut T) })
 }
 
-/// An ioctl whose argument is a number.
+/// Calls an ioctl whose argument is a number.
 pub fn control_number(fd: &OwnedFd, request: c_ulong, value: c_ulong) -> Result<c_int> {
     check(unsafe { ioctl(fd.as_raw_fd(), request, value) })
 }

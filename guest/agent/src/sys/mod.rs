@@ -1,4 +1,4 @@
-//! The system calls the agent makes, with errors as `io::Error`. Declared by hand: no crate, nothing to download.
+//! System calls of the agent, with errors as `io::Error`. They are declared by hand, so that the build downloads no crate.
 
 mod abi;
 mod file;
@@ -15,7 +15,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::raw::{c_char, c_int, c_long, c_ulong, c_void};
 use std::os::unix::io::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// The errno of the call that just failed.
+/// Returns the errno of the call that just failed.
 pub fn errno() -> i32 {
     Error::last_os_error().raw_os_error().unwrap_or(0)
 }
@@ -37,16 +37,16 @@ fn check_size(result: isize) -> Result<usize> {
 }
 
 fn own(result: c_int) -> Result<OwnedFd> {
-    // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
+    // SAFETY: the kernel just returned this descriptor, and nothing else owns it.
     check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Text as the C string a system call wants.
+/// Converts text to a C string for a system call.
 pub fn c(text: &[u8]) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(ErrorKind::InvalidInput, "a NUL byte in a name"))
 }
 
-/// Says which step of a longer job failed.
+/// Adds the name of the step that failed to an error.
 pub fn told<T>(step: &str, result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::new(error.kind(), format!("{step}: {error}")))
 }

@@ -22,13 +22,13 @@ pub fn mount_fs(source: &str, target: &str, kind: &str, flags: c_ulong, data: &s
         .map_err(|error| Error::new(error.kind(), format!("mount {source} on {target}: {error}")))
 }
 
-/// Shows what is at `source` at `target`, too; symbolic links are followed.
+/// Binds `source` to `target`; symbolic links are followed.
 pub fn bind(source: &str, target: &str) -> Result<()> {
     let (from, to, none) = (c(source.as_bytes())?, c(target.as_bytes())?, c(b"")?);
     check(unsafe { mount(from.as_ptr(), to.as_ptr(), none.as_ptr(), MS_BIND, std::ptr::null()) }).map(|_| ())
 }
 
-/// A private copy of the mount at `path`, attached nowhere yet.
+/// Returns a private, detached copy of the mount at `path`.
 pub fn open_tree(path: &str) -> Result<OwnedFd> {
     const OPEN_TREE_CLONE: c_int = 1;
     let path = c(path.as_bytes())?;
@@ -45,8 +45,8 @@ pub fn attach(tree: &OwnedFd, path: &str) -> Result<()> {
         .map(|_| ())
 }
 
-/// Makes the mount at `path` the root of this mount namespace and of every process whose root was the old one, which is
-/// gone afterwards.
+/// Makes the mount at `path` the root of this mount namespace and of every process whose root was the old one, and
+/// unmounts the old root.
 pub fn pivot_root(path: &str) -> Result<()> {
     extern "C" {
         fn umount2(target: *const c_char, flags: c_int) -> c_int;
@@ -54,7 +54,7 @@ pub fn pivot_root(path: &str) -> Result<()> {
     const MNT_DETACH: c_int = 2;
     change_directory(path)?;
     let here = c(b".")?;
-    // Both on the same spot: the old root ends up on top of the new one, where it can be taken away.
+    // With the same path for both, the old root is mounted over the new one, where it can be unmounted.
     check(unsafe { syscall(number::PIVOT_ROOT as c_long, here.as_ptr(), here.as_ptr()) } as c_int)?;
     check(unsafe { umount2(here.as_ptr(), MNT_DETACH) }).map(|_| ())
 }
@@ -72,7 +72,7 @@ pub fn change_directory(path: &str) -> Result<()> {
     check(unsafe { chdir(path.as_ptr()) }).map(|_| ())
 }
 
-/// Stops sharing the working and root directory with the kernel's own threads, as pid 1 does from the start.
+/// Stops sharing the working and root directory with the kernel's threads, which pid 1 does from the start.
 pub fn own_directories() -> Result<()> {
     extern "C" {
         fn unshare(what: c_int) -> c_int;
@@ -85,7 +85,7 @@ pub fn enter(fd: &OwnedFd, kinds: c_int) -> Result<()> {
     check(unsafe { setns(fd.as_raw_fd(), kinds) }).map(|_| ())
 }
 
-/// Like `enter`, for a child that must not own the descriptor.
+/// Does the same as `enter`, for a child that must not own the descriptor.
 pub fn enter_raw(fd: RawFd, kinds: c_int) -> c_int {
     unsafe { setns(fd, kinds) }
 }

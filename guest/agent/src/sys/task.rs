@@ -34,15 +34,15 @@ extern "C" {
     pub fn _exit(code: c_int) -> !;
 }
 
-/// Copies this process into new namespaces: 0 in the child, its pid in the parent.
+/// Forks this process into new namespaces. Returns 0 in the child and its pid in the parent.
 pub fn fork_into(namespaces: c_int) -> Result<c_int> {
     check(unsafe { syscall(number::CLONE as c_long, (namespaces | SIGCHLD) as c_ulong, 0, 0, 0, 0) } as c_int)
 }
 
-/// Runs `entry` in a child that borrows our memory while we stand still, until it execs or exits.
+/// Runs `entry` in a child that shares the memory of this process, which is suspended until the child execs or exits.
 ///
 /// # Safety
-/// `entry` must end in `execve` or `_exit` and leave our memory in a state we can go on with.
+/// `entry` must end in `execve` or `_exit` and leave the shared memory in a state with which this process can continue.
 pub unsafe fn spawn(entry: extern "C" fn(*mut c_void) -> c_int, argument: *mut c_void) -> Result<c_int> {
     const STACK_BYTES: usize = 64 * 1024;
     let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / 16);
@@ -67,15 +67,15 @@ const SIG_BLOCK: c_int = 0;
 
 const SIG_SETMASK: c_int = 2;
 
-/// A descriptor that becomes readable when a child changed state; the signal itself is blocked.
+/// Returns a descriptor that becomes readable when a child changes state, and blocks the signal itself.
 pub fn child_signals() -> Result<OwnedFd> {
     let mask = [1u64 << (SIGCHLD - 1), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     check(unsafe { sigprocmask(SIG_BLOCK, mask.as_ptr(), std::ptr::null_mut()) })?;
     own(unsafe { signalfd(-1, mask.as_ptr(), O_NONBLOCK | O_CLOEXEC) })
 }
 
-/// Gives a child the signal state every program expects: nothing blocked, nothing ignored (Rust's runtime ignores SIGPIPE;
-/// handlers do not survive the exec).
+/// Gives a child the signal state that programs expect: no signal is blocked or ignored. Rust's runtime ignores SIGPIPE;
+/// the exec resets handlers.
 pub fn reset_signals() {
     const SIGPIPE: c_int = 13;
     let none = [0u64; 16];
@@ -85,7 +85,7 @@ pub fn reset_signals() {
     }
 }
 
-/// Children that end are forgotten by the kernel at once.
+/// Has the kernel reap children as soon as they end.
 pub fn ignore_children() {
     const SIG_IGN: usize = 1;
     unsafe { signal(SIGCHLD, SIG_IGN) };
@@ -99,7 +99,7 @@ pub fn pause_here() {
     unsafe { pause() };
 }
 
-/// The next child that ended: pid, wait status, what it used. None when there is none now.
+/// Reaps the next child that has ended. Returns its pid, wait status and resource use, or None when there is none now.
 pub fn reap() -> Option<(c_int, c_int, Usage)> {
     let (mut status, mut usage) = (0, Usage::default());
     let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
@@ -110,7 +110,7 @@ pub fn reap() -> Option<(c_int, c_int, Usage)> {
     }
 }
 
-/// Waits until this child (−1: any) ended; its pid.
+/// Waits until this child (−1: any) has ended. Returns its pid.
 pub fn wait_end(pid: c_int) -> Result<c_int> {
     let mut status = 0;
     check(unsafe { waitpid(pid, &mut status, 0) })
@@ -124,7 +124,7 @@ pub fn set_umask(mask: u32) {
     unsafe { umask(mask) };
 }
 
-/// Turns the machine off. Returns only when the kernel will not.
+/// Powers the machine off. Returns only when the kernel refuses.
 pub fn power_off() {
     const RB_POWER_OFF: c_int = 0x4321_fedc;
     unsafe { reboot(RB_POWER_OFF) };
