@@ -5,6 +5,7 @@ import type { OperationEvent } from '../../src/contract/event.ts';
 import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceResult, InstanceSpawnRequest, StreamRepr } from '../../src/contract/run.ts';
 import { streamBytes } from '../../src/contract/stream.ts';
+import { limits } from '../../src/contract/limits.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { execute, cliHome, type CliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
@@ -230,7 +231,7 @@ test('each end is told apart, and says what it cost', async () => {
     run(shell('kill -9 $$')),
     // 29: it ignores TERM, forks twice, and its grandchild holds the pipe.
     run(shell('trap "" TERM; echo said; (sleep 1000 & sleep 1000 &) ; sleep 1000', { timeout: 2 })),
-    run(shell('echo begin; head -c 9000000 /dev/zero; echo end', { truncate_output_at: 100, disposable: true })),
+    run(shell('echo begin; head -c 12000000 /dev/zero; echo end', { truncate_output_at: 100, disposable: true })),
     run(shell('tail /dev/zero', { resources_limits: { memory_mib: 128 }, disposable: true })),
     run(shell('dd if=/dev/zero of=/big bs=1M count=100', { resources_limits: { max_layer_bytes: 32 * MIB } })),
     run(shell('echo c > /proc/sysrq-trigger; sleep 100')),
@@ -253,9 +254,12 @@ test('each end is told apart, and says what it cost', async () => {
     [100, 'begin\n', true],
   );
   const kept = said(await Array.fromAsync(contree.operations.events(long.operation.uuid, { full: true })), 1);
-  assert.ok(kept.length >= 8 * MIB && kept.length < 9_000_000 && kept.endsWith('end\n'), 'head and tail are kept');
+  assert.ok(
+    kept.length >= limits.outputBytesKept && kept.length < 12_000_000 && kept.endsWith('end\n'),
+    'head and tail are kept',
+  );
   const cut = long.events.find(({ type }) => type === 'truncated');
-  assert.ok(cut?.type === 'truncated' && cut.data.bytes_dropped === 9_000_010 - 100);
+  assert.ok(cut?.type === 'truncated' && cut.data.bytes_dropped === 12_000_010 - 100);
 
   assert.deepEqual([full.operation.status, full.operation.error_code], ['FAILED', 'LAYER_BYTES_EXCEEDED']);
   const cap = full.events.find(({ type }) => type === 'size_cap');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../../src/contract/limits.ts';
 import type { StoredEvent } from '../../src/store/events.ts';
 import { Store } from '../../src/store/store.ts';
 import { openStore, scratch } from './bench.ts';
@@ -68,6 +69,33 @@ test('a log goes on with the next number after the store was opened again', asyn
     [0, 'stdout', 0, 'a'],
     [1, 'completion'],
   ]);
+});
+
+test('output is joined only with what comes right before it, of the same operation and stream, up to the largest event', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const [first, second] = [operation(store), operation(store)];
+  output(store, first, 0, 'a');
+  output(store, second, 1, 'b');
+  output(store, first, 1, 'c');
+  store.events.appendOutput(first, { spid: 1, stream: 'stderr', offset: 2, bytes: Buffer.from('d') });
+  output(store, first, 2, 'e');
+  output(store, first, 9, 'f');
+  assert.deepEqual(store.events.page(second, -1).map(brief), [[0, 'stdout', 1, 'b']]);
+  assert.deepEqual(store.events.page(first, -1).map(brief), [
+    [0, 'stdout', 0, 'a'],
+    [1, 'stdout', 1, 'c'],
+    [2, 'stderr', 2, 'd'],
+    [3, 'stdout', 2, 'e'],
+    [4, 'stdout', 9, 'f'],
+  ]);
+  const most = limits.outputEventBytesMax;
+  const third = operation(store);
+  output(store, third, 0, 'x');
+  output(store, third, 1, 'x'.repeat(most - 1));
+  output(store, third, most, 'y');
+  const lengths = store.events.page(third, -1).map((event) => 'bytes' in event && event.bytes.byteLength);
+  assert.deepEqual(lengths, [most, 1]);
 });
 
 test('followers see every event once, in order, and end with the completion', async () => {

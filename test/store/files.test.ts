@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
+import { limits } from '../../src/contract/limits.ts';
 import type { DirectoryStateEntry } from '../../src/contract/file.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { Store } from '../../src/store/store.ts';
@@ -128,6 +129,7 @@ test('offer() says what is missing, then makes the state, once per content', asy
   const { state, missing } = await states.offer(entries);
   assert.deepEqual(missing, []);
   assert.deepEqual([state?.entries, state?.bytes], [4, 2]);
+  assert.match(state?.id ?? '', /^[\da-f]{8}-[\da-f]{4}-8[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/u);
   assert.equal((await states.offer(entries.toReversed())).state?.id, state?.id);
   assert.deepEqual(
     (await states.entries(state!.id)).map(({ path }) => path),
@@ -166,6 +168,11 @@ test('offer() refuses entries that cannot be injected', async () => {
       JSON.stringify(entry).slice(0, 80),
     );
   }
+  const most = limits.directoryStateEntriesMax;
+  const tooMany = Array.from({ length: most + 1 }, () => ({ path: '/x', mode: 0o644 }));
+  await assert.rejects(bench.store.states.offer(tooMany), (error) => isFault(error, 'LAYER_LIMIT'));
+  // As many as allowed are looked at: these are refused because they have one path.
+  await assert.rejects(bench.store.states.offer(tooMany.slice(1)), (error) => isFault(error, 'PATH_INVALID'));
   const twice = { path: '/x', mode: 0o644 };
   await assert.rejects(bench.store.states.offer([twice, twice]), (error) => isFault(error, 'PATH_INVALID'));
 });

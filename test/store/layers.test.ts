@@ -51,6 +51,25 @@ test('a layer that was written to is hashed before it is served, and not served 
   assert.equal(store.layers.find(digest), undefined);
 });
 
+test('the key of layers is that of their files, and gone once one was touched, is damaged or unknown', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const [digest = ''] = (await addImage(store)).layers;
+  const { path } = await store.layers.file(digest);
+  const key = store.layers.versions([digest]);
+  assert.ok(key?.startsWith(`${digest}:`));
+  assert.equal(store.layers.versions([digest]), key);
+  assert.equal(store.layers.versions([digest, '0'.repeat(64)]), undefined);
+  await utimes(path, 1, 1);
+  assert.equal(store.layers.versions([digest]), undefined, 'touched');
+  await store.layers.file(digest);
+  assert.notEqual(store.layers.versions([digest]), undefined, 'checked again');
+  assert.notEqual(store.layers.versions([digest]), key);
+  await flipBit(path);
+  await assert.rejects(store.layers.file(digest), (error) => isFault(error, 'STORE_CORRUPT'));
+  assert.equal(store.layers.versions([digest]), undefined, 'damaged');
+});
+
 test('a layer that was written to is found out even when its time of modification was set back', async () => {
   await using bench = await openStore();
   const { store } = bench;
