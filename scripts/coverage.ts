@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join, sep } from 'node:path';
 
 /**
- * `npm run coverage`: reports how much of each folder of `src` the unit tests execute (all but `test/vm` and
- * `test/e2e`). `npm run coverage -- erofs store`: how much of these folders is executed by their own tests, each alone.
+ * `npm run coverage`: reports how much of each folder of `src` the unit tests execute (all but `test/vm`,
+ * `test/e2e`, `test/kvm` and `test/limits`, which measure time or test other processes). `npm run coverage -- erofs store`:
+ * how much of these folders is executed by their own tests, each alone.
  */
 interface Tally {
   files: number;
@@ -74,7 +75,7 @@ function print(tallies: ReadonlyMap<string, Tally>): void {
 }
 
 const chosen = process.argv.slice(2);
-const unit = globSync('test/**/*.test.ts').filter((file) => !/^test\/(?:vm|e2e)\//u.test(file));
+const unit = globSync('test/**/*.test.ts').filter((file) => !/^test\/(?:vm|e2e|kvm|limits)\//u.test(file));
 if (chosen.length === 0) print(tallied(await lcovOf(unit)));
 for (const folder of chosen) {
   const tally = tallied(await lcovOf(unit.filter((file) => file.startsWith(`test/${folder}/`)))).get(folder);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decodeSuperblock, encodeSuperblock, type Superblock } from '../../src/erofs/format.ts';
+import { decodeSuperblock, encodeSuperblock, type Superblock, readUInt64 } from '../../src/erofs/format.ts';
 
 const BLOCK_BYTES = 4096;
 const GOOD: Superblock = {
@@ -47,4 +47,12 @@ test('a short block, another magic and a wrong checksum are told apart', () => {
   const changed = Buffer.from(block);
   changed.writeUInt16LE(2, 1024 + 14);
   fails(changed, /wrong superblock checksum/u);
+});
+
+test('a number of 64 bits is read up to the largest that JavaScript has exactly', () => {
+  const bytes = Buffer.alloc(16);
+  bytes.writeBigUInt64LE(BigInt(Number.MAX_SAFE_INTEGER), 8);
+  assert.equal(readUInt64(bytes, 8), Number.MAX_SAFE_INTEGER);
+  bytes.writeBigUInt64LE(2n ** 53n, 8);
+  assert.throws(() => readUInt64(bytes, 8), { code: 'STORE_CORRUPT' });
 });

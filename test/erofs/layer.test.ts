@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { access, readFile, stat } from 'node:fs/promises';
 import { test } from 'node:test';
-import { decodeInode, encodeInode, fitsCompact, FLAT_INLINE, FLAT_PLAIN, type Inode } from '../../src/erofs/format.ts';
+import {
+  COMPACT_INODE_BYTES,
+  decodeInode,
+  encodeInode,
+  EXTENDED_INODE_BYTES,
+  fitsCompact,
+  FLAT_INLINE,
+  FLAT_PLAIN,
+  type Inode,
+} from '../../src/erofs/format.ts';
+import { isFault } from '../../src/contract/errors.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import type { WrittenContent, LayerNode, Metadata } from '../../src/erofs/node.ts';
 import { fullDiskFault } from '../../src/erofs/output.ts';
@@ -266,11 +276,60 @@ test('content that is longer or shorter than it said, and a file beyond the limi
   await assert.rejects(writer.append(bytesOfSize(900_000), 900_000), { code: 'LAYER_LIMIT' });
 });
 
-test('a full disk is DISK_FULL, other errors stay what they are', () => {
-  assert.equal(
-    (fullDiskFault(Object.assign(new Error('full'), { code: 'ENOSPC' })) as { code: string }).code,
-    'DISK_FULL',
+test('inodes whose time is the most frequent one are compact, wherever they come among the others', async () => {
+  await using scratch = await Scratch.create();
+  const [common, rare] = [META, { ...META, mtimeSeconds: 1 }];
+  const metadata = [rare, common, rare, common, common, rare, common];
+  await using reader = await written(scratch, async (writer) => {
+    const files: [ByteString, LayerNode][] = [];
+    for (const [index, meta] of metadata.entries()) {
+      files.push([`f${index}`, { type: 'file', ...meta, content: await writer.append(bytesOfSize(1), 1) }]);
+    }
+    return files;
+  });
+  for (const [index, { mtimeSeconds }] of metadata.entries()) {
+    const inode = await get(reader, `f${index}`);
+    assert.deepEqual([inode.mtimeSeconds, inode.mtimeNanoseconds], [mtimeSeconds, META.mtimeNanoseconds]);
+    assert.equal(inode.inodeBytes, mtimeSeconds === META.mtimeSeconds ? COMPACT_INODE_BYTES : EXTENDED_INODE_BYTES);
+  }
+});
+
+test('inodes that are read together, in any order, are those that are read one by one', async () => {
+  await using scratch = await Scratch.create();
+  const count = 6_000;
+  await using reader = await written(scratch, async () =>
+    Array.from({ length: count }, (_, index): [ByteString, LayerNode] => [
+      `link${String(index).padStart(5, '0')}`,
+      { type: 'symlink', ...META, mtimeSeconds: index, target: `target ${index}` },
+    ]),
   );
+  const nids = (await reader.list(await reader.root())).map(({ nid }) => nid);
+  const shuffled = nids.map((_, index) => nids[(index * 2_357) % count] ?? 0);
+  for (const order of [nids, nids.toReversed(), shuffled, [nids[7] ?? 0, nids[7] ?? 0]]) {
+    const together = await reader.inodes(order);
+    assert.deepEqual(
+      together.map(({ nid }) => nid),
+      order,
+    );
+    for (const at of [0, 1, Math.floor(order.length / 2), order.length - 1]) {
+      assert.deepEqual(together[at], await reader.inode(order[at] ?? 0));
+    }
+  }
+  const times = (await reader.inodes(nids)).map(({ mtimeSeconds }) => mtimeSeconds);
+  assert.deepEqual(
+    times,
+    Array.from({ length: count }, (_, index) => index),
+  );
+});
+
+test('a full disk is DISK_FULL, other errors stay what they are', () => {
+  for (const code of ['ENOSPC', 'EDQUOT']) {
+    const cause = Object.assign(new Error('full'), { code });
+    const full = fullDiskFault(cause);
+    assert.ok(isFault(full, 'DISK_FULL'));
+    assert.equal(full.cause, cause);
+  }
+  for (const other of [undefined, null, 'text', new Error('plain')]) assert.equal(fullDiskFault(other), other);
   assert.equal((fullDiskFault(Object.assign(new Error('io'), { code: 'EIO' })) as { code: string }).code, 'EIO');
 });
 
