@@ -6,9 +6,9 @@ import type { Command, Instance, InstanceFacts, NetworkUse, Process } from './dr
 export interface ChannelInstanceParts {
   readonly channel: Channel;
   readonly network: { use(): NetworkUse };
-  /** Disposes of all of the above, and gives back what was taken for them. */
+  /** Disposes of all of the above and releases their resources. */
   readonly resources: AsyncDisposableStack;
-  /** Returns why the guest is gone, given what the channel knows of it. */
+  /** Returns the reason why the guest is gone, given the error of the channel. */
   reasonOf(error: Error): Promise<Error>;
 }
 

@@ -20,7 +20,7 @@ export interface BootSpec {
   readonly diskBytes: number;
   readonly hostname: string;
   readonly network: NetworkPolicy;
-  /** Default: that of the engine. A driver that is one sandbox does not look at it. */
+  /** Default: that of the engine. Drivers of a single sandbox ignore it. */
   readonly sandbox?: SandboxChoice;
 }
 
@@ -33,7 +33,7 @@ export interface Command {
   readonly cwd: string;
   readonly uid: number;
   readonly gid: number;
-  /** Without it the process reads end of file at once. */
+  /** True when the process gets input; otherwise it reads end of file at once. */
   readonly stdin: boolean;
   readonly tty?: { readonly columns: number; readonly rows: number };
 }
@@ -79,22 +79,22 @@ export interface Process {
   readonly output: AsyncIterable<OutputChunk>;
   /** Rejects with GUEST_LOST when the guest goes away first. */
   readonly outcome: Promise<Outcome>;
-  /** Resolves when the guest took the bytes. Ignored when the process has closed its end. */
+  /** Resolves when the guest has taken the bytes. They are discarded when the process has closed its end. */
   write(bytes: Uint8Array): Promise<void>;
   closeStdin(): Promise<void>;
-  /** Signal number to the whole process group. A finished process is ignored. */
+  /** Sends a signal, by number, to the whole process group. Does nothing for a finished process. */
   kill(signal: number): Promise<void>;
   resize(columns: number, rows: number): Promise<void>;
 }
 
-/** Facts that every result states, so that nobody silently gets weaker isolation. */
+/** Facts that every result states, so that weaker isolation is never silent. */
 export interface InstanceFacts {
   readonly sandbox: SandboxKind | 'none';
   readonly accelerator: 'kvm' | 'emulated' | 'none';
   readonly jail: { readonly parts: readonly string[]; readonly missing: readonly string[] };
   readonly kernel: string;
   readonly bootId: string;
-  /** Milliseconds per step of getting ready, for example restore, mount. */
+  /** Milliseconds per step of the start, for example restore, mount. */
   readonly stepsMs: Readonly<Record<string, number>>;
 }
 
@@ -103,7 +103,7 @@ export interface NetworkUse {
   readonly rxPackets: number;
   readonly txBytes: number;
   readonly txPackets: number;
-  /** Frames the policy refused. */
+  /** Number of frames that the policy refused. */
   readonly dropped: number;
   /** Refused destinations, most frequent first, at most 20, for example `tcp 10.0.0.1:22`. */
   readonly refused: readonly string[];
@@ -125,15 +125,15 @@ export interface Instance extends AsyncDisposable {
    */
   changes(signal: AbortSignal): AsyncIterable<Uint8Array>;
   networkUse(): NetworkUse;
-  /** Resolves when the guest is gone without being asked to go; never rejects. */
+  /** Resolves when the guest ends without a request to do so; never rejects. */
   readonly lost: Promise<Error>;
 }
 
 /** Request to release what a driver keeps for later starts, such as templates. Times are in milliseconds since 1970. */
 export interface DriverCollection {
-  /** Memory that nothing has used since then is given back. */
+  /** Time of last use before which memory is released. */
   readonly memoryUnusedSinceMs: number;
-  /** Files that nothing has used since then are removed, but for those of the usual guest. */
+  /** Time of last use before which files are removed, except those of the usual guest. */
   readonly filesUnusedSinceMs: number;
   /** Only report. */
   readonly dryRun: boolean;
@@ -148,7 +148,7 @@ export interface DriverGarbage {
   /** Templates that were released, from memory or from disk. */
   readonly templates: number;
   readonly freed: MemoryAndDisk;
-  /** Memory and disk space that are still in use. */
+  /** Memory and disk space that stay in use. */
   readonly used: MemoryAndDisk;
 }
 
@@ -168,14 +168,14 @@ export interface DriverCheck {
  */
 export interface SandboxDriver extends AsyncDisposable {
   readonly name: string;
-  /** Gets ready in the background (makes the template); failing here is not fatal, the next start tries again. */
+  /** Prepares starts in the background (makes the template). A failure is not fatal, because the next start tries again. */
   warm(): Promise<void>;
   /**
    * Starts a sandbox over the layers of an image. Rejects with DRIVER_UNAVAILABLE, GUEST_BOOT_TIMEOUT or the signal's reason, and
    * then leaves nothing running.
    */
   start(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
-  /** Releases what is kept for later starts and nothing uses now; the next start loads or makes it anew. */
+  /** Releases what is kept for later starts and not in use now; the next start loads or makes it again. */
   collect(request: DriverCollection): Promise<DriverGarbage>;
   /** Returns what this host offers and lacks. Never rejects. */
   inspect(signal: AbortSignal): Promise<DriverCheck[]>;

@@ -10,7 +10,7 @@ const SIZES_MIB: readonly number[] = [128, 256, 512, 1_024, 1_536, 2_048, 3_072,
 assert(SIZES_MIB.includes(limits.guestMemoryMibDefault), 'the default is one of the sizes');
 assert(SIZES_MIB.at(-1) === limits.guestMemoryMibMax, 'every request that is allowed has a size');
 
-/** Returns the memory in MiB of a guest that was asked for with at least `askedMib`, which is within the limits. */
+/** Returns the memory in MiB of a guest for which at least `askedMib` was requested, which is within the limits. */
 export function guestMemoryMib(askedMib: number): number {
   return defined(
     SIZES_MIB.find((size) => size >= askedMib),

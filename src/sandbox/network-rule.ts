@@ -2,7 +2,7 @@ import { domainToASCII } from 'node:url';
 import { fault } from '../contract/errors.ts';
 import { parseCidr, type Cidr } from '../std/ip/address.ts';
 
-/** One entry of a list of destinations; without a port every port is meant. */
+/** One entry of a list of destinations; without a port it covers all ports. */
 export type Rule =
   | { readonly kind: 'block'; readonly block: Cidr; readonly port?: number }
   | { readonly kind: 'name'; readonly name: string; readonly subdomains: boolean; readonly port?: number };
@@ -11,7 +11,7 @@ export type Rule =
 const DOMAIN =
   /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*(?!\d+$|0x)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/u;
 
-/** Lower case, ASCII, without the dot of the root: names are compared in this form. */
+/** Returns a name in the form for comparisons: lower case, ASCII, without the dot of the root. */
 function normalName(name: string): string {
   // Only where it is needed: this function also reads `0x7f.1` as an address.
   const ascii = /[^\0-\x7f]/u.test(name) ? domainToASCII(name) : name;

@@ -22,10 +22,10 @@ import { InboundStream } from './stream.ts';
 const PROCESSES_MAX = 65_535;
 const SIGKILL = 9;
 const EMPTY = Buffer.alloc(0);
-/** More frames than this in one piece of the stream are a flood: what a guest has to say comes in larger ones. */
+/** Number of frames in one piece of the stream above which it counts as a flood. Regular data comes in larger frames. */
 const FRAMES_PER_PIECE = 500;
 
-/** Answers that come once, each to a question or event of its own. */
+/** Answers of which each comes once. */
 interface Answers {
   readonly hello: GuestHello;
   readonly ready: GuestReady;
@@ -43,7 +43,7 @@ export class Channel implements Disposable {
   readonly #stream: Duplex;
   readonly #decoder = new FrameDecoder();
   readonly #lost = Promise.withResolvers<Error>();
-  /** Rejects the waits of this moment. A promise that all of them raced would hold every value until the channel ends. */
+  /** Rejects the current waits. A promise that all of them raced would retain every value until the channel ends. */
   readonly #waits = new Set<(reason: unknown) => void>();
   readonly #hello = Promise.withResolvers<GuestHello>();
   readonly #ready = Promise.withResolvers<GuestReady>();
@@ -80,7 +80,7 @@ export class Channel implements Disposable {
     return this.#wait(this.#hello.promise, signal);
   }
 
-  /** Makes the guest this run's machine. Once, before anything is started. */
+  /** Turns the guest into the machine of this run. Called once, before anything is started. */
   async setup(setup: GuestSetup, signal: AbortSignal): Promise<GuestReady> {
     assert(!this.#setupAsked, 'a guest is set up once');
     this.#setupAsked = true;
@@ -90,7 +90,7 @@ export class Channel implements Disposable {
     return this.#wait(this.#ready.promise, signal);
   }
 
-  /** Resolves once the program runs, or was found not to: then its outcome is 126 or 127. */
+  /** Resolves once the program runs or has failed to start; then its outcome is 126 or 127. */
   async start(command: Command, signal: AbortSignal): Promise<ChannelProcess> {
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
@@ -110,7 +110,7 @@ export class Channel implements Disposable {
     try {
       return await this.#wait(process.started, signal);
     } catch (error) {
-      // Nobody holds the process: it must neither run on nor wait for a reader.
+      // The caller has no reference to the process, so it must neither run on nor wait for a reader.
       void process.output.return();
       void process.kill(SIGKILL);
       throw error;
@@ -120,7 +120,7 @@ export class Channel implements Disposable {
   /**
    * Ends every process and, when their output was read, yields the tar of the changes. Throws LAYER_BYTES_EXCEEDED when the
    * disk is full.
-   * Once; breaking off early leaves the guest waiting, to be disposed of.
+   * Called once. If the reader stops early, the guest keeps waiting and has to be disposed of.
    */
   async *changes(signal: AbortSignal): AsyncGenerator<Buffer> {
     signal.throwIfAborted();
@@ -139,7 +139,7 @@ export class Channel implements Disposable {
     }
   }
 
-  /** Ends the channel, whatever is going on; `lost` stays silent. */
+  /** Ends the channel in any state; `lost` does not resolve. */
   [Symbol.dispose](): void {
     this.#end(fault('GUEST_LOST', { reason: 'the instance was disposed of' }));
   }
@@ -176,7 +176,7 @@ export class Channel implements Disposable {
     if (frames > FRAMES_PER_PIECE) this.#rest(performance.now() - startedMs);
   }
 
-  /** Reads nothing for as long as the last piece took, so that a flood takes half of a core at most, in small turns. */
+  /** Pauses reading for as long as the last piece took, so that a flood takes at most half of a core, in small turns. */
   #rest(ms: number): void {
     this.#stream.pause();
     setTimeout(() => this.#stream.resume(), Math.ceil(ms)).unref();

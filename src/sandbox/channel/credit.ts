@@ -18,7 +18,7 @@ export class Credit {
     return this.#left >= 0;
   }
 
-  /** Notes consumption. Returns the credit to give back now, often 0: small amounts are saved up. */
+  /** Records consumption. Returns the credit to return now, often 0, because small amounts are collected. */
   consume(cost: number): number {
     this.#consumed += cost;
     if (this.#consumed * 4 < this.#window) return 0;
@@ -29,12 +29,12 @@ export class Credit {
   }
 }
 
-/** Windows at the start, as docs/guest-protocol.md has them. */
+/** Initial windows, as docs/guest-protocol.md specifies them. */
 export const OUTPUT_WINDOW_BYTES = 256 * 1024;
 export const STDIN_WINDOW_BYTES = 64 * 1024;
 export const CHANGES_WINDOW_BYTES = 1024 * 1024;
 
-/** The least a frame of data costs, however short: what it takes to hold one. */
+/** Minimum credit of a data frame, which covers the memory to hold a short one. */
 const COST_MIN = 64;
 
 export function frameCost(payload: Uint8Array): number {

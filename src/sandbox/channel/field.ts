@@ -1,6 +1,6 @@
 import { fault } from '../../contract/errors.ts';
 
-/** Takes the fields of a guest's payload one after the other; every length is checked against what is there. */
+/** Reads the fields of a guest's payload one after the other; every length is checked against the bytes that remain. */
 export class FieldReader {
   #rest: Buffer;
 
@@ -27,13 +27,13 @@ export class FieldReader {
     return this.#take(4).readInt32LE();
   }
 
-  /** Reads 64 bits. A number that JavaScript cannot represent becomes its largest exact one: no honest counter gets there. */
+  /** Reads 64 bits. A number too large for JavaScript becomes the largest safe integer, which no real counter reaches. */
   u64(): number {
     const value = this.#take(8).readBigUInt64LE();
     return value > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(value);
   }
 
-  /** Text for people and logs, so bytes that are not UTF-8 are replaced and control characters dropped. */
+  /** Reads text for people and logs: bytes that are not UTF-8 are replaced and control characters dropped. */
   text(bytesMax: number): string {
     const length = this.u32();
     if (length > bytesMax) throw fault('GUEST_PROTOCOL', { reason: `a text of ${length} bytes` });
@@ -53,7 +53,7 @@ export class FieldReader {
   }
 }
 
-/** Puts fields one after the other. */
+/** Writes fields one after the other. */
 export class FieldWriter {
   readonly #parts: Buffer[] = [];
 

@@ -16,7 +16,7 @@ export const PAYLOAD_BYTES_MAX = limits.frameBytesMax - HEADER_BYTES;
 
 export interface Frame {
   readonly kind: number;
-  /** 0 where no process is meant. */
+  /** Number of the process; 0 for frames that concern none. */
   readonly process: number;
   readonly payload: Buffer;
 }
@@ -32,7 +32,7 @@ export function encodeFrame(kind: number, process: number, payload: Uint8Array):
   return frame;
 }
 
-/** Smaller payloads are copied, so that a few kept bytes do not keep the whole chunk they came in. */
+/** Size below which payloads are copied, so that a few retained bytes do not retain the whole chunk. */
 const COPIED_BYTES_MAX = 16 * 1024;
 
 /**

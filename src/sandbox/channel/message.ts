@@ -3,7 +3,7 @@ import type { Command, Outcome } from '../driver.ts';
 import { FieldReader, FieldWriter } from './field.ts';
 import type { Frame } from './frame.ts';
 
-/** Frames the host sends. 0x09 asked for counters once and is not used again. */
+/** Frames that the host sends. 0x09 was used for counters and is not used again. */
 export const TO_GUEST = {
   setup: 0x01,
   start: 0x02,
@@ -16,7 +16,7 @@ export const TO_GUEST = {
   startPart: 0x0a,
 } as const;
 
-/** Frames of the guest. 0x8b had counters once and is not used again. */
+/** Frames that the guest sends. 0x8b was used for counters and is not used again. */
 const FROM_GUEST = {
   hello: 0x81,
   ready: 0x82,
@@ -60,11 +60,11 @@ export interface GuestNetwork {
   readonly mtu: number;
   readonly ip4?: GuestAddress;
   readonly ip6?: GuestAddress;
-  /** Addresses as text, as they stand in resolv.conf. */
+  /** Addresses in the notation of resolv.conf. */
   readonly nameservers: readonly string[];
 }
 
-/** Facts that make a restored template this run's machine. The clock is added when the message is sent. */
+/** Settings that turn a restored template into the machine of this run. The clock is added when the message is sent. */
 export interface GuestSetup {
   readonly hostname: string;
   /** At least 32 fresh random bytes. */

@@ -13,7 +13,7 @@ type ProcessMessage = Extract<GuestMessage, { kind: 'started' | 'output' | 'outp
 const EMPTY = Buffer.alloc(0);
 
 /**
- * The host's half of a process: starting → running → exited and output ended, in whichever order the last two come.
+ * The host's half of a process: starting → running → exited and output ended, where the last two come in any order.
  * `handle` checks every message against that order, because the guest may lie.
  */
 export class ChannelProcess implements Process {
@@ -37,7 +37,7 @@ export class ChannelProcess implements Process {
     this.#send = send;
     this.started = this.#started.promise;
     this.outcome = this.#outcome.promise;
-    // Those who are interested await them; a guest that is lost before must not bring down the engine.
+    // Callers that need them await them; a guest that is lost earlier must not crash the engine.
     this.started.catch(() => undefined);
     this.outcome.catch(() => undefined);
     this.output = new InboundStream(OUTPUT_WINDOW_BYTES, (bytes) => {
@@ -49,7 +49,7 @@ export class ChannelProcess implements Process {
     return this.#pid;
   }
 
-  /** Nothing more will be said about this process. */
+  /** True when no more messages about this process may come. */
   get finished(): boolean {
     return this.#exited && this.#outputEnded;
   }

@@ -1,8 +1,8 @@
 import { Credit, frameCost } from './credit.ts';
 
 /**
- * Data frames on their way from the channel to one reader. What waits here is bounded by the credit the guest was given;
- * what the reader takes is given back through `giveBack`.
+ * Queue of data frames between the channel and one reader. Its size is bounded by the credit of the guest; `giveBack`
+ * returns the credit of what the reader takes.
  */
 export class InboundStream<Item> implements AsyncIterableIterator<Item> {
   readonly #credit: Credit;
@@ -28,7 +28,7 @@ export class InboundStream<Item> implements AsyncIterableIterator<Item> {
     return true;
   }
 
-  /** No more will come; the reader still gets what waits, then the error if there is one. */
+  /** Ends the stream. The reader still gets what is queued, then the error if there is one. */
   end(error?: Error): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -59,7 +59,7 @@ export class InboundStream<Item> implements AsyncIterableIterator<Item> {
     return { done: true, value: undefined };
   }
 
-  /** The reader has seen enough: what comes from now on is taken and thrown away, so that the guest never waits for it. */
+  /** Stops reading. Later frames are accepted and discarded, so that the guest never waits for the reader. */
   async return(): Promise<IteratorResult<Item, undefined>> {
     this.#abandoned = true;
     for (const { cost } of this.#queue.splice(0)) this.#consumed(cost);

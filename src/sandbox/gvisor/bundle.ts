@@ -1,6 +1,6 @@
 import type { GuestLink } from '../network/index.ts';
 
-/** Descriptors of the jail: the channel and the frames are sockets to us; `info` and `block` are between bubblewrap and us. */
+/** Descriptors of the jail: channel and frames are sockets to the engine; bubblewrap uses `info` and `block` to talk to it. */
 export const SANDBOX_FD = {
   agent: 3,
   frames: 4,
@@ -20,7 +20,7 @@ export const INSIDE = {
   runsc: '/gvisor/runsc',
   /** Programs that runsc starts instead of itself. */
   sidecars: '/gvisor/gvisor-bin',
-  /** gVisor's own prewarmer, which the helper starts in its turn. */
+  /** gVisor's own prewarmer, which the helper starts in turn. */
   prewarmer: '/gvisor/prewarmer',
 } as const;
 
@@ -33,7 +33,7 @@ const GUEST = { disk: '/disk', layers: '/layers', agent: '/init' } as const;
 /** Number of the descriptor behind the disk (guest/host-helper/src/gvisor.rs); the guest must not see it. */
 const DISK_MARK = 1_000;
 
-/** Every capability: the guest's root is root, of gVisor's kernel. */
+/** All capabilities: root in the guest is root of gVisor's kernel only. */
 const CAPABILITIES = [
   'AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID IPC_LOCK IPC_OWNER KILL',
   'LEASE LINUX_IMMUTABLE MAC_ADMIN MAC_OVERRIDE MKNOD NET_ADMIN NET_BIND_SERVICE NET_BROADCAST NET_RAW SETFCAP SETGID SETPCAP',
@@ -43,7 +43,7 @@ const CAPABILITIES = [
   .flatMap((line) => line.split(' '))
   .map((name) => `CAP_${name}`);
 
-/** Purpose of one sandbox. */
+/** Settings of one sandbox. */
 export interface SandboxShape {
   readonly layers: number;
   /** Numbers, from 1, of the layers that are in their plain form (`writePlainLayer`). */
@@ -54,8 +54,8 @@ export interface SandboxShape {
 }
 
 /**
- * Returns the OCI runtime configuration (runtime-spec, config.md) of a sandbox: the agent in a root of its own, every layer
- * mounted by gVisor's kernel from a descriptor, and a file of ours behind what the run writes.
+ * Returns the OCI runtime configuration (runtime-spec, config.md) of a sandbox: the agent in its own root, every layer
+ * mounted by gVisor's kernel from a descriptor, and a file of the driver that holds what the run writes.
  */
 export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: SandboxShape): object {
   const folder = '/disk';
@@ -90,7 +90,7 @@ export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: Sandbox
     annotations: {
       'dev.gvisor.spec.rootfs.type': 'erofs',
       'dev.gvisor.spec.rootfs.source': `/proc/self/fd/${SANDBOX_FD.root}`,
-      // A file system in memory, whose memory is the file that the sandbox process is given (`sentryFlags`).
+      // A tmpfs whose memory is the file that is passed to the sandbox process (`sentryFlags`).
       'dev.gvisor.spec.mount.disk.type': 'tmpfs',
       'dev.gvisor.spec.mount.disk.share': 'container',
       'dev.gvisor.spec.mount.disk.source': folder,
@@ -99,7 +99,7 @@ export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: Sandbox
     linux: {
       namespaces: [
         ...['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type })),
-        // The jail's own, in which the helper made the interface.
+        // The jail's own namespace, in which the helper made the interface.
         { type: 'network', path: '/proc/self/ns/net' },
       ],
     },
@@ -111,7 +111,7 @@ export function sentryFlags({ cpus, memoryMib }: SandboxShape): string {
   return [`--total-memory=${memoryMib * 1024 ** 2}`, `--cpu-num=${cpus}`].join('\n');
 }
 
-/** The command of the jail's first process: the helper, which starts runsc and carries the frames of `link`. */
+/** Returns the command of the jail's first process: the helper, which starts runsc and forwards the frames of `link`. */
 export function helperCommand(id: string, link: GuestLink | undefined): string[] {
   const network = link === undefined ? [] : linkSettings(link);
   return [
@@ -125,7 +125,7 @@ export function helperCommand(id: string, link: GuestLink | undefined): string[]
     '--platform=systrap',
     `--network=${link === undefined ? 'none' : 'sandbox'}`,
     '--ignore-cgroups',
-    // Frames are carried as they are: each must be one that a wire could have.
+    // Frames are forwarded unchanged, so each must be one that a real link could carry.
     '--gso=false',
     '--host-uds=none',
     '--overlay2=none',

@@ -11,7 +11,7 @@ import { startSandbox } from './start.ts';
 import { type TrialVerdict, tryOnce } from './trial.ts';
 
 export interface GvisorOptions {
-  /** Folder of the driver's own. */
+  /** State folder of the driver. */
   readonly stateDir: string;
   /** Folder with the agent and the host's helper, and perhaps runsc. */
   readonly guestDir: string;
@@ -34,7 +34,7 @@ export async function openGvisorDriver(options: GvisorOptions): Promise<TriedDri
 
 /** A driver that can say whether its sandboxes work on this host. */
 export interface TriedDriver extends SandboxDriver {
-  /** Runs a program in a sandbox, where that was never tried. Rejects with DRIVER_UNAVAILABLE where something is missing. */
+  /** Runs a program in a sandbox if that was never tried here. Rejects with DRIVER_UNAVAILABLE if something is missing. */
   trial(signal: AbortSignal): Promise<TrialVerdict>;
 }
 
@@ -81,7 +81,7 @@ class GvisorDriver implements TriedDriver {
     const platform = await untilAborted(this.#ready(), signal);
     return tryOnce(platform, this.#options.stateDir, async () => {
       const { size: bytes } = await stat(platform.root);
-      // The agent's own root file system is an image with one program. With a network, because that has to work, too.
+      // The agent's root file system serves as an image with one program. The network is included because it has to work as well.
       const layers = [{ path: platform.root, bytes }];
       await using instance = await this.start({ ...TRIAL, layers }, signal);
       const process = await instance.start({ ...TRIAL_COMMAND }, signal);
@@ -132,7 +132,7 @@ class GvisorDriver implements TriedDriver {
       { stateDir, guestDir, path, identities: this.#identities },
       this.#closing.signal,
     ).catch((error: unknown) => {
-      // What was missing may be there the next time.
+      // The missing part may exist at the next start.
       this.#platform = undefined;
       throw error;
     });

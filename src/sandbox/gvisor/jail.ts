@@ -8,13 +8,13 @@ import type { GuestLink } from '../network/index.ts';
 import type { Runsc } from './runsc.ts';
 
 export interface SandboxJailOptions {
-  /** Hostname inside and name of the container, by which the jails of one driver are known. */
+  /** Hostname inside and name of the container, which identify the jails of one driver. */
   readonly owner: string;
   /** Paths of programs. */
   readonly bwrap: string;
   readonly helper: string;
   readonly runsc: Runsc;
-  /** True when control groups limit what a sandbox takes. */
+  /** True when control groups limit the resources of a sandbox. */
   readonly limited: boolean;
 }
 
@@ -23,18 +23,18 @@ export interface SandboxJailSpec {
   readonly identity: Identity | undefined;
   readonly shape: SandboxShape;
   readonly link: GuestLink | undefined;
-  /** The sandbox is given the descriptors below this number. */
+  /** Number below which all descriptors are passed to the sandbox. */
   readonly descriptors: number;
   /** True when bubblewrap waits on `SANDBOX_FD.block` before it starts anything. */
   readonly blocked: boolean;
 }
 
 const GIB = 1024 ** 3;
-/** Its memory is a file, of which each of up to 1,024 processes (guest/agent/src/container) reserves 17 MiB and uses little. */
+/** Size limit of the sandbox's memory file. Each of up to 1,024 processes (guest/agent/src/container) reserves 17 MiB of it. */
 const ADDRESS_SPACES_BYTES = 1_024 * 17 * 1024 ** 2;
 
 /**
- * The jail of a gVisor sandbox: bubblewrap makes namespaces of which runsc is root, and in which there are its own programs,
+ * The jail of a gVisor sandbox: bubblewrap makes namespaces in which runsc is root and sees only its own programs,
  * `/dev/null` and the descriptors of the run.
  */
 export class SandboxJail {
@@ -57,7 +57,7 @@ export class SandboxJail {
       limits: {
         core: 0,
         fsize: Math.max(shape.diskBytes, shape.memoryMib * 1024 ** 2 + ADDRESS_SPACES_BYTES) + GIB,
-        // The limit counts all of a user's processes, so it is of use only to one who has no others.
+        // The limit counts all processes of a user, so it is useful only for a user without other processes.
         ...(identity !== undefined && { nproc: PROCESSES_MAX.gvisor }),
       },
     };

@@ -14,12 +14,12 @@ export interface MountableLayer {
 }
 
 /**
- * The plain forms of layers, made once each, where gVisor cannot mount the layer itself: those with xattrs, and those that an
- * older version wrote.
+ * Plain forms of layers that gVisor cannot mount: those with xattrs, and those that an older version wrote. Each is made
+ * once.
  */
 export class MountableLayers {
   readonly #folder: string;
-  /** Known for as long as the layer's file is the same. */
+  /** Results, which are valid as long as the layer's file is unchanged. */
   readonly #known = new Map<string, Promise<MountableLayer>>();
 
   private constructor(folder: string) {

@@ -7,8 +7,8 @@ import { bytesOf, type ByteString } from '../../std/bytes.ts';
 
 /*
  * The plain form of a layer that gVisor cannot mount (an inode with xattrs cannot be looked up there, a file with an inline tail
- * cannot be mapped): the same tree in the folder `root`, and beside it the file `extras` with what was taken out. The agent puts
- * it back (guest/agent/src/extras.rs). `extras` is a list without an end mark, of
+ * cannot be mapped): the same tree in the folder `root`, and next to it the file `extras` with what was removed. The agent
+ * restores it (guest/agent/src/container/extras.rs). `extras` is a list without an end mark, of
  *
  *   bytes path · u8 opaque · list<{bytes name, bytes value}> xattrs        (fields as in docs/guest-protocol.md)
  */
@@ -16,7 +16,7 @@ import { bytesOf, type ByteString } from '../../std/bytes.ts';
 const OPAQUE = 'trusted.overlay.opaque';
 const PLAIN: Metadata = { mode: 0o755, uid: 0, gid: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
 
-/** Writes the plain form of a layer to `target`, which must not exist. Nothing is left there when it fails. */
+/** Writes the plain form of a layer to `target`, which must not exist. A failure leaves nothing there. */
 export async function writePlainLayer(reader: LayerReader, target: string, signal: AbortSignal): Promise<void> {
   await using writer = await LayerWriter.create(target);
   const copy = new Copy(reader, writer, signal);
@@ -35,7 +35,7 @@ class Copy {
   readonly #reader: LayerReader;
   readonly #writer: LayerWriter;
   readonly #signal: AbortSignal;
-  /** Files with several names. */
+  /** Files with several names (hard links). */
   readonly #known = new Map<number, LayerNode>();
 
   constructor(reader: LayerReader, writer: LayerWriter, signal: AbortSignal) {

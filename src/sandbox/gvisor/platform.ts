@@ -20,10 +20,10 @@ export interface GvisorPlatformOptions {
   readonly identities: Identities;
 }
 
-/** Longest start, in times that runsc takes to print its version; a usual start takes about ten. */
+/** Longest start, as a multiple of the time in which runsc prints its version; a usual start takes about ten. */
 const START_OVER_VERSION = 200;
 
-/** Everything a sandbox needs of this host. */
+/** Everything that a sandbox needs from this host. */
 export interface GvisorPlatform extends AsyncDisposable {
   readonly runsc: Runsc;
   readonly jail: SandboxJail;

@@ -9,11 +9,11 @@ import type { SandboxJail, SandboxJailSpec } from './jail.ts';
 export interface SandboxProcessSpec extends Omit<SandboxJailSpec, 'descriptors' | 'blocked'> {
   readonly jail: SandboxJail;
   readonly cgroup: Cgroup | undefined;
-  /** Number in the jail → open descriptor of ours; free to be closed once the constructor returns. */
+  /** Number in the jail → open descriptor of this process, which may be closed once the constructor returns. */
   readonly descriptors: ReadonlyMap<number, number>;
 }
 
-/** A killed process that has not ended by then is stuck in the kernel; nothing we do helps it. */
+/** Time after which a killed process that has not ended is stuck in the kernel. */
 const KILL_MS_MAX = 1_500;
 const WORDS_KEPT = 8_192;
 const REASON_MS_MAX = 500;
@@ -21,15 +21,15 @@ const REASON_MS_MAX = 500;
 /**
  * One gVisor sandbox in its jail, and the host's ends of its sockets.
  *
- * It cannot outlive us: bubblewrap kills it when its parent dies, and everything in it lives in the PID namespace of its
- * first process. The process tree is bubblewrap → helper (pid 1 inside) → runsc → sandbox process → stubs.
+ * It cannot outlive this process: bubblewrap kills it when its parent dies, and everything in it lives in the PID namespace of
+ * its first process. The process tree is bubblewrap → helper (pid 1 inside) → runsc → sandbox process → stubs.
  */
 export class SandboxProcess implements AsyncDisposable {
   readonly agent: Duplex;
   readonly frames: Duplex;
   /** Resolves with the reason when it is gone; never rejects. */
   readonly ended: Promise<string>;
-  /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
+  /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap reports it, or if it never does. */
   jailPid: number | undefined;
   readonly #child: ChildProcess;
   readonly #begun: Promise<void>;
@@ -56,7 +56,7 @@ export class SandboxProcess implements AsyncDisposable {
     return defined(this.#child.pid, 'the process was started');
   }
 
-  /** Returns why it ended, when it has or is about to. */
+  /** Returns the reason of its end, if it has ended or is about to. */
   async exitSoon(): Promise<string | undefined> {
     const { promise: late, resolve } = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => resolve(undefined), REASON_MS_MAX);
@@ -71,7 +71,7 @@ export class SandboxProcess implements AsyncDisposable {
     return socket.on('error', () => {});
   }
 
-  /** Learns the jail's pid, and lets it start once its limits are set. */
+  /** Reads the jail's pid, sets its limits and then lets it start. */
   async #begin(cgroup: Cgroup | undefined): Promise<void> {
     const words = new Tail(WORDS_KEPT);
     await keep(this.#socket(SANDBOX_FD.info), words);
@@ -101,7 +101,7 @@ export class SandboxProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise: tooLate, resolve } = Promise.withResolvers<void>();
     const timers = [setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2), setTimeout(resolve, KILL_MS_MAX)];
-    // A bubblewrap that is killed while it sets up its child leaves it waiting forever; some milliseconds later it does not.
+    // A bubblewrap killed while it sets up its child leaves the child waiting forever; a few milliseconds later it does not.
     await Promise.race([this.#begun, tooLate]);
     this.#kill(this.jailPid ?? this.pid);
     await Promise.race([this.ended, tooLate]);
@@ -121,7 +121,7 @@ export class SandboxProcess implements AsyncDisposable {
 
 type Stdio = 'ignore' | 'pipe' | number;
 
-/** Every number up to the highest is open in the jail: `ignore` is /dev/null, `pipe` a socket to us. */
+/** Returns stdio for all numbers up to the highest: `ignore` is /dev/null, `pipe` a socket to this process. */
 function stdioOf(descriptors: ReadonlyMap<number, number>): Stdio[] {
   const sockets: readonly number[] = [
     2,

@@ -17,7 +17,7 @@ const METADATA: Metadata = {
 /** Mount points that gVisor and the agent need. */
 const FOLDERS = ['base', 'cell', 'dev', 'disk', 'etc', 'extras', 'proc', 'sys', 'tmp'] as const;
 
-/** A program of this path, and the digest of its content. */
+/** Path of a program and the digest of its content. */
 interface Agent {
   readonly path: string;
   readonly sha256: string;

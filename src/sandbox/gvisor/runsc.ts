@@ -4,16 +4,16 @@ import { fault } from '../../contract/errors.ts';
 import { runTool } from '../microvm/host/tool.ts';
 import { SIDECARS } from './bundle.ts';
 
-/** A runsc of this host. */
+/** An installed runsc. */
 export interface Runsc {
   readonly path: string;
-  /** Version in its own words, for example `release-20260831.0`; a build of its Go module has none. */
+  /** Version that it prints, for example `release-20260831.0`; a build of its Go module has none. */
   readonly version: string;
-  /** Time it took to print it. */
+  /** Time that it took to print the version. */
   readonly versionMs: number;
-  /** Programs it came with, by their names in `SIDECARS`. */
+  /** Programs that came with it, by their names in `SIDECARS`. */
   readonly sidecars: Readonly<Partial<Record<keyof typeof SIDECARS, string>>>;
-  /** Changes when any of the files does. */
+  /** Key that changes when any of the files does. */
   readonly identity: string;
 }
 

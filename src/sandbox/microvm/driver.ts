@@ -12,7 +12,7 @@ import { HostPlatform } from './host/platform.ts';
 import { restore } from './vm/restore.ts';
 
 export interface MicrovmOptions {
-  /** Folder of the driver's own: templates, and files that live as long as a run. */
+  /** State folder of the driver: templates, and files that live as long as a run. */
   readonly stateDir: string;
   /** Folder with the guest kernel and agent. */
   readonly guestDir: string;
@@ -23,12 +23,12 @@ export interface MicrovmOptions {
 }
 
 /**
- * Opens the driver that runs images in QEMU microVMs. Succeeds on hosts that lack something, too, so that images can be
- * looked at there: `inspect` says what is missing, and `start` rejects with it.
+ * Opens the driver that runs images in QEMU microVMs. Also succeeds on hosts that lack something, so that images can be
+ * inspected there: `inspect` reports what is missing, and `start` rejects with it.
  */
 export async function openMicrovmDriver(options: MicrovmOptions): Promise<AcceleratedDriver> {
   const scratch = join(options.stateDir, 'tmp');
-  // What a killed engine left; its QEMUs died with it.
+  // Files that a killed engine left; its QEMUs died with it.
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true, mode: 0o700 });
   await mkdir(join(options.stateDir, 'templates'), { recursive: true, mode: 0o700 });
@@ -37,7 +37,7 @@ export async function openMicrovmDriver(options: MicrovmOptions): Promise<Accele
 
 /** A driver that can say how its guests run on this host. */
 export interface AcceleratedDriver extends SandboxDriver {
-  /** Boots a guest where it was never tried whether KVM works. Rejects with DRIVER_UNAVAILABLE where no guest runs. */
+  /** Boots a guest if KVM was never tried on this host. Rejects with DRIVER_UNAVAILABLE where no guest runs. */
   verdict(signal: AbortSignal): Promise<Verdict>;
 }
 
@@ -104,7 +104,7 @@ class MicrovmDriver implements AcceleratedDriver {
     try {
       return await HostPlatform.open(this.#options, this.#identities, this.#closing.signal);
     } catch (error) {
-      // What was missing may be there the next time.
+      // The missing part may exist at the next start.
       this.#platform = undefined;
       throw error;
     }
@@ -116,19 +116,19 @@ class MicrovmDriver implements AcceleratedDriver {
     try {
       return await this.#restore(platform, machine, spec, signal);
     } catch (error) {
-      // A guest ran with KVM once, or it would not have been chosen; what a host can do may change.
+      // KVM was chosen because a guest once ran with it, but the abilities of a host may change.
       if (machine.accelerator === 'kvm' && isRestoreFailure(error)) await forgetAccelerator(this.#options.stateDir);
       throw error;
     }
   }
 
-  /** Restores a template over the image. One that QEMU cannot continue is made anew, once, unless it ever did. */
+  /** Restores a template over the image. A template that QEMU has never continued is made again once if it fails. */
   async #restore(platform: HostPlatform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const { log, network = {} } = this.#options;
     const { templates } = platform.parts;
     for (let attempt = 1; ; attempt += 1) {
       const resources = new AsyncDisposableStack();
-      // First, so that it is given back last: the run has mapped its memory.
+      // First, so that it is released last: the run has mapped its memory.
       const { template } = resources.use(await templates.use(machine, signal));
       try {
         const { vm: identity } = resources.use(this.#identities.take());
@@ -147,7 +147,7 @@ class MicrovmDriver implements AcceleratedDriver {
   }
 }
 
-/** The host or the template is to blame, not the image. */
+/** Reports whether an error is caused by the host or the template, not by the image. */
 function isRestoreFailure(error: unknown): error is Error {
   return isFault(error, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT');
 }

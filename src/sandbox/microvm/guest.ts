@@ -20,13 +20,13 @@ const GuestManifest = z.object({
   }),
 });
 
-/** A program: what does on the host what Node cannot (guest/host-helper), or the agent. */
+/** A program: the host helper for what Node cannot do (guest/host-helper), or the agent. */
 export interface HelperFile {
   readonly path: string;
   readonly sha256: string;
 }
 
-/** The kernel and the initramfs with the agent, as `guest/build` leaves them (docs/guest-protocol.md §1). */
+/** The kernel and the initramfs with the agent, as `guest/build` makes them (docs/guest-protocol.md §1). */
 export interface Guest {
   readonly kernel: string;
   /** Version of the kernel's package and day of its build (`2026-11-26`), where it names them. */
@@ -37,7 +37,7 @@ export interface Guest {
   /** Digests of both files. */
   readonly identity: string;
   readonly helper: HelperFile;
-  /** The agent as a program of its own, where the folder has it. */
+  /** The agent as a separate program, if the folder has it. */
   readonly agent: HelperFile | undefined;
 }
 

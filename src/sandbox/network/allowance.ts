@@ -1,4 +1,4 @@
-/** So many units at once, and so many a second after that (a token bucket). */
+/** Token bucket: a number of units at once, and a number per second after that. */
 export class Allowance {
   readonly #perSecond: number;
   readonly #burst: number;
@@ -14,7 +14,7 @@ export class Allowance {
     this.#filledMs = nowMs();
   }
 
-  /** Whole units that may be spent now. */
+  /** Number of whole units that may be spent now. */
   get left(): number {
     const nowMs = this.#nowMs();
     this.#left = Math.min(this.#burst, this.#left + ((nowMs - this.#filledMs) * this.#perSecond) / 1_000);

@@ -51,9 +51,9 @@ export interface FilterOptions {
 
 const DNS_PORT = 53;
 const LOOPBACK = '127.0.0.1';
-/** Answers of our own that wait for the guest to read; beyond it they are dropped like on any full link. */
+/** Limit of the filter's own answers that wait for the guest; beyond it they are dropped, as on any full link. */
 const WAITING_BYTES_MAX = 1024 * 1024;
-/** Refusals that are answered, so that programs fail at once; a flood gets silence. */
+/** Refusals that are answered, so that programs fail at once; in a flood the others get no answer. */
 const REFUSALS_PER_SECOND = 1_000;
 
 /** Errors of the host's kernel about a datagram that are passed on to the guest; the others are not worth a message. */
@@ -117,7 +117,7 @@ export class Filter {
     );
     this.#intake = new Intake(qemu, reader, () => this.#relay.flush());
     qemu.on('drain', () => this.#relay.resume());
-    // The machine's end is for its owner to notice.
+    // The owner of the machine detects its end.
     qemu.on('error', () => {});
   }
 
@@ -161,7 +161,7 @@ export class Filter {
     const { use } = this.#options;
     const frame = framed.subarray(LENGTH_BYTES);
     if (frame.length < ETHERNET_BYTES) return use.refused('malformed frame (too short)');
-    // Also what the template's interface still sends under its old address just after a restore.
+    // This includes frames that the template's interface sends with its old address just after a restore.
     if (frame.compare(this.#ends.guestMac, 0, 6, 6, 12) !== 0) return use.refused('foreign MAC address');
     if (frame.readUInt16BE(12) === ETHERTYPE.arp) {
       use.sent(frame.length);
@@ -210,7 +210,7 @@ export class Filter {
     );
   }
 
-  /** Drops a packet and says so to the guest: a closed door is better than silence. */
+  /** Drops a packet and reports that to the guest, so that programs fail at once instead of waiting. */
   #refuse(frame: Buffer, packet: Packet): void {
     this.#options.use.refused(describe(packet));
     if (packet.protocol !== PROTOCOL.tcp) return this.#tellUnreachable({ frame, packet }, 'prohibited');
@@ -234,7 +234,7 @@ export class Filter {
   }
 
   #refuseMalformed(frame: Buffer, malformation: Malformation): void {
-    // Group membership reports carry IP options and extension headers: an ordinary kernel's small talk.
+    // Ordinary kernels send group membership reports, which carry IP options and extension headers.
     const isGroup = ((frame[0] ?? 0) & 1) === 1;
     if (isGroup && (malformation === 'IP options' || malformation === 'extension header')) return;
     this.#options.use.refused(`malformed frame (${malformation})`);
@@ -261,7 +261,7 @@ function isOutbound({ protocol }: Packet): boolean {
   return protocol === PROTOCOL.tcp || protocol === PROTOCOL.udp;
 }
 
-/** A request for an echo: nothing answers it, but `ping` is told so at once. */
+/** Reports whether a packet is an echo request. It gets no reply, but `ping` gets an error at once. */
 function isPing({ family, protocol, icmpType }: Packet): boolean {
   return family === 4 ? protocol === PROTOCOL.icmp4 && icmpType === 8 : protocol === PROTOCOL.icmp6 && icmpType === 128;
 }

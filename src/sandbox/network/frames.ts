@@ -32,12 +32,12 @@ export class FrameReader {
     return this.#heldBytes > 0 && this.#heldBytes >= this.#neededBytes;
   }
 
-  /** Looks at up to `framesMax` frames and holds the rest. Returns how many it looked at. */
+  /** Reads up to `framesMax` frames and holds the rest. Returns the number of frames read. */
   push(chunk: Buffer, framesMax: number = Infinity): number {
     if (this.#heldBytes === 0) return this.#split(chunk, framesMax);
     if (chunk.length > 0) this.#held.push(chunk);
     this.#heldBytes += chunk.length;
-    // Joined once per frame, however small the pieces are in which it comes.
+    // Joined once per frame, however small its pieces are.
     if (this.#heldBytes < this.#neededBytes) return 0;
     const [first = chunk, ...others] = this.#held;
     const joined = others.length === 0 ? first : Buffer.concat(this.#held, this.#heldBytes);

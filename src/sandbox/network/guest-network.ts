@@ -3,7 +3,7 @@ import { bytesOfAddress, parseAddress } from '../../std/ip/address.ts';
 import type { GuestAddress, GuestNetwork } from '../channel/index.ts';
 import type { GuestLink } from './link.ts';
 
-/** Returns the link of the filter in the words of the channel. */
+/** Returns the link of the filter in the form of the channel. */
 export function guestNetwork(link: GuestLink): GuestNetwork {
   const { ip4, prefix4, gateway4, ip6, prefix6, gateway6 } = link;
   const six = ip6 === undefined || prefix6 === undefined || gateway6 === undefined;

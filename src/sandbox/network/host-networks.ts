@@ -4,14 +4,14 @@ import { contains, fromIp4, keyOf, MAPPED_BITS, parseCidr, type Address, type Ci
 import { addressKind } from '../../std/ip/kind.ts';
 import { readKernelTable } from './kernel-table.ts';
 
-/** Shorter prefixes are a VPN's way of writing a default route (`0.0.0.0/1`, `2000::/3`), not a network. */
+/** Shortest prefix of a network. Shorter ones are a VPN's form of a default route (`0.0.0.0/1`, `2000::/3`). */
 const NETWORK_BITS_MIN = 8;
-/** Each new packet is compared with all of them. */
+/** Limit of networks, because each new packet is compared with all of them. */
 const NETWORKS_MAX = 1_000;
-/** A host whose tables are beyond the bounds, and cannot be judged: nothing is let out. */
+/** All networks: the result for a host whose tables exceed the bounds, so that nothing can be reached. */
 const EVERYTHING: readonly Cidr[] = ['0.0.0.0/0', '::/0'].map((text) => defined(parseCidr(text), 'is a CIDR block'));
 
-/** The tables of the kernel that say where packets go, as text; undefined for one that is too large. */
+/** The kernel's routing tables as text; undefined for one that is too large. */
 export interface KernelTables {
   /** `/proc/net/route`: the main table of IPv4 with gateways. */
   readonly route: string | undefined;
@@ -35,11 +35,11 @@ function readTables(): KernelTables {
 let last: { readonly read: readonly (string | undefined)[]; readonly networks: readonly Cidr[] } | undefined;
 
 /**
- * Networks that are private although their addresses are public: each address that the host's kernel takes for its own, and each
- * network whose route is not the default one (the links that the host is on, what lies behind a VPN). Neighbours on a
- * public link count too: what shares a link with the host is behind the same firewall.
+ * Networks that are private although their addresses are public: each address that the host's kernel treats as its own, and each
+ * network whose route is not the default one (the links of the host, networks behind a VPN). Neighbours on a public link
+ * count too, because they are behind the same firewall as the host.
  *
- * Reads the kernel's tables, and works them out again only when they changed.
+ * Reads the kernel's tables, and evaluates them again only when they have changed.
  */
 export function hostNetworks(): readonly Cidr[] {
   const tables = readTables();
@@ -52,7 +52,7 @@ export function hostNetworks(): readonly Cidr[] {
   return networks;
 }
 
-/** The networks of the interfaces that are up, for kernels that hide their tables. */
+/** Returns the networks of the interfaces that are up, for kernels that hide their tables. */
 function linkNetworks(): string[] {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   return interfaces.flatMap(({ address, cidr }) =>
@@ -60,7 +60,7 @@ function linkNetworks(): string[] {
   );
 }
 
-/** The networks of these tables, and `links`, that only the host can reach: those that are private anyway are left out. */
+/** Returns the networks of these tables and of `links` that only the host can reach, except those that are private anyway. */
 export function privateNetworks(tables: KernelTables, links: readonly Cidr[] = []): readonly Cidr[] {
   const { route, fibTrie, ipv6Route, ifInet6 } = tables;
   if (route === undefined || fibTrie === undefined || ipv6Route === undefined || ifInet6 === undefined) {
@@ -86,7 +86,7 @@ function keyOfNetwork({ address, bits }: Cidr): string {
   return `${keyOf(address)}/${bits}`;
 }
 
-/** Networks of the main table that go to the same gateway as the default route, like the way to a VPN's server. */
+/** Returns the networks of the main table with the gateway of the default route, such as the route to a VPN's server. */
 function likeDefault4(table: string): ReadonlySet<string> {
   const rows = table
     .split('\n')
@@ -99,7 +99,7 @@ function likeDefault4(table: string): ReadonlySet<string> {
   return likeDefault(rows);
 }
 
-/** Hexadecimal as a little-endian machine prints an address in network order. */
+/** Reads the hexadecimal form in which a little-endian machine prints an address in network order. */
 function hostOrder(hex: string): number {
   return /^[0-9A-F]{8}$/u.test(hex) ? Buffer.from(hex, 'hex').readUInt32LE(0) : 0;
 }
@@ -120,7 +120,7 @@ function likeDefault(rows: readonly Row[]): ReadonlySet<string> {
   return new Set(same.map(({ network }) => keyOfNetwork(network)));
 }
 
-/** Every network in `fib_trie` but those in `except`; of tables with a number, and of the host's own addresses, all. */
+/** Returns the networks in `fib_trie` except those in `except`; of numbered tables and of the host's own addresses, all. */
 function routes4(trie: string, except: ReadonlySet<string>): Cidr[] {
   const found: Cidr[] = [];
   let isMain = false;
@@ -139,7 +139,7 @@ function routes4(trie: string, except: ReadonlySet<string>): Cidr[] {
   return found;
 }
 
-/** Every network of IPv6 that does not go to the same gateway as the default route. */
+/** Returns the IPv6 networks whose gateway is not that of the default route. */
 function routes6(table: string): Cidr[] {
   const rows = table.split('\n').flatMap((line): Row[] => {
     const [destination = '', bits = '', , , gateway = '', ...rest] = line.trim().split(/\s+/u);
@@ -159,7 +159,7 @@ function addresses6(table: string): Cidr[] {
   });
 }
 
-/** An address as the kernel's tables of IPv6 print it: 32 digits. */
+/** Reads an address of the kernel's IPv6 tables: 32 digits. */
 function address6(hex: string): Address | undefined {
   if (!/^[0-9a-f]{32}$/u.test(hex)) return undefined;
   return Uint32Array.from(hex.match(/.{8}/gu) ?? [], (word) => parseInt(word, 16));

@@ -23,7 +23,7 @@ export interface NetworkOptions {
    * never opens them. `localhost:port` opens a TCP port of the host's loopback; guests reach it at `HOST_NAME`.
    */
   readonly exceptions?: readonly string[];
-  /** The same for callers that have numbers: `localhost:port` for each. */
+  /** The same as port numbers: `localhost:port` for each. */
   readonly hostPorts?: readonly number[];
   /** Default: the nameservers of the host. */
   readonly resolver?: Resolver;
@@ -50,7 +50,7 @@ export async function openNetwork(
   return policy.mode === 'none' ? new ClosedNetwork() : new FilteredNetwork(policy, options);
 }
 
-/** Mode `none`: the guest talks to nobody. */
+/** Mode `none`: the guest cannot reach anything. */
 class ClosedNetwork implements Network {
   readonly guest = undefined;
   readonly #use = new UseCounter();
@@ -74,7 +74,7 @@ class ClosedNetwork implements Network {
 
 const HOST_PORT = /^(?:localhost|127\.0\.0\.1|\[::1\]):(\d{1,5})$/u;
 
-/** A guest's own loopback is its own: what is excepted on the host's is found on the gateway. */
+/** Maps the excepted ports of the host's loopback to the gateway, because the guest has its own loopback. */
 function onGateway(exception: string): string {
   return exception.replace(HOST_PORT, `${IP4.gateway}:$1`);
 }
@@ -90,7 +90,7 @@ class FilteredNetwork implements Network {
     const exceptions = [...(options.exceptions ?? []), ...hostPorts.map((port) => `localhost:${port}`)];
     this.guest = guestLink(families.ip6);
     const reach = new Reach(policy, { exceptions: exceptions.map(onGateway) });
-    // Nothing waits for it: the guest is not there yet.
+    // Nothing waits for it, because the guest does not run yet.
     if (families.ip6) {
       void nat64Prefixes(resolver, this.#closing.signal).then(
         (prefixes) => reach.translate(prefixes),

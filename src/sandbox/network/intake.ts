@@ -2,11 +2,11 @@ import type { Duplex } from 'node:stream';
 import { Allowance } from './allowance.ts';
 import type { FrameReader } from './frames.ts';
 
-/** After so many frames of one guest everything else in the process has its turn: about a millisecond. */
+/** Frames of one guest after which everything else in the process gets its turn: about a millisecond. */
 const FRAMES_PER_TURN = 256;
 /**
- * Frames of one guest that are looked at in a second, and at once after a pause. A frame has up to 64 KiB, so this bounds what
- * a flood of small ones costs and no transfer of bulk. The rest waits in the guest; nothing is lost.
+ * Frames of one guest that are read per second, and at once after a pause. A frame has up to 64 KiB, so this bounds the cost
+ * of a flood of small frames but no bulk transfer. The rest waits in the guest; nothing is lost.
  */
 const FRAMES_PER_SECOND = 20_000;
 const FRAMES_BURST = 5_000;
@@ -14,7 +14,7 @@ const FRAMES_BURST = 5_000;
 const REFILL_MS = 5;
 const NOTHING = Buffer.alloc(0);
 
-/** Reads the frames of a guest no faster than is fair to everybody else whom this process serves. */
+/** Reads the frames of a guest at a rate that is fair to all other clients of this process. */
 export class Intake implements Disposable {
   readonly #stream: Duplex;
   readonly #reader: FrameReader;
@@ -24,7 +24,7 @@ export class Intake implements Disposable {
   #turn: NodeJS.Immediate | undefined;
   #refill: NodeJS.Timeout | undefined;
 
-  /** `afterwards` is called when the reader has been given what there is, or as much as may be in this turn. */
+  /** `afterwards` is called when the reader has got all frames that have arrived, or the maximum of this turn. */
   constructor(stream: Duplex, reader: FrameReader, afterwards: () => void = () => {}) {
     this.#stream = stream;
     this.#reader = reader;
@@ -56,7 +56,7 @@ export class Intake implements Disposable {
     if (!this.#reader.isBehind && this.#stream.isPaused()) this.#stream.resume();
   };
 
-  /** Looks at no more frames; what still comes is thrown away. */
+  /** Stops reading frames; later ones are discarded. */
   [Symbol.dispose](): void {
     this.#stream.off('data', this.#look).resume();
     if (this.#turn !== undefined) clearImmediate(this.#turn);

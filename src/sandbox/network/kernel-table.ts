@@ -1,10 +1,10 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 
-/** Above it a table is not read: it has some ten thousand routes. */
+/** Size above which a table is not read; such a table has some ten thousand routes. */
 export const TABLE_BYTES_MAX = 4 * 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
 
-/** The text of a table in `/proc/net`: empty on a kernel without it, undefined when it is larger than `bytesMax`. */
+/** Returns the text of a table in `/proc/net`: empty on a kernel without it, undefined when it is larger than `bytesMax`. */
 export function readKernelTable(path: string, bytesMax: number = TABLE_BYTES_MAX): string | undefined {
   let file: number;
   try {

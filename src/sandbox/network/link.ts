@@ -23,15 +23,15 @@ export interface GuestLink {
   readonly dns: string;
 }
 
-/** The name under which a guest reaches the ports of the host's loopback that the owner opened. */
+/** Name under which a guest reaches the ports of the host's loopback that the owner opened. */
 export const HOST_NAME = 'host.contree.internal';
 
-/** A corner of 10/8 too small to be missed by anyone who permits private networks. */
+/** Part of 10/8, too small to matter to users who permit private networks. */
 export const IP4 = { guest: '10.118.37.2', gateway: '10.118.37.1', prefix: 30 } as const;
 /** A unique local prefix: by RFC 6724 programs then prefer IPv4, which works on more hosts. */
 export const IP6 = { guest: 'fd2c:6f6e:7472:6565::2', gateway: 'fd2c:6f6e:7472:6565::1', prefix: 64 } as const;
 export const GATEWAY_MAC = '02:63:74:72:00:01';
-/** The largest that IP allows: a guest pays per packet, most of all when it is emulated, and this link is not a real wire. */
+/** The largest MTU that IP allows, because each packet costs time, mostly in an emulated guest, and this link is virtual. */
 export const MTU_BYTES = 65_520;
 
 export function guestLink(ip6: boolean): GuestLink {
@@ -55,7 +55,7 @@ export interface Families {
 
 const GLOBAL_IP6 = defined(parseCidr('2000::/3'), 'is a CIDR block');
 
-/** The families in which this host reaches the world: those with a default route, for IPv6 also a global address. */
+/** Returns the families with which this host reaches the internet: those with a default route, and for IPv6 a global address. */
 export function hostFamilies(): Families {
   const addresses = Object.values(networkInterfaces()).flatMap((found) => found ?? []);
   const isGlobal = addresses.some(({ address: text }) => {

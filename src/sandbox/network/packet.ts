@@ -63,9 +63,9 @@ export function emptyPacket(): Packet {
 }
 
 /**
- * Reads Ethernet, IP and transport headers of a hostile frame into `packet`. Strict: what no honest sender needs
- * (VLAN tags, IP options, fragments, extension headers) is refused, so that the peer behind us cannot read a packet
- * in another way than we do. Returns the reason when there is no packet.
+ * Reads Ethernet, IP and transport headers of a hostile frame into `packet`. Refuses what no honest sender needs
+ * (VLAN tags, IP options, fragments, extension headers), so that the peer cannot interpret a packet differently than
+ * the filter. Returns the reason when there is no packet.
  */
 export function parsePacket(frame: Buffer, packet: Packet): Malformation | undefined {
   if (frame.length < ETHERNET_BYTES) return 'too short';
@@ -151,7 +151,7 @@ function parseUdp(frame: Buffer, packet: Packet): Malformation | undefined {
   const { transport, end } = packet;
   if (transport + UDP_BYTES > end) return 'bad UDP header';
   const length = frame.readUInt16BE(transport + 4);
-  // Two lengths that disagree are two ways to read the packet.
+  // Two lengths that differ would allow two interpretations of the packet.
   if (length < UDP_BYTES || transport + length !== end) return 'bad UDP header';
   packet.sourcePort = frame.readUInt16BE(transport);
   packet.destinationPort = frame.readUInt16BE(transport + 2);

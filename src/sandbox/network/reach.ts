@@ -16,15 +16,15 @@ export interface ReachOptions {
   readonly nowMs?: () => number;
 }
 
-/** DNS, and DNS over TLS or QUIC: names are resolved by us alone, else a list of names would mean nothing. */
+/** Ports of DNS, and of DNS over TLS or QUIC. Only the filter resolves names; otherwise a list of names would have no effect. */
 const DNS_PORTS: ReadonlySet<number> = new Set([53, 853]);
 const RULES_MAX = 1_000;
-/** A laptop changes networks while a run goes on; looking costs less than half a millisecond. */
+/** Interval of checks, because a laptop may change networks during a run. A check takes less than half a millisecond. */
 const NETWORKS_FRESH_MS = 1_000;
 
 /**
- * Policy of one guest. Two questions have to be answered with yes: is the address public, or excepted by the owner of
- * the host; and, in mode `allowlist`, is it on the run's own list. The run's list never opens what is private.
+ * Policy of one guest. An address must be public, or excepted by the owner of the host. In mode `allowlist` it must also be
+ * on the run's own list. The run's list never opens private addresses.
  */
 export class Reach {
   readonly #exceptions: RuleSet;
@@ -65,13 +65,13 @@ export class Reach {
     return !this.isPrivate(address) || this.#exceptions.covers(address) || this.#exceptions.matchesName(name);
   }
 
-  /** DNS said, and the guest is about to hear, that `name` is at `address`. */
+  /** Records that DNS resolved `name` to `address`, before the guest gets the answer. */
   learn(name: string, address: Address, ttlSeconds: number): void {
     this.#exceptions.learn(name, address, ttlSeconds);
     this.#list?.learn(name, address, ttlSeconds);
   }
 
-  /** The host's network reaches IPv4 through these prefixes (NAT64): what they wrap counts. */
+  /** Sets the prefixes (NAT64) with which the host's network reaches IPv4. Rules apply to the addresses that they wrap. */
   translate(prefixes: readonly Cidr[]): void {
     this.#nat64 = prefixes;
   }

@@ -12,7 +12,7 @@ import {
   type Packet,
 } from './packet.ts';
 
-/** Frames that the filter itself sends to the guest; each comes with its length in front, ready for the stream. */
+/** Frames that the filter itself sends to the guest, each with its length in front, as the stream needs them. */
 
 /** The two ends of the guest's link; every address beyond it is behind the gateway's MAC. */
 export interface LinkEnds {
@@ -74,7 +74,7 @@ export function neighbourAdvertisement(
   const { transport } = packet;
   if (packet.icmpType !== 135 || transport + 24 > packet.end) return undefined;
   const target = bytesOfAddress(address);
-  // Without a source the guest only asks whether the address is taken: its own affair.
+  // Without a source the guest only asks whether the address is in use, which needs no answer.
   const unspecified = packet.source.every((word) => word === 0);
   if (unspecified || !solicitation.subarray(transport + 8, transport + 24).equals(target)) return undefined;
   const body = Buffer.alloc(32);
@@ -87,7 +87,7 @@ export function neighbourAdvertisement(
   return ipFrame(ends, route, PROTOCOL.icmp6, [body]);
 }
 
-/** A TCP segment without payload, or with one; `options` is a multiple of 4 bytes. */
+/** Returns a TCP segment with or without payload; `options` is a multiple of 4 bytes. */
 export interface Segment {
   readonly sequence: number;
   readonly acknowledgement: number;
@@ -138,7 +138,7 @@ export function udpFrame(ends: LinkEnds, between: Endpoints, payload: Buffer): B
   return ipFrame(ends, between, PROTOCOL.udp, [header, payload]);
 }
 
-/** A packet that does not arrive: its frame, or the headers of it, and where in it they are. */
+/** A packet that is not delivered: its frame or the frame's headers, and the offsets of the headers. */
 export interface Offending {
   readonly frame: Buffer;
   readonly packet: Pick<Packet, 'family' | 'protocol' | 'source' | 'transport' | 'end'>;

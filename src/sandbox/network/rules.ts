@@ -13,8 +13,8 @@ const LEARNED_SECONDS_MAX = 86_400;
 const LEARNED_MAX = 10_000;
 
 /**
- * Destinations by address, block and name. A name stands for the addresses that DNS gave for it, for as long as DNS
- * said. An address that was ever learned is remembered beyond that, so that open connections go on.
+ * Destinations by address, block and name. A name stands for its addresses from DNS until they expire. Expired addresses are
+ * remembered, so that open connections go on.
  */
 export class RuleSet {
   readonly #blocks: readonly Extract<Rule, { kind: 'block' }>[];
@@ -47,7 +47,7 @@ export class RuleSet {
     return this.#named(name).length > 0;
   }
 
-  /** DNS answered `name` with `address`: it stands for that address now, if it is on the list. */
+  /** Records that DNS resolved `name` to `address`. If the name is on the list, it stands for that address from now on. */
   learn(name: string, address: Address, ttlSeconds: number): void {
     const rules = this.#named(name);
     if (rules.length === 0) return;

@@ -1,6 +1,6 @@
 import type { NetworkUse } from '../driver.ts';
 
-/** Different refusals told apart; a guest that scans must not fill the host's memory. */
+/** Limit of different refusals that are counted separately, so that a guest that scans cannot fill the host's memory. */
 const REFUSALS_MAX = 256;
 const REFUSALS_SHOWN = 20;
 const OTHERS = 'others';
@@ -24,7 +24,7 @@ export class UseCounter {
     this.#txPackets += 1;
   }
 
-  /** One frame or name refused; `what` is for people. */
+  /** Counts a refused frame or name; `what` is text for people. */
   refused(what: string): void {
     this.#dropped += 1;
     const known = this.#refusals.size < REFUSALS_MAX || this.#refusals.has(what);

@@ -15,14 +15,14 @@ export interface Verdict {
   readonly reason: string;
 }
 
-/** A device of the host that QEMU uses. */
+/** A device on the host that QEMU uses. */
 export interface HostDevice {
   readonly path: string;
-  /** Group that may open it, where QEMU's own user may not. */
+  /** Group that may open it, if QEMU's own user may not. */
   readonly gid?: number;
 }
 
-/** /dev/kvm as a microVM could use it, or why it could not. */
+/** /dev/kvm as a microVM can use it, or the reason why it cannot. */
 export type Kvm = { readonly device: HostDevice } | { readonly denied: string };
 
 const KVM_PATH = '/dev/kvm';
@@ -46,8 +46,8 @@ export async function findKvm(asOther: boolean, path: string = KVM_PATH): Promis
 const VerdictFile = z.object({ key: z.string(), accelerator: z.enum(['kvm', 'emulated']), reason: z.string() });
 
 /**
- * Decides between KVM and emulation for `auto`. That /dev/kvm can be opened proves nothing, there are hosts where it can and
- * no guest ever runs; so `tryKvm` boots one, and how that went is remembered until the host or QEMU is another.
+ * Decides between KVM and emulation for `auto`. On some hosts /dev/kvm can be opened but no guest ever runs, so `tryKvm`
+ * boots a guest. The result is remembered until the host or QEMU changes.
  */
 export async function chooseAccelerator(
   kvm: Kvm,
@@ -63,7 +63,7 @@ export async function chooseAccelerator(
   const verdict = await tryKvm().then(
     () => ({ accelerator: 'kvm', reason: 'a guest was booted with it' }) as const,
     (error: unknown) => {
-      // Anything else says nothing about KVM: we were stopped, or the disk is full.
+      // Other errors are unrelated to KVM: the trial was aborted, or the disk is full.
       if (!isFault(error, 'GUEST_BOOT_TIMEOUT', 'DRIVER_UNAVAILABLE')) throw error;
       const reason = `${kvm.device.path} opens, but no guest runs: ${error.detail['reason'] ?? error.message}`;
       return { accelerator: 'emulated', reason } as const;
@@ -73,12 +73,12 @@ export async function chooseAccelerator(
   return verdict;
 }
 
-/** Has the next start of the engine try again. */
+/** Makes the next start of the engine try again. */
 export async function forgetAccelerator(folder: string): Promise<void> {
   await rm(join(folder, VERDICT_FILE), { force: true });
 }
 
-/** A host that was restarted may have been given other abilities. */
+/** Returns the key of a result. It includes the boot id, because a restart may change what the host can do. */
 async function verdictKey(host: Host): Promise<string> {
   const bootId = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
   return [release(), bootId.trim(), host.qemu.version, host.cpu.identity.split('\n', 4).join(' ')].join('; ');

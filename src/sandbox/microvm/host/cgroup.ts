@@ -6,7 +6,7 @@ import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
 const MOUNT = '/sys/fs/cgroup';
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
 type Controller = (typeof CONTROLLERS)[number];
-/** Threads of a QEMU; a gVisor sandbox has processes for those of its guest. */
+/** Limit of tasks: threads of QEMU, or the processes with which a gVisor sandbox runs those of its guest. */
 export const PROCESSES_MAX = { microvm: 256, gvisor: 16_384 } as const;
 const PERIOD_US = 100_000;
 /** Share of one thread, in v1 and in v2. */
@@ -18,7 +18,7 @@ const TMPFS_MAGIC = 0x0102_1994;
 const REMOVE_TRIES = 50;
 const REMOVE_PAUSE_MS = 10;
 
-/** A tree of groups, and what is written into a group of it. */
+/** A tree of groups, and the settings of a group in it. */
 interface Hierarchy {
   readonly mount: string;
   readonly controllers: readonly Controller[];
@@ -26,9 +26,9 @@ interface Hierarchy {
 }
 
 /**
- * Limits on what a microVM takes from the host, by control groups, where we may make some: as root, on a host that hands
- * the controllers down. One group per driver, one in it per microVM; in cgroup v1, where each controller has a tree of
- * its own, one in each of the trees (Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel).
+ * Limits on the resources of a microVM by control groups, which can be made as root on a host that delegates the
+ * controllers. The driver has a group with a subgroup for each microVM. In cgroup v1, where each controller has a separate
+ * tree, it has one in each tree (Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/ of the kernel).
  */
 export class Cgroups implements AsyncDisposable {
   readonly #owner: string;
@@ -43,8 +43,8 @@ export class Cgroups implements AsyncDisposable {
   }
 
   /**
-   * Returns undefined where limits cannot be set. Groups that a killed engine left are removed. `disks` is the folder of the
-   * microVMs' disks: on a tmpfs what is written to them is memory, which is charged to the writer.
+   * Returns undefined where limits cannot be set. Removes groups that a killed engine left. `disks` is the folder of the
+   * microVMs' disks: on a tmpfs their content is memory, which is charged to the writer.
    */
   static async open(owner: string, disks: string, mount: string = MOUNT): Promise<Cgroups | undefined> {
     const disksInMemory = (await statfs(disks)).type === TMPFS_MAGIC;
@@ -60,7 +60,7 @@ export class Cgroups implements AsyncDisposable {
     return undefined;
   }
 
-  /** A new group for a microVM that may write `diskBytes`. Its processes must be gone when it is disposed of. */
+  /** Makes a group for a microVM that may write `diskBytes`. Its processes must have ended when it is disposed of. */
   async create(machine: Size, diskBytes: number, processesMax: number = PROCESSES_MAX.microvm): Promise<Cgroup> {
     const bounds = { ...machine, processesMax, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
     this.#count += 1;
@@ -115,14 +115,14 @@ function separate(mount: string): readonly Hierarchy[] {
   return CONTROLLERS.map((name) => ({ mount: join(mount, name), controllers: [name], version: 1 }));
 }
 
-/** Makes the driver's group. Rejects where this host has no such tree, or does not let us. */
+/** Makes the driver's group. Rejects where this host has no such tree or forbids it. */
 async function prepare({ mount, controllers, version }: Hierarchy, owner: string): Promise<void> {
   const folder = join(mount, owner);
   if (version === 2) {
     const handedDown = (await readFile(join(mount, 'cgroup.subtree_control'), 'utf8')).split(/\s+/u);
     if (!controllers.every((name) => handedDown.includes(name))) throw new Error('a controller is not handed down');
   } else {
-    // Any folder may be made in a tmpfs, which is what the trees are mounted on; a tree has this file.
+    // The trees are mounted on a tmpfs, in which any folder can be made; only a tree has this file.
     await access(join(mount, 'cgroup.procs'));
   }
   await removeTree(folder);
@@ -131,17 +131,17 @@ async function prepare({ mount, controllers, version }: Hierarchy, owner: string
   await writeFile(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
 }
 
-/** Resources that a guest was promised. */
+/** Resources that a guest may use. */
 type Size = Pick<Machine, 'cpus' | 'memoryMib'>;
 
 type Setting = readonly [file: string, value: string];
 
-/** A group counts as one thread unless told otherwise; this is what its threads would count on their own. */
+/** Returns the number of threads that the CPU share is for. By default a group counts as a single thread. */
 function threads({ cpus }: Size): number {
   return cpus + 1;
 }
 
-/** One more than the guest has processors, half of it used: QEMU's own threads. */
+/** Returns the CPU limit: the guest's processors, and half of one for QEMU's own threads. */
 function quotaUs({ cpus }: Size): number {
   return Math.round((cpus + 0.5) * PERIOD_US);
 }
@@ -153,8 +153,8 @@ interface Bounds extends Size {
 }
 
 /**
- * Twice the guest's memory: a page of it that the template never had is made in the template's file first, which is charged to
- * the run that touches it, and then copied.
+ * Returns the memory limit, which is based on twice the guest's memory: a page that the template never had is first allocated
+ * in the template's file, charged to the run that touches it, and then copied.
  */
 function memoryBytes({ memoryMib, diskMemoryBytes }: Bounds): string {
   return String((2 * memoryMib + OVERHEAD_MIB) * MIB + diskMemoryBytes);
@@ -184,7 +184,7 @@ async function removeTrees(folders: readonly string[]): Promise<void> {
   await Promise.all(folders.map(removeTree));
 }
 
-/** The kernel refuses while a process that was killed has not quite left. */
+/** Removes a group. Retries, because the kernel refuses while a killed process has not left it completely. */
 async function removeTree(folder: string): Promise<void> {
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   for (const entry of entries) if (entry.isDirectory()) await removeTree(join(folder, entry.name));

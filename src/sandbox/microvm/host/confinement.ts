@@ -1,14 +1,14 @@
-/** Rights that a program is started with; it has no others. */
+/** Rights with which a program is started; it has no others. */
 export interface Confinement {
-  /** It keeps the descriptors below this number, all of which must be open. */
+  /** Number below which all descriptors are kept, and must be open. */
   readonly descriptors: number;
-  /** Another user to become; only root can. */
+  /** User to change to, which only root can. */
   readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
   /** Descriptor to which the helper writes facts, a line for each; it stays open for the program. */
   readonly facts?: number | undefined;
   /** Resource limits by the names of prlimit(1). */
   readonly limits: Readonly<Partial<Record<'fsize' | 'core' | 'nproc' | 'nofile' | 'as', number>>>;
-  /** False when bubblewrap is not handed the filter of system calls. */
+  /** False when bubblewrap does not get the seccomp filter. */
   readonly filter?: boolean;
 }
 
@@ -16,8 +16,8 @@ export interface Confinement {
 export const HELPER_INSIDE = '/contree-host-helper';
 
 /**
- * Returns the command that starts `command` confined: no descriptor that was not named, an empty session keyring, limits,
- * another user, and an end with this process. The command is bubblewrap's: it is given the filter of system calls
+ * Returns the command that starts `command` confined: only listed descriptors, an empty session keyring, limits, another
+ * user, and an end with this process. `command` is bubblewrap's. It gets the seccomp filter
  * (`guest/host-helper/src/filter.rs`) in the descriptor `confinement.descriptors`, and the helper's own file in the next one.
  */
 export function confined(

@@ -9,21 +9,21 @@ export interface Host {
   readonly qemu: { readonly path: string; readonly version: string };
   readonly bwrap: { readonly path: string; readonly version: string };
   readonly tools: Readonly<Record<Program, string>>;
-  /** Everything QEMU reads of the host, absolute: the program, its libraries and modules, its firmware. */
+  /** Absolute paths of all files that QEMU reads on the host: the program, its libraries and modules, its firmware. */
   readonly qemuFiles: readonly string[];
-  /** Changes when any of `qemuFiles` does: package, size, time. */
+  /** Key that changes when any of `qemuFiles` does: package, size, time. */
   readonly qemuIdentity: string;
   readonly cpu: HostCpu;
 }
 
 export interface HostCpu {
-  /** Model, stepping, microcode and features: what a saved guest on KVM depends on. */
+  /** Model, stepping, microcode and features, on which a saved guest on KVM depends. */
   readonly identity: string;
   /** Frequency of the time stamp counter, kHz. */
   readonly tscKhz: number;
 }
 
-/** Programs a microVM needs, and the Debian package each comes in. */
+/** Programs that a microVM needs, each with its Debian package. */
 const PROGRAMS = {
   'qemu-system-x86_64': 'qemu-system-x86',
   bwrap: 'bubblewrap',
@@ -35,13 +35,13 @@ type Program = keyof typeof PROGRAMS;
 const PROGRAM_FOLDERS = ['/usr/bin', '/usr/sbin', '/usr/local/bin', '/usr/local/sbin', '/bin', '/sbin'];
 const MODULE_FOLDERS = ['/usr/lib/x86_64-linux-gnu/qemu', '/usr/lib64/qemu', '/usr/lib/qemu'];
 const FIRMWARE_FOLDERS = ['/usr/share/qemu', '/usr/share/seabios', '/usr/local/share/qemu'];
-/** Emulation is a module of its own in some packages. */
+/** Module for emulation, which some packages have separately. */
 const EMULATION_MODULE = 'accel-tcg-x86_64.so';
 const FIRMWARE = 'bios-microvm.bin';
-/** Network by an inherited socket (`-netdev stream,addr.type=fd`) came with this release. */
+/** First release that supports a network on an inherited socket (`-netdev stream,addr.type=fd`). */
 const QEMU_VERSION_MIN = [7, 2] as const;
 
-/** Looks the host over. Rejects with DRIVER_UNAVAILABLE, naming everything to install at once. */
+/** Inspects the host. Rejects with DRIVER_UNAVAILABLE, which names everything to install. */
 export async function surveyHost(signal: AbortSignal): Promise<Host> {
   const programs = await findTools(Object.keys(PROGRAMS) as Program[]);
   const { 'qemu-system-x86_64': qemu, bwrap } = programs;
@@ -72,7 +72,7 @@ function missing(what: readonly string[], packages: readonly string[]): Error {
   return fault('DRIVER_UNAVAILABLE', { reason: `this host lacks ${what.join(', ')}`, remedy });
 }
 
-/** Returns the paths of programs. Rejects with DRIVER_UNAVAILABLE, naming every one that is missing. */
+/** Returns the paths of programs. Rejects with DRIVER_UNAVAILABLE, which names all that are missing. */
 export async function findTools<Name extends Program>(names: readonly Name[]): Promise<Record<Name, string>> {
   const found = await Promise.all(names.map(async (name) => [name, await findProgram(name)] as const));
   const lacking = found.filter(([, path]) => path === undefined).map(([name]) => name);
@@ -84,13 +84,13 @@ export async function findTools<Name extends Program>(names: readonly Name[]): P
   return Object.fromEntries(found) as Record<Name, string>;
 }
 
-/** The program's path, or undefined when no folder of the system has it. */
+/** Returns the program's path, or undefined when no folder of the system has it. */
 async function findProgram(name: string): Promise<string | undefined> {
   const paths = PROGRAM_FOLDERS.map((folder) => join(folder, name));
   return (await existing(paths, constants.X_OK))[0];
 }
 
-/** Returns those of the paths that can be read, or used in the way of `mode` (access(2)). */
+/** Returns the paths that can be read, or accessed according to `mode` (access(2)). */
 export async function existing(paths: readonly string[], mode: number = constants.R_OK): Promise<string[]> {
   const found = await Promise.all(
     paths.map((path) =>
@@ -118,7 +118,7 @@ function checkVersion(version: string): void {
   });
 }
 
-/** The shared libraries that the programs load, by the loader's own account. */
+/** Returns the shared libraries that the programs load, as the loader lists them. */
 export async function libraries(programs: readonly string[], signal: AbortSignal): Promise<string[]> {
   const text = await runTool('ldd', programs, signal);
   const paths = [...text.matchAll(/(\/\S+) \(0x/gu)].map(([, path = '']) => path);

@@ -8,12 +8,12 @@ export interface Identity {
 }
 
 /**
- * Above every range that systemd's "Users, Groups, UIDs and GIDs" assigns, and below 2³¹. A number per running microVM, so
- * that none can signal, trace or exhaust the process limit of another.
+ * First number, above every range that systemd's "Users, Groups, UIDs and GIDs" assigns, and below 2³¹. Each running microVM
+ * has its own number, so that none can signal, trace or exhaust the process limit of another.
  */
 const FIRST_UID = 1_900_000_000;
 const COUNT = 4_096;
-/** Engines choose one of so many ranges of numbers. */
+/** Number of ranges from which an engine gets one. */
 const RANGES = 60_000;
 const NOBODY = 65_534;
 
@@ -21,7 +21,7 @@ export interface Taken extends Disposable {
   readonly vm: Identity | undefined;
 }
 
-/** Hands out identities. Only root can; for other users everything runs as themselves. */
+/** Assigns identities, which only root can. For other users everything runs as themselves. */
 export class Identities {
   readonly #first: number | undefined;
   readonly #taken = new Set<number>();
@@ -30,16 +30,16 @@ export class Identities {
     this.#first = first;
   }
 
-  /** Two owners (state folders) get ranges that differ, so that two engines on one host share no user. */
+  /** Opens the range of an owner (state folder). Owners have different ranges, so that two engines on one host share no user. */
   static async open(owner: string): Promise<Identities> {
     if (process.getuid?.() !== 0) return new Identities(undefined);
     const first = FIRST_UID + COUNT * (createHash('sha256').update(owner).digest().readUInt32BE() % RANGES);
     const ranges = await Promise.all(['uid_map', 'gid_map'].map((map) => readFile(`/proc/self/${map}`, 'utf8')));
-    // Inside a container only some numbers exist.
+    // Inside a container only some numbers are mapped.
     return new Identities(ranges.every((text) => covers(text, first, COUNT)) ? first : NOBODY);
   }
 
-  /** An identity for one microVM, until disposed of; undefined where no other can be taken on. */
+  /** Takes an identity for one microVM until it is disposed of; undefined where the user cannot be changed. */
   take(): Taken {
     if (this.#first === undefined) return { vm: undefined, [Symbol.dispose]: () => {} };
     let slot = 0;

@@ -5,12 +5,12 @@ import type { Guest } from '../guest.ts';
 import type { HostPlatform } from './platform.ts';
 
 const DAY_MS = 86_400_000;
-/** Debian repairs the kernel of its stable release about once a month. */
+/** Days after which a kernel is reported as old. Debian updates the kernel of its stable release about once a month. */
 const KERNEL_DAYS_MAX = 90;
 
 /** Returns the lines of `doctor` about this host. Never rejects. */
 export async function inspectHost(opening: Promise<HostPlatform>): Promise<DriverCheck[]> {
-  // Awaited first: it may reject before anything else here has come.
+  // Awaited first, because it may reject before anything else here resolves.
   const [opened] = await Promise.allSettled([opening]);
   try {
     if (opened.status === 'rejected') throw opened.reason;
@@ -34,7 +34,7 @@ function qemuCheck({ parts: { host } }: HostPlatform): DriverCheck {
   return { name: 'QEMU', status: 'ok', detail: `${host.qemu.version} (${host.qemu.path})` };
 }
 
-/** Tells how old the guest's kernel is: it has no security updates of its own, only those that it was built with. */
+/** Returns the line about the age of the guest's kernel, which has only the security updates that it was built with. */
 export function guestCheck({ kernel, build }: Pick<Guest, 'kernel' | 'build'>, nowMs: number): DriverCheck {
   if (build === undefined) return { name: 'guest', status: 'ok', detail: `Linux ${kernel}, of unknown age` };
   const days = Math.max(0, Math.floor((nowMs - Date.parse(build.date)) / DAY_MS));

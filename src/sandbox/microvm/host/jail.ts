@@ -11,24 +11,24 @@ import { confined, HELPER_INSIDE, onceAllowed } from './confinement.ts';
 
 /**
  * Ways to set up the jail. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
- * `privileged`: where root may not let others make user namespaces, bubblewrap runs as root, and QEMU as the microVM's
- * identity all the same.
+ * `privileged`: where other users cannot make user namespaces, bubblewrap runs as root, but QEMU still as the microVM's
+ * identity.
  */
 export type JailKind = 'unprivileged' | 'privileged';
 
-/** Parts of the jail that the host granted, as every result states them. */
+/** Parts of the jail that the host provides, as every result states them. */
 export interface JailFacts {
   readonly parts: readonly string[];
   readonly missing: readonly string[];
 }
 
-/** Fact of a jail whose processes find no keys of the user who started the engine. */
+/** Name of the part that hides the keys of the user who started the engine. */
 export const EMPTY_KEYRING = 'empty session keyring';
 
 export interface JailLimits {
-  /** The machine QEMU is for; undefined for one that runs no guest. */
+  /** Machine that QEMU runs; undefined for a QEMU without a guest. */
   readonly machine?: Machine;
-  /** The largest file QEMU may write. */
+  /** Size of the largest file that QEMU may write. */
   readonly fileBytesMax: number;
 }
 
@@ -37,7 +37,7 @@ export interface JailOptions {
   /** Path of the host's helper. */
   readonly helper: string;
   readonly identity: Identity | undefined;
-  /** True when control groups limit what it takes. */
+  /** True when control groups limit its resources. */
   readonly limited: boolean;
   /** Kinds to try, strongest first. */
   readonly kinds?: readonly JailKind[];
@@ -47,7 +47,7 @@ export interface JailOptions {
 export interface JailSpec {
   readonly identity: Identity | undefined;
   readonly limits: JailLimits;
-  /** QEMU is given the descriptors below this number. */
+  /** Number below which all descriptors are passed to QEMU. */
   readonly descriptors: number;
   readonly device?: HostDevice;
   /**
@@ -59,14 +59,14 @@ export interface JailSpec {
 
 interface JailForm {
   readonly kind: JailKind;
-  /** Files that QEMU does not need, but its start does. */
+  /** Files that only the start of QEMU needs. */
   readonly extra: readonly string[];
-  /** Files below /proc that tell of the user's other processes, as far as this kernel has them. */
+  /** Files below /proc that reveal facts about the user's other processes, as far as this kernel has them. */
   readonly hidden: readonly string[];
   readonly facts: JailFacts;
 }
 
-/** Names the keys of the user, which are those of the engine where it is not root. */
+/** File that names the keys of the user; they are the engine's when it is not root. */
 const HIDDEN_FILES: readonly string[] = ['/proc/keys'];
 const DESCRIPTORS_MAX = 512;
 const PROCESSES_MAX = 256;
@@ -74,12 +74,12 @@ const WHOLE_FOLDER_MIN = 8;
 /** Address space that QEMU reserves but does not fill: code buffers, stacks, mapped firmware. */
 const ADDRESS_SPACE_SLACK_MIB = 4_096;
 
-/** The jail around QEMU: what it can see of the host, and the user it runs as. Every microVM gets one of its own. */
+/** The jail around QEMU: what it can see of the host, and the user that it runs as. Every microVM gets its own. */
 export class Jail {
   readonly kind: JailKind;
   readonly facts: JailFacts;
   readonly #host: Host;
-  /** Hostname inside, by which the jails of one driver are known. */
+  /** Hostname inside, which identifies the jails of one driver. */
   readonly #owner: string;
   readonly #helper: string;
   readonly #files: readonly string[];
@@ -97,14 +97,14 @@ export class Jail {
   }
 
   /**
-   * Builds the strongest jail this host allows, and proves it by running QEMU in it. Rejects with DRIVER_UNAVAILABLE where
-   * none holds: without a jail nothing is started.
+   * Builds the strongest jail that this host allows, and tests it by running QEMU in it. Rejects with DRIVER_UNAVAILABLE where
+   * no kind works, because nothing is started without a jail.
    */
   static async open(host: Host, options: JailOptions, signal: AbortSignal): Promise<Jail> {
     const { identity, kinds = ['unprivileged', 'privileged'] } = options;
     let failure: Error | undefined;
     for (const kind of kinds) {
-      // Without another identity to change to, root's help would leave QEMU with root's rights.
+      // Without another identity to change to, the privileged kind would leave QEMU with root's rights.
       if (kind === 'privileged' && identity === undefined) continue;
       const { setpriv } = host.tools;
       const extra = kind === 'privileged' ? [setpriv, ...(await libraries([setpriv], signal))] : [];
@@ -119,12 +119,12 @@ export class Jail {
     throw defined(failure, 'a kind was tried');
   }
 
-  /** Milliseconds that QEMU took, once, to start in the jail and to end: the pace of this host. */
+  /** Milliseconds that QEMU once took to start in the jail and to end, as a measure of this host's speed. */
   get startMs(): number {
     return this.#startMs;
   }
 
-  /** Program and arguments that run QEMU with `qemuArguments` in the jail. */
+  /** Returns program and arguments that run QEMU with `qemuArguments` in the jail. */
   command(spec: JailSpec, qemuArguments: readonly string[]): readonly [string, ...string[]] {
     const { limits, identity, descriptors, sockets } = spec;
     const mib = 1024 ** 2;
@@ -133,18 +133,18 @@ export class Jail {
       nofile: DESCRIPTORS_MAX,
       fsize: limits.fileBytesMax,
       as: ((limits.machine?.memoryMib ?? 0) + OVERHEAD_MIB + ADDRESS_SPACE_SLACK_MIB) * mib,
-      // The limit counts all of a user's processes, so it is of use only to one who has no others.
+      // The limit counts all processes of a user, so it is useful only for a user without other processes.
       ...(identity !== undefined && { nproc: PROCESSES_MAX }),
     };
     const privileged = this.kind === 'privileged' && identity !== undefined;
     const confinement = {
       descriptors,
-      // The privileged kind changes its user later, inside.
+      // The privileged kind changes its user later, inside the jail.
       identity: privileged ? undefined : identity,
       facts: sockets?.info,
       limits: resources,
     };
-    // Its name tells whose it is once bubblewrap, whose command line has the host name, is gone.
+    // The name identifies the owner once bubblewrap, whose command line has the hostname, is gone.
     const qemu = [this.#host.qemu.path, '-name', this.#owner, ...qemuArguments];
     const started = [...(privileged ? this.#setpriv(identity) : []), ...qemu];
     return confined(this.#helper, confinement, [
@@ -161,7 +161,7 @@ export class Jail {
   }
 
   #bwrap({ device, sockets, descriptors }: JailSpec): string[] {
-    // bubblewrap's own process in the jail would be QEMU's to command where both are one user: there QEMU is the first.
+    // QEMU could control bubblewrap's own process in the jail where both have one user, so there QEMU is the first process.
     const privileges =
       this.kind === 'unprivileged'
         ? [['--unshare-user'], ['--disable-userns'], ['--cap-drop', 'ALL'], ['--as-pid-1']]
@@ -190,14 +190,14 @@ export class Jail {
     ].flat();
   }
 
-  /** The folders above the files belong to root then, and are closed to others unless they are made beforehand. */
+  /** Makes the folders above the files beforehand. Otherwise they would belong to root and be closed to others. */
   #openFolders(): string[][] {
     const above = (path: string): string[] => (path === '/' ? [] : [...above(dirname(path)), path]);
     const folders = new Set(this.#files.flatMap((path) => above(dirname(path))));
     return [...folders].map((path) => ['--perms', '0755', '--dir', path]);
   }
 
-  /** Returns why QEMU cannot be run in this jail; undefined when it can. */
+  /** Returns the reason why QEMU cannot run in this jail; undefined when it can. */
   async #probe(identity: Identity | undefined, signal: AbortSignal): Promise<Error | undefined> {
     const limits = { fileBytesMax: 0 };
     const [program, ...args] = this.command({ identity, limits, descriptors: 3 }, ['--version']);
@@ -218,8 +218,8 @@ export class Jail {
 }
 
 /**
- * Returns the paths to bind for these files: a folder as a whole when it has many of them, because each bind costs bubblewrap a
- * look at all mounts of the host. That is the folder of the system's shared libraries, and nothing in it is a secret.
+ * Returns the paths to bind for these files. A folder with many of them is bound as a whole, because bubblewrap reads all
+ * mounts of the host for each bind. That is the folder of the system's shared libraries, which holds no secrets.
  */
 export function bindsOf(files: readonly string[]): string[] {
   const folders = Map.groupBy(new Set(files), dirname);

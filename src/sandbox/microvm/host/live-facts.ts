@@ -6,13 +6,13 @@ const NAMESPACES = { user: 'user', mnt: 'mount', pid: 'pid', net: 'network', ipc
 export interface LiveJail {
   /** First process of the jail, by its number on the host. */
   readonly pid: number;
-  /** The kernel told the host helper that the session keyring, which everything in the jail inherits, holds nothing. */
+  /** True when the kernel reported an empty session keyring, which everything in the jail inherits, to the host helper. */
   readonly emptyKeyring: boolean;
 }
 
 /**
- * Returns the facts as the kernel tells them of a process in the jail (`/proc/PID/status` and `ns`, proc(5)): a part that was
- * meant to be there and is not is missing. What we may not read stays as it was meant.
+ * Returns the facts that the kernel reports about a process in the jail (`/proc/PID/status` and `ns`, proc(5)). A configured
+ * part that the process does not have is missing. Facts that may not be read stay as configured.
  */
 export async function liveFacts(facts: JailFacts, { pid, emptyKeyring }: LiveJail): Promise<JailFacts> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => undefined);
@@ -23,7 +23,7 @@ export async function liveFacts(facts: JailFacts, { pid, emptyKeyring }: LiveJai
   return { parts: facts.parts.filter((part) => !absent.has(part)), missing: [...facts.missing, ...lost] };
 }
 
-/** Parts of the jail that a process with this status does not have. */
+/** Returns the parts of the jail that a process with this status lacks. */
 function lackedBy(status: string): string[] {
   const field = (name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'mu').exec(status)?.[1] ?? '';
   const capabilities = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => Number(`0x${field(name)}`));
@@ -36,7 +36,7 @@ function lackedBy(status: string): string[] {
   return has.filter(([, holds]) => !holds).map(([part]) => part);
 }
 
-/** Namespaces that a process shares with us. */
+/** Returns the namespaces that a process shares with the engine. */
 async function sharedNamespaces(pid: number): Promise<string[]> {
   const link = (process: number | 'self', kind: string): Promise<string | undefined> =>
     readlink(`/proc/${process}/ns/${kind}`).catch(() => undefined);

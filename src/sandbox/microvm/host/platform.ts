@@ -29,7 +29,7 @@ export interface PlatformOptions {
   readonly log: (message: string) => void;
 }
 
-/** Parts of a platform; all of them are proved to work. */
+/** Parts of a platform, all tested. */
 interface Parts {
   readonly host: Host;
   readonly guest: Guest;
@@ -42,7 +42,7 @@ interface Parts {
   readonly templates: Templates;
 }
 
-/** Everything a microVM needs of this host, looked for and proved once: programs, guest, jail, accelerator, templates. */
+/** Everything that a microVM needs from this host, found and tested once: programs, guest, jail, accelerator, templates. */
 export class HostPlatform implements AsyncDisposable {
   readonly parts: Parts;
   readonly #resources: AsyncDisposableStack;
@@ -52,7 +52,7 @@ export class HostPlatform implements AsyncDisposable {
     this.#resources = resources;
   }
 
-  /** Rejects with DRIVER_UNAVAILABLE. On a host where KVM was never tried this boots a guest. */
+  /** Inspects the host, and boots a guest if KVM was never tried on it. Rejects with DRIVER_UNAVAILABLE. */
   static async open(options: PlatformOptions, identities: Identities, signal: AbortSignal): Promise<HostPlatform> {
     const { stateDir, guestDir, log } = options;
     const scratch = join(stateDir, 'tmp');
@@ -101,7 +101,7 @@ export class HostPlatform implements AsyncDisposable {
     return this.parts.templates.get(usualMachine(this.parts.verdict.accelerator));
   }
 
-  /** Reports whether the template that most runs use is there. */
+  /** Reports whether the template that most runs use exists. */
   async templateMade(): Promise<boolean> {
     return this.parts.templates.has(usualMachine(this.parts.verdict.accelerator));
   }
@@ -132,7 +132,7 @@ async function decide(
   return { accelerator, reason: 'chosen by the setting "accelerator"' };
 }
 
-/** Reads as zeroes; takes no space. */
+/** Makes a sparse file, which reads as zeroes and takes no space. */
 async function paddingFile(folder: string): Promise<FileHandle> {
   await using file = await namelessFile(folder, 'r+', new Uint8Array());
   await file.truncate(LAYERS_DISK_BYTES);

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** A name for what belongs to the driver of one state folder: the jails carry it as their hostname. */
+/** Returns the name of the driver of one state folder, which its jails have as their hostname. */
 export function ownerOf(stateDir: string): string {
   return `contree-${createHash('sha256').update(stateDir).digest('hex').slice(0, 16)}`;
 }
@@ -12,17 +12,16 @@ export async function jailProcesses(owner: string): Promise<number[]> {
   const found: number[] = [];
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/u.test(name))) {
     const commandLine = await readFile(join('/proc', pid, 'cmdline'), 'latin1').catch(() => '');
-    // bubblewrap, QEMU and gVisor are all given it, each as an argument of its own.
+    // bubblewrap, QEMU and gVisor all get it as a separate argument.
     if (commandLine.includes(`\0${owner}\0`)) found.push(Number(pid));
   }
   return found;
 }
 
 /**
- * Kills the jails that a killed engine left behind and returns how many processes that were. A jail ends with its parent,
- * unless the parent was killed while the jail was being set up: bubblewrap has not asked for its parent's death yet, or
- * QEMU has not inherited that. Only root sees the processes of others; any other user sees its own, which are the ones in
- * question.
+ * Kills the jails that a killed engine left behind and returns the number of their processes. A jail ends with its parent,
+ * unless the parent was killed during the setup of the jail, before bubblewrap or QEMU was set to end with it. Only root
+ * sees the processes of other users; any other user sees its own, which are the relevant ones.
  */
 export async function endStaleVms(owner: string): Promise<number> {
   let ended = 0;
@@ -31,7 +30,7 @@ export async function endStaleVms(owner: string): Promise<number> {
       process.kill(pid, 'SIGKILL');
       ended += 1;
     } catch {
-      // It has ended meanwhile.
+      // It has ended in the meantime.
     }
   }
   return ended;

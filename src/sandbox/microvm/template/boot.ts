@@ -42,13 +42,13 @@ export interface Saved {
   readonly state: Buffer;
 }
 
-/** Some 70 KB in practice. */
+/** Limit of the device state, which has some 70 KB in practice. */
 const STATE_BYTES_MAX = 16 * 1024 ** 2;
 const POLL_MS = 2;
 
 /**
- * Boots a guest, waits until it says that it waits, and saves it. Its memory is in `files.ram` then. Rejects with
- * GUEST_BOOT_TIMEOUT when it got nowhere for `stallMs`, or is not there after `guestBootMsMax`.
+ * Boots a guest, waits until it reports that it is waiting, and saves it. Its memory is then in `files.ram`. Rejects with
+ * GUEST_BOOT_TIMEOUT when it made no progress for `stallMs`, or is not ready after `guestBootMsMax`.
  */
 export async function bootAndSave(
   boot: BootHost,
@@ -97,7 +97,7 @@ export async function bootAndSave(
   }
 }
 
-/** Returns how much of a guest's memory was ever written: its file starts as one hole. 0 when the file is closed. */
+/** Returns how much of a guest's memory was ever written, because its file starts as a hole. 0 when the file is closed. */
 async function bytesTouched(ram: FileHandle): Promise<number> {
   return ram.stat().then(
     ({ blocks }) => blocks * 512,
@@ -105,7 +105,7 @@ async function bytesTouched(ram: FileHandle): Promise<number> {
   );
 }
 
-/** Has QEMU send the device state to a socket in `folder`; memory stays where it is, in its file. */
+/** Has QEMU send the device state to a socket in `folder`; the memory stays in its file. */
 async function save(vmm: Vmm, path: string, folder: FileHandle, signal: AbortSignal): Promise<Buffer> {
   const socketPath = join(path, SAVE_SOCKET);
   await rm(socketPath, { force: true });
@@ -124,7 +124,7 @@ async function save(vmm: Vmm, path: string, folder: FileHandle, signal: AbortSig
   return state;
 }
 
-/** The folder stays closed to everybody without a descriptor of it: its parent is ours alone. */
+/** Opens folder and socket to all users. They still need a descriptor of the folder: only the engine can enter its parent. */
 async function allowEverybody(folder: string, socket: string): Promise<void> {
   await chmod(folder, 0o711);
   await chmod(socket, 0o666);

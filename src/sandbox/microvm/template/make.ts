@@ -9,11 +9,11 @@ import { type Made, TEMPLATE_FILES } from './template.ts';
 import { runTool } from '../host/tool.ts';
 
 /**
- * Attempts, each with the time for which its guest may get nowhere (`Watchdog`). Emulated, a kernel may hang while it measures
- * its clock, and says nothing any more: the cure is to try again. A whole boot takes 2–3 s on an idle host.
+ * Attempts, each with the time for which its guest may make no progress (`Watchdog`). An emulated kernel may hang silently
+ * while it measures its clock, which a new attempt solves. A whole boot takes 2–3 s on an idle host.
  */
 export const EMULATED_STALLS_MS: readonly number[] = [10_000, 15_000, 20_000, 30_000, 60_000];
-/** With KVM a guest is up in a second on usual hosts, and on some it never executes an instruction. */
+/** The same with KVM, where a guest boots in a second on usual hosts, and on some never executes an instruction. */
 export const KVM_STALLS_MS: readonly number[] = [5_000, 10_000];
 
 /** Read and write for all users, in a folder that only we can enter: QEMU may run as another user. */
@@ -68,7 +68,7 @@ async function makeOnce(
   return { kernel: saved.kernel, files };
 }
 
-/** An empty or sparse file; replaces what an earlier attempt left. */
+/** Makes an empty or sparse file, and replaces that of an earlier attempt. */
 async function newFile(path: string, bytes: number): Promise<FileHandle> {
   const file = await open(path, 'w+', SHARED_MODE);
   await file.chmod(SHARED_MODE);
@@ -76,7 +76,7 @@ async function newFile(path: string, bytes: number): Promise<FileHandle> {
   return file;
 }
 
-/** The filesystem of every run's writable disk; docs/guest-protocol.md §2 says why these options. */
+/** Makes the file system of every run's writable disk; docs/guest-protocol.md §2 describes the options. */
 async function makeFilesystem(host: BootHost, path: string, signal: AbortSignal): Promise<void> {
   const features = ['-O', '^has_journal,^resize_inode', '-E', 'lazy_itable_init=1,nodiscard'];
   await runTool(host.host.tools.mke2fs, ['-q', '-F', '-t', 'ext4', '-b', '4096', '-m', '0', ...features, path], signal);

@@ -10,7 +10,7 @@ const PAGE_BYTES = 4_096;
 const CHUNK_BYTES = 4 * 1024 ** 2;
 const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
-/** A sparse file without the pages that are zero: what the packed file holds, one run after the other. */
+/** A sparse file without its zero pages: the packed file holds the runs of other pages one after the other. */
 export interface PackedFile {
   /** Digest of the packed file. */
   readonly sha256: string;
@@ -43,7 +43,7 @@ export async function packFile(
   return { sha256: hash.digest('hex'), bytes: size, runs };
 }
 
-/** The pages that are not zero, moved together at the start of `data`; adds their numbers to `runs`. */
+/** Moves the pages that are not zero to the start of `data` and returns them; adds their numbers to `runs`. */
 function usedPages(data: Buffer, firstPage: number, runs: number[]): Buffer {
   let used = 0;
   for (let at = 0; at < data.length; at += PAGE_BYTES) {
@@ -75,12 +75,12 @@ function addPage(runs: number[], page: number): void {
 }
 
 /**
- * Loads a packed file into one that nobody can ever write again: a memfd sealed with F_SEAL_WRITE. A descriptor of a file
- * can be opened anew through /proc, for writing, by anyone whom its mode lets; the seal refuses the write itself. QEMU even opens
- * its RAM that way, and maps it privately, which the seal lets it. So all runs share one copy and none can poison it
+ * Loads a packed file into a memfd sealed with F_SEAL_WRITE, which can never be written again. Anyone whom a file's mode
+ * permits can reopen a descriptor of it for writing through /proc, but the seal refuses the write itself. QEMU opens its RAM
+ * that way and maps it privately, which the seal allows. So all runs share one copy, and none can change it
  * (docs/decisions/0010-microvm-start.md).
  *
- * Rejects with STORE_CORRUPT when the packed file is not what it was.
+ * Rejects with STORE_CORRUPT when the packed file has changed.
  */
 export async function loadSealed(
   packed: FileHandle,
@@ -88,7 +88,7 @@ export async function loadSealed(
   helper: string,
   signal: AbortSignal,
 ): Promise<FileHandle> {
-  // Node has no memfd_create: the helper makes it, we take it over through /proc, and the helper may go.
+  // Node has no memfd_create: the helper makes the file, this process takes it over through /proc, and the helper ends.
   const child = spawn(helper, ['memory', String(record.bytes)], { stdio: ['pipe', 'pipe', 'ignore'], env: {}, signal });
   const exited = exitOf(child);
   exited.catch(() => {});

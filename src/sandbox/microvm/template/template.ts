@@ -19,11 +19,11 @@ import type { Host } from '../host/host.ts';
 import { bootArguments, type Accelerator, type Machine } from '../vm/machine.ts';
 import { loadSealed, type PackedFile } from './sealed-file.ts';
 
-/** Raised when the files of a template, or what a guest in it has done, change their meaning. */
+/** Format version, raised when the files of a template or the state of the guest in it change their meaning. */
 const FORMAT = 2;
-/** Other sizes of machine than the usual one are used rarely: the least recently used templates go. */
+/** Number of templates kept on disk. Unusual sizes of machine are rare, so the least recently used templates are removed. */
 const KEPT_MAX = 6;
-/** Every run touches some pages that the template has not; those may stay. */
+/** Growth that is accepted, because every run touches some pages that the template does not have. */
 const GROWTH_BYTES_MAX = 64 * 1024 ** 2;
 
 /** Unit of `st_blocks` (stat(2)). */
@@ -35,14 +35,14 @@ const TemplateRecord = z.object({
   format: z.literal(FORMAT),
   /** Digest of everything but the size of the guest. */
   base: z.string(),
-  /** Kernel release, by the guest's own account. */
+  /** Kernel release that the guest reported. */
   kernel: z.string(),
   state: PackedRecord,
   disk: PackedRecord,
   ram: PackedRecord,
 });
 
-/** The files of one template, packed, in a folder of their own; `record.json` is the last to be written. */
+/** The packed files of one template, in a separate folder; `record.json` is written last. */
 export const TEMPLATE_FILES = { state: 'state', disk: 'disk', ram: 'ram', record: 'record.json' } as const;
 
 /** Name of a template: digests of what it was made from. */
@@ -51,20 +51,20 @@ export interface TemplateKey {
   readonly base: string;
 }
 
-/** The kernel's command line. Emulation needs the frequency of the clock told, or it may hang while measuring it. */
+/** Returns the kernel's command line. Emulation needs the frequency of the clock, or it may hang while measuring it. */
 export function commandLine(guest: Guest, host: Host, accelerator: Accelerator): string {
   const clock = accelerator === 'emulated' ? [`tsc_early_khz=${host.cpu.tscKhz}`] : [];
   return [guest.commandLine, 'console=ttyS0', ...clock].join(' ');
 }
 
-/** Everything a saved guest depends on: it is restored only where all of it is the same. */
+/** Returns everything that a saved guest depends on. It is restored only where all of it is the same. */
 export function templateKey(host: Host, guest: Guest, machine: Machine): TemplateKey {
   const { accelerator } = machine;
   const common = {
     format: FORMAT,
     guest: [guest.identity, guest.commandLine],
     qemu: host.qemuIdentity,
-    // Measured anew at every boot of the host; the last digits differ and do not matter.
+    // Measured at every boot of the host; the last digits differ and do not matter.
     clockMhz: Math.round(host.cpu.tscKhz / 1_000),
     cpu: accelerator === 'kvm' ? host.cpu.identity : '',
     accelerator,
@@ -82,18 +82,18 @@ interface TemplateFiles {
   readonly ram: FileHandle;
 }
 
-/** A saved guest, ready to be restored any number of times at once. Its files are sealed: nobody can write them. */
+/** A saved guest, which can be restored any number of times at once. Its files are sealed against writing. */
 export class Template {
   readonly key: string;
   readonly kernel: string;
   readonly state: FileHandle;
   readonly disk: FileHandle;
   readonly ram: FileHandle;
-  /** Resolves when its files are closed, which gives their memory back. */
+  /** Resolves when its files are closed, which frees their memory. */
   readonly closed: Promise<void>;
   /** Time of the last use, in milliseconds since 1970. */
   usedMs = Date.now();
-  /** A guest was continued from it: if another one is not, the host is to blame. */
+  /** True once a guest was continued from it; later failures are caused by the host. */
   proven = false;
   readonly #closed = Promise.withResolvers<void>();
   /** Bytes of host memory that its RAM took when it was loaded. */
@@ -111,7 +111,7 @@ export class Template {
     this.#loadedBytes = loadedBytes;
   }
 
-  /** Takes over the files, which are loaded and sealed. */
+  /** Takes ownership of the files, which are loaded and sealed. */
   static async of(key: string, kernel: string, files: TemplateFiles): Promise<Template> {
     return new Template(key, kernel, files, await bytesTaken(files.ram));
   }
@@ -153,7 +153,7 @@ export class Template {
     return blocks * BLOCK_BYTES - this.#loadedBytes > most;
   }
 
-  /** Ends its use: no new one will come. */
+  /** Retires the template: it gets no new users. */
   async retire(): Promise<void> {
     this.#retired = true;
     await this.#closeUnused();
@@ -166,7 +166,7 @@ export class Template {
   }
 }
 
-/** Bytes of memory or disk behind a file; holes take none. */
+/** Returns the bytes of memory or disk that a file takes; holes take none. */
 async function bytesTaken(file: FileHandle): Promise<number> {
   return (await file.stat()).blocks * BLOCK_BYTES;
 }
@@ -183,7 +183,7 @@ export interface StoredTemplate extends TemplateKey {
   readonly bytes: number;
 }
 
-/** Templates on disk: `<folder>/<key>/`, complete or absent. */
+/** Templates on disk in `<folder>/<key>/`, each complete or absent. */
 export class TemplateStore {
   readonly #folder: string;
   readonly #scratch: string;
@@ -200,7 +200,7 @@ export class TemplateStore {
     );
   }
 
-  /** The template, or undefined when there is none. One that is damaged is removed: it can be made again. */
+  /** Returns the template, or undefined when there is none. Removes a damaged one, because it can be made again. */
   async find({ key }: TemplateKey, helper: string, signal: AbortSignal): Promise<Template | undefined> {
     const folder = join(this.#folder, key);
     await using files = new AsyncDisposableStack();
@@ -223,7 +223,7 @@ export class TemplateStore {
     }
   }
 
-  /** Lets `make` fill a new folder, and publishes it as a whole. */
+  /** Has `make` fill a new folder, and publishes it as a whole. */
   async add(name: TemplateKey, make: (folder: string) => Promise<Made>): Promise<void> {
     const folder = join(this.#scratch, randomUUID());
     await mkdir(folder, { mode: 0o700 });
@@ -250,7 +250,7 @@ export class TemplateStore {
     await rm(join(this.#folder, key), { recursive: true, force: true });
   }
 
-  /** Removes what no run of this host, QEMU and guest can use any more, and of the rest all but the most recent. */
+  /** Removes templates that this host, QEMU and guest can no longer use, and all but the most recent of the others. */
   async prune(bases: readonly string[]): Promise<void> {
     const found = await this.list();
     const useful = found.filter(({ base }) => bases.includes(base)).sort((a, b) => b.usedMs - a.usedMs);

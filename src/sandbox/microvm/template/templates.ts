@@ -7,7 +7,7 @@ import { untilAborted } from '../../../std/abort.ts';
 import { type StoredTemplate, type Template, type TemplateKey, templateKey, type TemplateStore } from './template.ts';
 import type { DriverCollection, DriverGarbage } from '../../driver.ts';
 
-/** Each holds a guest's memory in RAM. */
+/** Number of loaded templates; each holds a guest's memory in RAM. */
 const LOADED_MAX = 4;
 
 export interface TemplatesOptions {
@@ -18,14 +18,14 @@ export interface TemplatesOptions {
   readonly log: (message: string) => void;
 }
 
-/** The templates in use, each made or loaded once however many ask for it at the same time. */
+/** The templates in use. Each is made or loaded once, however many callers request it at the same time. */
 export class Templates implements AsyncDisposable {
   readonly #options: TemplatesOptions;
-  /** Ends the making, on behalf of everybody who waits for it. */
+  /** Signal that aborts the making of templates for all callers that wait for them. */
   readonly #signal: AbortSignal;
   /** Loaded templates by key, least recently used first. */
   readonly #loaded = new Map<string, Promise<Template>>();
-  /** Those that get no new guests, as long as an earlier one runs. */
+  /** Templates that get no new guests but still have running ones. */
   readonly #retired = new Set<Template>();
 
   constructor(options: TemplatesOptions, signal: AbortSignal) {
@@ -53,7 +53,7 @@ export class Templates implements AsyncDisposable {
       const template = await untilAborted(this.get(machine), signal);
       await this.#renewGrown(template);
       const use = template.use();
-      // It was retired: it has grown, or so many kinds of machine are asked for at once.
+      // It was retired because it has grown, or because many kinds of machine are requested at once.
       if (use === undefined) continue;
       const release = async (): Promise<void> => {
         await use[Symbol.asyncDispose]();
@@ -67,12 +67,12 @@ export class Templates implements AsyncDisposable {
     return this.#options.store.has(this.#nameOf(machine));
   }
 
-  /** One that turned out to be of no use: the next call makes it anew. */
+  /** Discards a template that does not work; the next call makes it again. */
   async discard(machine: Machine, template: Template): Promise<void> {
     if (await this.#drop(template)) await this.#options.store.remove(this.#nameOf(machine));
   }
 
-  /** Releases templates that no run uses: from memory, and all but the `usual` one from disk, too. */
+  /** Releases templates that no run uses: from memory, and from disk all but the `usual` one. */
   async collect(request: DriverCollection, usual: Machine): Promise<DriverGarbage> {
     const { memoryUnusedSinceMs, filesUnusedSinceMs, dryRun } = request;
     const present = await this.#present();
@@ -97,7 +97,7 @@ export class Templates implements AsyncDisposable {
     };
   }
 
-  /** Removes from disk what no run of this host, QEMU and guest can use any more, and of the rest all but the most recent. */
+  /** Removes templates from disk that this host, QEMU and guest can no longer use, and all but the most recent of the others. */
   async prune(): Promise<void> {
     const kinds = ['kvm', 'emulated'] as const;
     await this.#options.store.prune(
@@ -118,7 +118,7 @@ export class Templates implements AsyncDisposable {
   }
 
   /**
-   * Makes the next run load a fresh copy of a template that takes much more memory than it did. Its guests keep it;
+   * Makes the next run load a new copy of a template whose memory has grown much. Its guests keep the old one;
    * there is at most one such predecessor, so a template takes at most twice a guest's memory.
    */
   async #renewGrown(template: Template): Promise<void> {
@@ -127,7 +127,7 @@ export class Templates implements AsyncDisposable {
     if (await template.hasGrown()) await this.#drop(template);
   }
 
-  /** Lets its last run give its memory back; the next call loads it anew. Returns whether it was in use here. */
+  /** Releases its memory after its last run; the next call loads it again. Returns whether it was in use here. */
   async #drop(template: Template): Promise<boolean> {
     const loaded = this.#loaded.get(template.key);
     if (loaded === undefined || (await loaded) !== template) return false;

@@ -12,9 +12,9 @@ export interface BootProgress {
 }
 
 /**
- * Gives up on a boot that gets nowhere: for `stallMs` its guest has touched no memory that it had not touched before. Every
- * step of a boot touches some, however slow the machine is, so a guest that hangs is told from one that is only slow. Time
- * in which a busy host gave the boot no processor is not counted. After `guestBootMsMax` any boot is given up.
+ * Gives up on a boot without progress: for `stallMs` its guest has touched no memory that it had not touched before. Every
+ * step of a boot touches some, however slow the machine is, which distinguishes a hanging guest from a slow one. Time in
+ * which a busy host gave the boot no processor is not counted. After `guestBootMsMax` every boot is given up.
  */
 export class Watchdog implements Disposable {
   readonly #giveUp = new AbortController();
@@ -49,8 +49,8 @@ export class Watchdog implements Disposable {
 }
 
 /**
- * Milliseconds for which the most neglected thread below a process was ready to run and did not: `run_delay`, the second
- * field of `/proc/PID/task/TID/schedstat` (Documentation/scheduler/sched-stats.rst). 0 where the kernel does not tell.
+ * Returns the longest time in milliseconds for which a thread below a process waited for a processor: `run_delay`, the second
+ * field of `/proc/PID/task/TID/schedstat` (Documentation/scheduler/sched-stats.rst). 0 where the kernel does not report it.
  */
 export async function waitedForProcessor(pid: number | undefined): Promise<number> {
   if (pid === undefined) return 0;

@@ -57,7 +57,7 @@ export function emptyQcow2(bytes: number): Buffer {
   return image;
 }
 
-/** The most a qcow2 file can grow to while its guest keeps to `diskBytes`: clusters that are only partly used, and tables. */
+/** Returns the largest size of a qcow2 file whose guest keeps to `diskBytes`, including partly used clusters and tables. */
 export function qcow2BytesMax(diskBytes: number): number {
   const slack = 64 * 1024 ** 2;
   return slack + Math.ceil(diskBytes * 1.25);

@@ -13,7 +13,7 @@ export interface InstanceParts {
   readonly network: Network;
   /** Bytes that the run may write. */
   readonly diskBytes: number;
-  /** Disposes of all of the above, and gives back what was taken for them. */
+  /** Disposes of all of the above and releases their resources. */
   readonly resources: AsyncDisposableStack;
 }
 

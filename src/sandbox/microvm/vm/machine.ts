@@ -9,7 +9,7 @@ export interface Machine {
   readonly memoryMib: number;
 }
 
-/** Descriptors of every QEMU: sockets to us but for its RAM; `info` and `go` are closed when QEMU starts. */
+/** Descriptors of every QEMU: sockets to the engine, except its RAM. `info` and `go` are closed when QEMU starts. */
 export const FD = { qmp: 3, agent: 4, network: 5, console: 6, info: 7, go: 8, ram: 9 } as const;
 /** Descriptors of a QEMU that boots the guest to make a template. */
 export const BOOT_FD = { disk: 10, saveFolder: 11, kernel: 12, initramfs: 13 } as const;
@@ -21,7 +21,7 @@ export const LAYERS_DISK_BYTES = 1024 ** 4;
 /** Size of the writable disk: the largest layer a run may make, and room for the filesystem's own tables. */
 export const DISK_BYTES = limits.layerBytesMax + 2 * 1024 ** 3;
 
-/** Bounds QEMU's own memory under emulation: its cache of translated code. */
+/** Limit of QEMU's cache of translated code under emulation, which bounds QEMU's own memory. */
 const TRANSLATION_CACHE_MIB = 256;
 /** Memory that QEMU may need besides the guest's. */
 export const OVERHEAD_MIB = TRANSLATION_CACHE_MIB + 256;
@@ -57,7 +57,7 @@ export function restoreArguments(machine: Machine, layerCount: number): string[]
     file: { ...file(overlay), discard: 'unmap' },
     backing: 'blank',
     discard: 'unmap',
-    // Nobody reads this disk after the run: what a power cut does to it is of no interest.
+    // The disk is not read after the run, so the effect of a power cut on it does not matter.
     cache: { 'no-flush': true },
   };
   return [
@@ -77,7 +77,7 @@ interface Block {
   readonly [option: string]: string | number | boolean | Block;
 }
 
-/** A file that QEMU was given as a descriptor, and whose format it never guesses. */
+/** Returns a block device for a file that QEMU gets as a descriptor and whose format it never guesses. */
 function file(descriptor: number): Block {
   return { driver: 'file', filename: `/dev/fdset/${descriptor}`, locking: 'off' };
 }
@@ -93,7 +93,7 @@ function blockdev(name: string, block: Block): Argument[] {
 function diskArguments(): Argument[] {
   return [
     ['-device', 'virtio-blk-device,drive=layers,serial=layers'],
-    // A write that failed must never go unnoticed, and a guest may well not notice: the machine stops, and `Qmp` tells why.
+    // A failed write must not go unnoticed, and a guest may miss it. So the machine stops, and `Qmp` reports the reason.
     ['-device', 'virtio-blk-device,drive=disk,serial=disk,werror=stop'],
   ];
 }

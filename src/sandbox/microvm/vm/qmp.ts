@@ -1,13 +1,13 @@
 import type { Duplex } from 'node:stream';
 import { fault } from '../../../contract/errors.ts';
 
-/** QEMU answers in lines; one longer than this is none of ours. */
+/** Longest line that QEMU answers with; a longer one is not an answer to the engine's commands. */
 const LINE_BYTES_MAX = 1024 * 1024;
 
 export interface WriteFailure {
   /** The host's disk is full. */
   readonly noSpace: boolean;
-  /** In the words of the host's C library. */
+  /** Message of the host's C library. */
   readonly reason: string;
 }
 
@@ -17,15 +17,15 @@ interface Answer {
 }
 
 /**
- * The host's end of a QEMU monitor (QEMU's docs/interop/qmp-spec.txt). Commands may be sent before QEMU has even
- * started: they wait in the socket and are answered in order.
+ * The host's end of a QEMU monitor (QEMU's docs/interop/qmp-spec.txt). Commands may be sent before QEMU has started:
+ * they wait in the socket and are answered in order.
  */
 export class Qmp {
   /** Resolves when QEMU is gone: its descriptors are closed. Never rejects. */
   readonly closed: Promise<void>;
   /** Reason for which the guest stopped, in QEMU's word (`guest-shutdown`, `guest-reset`, `host-error`), once it is known. */
   shutdownReason: string | undefined;
-  /** Resolves when the host did not take what the guest wrote; the machine has stopped then. */
+  /** Resolves when the host failed to write data of the guest; the machine is stopped then. */
   readonly writeFailed: Promise<WriteFailure>;
   readonly #writeFailed = Promise.withResolvers<WriteFailure>();
   readonly #stream: Duplex;

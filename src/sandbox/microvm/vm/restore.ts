@@ -40,7 +40,7 @@ export interface Restore {
 }
 
 const ENTROPY_BYTES = 64;
-/** A restore takes about three starts of QEMU; on slow hosts it may take this many before it is given up. */
+/** Number of QEMU starts whose time a restore may take on slow hosts. It usually takes about three. */
 const RESTORE_STARTS_MAX = 50;
 const EMPTY_DISK = emptyQcow2(DISK_BYTES);
 
@@ -67,7 +67,7 @@ export async function restore(
   network.attach(vmm.network);
   const channel = resources.use(new Channel(vmm.agent));
   steps.done('start');
-  // Sent before QEMU even runs: everything waits for its reader in the sockets.
+  // Sent before QEMU runs: everything waits for its reader in the sockets.
   const setup = {
     hostname: spec.hostname,
     entropy: randomBytes(ENTROPY_BYTES),

@@ -15,12 +15,12 @@ import { Qmp } from './qmp.ts';
 export interface VmmSpec {
   readonly jail: Jail;
   readonly identity: Identity | undefined;
-  /** A guest that would write a larger file than QEMU may is stopped (`Qmp.writeFailed`). */
+  /** Limits of the jail. A guest that exceeds the file size limit is stopped (`Qmp.writeFailed`). */
   readonly limits: JailLimits;
   readonly device?: HostDevice;
   readonly cgroup?: Cgroup;
   readonly arguments: readonly string[];
-  /** Number in QEMU → open descriptor of ours; free to be closed once this returns. */
+  /** Number in QEMU → open descriptor of this process, which may be closed once the constructor returns. */
   readonly descriptors: ReadonlyMap<number, number>;
 }
 
@@ -28,22 +28,22 @@ export interface VmmSpec {
 export interface VmmExit {
   /** Text for people. */
   readonly reason: string;
-  /** The guest stopped or restarted the machine; otherwise QEMU failed. */
+  /** True when the guest stopped or restarted the machine; otherwise QEMU failed. */
   readonly byGuest: boolean;
 }
 
-/** A killed process that has not ended by then is stuck in the kernel; nothing we do helps it. */
+/** Time after which a killed process that has not ended is stuck in the kernel. */
 const KILL_MS_MAX = 1_500;
-/** Time for QEMU to say why, once its end of the channel is closed. */
+/** Time in which QEMU may report the reason, once its end of the channel is closed. */
 const REASON_MS_MAX = 500;
-/** Enough for a kernel's last words with all its registers. */
+/** Bytes that hold a kernel's last messages with all registers. */
 const WORDS_KEPT = 8_192;
 
 /**
  * One QEMU in its jail, and the host's ends of its sockets.
  *
- * It cannot outlive us: the kernel kills bubblewrap when its parent, this process, ends, and QEMU when bubblewrap does. QEMU is
- * started only once that is asked for (`start_inside` in `guest/host-helper/src/confinement.rs`).
+ * It cannot outlive this process: the kernel kills bubblewrap when its parent, this process, ends, and QEMU when bubblewrap
+ * ends. QEMU starts only after both are arranged (`start_inside` in `guest/host-helper/src/confinement.rs`).
  */
 export class Vmm implements AsyncDisposable {
   readonly qmp: Qmp;
@@ -51,7 +51,7 @@ export class Vmm implements AsyncDisposable {
   readonly network: Duplex;
   /** Resolves when it is gone; never rejects. */
   readonly ended: Promise<VmmExit>;
-  /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap has told it, and where it never does. */
+  /** Process id, on the host, of pid 1 of the jail; undefined until bubblewrap reports it, or if it never does. */
   jailPid: number | undefined;
   /** True when the session keyring holds nothing; known when `jailPid` is. */
   #emptyKeyring = false;
@@ -93,7 +93,7 @@ export class Vmm implements AsyncDisposable {
     return defined(this.#child.pid, 'the process was started');
   }
 
-  /** Returns what the kernel shows of the jail, once QEMU runs; what it does not show stays as it was meant. */
+  /** Returns the facts about the jail that the kernel reports once QEMU runs; others stay as configured. */
   async jailFacts(): Promise<JailFacts> {
     await this.#begun;
     if (this.jailPid === undefined) return this.#jail.facts;
@@ -106,10 +106,10 @@ export class Vmm implements AsyncDisposable {
     return socket.on('error', () => {});
   }
 
-  /** Learns the jail's pid, and lets it start QEMU once its limits are set. */
+  /** Reads the jail's pid, sets its limits and then lets it start QEMU. */
   async #begin(cgroup: Cgroup | undefined): Promise<void> {
     const words = new Tail(WORDS_KEPT);
-    // To its end: bubblewrap would die, and its child wait forever, if it could not write all of it.
+    // Read to the end: if bubblewrap could not write all of it, it would die and its child would wait forever.
     await keep(this.#socket(FD.info), words);
     const told = words.lastLines(WORDS_KEPT);
     const pid = /"child-pid": (\d+)/u.exec(told)?.[1];
@@ -118,7 +118,7 @@ export class Vmm implements AsyncDisposable {
     if (this.jailPid === undefined) return;
     try {
       await cgroup?.add([this.pid, this.jailPid]);
-      // It stays open: that it is shows the jail that we are alive.
+      // It stays open to show the jail that the engine is alive.
       this.#socket(FD.go).write('\n');
     } catch (error) {
       this.#failure = `its limits cannot be set: ${String(error)}`;
@@ -131,7 +131,7 @@ export class Vmm implements AsyncDisposable {
     this.#child.once('error', (error) => resolve(error.message));
     this.#child.once('exit', (code, signal) => resolve(signal ?? statusOf(code)));
     const how = await promise;
-    // QEMU's descriptors close after its memory is freed; then its last words are here, too.
+    // QEMU's descriptors close after its memory is freed; by then its last messages have arrived too.
     await Promise.all(drained);
     const guestSaid = this.#console.lastMatch(/Kernel panic.*/u) ?? this.#console.lastLines(3);
     const said = [this.#stderr.lastLines(2), guestSaid].filter((text) => text !== '');
@@ -144,7 +144,7 @@ export class Vmm implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise: tooLate, resolve } = Promise.withResolvers<void>();
     const timers = [setTimeout(() => this.#kill(this.pid), KILL_MS_MAX / 2), setTimeout(resolve, KILL_MS_MAX)];
-    // A bubblewrap that is killed while it sets up its child leaves it waiting forever; some milliseconds later it does not.
+    // A bubblewrap killed while it sets up its child leaves the child waiting forever; a few milliseconds later it does not.
     await Promise.race([this.#begun, tooLate]);
     this.#kill(this.jailPid ?? this.pid);
     await Promise.race([this.ended, tooLate]);
@@ -192,7 +192,7 @@ async function keep(stream: Readable, tail: Tail): Promise<void> {
   return promise;
 }
 
-/** The last bytes of a stream that may be endless: words for an error message. */
+/** The last bytes of a stream that may be endless, as text for an error message. */
 export class Tail {
   readonly #bytesMax: number;
   #kept = Buffer.alloc(0);
@@ -206,19 +206,19 @@ export class Tail {
     this.#kept = Buffer.from(joined.subarray(-this.#bytesMax));
   }
 
-  /** The last `count` lines with text. */
+  /** Returns the last `count` lines with text. */
   lastLines(count: number): string {
     return this.#lines().slice(-count).join('; ');
   }
 
-  /** The last line that has what is looked for, from there on. */
+  /** Returns the last line that contains the searched text, from that text on. */
   lastMatch(pattern: RegExp): string | undefined {
     return this.#lines()
       .map((line) => pattern.exec(line)?.[0])
       .findLast((match) => match !== undefined);
   }
 
-  /** Printable ASCII only: who wrote them may be hostile. */
+  /** Returns printable ASCII only, because the writer may be hostile. */
   #lines(): string[] {
     const lines = this.#kept.toString('latin1').split('\n');
     return lines.map((line) => line.replaceAll(/[^ -~]/gu, '').trim()).filter((line) => line !== '');

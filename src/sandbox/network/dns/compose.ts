@@ -32,7 +32,7 @@ function edns(bytesMax: number, dnssec: boolean): Buffer {
   return record;
 }
 
-/** The guest's question as we ask it: our own id, our own header, nothing else of what the guest sent. */
+/** Returns the guest's question with a new id and header, and nothing else that the guest sent. */
 export function composeQuery(query: Query): { readonly id: number; readonly message: Buffer } {
   const id = randomInt(0x1_0000);
   const flags = FLAG.recursion | (query.checkingDisabled ? FLAG.unchecked : 0);
@@ -49,7 +49,7 @@ export function composeEmpty(query: Query, rcode: number): Buffer {
   return compose(query, rcode, Buffer.alloc(0), {});
 }
 
-/** The name is at these addresses, whatever aliases led there. */
+/** Returns an answer with these addresses for the name, without aliases. */
 export function composeAddresses(query: Query, addresses: readonly Address[], ttlSeconds: number): Buffer {
   const records = addresses.map((address) => {
     const data = bytesOfAddress(address);
@@ -65,8 +65,8 @@ export function composeAddresses(query: Query, addresses: readonly Address[], tt
 }
 
 /**
- * The network's answer under the guest's id. Answer and authority keep their bytes, because compression pointers count
- * from the start of the message; what is additional is left out.
+ * Returns the network's answer with the guest's id. Answer and authority keep their bytes, because compression pointers count
+ * from the start of the message. The additional section is left out.
  */
 export function composeForwarded(query: Query, message: Buffer, response: DnsResponse): Buffer {
   const sections = message.subarray(DNS_HEADER_BYTES + query.question.length, response.authorityEnd);
@@ -74,7 +74,7 @@ export function composeForwarded(query: Query, message: Buffer, response: DnsRes
   return compose(query, response.rcode, sections, counts);
 }
 
-/** The same answer if it fits into what the asker takes in a datagram, else the request to ask again over TCP. */
+/** Returns the same answer if it fits into a datagram that the client accepts, else the request to ask again over TCP. */
 export function fitDatagram(query: Query, reply: Buffer): Buffer {
   if (reply.length <= query.bytesMax) return reply;
   const truncated = composeEmpty(query, reply.readUInt16BE(2) & 0x0f);

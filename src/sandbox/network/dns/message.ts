@@ -21,7 +21,7 @@ export interface Query {
   /** The question section as it came, uncompressed. */
   readonly question: Buffer;
   readonly type: number;
-  /** Bytes that the asker takes in a datagram. */
+  /** Bytes that the client accepts in a datagram. */
   readonly bytesMax: number;
   readonly edns: boolean;
   readonly dnssec: boolean;
@@ -59,11 +59,11 @@ export interface DnsResponse {
 
 interface Name {
   readonly name: string;
-  /** Offset after the name where it stands, not where a pointer led. */
+  /** Offset after the name itself, not after the target of a pointer. */
   readonly end: number;
 }
 
-/** Thrown inside this file only, where a message breaks off or leads in circles. */
+/** Thrown inside this file only, for a message that is truncated or has circular pointers. */
 class MessageError extends Error {}
 
 /** A name with its compression pointers followed; they must point backwards, so that they end. */
@@ -122,7 +122,7 @@ export function parseQuery(message: Buffer): Query | Refusal | undefined {
   try {
     const { name, end } = readName(message, DNS_HEADER_BYTES);
     const nameBytes = message.subarray(DNS_HEADER_BYTES, end);
-    // Nothing stands before the question that a pointer could mean.
+    // Before the question there is nothing that a pointer could refer to.
     if (end + 4 > message.length || nameBytes.at(-1) !== 0) return { id, rcode: RCODE.malformed };
     if (message.readUInt16BE(end + 2) !== 1) return { id, rcode: RCODE.notImplemented };
     return {
@@ -166,7 +166,7 @@ function readHead(
   return { name, type: message.readUInt16BE(end), ttlSeconds: message.readUInt32BE(end + 4), data, end: dataEnd };
 }
 
-/** Reports whether `message` answers `query`, which went out under `id`; the first defence against forged answers. */
+/** Reports whether `message` answers `query`, which was sent with `id`; the first defence against forged answers. */
 export function isAnswerTo(message: Buffer, query: Query, id: number): boolean {
   if (message.length < DNS_HEADER_BYTES || message.readUInt16BE(0) !== id || (message[2] ?? 0) < 0x80) return false;
   const question = message.subarray(DNS_HEADER_BYTES, DNS_HEADER_BYTES + query.question.length);

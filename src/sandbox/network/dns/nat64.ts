@@ -19,7 +19,7 @@ const PREFIX_BITS = [96, 64, 56, 48, 40, 32] as const;
 const PREFIXES_MAX = 8;
 const KNOWN = [0xc0_00_00_aa, 0xc0_00_00_ab];
 
-/** The prefixes by which the translators (NAT64) of the host's network wrap addresses of IPv4; empty where there are none. */
+/** Returns the prefixes with which the translators (NAT64) of the host's network wrap IPv4 addresses; empty without any. */
 export async function nat64Prefixes(resolver: Resolver, signal: AbortSignal): Promise<Cidr[]> {
   const message = await resolver.resolve(QUERY, signal);
   const answer = message === undefined ? undefined : parseResponse(message, QUERY);

@@ -6,9 +6,9 @@ import { composeQuery } from './compose.ts';
 import { isAnswerTo, type Query } from './message.ts';
 import { untilAborted } from '../../../std/abort.ts';
 
-/** Asks the network outside. */
+/** Resolver that asks the network outside. */
 export interface Resolver {
-  /** The answer to `query` as it came, or undefined when nobody gave one in time. Rejects with the signal's reason. */
+  /** Returns the unchanged answer to `query`, or undefined when none came in time. Rejects with the signal's reason. */
   resolve(query: Query, signal: AbortSignal): Promise<Buffer | undefined>;
 }
 
@@ -71,7 +71,7 @@ async function askUdp(
   try {
     socket.on('error', reject);
     socket.on('message', (answer) => (isAnswer(answer) ? resolve(answer) : undefined));
-    // Connected, so that the kernel drops what others send and tells us when nobody listens.
+    // Connected, so that the kernel drops what others send and reports when nothing listens.
     socket.connect(port, address, () => socket.send(message));
     return await untilAborted(promise, signal);
   } finally {

@@ -21,11 +21,11 @@ export interface DnsServerOptions {
   readonly refused: (name: string) => void;
 }
 
-/** Questions of one guest under way at once. A guest that asks for more asks again, as after any lost datagram. */
+/** Limit of pending questions of one guest. Beyond it the guest has to ask again, as after any lost datagram. */
 const QUESTIONS_MAX = 256;
 const HOSTS_TTL_SECONDS = 60;
 
-/** The guest's only nameserver: enforces the policy on names, and teaches it the addresses they stand for. */
+/** The guest's only nameserver: enforces the policy on names, and reports their addresses to it. */
 export class DnsServer {
   readonly #options: DnsServerOptions;
   readonly #signal: AbortSignal;
@@ -54,7 +54,7 @@ export class DnsServer {
 
   async #reply(query: Query): Promise<Buffer> {
     const { reach, hosts, refused, resolver } = this.#options;
-    // "No such name" rather than "refused": the C libraries take it for an answer and do not ask on.
+    // "No such name" rather than "refused", because C libraries accept it as an answer and do not ask again.
     if (!reach.permitsName(query.name) || this.#isPrivateReverse(query.name)) {
       refused(query.name);
       return composeEmpty(query, RCODE.noSuchName);
@@ -70,7 +70,7 @@ export class DnsServer {
     return this.#censor(query, message, response);
   }
 
-  /** Takes out what points into private networks; what is left becomes reachable, if the policy goes by names. */
+  /** Removes addresses in private networks. The others become reachable if the policy lists names. */
   #censor(query: Query, message: Buffer, response: DnsResponse): Buffer {
     const { reach, refused } = this.#options;
     const located = addressesOf(query.name, response.answers);
@@ -86,7 +86,7 @@ export class DnsServer {
     return composeAddresses(query, isLookup ? wanted : [], Math.min(...shown.map(({ ttlSeconds }) => ttlSeconds), 60));
   }
 
-  /** The names of private addresses are the private network's business. */
+  /** Reports whether a question is for the name of a private address, which only the private network should answer. */
   #isPrivateReverse(name: string): boolean {
     const address = reverseAddress(name);
     return address !== undefined && this.#options.reach.isPrivate(address) && !this.#options.reach.shows(name, address);

@@ -4,7 +4,7 @@ import type { Far } from '../tcp/connection.ts';
 /** A question over TCP: its length, then the message. Several may follow each other. */
 const LENGTH_BYTES = 2;
 const QUESTION_BYTES_MAX = 4_096;
-/** Answers that the guest does not take. */
+/** Limit of answers that wait for the guest. */
 const WAITING_BYTES_MAX = 256 * 1024;
 
 /** The far end of a connection to the DNS port: speaks DNS over TCP (RFC 7766). */
@@ -33,7 +33,7 @@ export function dialDns(ask: (message: Buffer) => Promise<Buffer | undefined>): 
     endWhenDone();
   });
   server.on('error', () => {});
-  // A pair does not tell its one half that the other is gone.
+  // A pair does not notify one half when the other is gone.
   server.on('close', () => stream.destroy());
   stream.on('close', () => server.destroy());
   return { stream, accepted: Promise.resolve() };
@@ -49,7 +49,7 @@ async function reply(
   ask: (message: Buffer) => Promise<Buffer | undefined>,
   question: Buffer,
 ): Promise<void> {
-  // It rejects only when the network is closing: nobody is left to be told.
+  // It rejects only when the network is closing, and then no client is left.
   const answer = await ask(question).catch(() => undefined);
   if (server.destroyed) return;
   if (answer === undefined || server.writableLength > WAITING_BYTES_MAX) {

@@ -18,9 +18,9 @@ export interface Link {
   /** Payload of the largest segment that fits into a frame. */
   readonly segmentBytesMax: number;
   readonly send: (between: Endpoints, segment: Segment) => void;
-  /** Returns false when the guest's end takes no more; `pump` is called when it does again. */
+  /** Returns false when the guest's end accepts no more; `pump` is called when it does again. */
   readonly hasRoom: (waiting: Connection) => boolean;
-  /** Bytes that a connection may hold now in each direction: there is less for each the more there are. */
+  /** Bytes that a connection may hold now in each direction; the more connections there are, the less each may hold. */
   readonly shareBytes: () => number;
   readonly closed: (connection: Connection) => void;
 }
@@ -37,7 +37,7 @@ function distance(a: number, b: number): number {
 }
 
 /**
- * One TCP connection that the guest opened, ended here and joined to a stream (RFC 9293, the side that is called).
+ * One TCP connection that the guest opened, terminated here and joined to a stream (RFC 9293, the passive side).
  *
  * Connecting → open → closed. Each direction ends on its own, as TCP and streams both have it. Bytes are acknowledged
  * when the stream has taken them; a stream that does not drain closes the guest's window, a guest that does not read
@@ -55,7 +55,7 @@ export class Connection {
   #state: 'connecting' | 'open' | 'closed' = 'connecting';
   /** The next byte expected from the guest. */
   #receiveNext: number;
-  /** The next one to send, the one after the last ever sent, and the first that the guest has not acknowledged. */
+  /** Numbers of the next byte to send, of the one after the last ever sent, and of the first unacknowledged one. */
   #sendNext: number;
   #sendMost: number;
   #unacknowledged: number;
@@ -64,7 +64,7 @@ export class Connection {
   #duplicateAcks = 0;
   #retransmits = 0;
   #retransmitAtMs = Infinity;
-  /** The guest has said its last byte; the stream has; our FIN is sent. */
+  /** True when the guest has sent its last byte; when the stream has; when the FIN to the guest is sent. */
   #guestEnded = false;
   #streamEnded = false;
   #finSent = false;
@@ -102,7 +102,7 @@ export class Connection {
     });
     stream.on('error', () => {});
     stream.on('close', () => {
-      // Ended by its own doing before it had said all: the guest must not take that for the end.
+      // The stream was closed before its end, which the guest must not take for the end of the data.
       if (!this.#streamEnded) this.#reset();
     });
   }
@@ -119,7 +119,7 @@ export class Connection {
       sequence: this.#first,
       acknowledgement: this.#receiveNext,
       flags: TCP_FLAG.syn | TCP_FLAG.ack,
-      // Never scaled here.
+      // The window of a SYN is never scaled.
       windowBytes: 0xffff,
       options: synOptions(this.#syn, segmentBytesMax),
     });
@@ -130,7 +130,7 @@ export class Connection {
     const { flags, transport } = packet;
     const sequence = frame.readUInt32BE(transport + 4);
     if ((flags & TCP_FLAG.rst) !== 0) {
-      // Only one that knows where we are may end it; another is told, and comes again if it is meant (RFC 5961 §3.2).
+      // Only a reset with the exact number ends it; others get an acknowledgement and are repeated if genuine (RFC 5961 §3.2).
       const ends = sequence === this.#receiveNext || this.#state === 'connecting';
       if (ends) this.abandon();
       return !ends;
@@ -173,7 +173,7 @@ export class Connection {
     if (this.#queue.heldBytes < this.#link.shareBytes() / 2) this.#far.stream.resume();
   }
 
-  /** Starts to count anew: the guest has answered. */
+  /** Restarts count and timer of retransmissions, because the guest has answered. */
   #expectAnswer(nowMs: number, isUnderWay: boolean): void {
     this.#retransmits = 0;
     this.#retransmitAtMs = isUnderWay ? nowMs + RETRANSMIT_MS_MIN : Infinity;
@@ -181,14 +181,14 @@ export class Connection {
 
   #takePayload(payload: Buffer, sequence: number, ends: boolean): boolean {
     const known = distance(this.#receiveNext, sequence);
-    // An old number without payload asks where we are: a keepalive.
+    // An old sequence number without payload is a keepalive and asks for an acknowledgement.
     if (payload.length === 0 && !ends) return known !== 0;
     const fresh = payload.subarray(Math.max(known, 0));
-    // Out of order, heard before, or more than was asked for: said again where we are.
+    // Out of order, repeated, or beyond the window: acknowledge again.
     const overrun = fresh.length > 0 && this.#inflow.heldBytes >= this.#receiveBytesMax();
     if (known < 0 || known > payload.length || this.#guestEnded || overrun) return true;
     if (fresh.length > 0 && this.#far.stream.destroyed) {
-      // Ended by the far end, which takes nothing more: said as any closed socket says it.
+      // The far end is closed and takes nothing more: answered like a closed socket.
       this.#reset();
       return false;
     }
@@ -231,7 +231,7 @@ export class Connection {
       const underWay = distance(this.#sendNext, this.#unacknowledged);
       const waiting = this.#queue.bytes - underWay;
       const allowed = this.#windowBytes - underWay;
-      // Better nothing than crumbs (RFC 9293 §3.8.6.2.1), as long as something is under way.
+      // Avoids tiny segments (RFC 9293 §3.8.6.2.1), as long as data is in flight.
       if (waiting <= 0 || allowed <= 0 || (allowed < Math.min(segmentBytes, waiting) && underWay > 0)) break;
       if (!this.#link.hasRoom(this)) return;
       const payload = this.#queue.peek(underWay, Math.min(segmentBytes, waiting, allowed));
@@ -258,12 +258,12 @@ export class Connection {
     this.pump();
   }
 
-  /** Called now and then: repeats what got no answer, asks a guest whose window is closed. */
+  /** Repeats what got no answer, and probes a guest whose window is closed. Called at intervals. */
   check(nowMs: number): void {
     if (this.#state !== 'open') return;
     const isStuck = this.#queue.bytes > 0 && this.#windowBytes === 0;
     if (isStuck && this.#retransmitAtMs === Infinity) this.#retransmitAtMs = nowMs + RETRANSMIT_MS_MIN;
-    // What waits on the link is not lost: the guest is slow.
+    // Data that waits on the link is not lost; the guest is slow.
     if (nowMs < this.#retransmitAtMs || !this.#link.hasRoom(this)) return;
     this.#retransmits += 1;
     this.#retransmitAtMs = nowMs + Math.min(RETRANSMIT_MS_MIN * 2 ** this.#retransmits, RETRANSMIT_MS_MAX);
@@ -272,7 +272,7 @@ export class Connection {
     else this.#rewind();
   }
 
-  /** An old sequence number makes the guest say where it is, and how large its window. */
+  /** Sends an old sequence number, which makes the guest report its position and window. */
   #probe(): void {
     const { send } = this.#link;
     const sequence = (this.#unacknowledged - 1) >>> 0;
@@ -286,7 +286,7 @@ export class Connection {
 
   #closeWhenDone(): void {
     if (!this.#guestEnded || !this.#finSent || this.#sendMost !== this.#unacknowledged) return;
-    // What the guest said may still be on its way out; the stream sees to that.
+    // Bytes of the guest may still be on their way out; the stream flushes them.
     this.acknowledge();
     this.#state = 'closed';
     this.#link.closed(this);
@@ -298,7 +298,7 @@ export class Connection {
     this.abandon();
   }
 
-  /** Ends everything at once, without a word to the guest. */
+  /** Ends everything at once and sends nothing to the guest. */
   abandon(): void {
     if (this.#state === 'closed') return;
     this.#state = 'closed';

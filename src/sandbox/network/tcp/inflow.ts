@@ -28,7 +28,7 @@ export class Inflow {
   }
 }
 
-/** A small part of a large chunk is copied out of it, or it would keep all of the chunk. */
+/** Copies a small part of a large chunk, which would otherwise retain all of the chunk. */
 function alone(payload: Buffer): Buffer {
   return payload.length * 2 < payload.buffer.byteLength ? Buffer.from(payload) : payload;
 }

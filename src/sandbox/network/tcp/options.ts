@@ -11,7 +11,7 @@ const SHIFT_MAX = 14;
 /** Bits by which our own windows are shifted. */
 export const OWN_SHIFT = 7;
 
-/** Reads the options of a hostile SYN; what does not make sense counts as absent. */
+/** Reads the options of a hostile SYN. Invalid options count as absent. */
 export function readSynOptions(options: Buffer): SynOptions {
   let segmentBytes = SEGMENT_BYTES_DEFAULT;
   let shift: number | undefined;

@@ -7,34 +7,34 @@ import { Connection, type Far, type Link } from './connection.ts';
 export interface RelayOptions {
   /** Payload of the largest segment that fits into a frame. */
   readonly segmentBytesMax: number;
-  /** Opens what the guest wants to reach; it is permitted. */
+  /** Opens a connection to a permitted destination of the guest. */
   readonly dial: (address: Address, port: number) => Far;
   readonly send: (between: Endpoints, segment: Segment) => void;
   /** Reports whether the guest's end of the link takes more. */
   readonly hasRoom: () => boolean;
 }
 
-/** Each is a socket of the host, and stays one until what the guest said is flushed. */
+/** Limit of connections. Each is a socket of the host until the bytes of the guest are flushed. */
 const STREAMS_MAX = 512;
 /**
- * Bytes that one connection holds at most in each direction, and the amount that many of them share: with 512 slow ones,
- * each that came later with less, about 50 MiB a direction.
+ * Limit of the bytes that one connection holds in each direction, and the amount that many of them share. 512 slow ones hold
+ * about 50 MiB in each direction, because later ones get less.
  */
 const SHARE_BYTES_MAX = 256 * 1024;
 const SHARED_BYTES = 16 * 1024 * 1024;
 const CHECK_MS = 250;
 
 /**
- * The TCP connections of one guest, each joined to a socket of the host. What goes over the wire outside is the host's
- * own TCP; the guest's ends here, on a link without loss or delay.
+ * The TCP connections of one guest, each joined to a socket of the host. The host's own TCP runs on the network outside; the
+ * guest's TCP ends here, on a link without loss or delay.
  */
 export class TcpRelay implements Disposable {
   readonly #options: RelayOptions;
   readonly #connections = new Map<string, Connection>();
-  /** Connections to be acknowledged when the segments at hand are read. */
+  /** Connections to acknowledge once the segments that have arrived are read. */
   readonly #owed = new Set<Connection>();
   readonly #waiting = new Set<Connection>();
-  /** Far ends that are not closed: some of them outlive their connection by what is still to be flushed. */
+  /** Far ends that are not closed. Some outlive their connection until their bytes are flushed. */
   readonly #streams = new Set<Duplex>();
   #checks: NodeJS.Timeout | undefined;
 
@@ -42,7 +42,7 @@ export class TcpRelay implements Disposable {
     this.#options = options;
   }
 
-  /** Takes a segment; false when it belongs to no connection, and is to be refused. Follow it by `flush`. */
+  /** Takes a segment. Returns false when it belongs to no connection and must be refused. Callers call `flush` afterwards. */
   receive(frame: Buffer, packet: Packet): boolean {
     const key = keyOf(packet);
     const known = this.#connections.get(key);
@@ -92,7 +92,7 @@ export class TcpRelay implements Disposable {
     for (const connection of this.#connections.values()) connection.check(nowMs);
   }
 
-  /** Acknowledges what was received: once per connection, however many segments came together. */
+  /** Acknowledges received bytes, once per connection, however many segments came together. */
   flush(): void {
     for (const connection of this.#owed) connection.acknowledge();
     this.#owed.clear();
@@ -100,7 +100,7 @@ export class TcpRelay implements Disposable {
 
   /** The guest's end takes more. */
   resume(): void {
-    // Who still waits after its turn does so behind the others.
+    // A connection that still waits after its turn is queued behind the others.
     for (const connection of this.#waiting) {
       if (!this.#options.hasRoom()) return;
       this.#waiting.delete(connection);

@@ -10,7 +10,7 @@ export class SendQueue {
     return this.#bytes;
   }
 
-  /** The same by what it costs to hold. */
+  /** The same by the memory that it takes. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
@@ -21,7 +21,7 @@ export class SendQueue {
     this.#heldBytes += pieceCost(chunk.length);
   }
 
-  /** Forgets the first `bytes`: the guest has them. */
+  /** Drops the first `bytes`, which the guest has received. */
   drop(bytes: number): void {
     this.#bytes -= bytes;
     let left = bytes;

@@ -5,10 +5,10 @@ export interface FlowHolder {
   dropOldest(): void;
 }
 
-/** Descriptors that all runs of an engine together spend on flows. */
+/** Descriptors that the flows of all runs of an engine use together. */
 const FLOWS_MAX = 2_048;
 
-/** Bounds the flows of all runs together. Where there is no room left, the run that holds most gives one up. */
+/** Bounds the flows of all runs together. When no room is left, the run with the most flows closes one. */
 export class FlowBudget {
   readonly #max: number;
   readonly #holders = new Set<FlowHolder>();

@@ -10,7 +10,7 @@ export interface Heard {
 
 /** The host's end of one flow; disposing it closes its socket. */
 export interface FarPort extends Disposable {
-  /** Sends one datagram, or drops it where the socket takes no more. */
+  /** Sends one datagram, or drops it if the socket accepts no more. */
   send(payload: Buffer): void;
 }
 

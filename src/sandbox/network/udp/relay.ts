@@ -8,7 +8,7 @@ import type { FarPort, Heard } from './dial.ts';
 export interface UdpRelayOptions {
   readonly mtuBytes: number;
   readonly budget: FlowBudget;
-  /** Opens a flow to what the guest wants to reach; it is permitted. */
+  /** Opens a flow to a permitted destination of the guest. */
   readonly dial: (address: Address, port: number, heard: Heard) => FarPort;
   /** Gives the guest a datagram. */
   readonly send: (between: Endpoints, payload: Buffer) => void;
@@ -20,12 +20,12 @@ export interface UdpRelayOptions {
 /** One port of the guest and one address and port that it talks to, joined to a socket of the host. */
 interface Flow {
   readonly far: FarPort;
-  /** The headers of its first datagram, for the messages about what went wrong. */
+  /** The headers of its first datagram, for error messages to the guest. */
   readonly opening: Offending;
   usedMs: number;
 }
 
-/** Each is a socket of the host. */
+/** Limit of flows, each of which is a socket of the host. */
 const FLOWS_MAX = 256;
 /** New flows a second, when the first `FLOWS_MAX` are used up: opening a socket costs more than sending through it. */
 const FLOWS_PER_SECOND = 128;
@@ -34,8 +34,8 @@ const IDLE_MS = 120_000;
 const CHECK_MS = 5_000;
 
 /**
- * The UDP flows of one guest. Each has a connected socket of the host with a port of the kernel's choosing, so that a
- * guest can take no port it likes, and nothing comes in but answers of whom it wrote to.
+ * The UDP flows of one guest. Each has a connected socket of the host with a port that the kernel picks, so that a guest
+ * cannot choose ports, and only answers from peers that it wrote to come in.
  */
 export class UdpRelay implements FlowHolder, Disposable {
   readonly #options: UdpRelayOptions;
@@ -56,7 +56,7 @@ export class UdpRelay implements FlowHolder, Disposable {
     return this.#flows.size;
   }
 
-  /** Takes a permitted datagram; false when it begins one flow too many, and is dropped. */
+  /** Takes a permitted datagram. Returns false when it would begin one flow too many and is dropped. */
   receive(frame: Buffer, packet: Packet): boolean {
     const key = `${packet.sourcePort}>${keyOf(packet.destination)}:${packet.destinationPort}`;
     const flow = this.#flows.get(key) ?? this.#open(key, frame, packet);
