@@ -204,7 +204,7 @@ pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) -> Result<()> {
 
 /// Runs in the child between clone and exec, in the agent's memory while the agent is suspended.
 extern "C" fn child(argument: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passes its plan and waits for us.
+    // SAFETY: `spawn` passes its plan and waits for this function.
     let plan = unsafe { &mut *argument.cast::<Plan>() };
     if let Err((step, error)) = become_program(plan) {
         plan.outcome.step = step;

@@ -1,6 +1,6 @@
 /**
- * Bytes that a sender may still send. The receiver starts with a window, charges every frame that arrives and gives back what was
- * consumed, so memory on its side is bounded by the window.
+ * Bytes that a sender may still send. The receiver starts with a window, charges every frame that arrives and returns what it
+ * has consumed, so memory on its side is bounded by the window.
  */
 export class Credit {
   readonly #window: number;

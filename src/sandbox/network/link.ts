@@ -6,7 +6,7 @@ import { readKernelTable } from './kernel-table.ts';
 
 /**
  * Configuration of the guest's interface by the agent: static, no DHCP, no router advertisements. The addresses are the
- * same in every run (each run has a link of its own); only the MAC differs.
+ * same in every run, because each run has its own link; only the MAC differs.
  */
 export interface GuestLink {
   /** Locally administered, fresh in every run: `02:…`. */

@@ -232,7 +232,7 @@ function writeIp6Header(header: Buffer, protocol: number, bodyBytes: number): vo
 
 /**
  * The sum of 16-bit words, the last byte padded with zero, up to multiples of 65,535. Words of 32 bits are added, which
- * comes to the same and goes twice as fast; a double holds the sum of any packet.
+ * gives the same result twice as fast; a double holds the sum of any packet.
  */
 function sum(bytes: Buffer): number {
   let total = 0;

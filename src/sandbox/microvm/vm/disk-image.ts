@@ -13,7 +13,7 @@ export interface DiskExtent {
 
 /**
  * A VMDK descriptor that lines files up to one disk ("VMware Virtual Disk Format 1.1", monolithicFlat): the one
- * format of QEMU that concatenates. Text, made by us alone: nothing of a layer's name or content is in it.
+ * format of QEMU that concatenates. The text contains nothing of a layer's name or content.
  */
 export function vmdkDescriptor(extents: readonly DiskExtent[]): Buffer {
   const lines = extents.map(({ descriptor, bytes }) => {
@@ -64,8 +64,8 @@ export function qcow2BytesMax(diskBytes: number): number {
 }
 
 /**
- * A file that is gone as soon as nobody holds it: a crash leaves nothing behind. QEMU insists on the exact mode it asks for;
- * one for reading cannot be opened anew for writing even by its owner, as long as he may not change its mode.
+ * Makes a file that disappears when its last descriptor is closed, so a crash leaves nothing behind. QEMU requires exactly the
+ * mode that it requests. Even the owner cannot reopen a file for reading to write it, as long as it may not change the mode.
  */
 export async function namelessFile(folder: string, mode: 'r' | 'r+', content: Uint8Array): Promise<FileHandle> {
   const path = join(folder, randomUUID());

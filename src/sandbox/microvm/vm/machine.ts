@@ -121,7 +121,7 @@ function machineArguments(machine: Machine, share: 'on' | 'off'): Argument[] {
     ['-chardev', `socket,id=agent,fd=${FD.agent}`],
     ['-device', 'virtserialport,chardev=agent,name=contree'],
     ['-netdev', `stream,id=net,addr.type=fd,addr.str=${FD.network}`],
-    // The agent gives every run an address of its own.
+    // The agent gives every run its own address.
     ['-device', 'virtio-net-device,netdev=net,mac=02:00:00:00:00:01'],
   ];
 }

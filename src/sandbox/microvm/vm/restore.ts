@@ -125,7 +125,7 @@ export async function startVmm(
   const { extents, parts } = lineUp(spec.layers);
   await using files = new AsyncDisposableStack();
   const opened = await Promise.allSettled([
-    // Each QEMU needs a position of its own in this one.
+    // Each QEMU needs its own position in this one.
     open(`/proc/self/fd/${template.state.fd}`, 'r'),
     namelessFile(host.scratch, 'r+', EMPTY_DISK),
     namelessFile(host.scratch, 'r', vmdkDescriptor(parts)),

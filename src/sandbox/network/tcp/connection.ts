@@ -163,7 +163,7 @@ export class Connection {
     this.#windowBytes = windowBytes;
     if (isDuplicate && ++this.#duplicateAcks === DUPLICATE_ACKS) this.#rewind();
     if (acknowledged === 0) return;
-    // Only our FIN lies beyond the data; it may have been sent before the last rewind.
+    // Only the FIN to the guest lies beyond the data; it may have been sent before the last rewind.
     if (acknowledged > this.#queue.bytes) this.#finSent = true;
     this.#queue.drop(Math.min(acknowledged, this.#queue.bytes));
     this.#unacknowledged = (this.#unacknowledged + acknowledged) >>> 0;
