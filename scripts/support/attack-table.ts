@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 
 /** Reference to tests of an attack: a file, and which of its tests; without names, all of them. */
@@ -46,4 +47,10 @@ function testsOf(cell: string): HeldBy[] {
 export function nameBeginning(name: string): RegExp {
   const parts = name.split('…').map((part) => part.trim().replaceAll(/[.*+?^${}()|[\]\\]/gu, String.raw`\$&`));
   return new RegExp(`^${parts.join('.*')}`, 'u');
+}
+
+/** Returns the files with the tests of a test file: itself, and the suites of `test/conformance` that it runs. */
+export function sourcesOf(file: string): string[] {
+  const suites = readFileSync(file, 'utf8').matchAll(/from '(\.\.\/conformance\/[\w-]+\.ts)'/gu);
+  return [file, ...[...suites].map(([, path = '']) => posix.join(posix.dirname(file), path))];
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { attacksOf, nameBeginning } from '../../scripts/support/attack-table.ts';
+import { attacksOf, nameBeginning, sourcesOf } from '../../scripts/support/attack-table.ts';
 
 test('attacksOf reads which tests hold an attack', () => {
   const rows = attacksOf(
@@ -36,7 +36,10 @@ test('every test that docs/attacks.md names exists', () => {
   const lost = attacks.flatMap(({ item, tests }) =>
     tests.flatMap(({ file, names }) => {
       if (!existsSync(file)) return [`${item}: ${file}`];
-      const titles = [...readFileSync(file, 'utf8').matchAll(/^\s*(?:await t\.)?test\(\s*(?:'|"|`)(.*?)(?:'|"|`),/gmu)];
+      const source = sourcesOf(file)
+        .map((path) => readFileSync(path, 'utf8'))
+        .join('\n');
+      const titles = [...source.matchAll(/^\s*(?:await t\.)?test\(\s*(?:'|"|`)(.*?)(?:'|"|`),/gmu)];
       // Only the prefix of a composed name is in the source.
       const made = titles.flatMap(([, title = '']) => /^(.+?)\$\{/u.exec(title)?.[1] ?? []);
       const found = (name: string): boolean =>
