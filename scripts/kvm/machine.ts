@@ -79,7 +79,7 @@ function initramfsOf(busybox: string, modules: string, scratch: string): Buffer 
     }));
   };
   return cpio([
-    ...['bin', 'dev', 'modules', 'kvm', 'root'].map((path) => ({ path, mode: DIRECTORY })),
+    ...['bin', 'dev', 'modules', 'kvm', 'system'].map((path) => ({ path, mode: DIRECTORY })),
     { path: 'dev/console', mode: CHARACTER_DEVICE, device: [5, 1] },
     { path: 'bin/busybox', mode: EXECUTABLE, content: readFileSync(busybox) },
     { path: 'init', mode: EXECUTABLE, content: readFileSync(join(import.meta.dirname, 'init')) },
