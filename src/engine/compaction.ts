@@ -70,7 +70,7 @@ export class Compactor implements AsyncDisposable {
         this.#log.warn({ image, err: error }, 'an image could not be compacted');
       }
     } else {
-      // A stopped engine may have left this file.
+      // An engine that was stopped may have left the image to be compacted.
       this.schedule(image);
     }
     return this.#store.stacks.of(image);

@@ -33,9 +33,10 @@ export function projectProcesses(context: ProjectContext): ConTree['processes'] 
       await (await context.instance(operation)).kill(spid, number);
     },
     write: async (operation, spid, input) => {
-      const { uuid, kind, status } = store.operations.get(operation);
+      const stored = store.operations.get(operation);
+      const { uuid, kind, status } = stored;
       if (kind === 'instance' && isFinished(status)) throw fault('INSTANCE_FINISHED', { operation: uuid, status });
-      await (await context.instance(operation)).write(spid, input);
+      await (await context.parts.operations.instance(stored)).write(spid, input);
     },
     resize: async (operation, spid, size) => (await context.instance(operation)).resize(spid, size),
   };
