@@ -1,26 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { LayerFile } from '../../src/erofs/layer-file.ts';
+import { readFile } from 'node:fs/promises';
 import { type GvisorOptions, openGvisorDriver, type TriedDriver } from '../../src/sandbox/gvisor/driver.ts';
 import { findRunsc } from '../../src/sandbox/gvisor/runsc.ts';
 import type { BootSpec, Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
-import { busyboxLayer, GUEST_DIR, jailPids } from './microvm.ts';
+import { type DriverBench, driverBench, type DriverFolder, driverFolder, GUEST_DIR, jailPids } from './microvm.ts';
 
-/** A gVisor driver with a state folder of its own, and a busybox image of one layer. */
-export interface GvisorBench extends AsyncDisposable {
-  readonly driver: TriedDriver;
-  readonly stateDir: string;
-  readonly layers: readonly LayerFile[];
-  /** Processes and files that belong to the driver's running sandboxes. */
-  live(): Promise<number>;
-}
-
-export interface GvisorFolder extends AsyncDisposable {
-  readonly stateDir: string;
-  readonly layers: readonly LayerFile[];
-  open(options?: Partial<GvisorOptions>): Promise<GvisorBench>;
-}
+export type GvisorBench = DriverBench<TriedDriver>;
+export type GvisorFolder = DriverFolder<GvisorOptions, GvisorBench>;
 
 /** Reports whether this host has a runsc, on the PATH or beside the guest. */
 export async function hasRunsc(): Promise<boolean> {
@@ -31,25 +16,10 @@ export async function hasRunsc(): Promise<boolean> {
 }
 
 export async function gvisorFolder(): Promise<GvisorFolder> {
-  const folder = await mkdtemp(join(tmpdir(), 'contree-gvisor-'));
-  const layers = [await busyboxLayer(join(folder, 'busybox.erofs'))];
-  const stateDir = join(folder, 'state');
-  return {
-    stateDir,
-    layers,
-    open: async (options = {}) => {
-      const path = process.env['PATH'] ?? '';
-      const driver = await openGvisorDriver({ stateDir, guestDir: GUEST_DIR, path, ...options });
-      return {
-        driver,
-        stateDir,
-        layers,
-        live: async () => (await jailPids(stateDir)).length + (await readdir(join(stateDir, 'tmp'))).length,
-        [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
-      };
-    },
-    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
-  };
+  return driverFolder('gvisor', async (stateDir, layers, options: Partial<GvisorOptions>) => {
+    const path = process.env['PATH'] ?? '';
+    return driverBench(await openGvisorDriver({ stateDir, guestDir: GUEST_DIR, path, ...options }), stateDir, layers);
+  });
 }
 
 /** A command line by which `crashing` is told to end the guest: no program of a guest can end gVisor. */

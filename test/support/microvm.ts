@@ -14,36 +14,60 @@ export const GUEST_DIR = resolve(import.meta.dirname, '../../guest/dist');
 /** Accelerator that `npm run test:attacks` selects, for tests that do not choose one. */
 const ACCELERATOR = (process.env['CONTREE_ACCELERATOR'] ?? 'auto') as MicrovmOptions['accelerator'];
 
-/** A microVM driver with its own state folder, and a busybox image of one layer. */
-export interface MicrovmBench extends AsyncDisposable {
-  readonly driver: SandboxDriver;
+/** An opened driver with its own state folder, and a busybox image of one layer. */
+export interface DriverBench<Driver> extends AsyncDisposable {
+  readonly driver: Driver;
   readonly stateDir: string;
   readonly layers: readonly LayerFile[];
-  readonly logged: readonly string[];
-  /** Returns the processes and files of the driver's running microVMs. */
+  /** Returns the number of processes and files of the driver's running sandboxes. */
   live(): Promise<number>;
 }
 
-/**
- * A folder for the templates and the image of one test file. Its drivers share it, because making a template takes
- * seconds.
- */
-export interface MicrovmFolder extends AsyncDisposable {
+/** A folder for the state and the image of one test file. Its drivers share it, because making a template takes seconds. */
+export interface DriverFolder<Options, Bench> extends AsyncDisposable {
   readonly stateDir: string;
   readonly layers: readonly LayerFile[];
-  open(options?: Partial<MicrovmOptions>): Promise<MicrovmBench>;
+  open(options?: Partial<Options>): Promise<Bench>;
 }
 
-export async function microvmFolder(): Promise<MicrovmFolder> {
-  const folder = await mkdtemp(join(tmpdir(), 'contree-vm-'));
+export interface MicrovmBench extends DriverBench<SandboxDriver> {
+  readonly logged: readonly string[];
+}
+
+export type MicrovmFolder = DriverFolder<MicrovmOptions, MicrovmBench>;
+
+export async function driverFolder<Options, Bench>(
+  name: string,
+  open: (stateDir: string, layers: readonly LayerFile[], options: Partial<Options>) => Promise<Bench>,
+): Promise<DriverFolder<Options, Bench>> {
+  const folder = await mkdtemp(join(tmpdir(), `contree-${name}-`));
   const layers = [await busyboxLayer(join(folder, 'busybox.erofs'))];
   const stateDir = join(folder, 'state');
   return {
     stateDir,
     layers,
-    open: (options = {}) => openBench(stateDir, layers, options),
+    open: (options = {}) => open(stateDir, layers, options),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
+}
+
+/** Returns the bench of a driver that was opened in a folder. */
+export function driverBench<Driver extends SandboxDriver>(
+  driver: Driver,
+  stateDir: string,
+  layers: readonly LayerFile[],
+): DriverBench<Driver> {
+  return {
+    driver,
+    stateDir,
+    layers,
+    live: async () => (await jailPids(stateDir)).length + (await readdir(join(stateDir, 'tmp'))).length,
+    [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
+  };
+}
+
+export async function microvmFolder(): Promise<MicrovmFolder> {
+  return driverFolder('vm', openBench);
 }
 
 async function openBench(
@@ -56,14 +80,7 @@ async function openBench(
     logged.push(message);
   };
   const driver = await openMicrovmDriver({ stateDir, guestDir: GUEST_DIR, accelerator: ACCELERATOR, log, ...options });
-  return {
-    driver,
-    stateDir,
-    layers,
-    logged,
-    live: async () => (await jailPids(stateDir)).length + (await readdir(join(stateDir, 'tmp'))).length,
-    [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),
-  };
+  return { ...driverBench(driver, stateDir, layers), logged };
 }
 
 export async function busyboxLayer(path: string): Promise<LayerFile> {
