@@ -2,8 +2,8 @@ import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import { untilAborted } from '../../std/abort.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
+import { DriverLifetime } from '../driver-lifetime.ts';
 import { Identities } from '../microvm/host/identity.ts';
 import type { NetworkOptions } from '../network/index.ts';
 import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
@@ -51,34 +51,27 @@ class GvisorDriver implements TriedDriver {
   readonly name = 'gvisor';
   readonly #options: GvisorOptions;
   readonly #identities: Identities;
-  readonly #closing = new AbortController();
-  /** Starts under way and instances that were not disposed of. */
-  readonly #starting = new Set<Promise<unknown>>();
-  readonly #instances = new Set<AsyncDisposableStack>();
-  #platform: Promise<GvisorPlatform> | undefined;
+  readonly #lifetime: DriverLifetime<GvisorPlatform>;
 
   constructor(options: GvisorOptions, identities: Identities) {
     this.#options = options;
     this.#identities = identities;
+    const { stateDir, guestDir, path } = options;
+    this.#lifetime = new DriverLifetime((closing) =>
+      openGvisorPlatform({ stateDir, guestDir, path, identities }, closing),
+    );
   }
 
   async warm(): Promise<void> {
-    await this.#ready();
+    await this.#lifetime.platform();
   }
 
   async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
-    signal.throwIfAborted();
-    const starting = this.#start(spec, AbortSignal.any([signal, this.#closing.signal]));
-    this.#starting.add(starting);
-    try {
-      return await starting;
-    } finally {
-      this.#starting.delete(starting);
-    }
+    return this.#lifetime.start((either) => this.#start(spec, either), signal);
   }
 
   async trial(signal: AbortSignal): Promise<TrialVerdict> {
-    const platform = await untilAborted(this.#ready(), signal);
+    const platform = await this.#lifetime.platform(signal);
     return tryOnce(platform, this.#options.stateDir, async () => {
       const { size: bytes } = await stat(platform.root);
       // The agent's root file system serves as an image with one program. The network is included because it has to work as well.
@@ -92,14 +85,14 @@ class GvisorDriver implements TriedDriver {
   }
 
   async collect(request: DriverCollection): Promise<DriverGarbage> {
-    const platform = await this.#platform?.catch(() => undefined);
+    const platform = await this.#lifetime.opened();
     const nothing = { memoryBytes: 0, diskBytes: 0 };
     return (await platform?.layers.collect(request)) ?? { templates: 0, freed: nothing, used: nothing };
   }
 
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
     try {
-      const { runsc, jail } = await untilAborted(this.#ready(), signal);
+      const { runsc, jail } = await this.#lifetime.platform(signal);
       const { parts, missing } = jail.facts;
       const lacking = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`;
       return [
@@ -118,36 +111,17 @@ class GvisorDriver implements TriedDriver {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(fault('GUEST_LOST', { reason: 'the driver was closed' }));
-    await Promise.allSettled(this.#starting);
-    await Promise.all([...this.#instances].map(async (resources) => resources.disposeAsync()));
-    const platform = await this.#platform?.catch(() => undefined);
-    await platform?.[Symbol.asyncDispose]();
-  }
-
-  async #ready(): Promise<GvisorPlatform> {
-    this.#closing.signal.throwIfAborted();
-    const { stateDir, guestDir, path } = this.#options;
-    this.#platform ??= openGvisorPlatform(
-      { stateDir, guestDir, path, identities: this.#identities },
-      this.#closing.signal,
-    ).catch((error: unknown) => {
-      // The missing part may exist at the next start.
-      this.#platform = undefined;
-      throw error;
-    });
-    return this.#platform;
+    await this.#lifetime[Symbol.asyncDispose]();
   }
 
   async #start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
-    const platform = await untilAborted(this.#ready(), signal);
+    const platform = await this.#lifetime.platform(signal);
     const { network = {} } = this.#options;
     const resources = new AsyncDisposableStack();
     try {
       const { vm: identity } = resources.use(this.#identities.take());
       const instance = await startSandbox(platform, { spec, identity, network }, resources, signal);
-      this.#instances.add(resources);
-      resources.defer(() => void this.#instances.delete(resources));
+      this.#lifetime.own(resources);
       return instance;
     } catch (error) {
       await resources.disposeAsync();

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { fault, isFault } from '../../contract/errors.ts';
 import { Channel } from '../channel/index.ts';
@@ -7,7 +6,8 @@ import type { BootSpec, Instance } from '../driver.ts';
 import { type Cgroup, PROCESSES_MAX } from '../microvm/host/cgroup.ts';
 import type { Identity } from '../microvm/host/identity.ts';
 import { namelessFile } from '../microvm/vm/disk-image.ts';
-import { guestNetwork, type GuestLink, type NetworkOptions, openNetwork } from '../network/index.ts';
+import { endedSoon } from '../jailed-process.ts';
+import { type GuestLink, guestSetup, type NetworkOptions, openNetwork } from '../network/index.ts';
 import { Stopwatch } from '../stopwatch.ts';
 import { SANDBOX_FD } from './bundle.ts';
 import type { MountableLayer } from './layers.ts';
@@ -21,7 +21,6 @@ export interface SandboxStart {
   readonly network: NetworkOptions;
 }
 
-const ENTROPY_BYTES = 64;
 /** Memory of gVisor's own kernel. */
 const OVERHEAD_MIB = 256;
 
@@ -47,13 +46,8 @@ export async function startSandbox(
   network.attach(sandbox.frames);
   const channel = resources.use(new Channel(sandbox.agent));
   steps.done('start');
-  const setup = {
-    hostname: spec.hostname,
-    entropy: randomBytes(ENTROPY_BYTES),
-    diskBytes: spec.diskBytes,
-    layers: spec.layers.map(({ bytes }) => ({ offset: 0, bytes })),
-    ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
-  };
+  const extents = spec.layers.map(({ bytes }) => ({ offset: 0, bytes }));
+  const setup = guestSetup(spec, extents, network.guest);
   const { hello, ready } = await whenReady({ sandbox, channel, startMsMax: platform.startMsMax }, setup, signal);
   const guestMs = Object.values(ready.stepsMs).reduce((sum, ms) => sum + ms, 0);
   steps.done('boot', guestMs);
@@ -67,7 +61,7 @@ export async function startSandbox(
   } as const;
   const reasonOf = async (error: Error): Promise<Error> => {
     if (!isFault(error, 'GUEST_LOST')) return error;
-    const reason = await sandbox.exitSoon();
+    const reason = await endedSoon(sandbox.ended);
     return reason === undefined ? error : fault('GUEST_LOST', { reason }, { cause: error });
   };
   return new ChannelInstance(facts, { channel, network, resources, reasonOf });
@@ -123,7 +117,7 @@ async function whenReady(
       throw fault('GUEST_BOOT_TIMEOUT', { seconds: startMsMax / 1_000 }, { cause: error });
     }
     if (!isFault(error, 'GUEST_LOST')) throw error;
-    const reason = (await sandbox.exitSoon()) ?? error.message;
+    const reason = (await endedSoon(sandbox.ended)) ?? error.message;
     throw fault('DRIVER_UNAVAILABLE', { reason }, { cause: error });
   }
 }

@@ -1,8 +1,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fault, isFault } from '../../contract/errors.ts';
-import { untilAborted } from '../../std/abort.ts';
+import { isFault } from '../../contract/errors.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
+import { DriverLifetime } from '../driver-lifetime.ts';
 import { type AcceleratorSetting, forgetAccelerator, type Verdict } from './host/accelerator.ts';
 import { Identities } from './host/identity.ts';
 import { inspectHost } from './host/inspect.ts';
@@ -45,73 +45,43 @@ class MicrovmDriver implements AcceleratedDriver {
   readonly name = 'microvm';
   readonly #options: MicrovmOptions;
   readonly #identities: Identities;
-  readonly #closing = new AbortController();
-  /** Starts under way and instances that were not disposed of. */
-  readonly #starting = new Set<Promise<unknown>>();
-  readonly #instances = new Set<AsyncDisposableStack>();
-  #platform: Promise<HostPlatform> | undefined;
+  readonly #lifetime: DriverLifetime<HostPlatform>;
 
   constructor(options: MicrovmOptions, identities: Identities) {
     this.#options = options;
     this.#identities = identities;
+    this.#lifetime = new DriverLifetime((closing) => HostPlatform.open(options, identities, closing));
   }
 
   async warm(): Promise<void> {
-    await (await this.#ready()).warm();
+    await (await this.#lifetime.platform()).warm();
   }
 
   async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
-    signal.throwIfAborted();
-    const starting = this.#start(spec, AbortSignal.any([signal, this.#closing.signal]));
-    this.#starting.add(starting);
-    try {
-      return await starting;
-    } finally {
-      this.#starting.delete(starting);
-    }
+    return this.#lifetime.start((either) => this.#start(spec, either), signal);
   }
 
   async verdict(signal: AbortSignal): Promise<Verdict> {
-    return (await untilAborted(this.#ready(), signal)).parts.verdict;
+    return (await this.#lifetime.platform(signal)).parts.verdict;
   }
 
   async collect(request: DriverCollection): Promise<DriverGarbage> {
-    const platform = await this.#platform?.catch(() => undefined);
+    const platform = await this.#lifetime.opened();
     const nothing = { memoryBytes: 0, diskBytes: 0 };
     return (await platform?.collect(request)) ?? { templates: 0, freed: nothing, used: nothing };
   }
 
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
-    const platform = untilAborted(this.#ready(), signal);
+    const platform = this.#lifetime.platform(signal);
     return inspectHost(platform);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort(fault('GUEST_LOST', { reason: 'the driver was closed' }));
-    await Promise.allSettled(this.#starting);
-    await Promise.all([...this.#instances].map(async (resources) => resources.disposeAsync()));
-    const platform = await this.#platform?.catch(() => undefined);
-    await platform?.[Symbol.asyncDispose]();
-  }
-
-  async #ready(): Promise<HostPlatform> {
-    this.#closing.signal.throwIfAborted();
-    this.#platform ??= this.#open();
-    return this.#platform;
-  }
-
-  async #open(): Promise<HostPlatform> {
-    try {
-      return await HostPlatform.open(this.#options, this.#identities, this.#closing.signal);
-    } catch (error) {
-      // The missing part may exist at the next start.
-      this.#platform = undefined;
-      throw error;
-    }
+    await this.#lifetime[Symbol.asyncDispose]();
   }
 
   async #start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
-    const platform = await untilAborted(this.#ready(), signal);
+    const platform = await this.#lifetime.platform(signal);
     const machine = platform.machine(spec.cpus, spec.memoryMib);
     try {
       return await this.#restore(platform, machine, spec, signal);
@@ -134,8 +104,7 @@ class MicrovmDriver implements AcceleratedDriver {
         const { vm: identity } = resources.use(this.#identities.take());
         const run = { machine, template, spec, identity, network };
         const instance = await restore(platform.parts, run, resources, signal);
-        this.#instances.add(resources);
-        resources.defer(() => void this.#instances.delete(resources));
+        this.#lifetime.own(resources);
         return instance;
       } catch (error) {
         await resources.disposeAsync();

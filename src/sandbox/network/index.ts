@@ -5,7 +5,7 @@ import { forwardingResolver, type Resolver } from './dns/resolver.ts';
 import { DnsServer } from './dns/server.ts';
 import { Filter } from './filter.ts';
 import { FrameReader } from './frames.ts';
-import { guestNetwork } from './guest-network.ts';
+import { guestSetup } from './guest-network.ts';
 import { Intake } from './intake.ts';
 import { addressOf, guestLink, HOST_NAME, hostFamilies, IP4, type Families, type GuestLink } from './link.ts';
 import { Reach } from './reach.ts';
@@ -14,7 +14,7 @@ import { processFlows } from './udp/budget.ts';
 import { dialUdp } from './udp/dial.ts';
 import { UseCounter } from './use.ts';
 
-export { forwardingResolver, guestNetwork, HOST_NAME };
+export { forwardingResolver, guestSetup, HOST_NAME };
 export type { GuestLink, Resolver };
 
 export interface NetworkOptions {

@@ -11,7 +11,7 @@ import { liveFacts } from '../../../src/sandbox/microvm/host/live-facts.ts';
 import { surveyHost } from '../../../src/sandbox/microvm/host/host.ts';
 import { covers, Identities } from '../../../src/sandbox/microvm/host/identity.ts';
 import { bindsOf } from '../../../src/sandbox/microvm/host/jail.ts';
-import { Tail } from '../../../src/sandbox/microvm/vm/vmm.ts';
+import { Tail } from '../../../src/sandbox/jailed-process.ts';
 
 const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 const ROOT = process.getuid?.() === 0;

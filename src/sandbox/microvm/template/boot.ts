@@ -15,7 +15,8 @@ import type { Identity } from '../host/identity.ts';
 import type { Jail } from '../host/jail.ts';
 import { BOOT_FD, bootArguments, DISK_BYTES, FD, type Machine, SAVE_SOCKET } from '../vm/machine.ts';
 import { commandLine } from './template.ts';
-import { exitSoon, Vmm } from '../vm/vmm.ts';
+import { endedSoon } from '../../jailed-process.ts';
+import { Vmm } from '../vm/vmm.ts';
 import { waitedForProcessor, Watchdog } from './watchdog.ts';
 
 /** Parts that all boots on this host share. */
@@ -92,7 +93,7 @@ export async function bootAndSave(
       const seconds = Math.round((performance.now() - startedMs) / 1_000);
       throw fault('GUEST_BOOT_TIMEOUT', { seconds }, { cause: error });
     }
-    const ended = await exitSoon(vmm);
+    const ended = await endedSoon(vmm.ended);
     throw ended === undefined ? error : fault('GUEST_LOST', { reason: ended.reason }, { cause: error });
   }
 }

@@ -4,7 +4,8 @@ import { ChannelInstance } from '../../channel-instance.ts';
 import type { Instance, InstanceFacts } from '../../driver.ts';
 import type { Network } from '../../network/index.ts';
 import type { WriteFailure } from './qmp.ts';
-import { exitSoon, type Vmm } from './vmm.ts';
+import { endedSoon } from '../../jailed-process.ts';
+import type { Vmm } from './vmm.ts';
 
 /** Parts of one running microVM. */
 export interface InstanceParts {
@@ -30,7 +31,7 @@ export function microvmInstance(facts: InstanceFacts, parts: InstanceParts): Ins
     if (writeFailure !== undefined) return writeFailure;
     if (!isFault(error, 'GUEST_LOST')) return error;
     // QEMU may know more.
-    const ended = await exitSoon(vmm);
+    const ended = await endedSoon(vmm.ended);
     return ended === undefined ? error : fault('GUEST_LOST', { reason: ended.reason }, { cause: error });
   };
   return new ChannelInstance(facts, { channel, network, resources, reasonOf });

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { assert } from '../../../std/assert.ts';
 import { fault } from '../../../contract/errors.ts';
@@ -15,9 +14,10 @@ import type { Identity } from '../host/identity.ts';
 import { microvmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
 import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
-import { guestNetwork, type NetworkOptions, openNetwork } from '../../network/index.ts';
+import { guestSetup, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
-import { exitSoon, Vmm } from './vmm.ts';
+import { endedSoon } from '../../jailed-process.ts';
+import { Vmm } from './vmm.ts';
 
 /** Parts that all runs on this host share. */
 export interface RestoreHost {
@@ -39,7 +39,6 @@ export interface Restore {
   readonly network: NetworkOptions;
 }
 
-const ENTROPY_BYTES = 64;
 /** Number of QEMU starts whose time a restore may take on slow hosts. It usually takes about three. */
 const RESTORE_STARTS_MAX = 50;
 const EMPTY_DISK = emptyQcow2(DISK_BYTES);
@@ -68,13 +67,7 @@ export async function restore(
   const channel = resources.use(new Channel(vmm.agent));
   steps.done('start');
   // Sent before QEMU runs: everything waits for its reader in the sockets.
-  const setup = {
-    hostname: spec.hostname,
-    entropy: randomBytes(ENTROPY_BYTES),
-    diskBytes: spec.diskBytes,
-    layers: extents,
-    ...(network.guest === undefined ? {} : { network: guestNetwork(network.guest) }),
-  };
+  const setup = guestSetup(spec, extents, network.guest);
   const deadlineMs = Math.max(limits.guestRestoreMsMax, Math.round(RESTORE_STARTS_MAX * host.jail.startMs));
   const ready = await whenReady({ vmm, channel, deadlineMs }, setup, steps, signal);
   template.proven = true;
@@ -109,7 +102,7 @@ async function whenReady(
     if (deadline.aborted) {
       throw fault('GUEST_BOOT_TIMEOUT', { seconds: Math.round(deadlineMs / 1_000) }, { cause: error });
     }
-    const ended = await exitSoon(vmm);
+    const ended = await endedSoon(vmm.ended);
     if (ended === undefined || ended.byGuest) throw error;
     throw fault('DRIVER_UNAVAILABLE', { reason: ended.reason }, { cause: error });
   }
