@@ -49,7 +49,18 @@ export function machineArguments(
   const append = `console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off contree.tests=${chosen.join(',')}`;
   return [
     ['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none'],
-    ['-machine', 'q35', '-accel', 'tcg,thread=multi', '-cpu', 'max,-pku,+svm,+npt', '-smp', '2', '-m', `${MEMORY_MIB}M`],
+    [
+      '-machine',
+      'q35',
+      '-accel',
+      'tcg,thread=multi',
+      '-cpu',
+      'max,-pku,+svm,+npt',
+      '-smp',
+      '2',
+      '-m',
+      `${MEMORY_MIB}M`,
+    ],
     ['-kernel', kernel, '-initrd', initramfs, '-append', append],
     ['-serial', 'stdio', '-serial', `file:${report}`],
     ...disks.map((path, index) => ['-drive', `file=${path},format=raw,if=virtio,readonly=${index < 2 ? 'on' : 'off'}`]),
