@@ -4,6 +4,7 @@ import type { Row } from '../../contract/api/row.ts';
 import { SCHEMAS } from '../../contract/api/schemas.ts';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import { Pace } from '../../std/event-loop.ts';
 import { JsonTooLarge, readBoundedJson } from '../../std/json-bounds.ts';
 import { linesOf } from '../../std/json-lines.ts';
 import { oncePer } from '../../std/once-per.ts';
@@ -35,7 +36,10 @@ function uploaded(request: Request, kind: 'file' | 'files', limit: number): Asyn
   return kind === 'file' ? bytes : unframeFiles(bytes);
 }
 
-/** Reads a list sent as one JSON value per line, in pieces between which other requests get their turn. */
+/**
+ * Reads a list sent as one JSON value per line. Other requests get their turn in between: one turn of the event loop may
+ * deliver megabytes of a body, which are thousands of lines.
+ */
 async function readLines(
   request: Request,
   element: z.ZodType,
@@ -43,9 +47,11 @@ async function readLines(
 ): Promise<unknown[]> {
   const values: unknown[] = [];
   const body = bodyOf(request, bytesMax);
+  const pace = new Pace();
   try {
     for await (const line of linesOf(body, limits.jsonLineBytesMax)) {
       if (values.length >= linesMax) throw fault('LAYER_LIMIT', { what, limit: linesMax });
+      if (pace.due()) await pace.rest();
       values.push(checked(element, parseJson(line), `line ${values.length + 1}: `));
     }
   } catch (error) {
