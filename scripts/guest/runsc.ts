@@ -4,14 +4,13 @@ import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { OLDEST_RUNSC, searchRunsc } from '../../src/sandbox/gvisor/runsc.ts';
 import { decompress } from '../../src/tar/compression.ts';
 import { TarReader } from '../../src/tar/reader.ts';
 import { command } from '../support/command.ts';
 
 /** Versions of runsc (gVisor) that are used, with their checksums. */
 export interface RunscPins {
-  /** Oldest release, `YYYYMMDD`, that is taken from the system: since then the sandbox process is a program of its own. */
-  readonly oldest: string;
   /** Archive with runsc and the programs it starts; the sha512 is that of the compressed file. */
   readonly release: { readonly name: string; readonly url: string; readonly sha512: string };
   /** Go module, with the checksum that `go mod download -json` reports. */
@@ -19,7 +18,6 @@ export interface RunscPins {
 }
 
 export const RUNSC_PINS: RunscPins = {
-  oldest: '20260824',
   release: {
     name: 'release-20260921.0',
     url: 'https://storage.googleapis.com/gvisor/releases/release/20260921.0/x86_64/gvisor.tar.zstd',
@@ -63,7 +61,7 @@ const RECORD = 'runsc.json';
  */
 export async function provideRunsc(options: RunscOptions): Promise<RunscSource> {
   const { folder, pins, systemAllowed, say } = options;
-  const system = systemAllowed ? await systemRunsc(pins.oldest, say) : undefined;
+  const system = systemAllowed ? await systemRunsc(say) : undefined;
   if (system !== undefined) {
     say(`the runsc of this system is used: ${system}`);
     return 'system';
@@ -117,7 +115,9 @@ async function install({ folder, pins, say }: RunscOptions, source: string, make
 }
 
 function keyOf(pins: RunscPins): string {
-  return createHash('sha256').update(JSON.stringify(pins)).digest('hex');
+  return createHash('sha256')
+    .update(JSON.stringify({ oldest: OLDEST_RUNSC, ...pins }))
+    .digest('hex');
 }
 
 async function isKept(folder: string, pins: RunscPins): Promise<boolean> {
@@ -137,17 +137,11 @@ async function versionOf(program: string): Promise<string> {
   return version;
 }
 
-/** Returns the version of the runsc in PATH; undefined where there is none that is new enough. */
-async function systemRunsc(oldest: string, say: (line: string) => void): Promise<string | undefined> {
-  const version = await versionOf('runsc').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') say(`the runsc of this system does not run: ${lastLine(error)}`);
-    return undefined;
-  });
-  if (version === undefined) return undefined;
-  const [, date = ''] = /(?:^release-|^v0\.0\.0-|~)(\d{8})/u.exec(version) ?? [];
-  if (date >= oldest) return version;
-  say(`the runsc of this system is ${version}, not one of ${oldest} or later`);
-  return undefined;
+/** Returns the version of the runsc in PATH that the driver will use; undefined where there is none. */
+async function systemRunsc(say: (line: string) => void): Promise<string | undefined> {
+  const { found, rejected } = await searchRunsc({ path: process.env['PATH'] ?? '' }, new AbortController().signal);
+  for (const reason of rejected) say(`a runsc of this system is not used: ${reason}`);
+  return found?.version;
 }
 
 async function fromRelease({ release }: RunscPins, folder: string, say: (line: string) => void): Promise<void> {

@@ -104,7 +104,7 @@ test('an old, an unknown or a broken runsc of the system is passed over, and so 
   for (const program of programs) {
     await using here = await machine({ runsc: program }, RELEASE);
     assert.equal(await here.provide(), 'release');
-    assert.match(here.said[0] ?? '', /^the runsc of this system /u);
+    assert.match(here.said[0] ?? '', /^a runsc of this system is not used: /u);
   }
   await using packed = await machine({ runsc: runsc('release-20260921.0') }, RELEASE);
   assert.equal(await packed.provide({ systemAllowed: false }), 'release');
@@ -118,7 +118,10 @@ test('the release brings the programs that runsc starts, and is left alone until
   assert.equal((await stat(join(here.folder, 'runsc'))).mode & 0o777, 0o755);
   assert.match(here.said.at(-1) ?? '', /^made .*\(release-20260921\.0\)$/u);
   assert.equal(await here.provide(), 'kept');
-  assert.equal(await here.provide({ pins: { ...here.pins, oldest: '20260901' } }), 'release');
+  assert.equal(
+    await here.provide({ pins: { ...here.pins, release: { ...here.pins.release, name: 'another' } } }),
+    'release',
+  );
 });
 
 test('a release with another checksum is refused; the module is built', async () => {

@@ -1,18 +1,16 @@
 import { readFile } from 'node:fs/promises';
 import { type GvisorOptions, openGvisorDriver, type TriedDriver } from '../../src/sandbox/gvisor/driver.ts';
-import { findRunsc } from '../../src/sandbox/gvisor/runsc.ts';
+import { searchRunsc } from '../../src/sandbox/gvisor/runsc.ts';
 import type { BootSpec, Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { type DriverBench, driverBench, type DriverFolder, driverFolder, GUEST_DIR, jailPids } from './microvm.ts';
 
 export type GvisorBench = DriverBench<TriedDriver>;
 export type GvisorFolder = DriverFolder<GvisorOptions, GvisorBench>;
 
-/** Reports whether this host has a runsc, on the PATH or beside the guest. */
+/** Reports whether this host has a runsc, on the PATH or beside the guest, that can be used. */
 export async function hasRunsc(): Promise<boolean> {
-  return findRunsc(process.env['PATH'] ?? '', GUEST_DIR, AbortSignal.timeout(60_000)).then(
-    () => true,
-    () => false,
-  );
+  const places = { path: process.env['PATH'] ?? '', guestDir: GUEST_DIR };
+  return (await searchRunsc(places, AbortSignal.timeout(60_000))).found !== undefined;
 }
 
 export async function gvisorFolder(): Promise<GvisorFolder> {

@@ -92,11 +92,11 @@ class GvisorDriver implements TriedDriver {
 
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
     try {
-      const { runsc, jail } = await this.#lifetime.platform(signal);
+      const { runsc, rejected, jail } = await this.#lifetime.platform(signal);
       const { parts, missing } = jail.facts;
       const lacking = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`;
       return [
-        { name: 'gVisor', status: 'ok', detail: `runsc ${runsc.version} (${runsc.path})` },
+        { name: 'gVisor', status: 'ok', detail: [`runsc ${runsc.version} (${runsc.path})`, ...rejected].join('; ') },
         {
           name: 'gVisor jail',
           status: missing.length === 0 ? 'ok' : 'warning',

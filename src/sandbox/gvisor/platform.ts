@@ -6,6 +6,7 @@ import { Cgroups } from '../microvm/host/cgroup.ts';
 import { findTools } from '../microvm/host/host.ts';
 import type { Identities } from '../microvm/host/identity.ts';
 import { endStaleVms, ownerOf } from '../microvm/host/stale-vms.ts';
+import { runTool } from '../microvm/host/tool.ts';
 import { loadGuest } from '../microvm/guest.ts';
 import { MountableLayers } from './layers.ts';
 import { SandboxJail } from './jail.ts';
@@ -22,10 +23,15 @@ export interface GvisorPlatformOptions {
 
 /** Longest start, as a multiple of the time in which runsc prints its version; a usual start takes about ten. */
 const START_OVER_VERSION = 200;
+/** Longest time in which runsc may print its version, as a multiple of that of bubblewrap; usual are ten. */
+const ANSWER_OVER_BWRAP = 500;
+const ANSWER_MS = { min: 5_000, max: 60_000 } as const;
 
 /** Everything that a sandbox needs from this host. */
 export interface GvisorPlatform extends AsyncDisposable {
   readonly runsc: Runsc;
+  /** Reasons why other runscs are not used. */
+  readonly rejected: readonly string[];
   readonly jail: SandboxJail;
   /** File with the root file system of every sandbox. */
   readonly root: string;
@@ -42,12 +48,9 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
   const { stateDir, guestDir, path, identities } = options;
   const scratch = join(stateDir, 'tmp');
   const owner = ownerOf(await realpath(stateDir));
-  const [runsc, { bwrap }, guest] = await Promise.all([
-    findRunsc(path, guestDir, signal),
-    findTools(['bwrap']),
-    loadGuest(guestDir),
-    endStaleVms(owner),
-  ]);
+  const [{ bwrap }, guest] = await Promise.all([findTools(['bwrap']), loadGuest(guestDir), endStaleVms(owner)]);
+  const answerMsMax = await answerLimit(bwrap, signal);
+  const { found: runsc, rejected } = await findRunsc({ path, guestDir, answerMsMax }, signal);
   if (guest.agent === undefined) {
     const remedy = 'build the guest with guest/build';
     throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest lacks the agent as a program of its own', remedy });
@@ -63,6 +66,7 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
   const resources = stack.move();
   return {
     runsc,
+    rejected,
     jail: new SandboxJail(programs, taken.vm),
     root,
     scratch,
@@ -71,4 +75,12 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
     startMsMax: Math.round(Math.min(Math.max(limits.guestRestoreMsMax, slowest), limits.guestBootMsMax)),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
+}
+
+/** Returns how long a runsc may take to print its version, which depends on how fast this host starts a program. */
+async function answerLimit(bwrap: string, signal: AbortSignal): Promise<number> {
+  const startedMs = performance.now();
+  await runTool(bwrap, ['--version'], signal);
+  const slowest = ANSWER_OVER_BWRAP * (performance.now() - startedMs);
+  return Math.round(Math.min(Math.max(ANSWER_MS.min, slowest), ANSWER_MS.max));
 }

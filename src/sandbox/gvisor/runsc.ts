@@ -1,13 +1,16 @@
 import { access, constants, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fault } from '../../contract/errors.ts';
+import { fault, isFault } from '../../contract/errors.ts';
 import { runTool } from '../microvm/host/tool.ts';
 import { SIDECARS } from './bundle.ts';
+
+/** Oldest release, `YYYYMMDD`, that sandboxes work with: since then the sandbox process is a program of its own. */
+export const OLDEST_RUNSC = '20260824';
 
 /** An installed runsc. */
 export interface Runsc {
   readonly path: string;
-  /** Version that it prints, for example `release-20260831.0`; a build of its Go module has none. */
+  /** Version that it prints, for example `release-20260831.0`; a build of its Go module may have none. */
   readonly version: string;
   /** Time that it took to print the version. */
   readonly versionMs: number;
@@ -17,37 +20,95 @@ export interface Runsc {
   readonly identity: string;
 }
 
-const REMEDY = 'install gVisor (https://gvisor.dev/docs/user_guide/install/), or run scripts/setup';
-
-/**
- * Finds runsc: on `path` (folders, as in the environment's PATH), else in the folder of the guest. Rejects with
- * DRIVER_UNAVAILABLE when there is none.
- */
-export async function findRunsc(path: string, guestDir: string, signal: AbortSignal): Promise<Runsc> {
-  for (const folder of [...path.split(':').filter((part) => part.startsWith('/')), guestDir]) {
-    const candidate = join(folder, 'runsc');
-    if (await isProgram(candidate)) return describe(await realpath(candidate), signal);
-  }
-  throw fault('DRIVER_UNAVAILABLE', { reason: 'this host has no runsc (gVisor)', remedy: REMEDY });
+/** Places of a runsc. */
+export interface RunscPlaces {
+  /** Folders that are looked into first, as in the environment's PATH. */
+  readonly path: string;
+  /** Folder of the guest, whose runsc comes last. `scripts/setup` chose it, so its version may be any. */
+  readonly guestDir?: string;
+  /** Longest time in which a runsc may print its version, ms. */
+  readonly answerMsMax?: number;
 }
 
-async function describe(path: string, signal: AbortSignal): Promise<Runsc> {
+export const RUNSC_REMEDY = 'install gVisor (https://gvisor.dev/docs/user_guide/install/), or run scripts/setup';
+
+/** Returns the date, `YYYYMMDD`, of a version: of a release, of a Go module, or of Debian's package. */
+export function releaseDate(version: string): string | undefined {
+  return /(?:^release-|^v0\.0\.0-|~)(\d{8})/u.exec(version)?.[1];
+}
+
+/** Result of a search for runsc. */
+export interface RunscSearch {
+  /** The first that answers and is new enough. */
+  readonly found: Runsc | undefined;
+  /** Reasons why others, which come before it, are not used; a line for each. */
+  readonly rejected: readonly string[];
+}
+
+/** Returns the first runsc that can be used, and why others are not. Rejects with DRIVER_UNAVAILABLE if there is none. */
+export async function findRunsc(places: RunscPlaces, signal: AbortSignal): Promise<RunscSearch & { found: Runsc }> {
+  const { found, rejected } = await searchRunsc(places, signal);
+  if (found !== undefined) return { found, rejected };
+  const reason =
+    rejected.length === 0 ? 'this host has no runsc (gVisor)' : `no runsc can be used: ${rejected.join('; ')}`;
+  throw fault('DRIVER_UNAVAILABLE', { reason, remedy: RUNSC_REMEDY });
+}
+
+/** Looks for runsc until one can be used. */
+export async function searchRunsc(places: RunscPlaces, signal: AbortSignal): Promise<RunscSearch> {
+  const { path, guestDir, answerMsMax } = places;
+  const folders = path.split(':').filter((part) => part.startsWith('/'));
+  const rejected: string[] = [];
+  for (const file of await candidates(guestDir === undefined ? folders : [...folders, guestDir])) {
+    try {
+      const found = await describe(file, signal, answerMsMax);
+      if (dirname(file) === guestDir || isNewEnough(found.version)) return { found, rejected };
+      rejected.push(`${file} is ${found.version}, not of ${OLDEST_RUNSC} or later`);
+    } catch (error) {
+      if (!isFault(error, 'DRIVER_UNAVAILABLE')) throw error;
+      rejected.push(String(error.detail['reason']));
+    }
+  }
+  return { found: undefined, rejected };
+}
+
+function isNewEnough(version: string): boolean {
+  const date = releaseDate(version);
+  return date !== undefined && date >= OLDEST_RUNSC;
+}
+
+/** Returns the programs of this name in the folders, without repetitions of one file. */
+async function candidates(folders: readonly string[]): Promise<string[]> {
+  const files = new Map<string, string>();
+  for (const folder of folders) {
+    const file = join(folder, 'runsc');
+    if (!(await isProgram(file))) continue;
+    const real = await realpath(file);
+    // The place of the guest counts, even if the folder is on the path too.
+    if (!files.has(real) || folder === folders.at(-1)) files.set(real, file);
+  }
+  return [...files.values()];
+}
+
+async function describe(file: string, signal: AbortSignal, answerMsMax: number | undefined): Promise<Runsc> {
+  const path = await realpath(file);
   const startedMs = performance.now();
-  const text = await runTool(path, ['--version'], signal);
+  const text = await runTool(path, ['--version'], signal, answerMsMax);
   const versionMs = performance.now() - startedMs;
-  const version = /^runsc version (\S+)/mu.exec(text)?.[1] ?? 'unknown';
+  const version = /^runsc version (\S+)/mu.exec(text)?.[1];
+  if (version === undefined) throw fault('DRIVER_UNAVAILABLE', { reason: `${file} prints no version of runsc` });
   const sidecars: Record<string, string> = {};
-  for (const [name, file] of Object.entries(SIDECARS)) {
-    const sidecar = join(dirname(path), 'gvisor-bin', file);
+  for (const [name, program] of Object.entries(SIDECARS)) {
+    const sidecar = join(dirname(path), 'gvisor-bin', program);
     if (await isProgram(sidecar)) sidecars[name] = sidecar;
   }
-  const files = [path, ...Object.values(sidecars)].map(async (file) => {
-    const { size, mtimeMs } = await stat(file);
-    return `${file} ${size} ${mtimeMs}`;
+  const files = [path, ...Object.values(sidecars)].map(async (part) => {
+    const { size, mtimeMs } = await stat(part);
+    return `${part} ${size} ${mtimeMs}`;
   });
   return {
     path,
-    version: version === 'VERSION_MISSING' ? 'built from its module' : version,
+    version: version === 'VERSION_MISSING' ? 'built from its module without a version' : version,
     versionMs,
     sidecars,
     identity: (await Promise.all(files)).join('\n'),
