@@ -106,6 +106,12 @@ export const ERRORS = {
     message: ({ image, closest }) => `no image ${image}${closest ? `; closest tags: ${closest}` : ''}`,
     hint: 'List the images and tags that exist (list_images, "contree images"), or import one.',
   }),
+  TAG_NOT_MOVED: row<{ tag: string; image: string; answer: 'declined' | 'dismissed' }>({
+    class: 'denied',
+    message: ({ tag, image, answer }) =>
+      `tag:${tag} was not moved to image ${image}: the user ${answer === 'declined' ? 'declined' : 'was not reached, or closed the question without an answer'}`,
+    hint: 'Ask the user; until then name the image by its UUID.',
+  }),
   TAG_NOT_FOUND: row<{ tag: string }>({
     class: 'missing',
     message: ({ tag }) => `no tag ${tag}`,

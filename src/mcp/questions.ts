@@ -4,6 +4,7 @@ import {
   type InputRequiredResult,
   type ServerContext,
 } from '@modelcontextprotocol/server';
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Agreement, Question } from '../tools/index.ts';
 import { clientCapabilities } from './session.ts';
@@ -11,6 +12,8 @@ import type { RoundState } from './context.ts';
 import type { McpSession } from './session.ts';
 
 const ANSWER = 'answer';
+
+const OUTCOMES = { accept: 'agreed', decline: 'declined', cancel: 'dismissed' } as const;
 
 const OpensPages = z.looseObject({ elicitation: z.looseObject({ url: z.looseObject({}) }) });
 /** Capability to show forms; `{}` is the value of clients from before other kinds existed. */
@@ -28,6 +31,14 @@ export class InputNeeded extends Error {
     super('the client is to ask the user');
     this.result = result;
   }
+}
+
+/**
+ * Returns the parameters of a question with a page. Revision 2026-07-28 has no `elicitationId`, but clients whose parser
+ * is that of the revision before refuse a question without one; others ignore it.
+ */
+function pageRequest(message: string, url: string) {
+  return { message, url, elicitationId: randomUUID() };
 }
 
 /** Questions of one call to its user, through the client and out of the model's sight. */
@@ -50,12 +61,12 @@ export class Questions {
   }
 
   /** Returns the answer to a question of an earlier round; undefined when it has not been asked. */
-  answerTo(about: string): { readonly accepted: boolean; readonly state: RoundState } | undefined {
+  answerTo(about: string): { readonly outcome: Exclude<Agreement, 'unasked'>; readonly state: RoundState } | undefined {
     const { inputResponses, requestState } = this.#request.mcpReq;
     const answer = inputResponse(inputResponses, ANSWER);
     const state = requestState<RoundState>();
     if (answer.kind !== 'elicit' || state?.about !== about) return undefined;
-    return { accepted: answer.action === 'accept', state };
+    return { outcome: OUTCOMES[answer.action], state };
   }
 
   /** Ends this round of the call with the question. */
@@ -64,7 +75,7 @@ export class Questions {
     const asked =
       url === undefined
         ? inputRequired.elicit({ message, requestedSchema: { type: 'object', properties: {} } })
-        : inputRequired.elicitUrl({ message, url });
+        : inputRequired.elicitUrl(pageRequest(message, url));
     throw new InputNeeded(inputRequired({ inputRequests: { [ANSWER]: asked }, requestState }));
   }
 
@@ -72,6 +83,6 @@ export class Questions {
     if (!this.possible(question.url === undefined ? 'form' : 'page')) return 'unasked';
     const answer = this.answerTo(question.about);
     if (answer === undefined) return await this.put(question);
-    return answer.accepted ? 'agreed' : 'refused';
+    return answer.outcome;
   };
 }

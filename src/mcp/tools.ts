@@ -112,9 +112,10 @@ function signInFor(
     const answer = questions.answerTo(about);
     const page = answer?.state.page;
     if (answer !== undefined && page !== undefined) {
-      if (!answer.accepted) {
+      if (answer.outcome !== 'agreed') {
         signIn.close(page);
-        return { status: 'declined' };
+        // Nobody has seen the page, so the terminal is the way that is left.
+        return { status: answer.outcome === 'declined' ? 'declined' : 'unsupported' };
       }
       // To accept is only to have opened the page.
       const done = await signIn.wait(page, inlineWaitMs, signal);

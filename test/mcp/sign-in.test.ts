@@ -36,7 +36,7 @@ async function fillIn(
   });
 }
 
-function onElicitation(client: Client, answer: (url: string) => Promise<'accept' | 'decline'>): void {
+function onElicitation(client: Client, answer: (url: string) => Promise<'accept' | 'decline' | 'cancel'>): void {
   client.setRequestHandler('elicitation/create', async ({ params }) => {
     assert.equal(params.mode, 'url');
     return { action: await answer('url' in params ? params.url : '') };
@@ -83,6 +83,16 @@ for (const era of ERAS) {
     const { structured } = await mcp.call('registry_auth', { registry_url: 'ghcr.io' });
     assert.equal(structured.status, 'declined');
     assert.match(structured.hint, /ask the user before/u);
+  });
+
+  test(`${era}: a client that dismisses the question by itself gets words for the user`, async () => {
+    await using mcp = await connectMcp(new ScriptedContree(), era, {
+      ...ELICITATION,
+      accounts: new ScriptedAccounts(),
+      prepare: (client) => onElicitation(client, () => Promise.resolve('cancel')),
+    });
+    const { text } = await mcp.call('registry_auth', { registry_url: 'ghcr.io' });
+    assert.match(text, /^SIGN_IN_NEEDED: .*\n.*contree auth registry ghcr\.io/u);
   });
 
   test(`${era}: a page that was opened but not filled in is pending`, async () => {

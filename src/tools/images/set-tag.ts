@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isFault } from '../../contract/errors.ts';
+import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { hint, image } from '../support/fields.ts';
@@ -22,8 +22,7 @@ export const setTag = defineTool({
       .string()
       .max(limits.tagBytesMax + 4)
       .optional(),
-    /** Moves a tag without asking the user; documented in the hint of a refused call. */
-    force: hiddenFromClients(z.boolean().default(false)),
+    force: z.boolean().default(false).describe('move without asking'),
   }),
   output: z.object({
     uuid: z.string(),
@@ -48,11 +47,10 @@ export const setTag = defineTool({
     const { uuid } = previous === undefined ? { uuid: image_uuid } : await contree.images.get(image_uuid, signal);
     const moved = previous !== undefined && previous !== uuid;
     if (moved && !force) {
-      const [about, message] = [
-        `move tag:${tag} to ${uuid}`,
-        `Move tag:${tag} from image ${previous} to image ${uuid}?`,
-      ];
-      if ((await ask({ about, message })) === 'refused') return { uuid: previous, tag, hint: keptHint(tag) };
+      const message = `Move tag:${tag} from image ${previous} to image ${uuid}?`;
+      const answer = await ask({ about: `move tag:${tag} to ${uuid}`, message });
+      // Never a success: the next run on the tag would use the old image.
+      if (answer === 'declined' || answer === 'dismissed') throw fault('TAG_NOT_MOVED', { tag, image: uuid, answer });
     }
     return await pointed(contree, { uuid, tag, previous: moved ? previous : undefined }, signal);
   },
@@ -77,10 +75,6 @@ async function pointed(
   const { uuid } = await contree.tags.set(image, { tag }, signal);
   if (previous === undefined) return { uuid, tag, hint: `run(image="tag:${tag}", command="…") uses it.` };
   return { uuid, tag, previous_uuid: previous, hint: `set_tag(image_uuid="${previous}", tag="${tag}") undoes this.` };
-}
-
-function keptHint(tag: string): string {
-  return `The user was asked and tag:${tag} stays where it was; force=true moves it without asking.`;
 }
 
 /** Returns the UUID of the image that has the tag now. */

@@ -12,18 +12,27 @@ const Output = z.object({
   next: z.string(),
 });
 
-const OUTCOMES: Readonly<
-  Record<Agreement, (registry: string) => { readonly status: 'known' | 'opened' | 'declined'; readonly next: string }>
-> = {
+interface Outcome {
+  readonly status: 'known' | 'opened' | 'declined';
+  readonly next: string;
+}
+
+/** Returns the outcome where the model has to show the page, because the client did not. */
+function shown(registry: string): Outcome {
+  return {
+    status: 'known',
+    next: `Show the page to the user, then call registry_auth(registry_url="${registry}").`,
+  };
+}
+
+const OUTCOMES: Readonly<Record<Agreement, (registry: string) => Outcome>> = {
   agreed: (registry) => ({
     status: 'opened',
     next: `The user has the page open; call registry_auth(registry_url="${registry}").`,
   }),
-  refused: () => ({ status: 'declined', next: 'The user did not open the page; ask the user before trying again.' }),
-  unasked: (registry) => ({
-    status: 'known',
-    next: `Show the page to the user, then call registry_auth(registry_url="${registry}").`,
-  }),
+  declined: () => ({ status: 'declined', next: 'The user did not open the page; ask the user before trying again.' }),
+  dismissed: shown,
+  unasked: shown,
 };
 
 export const registryTokenObtain = defineTool({

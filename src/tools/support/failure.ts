@@ -19,6 +19,11 @@ const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string)
   IMAGE_NOT_FOUND: ({ image }) =>
     `Call list_images(${prefixOf(String(image))}) to see what exists, or import_image(registry_url="docker://…").`,
   TAG_NOT_FOUND: ({ tag }) => `Call list_images(${prefixOf(String(tag))}) to see the tags that exist.`,
+  TAG_NOT_MOVED: ({ tag, image, answer }) =>
+    `Use image="${image}" meanwhile. ` +
+    (answer === 'declined'
+      ? 'Ask the user what they want before trying again.'
+      : `If the user has asked for the move, call set_tag(image_uuid="${image}", tag="${tag}", force=true).`),
   OPERATION_NOT_FOUND: () => 'Call list_operations() to see the operations that exist; old ones are removed with time.',
   FILE_NOT_FOUND: ({ path, nearest }) =>
     `Call list_files(path=${JSON.stringify(nearest ?? parentOf(String(path)))}) on the same image to see what is there.`,

@@ -44,8 +44,11 @@ export interface Question {
   readonly url?: string;
 }
 
-/** Outcome of a question; `unasked` where the client cannot ask. */
-export type Agreement = 'agreed' | 'refused' | 'unasked';
+/**
+ * Outcome of a question: `dismissed` when the client returned it without an answer, as clients without a user do by
+ * themselves, and `unasked` where the client cannot ask.
+ */
+export type Agreement = 'agreed' | 'declined' | 'dismissed' | 'unasked';
 
 /** Request of the client to receive the operation itself when it takes longer. */
 export interface TaskHandoff {
