@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { closeSync, writeSync } from 'node:fs';
 import { isFault } from '../contract/errors.ts';
 import { serveEngine, type EngineServerOptions, type ServedEngine } from './engine-server.ts';
@@ -28,7 +29,10 @@ export async function runEngineProcess(options: EngineLifeOptions): Promise<void
   const { log, open, readyDescriptor, onReady } = options;
   const [leave, hurry] = [new AbortController(), new AbortController()];
   const onSignal = (name: NodeJS.Signals): void => (leave.signal.aborted ? hurry : leave).abort(name);
-  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  // Its state is unknown then, so the process ends, as Node has it; the log says why.
+  const onUncaught = (error: Error): void =>
+    log.error({ incident: randomUUID(), cause: error.stack }, 'the engine ends by an error that nothing caught');
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal).on('uncaughtExceptionMonitor', onUncaught);
   const report = reporter(readyDescriptor);
   try {
     await using engine = await open(log);
@@ -48,7 +52,7 @@ export async function runEngineProcess(options: EngineLifeOptions): Promise<void
     report(isFault(error) ? error.toJSON() : { error: String(error) });
     throw error;
   } finally {
-    process.off('SIGTERM', onSignal).off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal).off('SIGINT', onSignal).off('uncaughtExceptionMonitor', onUncaught);
   }
 }
 

@@ -60,7 +60,7 @@ export class Transport implements AsyncDisposable {
 
   constructor(options: TransportOptions) {
     this.#options = options;
-    this.#direct = new Agent({ ...TIMEOUTS, connect: guardedConnector(options) });
+    this.#direct = new Agent({ ...CONNECTION, connect: guardedConnector(options) });
   }
 
   /** Follows redirects of GET and HEAD. Throws NetworkError, faults, or the signal's reason. */
@@ -106,13 +106,24 @@ export class Transport implements AsyncDisposable {
     if (proxy === undefined) return this.#direct;
     await this.#options.guard.checkBehindProxy(url);
     const known = this.#proxies.get(proxy);
-    const agent = known ?? new ProxyAgent({ ...TIMEOUTS, uri: proxy, requestTls: trust(this.#options.ca) });
+    const agent = known ?? proxyAgent(proxy, this.#options.ca);
     this.#proxies.set(proxy, agent);
     return agent;
   }
 }
 
-const TIMEOUTS = { headersTimeout: limits.registryTimeoutMs, bodyTimeout: limits.registryTimeoutMs };
+/** HTTP/1.1 only: one connection per transfer, so a blob that is read slowly holds up no other. */
+const CONNECTION = {
+  allowH2: false,
+  headersTimeout: limits.registryTimeoutMs,
+  bodyTimeout: limits.registryTimeoutMs,
+};
+
+/** Returns a dispatcher that opens a tunnel through the proxy for every target, so that it never sees credentials. */
+function proxyAgent(uri: string, ca: string | undefined): ProxyAgent {
+  const connectTimeout = limits.registryConnectTimeoutMs;
+  return new ProxyAgent({ ...CONNECTION, uri, connectTimeout, proxyTunnel: true, requestTls: trust(ca) });
+}
 
 /** Returns TLS options that trust additional certificate authorities besides those of the system. */
 function trust(ca: string | undefined): { ca?: string[] } {
@@ -121,7 +132,7 @@ function trust(ca: string | undefined): { ca?: string[] } {
 
 /** Returns a connector that checks the address of every connection, except to hosts permitted by the user. */
 function guardedConnector({ guard, ca }: TransportOptions): buildConnector.connector {
-  const common = { timeout: limits.registryConnectTimeoutMs, ...trust(ca) };
+  const common = { timeout: limits.registryConnectTimeoutMs, allowH2: false, ...trust(ca) };
   const open = buildConnector(common);
   const guarded = buildConnector({ ...common, lookup: guardedLookup });
   return (target, callback) => {
@@ -158,7 +169,10 @@ export function networkFailure(error: unknown, url: URL, signal: AbortSignal): u
   const denied = deniedBy(error);
   if (denied !== undefined || isFault(error)) return denied ?? error;
   const code = codeOf(error);
-  if ((error instanceof Error && error.name === 'HTTPParserError') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  const misread = error instanceof Error && error.name === 'HTTPParserError';
+  // The parser's error for a body that ends before its last chunk has no code: it is an interrupted transfer.
+  if (misread && error.message.includes('Invalid EOF state')) return new NetworkError(CLOSED.reason, 'passing', error);
+  if (misread || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return fault('REGISTRY_PROTOCOL', { registry: url.host, reason: 'its response is not HTTP' }, { cause: error });
   }
   if (code === undefined) return error;
@@ -171,20 +185,23 @@ interface Meaning {
   readonly kind?: NetworkError['kind'];
 }
 
+const CLOSED: Meaning = { reason: 'the connection was closed' };
+
 const REASONS: Readonly<Record<string, Meaning>> = {
   ENOTFOUND: { reason: 'its name does not resolve', kind: 'permanent' },
   EAI_AGAIN: { reason: 'its name cannot be resolved at the moment' },
   ECONNREFUSED: { reason: 'the connection was refused', kind: 'refused' },
   ECONNRESET: { reason: 'the connection was reset' },
-  EPIPE: { reason: 'the connection was closed' },
+  EPIPE: CLOSED,
   EHOSTUNREACH: { reason: 'there is no route to it' },
   ENETUNREACH: { reason: 'the network is unreachable' },
   ETIMEDOUT: { reason: 'the connection timed out' },
   UND_ERR_CONNECT_TIMEOUT: { reason: 'the connection timed out' },
   UND_ERR_HEADERS_TIMEOUT: { reason: 'it took too long to respond' },
   UND_ERR_BODY_TIMEOUT: { reason: 'it stopped sending' },
-  UND_ERR_SOCKET: { reason: 'the connection was closed' },
-  UND_ERR_ABORTED: { reason: 'the connection was closed' },
+  UND_ERR_SOCKET: CLOSED,
+  UND_ERR_ABORTED: CLOSED,
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: CLOSED,
 };
 
 const FAMILIES: readonly (readonly [RegExp, Meaning])[] = [
