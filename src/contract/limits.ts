@@ -10,6 +10,8 @@ export const limits = {
   commandTimeoutSecondsDefault: 60,
   commandTimeoutSecondsMax: 3_600,
   commandBytesMax: 1 * MiB,
+  /** One word of a command (a shell expression is one), or one variable with its name: Linux's MAX_ARG_STRLEN. */
+  argumentBytesMax: 128 * KiB - 1,
   commandCharactersListed: 1_000,
   envBytesMax: 1 * MiB,
   stdinBytesMax: 8 * MiB,
@@ -116,7 +118,8 @@ export const limits = {
   engineReadyMsMax: 10_000,
 
   // MCP
-  mcpBodyBytesMax: 4 * MiB,
+  /** One message: as much as a JSON body, so that a run's whole standard input fits. */
+  mcpBodyBytesMax: 16 * MiB,
   toolOutputBytesDefault: 8_000,
   toolTimeoutSecondsDefault: 300,
   toolReadBytesDefault: 32 * KiB,

@@ -11,10 +11,8 @@ import { JsonTooLarge, readBoundedJson } from '../std/json-bounds.ts';
 import { atMost } from '../std/streams.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
+import { INVALID_REQUEST } from './replies.ts';
 import { buildServer } from './server.ts';
-
-/** Error code of JSON-RPC 2.0. */
-const INVALID_REQUEST = -32_600;
 
 export interface McpHttpOptions extends McpOptions {
   /**
@@ -44,6 +42,7 @@ export function createMcpHttp(connect: Connect, options: McpHttpOptions): McpHtt
         originValidationResponse(request, [...localhostAllowedOrigins(), ...names]));
   const handler = createMcpHandler((request) => buildServer(context, request, 'http'), {
     onerror: (error) => context.log(error.message),
+    maxRequestBodySize: limits.mcpBodyBytesMax,
   });
   return {
     fetch: async (request) => refusal(request) ?? (await answer(handler.fetch, request)),

@@ -2,6 +2,9 @@ import { ProtocolError, ProtocolErrorCode, type CallToolResult } from '@modelcon
 import type { ContreeError } from '../contract/errors.ts';
 import { asFault, failureText, type Reply } from '../tools/index.ts';
 
+/** Error code of JSON-RPC 2.0. */
+export const INVALID_REQUEST = -32_600;
+
 /** Request other than a tool call, with the log for unexpected errors. */
 export interface Asked {
   readonly method: string;

@@ -27,6 +27,13 @@ export function clientCapabilities({ server, link }: McpSession, request: Server
 }
 
 /**
+ * Reasons of clients that have stopped waiting by themselves: their own timeouts, as the SDKs word them, and the end of
+ * the connection. Codex ("cancelled by caller") words its timeout as its user's cancellation; then nothing is lost when
+ * the operation continues.
+ */
+const WENT_AWAY = /connection closed|tim(?:ed|e)[ -]?out|deadline|cancell?ed by caller/iu;
+
+/**
  * Reports whether an aborted call means that the work it started is to stop. Over HTTP a closed stream is a cancellation
  * since revision 2026-07-28 and was none before; over stdio a cancellation comes as a message whose reason tells a
  * user's from a client's own timeout; the end of the connection never is one.
@@ -34,5 +41,5 @@ export function clientCapabilities({ server, link }: McpSession, request: Server
 export function meansStop(reason: unknown, link: ClientLink, onDisconnect: 'stop' | 'detach'): boolean {
   if (link.transport === 'http') return link.era === 'modern' && onDisconnect === 'stop';
   const text = reason instanceof Error ? reason.message : String(reason);
-  return !/connection closed|tim(?:ed|e)[ -]?out/iu.test(text);
+  return !WENT_AWAY.test(text);
 }

@@ -1,7 +1,13 @@
+import { Readable } from 'node:stream';
+import type { JSONRPCErrorResponse } from '@modelcontextprotocol/server';
 import { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio';
+import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
 import { settlesWithin } from '../std/abort.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
+import { messageLines } from './message-lines.ts';
+import { INVALID_REQUEST } from './replies.ts';
 import { buildServer } from './server.ts';
 
 /** Longest time to close: the process must exit within two seconds of the end of its input, whatever hangs. */
@@ -21,7 +27,11 @@ const CLOSE_MS_MAX = 1_500;
  */
 export async function serveMcpStdio(connect: Connect, options: McpOptions, signal?: AbortSignal): Promise<void> {
   const context = new McpContext(connect, options);
-  const transport = new WatchedTransport();
+  const transport = new WatchedTransport((id) => {
+    const { message, hint } = fault('BODY_TOO_LARGE', { limit: limits.mcpBodyBytesMax });
+    context.log(`a message was refused: ${message}`);
+    return { jsonrpc: '2.0', id, error: { code: INVALID_REQUEST, message: `BODY_TOO_LARGE: ${message}\n${hint}` } };
+  });
   const handle = serveStdio((request) => buildServer(context, request, 'stdio'), {
     transport,
     onerror: (error) => context.log(error.message),
@@ -35,13 +45,25 @@ export async function serveMcpStdio(connect: Connect, options: McpOptions, signa
   if (await settlesWithin(closed, CLOSE_MS_MAX)) await closed;
 }
 
+/** Returns the reply to a request that is too long to be read. */
+type Refusal = (id: string | number | undefined) => JSONRPCErrorResponse;
+
 /**
  * Transport that reports the end of the connection for any reason; the SDK's entry point, which owns the transport,
- * does not.
+ * does not. A message that is too long is refused, where the SDK's transport would end.
  */
 class WatchedTransport extends StdioServerTransport {
   readonly #closed = Promise.withResolvers<void>();
   readonly closed: Promise<void> = this.#closed.promise;
+
+  constructor(refusal: Refusal) {
+    const bytesMax = limits.mcpBodyBytesMax;
+    const refuse = (id: string | number | undefined): void => {
+      // A client that is gone needs no answer.
+      this.send(refusal(id)).catch(() => {});
+    };
+    super(Readable.from(messageLines(process.stdin, bytesMax, refuse)), process.stdout, { maxBufferSize: bytesMax });
+  }
 
   override async close(): Promise<void> {
     await super.close();

@@ -297,6 +297,24 @@ test('what a run needs and is not there is said when it is asked for', async () 
   assert.deepEqual(await engine.operations.list({}), []);
 });
 
+test('what Linux cannot pass to a program is refused before a sandbox is started, and named', async () => {
+  await using bench = await openEngine();
+  const { engine, base } = bench;
+  const image = base.uuid;
+  const word = 'x'.repeat(limits.argumentBytesMax);
+  for (const [request, named] of [
+    [{ command: `${word}y`, shell: true }, /^command: a word of it is longer than the 131071 bytes/u],
+    [{ command: 'printf', args: [word, `${word}y`] }, /^command: /u],
+    [{ command: 'true', env: { BIG: word } }, /^env: "BIG" is longer than/u],
+  ] as const) {
+    await assert.rejects(engine.runs.start({ image, ...request, args: [...('args' in request ? request.args : [])] }), {
+      code: 'ARGUMENT_INVALID',
+      message: named,
+    });
+  }
+  assert.ok(await engine.runs.start({ image, command: 'true', args: [word], env: { B: word.slice(2) } }));
+});
+
 test('a guest that goes away fails its run only', async () => {
   await using bench = await openEngine();
   const { engine } = bench;

@@ -125,7 +125,7 @@ test('requests that a web page could make are refused', async () => {
   assert.equal(await post({}, '', 'GET'), 405);
   assert.equal(await post({ 'content-type': 'text/plain' }, ping), 415);
   assert.equal(await post({}, 'not json'), 400);
-  assert.equal(await post({}, `"${'x'.repeat(5 * 1024 * 1024)}"`), 413);
+  assert.equal(await post({}, `"${'x'.repeat(17 * 1024 * 1024)}"`), 413);
 });
 
 test('each request is connected as itself', async () => {

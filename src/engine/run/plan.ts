@@ -167,4 +167,10 @@ function checkSize({ argv, env }: Command): void {
   if (bytes(Object.entries(env).flat()) > limits.envBytesMax) {
     throw fault('ARGUMENT_INVALID', { reason: `env: it is larger than ${limits.envBytesMax} bytes` });
   }
+  const tooLong = (text: string): boolean => Buffer.byteLength(text) > limits.argumentBytesMax;
+  const bounds = `the ${limits.argumentBytesMax} bytes that Linux passes in one argument or variable; put it into a file`;
+  if (argv.some(tooLong)) throw fault('ARGUMENT_INVALID', { reason: `command: a word of it is longer than ${bounds}` });
+  const variable = Object.entries(env).find(([name, value]) => tooLong(`${name}=${value}`));
+  if (variable !== undefined)
+    throw fault('ARGUMENT_INVALID', { reason: `env: ${JSON.stringify(variable[0])} is longer than ${bounds}` });
 }
