@@ -24,6 +24,8 @@ import { decodeXattrs } from './xattr.ts';
 
 /** Content is streamed in pieces of this size. */
 const STREAM_BYTES = 256 * 1024;
+/** Content up to this size is read together with that of its neighbours. */
+const SMALL_BYTES = WINDOW_BYTES / 4;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -172,9 +174,16 @@ export class LayerReader implements AsyncDisposable {
     return this.#content(file, offset, Math.max(0, Math.min(length, file.size - offset)));
   }
 
-  /** Streams the content of a regular file from `offset`, at most `length` bytes. */
+  /**
+   * Streams the content of a regular file from `offset`, at most `length` bytes. Small files are usually streamed one
+   * after the other, in the order of their content, so several of them share a read.
+   */
   async *stream(file: Inode, offset = 0, length: number = file.size): AsyncGenerator<Buffer> {
     const end = Math.min(file.size, offset + length);
+    if (end - offset <= SMALL_BYTES && inlineBytes(file) === 0) {
+      if (end > offset) yield await this.#small(this.#contentOffset(file, offset), end - offset);
+      return;
+    }
     for (let position = offset; position < end; position += STREAM_BYTES) {
       yield await this.#content(file, position, Math.min(STREAM_BYTES, end - position));
     }
@@ -253,7 +262,13 @@ export class LayerReader implements AsyncDisposable {
     return Buffer.concat([await this.#pread(this.#contentOffset(inode, offset), inlineStart - offset), tail]);
   }
 
-  /** Reads at most a block of metadata through the cache. */
+  /** Reads a few blocks of content through the cache. */
+  async #small(position: number, length: number): Promise<Buffer> {
+    const { window, offset } = await this.#at(position, length);
+    return Buffer.from(window.subarray(offset, offset + length));
+  }
+
+  /** Reads at most a few blocks through the cache. */
   async #at(position: number, length: number): Promise<{ readonly window: Buffer; readonly offset: number }> {
     const offset = position % WINDOW_BYTES;
     // A read across windows is rare (our inodes and their tails are in one block) and bypasses the cache.
