@@ -23,6 +23,12 @@ const OWN_PREWARMER: &str = "/gvisor/prewarmer";
 /// runsc, in releases without a separate program for the sandbox process.
 const RUNSC: &str = "/gvisor/runsc";
 const DISK: &str = ":1000";
+/// Highest number of a descriptor that the sandbox process uses at its start (`startingStdioFD` in `runsc/boot/loader.go`).
+const LAST_DESCRIPTOR: c_int = 255;
+/// Capabilities that gVisor's kernel keeps: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID and SYS_PTRACE.
+const KEPT: u64 = 0x8_001f;
+/// Capabilities for the start: SYS_ADMIN, with which it makes its own root folder.
+const STARTING: u64 = KEPT | 1 << 21;
 const INTERFACE: &str = "eth0";
 const PEER: &str = "peer";
 /// MAC address of the helper's end. Its value does not matter, because it is never visible.
@@ -49,10 +55,11 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     if let Some(frames) = settings.frames {
         sys::close_on_exec(frames)?;
     }
+    let mut carrier = None;
     if let (Some(mac), Some(frames)) = (settings.mac, settings.frames) {
         let link = sys::told("network interface", make_interface(mac, &settings))?;
         // SAFETY: the engine passed this descriptor, and nothing else in this process uses it.
-        carry(link, unsafe { File::from_raw_fd(frames) })?;
+        carrier = Some(carry(link, unsafe { File::from_raw_fd(frames) })?);
     }
     let (path, rest) = program.split_first().ok_or_else(|| invalid("no program"))?;
     let child = Command::new(path).args(rest).spawn()?;
@@ -62,6 +69,9 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         if pid == child.id() as c_int {
             let signal = status & 0x7f;
             std::process::exit(if signal == 0 { status >> 8 & 0xff } else { 128 + signal });
+        }
+        if carrier == Some(pid) {
+            std::process::exit(1);
         }
     }
 }
@@ -136,21 +146,26 @@ fn make_interface(mac: [u8; 6], settings: &Settings) -> Result<File> {
     veth::open_frames(PEER)
 }
 
-/// Forwards frames both ways until one side ends. On the engine's side each follows its length (QEMU's `-netdev stream`).
-fn carry(link: File, frames: File) -> Result<()> {
+/// Starts a process that forwards frames both ways until one side ends. On the engine's side each follows its length (QEMU's
+/// `-netdev stream`). It is a process of its own because the kernel takes some 10 ms to close its socket: the jail's other
+/// processes end only after the first one, and that has none.
+fn carry(link: File, frames: File) -> Result<c_int> {
+    let carrier = sys::fork()?;
+    if carrier != 0 {
+        return Ok(carrier);
+    }
     let (link_in, link_out) = (link.try_clone()?, link);
     let (frames_in, frames_out) = (frames.try_clone()?, frames);
     thread::Builder::new().spawn(move || end_with(send(link_in, frames_out)))?;
-    thread::Builder::new().spawn(move || end_with(receive(frames_in, link_out)))?;
-    Ok(())
+    end_with(receive(frames_in, link_out))
 }
 
-/// Ends the helper, and the sandbox with it, when the engine is gone.
-fn end_with(result: Result<()>) {
+/// Ends the process that forwards frames, and the sandbox with it, when the engine is gone.
+fn end_with(result: Result<()>) -> ! {
     if let Err(error) = result {
         eprintln!("contree-host-helper: frames: {error}");
     }
-    std::process::exit(1);
+    std::process::exit(1)
 }
 
 fn send(mut link: File, mut frames: File) -> Result<()> {
@@ -180,6 +195,8 @@ fn receive(mut frames: File, mut link: File) -> Result<()> {
 
 /// Starts the sandbox process as runsc requests (`BINARY ARGV0 [ARGUMENT]... ID`). Adds the settings that only its command line
 /// accepts: the guest's memory and number of processors, and the descriptor behind its disk.
+///
+/// Drops capabilities that gVisor would drop itself, one by one on each of its threads, which is a tenth of a start.
 pub fn boot(arguments: &[OsString]) -> Result<()> {
     let (binary, rest) = arguments.split_first().ok_or_else(|| invalid("no program"))?;
     let (name, rest) = rest.split_first().ok_or_else(|| invalid("no name"))?;
@@ -196,6 +213,9 @@ pub fn boot(arguments: &[OsString]) -> Result<()> {
         command.arg0(name);
         command
     };
+    // Without the room the start only takes longer.
+    let _ = sys::make_room(LAST_DESCRIPTOR);
+    sys::told("capabilities", sys::limit_capabilities(STARTING, KEPT))?;
     Err(command.args(rest.iter().map(with_disk)).args(flags.lines()).arg(id).exec())
 }
 

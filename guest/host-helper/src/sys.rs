@@ -6,10 +6,13 @@ use std::io::{Error, Result};
 use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
+const SYS_CAPGET: c_long = 125;
+const SYS_CAPSET: c_long = 126;
 const SYS_KEYCTL: c_long = 250;
 const SYS_MEMFD_CREATE: c_long = 319;
 const SYS_CLOSE_RANGE: c_long = 436;
 
+const F_DUPFD_CLOEXEC: c_int = 1030;
 const F_ADD_SEALS: c_int = 1033;
 /// F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW and F_SEAL_WRITE.
 const EVERY_SEAL: c_int = 15;
@@ -22,6 +25,10 @@ const KEYCTL_READ: c_ulong = 11;
 /// KEY_SPEC_SESSION_KEYRING.
 const SESSION_KEYRING: c_long = -3;
 const PR_SET_PDEATHSIG: c_int = 1;
+const PR_CAPBSET_READ: c_int = 23;
+const PR_CAPBSET_DROP: c_int = 24;
+/// _LINUX_CAPABILITY_VERSION_3: sets of 64 bits in two halves.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
 const SIGKILL: c_ulong = 9;
 const POLLHUP: c_short = 0x10;
 
@@ -54,6 +61,8 @@ extern "C" {
     fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
     fn prctl(option: c_int, value: c_ulong) -> c_int;
     fn getppid() -> c_int;
+    #[link_name = "fork"]
+    fn c_fork() -> c_int;
     fn poll(list: *mut Poll, count: c_ulong, timeout_ms: c_int) -> c_int;
     fn setrlimit(resource: c_uint, limit: *const Limit) -> c_int;
     fn setgroups(count: usize, groups: *const c_uint) -> c_int;
@@ -227,6 +236,42 @@ pub fn uncover(path: &str) -> Result<()> {
     let path = CString::new(path)?;
     // SAFETY: the path ends with NUL and lives until the call returns.
     unsafe { check(umount2(path.as_ptr(), MNT_DETACH).into()).map(drop) }
+}
+
+/// Enlarges the table of descriptors so that it has room for the number `last`. Later, in a program with threads, the kernel
+/// would wait for all processors to do that. The size is kept when another program is executed.
+pub fn make_room(last: c_int) -> Result<()> {
+    // SAFETY: makes a new descriptor, which is closed at once.
+    unsafe { check(fcntl(0, F_DUPFD_CLOEXEC, last).into()).map(|fd| drop(File::from_raw_fd(fd as c_int))) }
+}
+
+/// Limits the capabilities of the program that this process executes as root of its user namespace (capabilities(7)): it gets
+/// those in `given` that this process has, and those in `kept`. It and its children can never get others.
+pub fn limit_capabilities(given: u64, kept: u64) -> Result<()> {
+    let header = [CAPABILITY_VERSION, 0];
+    // Effective, permitted and inheritable: first their lower halves, then the upper ones.
+    let mut sets = [0u32; 6];
+    // SAFETY: the kernel reads the header and writes both halves of the three sets.
+    unsafe { check(syscall(SYS_CAPGET, header.as_ptr(), sets.as_mut_ptr()))? };
+    for (half, set) in sets.chunks_mut(3).enumerate() {
+        set[2] = set[1] & (given >> (32 * half)) as u32;
+    }
+    // First, because a capability that was dropped cannot become inheritable any more.
+    // SAFETY: the kernel reads the header and the sets during the call.
+    unsafe { check(syscall(SYS_CAPSET, header.as_ptr(), sets.as_ptr()))? };
+    // SAFETY: reads and changes a set of the process; a number that is too high is an error.
+    for capability in (0..64).take_while(|number| unsafe { prctl(PR_CAPBSET_READ, *number) } >= 0) {
+        if kept >> capability & 1 == 0 {
+            unsafe { check(prctl(PR_CAPBSET_DROP, capability).into())? };
+        }
+    }
+    Ok(())
+}
+
+/// Starts a copy of this process. Returns its pid in this one, and 0 in the copy.
+pub fn fork() -> Result<c_int> {
+    // SAFETY: no thread runs yet, so nothing in the copy is left half done.
+    unsafe { check(c_fork().into()).map(|pid| pid as c_int) }
 }
 
 /// Waits for the next child to end. Returns its pid and wait status.
