@@ -91,7 +91,7 @@ async function searching({ contree, image, layout }: Place, report: Report): Pro
     ];
     const pair = await samplePair(
       5,
-      () => contree.files.grep(image, { pattern: [pattern], path: ['/usr'], max_total: 100_000 }),
+      () => contree.files.grep(image, { pattern: [pattern], path: ['/usr'], max_total: limits.grepMatchesMax }),
       () => command('rg', ripgrep).catch(() => ''),
     );
     report.add({

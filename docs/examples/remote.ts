@@ -5,7 +5,7 @@ await using contree = await connect({
   token: process.env['SANDBOXES_TOKEN'] ?? '',
 });
 
-for (const { uuid, tags } of await contree.images.list({ tagged: true })) console.log(uuid, tags?.join(' '));
+for (const { uuid, tag } of await contree.images.list({ tagged: true })) console.log(uuid, tag);
 
 try {
   await contree.images.get('tag:no-such-tag');

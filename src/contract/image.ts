@@ -11,7 +11,7 @@ export const ImageSource = z
 
 export const Image = z.object({
   uuid: z.string(),
-  /** Newest tag of the image, or null. */
+  /** Newest tag of the image, or null; in lists of tagged images the tag of this entry. */
   tag: z.string().nullable(),
   created_at: z.string(),
   operation_uuid: z.string().nullable(),
@@ -33,7 +33,7 @@ export type Image = z.infer<typeof Image>;
 export const ImageQuery = z.object({
   ...PAGE,
   tagged: flag().optional(),
-  /** Tag prefix; an exact match comes first. */
+  /** Tag prefix; the list has an entry for each tag that begins with it, an exact match first. */
   tag: anyText().optional(),
   uuid: anyText().optional(),
 });

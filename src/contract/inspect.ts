@@ -51,8 +51,8 @@ export type ListQuery = z.infer<typeof ListQuery>;
 /** Part of a listing; without fields, all of it. */
 export type ListRange = Omit<ListQuery, 'path'>;
 
-/** Query of a listing; `text` selects the format of `ls -l`. */
-export const ListingQuery = z.object({ text: flag().optional() });
+/** Query that asks for text: of a listing the format of `ls -l`, of a file its bytes as `text/plain`. */
+export const TextQuery = z.object({ text: flag().optional() });
 
 const bytes = integer(0, Number.MAX_SAFE_INTEGER);
 
@@ -75,18 +75,18 @@ export interface FileContent {
 }
 
 export const GrepQuery = z.object({
-  pattern: texts(),
+  pattern: texts(limits.grepPatternsMax, limits.grepPatternCharactersMax),
   /** Default: the whole image. */
-  path: texts().optional(),
+  path: texts(limits.grepPathsMax).optional(),
   /** `rg -g` semantics; a leading `!` negates. */
   glob: texts().optional(),
   /** Maximum number of matches per file. */
-  max_count: integer(1, 1_000_000).optional(),
+  max_count: integer(1, limits.grepMatchesMax).optional(),
   /** Maximum number of matches in total. */
-  max_total: integer(1, 100_000).optional(),
+  max_total: integer(1, limits.grepMatchesMax).optional(),
   case: choice('sensitive', 'insensitive', 'smart').optional(),
-  before: integer(0, 1_000).optional(),
-  after: integer(0, 1_000).optional(),
+  before: integer(0, limits.grepContextLinesMax).optional(),
+  after: integer(0, limits.grepContextLinesMax).optional(),
 });
 export type GrepQuery = z.infer<typeof GrepQuery>;
 

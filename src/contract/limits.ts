@@ -104,10 +104,16 @@ export const limits = {
   inspectionHeapMibMax: 128,
   entriesListedMax: 20_000,
   grepMatchesDefault: 1_000,
+  /** Bounds of a search, those of the hosted service. */
+  grepMatchesMax: 10_000,
+  grepContextLinesMax: 50,
+  grepPatternsMax: 16,
+  grepPatternCharactersMax: 1_024,
+  grepPathsMax: 16,
   /** A search returns the matches so far after the first time; one that does not end by itself is stopped after the second. */
   grepSecondsMax: 10,
   grepStopSecondsMax: 15,
-  grepLineBytesMax: 64 * KiB,
+  grepLineBytesMax: 4 * KiB,
   eventKeepaliveMs: 15_000,
 
   // Engine life

@@ -10,12 +10,17 @@ type Json = Readonly<Record<string, unknown>>;
 
 const PLAIN = { target: 'openapi-3.0', io: 'input', unrepresentable: 'any' } as const;
 
+/** Fields that the document leaves out, because generators of Python clients stop at a reserved word. */
+const UNNAMEABLE: readonly string[] = ['class', 'from'];
+
 const TARGET = {
   ...PLAIN,
-  /** Removes the bounds that zod gives every JavaScript integer: they are not limits of ours. */
-  override: ({ jsonSchema }: { readonly jsonSchema: { minimum?: number; maximum?: number } }) => {
+  override: ({ jsonSchema }: { readonly jsonSchema: z.core.JSONSchema.BaseSchema }) => {
+    // The bounds that zod gives every JavaScript integer are not limits of ours.
     if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
     if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+    for (const name of UNNAMEABLE) delete jsonSchema.properties?.[name];
+    jsonSchema.required &&= jsonSchema.required.filter((name) => !UNNAMEABLE.includes(name));
   },
 } as const;
 
@@ -101,16 +106,41 @@ function success({ success: description = 'ok', answer: own, wireAnswer: answer 
   return { description, content: { [mediaType ?? 'application/json']: { schema } } };
 }
 
+const REFUSALS: Readonly<Record<string, string>> = {
+  400: 'a parameter or the body is invalid',
+  401: 'the token is missing',
+  403: 'the token is unknown, or lacks the permission',
+  404: 'what the request names does not exist',
+  409: 'the state of what the request names does not allow it',
+  410: 'it has ended',
+  422: 'the path has another type of file',
+  425: 'it is not ready yet; retry after `Retry-After`',
+  default: 'a fault',
+};
+
+/** Returns the answers of a row that are errors. */
+function refusals({ query, wireQuery, header, body, upload, subject, refuses = [] }: Row): Json {
+  const parsed = query ?? wireQuery ?? header ?? body ?? upload;
+  const invalid = parsed !== undefined || subject === 'process' ? [400] : [];
+  const missing = subject === undefined ? [] : [404];
+  const content = { 'application/json': { schema: reference('Error') } };
+  return Object.fromEntries(
+    [...invalid, 401, 403, ...missing, ...refuses, 'default'].map((status) => [
+      status,
+      { description: REFUSALS[status], content },
+    ]),
+  );
+}
+
 function operation(row: Row): Json {
   const parameters = parametersOf(row);
   const body = requestBody(row);
-  const failure = { description: 'a fault', content: { 'application/json': { schema: reference('Error') } } };
   return {
     ...present({ operationId: row.operationId }),
     summary: row.summary,
     ...(parameters.length > 0 && { parameters }),
     ...present({ requestBody: body }),
-    responses: { [row.status]: success(row), default: failure },
+    responses: { [row.status]: success(row), ...refusals(row) },
   };
 }
 

@@ -31,7 +31,7 @@ export function empty(status: number): HttpReply {
   return { status };
 }
 
-export function redirect(status: 301 | 302, location: string): HttpReply {
+export function redirect(status: 302 | 307, location: string): HttpReply {
   return { status, headers: { Location: location } };
 }
 

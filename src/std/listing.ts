@@ -60,6 +60,12 @@ export function formatListing(files: readonly ListedFile[], name: (text: string)
   return lines.map((line) => `${line}\n`).join('');
 }
 
+/** First line of a listing as the hosted service writes it: the size of all entries. */
+export function formatTotal(files: readonly Pick<ListedFile, 'size'>[]): string {
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  return `total ${(bytes / 1_024).toFixed(2)} KB\n`;
+}
+
 function formatTime(seconds: number): string {
   const date = new Date(seconds * 1000);
   return Number.isNaN(date.getTime()) ? '?'.padEnd(16) : date.toISOString().slice(0, 16).replace('T', ' ');

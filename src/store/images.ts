@@ -46,6 +46,8 @@ interface ImageRow {
   readonly created_at: number;
 }
 
+const NEWEST_TAG = 'SELECT max(id) FROM tags WHERE image = uuid';
+
 /**
  * Images of one project: immutable stacks of layers, each with its parent (of the same project) and its origin.
  */
@@ -127,20 +129,23 @@ export class ImageStore {
     return row && this.#stored(row);
   }
 
-  /** Lists images, newest first; an exact match of the tag comes before other matches of the prefix. */
+  /**
+   * Lists images, newest first, each once with its newest tag. A list of tagged images has an entry for every tag that the
+   * filter accepts, as in the hosted service, an exact match first.
+   */
   list(query: ImageQuery): Image[] {
+    const byTag = query.tag !== undefined || query.tagged === true;
     const conditions = new Conditions();
-    // An image is listed once, with the newest tag that the filter accepts.
-    const accepted = 'SELECT name FROM tags WHERE image = images.uuid AND substr(name, 1, length(?1)) = ?1';
-    const prefix = query.tag ?? '';
-    conditions.add('?1 = ?1', prefix).add('project = ?', this.#project);
-    if (query.tag !== undefined || query.tagged === true) conditions.add(`EXISTS (${accepted})`);
+    conditions.add('?1 = ?1', query.tag ?? '').add('images.project = ?', this.#project);
+    if (byTag) conditions.add('substr(name, 1, length(?1)) = ?1');
     if (query.uuid !== undefined) conditions.add('uuid = ?', query.uuid.toLowerCase());
     if (query.since !== undefined) conditions.add('created_at >= ?', query.since.getTime());
     if (query.until !== undefined) conditions.add('created_at <= ?', query.until.getTime());
     const rows = this.#database.all<ImageRow & { shown: string | null }>(
-      `SELECT images.*, (${accepted} ORDER BY name = ?1 DESC, id DESC LIMIT 1) AS shown FROM images${conditions.where}
-       ORDER BY (shown IS ?1 AND ?1 <> '') DESC, created_at DESC, rowid DESC LIMIT ? OFFSET ?`,
+      `SELECT images.*, name AS shown
+         FROM images ${byTag ? '' : 'LEFT'} JOIN tags ON image = uuid ${byTag ? '' : `AND id = (${NEWEST_TAG})`}
+       ${conditions.where}
+       ORDER BY (name IS ?1) DESC, created_at DESC, images.rowid DESC, id DESC LIMIT ? OFFSET ?`,
       ...conditions.values,
       query.limit ?? limits.pageDefault,
       query.offset ?? 0,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { OPERATION_STATUSES } from '../../src/contract/operation-state.ts';
 import { openApiYaml } from '../../src/http/openapi.ts';
 import { operations, ours, type Document, type Parameter, type Schema } from '../support/openapi.ts';
 
@@ -63,4 +64,35 @@ test('operation ids are unique, and every reference leads somewhere', () => {
     assert.ok(ours.components.schemas[name], name);
   }
   assert.deepEqual(parse(openApiYaml('1.2.3')), JSON.parse(JSON.stringify(ours)));
+});
+
+/** Names that Python, JavaScript and Go do not allow for a field. */
+const RESERVED = new Set([
+  'class',
+  'def',
+  'from',
+  'import',
+  'function',
+  'var',
+  'func',
+  'default',
+  'return',
+  'in',
+  'is',
+]);
+
+test('generators of other clients can use the document: no reserved names, enums in place, errors by status', () => {
+  for (const [name, { properties = {} }] of Object.entries(ours.components.schemas)) {
+    for (const field of Object.keys(properties)) {
+      assert.ok(!RESERVED.has(field), `${name}.${field}`);
+    }
+  }
+  for (const name of ['OperationSummary', 'OperationResponse']) {
+    assert.deepEqual(ours.components.schemas[name]?.properties?.['status']?.enum, [...OPERATION_STATUSES], name);
+  }
+  for (const { path, method, operation } of operations(ours)) {
+    const refusals = Object.keys(operation.responses).filter((status) => status >= '400' && status < '500');
+    assert.ok(refusals.includes('401') && refusals.includes('403'), `${method} ${path}`);
+    if (path.includes('{')) assert.ok(refusals.includes('404'), `${method} ${path}`);
+  }
 });

@@ -64,9 +64,9 @@ test('paths without their trailing slash redirect to the form with it, query kep
   await using server = await startServer();
   const image = server.contree.addImage();
   const bare = await server.send('GET', '/v1/inspect?tag=a');
-  assert.deepEqual([bare.status, bare.headers.location], [301, 'inspect/?tag=a']);
+  assert.deepEqual([bare.status, bare.headers.location], [307, 'inspect/?tag=a']);
   const info = await server.send('GET', `/v1/inspect/${image}`);
-  assert.deepEqual([info.status, info.headers.location], [301, `${image}/`]);
+  assert.deepEqual([info.status, info.headers.location], [307, `${image}/`]);
 });
 
 test('tags: set answers the image, removing a named one is 204, removing "the" tag answers the image', async () => {
@@ -199,6 +199,7 @@ test('inspect: list, text list, download with ranges, archive, grep, stat, diff,
   assert.deepEqual([listing.path, listing.files.map(({ path }) => path)], ['/etc', ['hosts', 'passwd']]);
   const asText = await server.send('GET', `${base}/list?path=/etc&text=`);
   assert.match(asText.headers['content-type'] ?? '', /^text\/plain/u);
+  assert.match(asText.text, /^total 0\.01 KB\n/u);
   assert.match(asText.text, /^-rw-r--r-- 1 root root 2 .* hosts$/mu);
   assert.equal((await server.send('GET', `${base}/list`)).status, 400);
   assert.equal((await server.send('GET', `${base}/list?path=/nope`)).status, 404);
@@ -206,6 +207,9 @@ test('inspect: list, text list, download with ranges, archive, grep, stat, diff,
 
   const whole = await server.send('GET', `${base}/download?path=/etc/passwd`);
   assert.deepEqual([whole.status, whole.headers['content-length'], whole.text], [200, '9', 'root:x:0\n']);
+  assert.equal(whole.headers['content-type'], 'application/octet-stream');
+  const text = await server.send('GET', `${base}/download?path=/etc/passwd&text`);
+  assert.deepEqual([text.headers['content-type'], text.text], ['text/plain; charset=utf-8', 'root:x:0\n']);
   const part = await server.send('GET', `${base}/download?path=/etc/passwd`, { headers: { Range: 'bytes=-4' } });
   assert.deepEqual([part.status, part.headers['content-range'], part.text], [206, 'bytes 5-8/9', 'x:0\n'.slice(-4)]);
   const outside = await server.send('GET', `${base}/download?path=/etc/passwd`, { headers: { Range: 'bytes=9-' } });
@@ -224,6 +228,17 @@ test('inspect: list, text list, download with ranges, archive, grep, stat, diff,
   const grep = (await server.send('GET', `${base}/grep?pattern=root&path=/etc&path=/opt`)).json as { matches: [] };
   assert.equal(grep.matches.length, 1);
   assert.equal((await server.send('GET', `${base}/grep`)).status, 400);
+  for (const [within, beyond] of [
+    ['max_total=10000', 'max_total=10001'],
+    ['max_count=10000', 'max_count=10001'],
+    ['before=50&after=50', 'before=51'],
+    ['path=/etc'.concat('&path=/etc'.repeat(15)), 'path=/etc'.concat('&path=/etc'.repeat(16))],
+    ['pattern=a'.concat('&pattern=a'.repeat(14)), 'pattern=a'.concat('&pattern=a'.repeat(15))],
+    [`pattern=${'a'.repeat(1_024)}`, `pattern=${'a'.repeat(1_025)}`],
+  ]) {
+    assert.equal((await server.send('GET', `${base}/grep?pattern=root&${within}`)).status, 200, within);
+    assert.equal((await server.send('GET', `${base}/grep?pattern=root&${beyond}`)).status, 400, beyond);
+  }
   assert.equal(((await server.send('GET', `${base}/stat?path=/etc`)).json as { is_dir: boolean }).is_dir, true);
   const diff = (await server.send('GET', `${base}/diff?to=tag:base`)).json as { entries: [] };
   assert.deepEqual(diff.entries, []);

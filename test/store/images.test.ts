@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFault } from '../../src/contract/errors.ts';
-import { EMPTY_IMAGE_CONFIG, type Image } from '../../src/contract/image.ts';
+import { EMPTY_IMAGE_CONFIG, type Image, type ImageQuery } from '../../src/contract/image.ts';
 import { limits } from '../../src/contract/limits.ts';
 import { addImage, addLayer, openStore } from './bench.ts';
 
@@ -18,10 +18,32 @@ test('list() gives the newest first, each image once, in pages', async () => {
   store.tags.set('b', made[1]!);
   assert.deepEqual(uuids(store.images.list({})), made);
   assert.deepEqual(uuids(store.images.list({ limit: 2, offset: 1 })), made.slice(1));
-  assert.deepEqual(uuids(store.images.list({ tagged: true })), [made[1]]);
   assert.deepEqual(uuids(store.images.list({ uuid: made[0]!.toUpperCase() })), [made[0]]);
   assert.deepEqual(uuids(store.images.list({ since: new Date(Date.now() + 60_000) })), []);
   assert.deepEqual(uuids(store.images.list({ until: new Date(Date.now() + 60_000) })), made);
+});
+
+test('list() of tagged images has every tag, in pages', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const [old, , young] = [await addImage(store), await addImage(store), await addImage(store)];
+  for (const [tag, image] of [
+    ['busybox:latest', old],
+    ['alpine', young],
+    ['busybox:1.36', old],
+  ] as const)
+    store.tags.set(tag, image.uuid);
+  const all = [
+    [young.uuid, 'alpine'],
+    [old.uuid, 'busybox:1.36'],
+    [old.uuid, 'busybox:latest'],
+  ];
+  const listed = (query: ImageQuery): unknown[] => store.images.list(query).map(({ uuid, tag }) => [uuid, tag]);
+  assert.deepEqual(listed({ tagged: true }), all);
+  assert.deepEqual(listed({ tagged: true, limit: 1, offset: 2 }), all.slice(2));
+  assert.deepEqual(listed({ tag: 'busybox:latest' }), all.slice(2));
+  assert.deepEqual(listed({ tag: 'busybox' }), all.slice(1));
+  assert.deepEqual(store.images.list({ tag: 'busybox' })[0]?.tags, ['busybox:1.36', 'busybox:latest']);
 });
 
 test('list() by tag takes prefixes, exact match first, and shows the tag that matched', async () => {

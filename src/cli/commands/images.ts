@@ -20,12 +20,14 @@ export const images: Register = (program, run) => {
     .action(
       run(async (cli, { prefix, tagged, limit }: Options) => {
         const contree = await cli.contree();
+        const byTag = prefix !== undefined || tagged === true;
         const query = { ...present({ tag: prefix }), ...(tagged && { tagged }) };
         const found = await collectPages((page) => contree.images.list({ ...query, ...page }, cli.signal), limit);
         await cli.print(found, () => {
           if (found.length === 0) return 'no images; import one with "contree import python:3.11-slim"\n';
           const rows = found.map((image) => [
-            cli.name((image.tags ?? [image.tag ?? '']).join(' ')) || '-',
+            // A list by tag has an entry for each of them.
+            cli.name(byTag ? (image.tag ?? '') : (image.tags ?? []).join(' ')) || '-',
             image.uuid,
             formatAge(image.created_at),
           ]);

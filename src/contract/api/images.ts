@@ -2,12 +2,15 @@ import type { Rows } from './row.ts';
 
 /** Listing, importing, comparing, exporting and deleting images. */
 export const IMAGES = {
-  /** Lists images, newest first; with `tag` (a prefix) an exact match comes first. */
+  /**
+   * Lists images, newest first. With `tag` (a prefix) or `tagged` there is an entry for each tag of an image, an exact match
+   * first.
+   */
   list: {
     method: 'GET',
     path: '/images',
     operationId: 'listImages',
-    summary: 'List images, newest first; with `tag` (a prefix) an exact match comes first',
+    summary: 'List images, newest first; with `tag` (a prefix) or `tagged` once for each tag, an exact match first',
     permissions: ['list'],
     query: 'ImageQuery',
     answer: 'ImageListResponse',
@@ -58,6 +61,7 @@ export const IMAGES = {
     path: '/images/{imageUUID}',
     subject: 'image',
     operationId: 'deleteImage',
+    refuses: [409],
     summary: 'Delete an image; with `cascade` also those made from it',
     permissions: ['delete'],
     query: 'DeleteQuery',

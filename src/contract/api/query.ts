@@ -54,10 +54,10 @@ export function requiredText(lengthMax: number = limits.pathBytesMax) {
 const TEXTS_MAX = 1_000;
 
 /** Every occurrence of a parameter. */
-export function texts() {
+export function texts(countMax: number = TEXTS_MAX, lengthMax?: number) {
   return z
-    .array(anyText(), required)
-    .refine((values) => values.length <= TEXTS_MAX, `may be given ${TEXTS_MAX} times at most`)
+    .array(anyText(lengthMax), required)
+    .refine((values) => values.length <= countMax, `may be given ${countMax} times at most`)
     .transform((values): readonly string[] => values);
 }
 

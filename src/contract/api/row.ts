@@ -85,6 +85,8 @@ export interface Row {
   readonly status: number;
   /** Schema of the whole answer on the wire, of which the method returns `answer`. */
   readonly wireAnswer?: SchemaName;
+  /** Statuses of its faults, besides those that follow from its input, subject and permissions. */
+  readonly refuses?: readonly number[];
   /** Description of the success in OpenAPI (default: `ok`). */
   readonly success?: string;
   /** Not part of the hosted service's contract. */

@@ -36,7 +36,7 @@ export function projectFiles(context: ProjectContext): ConTree['files'] {
     archive: async (image, { path }, signal) => {
       await using lease = await trees.open(store, image);
       // Fails here, before the answer has started.
-      await view.resolve(lease.tree, path);
+      await view.archivable(lease.tree, path);
       const { uuid } = lease;
       return streamed(context, async () => ({ name: 'archive', image: await layersOf(store, uuid), path }), signal);
     },

@@ -1,22 +1,22 @@
 import type { File } from '../../contract/file.ts';
 import { isFault } from '../../contract/errors.ts';
 import type { FileContent, ReadRange } from '../../contract/inspect.ts';
-import { formatListing } from '../../std/listing.ts';
+import { formatListing, formatTotal } from '../../std/listing.ts';
 import { abandon, empty, json, plain, stream, type HttpReply } from '../reply.ts';
 import { byteRange, type ByteRange } from './byte-range.ts';
 import type { Call, Handlers } from './call.ts';
 import { uploadOf } from './parse.ts';
 
 /** Part of a file: from `offset`, at most `length` bytes. */
-function partReply(file: FileContent, offset: number): HttpReply {
+function partReply(file: FileContent, type: string, offset: number): HttpReply {
   const headers = { 'X-File-Size': String(file.size), 'X-File-Offset': String(offset) };
-  return stream(file.body, 'application/octet-stream', headers);
+  return stream(file.body, type, headers);
 }
 
 /** Answers with a file, or with the part that a Range header selects. */
-function fileReply(file: FileContent, range?: ByteRange): HttpReply {
+function fileReply(file: FileContent, type: string, range?: ByteRange): HttpReply {
   const { start, end } = range ?? { start: 0, end: file.size };
-  const reply = stream(file.body, 'application/octet-stream', {
+  const reply = stream(file.body, type, {
     'Accept-Ranges': 'bytes',
     'X-File-Size': String(file.size),
     'Content-Length': String(end - start),
@@ -28,19 +28,22 @@ function fileReply(file: FileContent, range?: ByteRange): HttpReply {
 export const FILE_HANDLERS: NonNullable<Handlers['files']> = {
   list: async ({ contree, subject: [image], query, wireQuery, signal }) => {
     const listing = await contree.files.list(image, query, signal);
-    return wireQuery.text ? plain(formatListing(listing.files)) : json(listing);
+    if (!wireQuery.text) return json(listing);
+    return plain(formatTotal(listing.files) + formatListing(listing.files));
   },
-  read: async ({ contree, subject: [image], query, signal, request }) => {
+  read: async ({ contree, subject: [image], query, wireQuery, signal, request }) => {
     const { path, ...part } = query;
+    const type = wireQuery.text ? 'text/plain; charset=utf-8' : 'application/octet-stream';
     const open = (range: ReadRange): Promise<FileContent> => contree.files.read(image, { path, ...range }, signal);
-    if (part.offset !== undefined || part.length !== undefined) return partReply(await open(part), part.offset ?? 0);
+    if (part.offset !== undefined || part.length !== undefined)
+      return partReply(await open(part), type, part.offset ?? 0);
     const asked = byteRange(request.headers.get('range'));
-    if (asked === undefined) return fileReply(await open({}));
+    if (asked === undefined) return fileReply(await open({}), type);
     const probe = await open({ length: 0 });
     await abandon(probe.body);
     const range = asked(probe.size);
     if (range === undefined) return { status: 416, headers: { 'Content-Range': `bytes */${probe.size}` } };
-    return fileReply(await open({ offset: range.start, length: range.end - range.start }), range);
+    return fileReply(await open({ offset: range.start, length: range.end - range.start }), type, range);
   },
   archive: async ({ contree, subject: [image], query, signal }) => {
     const body = await contree.files.archive(image, query, signal);
@@ -97,7 +100,7 @@ export const WIRE_FILES: Pick<
     return { status: 200, headers: { 'Content-Length': String(file.size), 'Accept-Ranges': 'bytes' } };
   },
   checkImageArchive: async ({ contree, subject: [image], query, signal }) => {
-    await contree.files.stat(image, query, signal);
+    await abandon(await contree.files.archive(image, query, signal));
     return empty(200);
   },
 };

@@ -14,7 +14,7 @@ function started(uuid: string, echo: object = {}): HttpReply {
 
 /** Redirects to the path with a trailing slash, relatively, so that it works below any path prefix. */
 function slashed(last: string, request: Request): HttpReply {
-  return redirect(301, `${last}/${new URL(request.url).search}`);
+  return redirect(307, `${last}/${new URL(request.url).search}`);
 }
 
 /** Handlers of routes that do more than call the method of their row. */

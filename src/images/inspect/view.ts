@@ -57,12 +57,19 @@ export async function openFile(tree: Tree, path: string, range: ReadRange = {}):
   return { path, size: node.size, body: tree.stream(node, Math.min(offset, node.size), length) };
 }
 
+/** Returns the file or directory at a path. Faults: those of `Tree.resolve`, NOT_A_FILE for anything else. */
+export async function archivable(tree: Tree, path: string): Promise<TreeNode> {
+  const node = await resolve(tree, path);
+  if (node.type === 'file' || node.type === 'directory') return node;
+  throw fault('NOT_A_FILE', { path, type: typeLabel(node) });
+}
+
 /**
  * Streams a PAX tar of the entry at the path and everything below it. Member names begin with the entry's own name, as
- * the hosted service's do. Faults: those of `Tree.resolve`.
+ * the hosted service's do. Faults: those of `archivable`.
  */
 export async function archive(tree: Tree, path: string): Promise<AsyncIterable<Uint8Array>> {
-  const node = await resolve(tree, path);
+  const node = await archivable(tree, path);
   return packTree(tree, node, lexicalPath(pathFromText(path)).replace(/^.*\//su, ''));
 }
 

@@ -22,12 +22,16 @@ export const grep = defineTool({
   aliases: { pattern: 'patterns', path: 'paths', glob: 'globs' },
   input: z.object({
     image,
-    patterns: z.array(z.string()).min(1).max(20).describe('regular expressions, OR-ed'),
-    paths: z.array(z.string().min(1).max(limits.pathBytesMax)).max(50).optional(),
+    patterns: z
+      .array(z.string().max(limits.grepPatternCharactersMax))
+      .min(1)
+      .max(limits.grepPatternsMax)
+      .describe('regular expressions, OR-ed'),
+    paths: z.array(z.string().min(1).max(limits.pathBytesMax)).max(limits.grepPathsMax).optional(),
     globs: z.array(z.string()).max(50).optional().describe('*.py; !*.js excludes'),
     case: z.enum(['sensitive', 'insensitive', 'smart']).default('sensitive'),
     context: z.int().min(0).max(20).default(0).describe('lines around each match'),
-    max_count: hiddenFromClients(z.int().min(1).max(10_000).optional()),
+    max_count: hiddenFromClients(z.int().min(1).max(limits.grepMatchesMax).optional()),
     max_total: z.int().min(1).max(limits.grepMatchesDefault).default(200),
   }),
   output: z.object({

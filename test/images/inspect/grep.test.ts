@@ -182,8 +182,18 @@ test('a line without end is searched in part, reported in part, and harms nothin
   ]);
   await using tree = await openImage(scratch, [{ path: 'long', content }]);
   const { matches } = await grep(tree, { pattern: ['needle'] });
-  assert.equal(matches[0]?.line_text.length, 64 * 1024);
+  assert.equal(matches[0]?.line_text.length, 4_096);
   assert.equal(matches.at(-1)?.line_text, 'needle 2\n');
+});
+
+test('of a long line the first 4,096 bytes are shown, with the length of all of it', async () => {
+  await using scratch = await Scratch.create();
+  await using tree = await openImage(scratch, [{ path: 'f', content: `needle${'x'.repeat(10_000)}needle\n` }]);
+  const { matches } = await grep(tree, { pattern: ['needle'] });
+  assert.deepEqual(
+    matches.map(({ line_text: line, line_bytes: bytes, submatches }) => [line.length, bytes, submatches.length]),
+    [[4_096, 10_013, 1]],
+  );
 });
 
 test('an expression that would take a backtracking engine forever takes no time', async () => {

@@ -195,6 +195,7 @@ test('archive names members from the archived entry on and never out of it', asy
   assert.deepEqual(await members('/usr/bin/..'), ['usr/', 'usr/bin/', 'usr/bin/tool']);
   assert.deepEqual(await members('/bin'), ['bin/', 'bin/tool']);
   await assert.rejects(archive(tree, '/nope'), { code: 'FILE_NOT_FOUND' });
+  await assert.rejects(archive(tree, '/fifo'), { code: 'NOT_A_FILE' });
 });
 
 test('an archive that holds links out of it unpacks inside its folder', async () => {

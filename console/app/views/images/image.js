@@ -127,7 +127,7 @@ function tags({ uuid, tags: names }, scope) {
     scope.reload();
   };
   const add = async () => {
-    const known = (await listImages({ tagged: true, limit: 200 }, scope.signal)).flatMap((image) => image.tags ?? []);
+    const known = (await listImages({ tagged: true, limit: 200 }, scope.signal)).map(({ tag }) => tag ?? '');
     const hint = 'Words of a-z 0-9 _ - separated by / : or . A tag of another image moves to this one.';
     const tag = await askText('Tag this image', 'Tag', { confirm: 'Set tag', hint, list: known });
     if (!tag) return;

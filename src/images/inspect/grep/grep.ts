@@ -21,7 +21,6 @@ import { resolve } from '../view.ts';
 
 /** Limit of the bytes in one result. */
 const RESULT_BYTES_MAX = 8 * 1024 * 1024;
-const CONTEXT_LINES_MAX = 1_000;
 
 interface Target extends Stretch {
   /** Path as reported: below the requested path. */
@@ -77,8 +76,8 @@ function bytesOf({ path, line_text: line, submatches }: GrepMatch): number {
 }
 
 function contextOf(lines = 0): number {
-  if (!Number.isInteger(lines) || lines < 0 || lines > CONTEXT_LINES_MAX) {
-    throw fault('ARGUMENT_INVALID', { reason: `lines of context must be 0 to ${CONTEXT_LINES_MAX}` });
+  if (!Number.isInteger(lines) || lines < 0 || lines > limits.grepContextLinesMax) {
+    throw fault('ARGUMENT_INVALID', { reason: `lines of context must be 0 to ${limits.grepContextLinesMax}` });
   }
   return lines;
 }

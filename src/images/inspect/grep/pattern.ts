@@ -1,11 +1,10 @@
 import { RE2JS } from 're2js';
 import { fault } from '../../../contract/errors.ts';
+import { limits } from '../../../contract/limits.ts';
 import type { GrepQuery } from '../../../contract/inspect.ts';
 import { present } from '../../../std/present.ts';
 import { requiredRuns, type RequiredRun } from './runs.ts';
 
-const PATTERN_CHARACTERS_MAX = 64 * 1024;
-const PATTERNS_MAX = 100;
 /** Number of texts up to which they are searched one by one, which is fastest. */
 const LITERALS_MAX = 3;
 /** Text without special characters of expressions. */
@@ -60,13 +59,16 @@ export class Text {
  * the invalid pattern.
  */
 export function compilePatterns(patterns: readonly string[], letters: GrepQuery['case'] = 'sensitive'): GrepPattern {
-  if (patterns.length === 0 || patterns.length > PATTERNS_MAX) {
-    throw fault('ARGUMENT_INVALID', { reason: `give 1 to ${PATTERNS_MAX} patterns` });
+  if (patterns.length === 0 || patterns.length > limits.grepPatternsMax) {
+    throw fault('ARGUMENT_INVALID', { reason: `give 1 to ${limits.grepPatternsMax} patterns` });
   }
   const insensitive = letters === 'insensitive' || (letters === 'smart' && patterns.every(isLowerCase));
   const flags = RE2JS.MULTILINE | (insensitive ? RE2JS.CASE_INSENSITIVE : 0);
   // Individually first: an invalid pattern must not become valid in combination with others.
-  for (const pattern of patterns) compile(pattern, flags, pattern);
+  for (const pattern of patterns) {
+    checkLength(pattern);
+    compile(pattern, flags, pattern);
+  }
   const joined = patterns.length === 1 ? (patterns[0] ?? '') : patterns.map((pattern) => `(?:${pattern})`).join('|');
   const expression = compile(joined, flags, joined);
   const runs = requiredRuns(patterns);
@@ -117,10 +119,13 @@ function placeByExpression(expression: RE2JS, patterns: readonly string[]): Grep
   return (text, from) => (from < text.bytes.length && (tied || text.matches(expression)) ? from : -1);
 }
 
+function checkLength(pattern: string): void {
+  const most = limits.grepPatternCharactersMax;
+  if (pattern.length <= most) return;
+  throw fault('PATTERN_INVALID', { pattern: pattern.slice(0, 64), reason: `longer than ${most} characters` });
+}
+
 function compile(pattern: string, flags: number, shown: string): RE2JS {
-  if (pattern.length > PATTERN_CHARACTERS_MAX) {
-    throw fault('PATTERN_INVALID', { pattern: pattern.slice(0, 64), reason: `longer than ${PATTERN_CHARACTERS_MAX}` });
-  }
   try {
     return RE2JS.compile(pattern, flags);
   } catch (error) {
