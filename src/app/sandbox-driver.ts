@@ -41,15 +41,16 @@ export async function openSandboxDriver(
       driver: microvm,
       tryNative: async (signal) => {
         const verdict = await microvm.verdict(signal);
-        return { native: verdict.accelerator === 'kvm', reason: `${verdict.accelerator}: ${verdict.reason}` };
+        const reason = `${verdict.accelerator}: ${verdict.reason}`;
+        return { native: verdict.accelerator === 'kvm', reason, remedy: 'use a host with KVM' };
       },
     },
     {
       kind: 'gvisor',
       driver: gvisor,
       tryNative: async (signal) => {
-        const { works, reason } = await gvisor.trial(signal);
-        return { native: works, reason };
+        const { works, ...why } = await gvisor.trial(signal);
+        return { native: works, ...why };
       },
     },
   ];

@@ -316,7 +316,7 @@ export const ERRORS = {
   }),
   DRIVER_UNAVAILABLE: row<{ reason: string; remedy?: string }>({
     class: 'unavailable',
-    message: ({ reason, remedy }) => `no microVM can be started: ${reason}${remedy ? `; ${remedy}` : ''}`,
+    message: ({ reason, remedy }) => `the sandbox cannot be started: ${reason}${remedy ? `; ${remedy}` : ''}`,
     hint: 'Run "contree doctor" to see what is missing and how to install it.',
   }),
   ENGINE_UNAVAILABLE: row<{ reason: string }>({
@@ -331,12 +331,12 @@ export const ERRORS = {
   }),
   GUEST_BOOT_TIMEOUT: row<{ seconds: number }>({
     class: 'unavailable',
-    message: ({ seconds }) => `the microVM did not start within ${seconds} s`,
+    message: ({ seconds }) => `the sandbox did not start within ${seconds} s`,
     hint: 'Try again; if it persists run "contree doctor".',
   }),
   GUEST_LOST: row<{ reason: string }>({
     class: 'unavailable',
-    message: ({ reason }) => `the microVM ended before the command did: ${reason}`,
+    message: ({ reason }) => `the sandbox ended before the command did: ${reason}`,
     hint: 'Try again; give the run more memory if the guest ran out of it.',
   }),
   REGISTRY_UNREACHABLE: row<{ registry: string; reason: string }>({

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { copyFile, mkdtempDisposable, readdir, readFile, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { command } from '../../scripts/support/command.ts';
-import { GUEST_DIR } from '../support/microvm.ts';
+import { gvisorFolder } from '../support/gvisor.ts';
+import { bootSpec, GUEST_DIR, runScript } from '../support/microvm.ts';
 
 test('the runsc that setup left in guest/dist runs, and is the one that the record names', async () => {
   const record = join(GUEST_DIR, 'runsc.json');
@@ -12,4 +14,18 @@ test('the runsc that setup left in guest/dist runs, and is the one that the reco
   if (!existsSync(record)) return;
   const { version } = JSON.parse(await readFile(record, 'utf8')) as { version: string };
   assert.match(await command(join(GUEST_DIR, 'runsc'), ['--version']), new RegExp(`^runsc version ${version}$`, 'mu'));
+});
+
+test('a runsc and a helper in a folder that only their owner may enter run as another user', async () => {
+  if (!existsSync(join(GUEST_DIR, 'runsc'))) return;
+  // Its mode is 0700, as that of a home.
+  await using home = await mkdtempDisposable(join(tmpdir(), 'contree-home-'));
+  for (const name of await readdir(GUEST_DIR)) {
+    const [from, to] = [join(GUEST_DIR, name), join(home.path, name)];
+    await (['runsc', 'contree-host-helper'].includes(name) ? copyFile(from, to) : symlink(from, to));
+  }
+  await using folder = await gvisorFolder();
+  await using bench = await folder.open({ guestDir: home.path, path: '' });
+  await using instance = await bench.driver.start(bootSpec(bench.layers), AbortSignal.timeout(240_000));
+  assert.equal((await runScript(instance, 'echo ran')).stdout, 'ran\n');
 });

@@ -7,6 +7,7 @@ mod gvisor;
 #[path = "../../agent/src/link.rs"]
 mod link;
 mod memory;
+mod probe;
 mod sys;
 mod veth;
 
@@ -15,7 +16,7 @@ use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
-const USAGE: &str = "contree-host-helper data FILE | memory BYTES | \
+const USAGE: &str = "contree-host-helper data FILE | memory BYTES | probe | \
     (confine DESCRIPTORS | gvisor) [NAME=VALUE]... -- PROGRAM [ARGUMENT]... | inside DESCRIPTOR -- PROGRAM [ARGUMENT]...";
 
 fn main() {
@@ -34,6 +35,7 @@ fn run(arguments: &[OsString]) -> Result<()> {
     match arguments {
         [command, file] if command == "data" => memory::print_data(file.as_ref()),
         [command, bytes] if command == "memory" => memory::hold(number(bytes)?),
+        [command] if command == "probe" => probe::print_refused(),
         [command, rest @ ..] if command == "confine" => confinement::start(rest),
         [command, rest @ ..] if command == "gvisor" => gvisor::run(rest),
         [command, rest @ ..] if command == "inside" => confinement::start_inside(rest),

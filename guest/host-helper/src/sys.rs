@@ -6,9 +6,12 @@ use std::io::{Error, Result};
 use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
+const SYS_PTRACE: c_long = 101;
 const SYS_CAPGET: c_long = 125;
 const SYS_CAPSET: c_long = 126;
 const SYS_KEYCTL: c_long = 250;
+const SYS_UNSHARE: c_long = 272;
+const SYS_SECCOMP: c_long = 317;
 const SYS_MEMFD_CREATE: c_long = 319;
 const SYS_CLOSE_RANGE: c_long = 436;
 
@@ -279,4 +282,29 @@ pub fn next_end() -> Result<(c_int, c_int)> {
     let mut status = 0;
     // SAFETY: the kernel writes the status during the call.
     unsafe { check(waitpid(-1, &mut status, 0).into()).map(|pid| (pid as c_int, status)) }
+}
+
+/// Lets the parent trace this process (ptrace(2), PTRACE_TRACEME).
+pub fn be_traced() -> Result<()> {
+    // SAFETY: no pointer is read.
+    unsafe { check(syscall(SYS_PTRACE, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong, 0 as c_ulong)).map(drop) }
+}
+
+/// Asks whether seccomp filters can trap system calls (seccomp(2), SECCOMP_GET_ACTION_AVAIL).
+pub fn ask_for_seccomp() -> Result<()> {
+    const GET_ACTION_AVAIL: c_uint = 2;
+    const TRAP: u32 = 0x0003_0000;
+    // SAFETY: the kernel reads the number during the call.
+    unsafe { check(syscall(SYS_SECCOMP, GET_ACTION_AVAIL, 0 as c_uint, &TRAP as *const u32)).map(drop) }
+}
+
+/// Makes a user namespace, and a network namespace that belongs to it: some systems allow only the first (unshare(2)).
+pub fn enter_user_namespace() -> Result<()> {
+    const CLONE_NEWUSER: c_ulong = 0x1000_0000;
+    const CLONE_NEWNET: c_ulong = 0x4000_0000;
+    // SAFETY: no pointer is read.
+    unsafe {
+        check(syscall(SYS_UNSHARE, CLONE_NEWUSER))?;
+        check(syscall(SYS_UNSHARE, CLONE_NEWNET)).map(drop)
+    }
 }

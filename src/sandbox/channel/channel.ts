@@ -73,6 +73,8 @@ export class Channel implements Disposable {
     stream.on('end', () => {
       this.#fail(fault('GUEST_LOST', { reason: 'the channel was closed' }));
     });
+    // A guest that ended before sends no event any more.
+    if (stream.destroyed || stream.readableEnded) this.#fail(fault('GUEST_LOST', { reason: 'the channel was closed' }));
   }
 
   /** Resolves when a booting guest waits to be saved or set up. */

@@ -16,6 +16,8 @@ export interface NativeVerdict {
   readonly native: boolean;
   /** Text for people: what was tried, and the result. */
   readonly reason: string;
+  /** Next step where guests are not native, if one is known. */
+  readonly remedy?: string | undefined;
 }
 
 /** A sandbox that runs may get. */
@@ -37,6 +39,8 @@ export interface SandboxesOptions {
 interface Choice {
   readonly candidate: SandboxCandidate;
   readonly reason: string;
+  /** Steps that would make runs faster, where nothing is native. */
+  readonly remedies?: readonly string[];
 }
 
 /** Returns one driver that starts each run in the sandbox it asked for, or in the best of this host. Owns the drivers. */
@@ -85,22 +89,25 @@ class Sandboxes implements SandboxDriver {
     }));
   }
 
-  /** Returns the checks of all sandboxes; one that runs do not get here may be missing. */
+  /**
+   * Returns the checks of all sandboxes; one that runs do not get here may be missing. Where nothing was native, it is tried
+   * again, because something may have been installed since then.
+   */
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
     const { candidates, setting } = this.#options;
+    const checks = await Promise.all(
+      candidates.map(async ({ kind, driver }) => ({ kind, own: await driver.inspect(signal) })),
+    );
+    const before = await this.#choice?.catch(() => undefined);
+    if (before?.remedies !== undefined) this.#choice = undefined;
     const choice = await this.#resolve(setting).catch(() => undefined);
-    const checks = candidates.map(async ({ kind, driver }) => {
-      const own = await driver.inspect(signal);
+    const shown = checks.flatMap(({ kind, own }) => {
       const needed = choice === undefined || choice.candidate.kind === kind;
       return own.map((check) =>
         check.status === 'failed' && !needed ? { ...check, status: 'warning' as const } : check,
       );
     });
-    const chosen: DriverCheck[] =
-      choice === undefined
-        ? []
-        : [{ name: 'sandbox', status: 'ok', detail: `${choice.candidate.kind}: ${choice.reason}` }];
-    return [...chosen, ...(await Promise.all(checks)).flat()];
+    return choice === undefined ? shown : [checkOf(choice), ...shown];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -126,15 +133,18 @@ class Sandboxes implements SandboxDriver {
   async #choose(): Promise<Choice> {
     const { candidates, log } = this.#options;
     const reasons: string[] = [];
+    const remedies: string[] = [];
     let choice: Choice | undefined;
     for (const candidate of candidates) {
-      const { native, reason } = await this.#tried(candidate);
+      const { native, reason, remedy } = await this.#tried(candidate);
       reasons.push(`${candidate.kind}: ${reason}`);
+      if (remedy !== undefined) remedies.push(remedy);
       if (native) choice ??= { candidate, reason: reasons.join('; ') };
       if (choice !== undefined) break;
     }
-    choice ??= { candidate: candidates[0], reason: `nothing faster works here (${reasons.join('; ')})` };
-    log(`runs get the sandbox ${choice.candidate.kind}: ${choice.reason}`);
+    choice ??= { candidate: candidates[0], reason: `nothing faster works here (${reasons.join('; ')})`, remedies };
+    const faster = choice.remedies === undefined ? '' : `; to make runs faster, ${choice.remedies.join(', or ')}`;
+    log(`runs get the sandbox ${choice.candidate.kind}: ${choice.reason}${faster}`);
     return choice;
   }
 
@@ -143,12 +153,21 @@ class Sandboxes implements SandboxDriver {
       return await candidate.tryNative(this.#closing.signal);
     } catch (error) {
       this.#closing.signal.throwIfAborted();
-      if (isFault(error)) return { native: false, reason: String(error.detail['reason'] ?? error.message) };
+      if (isFault(error)) {
+        const { reason = error.message, remedy } = error.detail;
+        return { native: false, reason: String(reason), remedy: remedy === undefined ? undefined : String(remedy) };
+      }
       // A bug in trying one sandbox keeps no run from another.
       this.#options.log(`trying ${candidate.kind} failed: ${String(error)}`);
       return { native: false, reason: 'it could not be tried' };
     }
   }
+}
+
+function checkOf({ candidate, reason, remedies }: Choice): DriverCheck {
+  const check = { name: 'sandbox', detail: `${candidate.kind}: ${reason}` };
+  if (remedies === undefined || remedies.length === 0) return { ...check, status: 'ok' };
+  return { ...check, status: 'warning', remedy: `to make runs faster, ${remedies.join(', or ')}` };
 }
 
 function added(left: MemoryAndDisk, right: MemoryAndDisk): MemoryAndDisk {

@@ -2,13 +2,15 @@ import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import { present } from '../../std/present.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
 import { DriverLifetime } from '../driver-lifetime.ts';
 import { Identities } from '../microvm/host/identity.ts';
 import type { NetworkOptions } from '../network/index.ts';
 import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
+import { explained } from './refusal.ts';
 import { startSandbox } from './start.ts';
-import { type TrialVerdict, tryOnce } from './trial.ts';
+import { forgetTrial, type TrialVerdict, tryOnce } from './trial.ts';
 
 export interface GvisorOptions {
   /** State folder of the driver. */
@@ -34,8 +36,11 @@ export async function openGvisorDriver(options: GvisorOptions): Promise<TriedDri
 
 /** A driver that can say whether its sandboxes work on this host. */
 export interface TriedDriver extends SandboxDriver {
-  /** Runs a program in a sandbox if that was never tried here. Rejects with DRIVER_UNAVAILABLE if something is missing. */
-  trial(signal: AbortSignal): Promise<TrialVerdict>;
+  /**
+   * Runs a program in a sandbox if that was never tried here. With `again` it also does if that failed before. Rejects with
+   * DRIVER_UNAVAILABLE if something is missing.
+   */
+  trial(signal: AbortSignal, options?: { readonly again: boolean }): Promise<TrialVerdict>;
 }
 
 const TRIAL = {
@@ -70,9 +75,9 @@ class GvisorDriver implements TriedDriver {
     return this.#lifetime.start((either) => this.#start(spec, either), signal);
   }
 
-  async trial(signal: AbortSignal): Promise<TrialVerdict> {
+  async trial(signal: AbortSignal, { again }: { readonly again: boolean } = { again: false }): Promise<TrialVerdict> {
     const platform = await this.#lifetime.platform(signal);
-    return tryOnce(platform, this.#options.stateDir, async () => {
+    const run = async (): Promise<void> => {
       const { size: bytes } = await stat(platform.root);
       // The agent's root file system serves as an image with one program. The network is included because it has to work as well.
       const layers = [{ path: platform.root, bytes }];
@@ -81,7 +86,8 @@ class GvisorDriver implements TriedDriver {
       for await (const chunk of process.output) void chunk;
       const { exitCode } = await process.outcome;
       if (exitCode !== 0) throw fault('DRIVER_UNAVAILABLE', { reason: `the program ended with status ${exitCode}` });
-    });
+    };
+    return tryOnce(platform, this.#options.stateDir, run, { again });
   }
 
   async collect(request: DriverCollection): Promise<DriverGarbage> {
@@ -93,10 +99,12 @@ class GvisorDriver implements TriedDriver {
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
     try {
       const { runsc, rejected, jail } = await this.#lifetime.platform(signal);
+      const { works, reason, remedy } = await this.trial(signal, { again: true });
       const { parts, missing } = jail.facts;
       const lacking = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`;
+      const detail = [`runsc ${runsc.version} (${runsc.path}): ${reason}`, ...rejected].join('; ');
       return [
-        { name: 'gVisor', status: 'ok', detail: [`runsc ${runsc.version} (${runsc.path})`, ...rejected].join('; ') },
+        present({ name: 'gVisor', status: works ? ('ok' as const) : ('failed' as const), detail, remedy }),
         {
           name: 'gVisor jail',
           status: missing.length === 0 ? 'ok' : 'warning',
@@ -104,9 +112,10 @@ class GvisorDriver implements TriedDriver {
         },
       ];
     } catch (error) {
-      const remedy = isFault(error) ? error.detail['remedy'] : undefined;
-      const detail = error instanceof Error ? error.message : String(error);
-      return [{ name: 'gVisor', status: 'failed', detail, ...(typeof remedy === 'string' ? { remedy } : {}) }];
+      const { reason: detail = String(error), remedy } = isFault(error) ? error.detail : {};
+      return [
+        { name: 'gVisor', status: 'failed', detail: String(detail), ...(typeof remedy === 'string' && { remedy }) },
+      ];
     }
   }
 
@@ -118,14 +127,17 @@ class GvisorDriver implements TriedDriver {
     const platform = await this.#lifetime.platform(signal);
     const { network = {} } = this.#options;
     const resources = new AsyncDisposableStack();
+    const { vm: identity } = resources.use(this.#identities.take());
     try {
-      const { vm: identity } = resources.use(this.#identities.take());
       const instance = await startSandbox(platform, { spec, identity, network }, resources, signal);
       this.#lifetime.own(resources);
       return instance;
     } catch (error) {
+      // Before the identity is given to another run.
+      const explanation = await explained(error, platform.helper, identity, signal);
       await resources.disposeAsync();
-      throw error;
+      if (isFault(explanation, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT')) await forgetTrial(this.#options.stateDir);
+      throw explanation;
     }
   }
 }

@@ -1,4 +1,3 @@
-import { defined } from '../../std/assert.ts';
 import { PROCESSES_MAX } from '../microvm/host/cgroup.ts';
 import type { JailFacts } from '../microvm/host/jail.ts';
 import type { Identity } from '../microvm/host/identity.ts';
@@ -23,6 +22,8 @@ export interface SandboxJailSpec {
   readonly identity: Identity | undefined;
   readonly shape: SandboxShape;
   readonly link: GuestLink | undefined;
+  /** Path of a program that the sandbox's user cannot open → descriptor with its content, of which the jail gets a copy. */
+  readonly copied: ReadonlyMap<string, number>;
   /** Number below which all descriptors are passed to the sandbox. */
   readonly descriptors: number;
   /** True when bubblewrap waits on `SANDBOX_FD.block` before it starts anything. */
@@ -65,7 +66,7 @@ export class SandboxJail {
     return confined(helper, confinement, [
       bwrap,
       ...this.#namespaces(),
-      ...this.#files(),
+      ...this.#files(spec.copied),
       '--info-fd',
       String(SANDBOX_FD.info),
       ...(spec.blocked ? ['--block-fd', String(SANDBOX_FD.block)] : []),
@@ -85,18 +86,29 @@ export class SandboxJail {
     ].flat();
   }
 
-  #files(): string[] {
+  /** Paths of the programs that the jail contains. */
+  get programs(): readonly string[] {
+    const { runsc, helper } = this.#options;
+    return [helper, runsc.path, ...Object.values(runsc.sidecars)];
+  }
+
+  #files(copied: SandboxJailSpec['copied']): string[] {
     const { runsc, helper } = this.#options;
     const { sentry, prewarmer } = runsc.sidecars;
+    const bind = (from: string, to: string): string[] => {
+      const descriptor = copied.get(from);
+      if (descriptor === undefined) return ['--ro-bind', from, to];
+      return ['--perms', '0555', '--ro-bind-data', String(descriptor), to];
+    };
     const programs = [
-      [helper, INSIDE.helper],
-      [runsc.path, INSIDE.runsc],
-      [helper, `${INSIDE.sidecars}/${SIDECARS.prewarmer}`],
-      ...(sentry === undefined ? [] : [[sentry, `${INSIDE.sidecars}/${SIDECARS.sentry}`]]),
-      ...(prewarmer === undefined ? [] : [[prewarmer, INSIDE.prewarmer]]),
+      bind(helper, INSIDE.helper),
+      bind(runsc.path, INSIDE.runsc),
+      ['--symlink', INSIDE.helper, `${INSIDE.sidecars}/${SIDECARS.prewarmer}`],
+      sentry === undefined ? [] : bind(sentry, `${INSIDE.sidecars}/${SIDECARS.sentry}`),
+      prewarmer === undefined ? [] : bind(prewarmer, INSIDE.prewarmer),
     ];
     return [
-      programs.flatMap(([from, to]) => ['--ro-bind', defined(from, 'a pair'), defined(to, 'a pair')]),
+      programs.flat(),
       ['--dev-bind', '/dev/null', '/dev/null'],
       ['/run', '/tmp'].flatMap((path) => ['--tmpfs', path]),
       ['/disk', `${INSIDE.bundle}/root`].flatMap((path) => ['--dir', path]),

@@ -37,7 +37,7 @@ export async function startSandbox(
   const { spec } = start;
   const steps = new Stopwatch();
   const network = resources.use(await openNetwork(spec.network, start.network, signal));
-  const bounds = { cpus: spec.cpus, memoryMib: spec.memoryMib + OVERHEAD_MIB };
+  const bounds = { cpus: spec.cpus, memoryMib: spec.memoryMib + OVERHEAD_MIB + platform.copiedMib };
   const cgroup = await platform.cgroups?.create(bounds, spec.diskBytes, PROCESSES_MAX.gvisor);
   if (cgroup !== undefined) resources.use(cgroup);
   const layers = await Promise.all(spec.layers.map((layer) => platform.layers.mountable(layer, signal)));
@@ -89,10 +89,16 @@ async function spawnSandbox(
   for (const [index, { path }] of layers.entries()) {
     descriptors.set(SANDBOX_FD.firstLayer + index, files.use(await open(path, 'r')).fd);
   }
+  const copied = new Map<string, number>();
+  for (const [index, path] of platform.copied.entries()) {
+    const number = SANDBOX_FD.firstLayer + layers.length + index;
+    descriptors.set(number, files.use(await open(path, 'r')).fd);
+    copied.set(path, number);
+  }
   const { cpus, memoryMib, diskBytes } = spec;
   const extracted = layers.flatMap((layer, index) => (layer.extracted ? [index + 1] : []));
   const shape = { layers: layers.length, extracted, cpus, memoryMib, diskBytes };
-  return new SandboxProcess({ jail: platform.jail, identity, shape, link, cgroup, descriptors });
+  return new SandboxProcess({ jail: platform.jail, identity, shape, link, copied, cgroup, descriptors });
 }
 
 interface Started {

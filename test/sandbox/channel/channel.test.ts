@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PassThrough } from 'node:stream';
+import { isFault } from '../../../src/contract/errors.ts';
+import { Channel } from '../../../src/sandbox/channel/index.ts';
 import { collect } from '../../../src/std/bytes.ts';
 import { PAYLOAD_BYTES_MAX } from '../../../src/sandbox/channel/frame.ts';
 import type { ChannelProcess } from '../../../src/sandbox/channel/process.ts';
@@ -350,4 +353,18 @@ test('a flood of small frames is taken in turns with everything else, and all of
   clearInterval(timer);
   assert.equal(taken, PIECES * 600);
   assert.ok(most <= 2 * 600, `${most} frames in one turn`);
+});
+
+test('a guest that ended before its channel was made is lost', async () => {
+  const { promise: read, resolve } = Promise.withResolvers<void>();
+  const [ended, destroyed] = [new PassThrough(), new PassThrough()];
+  ended.end().on('end', resolve).resume();
+  destroyed.destroy();
+  await read;
+  for (const stream of [ended, destroyed]) {
+    using channel = new Channel(stream);
+    await assert.rejects(channel.hello(signal), LOST);
+    await assert.rejects(channel.setup(SETUP, signal), LOST);
+    assert.ok(isFault(await channel.lost, 'GUEST_LOST'));
+  }
 });

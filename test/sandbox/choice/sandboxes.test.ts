@@ -27,9 +27,9 @@ interface Outcome {
   readonly start?: Error;
 }
 
-const SLOW: Outcome = { trial: { native: false, reason: 'emulated' } };
+const SLOW: Outcome = { trial: { native: false, reason: 'emulated', remedy: 'use KVM' } };
 const NATIVE: Outcome = { trial: { native: true, reason: 'it ran' } };
-const ABSENT: Outcome = { trial: fault('DRIVER_UNAVAILABLE', { reason: 'not installed' }) };
+const ABSENT: Outcome = { trial: fault('DRIVER_UNAVAILABLE', { reason: 'not installed', remedy: 'install it' }) };
 const BROKEN = fault('DRIVER_UNAVAILABLE', { reason: 'it broke' });
 
 /** Both sandboxes, which note each trial and each start. */
@@ -115,4 +115,18 @@ test('inspect() says which sandbox runs get, and what was tried', async () => {
   await using _driver = driver;
   const [chosen] = await driver.inspect(soon());
   assert.deepEqual(chosen, { name: 'sandbox', status: 'ok', detail: 'gvisor: microvm: emulated; gvisor: it ran' });
+});
+
+test('where nothing is native, inspect() says what would make runs faster, and tries again', async () => {
+  const { driver, seen } = bench(SLOW, ABSENT);
+  await using _driver = driver;
+  await (await driver.start(SPEC, soon()))[Symbol.asyncDispose]();
+  const faster = 'to make runs faster, use KVM, or install it';
+  const detail = 'microvm: nothing faster works here (microvm: emulated; gvisor: not installed)';
+  assert.ok(seen.includes(`runs get the sandbox ${detail}; ${faster}`), seen.join('\n'));
+  const tries = (): number => seen.filter((line) => line.startsWith('try')).length;
+  assert.equal(tries(), 2);
+  const [chosen] = await driver.inspect(soon());
+  assert.deepEqual(chosen, { name: 'sandbox', status: 'warning', detail, remedy: faster });
+  assert.equal(tries(), 4);
 });
