@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { chmod, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -14,8 +14,11 @@ const HOLDER = join(import.meta.dirname, '../support/processes/gvisor-holder.ts'
 const CAPABILITIES = 0x8001fn;
 
 if (await hasRunsc()) {
+  // As in the engine, whose files only its user can read, apart from published layers.
+  process.umask(0o077);
   const folder = await gvisorFolder();
   const [layer] = folder.layers;
+  await chmod(layer!.path, 0o444);
   after(() => folder[Symbol.asyncDispose]());
 
   test("gVisor's kernel has no file, no namespace and no right that it does not need", async () => {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
 import { TarReader, type TarEntry } from '../../src/tar/reader.ts';
@@ -62,6 +64,9 @@ if (await hasRunsc()) {
       ],
     );
     await using instance = await bench.driver.start(bootSpec(layers), soon());
+    const plain = (await readdir(join(folder.stateDir, 'layers'))).map((name) => join(folder.stateDir, 'layers', name));
+    const modes = await Promise.all(plain.map(async (path) => (await stat(path)).mode & 0o777));
+    assert.deepEqual(modes, [0o444], "the run's user reads them, and nobody writes them");
     const seen = await runScript(
       instance,
       `find /old | sort; stat -c '%n %a %u %g %Y' /own; stat -c '%n %a %u %g %Y %h' /own/*; cat /own/tool /own/plain; touch /old/deep/later`,

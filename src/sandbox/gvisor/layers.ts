@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import { LayerReader } from '../../erofs/reader.ts';
@@ -75,6 +75,8 @@ export class MountableLayers {
       await writePlainLayer(reader, partial, signal);
       await rename(partial, path);
     }
+    // gVisor opens it once more, as the user of the run.
+    await chmod(path, 0o444);
     return { path, extracted: true };
   }
 }

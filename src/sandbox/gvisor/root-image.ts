@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
+import { chmod, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DirectoryNode, LayerNode, Metadata } from '../../erofs/node.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
@@ -33,7 +33,13 @@ export async function rootImage(folder: string, agent: Agent): Promise<string> {
     () => true,
     () => false,
   );
-  if (made) return path;
+  if (!made) await write(path, agent);
+  // gVisor opens it once more, as the user of the run; the engine's files are its owner's alone otherwise.
+  await chmod(path, 0o444);
+  return path;
+}
+
+async function write(path: string, agent: Agent): Promise<void> {
   const partial = `${path}.partial`;
   await rm(partial, { force: true });
   await using writer = await LayerWriter.create(partial);
@@ -48,7 +54,6 @@ export async function rootImage(folder: string, agent: Agent): Promise<string> {
     }),
   );
   await rename(partial, path);
-  return path;
 }
 
 function directory(children: Readonly<Record<string, LayerNode>>): DirectoryNode {
