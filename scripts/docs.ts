@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { API } from '../src/contract/api/index.ts';
 import { ERROR_CLASSES, ERRORS } from '../src/contract/errors.ts';
+import type { ErrorRow } from '../src/contract/error-classes.ts';
 import { limits } from '../src/contract/limits.ts';
 import { settingsDocument } from '../src/config/docs.ts';
 import { jsonSchemaOf, TOOLS } from '../src/tools/index.ts';
@@ -23,18 +24,13 @@ function errorsPage(): string {
   );
   const placeholder = new Proxy({}, { get: (_, key) => `<${String(key)}>` });
   const codes = Object.entries(ERRORS).map(([code, row]) => {
-    const {
-      http,
-      class: errorClass,
-      hint,
-      message,
-    }: { http?: number; class: keyof typeof ERROR_CLASSES; hint: string; message: (detail: never) => string } = row;
+    const { http, class: errorClass, hint, message, retry }: ErrorRow<never> = row;
     return [
       `## ${code}`,
       '',
       `${message(placeholder as never)}.`,
       '',
-      `- Class \`${errorClass}\`, HTTP ${http ?? ERROR_CLASSES[errorClass].http}, exit code ${ERROR_CLASSES[errorClass].exit}, retry: ${ERROR_CLASSES[errorClass].retry}.`,
+      `- Class \`${errorClass}\`, HTTP ${http ?? ERROR_CLASSES[errorClass].http}, exit code ${ERROR_CLASSES[errorClass].exit}, retry: ${retry ?? ERROR_CLASSES[errorClass].retry}.`,
       `- ${hint}`,
       '',
     ].join('\n');

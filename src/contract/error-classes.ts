@@ -13,6 +13,7 @@ export const ERROR_CLASSES = {
   bug: { http: 500, exit: 70, retry: 'never' },
 } as const;
 
+export type Retry = (typeof ERROR_CLASSES)[ErrorClass]['retry'];
 export type ErrorClass = keyof typeof ERROR_CLASSES;
 
 /** One row of the table. */
@@ -20,6 +21,8 @@ export interface ErrorRow<Detail> {
   readonly class: ErrorClass;
   /** Overrides the status of the class, where HTTP has a more exact one. */
   readonly http?: number;
+  /** Overrides whether a retry can help, where the same request always exceeds the same bound. */
+  readonly retry?: Retry;
   readonly message: (detail: Detail) => string;
   /** One imperative sentence: the next step. */
   readonly hint: string;
@@ -28,4 +31,9 @@ export interface ErrorRow<Detail> {
 /** Gives a row's message the type of its details. */
 export function row<Detail>(row: ErrorRow<Detail>): ErrorRow<Detail> {
   return row;
+}
+
+/** Row of a request that exceeds a bound, and will every time. */
+export function bound<Detail>(row: Pick<ErrorRow<Detail>, 'message' | 'hint'>): ErrorRow<Detail> {
+  return { class: 'exhausted', http: 413, retry: 'after a change', ...row };
 }

@@ -1,4 +1,4 @@
-import { row } from './error-classes.ts';
+import { bound, row } from './error-classes.ts';
 
 /**
  * Every fault we raise on purpose. Codes are public and never renamed; messages are for people and may change.
@@ -38,7 +38,7 @@ export const ERRORS = {
   CONFIG_INVALID: row<{ setting: string; reason: string }>({
     class: 'invalid',
     message: ({ setting, reason }) => `setting ${setting}: ${reason}`,
-    hint: 'Run "contree --help" for the settings and their values.',
+    hint: 'Run the program with --help for the settings and their values.',
   }),
   AGENT_FILE_INVALID: row<{ file: string; reason: string }>({
     class: 'invalid',
@@ -82,7 +82,10 @@ export const ERRORS = {
   }),
   PATH_OUTSIDE_ROOT: row<{ path: string; roots: string }>({
     class: 'denied',
-    message: ({ path, roots }) => `${JSON.stringify(path)} is outside the allowed folders (${roots})`,
+    message: ({ path, roots }) =>
+      roots === ''
+        ? `${JSON.stringify(path)} cannot be used: this server was given no folder of its machine`
+        : `${JSON.stringify(path)} is outside the allowed folders (${roots})`,
     hint: 'Use a path below an allowed folder, or start the server with --fs-root.',
   }),
   STARTUP_FILE_DENIED: row<{ path: string }>({
@@ -103,7 +106,7 @@ export const ERRORS = {
   }),
   IMAGE_NOT_FOUND: row<{ image: string; closest?: string }>({
     class: 'missing',
-    message: ({ image, closest }) => `no image ${image}${closest ? `; closest tags: ${closest}` : ''}`,
+    message: ({ image, closest }) => `no image ${image}${closest ? `; closest: ${closest}` : ''}`,
     hint: 'List the images and tags that exist (list_images, "contree images"), or import one.',
   }),
   TAG_NOT_MOVED: row<{ tag: string; image: string; answer: 'declined' | 'dismissed' }>({
@@ -132,6 +135,12 @@ export const ERRORS = {
     class: 'missing',
     message: ({ path, nearest }) => `no file ${JSON.stringify(path)}${nearest ? `; ${nearest} exists` : ''}`,
     hint: 'List the directory (list_files, "contree ls") to see what is there.',
+  }),
+  LOCAL_FILE_NOT_FOUND: row<{ path: string; nearest?: string }>({
+    class: 'missing',
+    message: ({ path, nearest }) =>
+      `no local file or folder ${JSON.stringify(path)}${nearest ? `; ${JSON.stringify(nearest)} exists` : ''}`,
+    hint: 'Correct the path: it is one of this machine, not of an image.',
   }),
   UPLOAD_NOT_FOUND: row<{ file: string }>({
     class: 'missing',
@@ -228,22 +237,16 @@ export const ERRORS = {
     message: ({ limit }) => `${limit} operations are already waiting or running`,
     hint: 'Wait for some of them (wait_operations), then try again.',
   }),
-  FILE_TOO_LARGE: row<{ path: string; bytes: number; limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  FILE_TOO_LARGE: bound<{ path: string; bytes: number; limit: number }>({
     message: ({ path, bytes, limit }) =>
       `${JSON.stringify(path)} has ${bytes} bytes, more than the ${limit} allowed here`,
     hint: 'Download it, or read a range of it.',
   }),
-  BODY_TOO_LARGE: row<{ limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  BODY_TOO_LARGE: bound<{ limit: number }>({
     message: ({ limit }) => `the request is larger than ${limit} bytes`,
     hint: 'Send large contents as an uploaded file.',
   }),
-  INSPECTION_LIMIT: row<{ what: string; limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  INSPECTION_LIMIT: bound<{ what: string; limit: number }>({
     message: ({ what, limit }) => `the inspection of the image exceeds the limit of ${limit} ${what}`,
     hint: 'Name a more specific directory or file, request less (a listing takes limit and offset), or do it inside a run.',
   }),
@@ -252,39 +255,30 @@ export const ERRORS = {
     message: ({ limit }) => `${limit} inspections of this project are already waiting`,
     hint: 'Wait for some of them to end, then try again.',
   }),
-  BODY_TOO_COMPLEX: row<{ what: string; limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  BODY_TOO_COMPLEX: bound<{ what: string; limit: number }>({
     message: ({ what, limit }) => `the request exceeds the limit of ${limit} ${what}`,
     hint: 'Send less at once; send a directory state with many files as NDJSON.',
   }),
-  SYNC_LIMIT: row<{ limit: number; largest: string }>({
-    class: 'exhausted',
-    http: 413,
+  SYNC_LIMIT: bound<{ limit: number; largest: string }>({
     message: ({ limit, largest }) => `the folder has more than ${limit} files and directories (most are in ${largest})`,
     hint: 'Exclude files that can be regenerated, for example exclude=["node_modules/", ".git/"], or sync a smaller folder.',
   }),
-  LAYER_LIMIT: row<{ what: string; limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  LAYER_LIMIT: bound<{ what: string; limit: number }>({
     message: ({ what, limit }) => `the layer exceeds the limit of ${limit} ${what}`,
     hint: 'Use a smaller image; docs/limits.md lists all limits.',
   }),
-  IMAGE_LIMIT: row<{ what: string; limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  IMAGE_LIMIT: bound<{ what: string; limit: number }>({
     message: ({ what, limit }) => `the OCI image exceeds the limit of ${limit} ${what}`,
     hint: 'Use a smaller image, or one with fewer layers.',
   }),
-  LAYER_BYTES_EXCEEDED: row<{ limit: number }>({
-    class: 'exhausted',
-    http: 413,
+  LAYER_BYTES_EXCEEDED: bound<{ limit: number }>({
     message: ({ limit }) => `the run wrote more than the ${limit} bytes it is allowed`,
     hint: 'Write less, or give the run a larger resources_limits.max_layer_bytes.',
   }),
   DISK_FULL: row<{ needed?: number }>({
     class: 'exhausted',
     http: 507,
+    retry: 'after a change',
     message: ({ needed }) => `the data directory's disk is full${needed ? ` (${needed} bytes more are needed)` : ''}`,
     hint: 'Free space with "contree gc" or "contree rm", then try again.',
   }),

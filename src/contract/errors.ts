@@ -1,5 +1,5 @@
 import { assert } from '../std/assert.ts';
-import { ERROR_CLASSES, type ErrorClass, type ErrorRow } from './error-classes.ts';
+import { ERROR_CLASSES, type ErrorClass, type ErrorRow, type Retry } from './error-classes.ts';
 import { ERRORS } from './error-table.ts';
 
 export { ERROR_CLASSES, ERRORS, type ErrorClass };
@@ -52,6 +52,12 @@ export class ContreeError extends Error {
 
   get exitCode(): number {
     return ERROR_CLASSES[this.class].exit;
+  }
+
+  /** Answer to whether the same request may succeed later. */
+  get retry(): Retry {
+    const { retry, class: errorClass }: ErrorRow<never> = ERRORS[this.code];
+    return retry ?? ERROR_CLASSES[errorClass].retry;
   }
 
   toJSON(): ErrorReport {

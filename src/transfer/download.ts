@@ -52,18 +52,29 @@ export async function downloadFile(
   request: DownloadRequest,
   { signal, onProgress }: TransferOptions,
 ): Promise<DownloadReport> {
-  const { image, path, executable, overwrite } = request;
-  using place = destinationOf(roots, request);
+  const { image, path, executable, overwrite, destination } = request;
+  const refuse = (below: string): void => {
+    if (!startUpFiles && isStartUpFile(below)) throw fault('STARTUP_FILE_DENIED', { path: destination });
+  };
   // Both are looked at: a link may lead from such a name, or to it.
-  if (!startUpFiles && [place.below, roots.belowGiven(request.destination)].some(isStartUpFile)) {
-    throw fault('STARTUP_FILE_DENIED', { path: place.path });
-  }
+  refuse(roots.belowGiven(destination));
+  makeFolders(roots, destination);
+  using place = destinationOf(roots, request);
+  refuse(place.below);
   // Checked before anything is fetched, so that common refusals cost nothing.
   const replaced = whatIsThere(place, overwrite);
   const { body, size } = await contree.files.read(image, { path }, signal);
   const file = { body: reported(body, size, onProgress), size, executable, overwrite };
   const written = await writeFileInto(place, file, signal);
   return { destination: place.path, ...written, overwritten: replaced };
+}
+
+function makeFolders(roots: Roots, destination: string): void {
+  try {
+    roots.makeFolders(destination);
+  } catch (error) {
+    throw writeFault(error, destination);
+  }
 }
 
 /** Returns the place of a download: the path, or a name in it when it is a directory. */

@@ -41,7 +41,7 @@ export class LocalFolders implements LocalFiles {
   }
 
   /**
-   * Syncs a folder. Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID, PATTERN_INVALID, SYNC_LIMIT, and the
+   * Syncs a folder. Faults: PATH_OUTSIDE_ROOT, LOCAL_FILE_NOT_FOUND, ARGUMENT_INVALID, PATTERN_INVALID, SYNC_LIMIT, and the
    * engine's.
    */
   async sync(contree: ConTree, request: SyncRequest, options: TransferOptions): Promise<SyncReport> {
@@ -52,7 +52,7 @@ export class LocalFolders implements LocalFiles {
   }
 
   /**
-   * Uploads a file. Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, ARGUMENT_INVALID when it is not a readable file,
+   * Uploads a file. Faults: PATH_OUTSIDE_ROOT, LOCAL_FILE_NOT_FOUND, ARGUMENT_INVALID when it is not a readable file,
    * SECRET_DENIED for what `sync` leaves out, and the engine's.
    */
   async upload(contree: ConTree, path: string, options: TransferOptions): Promise<UploadReport> {
@@ -63,8 +63,8 @@ export class LocalFolders implements LocalFiles {
   }
 
   /**
-   * Downloads a file of an image. Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND, DESTINATION_EXISTS, ARGUMENT_INVALID,
-   * STARTUP_FILE_DENIED, and the engine's.
+   * Downloads a file of an image; folders that are missing on the way to its destination are made. Faults:
+   * PATH_OUTSIDE_ROOT, DESTINATION_EXISTS, ARGUMENT_INVALID, STARTUP_FILE_DENIED, and the engine's.
    */
   async download(contree: ConTree, request: DownloadRequest, options: TransferOptions): Promise<DownloadReport> {
     const { namedBy, startUpFiles = false } = this.#options;
@@ -86,10 +86,10 @@ function sourceFolder({ folder, name, path }: Place, given: string): Folder {
     const code = systemCode(error);
     if (code === 'ENOTDIR' && folder.find(name)?.isDirectory() !== true) {
       throw fault('ARGUMENT_INVALID', {
-        reason: `${JSON.stringify(given)} is a directory; upload takes single files`,
+        reason: `${JSON.stringify(given)} is not a directory; upload takes single files`,
       });
     }
-    throw code === undefined ? error : fault('FILE_NOT_FOUND', { path }, { cause: error });
+    throw code === undefined ? error : fault('LOCAL_FILE_NOT_FOUND', { path }, { cause: error });
   }
 }
 
@@ -99,11 +99,11 @@ function sourceFile({ folder, name, path }: Place, given: string): OpenFile {
   } catch (error) {
     if (error instanceof NotRegular) {
       throw fault('ARGUMENT_INVALID', {
-        reason: `${JSON.stringify(given)} is not a directory; rsync takes directories`,
+        reason: `${JSON.stringify(given)} is not a regular file; rsync takes directories`,
       });
     }
     const code = systemCode(error);
     if (code === 'EACCES') throw fault('ARGUMENT_INVALID', { reason: `${JSON.stringify(given)} is not readable` });
-    throw code === undefined ? error : fault('FILE_NOT_FOUND', { path }, { cause: error });
+    throw code === undefined ? error : fault('LOCAL_FILE_NOT_FOUND', { path }, { cause: error });
   }
 }

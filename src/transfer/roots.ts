@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs';
+import { lstatSync, mkdirSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
 import { fault, type ContreeError } from '../contract/errors.ts';
@@ -32,7 +32,7 @@ export class Roots {
 
   /**
    * Opens the folder that contains a path's last name; the name itself may be missing and is not followed.
-   * Faults: PATH_OUTSIDE_ROOT, FILE_NOT_FOUND when the folder does not exist, ARGUMENT_INVALID.
+   * Faults: PATH_OUTSIDE_ROOT, LOCAL_FILE_NOT_FOUND when the folder does not exist, ARGUMENT_INVALID.
    */
   place(given: string): Place {
     const path = expand(given);
@@ -45,6 +45,26 @@ export class Roots {
     const path = expand(given);
     this.#check(path, given);
     return this.#open(this.#resolve(path, given), given);
+  }
+
+  /**
+   * Creates the folders that are missing on the way to a path, and the path itself if it ends in a slash. Faults:
+   * PATH_OUTSIDE_ROOT, ARGUMENT_INVALID; errors of the system where a folder cannot be made.
+   */
+  makeFolders(given: string): void {
+    const path = expand(given);
+    this.#check(path, given);
+    const folder = given.endsWith('/') ? path : dirname(path);
+    if (realpath(folder) !== undefined) return;
+    const { nearest, missing } = nearestOf(folder);
+    using above = this.placeOfTarget(nearest);
+    let current = above.folder.folder(above.name === '' ? '.' : above.name);
+    for (const name of missing.flatMap(namesOf)) {
+      using parent = current;
+      makeFolder(parent, name);
+      current = parent.folder(name);
+    }
+    current[Symbol.dispose]();
   }
 
   /** A path as it was given, links and all, relative to the allowed folder it names; as it is when it names none. */
@@ -71,6 +91,10 @@ export class Roots {
       const below = textFromPath([...names, name].join('/'));
       return { folder, name, path: real, below, [Symbol.dispose]: () => folder[Symbol.dispose]() };
     } catch (error) {
+      const above = dirname(real);
+      if (systemCode(error) === 'ENOTDIR' && lstatSync(above, { throwIfNoEntry: false })?.isFile() === true) {
+        throw fault('ARGUMENT_INVALID', { reason: `${JSON.stringify(above)} is a file, not a directory` });
+      }
       // It existed a moment ago, without symlinks: someone is changing it concurrently.
       if (systemCode(error) !== undefined) throw this.#outside(given, error);
       throw error;
@@ -92,14 +116,23 @@ export class Roots {
     const real = realpath(path);
     if (real !== undefined) return real;
     // The existence of a file is revealed only inside the allowed folders.
-    let nearest = dirname(path);
-    while (realpath(nearest) === undefined) nearest = dirname(nearest);
+    const { nearest } = nearestOf(path);
     if (this.#rootOf(realpath(nearest) ?? '/') === undefined) throw this.#outside(given);
-    throw fault('FILE_NOT_FOUND', { path: given, nearest });
+    throw fault('LOCAL_FILE_NOT_FOUND', { path: given, nearest });
   }
 
-  #outside(path: string, cause?: unknown): ContreeError {
+  #outside(given: string, cause?: unknown): ContreeError {
+    const path = expand(given) === given ? given : `${given} (${expand(given)})`;
     return fault('PATH_OUTSIDE_ROOT', { path, roots: this.#given.join(', ') }, { cause });
+  }
+}
+
+/** Makes a folder; one that is there already is as good. */
+function makeFolder(parent: Folder, name: ByteString): void {
+  try {
+    mkdirSync(parent.at(name));
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
   }
 }
 
@@ -107,6 +140,14 @@ function expand(path: string): string {
   const whole = path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;
   const normal = normalize(whole);
   return normal.length > 1 && normal.endsWith('/') ? normal.slice(0, -1) : normal;
+}
+
+/** Returns the nearest path above that exists, and the names below it that do not. */
+function nearestOf(path: string): { readonly nearest: string; readonly missing: readonly string[] } {
+  const missing = [basename(path)];
+  let nearest = dirname(path);
+  for (; realpath(nearest) === undefined; nearest = dirname(nearest)) missing.unshift(basename(nearest));
+  return { nearest, missing };
 }
 
 function isBelow(path: string, root: string): boolean {

@@ -176,7 +176,7 @@ test('attack 14: a source outside, through links or swapped in between, a thousa
   }
   const { sha256: mine } = (await mcp.call('upload', { content: 'mine' })).structured;
   assert.deepEqual(
-    [...seen.keys()].filter((outcome) => outcome !== mine && !/^(?:PATH|FILE)_/u.test(outcome)),
+    [...seen.keys()].filter((outcome) => outcome !== mine && !/^(?:PATH|LOCAL_FILE)_/u.test(outcome)),
     [],
   );
   assert.ok((seen.get(mine) ?? 0) > 0 && seen.size > 1, `both happened: ${JSON.stringify([...seen])}`);

@@ -238,7 +238,7 @@ test('faults: no folder, a file, an invalid destination, too much, and cancellin
     const sync = at.local.sync(at.contree, { source, destination, exclude: [] }, quiet());
     await assert.rejects(sync, (error) => isFault(error, code));
   };
-  await fails(join(at.root, 'd/missing/deep'), 'FILE_NOT_FOUND');
+  await fails(join(at.root, 'd/missing/deep'), 'LOCAL_FILE_NOT_FOUND');
   await fails(join(at.root, 'd/file'), 'ARGUMENT_INVALID');
   await fails('relative', 'ARGUMENT_INVALID');
   await fails(at.root, 'PATH_INVALID', 'work');

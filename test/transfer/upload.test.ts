@@ -65,8 +65,8 @@ test('anything but a file below an allowed folder is refused', async () => {
   }
   await refused('/etc/passwd', 'PATH_OUTSIDE_ROOT');
   await refused('/proc/self/environ', 'PATH_OUTSIDE_ROOT');
-  await refused(join(at.root, 'missing'), 'FILE_NOT_FOUND');
-  await refused(join(at.root, 'loop'), 'FILE_NOT_FOUND');
+  await refused(join(at.root, 'missing'), 'LOCAL_FILE_NOT_FOUND');
+  await refused(join(at.root, 'loop'), 'LOCAL_FILE_NOT_FOUND');
   await refused(join(at.root, 'd'), 'ARGUMENT_INVALID');
   await refused(at.root, 'ARGUMENT_INVALID');
   await refused(join(at.root, 'pipe'), 'ARGUMENT_INVALID');
@@ -93,6 +93,6 @@ test('roots: through links, below one another, missing ones, the whole disk, and
   await assert.rejects(upload([], join(at.root, 'deep/file')), (error) => isFault(error, 'PATH_OUTSIDE_ROOT'));
   await assert.rejects(
     upload(['~'], '~/no-such-file-here'),
-    (error) => isFault(error, 'FILE_NOT_FOUND') && error.message.includes(homedir()),
+    (error) => isFault(error, 'LOCAL_FILE_NOT_FOUND') && error.message.includes(homedir()),
   );
 });

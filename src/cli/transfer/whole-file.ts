@@ -3,7 +3,7 @@ import { absolutePath } from './local-transfers.ts';
 
 /**
  * Writes a file atomically, as downloads do: it is synced to disk before it takes its name, and an existing file of
- * that name is replaced, not written into. Faults: those of `writeFileInto`; FILE_NOT_FOUND when the folder does not
+ * that name is replaced, not written into. Faults: those of `writeFileInto`; LOCAL_FILE_NOT_FOUND when the folder does not
  * exist.
  */
 export async function writeWholeFile(

@@ -30,7 +30,7 @@ export const download = defineTool({
     overwritten: hiddenFromClients(z.boolean()),
   }),
   handle: async (call, input) => {
-    const local = requireLocalFiles(call, 'download');
+    const local = requireLocalFiles(call, input.destination);
     const report = await local.download(call.contree, input, transferOptions(call));
     return { source: input.path, executable: input.executable, ...report };
   },

@@ -32,7 +32,7 @@ export const rsync = defineTool({
     hint: hiddenFromClients(z.string()),
   }),
   handle: async (call, { source, destination, exclude = [] }) => {
-    const local = requireLocalFiles(call, 'rsync');
+    const local = requireLocalFiles(call, source);
     const report = await local.sync(call.contree, { source, destination, exclude }, transferOptions(call));
     const { directoryState, skipped, files, uploaded, reused, bytes } = report;
     const unshown = skipped.length - SKIPPED_SHOWN_MAX;

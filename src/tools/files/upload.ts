@@ -43,7 +43,7 @@ export const upload = defineTool({
 });
 
 async function uploadPath(call: ToolCall, path: string): Promise<UploadReport> {
-  return await requireLocalFiles(call, 'upload').upload(call.contree, path, transferOptions(call));
+  return await requireLocalFiles(call, path).upload(call.contree, path, transferOptions(call));
 }
 
 async function uploadBytes(

@@ -1,13 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import {
-  ERROR_CLASSES,
-  ERRORS,
-  fault,
-  faultFromReport,
-  isFault,
-  type ContreeError,
-  type ErrorCode,
-} from '../../contract/errors.ts';
+import { ERRORS, fault, faultFromReport, isFault, type ContreeError, type ErrorCode } from '../../contract/errors.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { defined } from '../../std/assert.ts';
 
@@ -16,7 +8,8 @@ type Detail = ContreeError['detail'];
 /** Exact next tool call for a model, where the table's hint (written for every surface) is less specific. */
 const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string) => string } = {
   ARGUMENT_INVALID: (_, tool) => `Correct the named arguments and call ${tool} again.`,
-  IMAGE_NOT_FOUND: ({ image }) =>
+  IMAGE_NOT_FOUND: ({ image, closest }) =>
+    (closest === undefined ? '' : `Use image="${String(closest).split(', ')[0]}" if that was meant. `) +
     `Call list_images(${prefixOf(String(image))}) to see what exists, or import_image(registry_url="docker://…").`,
   TAG_NOT_FOUND: ({ tag }) => `Call list_images(${prefixOf(String(tag))}) to see the tags that exist.`,
   TAG_NOT_MOVED: ({ tag, image, answer }) =>
@@ -27,6 +20,11 @@ const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string)
   OPERATION_NOT_FOUND: () => 'Call list_operations() to see the operations that exist; old ones are removed with time.',
   FILE_NOT_FOUND: ({ path, nearest }) =>
     `Call list_files(path=${JSON.stringify(nearest ?? parentOf(String(path)))}) on the same image to see what is there.`,
+  LAYER_BYTES_EXCEEDED: () => 'Write less, or call run again with a larger max_layer_bytes.',
+  PATH_OUTSIDE_ROOT: ({ roots }) =>
+    roots === ''
+      ? 'Ask the user to start this server with --fs-root FOLDER; upload(content=…) takes text without it.'
+      : 'Use a path below an allowed folder, or ask the user to start this server with another --fs-root.',
   UPLOAD_NOT_FOUND: () => 'Call upload(path=…) again and pass the uuid that it returns.',
   DIRECTORY_STATE_NOT_FOUND: () => 'Call rsync(source=…, destination=…) again and pass the id that it returns.',
   NOT_A_FILE: ({ path }) => `Call list_files(path=${JSON.stringify(path)}) on the same image.`,
@@ -62,7 +60,7 @@ export function failureText(error: ContreeError, tool: string): string {
   // The fault of an ended operation has lost its details; then the general hint is better.
   const nextCall = Object.keys(detail).length > 0 || NEXT_CALL[code]?.length === 0 ? NEXT_CALL[code] : undefined;
   const lines = [`${code}: ${message}`, nextCall?.(detail, tool) ?? hint];
-  if (ERROR_CLASSES[error.class].retry === 'later') lines.push('This can pass: the same call may work later.');
+  if (error.retry === 'later') lines.push('This can pass: the same call may work later.');
   return lines.join('\n');
 }
 

@@ -5,9 +5,9 @@ import type { ToolCall } from './tool.ts';
 
 const PROGRESS_MS_MIN = 1_000;
 
-/** Returns the local files. Throws PATH_OUTSIDE_ROOT when no folder is allowed. */
-export function requireLocalFiles(call: ToolCall, tool: string): LocalFiles {
-  if (call.localFiles === undefined) throw fault('PATH_OUTSIDE_ROOT', { path: tool, roots: 'none' });
+/** Returns the local files, for access to `path`. Throws PATH_OUTSIDE_ROOT when no folder is allowed. */
+export function requireLocalFiles(call: ToolCall, path: string): LocalFiles {
+  if (call.localFiles === undefined) throw fault('PATH_OUTSIDE_ROOT', { path, roots: '' });
   return call.localFiles;
 }
 
