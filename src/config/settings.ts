@@ -90,7 +90,7 @@ export const SETTINGS = {
     default: '',
     value: 'TOKEN',
     parse: text,
-    doc: 'Token for --url. Other users can see command lines: prefer the environment or the configuration file.',
+    doc: 'Token for --url; of contree-mcp --mode http, the one its clients must send. Other users can see command lines: prefer the environment or the configuration file.',
     group: 'server',
     programs: BOTH,
   }),

@@ -11,6 +11,7 @@ import { JsonTooLarge, readBoundedJson } from '../std/json-bounds.ts';
 import { atMost } from '../std/streams.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
+import { withoutNullArguments } from './null-arguments.ts';
 import { INVALID_REQUEST } from './replies.ts';
 import { buildServer } from './server.ts';
 
@@ -62,7 +63,7 @@ async function answer(handle: McpHttp['fetch'], request: Request): Promise<Respo
     const bytes = atMost(request.body, mcpBodyBytesMax, excess);
     const body = await readBoundedJson(bytes, { valuesMax, membersMax, depthMax });
     const { url, method, headers, signal } = request;
-    return await handle(new Request(url, { method, headers, signal, body }));
+    return await handle(new Request(url, { method, headers, signal, body: withoutNullArguments(body) }));
   } catch (error) {
     if (!(error instanceof JsonTooLarge)) throw error;
     const { message } = fault('BODY_TOO_COMPLEX', { what: error.what, limit: error.limit });

@@ -7,6 +7,7 @@ import { settlesWithin } from '../std/abort.ts';
 import { McpContext } from './context.ts';
 import type { Connect, McpOptions } from './context.ts';
 import { messageLines } from './message-lines.ts';
+import { withoutNullArguments } from './null-arguments.ts';
 import { INVALID_REQUEST } from './replies.ts';
 import { buildServer } from './server.ts';
 
@@ -45,6 +46,10 @@ export async function serveMcpStdio(connect: Connect, options: McpOptions, signa
   if (await settlesWithin(closed, CLOSE_MS_MAX)) await closed;
 }
 
+async function* readable(lines: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const line of lines) yield Buffer.from(`${withoutNullArguments(line.toString('utf8')).trimEnd()}\n`);
+}
+
 /** Returns the reply to a request that is too long to be read. */
 type Refusal = (id: string | number | undefined) => JSONRPCErrorResponse;
 
@@ -62,7 +67,8 @@ class WatchedTransport extends StdioServerTransport {
       // A client that is gone needs no answer.
       this.send(refusal(id)).catch(() => {});
     };
-    super(Readable.from(messageLines(process.stdin, bytesMax, refuse)), process.stdout, { maxBufferSize: bytesMax });
+    const lines = messageLines(process.stdin, bytesMax, refuse);
+    super(Readable.from(readable(lines)), process.stdout, { maxBufferSize: bytesMax });
   }
 
   override async close(): Promise<void> {

@@ -264,7 +264,10 @@ export class ImageStore {
 
   #notFound(source: string, name: string): Error {
     const closest = isTag(name) ? this.#tags.closest(name) : [];
-    return fault('IMAGE_NOT_FOUND', { image: source, ...(closest.length > 0 && { closest: closest.join(', ') }) });
+    return fault('IMAGE_NOT_FOUND', {
+      image: source,
+      ...(closest.length > 0 && { closest: closest.map((tag) => `tag:${tag}`).join(', ') }),
+    });
   }
 }
 

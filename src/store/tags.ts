@@ -1,6 +1,11 @@
 import { fault } from '../contract/errors.ts';
 import { isTag } from '../contract/names.ts';
+import { closestOf } from '../contract/closest.ts';
 import type { Database } from './database.ts';
+
+/** Tags that an unknown name is compared with, and those that are shown. */
+const COMPARED_MAX = 200;
+const SHOWN_MAX = 3;
 
 /** Tags of one project: movable names of images. An image may have several tags; a tag points at one image. */
 export class TagStore {
@@ -40,8 +45,21 @@ export class TagStore {
       .map(({ name }) => name);
   }
 
-  /** Returns up to three existing tags that resemble an unknown name: with the same start, or containing it. */
+  /** Returns up to three existing tags that resemble an unknown name: containing it, misspelt, or with the same start. */
   closest(name: string): string[] {
+    const newest = this.#database.all<{ name: string }>(
+      'SELECT name FROM tags WHERE project = ? ORDER BY id DESC LIMIT ?',
+      this.#project,
+      COMPARED_MAX,
+    );
+    const misspelt = closestOf(
+      name,
+      newest.map((row) => row.name),
+    );
+    return [...new Set([...misspelt, ...this.#related(name)])].slice(0, SHOWN_MAX);
+  }
+
+  #related(name: string): string[] {
     const first = name.split(/[:/.]/u, 1)[0] ?? name;
     return this.#database
       .all<{ name: string }>(

@@ -290,6 +290,8 @@ test('what a run needs and is not there is said when it is asked for', async () 
     [script(bench, 'true', { env: { 'A=B': 'x' } }), 'ARGUMENT_INVALID'],
     [script(bench, 'true', { networking: { mode: 'allowlist', allow: ['0x7f.1'] } }), 'ARGUMENT_INVALID'],
     [script(bench, 'true', { networking: { mode: 'public', allow: ['example.org'] } }), 'ARGUMENT_INVALID'],
+    [script(bench, 'true', { networking: { mode: 'none', allow: ['example.org'] } }), 'ARGUMENT_INVALID'],
+    [script(bench, 'true', { networking: { enabled: false, allow: ['example.org'] } }), 'ARGUMENT_INVALID'],
   ] as const;
   for (const [request, code] of cases) {
     await assert.rejects(engine.runs.start(request), (error) => isFault(error, code), code);

@@ -95,7 +95,11 @@ test('an unknown name says which tags come close', async () => {
   store.tags.set('other', uuid);
   assert.throws(
     () => store.images.resolve('tag:python-ml'),
-    (error) => isFault(error, 'IMAGE_NOT_FOUND') && error.detail['closest'] === 'common/python-ml:3.11',
+    (error) => isFault(error, 'IMAGE_NOT_FOUND') && error.detail['closest'] === 'tag:common/python-ml:3.11',
+  );
+  assert.throws(
+    () => store.images.resolve('tag:ohter'),
+    (error) => isFault(error, 'IMAGE_NOT_FOUND') && error.detail['closest'] === 'tag:other',
   );
   assert.throws(
     () => store.images.resolve('nonsense/../x'),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { closestTo, parseArguments } from '../../src/tools/support/arguments.ts';
+import { parseArguments } from '../../src/tools/support/arguments.ts';
 import { defineTool } from '../../src/tools/support/tool.ts';
 
 const tool = defineTool({
@@ -42,12 +42,14 @@ test('texts that mean numbers, switches, lists and objects are read so, but only
     text: '7',
   });
   assert.deepEqual(parse({ names: 'one' })['names'], ['one']);
+  assert.deepEqual(parse({ names: [1, true] })['names'], ['1', 'true']);
+  assert.deepEqual(parse({ map: { PORT: 8080, CI: true, X: 'y' } })['map'], { PORT: '8080', CI: 'true', X: 'y' });
   assert.deepEqual(parse({ text: 7 })['text'], '7');
 });
 
 test('every wrong argument is named once, without what was in it', () => {
   assert.throws(
-    () => parse({ limit: 11, kind: 'secret-value', names: [1] }),
+    () => parse({ limit: 11, kind: 'secret-value', names: [{}] }),
     (error: Error) => {
       assert.match(error.message, /^sample: argument "kind": .*; argument "limit": .*; argument "names\.0": /u);
       assert.doesNotMatch(error.message, /secret-value/u);
@@ -60,12 +62,10 @@ test('former names are understood, unknown ones named with what was probably mea
   assert.equal(parse({ type: 'b' })['kind'], 'b');
   assert.equal(parseArguments(tool, { limt: 1 }).remark, "ignored argument 'limt'; did you mean limit?");
   assert.equal(parseArguments(tool, { zzz: 1 }).remark, "ignored argument 'zzz'");
+  assert.throws(
+    () => parse({ limit: 11, knd: 'a' }),
+    /argument "limit": .*; ignored argument 'knd'; did you mean kind\?/u,
+  );
   assert.equal(parseArguments(tool, { _meta: 1, limit: 1 }).remark, undefined);
   assert.equal(parseArguments(tool, { ['x'.repeat(10_000)]: 1 }).remark?.length, "ignored argument ''".length + 64);
-});
-
-test('closestTo finds near names and nothing far', () => {
-  assert.equal(closestTo('tag_prefx', ['tag', 'tag_prefix', 'limit']), 'tag_prefix');
-  assert.equal(closestTo('image_id', ['image', 'command']), 'image');
-  assert.equal(closestTo('wat', ['image', 'command']), undefined);
 });

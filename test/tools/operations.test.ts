@@ -98,7 +98,7 @@ test('run explains a program with spaces, a missing program and a signal', async
   assert.match(spaces.text, /has spaces; with shell=false give args=\[…\]/u);
   const missing = (await mcp.call('run', { command: 'nope', image })).structured;
   assert.deepEqual([missing.exit_code, missing.status], [127, 'SUCCESS']);
-  assert.match(missing.hint, /no such command/u);
+  assert.match(missing.hint, /the image has no "nope"; install it/u);
   const started = (await mcp.call('run', { command: 'sleep', image, wait: false })).structured;
   await contree.processes.kill(started.operation_id, 1, { signal: 'TERM' });
   const { structured } = await mcp.call('wait_operations', { operation_ids: [started.operation_id] });

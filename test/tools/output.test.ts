@@ -55,7 +55,10 @@ test('what the server itself cut is said to be missing', () => {
 });
 
 test('binary output is named, not shown', () => {
-  assert.deepEqual(show(Buffer.from([0, 1, 2]), 100), { text: '[3 bytes of binary output; REST]', truncated: true });
+  assert.deepEqual(show(Buffer.from([0, 1, 2]), 100), {
+    text: '[3 bytes of binary output; write it to a file in a run with disposable=false, then download that file]',
+    truncated: true,
+  });
   assert.ok(isBinary(Buffer.from(Array.from({ length: 256 }, (_, byte) => 255 - byte).filter((byte) => byte > 127))));
   assert.ok(!isBinary(Buffer.from('naïve café — ✓ 日本語')));
   assert.ok(!isBinary(Buffer.from('mostly text \xff with one odd byte', 'latin1')));

@@ -23,7 +23,18 @@ test('registryHostOf reads hosts, references and short names as docker does', ()
 });
 
 test('registryHostOf refuses anything but a registry', () => {
-  for (const text of ['', '   ', 'docker://', 'a..b/x', '-x.io/y', 'ex ample.org/x', 'x.io:99999999/y', '../../etc']) {
+  for (const text of [
+    '',
+    '   ',
+    'docker://',
+    'a..b/x',
+    '-x.io/y',
+    'ex ample.org/x',
+    'x.io:99999999/y',
+    '../../etc',
+    'not a host',
+    'nothing!',
+  ]) {
     assert.throws(() => registryHostOf(text), { code: 'REFERENCE_INVALID' }, text);
   }
 });

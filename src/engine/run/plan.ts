@@ -142,18 +142,19 @@ function workingDirectory(asked: string | undefined, fallback: string): string {
   return path;
 }
 
-function networkOf({ networking }: InstanceSpawnRequest): NetworkPolicy {
-  if (networking?.enabled === false || networking?.mode === 'none') return { mode: 'none' };
-  const allow = networking?.allow;
-  if (networking?.mode === 'allowlist' || (networking?.mode === undefined && allow !== undefined)) {
+function networkOf({ networking = {} }: InstanceSpawnRequest): NetworkPolicy {
+  const { enabled, allow } = networking;
+  const asked = networking.mode ?? (allow === undefined ? 'public' : 'allowlist');
+  const mode = enabled === false ? 'none' : asked;
+  if (mode === 'allowlist') {
     // Refused now, not when it runs.
     for (const rule of allow ?? []) parseRule(rule);
-    return { mode: 'allowlist', allow: allow ?? [] };
+    return { mode, allow: allow ?? [] };
   }
   if (allow !== undefined) {
     throw fault('ARGUMENT_INVALID', { reason: 'networking.allow: it needs networking.mode "allowlist"' });
   }
-  return { mode: 'public' };
+  return { mode };
 }
 
 /**

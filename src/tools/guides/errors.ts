@@ -9,15 +9,16 @@ are results of your command: a non-zero \`exit_code\`, a \`signal\`, and \`timed
 
 | what you see | what it means | what to do |
 |---|---|---|
-| exit_code 127 | the image has no such command | install it in a run with disposable=false, or choose another image |
+| exit_code 127 | the image has no such command, or the line is written for bash | the hint says which |
 | exit_code 126 | the file cannot be executed | check its mode with list_files, or run it through its interpreter |
-| timed_out: true | the command was stopped by timeout | larger timeout; or split the work; output so far is in the result |
+| timed_out: true | the command was stopped by timeout | larger timeout, or split the work; what a run with disposable=false saved is unfinished |
 | out_of_memory: true | the guest ran out of memory | run again with memory_mib |
 | IMAGE_NOT_FOUND | no such UUID or tag | list_images with a shorter tag_prefix |
 | FILE_NOT_FOUND | the path is not in that image | list_files of the directory above; a disposable run saved nothing |
 | UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND | the handle is unknown or was removed | upload or rsync again |
 | REGISTRY_DENIED | the registry wants an account, or the name is wrong | check the name; then registry_auth |
 | REGISTRY_RATE_LIMITED | too many anonymous pulls | wait, or registry_auth |
+| LOCAL_FILE_NOT_FOUND | the path is not on the user's machine | correct it; list_files shows images only |
 | PATH_OUTSIDE_ROOT | the local path is not in an allowed folder | use a path below the folder that the message names |
 | OPERATION_LIMIT | too many operations at once | wait_operations on your own, then again |
 | DRIVER_UNAVAILABLE | this machine cannot start a microVM now | ask the user to run "contree doctor" |

@@ -20,7 +20,7 @@ export const referenceGuide: Guide = {
 
 ## Images
 
-\`image\` is a UUID or \`tag:NAME\`. \`registry_url\` is \`docker://HOST/REPOSITORY:TAG\`, \`oci://…\`, or a short name: \`python:3.11-slim\`
+\`image\` is a UUID, \`tag:NAME\`, or the whole name of a tag. \`registry_url\` is \`docker://HOST/REPOSITORY:TAG\`, \`oci://…\`, or a short name: \`python:3.11-slim\`
 means Docker Hub's. Platform is that of this machine.
 
 ## run
@@ -32,7 +32,11 @@ run(command="cargo build", image="tag:common/base", cwd="/work", timeout=1800, c
 run(command="curl -sI https://packages.example.org", image="tag:common/base", network="allowlist", allow=["packages.example.org"])
 \`\`\`
 
-- \`shell=true\` (default): command is a shell line. \`shell=false\`: command is a program and \`args\` its arguments, unparsed.
+- \`shell=true\` (default): command is a line for /bin/sh, or for the \`SHELL\` in env, as /bin/bash. \`shell=false\`: command is a program
+  and \`args\` its arguments, unparsed.
+- \`env={"NAME": null}\` unsets a variable of the image; \`preserve_env=true\` keeps env in the new image.
+- \`files={"/path": {"uuid": …, "mode": "0755"}}\` sets the mode of a file (default 0644). \`uid\` and \`gid\` (default 0) run as another user.
+- A \`cwd\` that is not in the image is made, empty. \`max_layer_bytes\` bounds what a run may write.
 - \`network\`: \`public\` (default; the internet, never the user's machine or local network), \`none\`, or \`allowlist\` with \`allow\`.
 - \`sandbox\`: \`microvm\` for a kernel of its own (modules, \`mount\` of disks, eBPF), \`gvisor\`, or \`auto\` (default of most servers).
 - \`timeout\` in seconds; when it is over the processes are ended and the output so far is returned.
@@ -53,7 +57,7 @@ Result: \`status\`, \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` and \`
 | contree://operations/import/{id} | an import |
 | contree://guide/{section} | a guide |
 
-A tag in an address is percent-encoded: \`tag%3Acommon%2Fbase\`. A path is written without its leading slash.
+A tag in an address is percent-encoded: \`tag%3Acommon%2Fbase\`. A path is without its leading slash.
 
 ## Names that are not text
 

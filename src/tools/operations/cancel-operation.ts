@@ -20,15 +20,15 @@ export const cancelOperation = defineTool({
     operation_id: operationId.optional(),
     operation_ids: z.array(operationId).max(100).optional(),
   }),
-  output: Item.partial().extend({ cancelled: z.boolean(), operations: hiddenFromClients(z.array(Item).optional()) }),
+  // One answer for one operation, a list for several: what became of each has no sum.
+  output: Item.partial().extend({ operations: hiddenFromClients(z.array(Item).optional()) }),
   handle: async ({ contree, signal }, { operation_id, operation_ids = [] }) => {
     const ids = [...new Set(operation_id === undefined ? operation_ids : [operation_id, ...operation_ids])];
     const [only] = ids;
     if (only === undefined) throw fault('ARGUMENT_INVALID', { reason: 'argument "operation_id" is required' });
     const operations = [];
     for (const id of ids) operations.push(await cancel(contree, id, signal));
-    const cancelled = operations.every((operation) => operation.cancelled);
-    return ids.length === 1 ? { ...operations[0], cancelled } : { cancelled, operations };
+    return ids.length === 1 ? { ...operations[0] } : { operations };
   },
   text: ({ operations, ...only }) =>
     lines(

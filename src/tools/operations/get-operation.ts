@@ -3,11 +3,14 @@ import { limits } from '../../contract/limits.ts';
 import { OperationKind } from '../../contract/operation.ts';
 import { count, operationId } from '../support/fields.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
-import { cutOutput, isBinary, readOutput } from '../support/output.ts';
+import { binaryText, cutOutput, isBinary, readOutput, type KeptOutput } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { streamBytesMax } from './run.ts';
 import { grouped, lines } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
+
+/** Bound of offsets, far beyond any output: streams are counted whole, however little of them is kept. */
+const OUTPUT_BYTES_MAX = 1e15;
 
 const Output = z.object({
   ...operationFields,
@@ -38,7 +41,7 @@ export const getOperation = defineTool({
   input: z.object({
     operation_id: operationId,
     stream: z.enum(['stdout', 'stderr']).optional(),
-    offset: z.int().min(-limits.outputBytesKept).max(limits.outputBytesKept).default(0),
+    offset: z.int().min(-OUTPUT_BYTES_MAX).max(OUTPUT_BYTES_MAX).default(0),
     length: z.int().min(1).max(limits.toolReadBytesDefault).default(streamBytesMax),
   }),
   output: Output,
@@ -57,10 +60,11 @@ export const getOperation = defineTool({
       kind,
       created_at,
       stream,
-      content: isBinary(bytes) ? `[${grouped(bytes.length)} bytes of binary output]` : bytes.toString('utf8'),
+      content: isBinary(bytes) ? binaryText(bytes.length) : bytes.toString('utf8'),
       size: kept.totalBytes,
       offset: start,
       ...(end < kept.totalBytes && { next_offset: end }),
+      ...gapHint(kept, offset, start),
     };
   },
   text: (fields) =>
@@ -70,5 +74,14 @@ export const getOperation = defineTool({
           `${fields.stream} of operation ${fields.operation_id} (${fields.status}): from byte ${grouped(fields.offset ?? 0)} ` +
             `of ${grouped(fields.size ?? 0)}${fields.next_offset === undefined ? '' : `, next offset ${fields.next_offset}`}`,
           fields.content,
+          fields.hint !== undefined && `Next: ${fields.hint}`,
         ),
 });
+
+/** Returns the hint for a page that does not begin where it was asked to, because the output there was not kept. */
+function gapHint({ first, last, totalBytes }: KeptOutput, asked: number, start: number): { hint?: string } {
+  const wanted = asked < 0 ? totalBytes + asked : asked;
+  if (wanted >= start || first.length + last.length >= totalBytes) return {};
+  const gap = `bytes ${grouped(first.length)} to ${grouped(totalBytes - last.length)} of this stream were not kept`;
+  return { hint: `${gap}; write such output to a file in a run with disposable=false, and page that with read_file.` };
+}

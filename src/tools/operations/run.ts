@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import { NetworkMode, type InstanceSpawnRequest, SandboxName } from '../../contract/run.ts';
+import { FileSpec, NetworkMode, type InstanceSpawnRequest, SandboxName } from '../../contract/run.ts';
 import { image } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationFields, operationText, summarize } from '../support/operation.ts';
@@ -20,7 +20,7 @@ const Input = z.object({
   image,
   shell: z.boolean().default(true).describe('false: program with args'),
   args: z.array(z.string()).optional(),
-  env: z.record(z.string(), z.string()).optional().describe('instead of export'),
+  env: z.record(z.string(), z.string().nullable()).optional().describe('instead of export'),
   /** Documented in the instructions and whoami of servers that offer variables. */
   env_from: hiddenFromClients(z.array(z.string().max(256)).max(64).optional()),
   preserve_env: hiddenFromClients(z.boolean().optional()),
@@ -34,7 +34,10 @@ const Input = z.object({
   disposable: z.boolean().default(true).describe('false saves a new image'),
   stdin: z.string().max(limits.stdinBytesMax).optional(),
   directory_state_id: z.string().optional().describe('from rsync'),
-  files: z.record(z.string(), z.string()).optional().describe('{"/path": uuid of upload}'),
+  files: z
+    .record(z.string(), z.union([z.string(), hiddenFromClients(FileSpec)]))
+    .optional()
+    .describe('{"/path": uuid of upload}'),
   wait: z.boolean().default(true).describe('false returns at once'),
   truncate_output_at: z.int().min(0).default(limits.toolOutputBytesDefault).describe('bytes shown per stream'),
   uid: id,
@@ -54,10 +57,11 @@ export const run = defineTool({
     'Costs a VM (0.5-5 s plus the command). Runs a command as root in a fresh microVM; the image itself never changes. ' +
     'disposable=false saves the result as image_uuid to chain or branch from. For parallel branches use wait=false, then ' +
     'wait_operations. A non-zero exit_code is a result. Long output shows head and tail; get_operation pages it. To look at ' +
-    'files use the free list_files, read_file, grep, diff. More arguments: get_guide(section="reference").',
+    'files use the free list_files, read_file, grep, diff. The shell is /bin/sh. More: get_guide(section="reference").',
   cost: 'vm',
   effect: 'creates',
   openWorld: true,
+  rewrite: commandLine,
   input: Input,
   output: z.object(operationFields),
   handle: async (call, input) => {
@@ -74,11 +78,26 @@ export const run = defineTool({
   text: operationText,
 });
 
+/** Returns the arguments with a command that was given as a list, as `exec` takes it, split into program and args. */
+function commandLine(given: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { command, args = [] } = given;
+  if (!Array.isArray(command) || !Array.isArray(args)) return { ...given };
+  const [program, ...words] = command as unknown[];
+  if (command.length === 1 && args.length === 0) return { ...given, command: program };
+  return { ...given, command: program, args: [...words, ...args], shell: false };
+}
+
 function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): InstanceSpawnRequest {
   const { stdin, directory_state_id: state, files, network, allow, cpus, memory_mib, max_layer_bytes } = input;
   if (!input.shell && input.args === undefined && /\s/u.test(input.command.trim())) {
     const reason = `argument "command": ${JSON.stringify(input.command)} has spaces; with shell=false give args=[…]`;
     throw fault('ARGUMENT_INVALID', { reason });
+  }
+  if (network === 'allowlist' && allow === undefined) {
+    throw fault('ARGUMENT_INVALID', { reason: 'argument "allow" is required with network="allowlist"' });
+  }
+  if (allow !== undefined && network !== undefined && network !== 'allowlist') {
+    throw fault('ARGUMENT_INVALID', { reason: 'argument "allow" needs network="allowlist"' });
   }
   return {
     command: input.command,
@@ -95,7 +114,11 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
       stdin:
         stdin === undefined ? undefined : { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' as const },
       directory_states: state === undefined ? undefined : [state],
-      files: files && Object.fromEntries(Object.entries(files).map(([path, uuid]) => [path, { uuid }])),
+      files:
+        files &&
+        Object.fromEntries(
+          Object.entries(files).map(([path, file]) => [path, typeof file === 'string' ? { uuid: file } : file]),
+        ),
       networking: network || allow ? present({ mode: network ?? 'allowlist', allow }) : undefined,
       resources_limits: nonEmpty(present({ cpus, memory_mib, max_layer_bytes })),
     }),

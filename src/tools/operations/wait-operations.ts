@@ -19,7 +19,7 @@ const Output = z.object({
     // Flat summaries as `run` returns them.
     z.looseObject({}),
   ),
-  completed: z.array(z.string()),
+  completed: hiddenFromClients(z.array(z.string())),
   pending: z.array(z.string()),
   cancelled: hiddenFromClients(z.array(z.string())),
   timed_out: z.boolean(),

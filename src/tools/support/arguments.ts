@@ -1,6 +1,10 @@
 import { z } from 'zod';
+import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
+import { isTag, isUuid } from '../../contract/names.ts';
+import { image } from './fields.ts';
 import type { Tool } from './tool.ts';
+import { closestOf } from '../../contract/closest.ts';
 import { parsedJson } from '../../std/json.ts';
 
 /** Arguments that passed the tool's schema, and a remark about unknown ones. */
@@ -15,15 +19,41 @@ export interface ParsedArguments {
  * number, boolean, list or object is expected is converted. Throws ARGUMENT_INVALID naming every invalid argument.
  */
 export function parseArguments(tool: Tool, raw: unknown): ParsedArguments {
-  const given = rename(tool, isRecord(raw) ? raw : {});
+  const named = rename(tool, isRecord(raw) ? raw : {});
+  const given = tool.rewrite?.(named) ?? named;
   const known = Object.keys(tool.input.shape);
   const lenient = Object.fromEntries(
     Object.entries(given).filter(([name, value]) => known.includes(name) && value !== null),
   );
   const parsed = z.safeParse(tool.input, readLeniently(tool, lenient));
-  if (!parsed.success) throw fault('ARGUMENT_INVALID', { reason: reasonOf(tool, parsed.error, lenient) });
   const unknown = Object.keys(given).filter((name) => !known.includes(name) && !name.startsWith('_'));
+  if (!parsed.success) {
+    const reasons = [reasonOf(tool, parsed.error, lenient), ...(unknown.length > 0 ? [remarkOf(unknown, known)] : [])];
+    throw fault('ARGUMENT_INVALID', { reason: reasons.join('; ') });
+  }
   return { input: parsed.data, ...(unknown.length > 0 && { remark: remarkOf(unknown, known) }) };
+}
+
+/**
+ * Returns the arguments of a call with each image that is named by its bare tag (`rich`, `python:3.11-slim`) replaced by
+ * the UUID of that tag. Rejects with IMAGE_NOT_FOUND, which names the closest tags.
+ */
+export async function withImages(
+  tool: Tool,
+  input: Record<string, unknown>,
+  contree: ConTree,
+  signal: AbortSignal,
+): Promise<Record<string, unknown>> {
+  const resolved = { ...input };
+  for (const [name, value] of Object.entries(input)) {
+    if (tool.input.shape[name] !== image || typeof value !== 'string' || !isBareTag(value)) continue;
+    resolved[name] = (await contree.images.get(`tag:${value}`, signal)).uuid;
+  }
+  return resolved;
+}
+
+function isBareTag(source: string): boolean {
+  return !isUuid(source) && !source.startsWith('tag:') && isTag(source);
 }
 
 function rename(tool: Tool, raw: Record<string, unknown>): Record<string, unknown> {
@@ -33,7 +63,8 @@ function rename(tool: Tool, raw: Record<string, unknown>): Record<string, unknow
 
 /**
  * Converts lenient forms: some clients send `"30"` for 30 and `"[\"a\"]"` for a list, some models a string for a list
- * of one or 7 for "7". A conversion is tried only where the schema refuses the value itself.
+ * of one, 7 for "7", or `{"PORT": 80}` for a map of texts. A conversion is tried only where the schema refuses the value
+ * itself.
  */
 function readLeniently(tool: Tool, given: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
@@ -48,7 +79,14 @@ function readLeniently(tool: Tool, given: Record<string, unknown>): Record<strin
 
 function otherReadings(value: unknown): unknown[] {
   if (typeof value === 'string') return [parsedJson(value), [value]];
+  if (Array.isArray(value)) return [value.map(asText)];
+  if (isRecord(value)) return [Object.fromEntries(Object.entries(value).map(([name, item]) => [name, asText(item)]))];
   return typeof value === 'number' ? [String(value)] : [];
+}
+
+/** Returns a number or a boolean as text, as a shell would have it, and anything else unchanged. */
+function asText(value: unknown): unknown {
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : value;
 }
 
 function reasonOf(tool: Tool, error: z.ZodError, given: Record<string, unknown>): string {
@@ -63,39 +101,11 @@ function reasonOf(tool: Tool, error: z.ZodError, given: Record<string, unknown>)
 
 function remarkOf(unknown: readonly string[], known: readonly string[]): string {
   const remarks = unknown.slice(0, 5).map((name) => {
-    const closest = closestTo(name, known);
+    const [closest] = closestOf(name, known);
     const shown = name.slice(0, 64);
     return `ignored argument '${shown}'${closest === undefined ? '' : `; did you mean ${closest}?`}`;
   });
   return remarks.join(' ');
-}
-
-/** Returns the candidate within two edits, or one that the text begins or ends with; undefined when none is close. */
-export function closestTo(text: string, candidates: readonly string[]): string | undefined {
-  const near = candidates
-    .map((candidate) => ({ candidate, edits: distance(text.slice(0, 64), candidate) }))
-    .filter(({ candidate, edits }) => edits <= 2 || overlaps(text, candidate))
-    .sort((a, b) => a.edits - b.edits);
-  return near[0]?.candidate;
-}
-
-function overlaps(text: string, candidate: string): boolean {
-  const [short, long] = text.length < candidate.length ? [text, candidate] : [candidate, text];
-  return short.length >= 4 && (long.startsWith(short) || long.endsWith(short));
-}
-
-/** Returns the Levenshtein distance. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const change = (row[j] ?? 0) + (a[i] === b[j] ? 0 : 1);
-      next.push(Math.min(change, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { ContreeError } from '../../contract/errors.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
-import { parseArguments } from './arguments.ts';
+import { parseArguments, withImages } from './arguments.ts';
 import { asFault, failureText } from './failure.ts';
 import { importImage } from '../images/import-image.ts';
 import { outcomeOf } from './outcome.ts';
@@ -33,14 +33,22 @@ export async function callTool(
 ): Promise<Reply> {
   try {
     const { input, remark } = parseArguments(tool, raw);
-    const answer = tool.offline
-      ? await tool.handle(call, input)
-      : await tool.handle({ ...call, contree: await call.connect() }, input);
+    const answer = await handled(tool, input, call);
     return replyOf(tool, answer, remark);
   } catch (error) {
     if (isControlFlow(error)) throw error;
     return refusalOf(tool, error, call);
   }
+}
+
+async function handled(
+  tool: Tool,
+  input: Record<string, unknown>,
+  call: SurfaceCall,
+): Promise<Record<string, unknown>> {
+  if (tool.offline) return await tool.handle(call, input);
+  const contree = await call.connect();
+  return await tool.handle({ ...call, contree }, await withImages(tool, input, contree, call.signal));
 }
 
 /** Returns the reply that the call that started a finished operation would have given if it had waited. */

@@ -6,6 +6,7 @@ import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import type { InstanceResult, InstanceResultStream } from '../../contract/run.ts';
 import { present } from '../../std/present.ts';
+import { adviceFor } from './advice.ts';
 import { hintOf } from './failure.ts';
 import { hiddenFromClients } from './schema.ts';
 import { readOutput, showOutput, type KeptOutput, type Shown, type StreamName } from './output.ts';
@@ -67,13 +68,14 @@ export async function summarize(operation: OperationResponse, options: SummaryOp
   });
   if (kind === 'image_import') return { ...common, ...importFields(operation) };
   const { result } = operation.metadata as OperationInstanceMetadata;
+  const streams = await streamFields(operation, options);
   return {
     ...common,
     ...imageFields(operation),
     ...stateFields(result),
     ...executionFields(operation),
-    ...(await streamFields(operation, options)),
-    ...outcomeHint(operation, result),
+    ...streams,
+    ...outcomeHint(operation, streams.stderr ?? ''),
   };
 }
 
@@ -98,15 +100,18 @@ function imageFields({ image_uuid: before, result_image_uuid: after }: Operation
 }
 
 function stateFields({ state, resources }: InstanceResult): Partial<OperationFields> {
-  const cpu = resources && Math.max(0, resources.user_cpu_time) + Math.max(0, resources.system_cpu_time);
+  // The kernel counts the use of a process that was killed without that of its children.
+  const whole = state !== undefined && !state.timed_out && state.signal <= 0;
+  const used = whole ? resources : undefined;
+  const cpu = used && Math.max(0, used.user_cpu_time) + Math.max(0, used.system_cpu_time);
   return present({
     exit_code: state && state.exit_code >= 0 ? state.exit_code : undefined,
     signal: state && state.signal > 0 ? signalName(state.signal) : undefined,
     timed_out: state?.timed_out || undefined,
     out_of_memory: state?.out_of_memory || undefined,
     cpu_s: cpu && rounded(cpu),
-    max_rss: resources && resources.max_rss >= 0 ? resources.max_rss : undefined,
-    cost: resources && resources.cost > 0 ? resources.cost : undefined,
+    max_rss: used && used.max_rss >= 0 ? used.max_rss : undefined,
+    cost: used && used.cost > 0 ? rounded(used.cost) : undefined,
   });
 }
 
@@ -165,13 +170,14 @@ async function keptOutput(
 }
 
 /** Returns the hint that follows from the end of a run. */
-function outcomeHint(operation: OperationResponse, { state }: InstanceResult): Partial<OperationFields> {
-  if (operation.status !== 'SUCCESS') return {};
-  if (state?.timed_out) return { hint: 'The command was stopped by its timeout; call run again with a larger one.' };
-  if (state?.out_of_memory) return { hint: 'The guest ran out of memory; call run again with a larger memory_mib.' };
-  if (state?.exit_code === 127) return { hint: 'Exit code 127: the image has no such command; install it first.' };
+function outcomeHint(operation: OperationResponse, stderr: string): Partial<OperationFields> {
+  const { command, shell, result } = operation.metadata as OperationInstanceMetadata;
+  if (operation.status !== 'SUCCESS' || result.state === undefined) return {};
   const after = operation.result_image_uuid;
-  if (after === null || after === operation.image_uuid || state?.exit_code !== 0) return {};
+  const saved = after !== null && after !== operation.image_uuid;
+  const advice = adviceFor({ script: shell ? command : undefined, state: result.state, stderr, saved });
+  if (advice !== undefined) return { hint: advice };
+  if (!saved || result.state.exit_code !== 0) return {};
   return { hint: `set_tag(image_uuid="${after}", tag="…") keeps this image by name.` };
 }
 

@@ -17,8 +17,7 @@ export interface Shown {
  * quarters of that (errors come last), cut at line ends. `rest` tells how to get the omitted part.
  */
 export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: number, rest: string): Shown {
-  if (isBinary(first) || isBinary(last))
-    return { text: `[${grouped(totalBytes)} bytes of binary output; ${rest}]`, truncated: true };
+  if (isBinary(first) || isBinary(last)) return { text: binaryText(totalBytes), truncated: true };
   const whole = totalBytes <= first.length;
   if (whole && first.length <= bytesMax) return { text: first.toString('utf8'), truncated: false };
   const headBytes = Math.floor(bytesMax / 4);
@@ -28,6 +27,12 @@ export function showOutput({ first, last, totalBytes }: KeptOutput, bytesMax: nu
   const marker = `[… ${grouped(omitted)} bytes omitted; ${rest}]`;
   const parts = [head.toString('utf8'), marker, tail.toString('utf8')];
   return { text: parts.filter((part) => part !== '').join('\n'), truncated: true };
+}
+
+/** Returns the text in place of binary output, which no page of it could show either. */
+export function binaryText(bytes: number): string {
+  const advice = 'write it to a file in a run with disposable=false, then download that file';
+  return `[${grouped(bytes)} bytes of binary output; ${advice}]`;
 }
 
 /** Returns up to `bytesMax` from the start, without a partial line unless it is the only one. */

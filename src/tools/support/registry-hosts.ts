@@ -27,6 +27,8 @@ export function tokenPageOf(registry: string): TokenPage | undefined {
 }
 
 const HOST = /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::\d{1,5})?$/u;
+/** Repository with a tag or digest, as in a reference without a host. */
+const REPOSITORY = /^[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*(?::[\w.-]+)?(?:@[\w:]+)?$/u;
 const SCHEME = /^[a-z]+:\/\//u;
 
 /**
@@ -39,7 +41,7 @@ export function registryHostOf(text: string): string {
   const name = first.split(':')[0] ?? '';
   const isHost = name.includes('.') || name === 'localhost' || (first.includes(':') && rest.length > 0);
   const host = isHost ? first : DOCKER_HUB;
-  if (bare === '' || !HOST.test(host))
+  if (!HOST.test(host) || (!isHost && !REPOSITORY.test(bare)))
     throw fault('REFERENCE_INVALID', { reference: text, reason: 'no registry host in it' });
   return host === 'index.docker.io' || host === 'registry-1.docker.io' || host === 'hub.docker.com' ? DOCKER_HUB : host;
 }

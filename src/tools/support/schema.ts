@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { assert } from '../../std/assert.ts';
 
 /**
  * Marks a field that is accepted or returned but hidden from the tool's published schema, because every published field
@@ -22,6 +23,7 @@ export function jsonSchemaOf(schema: z.ZodObject, io: 'input' | 'output'): Recor
 function lean(value: unknown, io: 'input' | 'output'): unknown {
   if (Array.isArray(value)) return value.map((item) => lean(item, io));
   if (typeof value !== 'object' || value === null) return value;
+  if ('anyOf' in value && Array.isArray(value.anyOf)) return lean(oneForm(value as { anyOf: unknown[] }), io);
   if ('properties' in value && typeof value.properties === 'object' && value.properties !== null) {
     const { properties, ...rest } = value;
     const told = Object.entries(properties).filter(([, property]) => !(property as { hidden?: boolean }).hidden);
@@ -29,7 +31,19 @@ function lean(value: unknown, io: 'input' | 'output'): unknown {
     return { ...(lean(rest, io) as object), properties: Object.fromEntries(leaner) };
   }
   const kept = Object.entries(value).filter(([key, item]) => !isNoise(key, item, io));
-  return Object.fromEntries(kept.map(([key, item]) => [key, lean(item, io)]));
+  return Object.fromEntries(kept.map(([key, item]) => [key, lean(withoutNull(key, item), io)]));
+}
+
+/** Returns a union as the one form of it that is not hidden. */
+function oneForm({ anyOf, ...rest }: { readonly anyOf: readonly unknown[] }): object {
+  const told = anyOf.filter((form) => !(form as { hidden?: boolean }).hidden);
+  assert(told.length === 1, 'not all clients support unions');
+  return { ...(told[0] as object), ...rest };
+}
+
+/** Returns the type that clients are told where null is accepted too: not all support lists of types. */
+function withoutNull(key: string, value: unknown): unknown {
+  return key === 'type' && Array.isArray(value) ? value.find((type) => type !== 'null') : value;
 }
 
 /** Largest upper bound in a published schema; larger ones only stop nonsense. */

@@ -124,6 +124,8 @@ interface ToolFacts<Input extends z.ZodObject, Output extends z.ZodObject> {
   readonly local?: boolean;
   /** Current argument names by former ones. */
   readonly aliases?: Readonly<Record<string, string>>;
+  /** Returns arguments in the form of the schema, where models often write another. */
+  readonly rewrite?: (given: Readonly<Record<string, unknown>>) => Record<string, unknown>;
   readonly input: Input;
   readonly output: Output;
   /** Returns the result as compact text for people and for clients without structured content. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { ConTree } from '../../../src/contract/contree.ts';
 import { fault } from '../../../src/contract/errors.ts';
 import type { Image, ImagePushRequest, LineageNode, PushEvent } from '../../../src/contract/image.ts';
+import { closestOf } from '../../../src/contract/closest.ts';
 import { isTag } from '../../../src/contract/names.ts';
 import type { FileItem } from '../../../src/contract/inspect.ts';
 import { ScriptedRows, type Mutable } from './rows.ts';
@@ -187,7 +188,10 @@ export class ScriptedImages extends ScriptedRows {
   protected image(source: string): ScriptedImage {
     const uuid = source.startsWith('tag:') ? this.#tags.get(source.slice(4)) : source;
     const found = uuid === undefined ? undefined : this.stored.get(uuid);
-    if (found === undefined) throw fault('IMAGE_NOT_FOUND', { image: source });
+    if (found === undefined) {
+      const closest = closestOf(source.replace(/^tag:/u, ''), [...this.#tags.keys()]).map((tag) => `tag:${tag}`);
+      throw fault('IMAGE_NOT_FOUND', { image: source, ...(closest.length > 0 && { closest: closest.join(', ') }) });
+    }
     return found;
   }
 
