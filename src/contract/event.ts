@@ -40,7 +40,7 @@ export const EventDataSpawn = z.object({
   cwd: z.string(),
   uid: z.int(),
   gid: z.int(),
-  timeout: z.number(),
+  timeout: z.int(),
   truncate_at: z.int(),
   env: z.record(z.string(), z.string()).optional(),
 });
@@ -130,6 +130,7 @@ export const EventDataCompletion = z.object({
   duration_ms: z.int(),
   result_image_uuid: z.string().nullable(),
   error: z.string().nullable(),
+  /** 0 without a result image; null in logs of earlier versions. */
   image_size_bytes: z.int().nullable(),
 });
 
@@ -174,6 +175,8 @@ export type OperationEvent = {
 export const EventId = integer(-1, Number.MAX_SAFE_INTEGER);
 
 export const Spid = integer(0, 2 ** 31 - 1);
+/** Number of a process that clients can address; 0 is the guest agent's. */
+export const ProcessSpid = integer(1, 2 ** 31 - 1);
 
 export const EventQuery = z.object({
   /** Stream until the operation ends; otherwise replay the existing events and stop. */

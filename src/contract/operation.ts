@@ -34,7 +34,7 @@ export const OperationSummary = z.object({
   duration: z.number(),
   image_size: z.int().nullable(),
   consumed_cpu: z.number().nullable(),
-  consumed_memory: z.number().nullable(),
+  consumed_memory: z.int().nullable(),
   image_uuid: z.string().nullable(),
   result_image_uuid: z.string().nullable(),
   /** The command line, or the imported reference, cut at `limits.commandCharactersListed` (addition). */

@@ -60,7 +60,7 @@ export const ExecSpec = z.object({
   command: z.string().max(limits.commandBytesMax),
   args: z.array(z.string()).optional(),
   shell: z.boolean().optional(),
-  env: z.record(z.string(), z.string()).optional(),
+  env: z.record(z.string(), z.string()).nullable().optional(),
   cwd: z.string().max(limits.pathBytesMax).optional(),
   uid: id.optional(),
   gid: id.optional(),

@@ -274,7 +274,7 @@ export class Operations {
       duration_ms: Math.max(0, Date.now() - startedAtMs),
       result_image_uuid: end.resultImage ?? null,
       error: end.error ?? null,
-      image_size_bytes: end.imageBytes ?? null,
+      image_size_bytes: end.imageBytes ?? 0,
     });
   }
 

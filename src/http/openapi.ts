@@ -100,10 +100,12 @@ function requestBody({ upload, body, lines }: Row): Json | undefined {
   };
 }
 
-function success({ success: description = 'ok', answer: own, wireAnswer: answer = own, mediaType }: Row): Json {
+function success(row: Row): Json {
+  const { success: description = 'ok', answer: own, wireAnswer: answer = own, mediaType } = row;
   if (answer === undefined && mediaType === undefined) return { description };
   const schema = answer === undefined ? BYTES : schemaOf(SCHEMAS[answer]);
-  return { description, content: { [mediaType ?? 'application/json']: { schema } } };
+  const text = row.wireQuery === 'TextQuery' && { 'text/plain': { schema: { type: 'string' } } };
+  return { description, content: { [mediaType ?? 'application/json']: { schema }, ...text } };
 }
 
 const REFUSALS: Readonly<Record<string, string>> = {
@@ -120,7 +122,8 @@ const REFUSALS: Readonly<Record<string, string>> = {
 
 /** Returns the answers of a row that are errors. */
 function refusals({ query, wireQuery, header, body, upload, subject, refuses = [] }: Row): Json {
-  const parsed = query ?? wireQuery ?? header ?? body ?? upload;
+  // The bytes of one file can be any; several have their lengths before them.
+  const parsed = query ?? wireQuery ?? header ?? body ?? (upload === 'files' || undefined);
   const invalid = parsed !== undefined || subject === 'process' ? [400] : [];
   const missing = subject === undefined ? [] : [404];
   const content = { 'application/json': { schema: reference('Error') } };

@@ -75,6 +75,18 @@ test('the log says why an instance went away, and its end belongs to no process'
   assert.partialDeepStrictEqual(await ends('sleep 60', 1), { reason: 'timeout' });
 });
 
+test('a run without a network logs none, and one without an image has an image of 0 bytes', async () => {
+  await using bench = await openEngine();
+  const ends = async (networking: object): Promise<readonly [boolean, unknown]> => {
+    const { uuid } = await bench.engine.runs.start(script(bench, 'true', { networking, disposable: true }));
+    const events = await followed(bench.engine, uuid);
+    const { data } = events.at(-1) ?? {};
+    return [events.some(({ type }) => type === 'network'), (data as { image_size_bytes?: unknown }).image_size_bytes];
+  };
+  assert.deepEqual(await ends({}), [true, 0]);
+  assert.deepEqual(await ends({ enabled: false }), [false, 0]);
+});
+
 test('the record of a run has the UUID of its image, wherever the tag points later', async () => {
   await using bench = await openEngine();
   const { engine, base } = bench;

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { PERMISSIONS, type Permission } from '../../src/contract/permissions.ts';
 import { ROUTES } from '../../src/http/api/routes.ts';
+import { seen } from '../engine/bench.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
 
 /** The single permission that suffices for each route; `-` is none, several are alternatives. */
@@ -86,4 +87,27 @@ test('each route asks for its permission, over the wire, and for no other', asyn
     (await served.client({ permissions: ['list'] }).then(({ send }) => send('GET', '/metrics'))).status,
     403,
   );
+});
+
+test('a token for disposable runs starts processes and sends input in those only', async () => {
+  await using served = await serveBench();
+  const [owner, limited] = [await served.client(), await served.client({ permissions: ['spawn_disposable'] })];
+  const started = async (disposable: boolean): Promise<string> => {
+    const stdin = { value: '', close: false };
+    const body = { command: 'cat', image: served.bench.base.uuid, disposable, stdin };
+    const { uuid } = (await owner.send('POST', '/v1/instances', { body })).json as { uuid: string };
+    await seen(served.bench.engine, uuid, ({ type }) => type === 'spawn');
+    return uuid;
+  };
+  const sent = async (uuid: string): Promise<number[]> => {
+    const processes = `/v1/operations/${uuid}/subprocesses`;
+    const exec = await limited.send('POST', processes, { body: { command: 'true' } });
+    const input = await limited.send('POST', `${processes}/1/stdin`, { body: { value: 'x', close: false } });
+    return [exec.status, input.status];
+  };
+  const disposable = await started(true);
+  assert.deepEqual(await sent(disposable), [201, 204]);
+  assert.deepEqual(await sent(await started(false)), [403, 403]);
+  const { status } = await owner.send('GET', `/v1/operations/${disposable}/subprocesses/0`);
+  assert.equal(status, 400, 'processes that clients can name begin with 1');
 });

@@ -2,7 +2,7 @@ import { isFault } from '../../contract/errors.ts';
 import { SPID_INIT } from '../../contract/event.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
-import type { Instance, SandboxDriver } from '../../sandbox/driver.ts';
+import type { Instance, NetworkUse, SandboxDriver } from '../../sandbox/driver.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
@@ -151,6 +151,19 @@ class Execution {
   #report(instance: Instance): void {
     const { facts } = instance;
     const use = instance.networkUse();
+    if (this.#run.plan.boot.network.mode !== 'none') this.#logNetwork(use);
+    this.#context.note({
+      execution: {
+        sandbox: facts.sandbox,
+        accelerator: facts.accelerator,
+        jail: { parts: [...facts.jail.parts], missing: [...facts.jail.missing] },
+        steps_ms: this.#steps.ms,
+        network: { rx_bytes: use.rxBytes, tx_bytes: use.txBytes, dropped: use.dropped },
+      },
+    });
+  }
+
+  #logNetwork(use: NetworkUse): void {
     const interfaces = [
       {
         name: 'eth0',
@@ -165,15 +178,6 @@ class Execution {
       },
     ];
     this.#place.store.events.append(this.#context.uuid, SPID_INIT, 'network', { interfaces });
-    this.#context.note({
-      execution: {
-        sandbox: facts.sandbox,
-        accelerator: facts.accelerator,
-        jail: { parts: [...facts.jail.parts], missing: [...facts.jail.missing] },
-        steps_ms: this.#steps.ms,
-        network: { rx_bytes: use.rxBytes, tx_bytes: use.txBytes, dropped: use.dropped },
-      },
-    });
   }
 
   /** Returns what becomes visible at the end; nothing can fail any more. */

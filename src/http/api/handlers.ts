@@ -1,9 +1,10 @@
 import { FILE_HANDLERS, UPLOAD_HANDLERS, WIRE_FILES } from './files.ts';
 import type { Call, Handlers } from './call.ts';
 import { EVENTS } from './events.ts';
-import { authorize } from '../auth.ts';
+import { authorize, type Principal } from '../auth.ts';
 import { empty, json, redirect, type HttpReply } from '../reply.ts';
 import { RUNS } from '../../contract/api/operations.ts';
+import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
 
@@ -15,6 +16,16 @@ function started(uuid: string, echo: object = {}): HttpReply {
 /** Redirects to the path with a trailing slash, relatively, so that it works below any path prefix. */
 function slashed(last: string, request: Request): HttpReply {
   return redirect(307, `${last}/${new URL(request.url).search}`);
+}
+
+/**
+ * Requires the permission that starting the instance required: with `spawn_disposable` alone nothing that is saved may be
+ * changed, by another process or by input.
+ */
+async function authorizeInput(contree: ConTree, principal: Principal, operation: string): Promise<void> {
+  if (principal.permissions.has('spawn')) return;
+  const { metadata } = await contree.operations.get(operation, { output_bytes: 0 });
+  if (!('disposable' in metadata) || metadata.disposable !== true) authorize(principal, ['spawn']);
 }
 
 /** Handlers of routes that do more than call the method of their row. */
@@ -40,9 +51,15 @@ export const HANDLERS: Handlers = {
   },
   operations: { events: EVENTS },
   processes: {
-    start: async ({ contree, subject: [operation], body, signal }) => {
+    start: async ({ contree, principal, subject: [operation], body, signal }) => {
+      await authorizeInput(contree, principal, operation);
       const { spid } = await contree.processes.start(operation, body, signal);
       return json({ spid }, 201, { Location: `/v1/operations/${operation}/subprocesses/${spid}` });
+    },
+    write: async ({ contree, principal, subject: [operation, spid], body, signal }) => {
+      await authorizeInput(contree, principal, operation);
+      await contree.processes.write(operation, spid, body, signal);
+      return empty(204);
     },
   },
   files: FILE_HANDLERS,

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Row, SchemaName, Subjects } from '../../contract/api/row.ts';
 import { SCHEMAS } from '../../contract/api/schemas.ts';
 import { fault } from '../../contract/errors.ts';
-import { Spid } from '../../contract/event.ts';
+import { ProcessSpid } from '../../contract/event.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
 import { oncePer } from '../../std/once-per.ts';
 import { describeIssues } from './issues.ts';
@@ -37,7 +37,7 @@ export function uploadOf(text: string): string {
 const SUBJECTS: { readonly [Kind in keyof Subjects]: (...parts: string[]) => Subjects[Kind] } = {
   image: (image = '') => [imageOf(image)],
   operation: (operation = '') => [operationOf(operation)],
-  process: (operation = '', spid = '') => [operationOf(operation), readParameter(Spid, 'spid', spid)],
+  process: (operation = '', spid = '') => [operationOf(operation), readParameter(ProcessSpid, 'spid', spid)],
   upload: (upload = '') => [uploadOf(upload)],
   token: (token = '') => [token],
 };
