@@ -131,6 +131,11 @@ export function decodeSuperblock(block: Buffer, fileBytes: number): Superblock {
   };
 }
 
+/** Returns the owner that Linux shows for an id of a file: 2³² − 1 is not a valid one, and appears as the overflow id. */
+export function ownerId(id: number): number {
+  return id === 0xffff_ffff ? 65_534 : id;
+}
+
 /** All fields of an inode, without its xattrs and content. */
 export interface Inode {
   /** Identity within the layer. */
@@ -218,8 +223,8 @@ export function decodeInode(source: Buffer, at: number, nid: number, epoch: Epoc
     nid,
     type,
     mode,
-    uid: extended ? source.readUInt32LE(at + 24) : source.readUInt16LE(at + 24),
-    gid: extended ? source.readUInt32LE(at + 28) : source.readUInt16LE(at + 26),
+    uid: ownerId(extended ? source.readUInt32LE(at + 24) : source.readUInt16LE(at + 24)),
+    gid: ownerId(extended ? source.readUInt32LE(at + 28) : source.readUInt16LE(at + 26)),
     size: extended ? readUInt64(source, at + 8) : source.readUInt32LE(at + 8),
     mtimeSeconds: extended ? Number(source.readBigInt64LE(at + 32)) : epoch.epochSeconds,
     mtimeNanoseconds: extended ? source.readUInt32LE(at + 40) : epoch.epochNanoseconds,

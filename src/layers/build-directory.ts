@@ -28,7 +28,9 @@ export const WHITEOUT: DeviceNode = { type: 'character', ...IMPLICIT_DIRECTORY, 
 /** A directory of the layer being built, with the directory of the image that it is merged with. */
 export class BuildDirectory implements DirectoryNode {
   readonly type = 'directory';
-  readonly children: Map<ByteString, BuildNode> = new Map();
+  readonly #children = new Map<ByteString, BuildNode>();
+  /** Names that only repeat the image's: the layer's hard links need the file in the layer, and no entry describes it. */
+  readonly #repeated = new Set<ByteString>();
   metadata: Metadata;
   /** True when an entry of the layer describes it; other directories exist only as parents. */
   described = false;
@@ -38,6 +40,28 @@ export class BuildDirectory implements DirectoryNode {
   constructor(metadata: Metadata, lower: TreeNode | undefined) {
     this.metadata = metadata;
     this.#lower = lower;
+  }
+
+  get children(): ReadonlyMap<ByteString, BuildNode> {
+    return this.#children;
+  }
+
+  put(name: ByteString, node: BuildNode): void {
+    this.#children.set(name, node);
+    this.#repeated.delete(name);
+  }
+
+  /** Puts the copy of a file of the image under its own name; what hides the file hides the copy. */
+  repeat(name: ByteString, copy: BuildFile): void {
+    this.#children.set(name, copy);
+    this.#repeated.add(name);
+  }
+
+  /** Reports whether the layer itself has nothing at this name that a whiteout of the image leaves. */
+  isBareAt(name: ByteString): boolean {
+    const child = this.#children.get(name);
+    if (child === undefined || this.#repeated.has(name)) return true;
+    return child instanceof BuildDirectory ? child.bare : isWhiteout(child);
   }
 
   /** Returns the visible directory of the image below; undefined when there is none or it is hidden. */
@@ -70,13 +94,9 @@ export class BuildDirectory implements DirectoryNode {
     return new Map([...this.metadata.xattrs, [OVERLAY_OPAQUE, Buffer.from('y')]]);
   }
 
-  /** Reports whether the layer has nothing here but whiteouts and opaque marks. */
+  /** Reports whether the layer has nothing here but marks and files that it repeats. */
   get bare(): boolean {
-    if (this.described) return false;
-    for (const child of this.children.values()) {
-      if (child instanceof BuildDirectory ? !child.bare : !isWhiteout(child)) return false;
-    }
-    return true;
+    return !this.described && [...this.#children.keys()].every((name) => this.isBareAt(name));
   }
 
   /** Makes the directory opaque if there is anything below. */
@@ -92,10 +112,11 @@ export class BuildDirectory implements DirectoryNode {
   #detach(): void {
     this.#lower = undefined;
     this.#opaque = false;
-    for (const [name, child] of this.children) {
-      if (child instanceof BuildDirectory ? child.bare : isWhiteout(child)) this.children.delete(name);
+    for (const [name, child] of this.#children) {
+      if (this.isBareAt(name)) this.#children.delete(name);
       else if (child instanceof BuildDirectory) child.#detach();
     }
+    this.#repeated.clear();
   }
 }
 

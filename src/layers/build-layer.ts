@@ -11,6 +11,11 @@ import { type TarEntry, TarReader } from '../tar/reader.ts';
 export interface BuildOptions extends LayerBuilderOptions {
   /** Bound of the plain tar (default: that of the layer file). */
   readonly unpacked?: UnpackBound;
+  /**
+   * Form of the marks of hidden names: `.wh.` files as in OCI layers (default), or those of overlayfs, where no name has a
+   * meaning.
+   */
+  readonly marks?: 'oci' | 'overlay' | undefined;
 }
 
 export interface BuiltLayer extends LayerSummary {
@@ -22,9 +27,9 @@ const WHITEOUT_PREFIX = '.wh.';
 const OPAQUE_NAME = '.wh..wh..opq';
 
 /**
- * Converts an OCI layer (tar; plain, gzip or zstd) to a layer file at `target` in one pass. The result depends on the
- * image below, so a built layer may be reused only for the same chain of layers. Faults: LAYER_MALFORMED, LAYER_LIMIT,
- * DISK_FULL, or those of the source; nothing is left at `target` then.
+ * Converts an OCI layer (tar; plain, gzip or zstd), or an overlay's upper directory as tar, to a layer file at `target`
+ * in one pass. The result depends on the image below, so a built layer may be reused only for the same chain of layers.
+ * Faults: LAYER_MALFORMED, LAYER_LIMIT, DISK_FULL, or those of the source; nothing is left at `target` then.
  */
 export async function buildLayer(
   tar: AsyncIterable<Uint8Array>,
@@ -34,12 +39,14 @@ export async function buildLayer(
   const { signal, bytesMax = limits.layerFileBytesMax } = options;
   await using builder = await LayerBuilder.create(target, options);
   const hash = createHash('sha256');
-  const { unpacked = { limit: bytesMax, what: 'bytes' } } = options;
+  const { unpacked = { limit: bytesMax, what: 'bytes' }, marks = 'oci' } = options;
   const plain = hashed(decompress(tar, unpacked), hash, signal);
   try {
     const reader = new TarReader(plain);
     for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
-      await addEntry(builder, entry, reader);
+      const marked = marks === 'oci' && (await addMark(builder, entry));
+      if (!marked) await addEntry(builder, entry, reader);
+      if (marks === 'overlay' && entry.opaque) await builder.opaque(entry.path);
     }
   } finally {
     await plain.return(undefined);
@@ -61,12 +68,17 @@ async function* hashed(
   }
 }
 
+/** Applies an entry whose name is a mark of an OCI layer; returns false for any other. */
+async function addMark(builder: LayerBuilder, { path }: TarEntry): Promise<boolean> {
+  const marked = path.includes(WHITEOUT_PREFIX) ? parseWhiteout(path) : undefined;
+  if (marked === undefined) return false;
+  await (marked.opaque ? builder.opaque(marked.path) : builder.whiteout(marked.path));
+  return true;
+}
+
 async function addEntry(builder: LayerBuilder, entry: TarEntry, reader: TarReader): Promise<void> {
   const { type, path } = entry;
-  const marked = path.includes(WHITEOUT_PREFIX) ? parseWhiteout(path) : undefined;
-  if (marked !== undefined) {
-    await (marked.opaque ? builder.opaque(marked.path) : builder.whiteout(marked.path));
-  } else if (type === 'link') {
+  if (type === 'link') {
     await builder.link(path, entry.linkpath);
   } else if (type === 'file') {
     await builder.add(path, { ...entry, type, content: reader.content() });

@@ -1,17 +1,24 @@
-import { fault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
-import { DEVICE_MAJOR_MAX, DEVICE_MINOR_MAX, SYMLINK_BYTES_MAX } from '../erofs/format.ts';
+import { DEVICE_MAJOR_MAX, DEVICE_MINOR_MAX, ownerId, SYMLINK_BYTES_MAX } from '../erofs/format.ts';
 import { type Metadata, NO_XATTRS, type Xattrs } from '../erofs/node.ts';
 import { type LayerDigest, LayerWriter } from '../erofs/writer.ts';
 import { xattrAreaBytes } from '../erofs/xattr.ts';
 import { assert, defined } from '../std/assert.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/event-loop.ts';
-import { BuildDirectory, type BuildFile, IMPLICIT_DIRECTORY, metadataOf, WHITEOUT } from './build-directory.ts';
+import {
+  BuildDirectory,
+  type BuildFile,
+  type BuildNode,
+  IMPLICIT_DIRECTORY,
+  metadataOf,
+  WHITEOUT,
+} from './build-directory.ts';
 import { type MetadataBudget, metadataBudget, MetadataShare } from './metadata-budget.ts';
 import { OverlayCursor } from './overlay-cursor.ts';
 import { printable, splitEntryPath } from './path.ts';
-import { isWhiteout, type Tree, type TreeNode } from './tree.ts';
+import { isWhiteout, type Tree, TreeNode } from './tree.ts';
 
 /** One file to put into a layer. */
 export type LayerEntry = Metadata &
@@ -62,6 +69,8 @@ export class LayerBuilder implements AsyncDisposable {
   readonly #share: MetadataShare;
   /** Entries of an archive come from memory, so nothing else would let other work run. */
   readonly #pace = new Pace();
+  /** Files of the image that were copied into the layer for hard links, by key. */
+  readonly #copies = new Map<string, BuildFile>();
   #entries = 0;
   #contentBytes = 0;
   #metadataBytes = 0;
@@ -96,10 +105,10 @@ export class LayerBuilder implements AsyncDisposable {
     }
     const parent = await this.#cursor.enter(names);
     if (entry.type === 'directory') await this.#addDirectory(parent, name, entry);
-    else parent.children.set(name, await this.#nodeFrom(entry));
+    else parent.put(name, await this.#nodeFrom(entry));
   }
 
-  /** Makes `path` another name of the file at `target`, which may be in the image below. */
+  /** Makes `path` another name of the file at `target`, which may be in the image below, even where the layer hides it. */
   async link(path: ByteString, target: ByteString): Promise<void> {
     await this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
@@ -110,14 +119,17 @@ export class LayerBuilder implements AsyncDisposable {
     const { directory, lower } = await this.#cursor.look(targetNames);
     const known = directory?.children.get(targetName);
     const below = known !== undefined || lower === undefined ? undefined : await this.#lower?.find(lower, targetName);
-    if ((known ?? below)?.type === 'directory') throw malformed(`hard link ${printable(path)} to a directory`);
-    const node = below === undefined ? known : await this.#copyUp(below);
-    if (node === undefined || node.type === 'directory' || isWhiteout(node)) {
+    const visible = known !== undefined && isWhiteout(known) ? undefined : (known ?? below);
+    const hidden = visible === undefined ? await this.#hidden(target) : undefined;
+    const found = visible ?? hidden;
+    if (found === undefined) {
       throw malformed(`hard link ${printable(path)} to ${printable(target)}, which does not exist`);
     }
+    if (found.type === 'directory') throw malformed(`hard link ${printable(path)} to a directory`);
+    const node = found instanceof TreeNode ? await this.#copyUp(found) : found;
     // Copied content is also added under the target's name, so that both names stay one inode.
-    if (below !== undefined) (await this.#cursor.enter(targetNames)).children.set(targetName, node);
-    (await this.#cursor.enter(names)).children.set(name, node);
+    if (below !== undefined) (await this.#cursor.enter(targetNames)).repeat(targetName, node);
+    (await this.#cursor.enter(names)).put(name, node);
   }
 
   /** Hides whatever the image has at `path`. Does nothing where it has nothing. */
@@ -129,21 +141,24 @@ export class LayerBuilder implements AsyncDisposable {
     const { lower, directory } = await this.#cursor.look(names);
     const hidden = lower === undefined ? undefined : await this.#lower?.find(lower, name);
     if (hidden === undefined) return;
-    const child = directory?.children.get(name);
-    // Entries of the layer itself at the path stay; the whiteout applies only to the image below.
-    if (child instanceof BuildDirectory && !child.bare) child.hideLower();
-    else if (child === undefined || child instanceof BuildDirectory) {
-      (await this.#cursor.enter(names)).children.set(name, WHITEOUT);
-    }
+    if (directory?.isBareAt(name) ?? true) (await this.#cursor.enter(names)).put(name, WHITEOUT);
+    else hideBelow(directory?.children.get(name));
   }
 
-  /** Hides everything the image has in the directory at `path`. Does nothing where it has no directory. */
+  /**
+   * Hides everything the image has in the directory at `path`. Does nothing where it has no directory: the target of a
+   * symlink at `path` is another one.
+   */
   async opaque(path: ByteString): Promise<void> {
     await this.#charge(NO_XATTRS, 0);
     const names = splitEntryPath(path);
-    const { directory, lower } = await this.#cursor.look(names);
-    if (directory === this.#root) await this.#hideLowerRoot();
-    else if (lower !== undefined) (await this.#cursor.enter(names)).hideLower();
+    const name = names.at(-1);
+    if (name === undefined) return this.#hideLowerRoot();
+    const { directory, lower } = await this.#cursor.look(names.slice(0, -1));
+    const child = directory?.children.get(name);
+    if (child !== undefined) return hideBelow(child);
+    const below = lower === undefined ? undefined : await this.#lower?.find(lower, name);
+    if (below?.type === 'directory') (await this.#cursor.enter(names)).hideLower();
   }
 
   /** Writes the layer. Nothing can be added afterwards. */
@@ -184,7 +199,7 @@ export class LayerBuilder implements AsyncDisposable {
     directory.described = true;
     // The entry it replaces in this layer had hidden the directory below.
     if (child !== undefined) directory.hideLower();
-    parent.children.set(name, directory);
+    parent.put(name, directory);
   }
 
   async #nodeFrom(entry: LayerEntry): Promise<BuildFile> {
@@ -210,10 +225,23 @@ export class LayerBuilder implements AsyncDisposable {
     return { type: entry.type, ...metadata };
   }
 
-  /** Copies a file of the image into this layer. */
+  /** Returns the file of the image at a path, whatever the layer does to it. */
+  async #hidden(path: ByteString): Promise<TreeNode | undefined> {
+    try {
+      return await this.#lower?.resolve(path, { followLast: false });
+    } catch (error) {
+      if (isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY', 'SYMLINK_LOOP', 'PATH_INVALID')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Copies a file of the image into this layer, once for all its names. */
   async #copyUp(below: TreeNode): Promise<BuildFile> {
+    const { key } = below;
     const tree = defined(this.#lower, 'the file lies in it');
-    return this.#nodeFrom(await entryOf(tree, below));
+    const copy = this.#copies.get(key) ?? (await this.#nodeFrom(await entryOf(tree, below)));
+    this.#copies.set(key, copy);
+    return copy;
   }
 
   /** Hides each name of the image's root, because Linux ignores the opaque mark on the root of a layer. */
@@ -221,11 +249,15 @@ export class LayerBuilder implements AsyncDisposable {
     const { lower } = this.#root;
     if (lower === undefined || this.#lower === undefined) return;
     for (const { name } of await this.#lower.list(lower)) {
-      const child = this.#root.children.get(name);
-      if (child instanceof BuildDirectory && !child.bare) child.hideLower();
-      else if (child === undefined || child instanceof BuildDirectory) this.#root.children.set(name, WHITEOUT);
+      if (this.#root.isBareAt(name)) this.#root.put(name, WHITEOUT);
+      else hideBelow(this.#root.children.get(name));
     }
   }
+}
+
+/** Hides what the image has below an entry of the layer, which itself stays. */
+function hideBelow(entry: BuildNode | undefined): void {
+  if (entry instanceof BuildDirectory) entry.hideLower();
 }
 
 /** Returns the file at a node of `tree` as an entry for another layer. */
@@ -241,7 +273,7 @@ export async function entryOf(tree: Tree, node: TreeNode): Promise<LayerEntry> {
 
 /** Returns only the metadata, so that the layer does not keep content sources alive. */
 function metadataFrom({ mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs }: Metadata): Metadata {
-  return { mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs };
+  return { mode, uid: ownerId(uid), gid: ownerId(gid), mtimeSeconds, mtimeNanoseconds, xattrs };
 }
 
 function malformed(reason: string): Error {

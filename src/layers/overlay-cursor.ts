@@ -111,7 +111,7 @@ export class OverlayCursor {
         : await metadataOf(this.#lower, place.lower);
     const directory = new BuildDirectory(metadata, place.lower ?? place.hidden);
     if (place.hidden !== undefined) directory.hideLower();
-    parent.children.set(place.name, directory);
+    parent.put(place.name, directory);
     place.directory = directory;
     return directory;
   }

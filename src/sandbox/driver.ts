@@ -120,8 +120,9 @@ export interface Instance extends AsyncDisposable {
    */
   start(command: Command, signal: AbortSignal): Promise<Process>;
   /**
-   * Ends every user process, then streams what the guest wrote as an OCI layer (tar, `.wh.` whiteouts and opaque
-   * markers, PAX xattrs). Yields nothing when nothing was changed. The bytes are hostile. Once per instance.
+   * Ends every user process, then streams what the guest wrote as a tar of an overlay's upper directory (devices 0/0 for
+   * removed names, PAX xattrs, `trusted.overlay.opaque`). Yields nothing when nothing was changed. The bytes are hostile.
+   * Once per instance.
    */
   changes(signal: AbortSignal): AsyncIterable<Uint8Array>;
   networkUse(): NetworkUse;

@@ -48,6 +48,8 @@ export interface PaxFields {
   readonly gid: number | undefined;
   readonly mtime: { readonly seconds: number; readonly nanoseconds: number } | undefined;
   readonly xattrs: Xattrs;
+  /** True with the overlay's mark of an opaque directory. */
+  readonly opaque: boolean;
 }
 
 /** Returns the fields that the records define for the entry of `header`. */
@@ -65,6 +67,7 @@ export function paxFields(records: PaxRecords, header: TarHeader): PaxFields {
     gid: integer(records, 'gid'),
     mtime: time(records.get('mtime')),
     xattrs: xattrsOf(records),
+    opaque: records.get(`${XATTR}trusted.overlay.opaque`)?.toString('latin1') === 'y',
   };
 }
 

@@ -26,6 +26,8 @@ export interface TarEntry {
   readonly major: number;
   readonly minor: number;
   readonly xattrs: Xattrs;
+  /** True for a directory with the overlay's mark of an opaque one, which `xattrs` leaves out. */
+  readonly opaque?: boolean;
 }
 
 const ENTRY_TYPES: Readonly<Record<string, TarEntryType>> = {
@@ -153,6 +155,7 @@ export class TarReader {
       major: header.major,
       minor: header.minor,
       xattrs: fields.xattrs,
+      opaque: type === 'directory' && fields.opaque,
     };
   }
 }

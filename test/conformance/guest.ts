@@ -5,7 +5,10 @@ import { TarReader } from '../../src/tar/reader.ts';
 import type { Command, Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { collect } from '../../src/std/bytes.ts';
+import { layerOf, Scratch } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
+import { tarOf } from '../support/tar.ts';
+import { savedModelTest } from './saved-model.ts';
 
 const MIB = 1024 ** 2;
 const SIGINT = 2;
@@ -19,6 +22,8 @@ export interface GuestBench {
   readonly layers: readonly LayerFile[];
   /** Shell command that ends everything in the run. */
   readonly halt: string;
+  /** Cases of the model of what is saved. */
+  readonly modelRounds: number;
   /** True when the kernel protects the run's pid 1 from its own processes. */
   readonly initIsSafe: boolean;
 }
@@ -50,6 +55,8 @@ async function changesOf(instance: Instance): Promise<Map<string, Record<string,
 export function guestTests(name: string, bench: GuestBench): void {
   describe(`${name} guest`, () => {
     describeChanges(bench);
+    describeOddChanges(bench);
+    savedModelTest(name, bench, bench.modelRounds);
     describeProcesses(bench);
     describeCommands(bench);
     describeLimits(bench);
@@ -95,11 +102,63 @@ function describeChanges(bench: GuestBench): void {
     assert.equal(at('new/soft')['type'], 'symlink');
     assert.equal(at('new/null')['type'], 'character');
     assert.deepEqual([at('new/fifo')['uid'], at('new/fifo')['gid']], [70_000, 3_000_000]);
-    assert.ok(changes.has('bin/.wh.true'));
-    assert.ok(changes.has('root/.wh..wh..opq') && changes.has('root/fresh'));
+    assert.deepEqual([at('bin/true')['type'], at('bin/true')['major'], at('bin/true')['minor']], ['character', 0, 0]);
+    assert.ok(at('root/')['opaque'] === true && changes.has('root/fresh'));
     assert.equal(at('etc/group/')['type'], 'directory');
     assert.ok(changes.has(`new/${'0'.repeat(120)}/n\n\xff`));
     assert.ok(!changes.has('etc/hosts') && !changes.has('etc/resolv.conf') && !changes.has('proc/'));
+  });
+}
+
+function describeOddChanges(bench: GuestBench): void {
+  test('whatever root removes and however it names files, all the rest is saved (I2, I3, I4)', async () => {
+    await using instance = await boot(bench);
+    const { outcome, stderr } = await runScript(
+      instance,
+      `set -e
+       echo kept > /kept; rm -rf /dev/* 2>/dev/null || true
+       echo x > /.wh.etc; echo x > /etc/.wh..wh..opq; mkdir /.wh.; touch /.wh./.wh..wh..x
+       ln /etc/passwd /after; ln /etc/group /a; mv /bin/busybox /bin/moved; ln /bin/moved /bin/busybox
+       ! mknod /whiteout c 0 0`,
+    );
+    assert.equal(outcome.exitCode, 0, stderr);
+    assert.equal((await runScript(instance, 'echo goes on')).stdout, 'goes on\n');
+    const changes = await changesOf(instance);
+    const at = (path: string): unknown[] => [changes.get(path)?.['type'], changes.get(path)?.['linkpath']];
+    for (const path of ['kept', '.wh.etc', 'etc/.wh..wh..opq', '.wh./.wh..wh..x'])
+      assert.deepEqual(at(path), ['file', '']);
+    // The first name of a file in the order of paths has it; one that is as it was in the image is not repeated.
+    assert.deepEqual(at('after'), ['file', '']);
+    assert.deepEqual(at('etc/passwd'), ['link', 'after']);
+    assert.deepEqual(
+      [at('a'), at('etc/group')],
+      [
+        ['file', ''],
+        ['link', 'a'],
+      ],
+    );
+    assert.deepEqual(
+      [at('bin/busybox'), at('bin/moved')],
+      [
+        [undefined, undefined],
+        ['link', 'bin/busybox'],
+      ],
+    );
+    assert.ok(![...changes.keys()].some((path) => path.startsWith('dev')));
+  });
+
+  test('a folder of the image where the sandbox has a file of its own is left as it is (I6)', async () => {
+    await using scratch = await Scratch.create();
+    const folders = ['hosts', 'hostname', 'resolv.conf'].map((name) => ({
+      path: `etc/${name}`,
+      flag: '5',
+      mode: 0o755,
+    }));
+    const layers = [...bench.layers, await layerOf(scratch, tarOf(folders), bench.layers)];
+    await using instance = await bench.driver.start(bootSpec(layers), soon());
+    const { stdout, stderr } = await runScript(instance, 'ls -d /etc/*/; echo x > /etc/hosts/x; hostname');
+    assert.equal(stdout, '/etc/hostname/\n/etc/hosts/\n/etc/resolv.conf/\nbox\n', stderr);
+    assert.deepEqual([...(await changesOf(instance)).keys()], ['./', 'etc/', 'etc/hosts/', 'etc/hosts/x']);
   });
 }
 

@@ -229,7 +229,7 @@ test('an inode holds the largest numbers there are', () => {
     nid: 2 ** 31,
     type: 'file',
     mode: 0o107777,
-    uid: 0xffff_ffff,
+    uid: 0xffff_fffd,
     gid: 0xffff_fffe,
     size: 2 ** 52 + 4095,
     mtimeSeconds: -(2 ** 40),

@@ -9,4 +9,4 @@ after(async () => {
   await folder[Symbol.asyncDispose]();
 });
 
-guestTests('microVM', { ...bench, halt: 'poweroff -f', initIsSafe: true });
+guestTests('microVM', { ...bench, halt: 'poweroff -f', initIsSafe: true, modelRounds: 1 });

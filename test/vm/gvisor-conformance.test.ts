@@ -12,7 +12,7 @@ if (await hasRunsc()) {
     await folder[Symbol.asyncDispose]();
   });
 
-  guestTests('gVisor', { ...guests, halt: 'kill -9 1', initIsSafe: false });
+  guestTests('gVisor', { ...guests, halt: 'kill -9 1', initIsSafe: false, modelRounds: 4 });
 
   driverConformance('gVisor', async () => {
     const bench = await folder.open();

@@ -62,6 +62,8 @@ pub struct Namespaces {
     pub home: OwnedFd,
     /// The user's /dev/pts.
     pub terminals: OwnedFd,
+    /// /dev/null, which the user may remove: its folder is the same file system as the agent's.
+    pub null: OwnedFd,
     pub files: Vec<StagedFile>,
     /// The `cgroup.procs` of the control group that commands are put into.
     pub group: Option<&'static str>,
@@ -114,13 +116,28 @@ pub fn boot() -> Result<(Machine, OwnedFd)> {
 impl Machine {
     /// Mounts the layers in the current mount namespace, unless they are mounted from the start.
     pub fn mount_layers(&self, count: usize) -> Result<()> {
+        match &self.hardware {
+            Some(Hardware { layers_disk: disk, .. }) => {
+                (1..=count).try_for_each(|number| mount_layer(&format!("/dev/{disk}{number}"), number))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Does the same after the run, which may have removed anything in /dev: with device nodes that only the agent sees.
+    pub fn mount_layers_again(&self, count: usize) -> Result<()> {
+        const NODE: &str = "/layer";
         let disk = match &self.hardware {
             Some(hardware) => &hardware.layers_disk,
             None => return Ok(()),
         };
+        let node = sys::c(NODE.as_bytes())?;
         for number in 1..=count {
-            let (source, target) = (format!("/dev/{disk}{number}"), format!("{LAYERS}/{number}"));
-            sys::mount_fs(&source, &target, "erofs", sys::MS_RDONLY | sys::MS_NOATIME, "")?;
+            let device = fs::read_to_string(format!("/sys/block/{disk}/{disk}{number}/dev"))?;
+            sys::make_block_device(&node, device.trim_end())?;
+            let mounted = mount_layer(NODE, number);
+            fs::remove_file(NODE)?;
+            mounted?;
         }
         Ok(())
     }
@@ -132,6 +149,10 @@ impl Machine {
         folders.reverse();
         folders
     }
+}
+
+fn mount_layer(source: &str, number: usize) -> Result<()> {
+    sys::mount_fs(source, &format!("{LAYERS}/{number}"), "erofs", sys::MS_RDONLY | sys::MS_NOATIME, "")
 }
 
 fn mount_own() -> Result<()> {
@@ -272,10 +293,11 @@ impl Namespaces {
         let home = sys::open_path("/proc/self/ns/mnt", sys::O_RDONLY)?;
         sys::enter(&pidfd, sys::CLONE_NEWPID | sys::CLONE_NEWNS)?;
         let terminals = sys::open_path(&format!("{STAGE}/dev/pts"), sys::O_RDONLY | sys::O_DIRECTORY)?;
+        let null = sys::open_path(&format!("{STAGE}/dev/null"), sys::O_RDONLY)?;
         let names = ["hosts", "hostname", "resolv.conf"].into_iter();
         let files = names.map(|name| stage_file(name).or_else(|_| stage_below_dev(name))).collect::<Result<_>>()?;
         sys::enter(&home, sys::CLONE_NEWNS)?;
-        Ok(Namespaces { init, pidfd, home, terminals, files, group: None })
+        Ok(Namespaces { init, pidfd, home, terminals, null, files, group: None })
     }
 }
 

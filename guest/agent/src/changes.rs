@@ -1,4 +1,6 @@
-//! Phase 4: the changes of the run as an OCI layer: the overlay's upper directory, compared with the image below it.
+//! Phase 4: the changes of the run as a tar of the overlay's upper directory, less what is the same in the image below it.
+//! Removed names are devices 0/0 and opaque folders have an extended attribute, as in the overlay, because a run may give
+//! a file any name: the `.wh.` names of OCI layers are ordinary here.
 
 use crate::boot::{Machine, UPPER};
 use crate::channel::Channel;
@@ -20,6 +22,9 @@ const S_IFREG: u16 = 0o100000;
 const S_IFBLK: u16 = 0o060000;
 const S_IFDIR: u16 = 0o040000;
 const S_IFCHR: u16 = 0o020000;
+
+/// Extended attribute of a folder that hides everything below it.
+const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 
 /// Sends CHANGES_DATA as credit allows, then CHANGES_END. No process may write to the disk any more.
 pub fn send(base: &str, machine: &Machine, placeholders: &[String], channel: &mut Channel) -> Result<()> {
@@ -50,7 +55,7 @@ pub fn send(base: &str, machine: &Machine, placeholders: &[String], channel: &mu
 
 /// Mounts the image as it was before the run, for comparison, and returns the path.
 pub fn mount_base(machine: &Machine, layers: usize) -> Result<String> {
-    machine.mount_layers(layers)?;
+    machine.mount_layers_again(layers)?;
     let mut folders = machine.lower_folders(layers);
     if folders.len() == 1 {
         return Ok(folders.remove(0));
@@ -119,7 +124,7 @@ fn xattrs_of(subject: &Subject, names: &mut [u8]) -> Result<Xattrs> {
 struct Walk<'a, 'b> {
     sink: Sink<'a>,
     placeholders: &'b [String],
-    /// Inode → path under which it was sent first.
+    /// Inode with several names → its first path, under which it was sent, or is in the image unchanged.
     links: HashMap<u64, Vec<u8>>,
     /// Headers of folders that are sent before the first change below them.
     pending: Vec<Vec<u8>>,
@@ -131,7 +136,7 @@ struct Walk<'a, 'b> {
 impl Walk<'_, '_> {
     fn root(&mut self, upper: &OwnedFd, lower: &OwnedFd) -> Result<()> {
         let (node, below) = (Node::at(upper.as_raw_fd(), &c(b".")?)?, Node::at(lower.as_raw_fd(), &c(b".")?)?);
-        self.folder(&node, upper, Some(&below), b"./")?;
+        self.folder(&node, upper, Some(&below), b"./", false)?;
         self.children(upper, Some(lower), b"")?;
         self.pending.pop();
         Ok(())
@@ -181,17 +186,13 @@ impl Walk<'_, '_> {
         let upper = node.open(sys::O_RDONLY | sys::O_DIRECTORY)?;
         let path = &[path, b"/"].concat();
         let mut below = below.filter(|below| below.is(S_IFDIR));
-        let opaque = &c(b"trusted.overlay.opaque")?;
-        let hides =
-            below.is_some() && sys::get_xattr(&Subject::Open(upper.as_raw_fd()), opaque)?.as_deref() == Some(b"y");
+        let mark = sys::get_xattr(&Subject::Open(upper.as_raw_fd()), &c(OPAQUE)?)?;
+        let hides = below.is_some() && mark.as_deref() == Some(b"y");
         if hides {
             below = None;
         }
         let lower = below.map(|below| below.open(sys::O_RDONLY | sys::O_DIRECTORY)).transpose()?;
-        self.folder(node, &upper, below, path)?;
-        if hides {
-            self.empty_file(&[path, &b".wh..wh..opq"[..]].concat())?;
-        }
+        self.folder(node, &upper, below, path, hides)?;
         self.children(&upper, lower.as_ref(), path)?;
         self.pending.pop();
         Ok(())
@@ -199,14 +200,24 @@ impl Walk<'_, '_> {
 
     /// Queues a folder's header, which is sent before its contents: at once if the folder itself differs, otherwise with the
     /// first change below it.
-    fn folder(&mut self, node: &Node, open: &OwnedFd, below: Option<&Node>, path: &[u8]) -> Result<()> {
-        let xattrs = xattrs_of(&Subject::Open(open.as_raw_fd()), &mut self.buffer)?;
-        let mut header = Vec::new();
-        tar::append_header(&mut header, &Entry { xattrs: &xattrs, ..entry(node, path, Kind::Directory) });
+    fn folder(
+        &mut self,
+        node: &Node,
+        open: &OwnedFd,
+        below: Option<&Node>,
+        path: &[u8],
+        opaque: bool,
+    ) -> Result<()> {
+        let mut xattrs = xattrs_of(&Subject::Open(open.as_raw_fd()), &mut self.buffer)?;
         let same = match below {
             Some(below) => same_owner(node, below) && xattrs == xattrs_of(&below.subject()?, &mut self.buffer)?,
             None => self.is_placeholder(path),
         };
+        if opaque {
+            xattrs.push((OPAQUE.to_vec(), b"y".to_vec()));
+        }
+        let mut header = Vec::new();
+        tar::append_header(&mut header, &Entry { xattrs: &xattrs, ..entry(node, path, Kind::Directory) });
         self.pending.push(header);
         if same {
             Ok(())
@@ -230,32 +241,27 @@ impl Walk<'_, '_> {
     }
 
     fn whiteout(&mut self, path: &[u8]) -> Result<()> {
-        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        self.empty_file(&[&path[..name], b".wh.", &path[name..]].concat())
-    }
-
-    fn empty_file(&mut self, path: &[u8]) -> Result<()> {
         self.begin_entry()?;
         self.entries += 1;
-        let entry = Entry {
-            path,
-            kind: Kind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            size: 0,
-            mtime: (0, 0),
-            link: b"",
-            device: (0, 0),
-            xattrs: &[],
-        };
-        tar::append_header(self.sink.room()?, &entry);
+        tar::append_header(self.sink.room()?, &Entry { path, kind: Kind::Character, mode: 0, ..tar::PLAIN });
         Ok(())
     }
 
     fn leaf(&mut self, node: &Node, below: Option<&Node>, path: &[u8]) -> Result<()> {
         if node.is(S_IFREG) && node.stat.size == 0 && self.is_placeholder(path) {
             return Ok(());
+        }
+        let linked = node.stat.nlink > 1;
+        // Before the comparison: even a file that is as it was in the image may have become a name of another one.
+        if let Some(first) = self.links.get(&node.stat.ino).filter(|_| linked).cloned() {
+            let link = Entry { link: &first, size: 0, ..entry(node, path, Kind::HardLink) };
+            self.begin_entry()?;
+            self.entries += 1;
+            tar::append_header(self.sink.room()?, &link);
+            return Ok(());
+        }
+        if linked {
+            self.links.insert(node.stat.ino, path.to_vec());
         }
         let target = if node.is(S_IFLNK) { sys::read_link(node.dir, &node.name)? } else { Vec::new() };
         let file = if node.is(S_IFREG) { Some(node.open(sys::O_RDONLY)?) } else { None };
@@ -269,14 +275,6 @@ impl Walk<'_, '_> {
         }
         self.begin_entry()?;
         self.entries += 1;
-        if node.stat.nlink > 1 {
-            if let Some(first) = self.links.get(&node.stat.ino) {
-                let link = Entry { link: first, size: 0, ..entry(node, path, Kind::HardLink) };
-                tar::append_header(self.sink.room()?, &link);
-                return Ok(());
-            }
-            self.links.insert(node.stat.ino, path.to_vec());
-        }
         let kind = match node.stat.mode & S_IFMT {
             S_IFREG => Kind::File,
             S_IFLNK => Kind::Symlink,

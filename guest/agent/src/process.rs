@@ -77,7 +77,10 @@ struct Outcome {
 }
 
 pub fn spawn(id: u16, command: &Command, namespaces: &Namespaces) -> Result<Spawned> {
-    let stdio = if command.terminal.is_some() { terminal(command, &namespaces.terminals)? } else { pipes(command)? };
+    let stdio = match command.terminal {
+        Some(size) => terminal(command, size, &namespaces.terminals)?,
+        None => pipes(command, &namespaces.null)?,
+    };
     let argv: Vec<CString> = command.argv.iter().map(|text| c(text)).collect::<Result<_>>()?;
     let env: Vec<CString> = command.env.iter().map(|text| c(text)).collect::<Result<_>>()?;
     let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
@@ -146,13 +149,13 @@ fn refuse(command: &Command, outcome: &Outcome) -> Refusal {
     }
 }
 
-fn pipes(command: &Command) -> Result<Stdio> {
+fn pipes(command: &Command, null: &OwnedFd) -> Result<Stdio> {
     let (stdin, child_stdin) = if command.stdin {
         let (read, write) = sys::pipe()?;
         sys::set_nonblocking(&write)?;
         (Some(write), read)
     } else {
-        (None, sys::open_path("/dev/null", sys::O_RDONLY)?)
+        (None, null.try_clone()?)
     };
     let (stdout, child_stdout) = output_pipe(command)?;
     let (stderr, child_stderr) = output_pipe(command)?;
@@ -171,7 +174,7 @@ fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Opens a pseudo-terminal in the user's own /dev/pts, so that `tty` and `who` work inside.
-fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
+fn terminal(command: &Command, (columns, rows): (u16, u16), terminals: &OwnedFd) -> Result<Stdio> {
     const TTY_GROUP: u32 = 5;
     let flags = sys::O_RDWR | sys::O_NOCTTY | sys::O_NONBLOCK;
     let master = sys::open_at(terminals.as_raw_fd(), &c(b"ptmx")?, flags)?;
@@ -182,7 +185,6 @@ fn terminal(command: &Command, terminals: &OwnedFd) -> Result<Stdio> {
     let slave = unsafe { OwnedFd::from_raw_fd(peer) };
     unsafe { sys::fchown(slave.as_raw_fd(), command.uid, TTY_GROUP) };
     let child = [slave.try_clone()?, slave.try_clone()?, slave];
-    let (columns, rows) = command.terminal.unwrap_or((80, 24));
     resize(&master, columns, rows)?;
     let stdin = if command.stdin { Some(master.try_clone()?) } else { None };
     if stdin.is_none() {

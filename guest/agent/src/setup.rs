@@ -199,8 +199,10 @@ fn attach_file(file: &StagedFile, placeholders: &mut Vec<String>) -> Result<()> 
             }
             Ok(())
         }
-        // The image has a folder of this name, which is left as it is.
+        // Not below a folder: /etc is something else, or links lead nowhere. It is left as it is.
         Err(error) if matches!(error.raw_os_error(), Some(sys::ENOTDIR) | Some(sys::ELOOP)) => Ok(()),
+        // The image has a folder of this name, which is left as it is.
+        Err(_) if std::path::Path::new(&path).is_dir() => Ok(()),
         other => other,
     };
     if let StagedMount::BelowDev = file.mount {

@@ -58,7 +58,8 @@ pub fn append_end(out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * BLOCK, 0);
 }
 
-const PLAIN: Entry = Entry {
+/// A file without content.
+pub const PLAIN: Entry = Entry {
     path: b"",
     kind: Kind::File,
     mode: 0o644,

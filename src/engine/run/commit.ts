@@ -35,10 +35,12 @@ export async function commitChanges(
   const changes = withHead(head, chunks);
   await using tree = await Tree.open(lower, readers);
   await using staged = store.layers.stage();
-  const built = await buildLayer(changes, staged.path, { lower: tree, bytesMax, signal }).catch((error: unknown) => {
-    if (!isFault(error, 'LAYER_LIMIT')) throw error;
-    throw fault('LAYER_BYTES_EXCEEDED', { limit: bytesMax }, { cause: error });
-  });
+  const built = await buildLayer(changes, staged.path, { lower: tree, marks: 'overlay', bytesMax, signal }).catch(
+    (error: unknown) => {
+      if (!isFault(error, 'LAYER_LIMIT')) throw error;
+      throw fault('LAYER_BYTES_EXCEEDED', { limit: bytesMax }, { cause: error });
+    },
+  );
   if (!(await changesAnything({ path: staged.path, bytes: built.bytes }, tree))) return undefined;
   return await store.layers.publish(staged, built);
 }

@@ -7,9 +7,12 @@ export type Change =
 
 const BLOCK_BYTES = 512;
 const NAME_BYTES = 100;
-const TYPE_FLAGS = { file: '0', symlink: '2', directory: '5', whiteout: '0' } as const;
+const TYPE_FLAGS = { file: '0', symlink: '2', directory: '5', whiteout: '3' } as const;
 
-/** Returns an OCI layer as plain ustar, which is sufficient for the fake. `mtimeSeconds` is that of every entry. */
+/**
+ * Returns an overlay's upper directory as plain ustar, which is sufficient for the fake. `mtimeSeconds` is that of every
+ * entry.
+ */
 export function* tarOf(changes: Iterable<Change>, mtimeSeconds: number): Iterable<Uint8Array> {
   for (const change of changes) {
     const content = change.kind === 'file' ? change.content : new Uint8Array();
@@ -45,8 +48,5 @@ function headerOf(change: Change, size: number, mtimeSeconds: number): Buffer {
 
 function nameOf({ path, kind }: Change): string {
   const relative = path.slice(1);
-  if (kind === 'directory') return `${relative}/`;
-  if (kind !== 'whiteout') return relative;
-  const slash = relative.lastIndexOf('/') + 1;
-  return `${relative.slice(0, slash)}.wh.${relative.slice(slash)}`;
+  return kind === 'directory' ? `${relative}/` : relative;
 }

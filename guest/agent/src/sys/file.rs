@@ -161,6 +161,16 @@ pub fn make_node(path: &CStr, mode: u32, device: u64) -> Result<()> {
     check(unsafe { mknod(path.as_ptr(), mode, device) }).map(|_| ())
 }
 
+/// Creates a block device from its number as sysfs writes it: `MAJOR:MINOR`.
+pub fn make_block_device(path: &CStr, number: &str) -> Result<()> {
+    const S_IFBLK: u32 = 0o060000;
+    let parts = number.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    let (major, minor): (u64, u64) = parts.ok_or(ErrorKind::InvalidData)?;
+    // As makedev(3) of glibc packs them.
+    let device = (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12;
+    make_node(path, S_IFBLK | 0o600, device)
+}
+
 pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<()> {
     extern "C" {
         fn lchown(path: *const c_char, uid: u32, gid: u32) -> c_int;
