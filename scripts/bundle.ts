@@ -8,7 +8,7 @@ import { bundleManifest } from './support/package-metadata.ts';
 
 /**
  * `npm run bundle`: makes the MCPB bundle, which Claude Desktop installs by a double click. It is the published package
- * with its dependencies and a manifest. Without --tarball the package is packed first.
+ * with a manifest. Without --tarball the package is packed first.
  */
 const { values } = parseArgs({ options: { tarball: { type: 'string' }, output: { type: 'string' } } });
 const folder = await mkdtemp(join(tmpdir(), 'contree-bundle-'));
@@ -17,12 +17,9 @@ try {
   await mkdir(content);
   const tarball = values.tarball ?? join(folder, await packed(folder));
   await command('tar', ['-xzf', resolve(tarball), '-C', content, '--strip-components=1']);
-  await command('npm', ['install', '--omit=dev', '--no-package-lock', '--no-audit', '--no-fund', '--prefer-offline'], {
-    cwd: content,
-  });
   await writeFile(join(content, 'manifest.json'), bundleManifest());
-  // A third of the size, and not needed to run it.
-  await writeFile(join(content, '.mcpbignore'), '*.map\n*.d.ts\n*.d.mts\n*.d.cts\n');
+  // Not needed to run it.
+  await writeFile(join(content, '.mcpbignore'), '*.d.ts\n');
   const output = resolve(values.output ?? 'contree-mcp.mcpb');
   const done = await packExtension({ extensionPath: content, outputPath: output, silent: true });
   if (!done) throw new Error('the bundle could not be made');

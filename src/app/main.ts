@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { findPackageJSON } from 'node:module';
+import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import type { CliHost, EngineLife } from '../cli/host.ts';
 import type { Program, Settings } from '../config/index.ts';
@@ -11,9 +12,11 @@ import type { McpHost } from './mcp-host.ts';
 /** First descriptor passed by systemd (sd_listen_fds(3)). */
 const SYSTEMD_DESCRIPTOR = 3;
 
-/** Returns a path in the package; this file is one folder below `src` or `dist`. */
+/** Folder of the package, or of the clone, whichever of its copies this file is. */
+const PACKAGE_DIR = dirname(findPackageJSON(import.meta.url) ?? '');
+
 function inPackage(path: string): string {
-  return fileURLToPath(new URL(`../../${path}`, import.meta.url));
+  return join(PACKAGE_DIR, path);
 }
 
 function version(): string {
@@ -33,8 +36,6 @@ export async function main(program: Program, argv: readonly string[] = process.a
     process.exitCode = await runCli(cliHost(), argv);
     return;
   }
-  // An MCP server lives as long as its agent and allocates little, so V8's young generation need not grow to 16 MB.
-  setFlagsFromString('--semi-space-growth-factor=1');
   const { runMcp } = await import('./mcp-main.ts');
   process.exitCode = await runMcp(mcpHost(), argv);
 }

@@ -41,8 +41,11 @@ export function addSettings(command: Command, groups: readonly SettingGroup[]): 
     const option = new Option(`--${row.flag}${row.value === undefined ? '' : ` <${row.value}>`}`, describe(row));
     command.addOption(option.helpGroup(GROUPS[row.group]).hideHelp(!groups.includes(row.group)));
   }
-  const json = new Option('--json', 'print one JSON value instead of text');
-  command.addOption(json.hideHelp(!groups.includes('general')));
+}
+
+/** Adds the option for programs that read the output. */
+export function addJsonOption(command: Command, shown: boolean): void {
+  command.addOption(new Option('--json', 'print one JSON value instead of text').hideHelp(!shown));
 }
 
 function describe(row: Setting<unknown>): string {

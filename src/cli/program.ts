@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import type { SettingGroup } from '../config/index.ts';
-import { addSettings, runner, type Register } from './command.ts';
+import { addJsonOption, addSettings, runner, type Register } from './command.ts';
 import { auth } from './commands/auth.ts';
 import { cp } from './commands/cp.ts';
 import { engine, serve } from './commands/engine.ts';
@@ -19,13 +19,13 @@ import { rsync, upload } from './commands/transfer.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import type { CliHost } from './host.ts';
 
-/** Commands in the order of the help, grouped by purpose. */
-const COMMANDS: readonly (readonly [string, readonly Register[]])[] = [
-  ['Images:', [importImage, images, tag, tree, rm, exportImage, push]],
-  ['Runs:', [run, ops, show, wait, cancel]],
-  ['Looking into images (no run needed):', [ls, cat, grep, diff]],
-  ['Files:', [rsync, upload, cp]],
-  ['This installation:', [doctor, gc, engine, serve, token, auth, whoami, install]],
+/** Commands by name, in the order of the help, grouped by purpose. */
+const COMMANDS: readonly (readonly [group: string, Readonly<Record<string, Register>>])[] = [
+  ['Images:', { import: importImage, images, tag, tree, rm, export: exportImage, push }],
+  ['Runs:', { run, ops, show, wait, cancel }],
+  ['Looking into images (no run needed):', { ls, cat, grep, diff }],
+  ['Files:', { rsync, upload, cp }],
+  ['This installation:', { doctor, gc, engine, serve, token, auth, whoami, install }],
 ];
 
 /** Runs one command line (without program names) and returns its exit code. Writes only to the host's streams. */
@@ -63,19 +63,30 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
     });
   program.enablePositionalOptions();
   addSettings(program, ['general', 'server']);
+  addJsonOption(program, true);
   program.addHelpText('after', '\nSettings of the engine and the HTTP server: contree serve --help');
-  for (const [group, registers] of COMMANDS) {
+  const line = { separated: argv.includes('--') };
+  // Only help and mistakes need to know of the other commands.
+  const [first = ''] = argv;
+  const isNamed = COMMANDS.some(([, commands]) => Object.hasOwn(commands, first));
+  for (const [group, commands] of COMMANDS) {
     program.commandsGroup(group);
-    for (const register of registers) register(program, runner(host, finish), { separated: argv.includes('--') });
+    for (const [name, register] of Object.entries(commands)) {
+      if (!isNamed || name === first) register(program, runner(host, finish), line);
+    }
   }
-  for (const command of program.commands) finishCommand(command);
+  finishWhenNamed(program);
   return program;
 }
 
 /** Commands whose help shows settings that other commands only pass on. */
 const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serve: ['engine', 'http'] };
 
-function finishCommand(command: Command): void {
-  addSettings(command.helpCommand(false), SHOWN_SETTINGS[command.name()] ?? []);
-  for (const child of command.commands) finishCommand(child);
+/** Adds the settings to the commands that the line names: to all of them takes longer than most commands. */
+function finishWhenNamed(command: Command): void {
+  for (const child of command.commands) addJsonOption(child.helpCommand(false), false);
+  command.hook('preSubcommand', (_parent, named) => {
+    addSettings(named, SHOWN_SETTINGS[named.name()] ?? []);
+    finishWhenNamed(named);
+  });
 }

@@ -1,4 +1,4 @@
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingHttpHeaders } from 'node:http';
+import type { Agent, ClientRequest, IncomingHttpHeaders } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import { present } from '../std/present.ts';
 import { checkOwner } from './local/socket-owner.ts';
@@ -60,6 +60,14 @@ const NOT_CONNECTED = new Set([
   'EACCES',
 ]);
 
+/**
+ * Returns Node's HTTP module. An `import` of it would read all its exports, of which `WebSocket` loads 50 ms of undici,
+ * more than the rest of a command takes.
+ */
+function http() {
+  return process.getBuiltinModule('node:http');
+}
+
 /** Loaded for remote servers only: a command that talks to the local engine does not need TLS. */
 function https() {
   return process.getBuiltinModule('node:https');
@@ -71,14 +79,14 @@ function https() {
  */
 export class HttpTransport implements Sender, Disposable {
   readonly #target: Target;
-  readonly #agent: HttpAgent;
+  readonly #agent: Agent;
   readonly #secure: boolean;
 
   constructor(target: Target, env: Readonly<Record<string, string | undefined>> = {}) {
     this.#target = target;
     this.#secure = target.url.startsWith('https:');
     const keep = { keepAlive: true, maxFreeSockets: 16 };
-    this.#agent = this.#secure ? new (https().Agent)({ ...keep, proxyEnv: env }) : new HttpAgent(keep);
+    this.#agent = this.#secure ? new (https().Agent)({ ...keep, proxyEnv: env }) : new (http().Agent)(keep);
   }
 
   /** Resolves with the headers of the answer, whatever its status. Rejects with ConnectError or what broke. */
@@ -119,7 +127,7 @@ export class HttpTransport implements Sender, Disposable {
         : { socketPath: socket }),
       ...present({ signal }),
     };
-    return this.#secure ? https().request(options) : httpRequest(options);
+    return this.#secure ? https().request(options) : http().request(options);
   }
 }
 

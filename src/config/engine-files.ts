@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Environment } from './read.ts';
@@ -39,6 +38,8 @@ export function engineFiles(dataDir: string, env: Environment): EngineFiles {
 }
 
 function socketFolder(dataDir: string, env: Environment): string {
+  // Loaded here because few data directories have so long a path.
+  const { createHash } = process.getBuiltinModule('node:crypto');
   const hash = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
   const runtime = env['XDG_RUNTIME_DIR'];
   if (runtime) return join(runtime, `contree-${hash}`);

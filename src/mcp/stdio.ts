@@ -22,9 +22,8 @@ const CLOSE_MS_MAX = 1_500;
  *     process.exit(0);
  *
  * `connect` is called on the first call that needs the engine, not before. Nothing but the protocol may be written to
- * standard output meanwhile. The budgets (first reply in 0.5 s, 90 MB idle) hold when the program enables Node's
- * compile cache before it imports anything (`module.enableCompileCache()`; it also keeps the type stripper out of
- * memory) and runs with `--max-semi-space-size=1`.
+ * standard output meanwhile. The budgets (first reply in 180 ms, 90 MB idle) hold for the bundled program when it
+ * enables Node's compile cache before it imports anything (`module.enableCompileCache()`).
  */
 export async function serveMcpStdio(connect: Connect, options: McpOptions, signal?: AbortSignal): Promise<void> {
   const context = new McpContext(connect, options);

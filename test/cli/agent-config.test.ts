@@ -5,6 +5,7 @@ import { parse as parseToml } from 'smol-toml';
 import { parse as parseYaml } from 'yaml';
 import { AGENTS, launchCommand, type Agent, type UserDirectories } from '../../src/cli/agents/agent-config.ts';
 import { putEntry, takeEntry } from '../../src/cli/agents/config-entry.ts';
+import { FORMATS } from '../../src/cli/agents/config-formats.ts';
 import { defined } from '../../src/std/assert.ts';
 
 const SERVER = { command: '/opt/contree/bin/contree-mcp', args: ['--data-dir', '/srv/a b'] };
@@ -55,7 +56,7 @@ test('what each agent reads', () => {
   };
   assert.deepEqual(AGENTS.map(({ name }) => name).toSorted(), Object.keys(expected).toSorted());
   for (const { name, format } of AGENTS) {
-    assert.deepEqual(JSON.parse(JSON.stringify(format.parse(installed(name)))), expected[name], name);
+    assert.deepEqual(JSON.parse(JSON.stringify(FORMATS[format].parse(installed(name)))), expected[name], name);
   }
 });
 

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -85,6 +95,64 @@ test('the published package runs its dist', () => {
   const { stdout } = spawnSync(process.execPath, [join(place.folder, 'bin/contree'), 'a', 'b'], { encoding: 'utf8' });
   assert.equal(stdout, 'contree a b\n');
 });
+
+/** A clone whose sources print "sources", with a bundle that prints "bundle" and was made of two of its files. */
+function clone() {
+  const place = published();
+  const write = (path: string, text: string): void => {
+    mkdirSync(dirname(join(place.folder, path)), { recursive: true });
+    writeFileSync(join(place.folder, path), text);
+  };
+  write('src/app/main.ts', "export const main = () => console.log('sources');");
+  write('src/part.ts', 'export const one: 1 = 1;');
+  write('.build/program/app/main.js', "export const main = () => console.log('bundle');");
+  utimesSync(join(place.folder, 'src/part.ts'), 1, 1);
+  const files = ['src/app/main.ts', 'src/part.ts'].map((path) => {
+    const { size, mtimeMs, ctimeMs } = statSync(join(place.folder, path));
+    return [path, size, mtimeMs, ctimeMs];
+  });
+  write('.build/current.json', JSON.stringify({ main: '.build/program/app/main.js', files }));
+  const run = (env: Readonly<Record<string, string>> = {}): string =>
+    spawnSync(process.execPath, [join(place.folder, 'bin/contree')], {
+      encoding: 'utf8',
+      env: { ...process.env, NODE_V8_COVERAGE: '', ...env },
+    }).stdout;
+  const file = (path: string): string => join(place.folder, path);
+  return { file, write, run, [Symbol.dispose]: () => place[Symbol.dispose]() };
+}
+
+test('a clone runs its bundle as long as no file that it was made of has changed', () => {
+  using place = clone();
+  assert.equal(place.run(), 'bundle\n');
+  // Coverage counts lines of the sources.
+  assert.equal(place.run({ NODE_V8_COVERAGE: place.file('coverage') }), 'sources\n');
+  place.write('src/new.ts', '');
+  assert.equal(place.run(), 'bundle\n', 'a file that is not part of it');
+});
+
+const changes: Readonly<Record<string, (place: ReturnType<typeof clone>) => void>> = {
+  'has another time': ({ file }) => utimesSync(file('src/part.ts'), 2, 2),
+  'was replaced by one of the same size and time': ({ file, write }) => {
+    const { ctimeMs } = statSync(file('src/part.ts'));
+    do {
+      write('src/part.ts', 'export const one: 1 = 2;');
+      utimesSync(file('src/part.ts'), 1, 1);
+      // Until the clock of the file system has moved on.
+    } while (statSync(file('src/part.ts')).ctimeMs === ctimeMs);
+  },
+  'is gone': ({ file }) => rmSync(file('src/part.ts')),
+  'was never noted, because the bundle is not complete': ({ file }) =>
+    rmSync(file('.build/program'), { recursive: true }),
+  'cannot be known: the list is damaged': ({ write }) => write('.build/current.json', '{"main":'),
+};
+
+for (const [change, make] of Object.entries(changes)) {
+  test(`a clone runs its sources when a file of the bundle ${change}`, () => {
+    using place = clone();
+    make(place);
+    assert.equal(place.run(), 'sources\n');
+  });
+}
 
 test('a reader that leaves early is not an error', async () => {
   const child = spawn(process.execPath, [join(ROOT, 'bin/contree'), '--help']);

@@ -39,6 +39,7 @@ test('the package holds what users need and nothing else', async () => {
     'bin/contree',
     'bin/contree-mcp',
     'dist/app/main.js',
+    'dist/LICENSES.txt',
     'README.md',
     'LICENSE',
     'SECURITY.md',
@@ -55,6 +56,12 @@ test('the package holds what users need and nothing else', async () => {
   assert.deepEqual(
     files.filter((path) => /(?<!\.d)\.ts$|\.map$|\.test\.|decisions/u.test(path)),
     [],
+  );
+  // npx fetches this one package, and zod for those who compile against the types.
+  const installed = await readdir(join(published.folder, 'node_modules'));
+  assert.deepEqual(
+    installed.filter((name) => !name.startsWith('.')),
+    ['contree-mcp', 'zod'],
   );
   const types = files.filter((path) => path.endsWith('.d.ts'));
   const stray = types.filter((path) => !/^dist\/(?:client\/sdk|contract\/.*)\.d\.ts$/u.test(path));

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { EntryPlace } from './config-entry.ts';
-import { JSONC, TOML, YAML, type ConfigFormat } from './config-formats.ts';
+import type { FormatName } from './config-formats.ts';
 
 /** Command with which an agent starts the MCP server. */
 export interface ServerCommand {
@@ -43,7 +43,7 @@ const TOOL_TIMEOUT_S = 600;
 const plain: Agent['entry'] = ({ command, args }) => ({ command, args });
 const typed: Agent['entry'] = ({ command, args }) => ({ type: 'stdio', command, args });
 
-function at(format: ConfigFormat, ...group: readonly string[]): EntryPlace {
+function at(format: FormatName, ...group: readonly string[]): EntryPlace {
   return { format, path: [...group, NAME] };
 }
 
@@ -84,51 +84,51 @@ export const AGENTS: readonly Agent[] = [
     name: 'claude-code',
     title: 'Claude Code',
     file: inFolder('CLAUDE_CONFIG_DIR', [], '.claude.json'),
-    ...at(JSONC, 'mcpServers'),
+    ...at('jsonc', 'mcpServers'),
     entry: typed,
   },
   {
     name: 'claude-desktop',
     title: 'Claude Desktop',
     file: inAppData('Claude', 'claude_desktop_config.json'),
-    ...at(JSONC, 'mcpServers'),
+    ...at('jsonc', 'mcpServers'),
     entry: plain,
   },
   {
     name: 'codex',
     title: 'Codex',
     file: inFolder('CODEX_HOME', ['.codex'], 'config.toml'),
-    ...at(TOML, 'mcp_servers'),
+    ...at('toml', 'mcp_servers'),
     entry: plain,
     usual: { tool_timeout_sec: TOOL_TIMEOUT_S },
   },
-  { name: 'cursor', title: 'Cursor', file: inHome('.cursor', 'mcp.json'), ...at(JSONC, 'mcpServers'), entry: plain },
+  { name: 'cursor', title: 'Cursor', file: inHome('.cursor', 'mcp.json'), ...at('jsonc', 'mcpServers'), entry: plain },
   {
     name: 'vscode',
     title: 'VS Code',
     file: inAppData('Code', 'User', 'mcp.json'),
-    ...at(JSONC, 'servers'),
+    ...at('jsonc', 'servers'),
     entry: typed,
   },
   {
     name: 'windsurf',
     title: 'Windsurf',
     file: inHome('.codeium', 'windsurf', 'mcp_config.json'),
-    ...at(JSONC, 'mcpServers'),
+    ...at('jsonc', 'mcpServers'),
     entry: plain,
   },
   {
     name: 'gemini',
     title: 'Gemini CLI',
     file: inHome('.gemini', 'settings.json'),
-    ...at(JSONC, 'mcpServers'),
+    ...at('jsonc', 'mcpServers'),
     entry: plain,
   },
   {
     name: 'zed',
     title: 'Zed',
     file: inConfig(['zed', 'settings.json'], ['Zed', 'settings.json']),
-    ...at(JSONC, 'context_servers'),
+    ...at('jsonc', 'context_servers'),
     entry: ({ command, args }) => ({ source: 'custom', command, args }),
     usual: { env: {} },
   },
@@ -136,7 +136,7 @@ export const AGENTS: readonly Agent[] = [
     name: 'goose',
     title: 'Goose',
     file: inConfig(['goose', 'config.yaml'], ['Block', 'goose', 'config', 'config.yaml']),
-    ...at(YAML, 'extensions'),
+    ...at('yaml', 'extensions'),
     entry: ({ command, args }) => ({ name: 'ConTree', type: 'stdio', cmd: command, args, enabled: true }),
     usual: { timeout: TOOL_TIMEOUT_S },
   },
@@ -144,14 +144,14 @@ export const AGENTS: readonly Agent[] = [
     name: 'opencode',
     title: 'opencode',
     file: inFolder('XDG_CONFIG_HOME', ['.config'], join('opencode', 'opencode.json')),
-    ...at(JSONC, 'mcp'),
+    ...at('jsonc', 'mcp'),
     entry: ({ command, args }) => ({ type: 'local', command: [command, ...args], enabled: true }),
   },
   {
     name: 'copilot',
     title: 'Copilot CLI',
     file: inHome('.copilot', 'mcp-config.json'),
-    ...at(JSONC, 'mcpServers'),
+    ...at('jsonc', 'mcpServers'),
     entry: typed,
     usual: { tools: ['*'], env: {} },
   },

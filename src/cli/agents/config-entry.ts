@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
-import { isObject, valueAt, type ConfigFormat, type Path } from './config-formats.ts';
+import { FORMATS, isObject, valueAt, type FormatName, type Path } from './config-formats.ts';
 
 /** One entry of a configuration file that another program owns. */
 export interface EntryPlace {
-  readonly format: ConfigFormat;
+  readonly format: FormatName;
   readonly path: Path;
 }
 
@@ -35,19 +35,19 @@ export function putEntry({ format, path }: EntryPlace, text: string, fields: Fie
     old,
     Object.keys(old).filter((key) => !OF_HTTP.includes(key)),
   );
-  const base = entry === undefined || isObject(entry) ? body : format.take(body, path);
-  return mark + checked({ format, path }, body, format.put(base, path, changes), { ...kept, ...wanted });
+  const base = entry === undefined || isObject(entry) ? body : FORMATS[format].take(body, path);
+  return mark + checked({ format, path }, body, FORMATS[format].put(base, path, changes), { ...kept, ...wanted });
 }
 
 /** Returns the text without the entry. Throws as `putEntry` does. */
 export function takeEntry({ format, path }: EntryPlace, text: string): string {
   const [mark, body] = withoutMark(text);
   if (valueAt(read(format, body), path) === undefined) return text;
-  return mark + checked({ format, path }, body, format.take(body, path), undefined);
+  return mark + checked({ format, path }, body, FORMATS[format].take(body, path), undefined);
 }
 
-function read(format: ConfigFormat, text: string): Fields {
-  const value = format.parse(text);
+function read(format: FormatName, text: string): Fields {
+  const value = FORMATS[format].parse(text);
   if (!isObject(value)) throw new Error('it is not an object');
   return value;
 }

@@ -29,7 +29,7 @@ export interface ConfigFormat {
 const eolOf = (text: string): string => (text.includes('\r\n') ? '\r\n' : '\n');
 
 /** JSON with optional comments and trailing commas. */
-export const JSONC: ConfigFormat = {
+const JSONC: ConfigFormat = {
   parse: (text) => {
     const errors: ParseError[] = [];
     const value: unknown = text.trim() === '' ? {} : parse(text, errors, { allowTrailingComma: true });
@@ -71,7 +71,7 @@ function removeJson(text: string, path: Path): string {
   return text.slice(0, property.offset) + text.slice(property.offset + property.length + comma.length);
 }
 
-export const YAML: ConfigFormat = {
+const YAML: ConfigFormat = {
   parse: (text) => {
     const document = parseDocument(text);
     const [error] = document.errors;
@@ -99,7 +99,7 @@ export const YAML: ConfigFormat = {
 /**
  * TOML, in which an entry is a table with its own header. It is edited line by line because no library keeps comments.
  */
-export const TOML: ConfigFormat = {
+const TOML: ConfigFormat = {
   parse: (text) => {
     try {
       return parseToml(text);
@@ -126,6 +126,11 @@ export const TOML: ConfigFormat = {
     return lines.join(eolOf(text));
   },
 };
+
+/** The formats by name. */
+export const FORMATS = { jsonc: JSONC, yaml: YAML, toml: TOML } satisfies Record<string, ConfigFormat>;
+
+export type FormatName = keyof typeof FORMATS;
 
 interface Table {
   /** Index of the header line. */

@@ -17,7 +17,7 @@ const READY_BYTES_MAX = 64 * 1024;
 const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '262144' };
 
 /** File descriptor on which a new engine reports that it is ready, or why it cannot start. */
-export const READY_DESCRIPTOR = 3;
+const READY_DESCRIPTOR = 3;
 
 export interface EngineCommand {
   /** Program and arguments. */

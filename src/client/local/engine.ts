@@ -3,7 +3,7 @@ import { connect as connectSocket } from 'node:net';
 import { dirname } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import { startEngineProcess, type EngineCommand } from './engine-process.ts';
+import type { EngineCommand } from './engine-process.ts';
 import { pause } from '../../std/abort.ts';
 
 /** Interval at which waiting processes check whether the engine of another process answers. */
@@ -58,6 +58,8 @@ async function start(
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   try {
+    // Loaded on demand: an engine is running most of the time.
+    const { startEngineProcess } = await import('./engine-process.ts');
     await startEngineProcess(command, signal);
     return true;
   } catch (error) {
