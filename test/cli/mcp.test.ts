@@ -141,7 +141,7 @@ test('--mode http: what no MCP client sends, and what web pages could, is refuse
   assert.equal(await status('DELETE'), 405);
   assert.equal(await status('POST', { 'content-type': 'text/plain' }), 415);
   assert.equal(await status('POST', {}, 'not json'), 400);
-  assert.equal(await status('POST', {}, `"${'x'.repeat(5 * 1024 * 1024)}"`), 413);
+  assert.equal(await status('POST', {}, `"${'x'.repeat(17 * 1024 * 1024)}"`), 413);
   assert.equal(await status('POST'), 200, 'it is still there');
   await end(child);
 });
