@@ -286,7 +286,7 @@ test('cp copies a file out as a whole, a folder as a tar, and replaces what had 
   assert.equal((await cli.run(['cp', 'base', target])).code, 2);
   const nowhere = await cli.run(['cp', 'base:/etc/passwd', join(target, 'no/where')]);
   assert.equal(nowhere.code, 4);
-  assert.ok(nowhere.stderr.includes(`${target} exists`), nowhere.stderr);
+  assert.ok(nowhere.stderr.includes(`${JSON.stringify(target)} exists`), nowhere.stderr);
   assert.equal((await cli.run(['cp', 'base:/etc/passwd', '/dev/null'])).code, 2);
   assert.ok(statSync('/dev/null').isCharacterDevice(), 'a device is not replaced');
   assert.deepEqual(readdirSync(target).toSorted(), ['etc.tar', 'link', 'passwd']);
