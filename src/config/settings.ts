@@ -107,7 +107,7 @@ export const SETTINGS = {
   defaultSandbox: setting({
     flag: 'default-sandbox',
     env: 'CONTREE_DEFAULT_SANDBOX',
-    default: 'microvm',
+    default: 'auto',
     value: 'NAME',
     parse: oneOf('auto', 'microvm', 'gvisor'),
     doc: 'Sandbox of runs that do not name one: microvm, gvisor, or auto, which takes microVMs where KVM works, else gVisor where it works, else emulated microVMs.',

@@ -10,6 +10,11 @@ import { addBusybox } from '../support/small-image.ts';
 
 const CONTREE = join(ROOT, 'bin/contree');
 
+/** Sandbox of a run. */
+interface Ran {
+  readonly execution: { readonly sandbox: string; readonly accelerator: string };
+}
+
 let home: CliHome;
 let registry: FakeRegistry;
 
@@ -94,14 +99,14 @@ test('a command that is not in the image is a result: exit 127', async () => {
 
 test('an accelerator that does not work is not used, and the result says so', async () => {
   const [newest] = await home.json<readonly { uuid: string }[]>(['ops', '--kind', 'instance']);
-  const uuid = newest?.uuid ?? '';
-  const { execution } = await home.json<{ execution: { accelerator: string } }>(['show', uuid]);
+  const { execution } = await home.json<Ran>(['show', newest?.uuid ?? '']);
+  assert.equal(execution.sandbox, 'microvm');
   assert.match(execution.accelerator, /^(?:kvm|emulated)$/u);
   const doctor = await home.run(['doctor']);
   assert.match(doctor.stdout, new RegExp(execution.accelerator, 'u'));
 });
 
-test('without QEMU the answer names the package to install', async () => {
+test('without QEMU the answer names the package to install, and a run gets gVisor if that works', async () => {
   await using bare = await cliHome();
   await using honest = await FakeRegistry.start();
   await addBusybox(honest, 'ok');
@@ -113,13 +118,19 @@ test('without QEMU the answer names the package to install', async () => {
       env: { CONTREE_DATA_DIR: bare.dataDir, CONTREE_CONFIG: '/dev/null' },
     });
   assert.equal((await inside(['import', `docker://${honest.host}/team/app:ok`, '--tag', 'busybox'])).code, 0);
-  refused(await inside(['run', 'tag:busybox', '--', 'true']), 9, /qemu/iu, /qemu-system-x86/u);
+  refused(await inside(['run', '--sandbox', 'microvm', 'tag:busybox', '--', 'true']), 9, /qemu/iu, /qemu-system-x86/u);
   assert.equal(
     (await inside(['cat', 'tag:busybox', '/etc/group'])).stdout,
     'root:x:0:\n',
     'images can be read all the same',
   );
-  assert.match((await inside(['doctor'])).stdout, /qemu-system-x86/u);
+  const doctor = await inside(['doctor']);
+  assert.match(doctor.stdout, /qemu-system-x86/u);
+  const run = await inside(['--json', 'run', 'tag:busybox', '--', 'true']);
+  if (!/sandbox: gvisor/u.test(doctor.stdout)) return refused(run, 9, /qemu-system-x86/u);
+  assert.equal(doctor.code, 0, doctor.stdout);
+  assert.equal(run.code, 0, run.stderr);
+  assert.equal((JSON.parse(run.stdout) as Ran).execution.sandbox, 'gvisor');
 });
 
 test('a full disk fails what needs the space, and the store stays whole', async () => {

@@ -13,6 +13,7 @@ import { addBusybox } from '../support/small-image.ts';
 import { until } from '../support/time/until.ts';
 
 const PROGRAM = join(ROOT, 'bin/contree-mcp');
+const MICROVMS = ['--default-sandbox', 'microvm'];
 
 interface Operation {
   readonly status: string;
@@ -25,7 +26,7 @@ function send(child: ChildProcessWithoutNullStreams, message: object): void {
 
 /** The program itself, with its output line by line. */
 function start(home: CliHome): { child: ChildProcessWithoutNullStreams; lines: string[]; heard: () => Promise<void> } {
-  const child = spawn(process.execPath, [PROGRAM, '--data-dir', home.dataDir]);
+  const child = spawn(process.execPath, [PROGRAM, '--data-dir', home.dataDir, ...MICROVMS]);
   const lines: string[] = [];
   let next = Promise.withResolvers<void>();
   createInterface({ input: child.stdout }).on('line', (line) => {
@@ -79,7 +80,7 @@ async function clientGoesAway(home: CliHome, image: string): Promise<void> {
 
 async function userCancels(home: CliHome, image: string): Promise<void> {
   const client = new Client({ name: 'test', version: '0' }, { versionNegotiation: { mode: 'auto' } });
-  const args = [PROGRAM, '--data-dir', home.dataDir];
+  const args = [PROGRAM, '--data-dir', home.dataDir, ...MICROVMS];
   await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'ignore' }));
   const stop = new AbortController();
   const said = Promise.withResolvers<void>();

@@ -74,8 +74,11 @@ test('the package holds what users need and nothing else', async () => {
   }
 });
 
-for (const kind of ['oldest', 'current'] as const) {
-  test(`npx with the ${kind} Node: version, doctor, and a run in a microVM`, { timeout: 300_000 }, async () => {
+for (const [kind, sandbox] of [
+  ['oldest', 'microvm'],
+  ['current', 'auto'],
+] as const) {
+  test(`npx with the ${kind} Node: version, doctor, and a run (${sandbox})`, { timeout: 300_000 }, async () => {
     const node = published.nodes[kind];
     const run = async (...args: readonly string[]): Promise<string> => {
       const { code, stdout, stderr } = await published.npx(node, args);
@@ -89,17 +92,24 @@ for (const kind of ['oldest', 'current'] as const) {
     );
     try {
       assert.equal(await run('contree', '--version'), `${version}\n`);
-      assert.match(await run('contree', 'doctor'), /guest: Linux/u);
+      const doctor = await run('contree', 'doctor');
+      assert.match(doctor, /guest: Linux/u);
+      const [, best = ''] = /sandbox: (\w+)/u.exec(doctor) ?? [];
+      if (published.files.includes('guest/dist/runsc')) assert.match(doctor, /gVisor: runsc /u);
       await run('contree', 'import', `docker://${registry.host}/team/app:1`, '--tag', kind);
-      const { kernel } = JSON.parse(await published.text('guest/dist/manifest.json')) as { kernel: string };
       const command = 'echo "$(uname -r) as $(id -u)" | tee /root/told';
-      assert.equal(
-        await run('contree', 'run', '--keep', kind, '--tag', 'told', '--', 'sh', '-c', command),
-        `${kernel} as 0\n`,
-      );
-      assert.equal(await run('contree', 'cat', 'told', '/root/told'), `${kernel} as 0\n`);
+      const options = ['--sandbox', sandbox, '--keep', '--tag', 'told'];
+      const told = await run('contree', 'run', ...options, kind, '--', 'sh', '-c', command);
+      const [newest] = JSON.parse(await run('contree', '--json', 'ops', '--kind', 'instance')) as { uuid: string }[];
+      const shown = await run('contree', '--json', 'show', newest?.uuid ?? '');
+      const { execution } = JSON.parse(shown) as { execution: { sandbox: string } };
+      assert.equal(execution.sandbox, sandbox === 'auto' ? best : sandbox);
+      const { kernel } = JSON.parse(await published.text('guest/dist/manifest.json')) as { kernel: string };
+      if (execution.sandbox === 'microvm') assert.equal(told, `${kernel} as 0\n`);
+      assert.match(told, /^\S+ as 0\n$/u);
+      assert.equal(await run('contree', 'cat', 'told', '/root/told'), told);
       // In a thread of the engine, whose program is a file of its own in the package.
-      assert.equal(await run('contree', 'grep', 'as 0$', 'told', '/root'), `/root/told:1:${kernel} as 0\n`);
+      assert.equal(await run('contree', 'grep', 'as 0$', 'told', '/root'), `/root/told:1:${told}`);
       assert.match(await run('contree', 'diff', kind, 'told'), /\/root\/told/u);
       assert.match(await run('contree', 'images', '--prefix', 'told'), /told/u);
       assert.match(await run('contree', 'rsync', 'node_modules/contree-mcp/docs', '/docs'), /^[\da-f-]{36}\n$/u);

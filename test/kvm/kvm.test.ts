@@ -8,7 +8,7 @@ import { command } from '../../scripts/support/command.ts';
 import type { DoctorReport } from '../../src/contract/server.ts';
 import type { OperationResponse } from '../../src/contract/operation.ts';
 import { streamBytes } from '../../src/contract/stream.ts';
-import { cliHome, type CliHome, ROOT } from '../support/home.ts';
+import { cliHome, type CliHome, MICROVMS, ROOT } from '../support/home.ts';
 import { jailPids } from '../support/microvm.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
@@ -44,8 +44,13 @@ async function unloadKvm(): Promise<void> {
 }
 
 /** Starts the engine of `home` and waits for it without a deadline; disposing stops it. */
-async function engine(): Promise<AsyncDisposable> {
-  const env = { ...process.env, CONTREE_DATA_DIR: home.dataDir, CONTREE_CONFIG: '/dev/null' };
+async function engine(sandbox = MICROVMS.CONTREE_DEFAULT_SANDBOX as string): Promise<AsyncDisposable> {
+  const env = {
+    ...process.env,
+    CONTREE_DATA_DIR: home.dataDir,
+    CONTREE_CONFIG: '/dev/null',
+    CONTREE_DEFAULT_SANDBOX: sandbox,
+  };
   const child = spawn(process.execPath, [join(ROOT, 'bin/contree'), 'engine', 'run', '--ready-fd=3'], {
     env,
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
@@ -95,8 +100,8 @@ test('with kvm_amd a guest is booted, and doctor says that KVM is used', async (
   assert.equal(detail, 'KVM: a guest was booted with it');
 });
 
-test('a run is restored on KVM in the whole jail, and its changes become an image', async () => {
-  await using _engine = await engine();
+test('a run gets a microVM by itself, restored on KVM in the whole jail, and its changes become an image', async () => {
+  await using _engine = await engine('auto');
   await using registry = await FakeRegistry.start();
   await addBusybox(registry, '1');
   const imported = await home.json<OperationResponse>(['import', `docker://${registry.host}/team/app:1`]);
@@ -104,8 +109,8 @@ test('a run is restored on KVM in the whole jail, and its changes become an imag
   const first = await run('dmesg | grep -o "Hypervisor detected: .*"; echo kept > /kept', ['--keep']);
   assert.equal(first.exit_code, 0);
   assert.equal(printed(first), 'Hypervisor detected: KVM\n');
-  assert.equal(first.execution?.accelerator, 'kvm');
-  assert.deepEqual(first.execution.jail.missing, []);
+  assert.deepEqual([first.execution?.sandbox, first.execution?.accelerator], ['microvm', 'kvm']);
+  assert.deepEqual(first.execution?.jail.missing, []);
   assert.ok(first.result_image_uuid !== null && first.result_image_uuid !== image);
   image = first.result_image_uuid;
   const second = await run('cat /kept', ['--disposable']);

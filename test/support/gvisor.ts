@@ -14,6 +14,8 @@ export async function hasRunsc(): Promise<boolean> {
 }
 
 export async function gvisorFolder(): Promise<GvisorFolder> {
+  // As the engine does, whose sandboxes belong to other users.
+  process.umask(0o077);
   return driverFolder('gvisor', async (stateDir, layers, options: Partial<GvisorOptions>) => {
     const path = process.env['PATH'] ?? '';
     return driverBench(await openGvisorDriver({ stateDir, guestDir: GUEST_DIR, path, ...options }), stateDir, layers);

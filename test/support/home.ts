@@ -54,13 +54,16 @@ export interface CliHome extends AsyncDisposable {
   json<Value>(args: readonly string[], options?: CliOptions): Promise<Value>;
 }
 
-/** Creates a data directory, or uses the given one, which is then not removed. */
+/** Environment of an engine whose runs get microVMs. By default they get the best sandbox of the machine. */
+export const MICROVMS = { CONTREE_DEFAULT_SANDBOX: 'microvm' } as const;
+
+/** Creates a data directory, or uses the given one, which is then not removed. Its runs get microVMs. */
 export async function cliHome(folder?: string): Promise<CliHome> {
   const dataDir = folder ?? (await mkdtemp(join(tmpdir(), 'contree-e2e-')));
   const run: CliHome['run'] = (args, options = {}) =>
     execute(process.execPath, [join(ROOT, 'bin/contree'), ...args], {
       ...options,
-      env: { CONTREE_DATA_DIR: dataDir, CONTREE_CONFIG: '/dev/null', ...options.env },
+      env: { CONTREE_DATA_DIR: dataDir, CONTREE_CONFIG: '/dev/null', ...MICROVMS, ...options.env },
     });
   return {
     dataDir,

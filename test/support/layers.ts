@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,6 +9,9 @@ import { Tree } from '../../src/layers/tree.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';
 import { streamOf, type TarMember, tarOf } from './tar.ts';
+
+/** Mode of layers in the store: a sandbox with a user of its own opens them again. */
+export const STORED_MODE = 0o444;
 
 /** A folder that is removed at the end of the test. */
 export class Scratch implements AsyncDisposable {
@@ -53,6 +56,7 @@ export async function layerOf(
   const path = scratch.path();
   await using lower = below.length === 0 ? undefined : await Tree.open(below, pool);
   const built = await buildLayer(streamOf(tar, 64 * 1024), path, { lower });
+  await chmod(path, STORED_MODE);
   await fsck(path);
   return { path, ...built };
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { buildLayer } from '../../src/layers/build-layer.ts';
@@ -6,6 +6,7 @@ import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
 import { jailProcesses, ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
 import type { BootSpec, Instance, Outcome, SandboxDriver } from '../../src/sandbox/driver.ts';
+import { STORED_MODE } from './layers.ts';
 import { busyboxMembers } from './small-image.ts';
 import { tarOf } from './tar.ts';
 
@@ -88,6 +89,7 @@ export async function busyboxLayer(path: string): Promise<LayerFile> {
     yield tarOf(await busyboxMembers());
   }
   const { bytes } = await buildLayer(tar(), path);
+  await chmod(path, STORED_MODE);
   return { path, bytes };
 }
 

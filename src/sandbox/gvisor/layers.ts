@@ -73,6 +73,8 @@ export class MountableLayers {
       const partial = `${path}.partial`;
       await rm(partial, { force: true });
       await writePlainLayer(reader, partial, signal);
+      // As the layers of the store: the sandbox's own user opens the file again through /proc.
+      await chmod(partial, 0o444);
       await rename(partial, path);
     }
     // gVisor opens it once more, as the user of the run.

@@ -14,6 +14,8 @@ const METADATA: Metadata = {
   mtimeNanoseconds: 0,
   xattrs: NO_XATTRS,
 };
+/** The sandbox's own user opens the file again through /proc. Its folder is closed to others. */
+const READABLE = 0o444;
 /** Mount points that gVisor and the agent need. */
 const FOLDERS = ['base', 'cell', 'dev', 'disk', 'etc', 'extras', 'proc', 'sys', 'tmp'] as const;
 
@@ -29,7 +31,7 @@ interface Agent {
  */
 export async function rootImage(folder: string, agent: Agent): Promise<string> {
   const path = join(folder, `root-${agent.sha256.slice(0, 32)}.erofs`);
-  const made = await stat(path).then(
+  const made = await chmod(path, READABLE).then(
     () => true,
     () => false,
   );
@@ -53,6 +55,7 @@ async function write(path: string, agent: Agent): Promise<void> {
       ...Object.fromEntries(FOLDERS.map((name) => [name, directory({})])),
     }),
   );
+  await chmod(partial, READABLE);
   await rename(partial, path);
 }
 
