@@ -281,6 +281,8 @@ impl Namespaces {
             let reason = stage().err().map(|error| error.to_string()).unwrap_or_default();
             let _ = sys::write_fd(done.as_raw_fd(), reason.as_bytes());
             drop(done);
+            // It is visible to the run, which has no use for the agent's descriptors.
+            sys::close_all();
             reap_for_ever();
         }
         drop(done);
