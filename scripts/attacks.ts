@@ -3,8 +3,9 @@ import { mkdtempDisposable } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { run } from 'node:test';
+import { searchRunsc } from '../src/sandbox/gvisor/runsc.ts';
 import { openMicrovmDriver } from '../src/sandbox/microvm/driver.ts';
-import { type Attack, attacksOf, type HeldBy, nameBeginning, sourcesOf } from './support/attack-table.ts';
+import { type Attack, attacksOf, type HeldBy, nameBeginning, sourcesOf, WITH_GUESTS } from './support/attack-table.ts';
 
 /**
  * `npm run test:attacks`: runs the tests of every attack in docs/attacks.md on each sandbox of this machine and reports
@@ -13,20 +14,43 @@ import { type Attack, attacksOf, type HeldBy, nameBeginning, sourcesOf } from '.
 const ROOT = join(import.meta.dirname, '..');
 const FILE_MS_MAX = 900_000;
 const FILES_AT_ONCE = 2;
-/** Tests that start guests; the others are the same on every sandbox. */
-const WITH_GUESTS = /^test\/(?:vm|e2e)\//u;
 
 interface Sandbox {
   readonly name: string;
-  /** Variable that tells tests to use it. */
+  /** Variables that tell tests and engines to use it. */
   readonly env: Readonly<Record<string, string>>;
   readonly isThere: () => Promise<boolean>;
+  /** Returns the tests that try an attack on it. */
+  readonly testsOf: (attack: Attack) => readonly HeldBy[];
 }
 
+const MICROVM = { testsOf: ({ tests }: Attack) => tests };
 const SANDBOXES: readonly Sandbox[] = [
-  { name: 'microvm, emulated', env: { CONTREE_ACCELERATOR: 'emulated' }, isThere: async () => true },
-  { name: 'microvm, kvm', env: { CONTREE_ACCELERATOR: 'kvm' }, isThere: kvmWorks },
+  {
+    ...MICROVM,
+    name: 'microvm, emulated',
+    env: { CONTREE_ACCELERATOR: 'emulated', CONTREE_DEFAULT_SANDBOX: 'microvm' },
+    isThere: async () => true,
+  },
+  {
+    ...MICROVM,
+    name: 'microvm, kvm',
+    env: { CONTREE_ACCELERATOR: 'kvm', CONTREE_DEFAULT_SANDBOX: 'microvm' },
+    isThere: kvmWorks,
+  },
+  {
+    name: 'gvisor',
+    env: { CONTREE_DEFAULT_SANDBOX: 'gvisor' },
+    isThere: hasRunsc,
+    testsOf: ({ gvisor }: Attack) => gvisor,
+  },
 ];
+
+/** Reports whether this machine has a runsc that can be used. */
+async function hasRunsc(): Promise<boolean> {
+  const places = { path: process.env['PATH'] ?? '', guestDir: join(ROOT, 'guest/dist') };
+  return (await searchRunsc(places, AbortSignal.timeout(FILE_MS_MAX))).found !== undefined;
+}
 
 /** Reports whether a guest starts with KVM: on some hosts /dev/kvm opens but no guest starts. */
 async function kvmWorks(): Promise<boolean> {
@@ -75,8 +99,15 @@ function outcomeOf(
   return { count: meant.length, failed: [...failed, ...missing.map((name) => `no test is called "${name}"`)] };
 }
 
-async function tryAll(attacks: readonly Attack[], sandbox: Sandbox, known: Map<string, Results>): Promise<boolean> {
+/** Returns the attacks with the tests that try them on a sandbox. Those that are not about it are left out. */
+function aboutSandbox(attacks: readonly Attack[], { testsOf }: Sandbox): Attack[] {
+  const about = attacks.map((attack) => ({ ...attack, tests: testsOf(attack) }));
+  return about.filter(({ tests }, index) => tests.length > 0 || attacks[index]?.tests.length === 0);
+}
+
+async function tryAll(all: readonly Attack[], sandbox: Sandbox, known: Map<string, Results>): Promise<boolean> {
   Object.assign(process.env, sandbox.env);
+  const attacks = aboutSandbox(all, sandbox);
   const files = new Set(attacks.flatMap(({ tests }) => tests.map(({ file }) => file)));
   const needed = [...files].filter(
     (file) => existsSync(join(ROOT, file)) && (WITH_GUESTS.test(file) || !known.has(file)),

@@ -15,19 +15,25 @@ export interface Attack {
   readonly attack: string;
   /** Empty while no test covers it. */
   readonly tests: readonly HeldBy[];
+  /** Tests that try it on a gVisor sandbox; empty where it is not about one. */
+  readonly gvisor: readonly HeldBy[];
 }
 
-const ROW = /^\| (F?\d+) \| (.*?) \| (.*?) \|$/gmu;
+const ROW = /^\| (F?\d+) \| (.*?) \| (.*?) \| (.*?) \|$/gmu;
+/** Word of the last column: the tests are those of the microVM. */
+const SAME = 'same';
+/** Tests that start guests; the others are the same on every sandbox. */
+export const WITH_GUESTS: RegExp = /^test\/(?:vm|e2e)\//u;
 /** A file in backquotes, with its path or next to a file with one, or the name of a test in quotation marks. */
 const REFERENCE = /`([^`]*\.test\.ts)`|"([^"]+)"/gu;
 
 /** Returns the rows of docs/attacks.md with the tests that they name. */
 export function attacksOf(markdown: string): Attack[] {
-  return [...markdown.matchAll(ROW)].map(([, item = '', attack = '', cell = '']) => ({
-    item,
-    attack,
-    tests: testsOf(cell),
-  }));
+  return [...markdown.matchAll(ROW)].map(([, item = '', attack = '', cell = '', gvisor = '']) => {
+    const tests = testsOf(cell);
+    const same = tests.filter(({ file }) => WITH_GUESTS.test(file));
+    return { item, attack, tests, gvisor: gvisor === SAME ? same : testsOf(gvisor) };
+  });
 }
 
 function testsOf(cell: string): HeldBy[] {

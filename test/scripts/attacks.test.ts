@@ -5,9 +5,10 @@ import { attacksOf, nameBeginning, sourcesOf } from '../../scripts/support/attac
 
 test('attacksOf reads which tests hold an attack', () => {
   const rows = attacksOf(
-    '| item | attack | test |\n|---|---|---|\n' +
-      '| 7 | bombs | `test/a/one.test.ts` "first …", "second"; `two.test.ts`; `npm run bench -- load` |\n' +
-      '| F3 | `code` and more | none yet |\n',
+    '| item | attack | test | gVisor |\n|---|---|---|---|\n' +
+      '| 7 | bombs | `test/a/one.test.ts` "first …", "second"; `two.test.ts`; `npm run bench -- load` | – |\n' +
+      '| 8 | escapes | `test/vm/one.test.ts`, `test/a/two.test.ts` | same |\n' +
+      '| F3 | `code` and more | none yet | `test/vm/three.test.ts` "other" |\n',
   );
   assert.deepEqual(rows, [
     {
@@ -17,8 +18,23 @@ test('attacksOf reads which tests hold an attack', () => {
         { file: 'test/a/one.test.ts', names: ['first …', 'second'] },
         { file: 'test/a/two.test.ts', names: [] },
       ],
+      gvisor: [],
     },
-    { item: 'F3', attack: '`code` and more', tests: [] },
+    {
+      item: '8',
+      attack: 'escapes',
+      tests: [
+        { file: 'test/vm/one.test.ts', names: [] },
+        { file: 'test/a/two.test.ts', names: [] },
+      ],
+      gvisor: [{ file: 'test/vm/one.test.ts', names: [] }],
+    },
+    {
+      item: 'F3',
+      attack: '`code` and more',
+      tests: [],
+      gvisor: [{ file: 'test/vm/three.test.ts', names: ['other'] }],
+    },
   ]);
   assert.match('a (b) and c', nameBeginning('a (b) … c'));
   assert.doesNotMatch('x a (b)', nameBeginning('a (b)'));
@@ -33,8 +49,8 @@ test('every test that docs/attacks.md names exists', () => {
       ...Array.from({ length: 22 }, (_, index) => `F${index + 1}`),
     ],
   );
-  const lost = attacks.flatMap(({ item, tests }) =>
-    tests.flatMap(({ file, names }) => {
+  const lost = attacks.flatMap(({ item, tests, gvisor }) =>
+    [...tests, ...gvisor].flatMap(({ file, names }) => {
       if (!existsSync(file)) return [`${item}: ${file}`];
       const source = sourcesOf(file)
         .map((path) => readFileSync(path, 'utf8'))

@@ -1,6 +1,7 @@
 import { after } from 'node:test';
 import { driverConformance } from '../conformance/driver.ts';
 import { guestTests } from '../conformance/guest.ts';
+import { networkTests } from '../conformance/network.ts';
 import { CRASH, crashing, gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 
 // Where there is one.
@@ -13,6 +14,7 @@ if (await hasRunsc()) {
   });
 
   guestTests('gVisor', { ...guests, halt: 'kill -9 1', initIsSafe: false, modelRounds: 4 });
+  networkTests('gVisor', folder);
 
   driverConformance('gVisor', async () => {
     const bench = await folder.open();

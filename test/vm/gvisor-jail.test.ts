@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, readdir, readFile, readlink } from 'node:fs/promises';
+import { chmod, readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gvisorFolder, hasRunsc, sentryPids } from '../support/gvisor.ts';
 import { bootSpec, jailPids } from '../support/microvm.ts';
+import { tracesOf } from '../support/traces.ts';
 
 const ROOT = process.getuid?.() === 0;
 const HOLDER = join(import.meta.dirname, '../support/processes/gvisor-holder.ts');
@@ -47,14 +48,24 @@ if (await hasRunsc()) {
       files.filter((link) => !disk.includes(link) && !root.includes(link)),
       [layer?.path],
     );
+    for (const path of [...root, layer!.path]) assert.equal((await stat(path)).mode & 0o222, 0, `${path} is read-only`);
   });
 
-  test('nothing of a sandbox survives its engine', async () => {
+  test('nothing of a sandbox survives its engine, nor gets a descriptor that the engine inherited', async () => {
     const holder = [HOLDER, folder.stateDir, layer?.path ?? '', String(layer?.bytes)];
-    const engine = spawn(process.execPath, holder, { stdio: ['ignore', 'pipe', 'inherit'] });
+    // Above those that Node closes by itself.
+    const script = ['-c', 'exec 77</etc/passwd; exec "$@"', 'bash', process.execPath, ...holder];
+    const engine = spawn('bash', script, { stdio: ['ignore', 'pipe', 'inherit'] });
     // Without a line it ended, and the next assertion says so.
     await Promise.race([once(engine.stdout, 'data'), once(engine, 'exit')]);
-    assert.ok((await jailPids(folder.stateDir)).length > 0);
+    assert.equal(await readlink(`/proc/${engine.pid}/fd/77`), '/etc/passwd');
+    const { processes } = await tracesOf(folder.stateDir);
+    assert.ok(processes.length > 0);
+    for (const pid of processes) {
+      const names = await readdir(`/proc/${pid}/fd`);
+      const links = await Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`)));
+      assert.ok(!links.includes('/etc/passwd'), `process ${pid} has ${links.join()}`);
+    }
     engine.kill('SIGKILL');
     await once(engine, 'exit');
     const deadline = AbortSignal.timeout(60_000);

@@ -10,6 +10,7 @@ import { gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 import { imageOf, Scratch } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
 import { busyboxMembers } from '../support/small-image.ts';
+import { type Traces, tracesOf } from '../support/traces.ts';
 
 const MIB = 1024 ** 2;
 const soon = (): AbortSignal => AbortSignal.timeout(60_000);
@@ -118,6 +119,35 @@ if (await hasRunsc()) {
     await using instance = await bench.driver.start(bootSpec(bench.layers, { memoryMib: 512, cpus: 2 }), soon());
     const { stdout } = await runScript(instance, `nproc; awk '/MemTotal/ {print $2}' /proc/meminfo; ulimit -f`);
     assert.deepEqual(stdout.trim().split('\n'), ['2', String(512 * 1024), 'unlimited']);
+  });
+
+  test('twenty runs one after the other leave nothing on the host', async () => {
+    const spec = bootSpec(bench.layers, { network: { mode: 'public' } });
+    const one = async (): Promise<Traces> => {
+      await using instance = await bench.driver.start(spec, soon());
+      assert.equal((await runScript(instance, 'echo x > /file; sleep 1000 & echo y')).stdout, 'y\n');
+      return await tracesOf(folder.stateDir);
+    };
+    const during = await one();
+    assert.ok(during.processes.length > 3 && during.namespaces.length > 5, 'traces of a run are seen');
+    const before = await tracesOf(folder.stateDir);
+    for (let index = 0; index < 20; index += 1) await one();
+    assert.deepEqual(await tracesOf(folder.stateDir), before);
+    assert.deepEqual([before.processes, before.namespaces, before.cgroups], [[], [], []]);
+  });
+
+  test('26: a run has no way to the agent, its channel, the layers or a device of a machine', async () => {
+    await using other = await bench.driver.start(bootSpec(bench.layers), soon());
+    await using instance = await bench.driver.start(bootSpec(bench.layers), soon());
+    const script = `
+      for link in /proc/[0-9]*/fd/*; do readlink $link; done | grep -E '^(socket|host):'
+      ls /dev | grep -E '^(vd|sd|hvc|vport|mem|kmsg|kvm)'; ls -d /layers /base /cell /disk
+      mkdir /m; for n in 0 1 2 3; do mknod /b$n b 254 $n; mount /b$n /m && echo mounted; done
+      mknod /mem c 1 1; dd if=/mem of=/x count=1 && echo memory
+      echo c > /proc/sysrq-trigger && echo triggered; insmod /bin/sh && echo loaded; reboot -f; echo over`;
+    const attacked = await runScript(instance, script).catch((error: unknown) => error);
+    assert.equal((attacked as { stdout: string }).stdout, 'over\n', String(attacked));
+    assert.equal((await runScript(other, 'echo unharmed')).stdout, 'unharmed\n');
   });
 
   test('processes without end do not end the sandbox', async () => {

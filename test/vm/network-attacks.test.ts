@@ -12,14 +12,15 @@ import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import type { Instance, NetworkPolicy } from '../../src/sandbox/driver.ts';
 import type { Resolver } from '../../src/sandbox/network/dns/resolver.ts';
 import { a, answer, cname, type TestRecord } from '../support/network/dns-messages.ts';
-import { bootSpec, microvmFolder, type MicrovmBench, runScript } from '../support/microvm.ts';
+import { bootSpec, runScript } from '../support/microvm.ts';
+import { sandboxFolder, type SandboxBench } from '../support/sandbox.ts';
 
 /*
  * Attacks on the network from inside real guests, as root there (SECURITY.md, docs/attacks.md 23 and 24). Forbidden
  * targets either listen here and receive nothing, or are in the list of what the filter refused.
  */
 
-const folder = await microvmFolder();
+const folder = await sandboxFolder();
 const ATTACKER = await readFile(join(import.meta.dirname, '../support/network/network_attacks.py'), 'utf8');
 const debian = await debianLayer();
 after(() => folder[Symbol.asyncDispose]());
@@ -62,7 +63,7 @@ async function attack(instance: Instance, wanted: Wanted): Promise<Attacked> {
   return JSON.parse(text.stdout) as Attacked;
 }
 
-async function boot(bench: MicrovmBench, network: NetworkPolicy): Promise<Instance> {
+async function boot(bench: SandboxBench, network: NetworkPolicy): Promise<Instance> {
   return bench.driver.start(bootSpec([debian], { network }), soon());
 }
 
