@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { benchDepth } from './depth.ts';
 import { benchEndurance } from './endurance.ts';
+import { benchGvisor } from './gvisor.ts';
 import { benchImages } from './images.ts';
 import { benchImport } from './import.ts';
 import { benchLive } from './live.ts';
@@ -15,11 +16,12 @@ import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
 /**
- * `npm run bench [-- runs live network images servers depth transfer waiting load]`: measures the budgets of the design,
+ * `npm run bench [-- runs gvisor live network images servers depth transfer waiting load]`: measures the budgets of the design,
  * alongside the tools that we compare with.
  */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
+  gvisor: benchGvisor,
   live: benchLive,
   network: benchNetwork,
   import: benchImport,

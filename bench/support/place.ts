@@ -21,7 +21,7 @@ export interface Place extends AsyncDisposable {
   readonly image: string;
   /** `kvm` or `emulated`, which every figure depends on. */
   readonly accelerator: string;
-  /** Runs a command to its end and returns the finished operation. */
+  /** Runs a command to its end, in a microVM unless another sandbox is named, and returns the finished operation. */
   run(request: Omit<InstanceSpawnRequest, 'image'> & { readonly image?: string }): Promise<OperationResponse>;
   /** Waits for the end of an operation. */
   finished(operation: string): Promise<OperationResponse>;
@@ -50,7 +50,9 @@ export async function openPlace(): Promise<Place> {
     for await (const event of contree.operations.events(uuid, { follow: true })) void event;
     return contree.operations.get(uuid);
   };
-  const run: Place['run'] = async (request) => finished((await contree.runs.start({ image, ...request })).uuid);
+  // Budgets are those of microVMs, where a request does not name another sandbox.
+  const run: Place['run'] = async (request) =>
+    finished((await contree.runs.start({ image, sandbox: 'microvm', ...request })).uuid);
   const first = await run({ command: 'true', disposable: true });
   const accelerator = defined(first.execution, 'a run reports its execution').accelerator;
   const kept = stack.move();
@@ -67,6 +69,14 @@ export async function openPlace(): Promise<Place> {
     engine: () => useOfEngine(home.dataDir),
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Throws unless the program of a run ended with status 0. */
+export function succeeded(operation: OperationResponse): OperationResponse {
+  const { metadata, error } = operation;
+  const result = 'result' in metadata ? metadata.result : undefined;
+  if (result?.state?.exit_code === 0) return operation;
+  throw new Error(`a run failed: ${error ?? ''} ${result?.stderr?.value ?? ''}`);
 }
 
 /** Returns the process that has the data directory's database open. */

@@ -36,6 +36,11 @@ export class Report {
     if (row.note !== undefined) console.log(`      ${row.note}`);
   }
 
+  /** Reports why a figure could not be measured on this machine. */
+  absent(what: string, reason: string): void {
+    console.log(`  ${what.padEnd(62)} ${reason}`);
+  }
+
   missed(): Row[] {
     return this.rows.filter((row) => verdict(row).startsWith('MISSED'));
   }

@@ -79,7 +79,7 @@ export async function debianImage(packages: readonly string[] = ['python3', 'ca-
 }
 
 /** Wraps one root filesystem tar as an OCI layout with the reference `debian`. */
-async function layoutOf(tar: string, layout: string): Promise<void> {
+export async function layoutOf(tar: string, layout: string): Promise<void> {
   await command('umoci', ['init', '--layout', layout]);
   await command('umoci', ['new', '--image', `${layout}:debian`]);
   await command('umoci', ['raw', 'add-layer', '--image', `${layout}:debian`, tar]);
