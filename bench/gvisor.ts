@@ -5,7 +5,7 @@ import type { OperationResponse } from '../src/contract/operation.ts';
 import { MountableLayers } from '../src/sandbox/gvisor/layers.ts';
 import { gvisorFolder, hasRunsc } from '../test/support/gvisor.ts';
 import { bootSpec, microvmFolder, runScript } from '../test/support/microvm.ts';
-import { tracesOf } from '../test/support/traces.ts';
+import { tracesOf } from '../test/support/sandboxes/traces.ts';
 import { openBareRunsc } from './peers/bare-runsc.ts';
 import { missingForPodman, unpack } from './peers/unpacked.ts';
 import { branches, largestLayer } from './runs.ts';
@@ -73,7 +73,12 @@ async function workload(place: Place, report: Report): Promise<void> {
   const ours = (sandbox: Sandbox) => async (): Promise<unknown> =>
     succeeded(
       await place.run({
-        ...{ image, command: WORKLOAD, shell: true, disposable: true, sandbox, timeout: 1_800 },
+        image,
+        command: WORKLOAD,
+        shell: true,
+        disposable: true,
+        sandbox,
+        timeout: 1_800,
         resources_limits: WORKLOAD_RESOURCES,
       }),
     );

@@ -40,8 +40,16 @@ export async function installPackages(place: Place, report: Report, { image, nat
   const ours = (sandbox: 'gvisor' | 'microvm') => async (): Promise<unknown> =>
     succeeded(
       await place.run({
-        ...{ image, command: `tar -x && ${INSTALL}`, shell: true, cwd: '/work', env, sandbox, timeout: 1_800 },
-        ...{ disposable: true, stdin: { value, encoding: 'base64', close: true }, networking: { mode: 'public' } },
+        image,
+        command: `tar -x && ${INSTALL}`,
+        shell: true,
+        cwd: '/work',
+        env,
+        stdin: { value, encoding: 'base64', close: true },
+        networking: { mode: 'public' },
+        disposable: true,
+        sandbox,
+        timeout: 1_800,
         resources_limits: { cpus: 2, memory_mib: 2_048 },
       }),
     );

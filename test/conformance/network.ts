@@ -5,7 +5,7 @@ import { networkInterfaces } from 'node:os';
 import { describe, test } from 'node:test';
 import type { NetworkPolicy } from '../../src/sandbox/driver.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
-import type { SandboxFolder } from '../support/sandbox.ts';
+import type { SandboxFolder } from '../support/sandboxes/selected.ts';
 
 const GATEWAY = '10.118.37.1';
 const soon = (): AbortSignal => AbortSignal.timeout(120_000);

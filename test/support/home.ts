@@ -56,14 +56,19 @@ export interface CliHome extends AsyncDisposable {
 
 /** Environment of an engine whose runs get microVMs. By default they get the best sandbox of the machine. */
 export const MICROVMS = { CONTREE_DEFAULT_SANDBOX: 'microvm' } as const;
+const selected = process.env['CONTREE_DEFAULT_SANDBOX'];
+const SELECTED = selected === undefined ? {} : { CONTREE_DEFAULT_SANDBOX: selected };
 
-/** Creates a data directory, or uses the given one, which is then not removed. Its runs get microVMs. */
+/**
+ * Creates a data directory, or uses the given one, which is then not removed. Its runs get microVMs, or the sandbox that
+ * `npm run test:attacks` selects.
+ */
 export async function cliHome(folder?: string): Promise<CliHome> {
   const dataDir = folder ?? (await mkdtemp(join(tmpdir(), 'contree-e2e-')));
   const run: CliHome['run'] = (args, options = {}) =>
     execute(process.execPath, [join(ROOT, 'bin/contree'), ...args], {
       ...options,
-      env: { CONTREE_DATA_DIR: dataDir, CONTREE_CONFIG: '/dev/null', ...MICROVMS, ...options.env },
+      env: { CONTREE_DATA_DIR: dataDir, CONTREE_CONFIG: '/dev/null', ...MICROVMS, ...SELECTED, ...options.env },
     });
   return {
     dataDir,

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gvisorFolder, hasRunsc, sentryPids } from '../support/gvisor.ts';
 import { bootSpec, jailPids } from '../support/microvm.ts';
-import { tracesOf } from '../support/traces.ts';
+import { tracesOf } from '../support/sandboxes/traces.ts';
 
 const ROOT = process.getuid?.() === 0;
 const HOLDER = join(import.meta.dirname, '../support/processes/gvisor-holder.ts');
@@ -15,11 +15,8 @@ const HOLDER = join(import.meta.dirname, '../support/processes/gvisor-holder.ts'
 const CAPABILITIES = 0x8001fn;
 
 if (await hasRunsc()) {
-  // As in the engine, whose files only its user can read, apart from published layers.
-  process.umask(0o077);
   const folder = await gvisorFolder();
   const [layer] = folder.layers;
-  await chmod(layer!.path, 0o444);
   after(() => folder[Symbol.asyncDispose]());
 
   test("gVisor's kernel has no file, no namespace and no right that it does not need", async () => {

@@ -10,7 +10,7 @@ import { gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 import { imageOf, Scratch } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
 import { busyboxMembers } from '../support/small-image.ts';
-import { type Traces, tracesOf } from '../support/traces.ts';
+import { type Traces, tracesOf } from '../support/sandboxes/traces.ts';
 
 const MIB = 1024 ** 2;
 const soon = (): AbortSignal => AbortSignal.timeout(60_000);

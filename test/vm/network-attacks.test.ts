@@ -13,7 +13,7 @@ import type { Instance, NetworkPolicy } from '../../src/sandbox/driver.ts';
 import type { Resolver } from '../../src/sandbox/network/dns/resolver.ts';
 import { a, answer, cname, type TestRecord } from '../support/network/dns-messages.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
-import { sandboxFolder, type SandboxBench } from '../support/sandbox.ts';
+import { sandboxFolder, type SandboxBench } from '../support/sandboxes/selected.ts';
 
 /*
  * Attacks on the network from inside real guests, as root there (SECURITY.md, docs/attacks.md 23 and 24). Forbidden

@@ -77,8 +77,6 @@ export class MountableLayers {
       await chmod(partial, 0o444);
       await rename(partial, path);
     }
-    // gVisor opens it once more, as the user of the run.
-    await chmod(path, 0o444);
     return { path, extracted: true };
   }
 }

@@ -36,8 +36,6 @@ export async function rootImage(folder: string, agent: Agent): Promise<string> {
     () => false,
   );
   if (!made) await write(path, agent);
-  // gVisor opens it once more, as the user of the run; the engine's files are its owner's alone otherwise.
-  await chmod(path, 0o444);
   return path;
 }
 

@@ -1,7 +1,7 @@
-import type { SandboxDriver } from '../../src/sandbox/driver.ts';
-import type { NetworkOptions } from '../../src/sandbox/network/index.ts';
-import { gvisorFolder } from './gvisor.ts';
-import { type DriverBench, type DriverFolder, microvmFolder } from './microvm.ts';
+import type { SandboxDriver } from '../../../src/sandbox/driver.ts';
+import type { NetworkOptions } from '../../../src/sandbox/network/index.ts';
+import { gvisorFolder } from '../gvisor.ts';
+import { type DriverBench, type DriverFolder, microvmFolder } from '../microvm.ts';
 
 /** Options that the drivers of all sandboxes have. */
 export interface SandboxOptions {
