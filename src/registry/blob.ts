@@ -60,7 +60,7 @@ async function openAt(
     signal,
   );
   if (response.status === 200) return { response, skipped: offset };
-  const range = /^bytes (\d+)-/u.exec(response.headers['content-range'] ?? '');
+  const range = /^bytes (\d+)-/iu.exec(response.headers['content-range'] ?? '');
   if (response.status === 206 && range?.[1] === String(offset)) return { response, skipped: 0 };
   await response.body.dump();
   if (response.status === 416) throw mismatch({ digest, bytes }, `none (it ends after ${offset} bytes)`);

@@ -104,9 +104,26 @@ export class RegistryClient implements AsyncDisposable {
    * to HEAD has none.
    */
   async fetch(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<RegistryResponse> {
-    const read = request.method === 'HEAD' ? readHeaders : readResponse;
-    const attempt = async () => read(await this.#authorized(request, signal), bound, signal);
+    const attempt = async () => this.#attempt(request, bound, signal);
     return this.#retried(this.registry, attempt, signal);
+  }
+
+  /**
+   * Sends a HEAD request once, as a cheap question that may fail; returns undefined when there was no answer. Faults: those
+   * of the address guard and of the token service.
+   */
+  async tryHead(request: Omit<ApiRequest, 'method'>, signal: AbortSignal): Promise<RegistryResponse | undefined> {
+    try {
+      return await this.#attempt({ ...request, method: 'HEAD' }, { what: 'a response', bytesMax: 0 }, signal);
+    } catch (error) {
+      if (error instanceof NetworkError) return undefined;
+      throw error;
+    }
+  }
+
+  async #attempt(request: ApiRequest, bound: BodyBound, signal: AbortSignal): Promise<RegistryResponse> {
+    const read = request.method === 'HEAD' ? readHeaders : readResponse;
+    return read(await this.#authorized(request, signal), bound, signal);
   }
 
   /** Returns the fault for a response that refuses, in terms of this registry. */
@@ -130,10 +147,11 @@ export class RegistryClient implements AsyncDisposable {
       this.#transport.send({ ...message, authorization, ...(body === undefined ? {} : { body: body() }) }, signal);
     // Only the registry itself receives credentials and may request them, no host it redirects to or names.
     const isOwn = (url: URL) => url.origin === this.#base.origin;
-    const response = await attempt(isOwn(message.url) ? this.#authorizer.header(scope) : undefined);
+    const used = isOwn(message.url) ? this.#authorizer.header(scope) : undefined;
+    const response = await attempt(used);
     if (response.status !== 401 || !isOwn(message.url) || !isOwn(response.url)) return response;
     await response.body.dump();
-    const header = await this.#authorizer.answer(response, scope, signal);
+    const header = await this.#authorizer.answer({ headers: response.headers, used }, scope, signal);
     return header === undefined ? response : attempt(header);
   }
 

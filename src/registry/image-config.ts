@@ -3,37 +3,29 @@ import type { ImageConfig } from '../contract/image.ts';
 import { isDigest, type Digest } from './digest.ts';
 import { parseJson, type Refuse, unsupportedPlatform } from './manifest.ts';
 import type { OciHistory } from './oci-image.ts';
-import { formatPlatform, isSamePlatform, type Platform } from './platform.ts';
+import { formatPlatform, isSamePlatform, normalPlatform, type Platform } from './platform.ts';
 
-const texts = z.array(z.string()).nullish();
-
-/** Config blob (image-spec, config.md). Go writes absent lists and maps as null. */
+/** Config blob (image-spec, config.md), as far as an import needs it. */
 const ConfigShape = z.object({
-  os: z.string().nullish(),
-  architecture: z.string().nullish(),
-  variant: z.string().nullish(),
-  config: z
-    .object({
-      Env: texts,
-      WorkingDir: z.string().nullish(),
-      User: z.string().nullish(),
-      Entrypoint: texts,
-      Cmd: texts,
-      Labels: z.record(z.string(), z.string()).nullish(),
-    })
-    .nullish(),
-  rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(z.string()) }),
-  history: z
-    .array(
-      z.object({
-        created: z.string().nullish(),
-        created_by: z.string().nullish(),
-        author: z.string().nullish(),
-        comment: z.string().nullish(),
-        empty_layer: z.boolean().nullish(),
-      }),
-    )
-    .nullish(),
+  os: z.unknown().optional(),
+  architecture: z.unknown().optional(),
+  variant: z.unknown().optional(),
+  config: z.record(z.string(), z.unknown()).nullish().catch(undefined),
+  rootfs: z.object({ diff_ids: z.array(z.string()) }),
+  history: z.unknown().optional(),
+});
+
+/** Docker reads a string as a command of one word. */
+const Command = z.union([z.array(z.string()), z.string().transform((word) => [word])]);
+const User = z.union([z.string(), z.int().transform(String)]);
+const Table = z.record(z.string(), z.unknown());
+const List = z.array(z.unknown());
+const Step = z.object({
+  created: z.string().nullish(),
+  created_by: z.string().nullish(),
+  author: z.string().nullish(),
+  comment: z.string().nullish(),
+  empty_layer: z.boolean().nullish(),
 });
 
 export interface OciConfig {
@@ -41,48 +33,80 @@ export interface OciConfig {
   readonly config: ImageConfig;
   readonly diffIds: readonly Digest[];
   readonly history: readonly OciHistory[];
-}
-
-/** Parses the config blob of an OCI image. Faults: those of `refuse`. */
-export function parseConfig(bytes: Uint8Array, refuse: Refuse): OciConfig {
-  const json = ConfigShape.safeParse(parseJson(bytes, refuse)).data;
-  if (json === undefined) throw refuse('its image config is not understood');
-  const { os, architecture, variant, config, rootfs, history } = json;
-  const diffIds = rootfs.diff_ids.filter((id) => isDigest(id));
-  if (diffIds.length < rootfs.diff_ids.length) throw refuse('its image config names a layer by no sha256 digest');
-  return {
-    platform: { os: os ?? '', architecture: architecture ?? '', variant: variant ?? undefined },
-    config: {
-      env: parseEnv(config?.Env ?? []),
-      cwd: config?.WorkingDir ?? '',
-      user: config?.User ?? '',
-      entrypoint: config?.Entrypoint ?? [],
-      cmd: config?.Cmd ?? [],
-      labels: config?.Labels ?? {},
-    },
-    diffIds,
-    history: (history ?? []).map((step) => withoutNulls(step)),
-  };
+  /** Names of what the config has in a form that cannot be used. */
+  readonly leftOut: readonly string[];
 }
 
 /**
- * Refuses an image for another architecture or system. A config without a platform (some tools omit it) is accepted.
- * Faults: PLATFORM_UNSUPPORTED.
+ * Parses the config blob of an OCI image. Only its layers have to be in order: what builders write otherwise is not
+ * executed here, so it never makes an image unimportable. Faults: those of `refuse`.
  */
-export function checkPlatform({ platform }: OciConfig, wanted: Platform, reference: string): void {
-  const silent = platform.os === '' && platform.architecture === '';
-  if (!silent && !isSamePlatform(platform, wanted)) {
-    throw unsupportedPlatform(reference, wanted, formatPlatform(platform));
+export function parseConfig(bytes: Uint8Array, refuse: Refuse): OciConfig {
+  const json = ConfigShape.safeParse(parseJson(bytes, refuse)).data;
+  if (json === undefined) throw refuse('its image config is not understood');
+  const diffIds = json.rootfs.diff_ids.filter((id) => isDigest(id));
+  if (diffIds.length < json.rootfs.diff_ids.length) throw refuse('its image config names a layer by no sha256 digest');
+  const parts = new Parts();
+  const { Env, WorkingDir, User: user, Entrypoint, Cmd, Labels } = json.config ?? {};
+  return {
+    platform: normalPlatform({
+      os: parts.read('os', z.string(), json.os) ?? '',
+      architecture: parts.read('architecture', z.string(), json.architecture) ?? '',
+      variant: parts.read('variant', z.string(), json.variant),
+    }),
+    config: {
+      env: parts.env(Env),
+      cwd: parts.read('WorkingDir', z.string(), WorkingDir) ?? '',
+      user: parts.read('User', User, user) ?? '',
+      entrypoint: parts.read('Entrypoint', Command, Entrypoint) ?? [],
+      cmd: parts.read('Cmd', Command, Cmd) ?? [],
+      labels: parts.labels(Labels),
+    },
+    diffIds,
+    history: (parts.read('history', z.array(Step), json.history) ?? []).map((step) => withoutNulls(step)),
+    leftOut: parts.leftOut,
+  };
+}
+
+/** Reader of the parts of a config, each on its own. Go writes absent lists and maps as null. */
+class Parts {
+  readonly leftOut: string[] = [];
+
+  read<Value>(name: string, shape: z.ZodType<Value>, value: unknown): Value | undefined {
+    if (value === undefined || value === null) return undefined;
+    const parsed = shape.safeParse(value);
+    if (!parsed.success) this.leftOut.push(name);
+    return parsed.data;
+  }
+
+  /** Reads `NAME=value` lines; a later one replaces an earlier one, and lines without a name are dropped. */
+  env(value: unknown): Record<string, string> {
+    const lines = this.read('Env', List, value) ?? [];
+    const pairs = lines.map((line): [string, unknown] => {
+      const equals = typeof line === 'string' ? line.indexOf('=') : -1;
+      return typeof line === 'string' && equals > 0 ? [line.slice(0, equals), line.slice(equals + 1)] : ['', line];
+    });
+    return this.#texts('Env', pairs);
+  }
+
+  labels(value: unknown): Record<string, string> {
+    return this.#texts('Labels', Object.entries(this.read('Labels', Table, value) ?? {}));
+  }
+
+  #texts(name: string, pairs: readonly (readonly [string, unknown])[]): Record<string, string> {
+    const usable = pairs.filter((pair): pair is [string, string] => pair[0] !== '' && typeof pair[1] === 'string');
+    if (usable.length < pairs.length) this.leftOut.push(`${pairs.length - usable.length} of ${name}`);
+    return Object.fromEntries(usable);
   }
 }
 
-/** Parses `NAME=value` lines; a later one replaces an earlier one, and lines without a name are dropped. */
-function parseEnv(lines: readonly string[]): Record<string, string> {
-  const pairs = lines.map((line): [string, string] => {
-    const equals = line.indexOf('=');
-    return equals < 0 ? ['', ''] : [line.slice(0, equals), line.slice(equals + 1)];
-  });
-  return Object.fromEntries(pairs.filter(([name]) => name !== ''));
+/**
+ * Refuses an image for another architecture or system. What a config does not state (some tools omit it) is accepted.
+ * Faults: PLATFORM_UNSUPPORTED.
+ */
+export function checkPlatform({ platform }: OciConfig, wanted: Platform, reference: string): void {
+  const stated = { os: platform.os || wanted.os, architecture: platform.architecture || wanted.architecture };
+  if (!isSamePlatform(stated, wanted)) throw unsupportedPlatform(reference, wanted, formatPlatform(platform));
 }
 
 function withoutNulls(step: Readonly<Record<string, string | boolean | null | undefined>>): OciHistory {

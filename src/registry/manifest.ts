@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { isDigest, type Digest } from './digest.ts';
-import { documentKind, isImageConfig, isLayer } from './media-types.ts';
-import { compareVariants, formatPlatform, isSamePlatform, type Platform } from './platform.ts';
+import { documentKind, isImageConfig, isLayer, OCI_INDEX, OCI_MANIFEST } from './media-types.ts';
+import { compareVariants, formatPlatform, isSamePlatform, normalPlatform, type Platform } from './platform.ts';
 import { parsedJson } from '../std/json.ts';
 
 /** Type, digest and size of a blob (image-spec, descriptor.md). */
@@ -55,18 +55,19 @@ export function parseDocument(
 ): ManifestDocument {
   const json = DocumentShape.safeParse(parseJson(bytes, refuse)).data;
   if (json === undefined) throw refuse('its manifest is not understood');
-  const types = [json.mediaType, ...declared].filter((type) => type !== undefined && isTelling(type));
-  const [mediaType] = types;
-  if (json.schemaVersion === 1 || types.some((type) => type !== undefined && documentKind(type) === 'schema1')) {
+  const isIndex = json.manifests !== undefined && json.manifests !== null;
+  const isManifest = json.config !== undefined || (json.layers !== undefined && json.layers !== null);
+  const own = json.mediaType === undefined ? [] : [json.mediaType.toLowerCase()];
+  const types = [...own, ...declared.flatMap((type) => (type === undefined ? [] : tellingType(type)))];
+  // `mediaType` is optional (OCI image-spec): the members tell, unless they tell both, which is refused below.
+  const [mediaType = isIndex ? OCI_INDEX : OCI_MANIFEST] = types;
+  if (json.schemaVersion === 1 || types.some((type) => documentKind(type) === 'schema1')) {
     throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: 'application/vnd.docker.distribution.manifest.v1+json' });
   }
-  if (mediaType === undefined) throw refuse('its manifest has no media type');
   if (types.some((type) => type !== mediaType)) {
     throw refuse(`its manifest is declared as ${[...new Set(types)].join(' and as ')}`);
   }
   const kind = documentKind(mediaType);
-  const isIndex = json.manifests !== undefined && json.manifests !== null;
-  const isManifest = json.config !== undefined || (json.layers !== undefined && json.layers !== null);
   if (kind === undefined) throw fault('MEDIA_TYPE_UNSUPPORTED', { mediaType: shownType(mediaType) });
   if (isIndex === isManifest || isIndex !== (kind === 'index') || json.fsLayers !== undefined) {
     throw refuse(`its manifest does not have the members of ${mediaType}`);
@@ -74,9 +75,13 @@ export function parseDocument(
   return kind === 'index' ? parseIndex(json.manifests ?? [], refuse) : parseManifest(json, refuse);
 }
 
-/** Reports whether a media type is specific; some registries and proxies send generic types with everything. */
-function isTelling(mediaType: string): boolean {
-  return !/^(?:application\/json|application\/octet-stream|text\/plain)$/u.test(mediaType);
+/**
+ * Returns a media type in lower case if it tells anything: registries and proxies send generic types such as
+ * `application/json` and `binary/octet-stream` with everything, and all types of manifests are of vendors.
+ */
+function tellingType(mediaType: string): string[] {
+  const type = mediaType.toLowerCase();
+  return type.startsWith('application/vnd.') ? [type] : [];
 }
 
 function parseIndex(entries: readonly unknown[], refuse: Refuse): ManifestDocument {
@@ -84,7 +89,7 @@ function parseIndex(entries: readonly unknown[], refuse: Refuse): ManifestDocume
     throw fault('IMAGE_LIMIT', { what: 'manifests in an index', limit: limits.manifestsPerIndexMax });
   }
   // An index may hold entries for other tools; only those that could be images must be well formed.
-  const manifests = entries.filter((entry) => documentKind(mediaTypeOf(entry)) !== undefined);
+  const manifests = entries.filter((entry) => mayBeImage(entry));
   return { kind: 'index', manifests: manifests.map((entry) => parseDescriptor(entry, refuse)) };
 }
 
@@ -118,23 +123,29 @@ function parseDescriptor(json: unknown, refuse: Refuse): Descriptor {
     mediaType,
     digest,
     size,
-    ...(platform ? { platform: { ...platform, variant: platform.variant ?? undefined } } : {}),
+    ...(platform ? { platform: normalPlatform({ ...platform, variant: platform.variant ?? undefined }) } : {}),
     ...(annotations ? { annotations } : {}),
   };
 }
 
 /**
- * Returns the entry of an index for a platform. Faults: PLATFORM_UNSUPPORTED, which lists the available ones.
+ * Returns the entries of an index that may be the image for a platform, to be tried in this order: the best one that states
+ * it, otherwise those that state none. Faults: PLATFORM_UNSUPPORTED, which lists the available ones.
  */
-export function choosePlatform(manifests: readonly Descriptor[], wanted: Platform, reference: string): Descriptor {
+export function platformCandidates(
+  manifests: readonly Descriptor[],
+  wanted: Platform,
+  reference: string,
+): readonly Descriptor[] {
   const compare = compareVariants(wanted);
   const [best] = manifests
     .flatMap((descriptor) => (descriptor.platform === undefined ? [] : [{ descriptor, platform: descriptor.platform }]))
     .filter(({ platform }) => isSamePlatform(platform, wanted))
     .toSorted((one, other) => compare(one.platform, other.platform));
+  if (best !== undefined) return [best.descriptor];
   // An entry without a platform is judged by its config.
-  const chosen = best?.descriptor ?? manifests.find(({ platform }) => platform === undefined);
-  if (chosen !== undefined) return chosen;
+  const silent = manifests.filter(({ platform }) => platform === undefined).slice(0, SILENT_ENTRIES_MAX);
+  if (silent.length > 0) return silent;
   const offered = manifests
     .flatMap(({ platform }) => (platform === undefined || platform.os === 'unknown' ? [] : [formatPlatform(platform)]))
     .slice(0, 20);
@@ -157,8 +168,23 @@ export function parseJson(bytes: Uint8Array, refuse: Refuse): unknown {
   return value;
 }
 
-function mediaTypeOf(entry: unknown): string {
-  return typeof entry === 'object' && entry !== null && 'mediaType' in entry ? String(entry.mediaType) : '';
+/** Entries without a platform that are tried: each takes requests. */
+const SILENT_ENTRIES_MAX = 8;
+
+const EntryShape = z.object({
+  mediaType: z.string(),
+  artifactType: z.string().nullish().catch(undefined),
+  annotations: z.record(z.string(), z.unknown()).nullish().catch(undefined),
+});
+
+/** Reports whether an entry of an index may be an image: not an artifact, a signature or an attestation of BuildKit. */
+function mayBeImage(json: unknown): boolean {
+  const entry = EntryShape.safeParse(json).data;
+  if (entry === undefined || documentKind(entry.mediaType) === undefined) return false;
+  const { artifactType, annotations } = entry;
+  const isArtifact = artifactType !== undefined && artifactType !== null && artifactType !== '';
+  if (isArtifact && !isImageConfig(artifactType)) return false;
+  return annotations?.['vnd.docker.reference.type'] === undefined;
 }
 
 function shownType(mediaType: string): string {

@@ -37,6 +37,8 @@ export interface OciImage {
   readonly digest: Digest;
   readonly config: ImageConfig;
   readonly history: readonly OciHistory[];
+  /** Names of parts of the configuration that cannot be used and were left out. */
+  readonly leftOut: readonly string[];
   /** Layers, bottom first. */
   readonly layers: readonly OciLayer[];
   /** Repository that has the layers, each under its `digest`; undefined for an archive. */

@@ -19,6 +19,22 @@ export function hostPlatform(arch: string = process.arch): Platform {
   return ARCHITECTURES[arch] ?? { os: 'linux', architecture: arch };
 }
 
+/** Names that builders write for the architectures that Go has (containerd, platforms: normalizeArch). */
+const ALIASES: Readonly<Record<string, string>> = {
+  x86_64: 'amd64',
+  'x86-64': 'amd64',
+  aarch64: 'arm64',
+  armhf: 'arm',
+  armel: 'arm',
+  i386: '386',
+};
+
+/** Returns a platform as an image states it in the names of the specification. */
+export function normalPlatform({ os, architecture, variant }: Platform): Platform {
+  const name = architecture.toLowerCase();
+  return { os: os.toLowerCase(), architecture: ALIASES[name] ?? name, variant };
+}
+
 export function formatPlatform({ os, architecture, variant }: Platform): string {
   return `${os}/${architecture}${variant === undefined || variant === '' ? '' : `/${variant}`}`;
 }

@@ -1,10 +1,10 @@
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { readBlob } from './blob.ts';
-import type { RegistryClient } from './client.ts';
+import type { ApiRequest, RegistryClient } from './client.ts';
 import { type Digest, digestOf, isDigest } from './digest.ts';
-import { checkPlatform, parseConfig } from './image-config.ts';
-import { choosePlatform, type Descriptor, type ManifestDocument, parseDocument, type Refuse } from './manifest.ts';
+import { findImage } from './find-image.ts';
+import { type Descriptor, type ManifestDocument, parseDocument, type Refuse } from './manifest.ts';
 import { ACCEPTED_MANIFESTS } from './media-types.ts';
 import type { OciImage } from './oci-image.ts';
 import { hostPlatform, type Platform } from './platform.ts';
@@ -20,12 +20,12 @@ export interface PullRequest {
 
 /**
  * Returns the digest a reference points to now, after checking access, without fetching the manifest: this does not
- * count as a pull at rate-limited registries. Returns undefined when the registry does not say. Faults: those of
- * `openImage`.
+ * count as a pull at rate-limited registries. Returns undefined when the registry does not say, or refuses: some answer
+ * HEAD with an error, so only GET decides. Faults: those of the address guard and of the token service.
  */
 export async function findDigest({ client, reference }: PullRequest, signal: AbortSignal): Promise<Digest | undefined> {
-  const answer = await ask(client, reference, { method: 'HEAD', name: manifestName(reference) }, signal);
-  return reference.digest ?? statedDigest(answer);
+  const answer = await client.tryHead(manifestRequest(client, reference, manifestName(reference)), signal);
+  return answer?.status === 200 ? (reference.digest ?? statedDigest(answer)) : undefined;
 }
 
 /**
@@ -39,22 +39,23 @@ export async function openImage(request: PullRequest, signal: AbortSignal): Prom
   const name = formatReference(reference);
   const refuse: Refuse = (reason) => fault('REGISTRY_PROTOCOL', { registry: client.registry, reason });
   const top = await fetchDocument(request, manifestName(reference), [], signal);
-  const manifest = await follow(request, top.document, signal);
-  const configBytes = await fetchConfig(request, manifest.config, signal);
-  const config = parseConfig(configBytes, refuse);
-  checkPlatform(config, platform, name);
-  if (config.diffIds.length !== manifest.layers.length) {
-    throw refuse('its manifest and its config do not have the same number of layers');
-  }
+  const { layers, config } = await findImage(top.document, {
+    platform,
+    name,
+    refuse,
+    document: async ({ digest, mediaType }) => (await fetchDocument(request, digest, [mediaType], signal)).document,
+    config: (descriptor) => fetchConfig(request, descriptor, signal),
+  });
   return {
     reference: name,
     digest: top.digest,
     config: config.config,
     history: config.history,
+    leftOut: config.leftOut,
     origin: { registry: reference.registry, repository },
-    layers: manifest.layers.map(({ digest, size, mediaType }, index) => ({
+    layers: layers.map(({ digest, size, mediaType }, index) => ({
       digest,
-      // The lengths are equal, as checked above.
+      // There are as many of them.
       diffId: config.diffIds[index] ?? digest,
       mediaType,
       bytes: size,
@@ -63,50 +64,41 @@ export async function openImage(request: PullRequest, signal: AbortSignal): Prom
   };
 }
 
-type Manifest = Extract<ManifestDocument, { kind: 'manifest' }>;
-
-/** Follows an index to the manifest for the platform; nested indexes are allowed up to a depth. */
-async function follow(request: PullRequest, top: ManifestDocument, signal: AbortSignal): Promise<Manifest> {
-  const { reference, client, platform = hostPlatform() } = request;
-  let document = top;
-  for (let depth = 0; document.kind === 'index'; depth += 1) {
-    if (depth === limits.indexDepthMax) throw fault('IMAGE_LIMIT', { what: 'nested indexes', limit: depth });
-    const chosen = choosePlatform(document.manifests, platform, formatReference(reference));
-    ({ document } = await fetchDocument({ ...request, client }, chosen.digest, [chosen.mediaType], signal));
-  }
-  return document;
-}
-
 async function fetchDocument(
   { client, reference }: PullRequest,
   name: string,
   declared: readonly string[],
   signal: AbortSignal,
 ): Promise<{ document: ManifestDocument; digest: Digest }> {
-  const answer = await ask(client, reference, { method: 'GET', name }, signal);
+  const answer = await ask(client, reference, name, signal);
   const digest = digestOf(answer.bytes);
   const expected = isDigest(name) ? name : (statedDigest(answer) ?? digest);
   if (digest !== expected) throw fault('DIGEST_MISMATCH', { what: 'manifest', expected, actual: digest });
-  const contentType = (answer.headers['content-type'] ?? '').replace(/\s*;.*$/u, '');
-  const types = contentType === '' ? declared : [contentType, ...declared];
+  const types = [...contentTypes(answer), ...declared];
   const refuse: Refuse = (reason) => fault('REGISTRY_PROTOCOL', { registry: client.registry, reason });
   return { document: parseDocument(answer.bytes, types, refuse), digest };
+}
+
+function manifestRequest(
+  client: RegistryClient,
+  { repository }: OciReference,
+  name: string,
+): Omit<ApiRequest, 'method'> {
+  return {
+    url: client.url(`/v2/${repository}/manifests/${name}`),
+    headers: { accept: ACCEPTED_MANIFESTS },
+    scope: `repository:${repository}:pull`,
+  };
 }
 
 async function ask(
   client: RegistryClient,
   reference: OciReference,
-  { method, name }: { readonly method: 'GET' | 'HEAD'; readonly name: string },
+  name: string,
   signal: AbortSignal,
 ): Promise<RegistryResponse> {
-  const { repository } = reference;
   const answer = await client.fetch(
-    {
-      method,
-      url: client.url(`/v2/${repository}/manifests/${name}`),
-      headers: { accept: ACCEPTED_MANIFESTS },
-      scope: `repository:${repository}:pull`,
-    },
+    { method: 'GET', ...manifestRequest(client, reference, name) },
     { what: 'a manifest', bytesMax: limits.manifestBytesMax },
     signal,
   );
@@ -125,6 +117,13 @@ async function fetchConfig(
   const chunks: Uint8Array[] = [];
   for await (const chunk of readBlob({ client, repository, digest, bytes: size }, signal)) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+/** Media types of the `Content-Type` header, of which a response may wrongly have several. */
+function contentTypes({ headers }: Pick<RegistryResponse, 'headers'>): string[] {
+  const stated: string | readonly string[] = headers['content-type'] ?? [];
+  const lines = typeof stated === 'string' ? [stated] : stated;
+  return lines.map((line) => line.replace(/\s*;.*$/u, '').trim());
 }
 
 function statedDigest({ headers }: Pick<RegistryResponse, 'headers'>): Digest | undefined {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
 import { test } from 'node:test';
 import type { CredentialSource } from '../../src/registry/auth/credentials.ts';
 import { verifyCredentials } from '../../src/registry/auth/sign-in.ts';
@@ -241,4 +242,53 @@ test('verifyCredentials tries them before they are kept', async () => {
   await assert.rejects(verifyCredentials(registry.host, { username: 'me', password: 'x' }, {}, signal), {
     code: 'REGISTRY_DENIED',
   });
+});
+
+test('an empty or null token beside a good access_token is not the token (I11)', async () => {
+  for (const token of ['', null]) {
+    await using registry = await withImage();
+    tokenService(registry, { token, access_token: 'T', expires_in: null });
+    registry.on(/ \/v2\//u, wantsToken(registry, 'T'));
+    await using opened = await openReference(`${registry.host}/team/app:1`);
+    assert.equal(opened.image.layers.length, 1);
+  }
+});
+
+test('a 401 without a challenge asks the token service that is known, once for all transfers (B6, I11)', async () => {
+  await using registry = await FakeRegistry.start();
+  const layers = ['a', 'b', 'c'].map((text) => layerOf(text.repeat(1_000)));
+  registry.addImage(layers, { tag: '1' });
+  let token = 'T0';
+  registry.on(/ \/token/u, (_, response) => void response.end(JSON.stringify({ token, expires_in: 5 })));
+  const wanted = (request: IncomingMessage): boolean => request.headers.authorization === `Bearer ${token}`;
+  registry.on(/manifests/u, (request, response) => wantsToken(registry, token)(request, response));
+  registry.on(/blobs/u, (request, response) =>
+    wanted(request) ? registry.serve(request, response) : void response.writeHead(401).end(),
+  );
+  await using opened = await openReference(`${registry.host}/team/app:1`);
+  for (const round of [1, 2]) {
+    token = `T${round}`;
+    registry.seen.length = 0;
+    const bodies = await Promise.all(opened.image.layers.map((layer) => read(layer.open(signal))));
+    assert.deepEqual(
+      bodies,
+      layers.map(({ bytes }) => bytes),
+    );
+    const renewals = registry.seen.filter(({ url }) => url.startsWith('/token'));
+    assert.deepEqual(
+      renewals.map(({ url }) => url),
+      ['/token?service=fake&scope=repository%3Ateam%2Fapp%3Apull'],
+    );
+  }
+});
+
+test('a registry that refuses the renewed token too is a denial, and is asked once (B6)', async () => {
+  await using registry = await withImage();
+  tokenService(registry, { token: 'T' });
+  registry.on(/manifests|config/u, wantsToken(registry, 'T'));
+  await using opened = await openReference(`${registry.host}/team/app:1`);
+  registry.on(/blobs/u, status(401));
+  registry.seen.length = 0;
+  await assert.rejects(read(opened.image.layers[0]!.open(signal)), { code: 'REGISTRY_DENIED' });
+  assert.equal(registry.seen.filter(({ url }) => url.startsWith('/token')).length, 1);
 });

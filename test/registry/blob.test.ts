@@ -61,6 +61,17 @@ test('readBlob skips what it knows when the registry ignores Range', async () =>
   assert.deepEqual(await read(it.open()), BYTES);
 });
 
+test('readBlob takes the unit of a range in any case (I17)', async () => {
+  await using it = await bench();
+  it.registry.on(/blobs/u, cutAfter(it.registry, 300_000), 1);
+  const rest = BYTES.subarray(300_000);
+  it.registry.on(/blobs/u, (_, response) => {
+    const range = `BYTES 300000-${BYTES.length - 1}/${BYTES.length}`;
+    response.writeHead(206, { 'content-length': rest.length, 'content-range': range }).end(rest);
+  });
+  assert.deepEqual(await read(it.open()), BYTES);
+});
+
 test('readBlob refuses a range that starts elsewhere', async () => {
   await using it = await bench();
   it.registry.on(/blobs/u, cutAfter(it.registry, 300_000), 1);

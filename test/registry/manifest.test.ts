@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { limits } from '../../src/contract/limits.ts';
-import { DOCKER, FakeRegistry, OCI, sha256, status } from '../support/servers/registry.ts';
+import { DOCKER, FakeRegistry, type Handler, OCI, sha256, status } from '../support/servers/registry.ts';
 import { layerOf, openReference } from './support.ts';
 
 const BASE = layerOf('base '.repeat(100));
@@ -28,7 +28,6 @@ test('a manifest must be one thing for everybody who reads it', async () => {
     OCI.index,
     'other-descriptor',
   );
-  registry.addManifest({ schemaVersion: 2, manifests: [] }, 'application/json', 'no-type');
   registry.addManifest(Buffer.from('<html>'), 'text/html', 'html');
   registry.addManifest({ schemaVersion: 2, config: 7, layers: [] }, OCI.manifest, 'nonsense');
   registry.addManifest([], OCI.manifest, 'array');
@@ -39,7 +38,6 @@ test('a manifest must be one thing for everybody who reads it', async () => {
     'untyped-index-served-as-manifest',
     'fs-layers',
     'other-descriptor',
-    'no-type',
     'html',
     'nonsense',
     'array',
@@ -53,6 +51,52 @@ test('an untyped OCI manifest is accepted on the word of the transport', async (
   registry.addImage([BASE], { tag: 'untyped', change: (manifest) => ({ ...manifest, mediaType: undefined }) });
   await using opened = await openReference(`${registry.host}/app:untyped`);
   assert.equal(opened.image.layers.length, 1);
+});
+
+test('a manifest whose type nothing states, or only itself, is what its members say (I9)', async () => {
+  await using registry = await FakeRegistry.start();
+  const { digest } = registry.addImage([BASE], { tag: 'typed' });
+  const change = (manifest: Record<string, unknown>) => ({ ...manifest, mediaType: undefined });
+  const untyped = registry.addImage([BASE], { change });
+  const entry = { mediaType: OCI.manifest, digest, size: 1, platform: { os: 'linux', architecture: 'amd64' } };
+  registry.addManifest({ schemaVersion: 2, manifests: [entry] }, '', 'index');
+  const served = (tag: string, type: string | readonly string[]): Handler => {
+    return (request, response) => {
+      request.url = request.url?.replace(/[^/]+$/u, tag) ?? '';
+      const writeHead = response.writeHead.bind(response);
+      response.writeHead = ((status: number, headers: Record<string, string>) => {
+        for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+        response.removeHeader('content-type');
+        if (type.length > 0) response.setHeader('content-type', type);
+        return writeHead(status);
+      }) as typeof response.writeHead;
+      registry.serve(request, response);
+    };
+  };
+  const types = ['', 'application/json', 'application/octet-stream', 'binary/octet-stream', 'text/html; charset=utf-8'];
+  const manifests = [
+    ...types,
+    OCI.manifest.toUpperCase(),
+    ['application/json', OCI.manifest],
+    [OCI.manifest, OCI.manifest],
+  ];
+  for (const [tag, all] of [
+    ['typed', manifests],
+    [untyped.digest, manifests],
+    ['index', types],
+  ] as const) {
+    for (const [at, type] of all.entries()) {
+      registry.on(new RegExp(`manifests/case-${all.length}-${at}-${tag.length}$`, 'u'), served(tag, type));
+      const name = `${registry.host}/app:case-${all.length}-${at}-${tag.length}`;
+      await using opened = await openReference(name);
+      assert.equal(opened.image.layers.length, 1, `${tag} as ${String(type)}`);
+    }
+  }
+  registry.on(/manifests\/two$/u, served('typed', [OCI.manifest, OCI.index]));
+  await assert.rejects(openReference(`${registry.host}/app:two`), {
+    code: 'REGISTRY_PROTOCOL',
+    message: /declared as/u,
+  });
 });
 
 test('formats we do not read are named', async () => {

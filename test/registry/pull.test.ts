@@ -260,12 +260,30 @@ test('findDigest asks with HEAD only', async () => {
   assert.equal(await findDigest({ client, reference: pinned }, signal), digest);
   assert.equal(registry.log.length, 2, 'a digest is known, but not whether we may have it');
   const absent = parseReference(`${registry.host}/app:absent`);
-  await assert.rejects(findDigest({ client, reference: absent }, signal), { code: 'MANIFEST_NOT_FOUND' });
+  assert.equal(await findDigest({ client, reference: absent }, signal), undefined, 'only GET decides');
   registry.on(/silent/u, status(200));
   assert.equal(
     await findDigest({ client, reference: parseReference(`${registry.host}/app:silent`) }, signal),
     undefined,
   );
+});
+
+test('whatever a registry answers to HEAD, GET decides (I10)', async () => {
+  await using registry = await FakeRegistry.start();
+  const { digest } = registry.addImage([BASE], { tag: '1' });
+  await using opened = await openReference(`${registry.host}/app:1`);
+  const { client, waits } = opened;
+  for (const code of [400, 401, 403, 404, 405, 429, 500, 501, 503]) {
+    registry.on(/HEAD/u, status(code), 2);
+    for (const name of ['app:1', `app@${digest}`]) {
+      const reference = parseReference(`${registry.host}/${name}`);
+      assert.equal(await findDigest({ client, reference }, AbortSignal.timeout(5_000)), undefined, String(code));
+    }
+  }
+  registry.on(/HEAD/u, (_, response) => void response.destroy(), 1);
+  const reference = parseReference(`${registry.host}/app:1`);
+  assert.equal(await findDigest({ client, reference }, AbortSignal.timeout(5_000)), undefined);
+  assert.deepEqual(waits, [], 'a question that may fail is not repeated');
 });
 
 test('an interrupted config is read on', async () => {

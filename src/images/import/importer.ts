@@ -1,6 +1,7 @@
 import type { ArchiveImportRequest, ImageImportRequest, ImportProgress } from '../../contract/image.ts';
 import { RegistryClient, type RegistrySettings } from '../../registry/client.ts';
 import type { Digest } from '../../registry/digest.ts';
+import type { OciImage } from '../../registry/oci-image.ts';
 import { formatPlatform, hostPlatform, type Platform } from '../../registry/platform.ts';
 import { findDigest, openImage } from '../../registry/pull.ts';
 import { formatReference, parseReference } from '../../registry/reference.ts';
@@ -80,6 +81,7 @@ async function fromRegistry(
     return { ...unchanged, reference: formatReference(reference) };
   }
   const image = await openImage({ client, reference, platform }, signal);
+  reportLeftOut(image, progress);
   const imported = await importImage(store, image, progressLines(progress), signal);
   store.imports.remember(sourceOf(imported.sourceDigest, platform), imported);
   return imported;
@@ -100,7 +102,13 @@ async function fromArchive(
   const digest: Digest = `sha256:${sha256}`;
   const source = { path, bytes: size, digest, name: shown, reference, platform };
   await using image = await openArchive({ ...source, tmp: store.tmp }, signal);
+  reportLeftOut(image, progress);
   return await importImage(store, image, progressLines(progress), signal);
+}
+
+function reportLeftOut({ leftOut }: OciImage, progress: (line: string) => void): void {
+  if (leftOut.length > 0)
+    progress(`left out of the image's configuration, which cannot be used: ${leftOut.join(', ')}`);
 }
 
 /**

@@ -14,10 +14,13 @@ const LIFETIME_SECONDS_DEFAULT = 60;
 const CLIENT_ID = 'contree';
 
 const TokenAnswer = z.object({
-  token: z.string().optional(),
-  access_token: z.string().optional(),
-  expires_in: z.number().nullable().optional(),
+  token: z.string().nullish(),
+  access_token: z.string().nullish(),
+  expires_in: z.unknown().optional(),
 });
+
+/** Response 401, and the `Authorization` header of its request. */
+type Refused = Pick<HttpResponse, 'headers'> & { readonly used: string | undefined };
 
 interface Grant {
   readonly header: string;
@@ -38,6 +41,10 @@ export interface AuthorizerOptions {
 export class Authorizer {
   readonly #options: AuthorizerOptions;
   readonly #grants = new Map<string, Grant>();
+  /** Token requests under way, by scope: transfers of one image run out of their token together. */
+  readonly #asking = new Map<string, Promise<Grant>>();
+  /** The last challenge that named a token service, for a registry that later refuses a token without naming it again. */
+  #bearer: Challenge | undefined;
   #credentials: Promise<RegistryCredentials | undefined> | undefined;
 
   constructor(options: AuthorizerOptions) {
@@ -50,16 +57,42 @@ export class Authorizer {
     return grant !== undefined && Date.now() < grant.expiresAtMs ? grant.header : undefined;
   }
 
-  /** Answers a 401: returns the header for a retry, or undefined without credentials. */
-  async answer(response: HttpResponse, scope: string, signal: AbortSignal): Promise<string | undefined> {
-    const challenges = parseChallenges(response.headers['www-authenticate'] ?? '');
+  /**
+   * Answers a 401: returns the header for a retry, or undefined without credentials. `used` is the header that was refused.
+   */
+  async answer(refused: Refused, scope: string, signal: AbortSignal): Promise<string | undefined> {
+    const { headers, used } = refused;
+    const challenges = parseChallenges(headers['www-authenticate'] ?? '');
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
-    if (bearer !== undefined) return this.#grant(scope, await this.#token(bearer, scope, signal));
+    this.#bearer = bearer ?? this.#bearer;
+    const asked = bearer ?? (challenges.length === 0 ? this.#withoutScope() : undefined);
+    if (asked !== undefined) {
+      // Another transfer may have a new token already.
+      const known = this.header(scope);
+      return known === undefined || known === used ? this.#renew(asked, scope, signal) : known;
+    }
     const basic = challenges.find(({ scheme }) => scheme === 'basic');
     const credentials = basic === undefined ? undefined : await this.#find(signal);
     if (credentials === undefined || 'identityToken' in credentials) return undefined;
     const header = basicHeader(credentials.username, credentials.password);
     return this.#grant(EVERY_SCOPE, { header, expiresAtMs: Number.POSITIVE_INFINITY });
+  }
+
+  /** Returns the known challenge for any scope: it may have been about another repository. */
+  #withoutScope(): Challenge | undefined {
+    if (this.#bearer === undefined) return undefined;
+    const { scheme, parameters } = this.#bearer;
+    return { scheme, parameters: new Map([...parameters].filter(([name]) => name !== 'scope')) };
+  }
+
+  async #renew(challenge: Challenge, scope: string, signal: AbortSignal): Promise<string> {
+    const asking = this.#asking.get(scope) ?? this.#token(challenge, scope, signal);
+    this.#asking.set(scope, asking);
+    try {
+      return this.#grant(scope, await asking);
+    } finally {
+      this.#asking.delete(scope);
+    }
   }
 
   #grant(scope: string, grant: Grant): string {
@@ -85,12 +118,14 @@ export class Authorizer {
     const response = await exchange(request, { what: 'a token', bytesMax: limits.tokenBytesMax }, signal);
     if (response.status !== 200) throw refusalOf(response, registry);
     const answer = TokenAnswer.safeParse(parsedJson(response.bytes)).data;
-    const token = answer?.token ?? answer?.access_token ?? '';
+    const token = [answer?.token, answer?.access_token].find((given) => given) ?? '';
     // Other characters could inject another header.
     if (!/^[\u0021-\u007e]+$/u.test(token)) {
       throw fault('REGISTRY_PROTOCOL', { registry, reason: 'its token service sent no token' });
     }
-    const lifetimeMs = Math.max(answer?.expires_in ?? 0, LIFETIME_SECONDS_DEFAULT) * 1000;
+    const seconds = typeof answer?.expires_in === 'number' ? answer.expires_in : 0;
+    // A shorter life than the specification guarantees shows by a refusal, which renews the token.
+    const lifetimeMs = Math.max(seconds, LIFETIME_SECONDS_DEFAULT) * 1000;
     return { header: `Bearer ${token}`, expiresAtMs: Date.now() + lifetimeMs - EXPIRY_SLACK_MS };
   }
 }

@@ -301,6 +301,32 @@ test('the forwarding resolver goes on to the next nameserver, and ends with the 
   await assert.rejects(waiting, /closing/u);
 });
 
+test('a nameserver that refuses or fails is passed over, and its answer is the last resort (B5)', async () => {
+  await using refusing = await nameserver((asked) => [answer(asked, [], { flags: 0x8185 })]);
+  await using failing = await nameserver((asked) => [answer(asked, [], { flags: 0x8182 })]);
+  await using working = await nameserver((asked) => [answer(asked, [a('x.example', '203.0.113.7')])]);
+  const asked = readable(query('x.example'));
+  const ask = async (servers: readonly Nameserver[]): Promise<number | undefined> => {
+    const found = await forwardingResolver(async () => servers, new Map()).resolve(asked, AbortSignal.timeout(20_000));
+    return found && parseResponse(found, asked)?.rcode;
+  };
+  assert.equal(await ask([refusing, failing, working]), 0);
+  assert.equal(await ask([refusing, failing]), 5);
+});
+
+test('a nameserver that does not answer costs its time once; then it is asked last (B5)', async () => {
+  await using silent = await nameserver(() => []);
+  await using working = await nameserver((asked) => [answer(asked, [])]);
+  const asked = readable(query('x.example'));
+  const known = new Map<string, number>();
+  const resolver = forwardingResolver(async () => [silent, working], known);
+  for (let times = 0; times < 3; times += 1) assert.ok(await resolver.resolve(asked, AbortSignal.timeout(20_000)));
+  assert.deepEqual([silent.count(), working.count()], [1, 3]);
+  const alone = forwardingResolver(async () => [silent], known);
+  assert.equal(await alone.resolve(asked, AbortSignal.timeout(20_000)), undefined, 'nobody else is there to ask');
+  assert.equal(silent.count(), 2);
+});
+
 test('the forwarding resolver asks over TCP when the answer was cut', async () => {
   const many = Array.from({ length: 60 }, (_, index) => a('x.example', `203.0.113.${index}`));
   await using udp = await nameserver((asked) => [answer(asked, [], { flags: 0x8380 })]);

@@ -46,6 +46,7 @@ export async function openDockerArchive(archive: IndexedArchive): Promise<OciIma
     digest: digestOf(configBytes),
     config: config.config,
     history: config.history,
+    leftOut: config.leftOut,
     layers: config.diffIds.map((diffId, position) => {
       const layerName = names[position] ?? '';
       const member = index.find(layerName);

@@ -1,14 +1,14 @@
 import { z } from 'zod';
-import { fault } from '../../../contract/errors.ts';
+import { fault, isFault } from '../../../contract/errors.ts';
 import { limits } from '../../../contract/limits.ts';
 import { type Digest, digestOf, fromHex, hexOf } from '../../../registry/digest.ts';
-import { checkPlatform, parseConfig } from '../../../registry/image-config.ts';
+import { findImage } from '../../../registry/find-image.ts';
 import {
-  choosePlatform,
   type Descriptor,
   type ManifestDocument,
   parseDocument,
   parseJson,
+  platformCandidates,
 } from '../../../registry/manifest.ts';
 import { OCI_INDEX } from '../../../registry/media-types.ts';
 import type { OciImage, OciLayer } from '../../../registry/oci-image.ts';
@@ -29,6 +29,8 @@ export interface IndexedArchive {
 const LAYOUT = 'oci-layout';
 const INDEX = 'index.json';
 const SMALL_BYTES_MAX = 64 * 1024;
+/** Entries without a platform that are read to find the image among artifacts. */
+const ENTRIES_TRIED_MAX = 64;
 /** Annotations with the name of an image (image-spec, annotations.md; containerd's own). */
 const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.ref.name'];
 
@@ -45,32 +47,58 @@ export async function openOciLayout(archive: IndexedArchive): Promise<OciImage> 
   if (!layout.success) throw refuse('its OCI layout has an unknown version');
   const top = parseDocument(await index.read(INDEX, limits.manifestBytesMax), [OCI_INDEX], refuse);
   if (top.kind !== 'index') throw refuse('its index.json is not an OCI image index');
-  const chosen = chooseEntry(archive, top.manifests);
-  const manifest = await follow(archive, chosen);
-  const configBytes = await readBlob(index, manifest.config.digest, limits.configBytesMax);
-  const config = parseConfig(configBytes, refuse);
-  checkPlatform(config, archive.platform, archive.name);
-  if (config.diffIds.length !== manifest.layers.length) throw refuse('its manifest and config do not match');
+  const chosen = await chooseEntry(archive, top.manifests);
+  const { layers, config } = await findImage(await readDocument(index, chosen), {
+    platform: archive.platform,
+    name: archive.name,
+    refuse,
+    document: (descriptor) => readDocument(index, descriptor),
+    config: ({ digest }) => readBlob(index, digest, limits.configBytesMax),
+  });
   return {
     reference: nameOf(chosen) ?? archive.name,
     digest: chosen.digest,
     config: config.config,
     history: config.history,
-    layers: manifest.layers.map((layer, position) => layerOf(index, layer, config.diffIds[position])),
+    leftOut: config.leftOut,
+    layers: layers.map((layer, position) => layerOf(index, layer, config.diffIds[position])),
     origin: undefined,
   };
 }
 
 /** Returns the entry of `index.json` to open: that of the requested image, or the only one; best platform first. */
-function chooseEntry({ name, reference, platform }: IndexedArchive, manifests: readonly Descriptor[]): Descriptor {
+async function chooseEntry(
+  { index, name, reference, platform }: IndexedArchive,
+  manifests: readonly Descriptor[],
+): Promise<Descriptor> {
   const wanted = chooseImage(
     manifests.map((manifest) => ({ names: namesOf(manifest), manifest })),
     reference,
   ).map(({ manifest }) => manifest);
   const [first] = wanted;
   if (wanted.length === 1 && first !== undefined) return first;
-  if (wanted.some((manifest) => manifest.platform === undefined)) throw refuse('it holds several images without names');
-  return choosePlatform(wanted, platform, name);
+  if (wanted.every((manifest) => manifest.platform !== undefined)) {
+    const [best] = platformCandidates(wanted, platform, name);
+    if (best !== undefined) return best;
+  }
+  const images: Descriptor[] = [];
+  for (const manifest of wanted.slice(0, ENTRIES_TRIED_MAX)) {
+    if (await isImage(index, manifest)) images.push(manifest);
+  }
+  const [only, another] = images;
+  if (only === undefined || another !== undefined) throw refuse('it holds several images without names');
+  return only;
+}
+
+/** Reports whether an entry is an image rather than an artifact. */
+async function isImage(index: ArchiveIndex, descriptor: Descriptor): Promise<boolean> {
+  try {
+    await readDocument(index, descriptor);
+    return true;
+  } catch (error) {
+    if (isFault(error, 'MEDIA_TYPE_UNSUPPORTED')) return false;
+    throw error;
+  }
 }
 
 function namesOf({ annotations = {} }: Descriptor): string[] {
@@ -81,17 +109,8 @@ function nameOf(manifest: Descriptor): string | undefined {
   return namesOf(manifest)[0];
 }
 
-type Manifest = Extract<ManifestDocument, { kind: 'manifest' }>;
-
-async function follow({ index, platform, name }: IndexedArchive, from: Descriptor): Promise<Manifest> {
-  let descriptor = from;
-  for (let depth = 0; depth <= limits.indexDepthMax; depth += 1) {
-    const bytes = await readBlob(index, descriptor.digest, limits.manifestBytesMax);
-    const document = parseDocument(bytes, [descriptor.mediaType], refuse);
-    if (document.kind === 'manifest') return document;
-    descriptor = choosePlatform(document.manifests, platform, name);
-  }
-  throw fault('IMAGE_LIMIT', { what: 'nested indexes', limit: limits.indexDepthMax });
+async function readDocument(index: ArchiveIndex, { digest, mediaType }: Descriptor): Promise<ManifestDocument> {
+  return parseDocument(await readBlob(index, digest, limits.manifestBytesMax), [mediaType], refuse);
 }
 
 function layerOf(index: ArchiveIndex, { digest, mediaType, size }: Descriptor, diffId: Digest | undefined): OciLayer {

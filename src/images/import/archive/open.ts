@@ -122,6 +122,7 @@ function rootfsImage({ path, bytes, digest, name }: ArchiveSource, compressed: b
     digest,
     config: EMPTY_IMAGE_CONFIG,
     history: [],
+    leftOut: [],
     layers: [layer],
     origin: undefined,
     [Symbol.asyncDispose]: async () => undefined,

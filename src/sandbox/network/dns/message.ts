@@ -5,7 +5,7 @@ import { fromIp4, readAddress, type Address } from '../../../std/ip/address.ts';
 export const DNS_HEADER_BYTES = 12;
 export const DNS_MESSAGE_BYTES_MAX = 65_535;
 export const RECORD = { a: 1, cname: 5, ptr: 12, aaaa: 28, opt: 41 } as const;
-export const RCODE = { ok: 0, malformed: 1, failed: 2, noSuchName: 3, notImplemented: 4 } as const;
+export const RCODE = { ok: 0, malformed: 1, failed: 2, noSuchName: 3, notImplemented: 4, refused: 5 } as const;
 
 const NAME_BYTES_MAX = 255;
 const POINTERS_MAX = 32;

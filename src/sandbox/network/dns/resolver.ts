@@ -3,7 +3,7 @@ import { getServers } from 'node:dns';
 import { readFile } from 'node:fs/promises';
 import { connect, isIPv6 } from 'node:net';
 import { composeQuery } from './compose.ts';
-import { isAnswerTo, type Query } from './message.ts';
+import { isAnswerTo, type Query, RCODE } from './message.ts';
 import { untilAborted } from '../../../std/abort.ts';
 
 /** Resolver that asks the network outside. */
@@ -17,9 +17,11 @@ export interface Nameserver {
   readonly port: number;
 }
 
-/** Milliseconds for one nameserver to answer; guests give up after 5,000 as a rule. */
-const ATTEMPT_MS = 2_000;
+/** Milliseconds for one nameserver to answer; guests give up after 5,000 as a rule, so three have to fit into less. */
+const ATTEMPT_MS = 1_500;
 const NAMESERVERS_MAX = 3;
+/** Time for which a nameserver that did not answer is asked after the others. */
+const SILENCE_MS = 60_000;
 const RESOLV_CONF = '/etc/resolv.conf';
 
 /** The nameservers this host uses at this moment. */
@@ -31,23 +33,49 @@ export async function hostNameservers(): Promise<Nameserver[]> {
   return addresses.slice(0, NAMESERVERS_MAX).map((address) => ({ address, port: 53 }));
 }
 
+/** Nameservers that did not answer, by address and port, with the time (`performance.now`) until which they come last. */
+type Silent = Map<string, number>;
+
+/** Silent nameservers of this process, shared by its runs, which have the same ones. */
+const silentHere: Silent = new Map();
+
 /**
  * Forwards each question to the host's nameservers, one after the other, in a datagram from a port of its own (a forged
- * answer must guess port and id), and over TCP where the answer does not fit.
+ * answer must guess port and id), and over TCP where the answer does not fit. As in glibc, a server that fails or refuses
+ * is passed over, and its answer is the last resort; one that is silent is asked last from then on.
  */
-export function forwardingResolver(nameservers: () => Promise<readonly Nameserver[]> = hostNameservers): Resolver {
+export function forwardingResolver(
+  nameservers: () => Promise<readonly Nameserver[]> = hostNameservers,
+  silent: Silent = silentHere,
+): Resolver {
+  const isSilent = (nameserver: Nameserver): boolean => (silent.get(keyOf(nameserver)) ?? 0) > performance.now();
   return {
     async resolve(query, signal) {
-      for (const nameserver of await nameservers()) {
+      const named = await nameservers();
+      let failure: Buffer | undefined;
+      for (const nameserver of [...named.filter((one) => !isSilent(one)), ...named.filter(isSilent)]) {
         signal.throwIfAborted();
         const limit = AbortSignal.any([signal, AbortSignal.timeout(ATTEMPT_MS)]);
         const answer = await ask(query, nameserver, limit).catch(() => undefined);
-        if (answer !== undefined) return answer;
+        if (answer === undefined) silent.set(keyOf(nameserver), performance.now() + SILENCE_MS);
+        else silent.delete(keyOf(nameserver));
+        if (answer !== undefined && !isFailure(answer)) return answer;
+        failure ??= answer;
       }
       signal.throwIfAborted();
-      return undefined;
+      return failure;
     },
   };
+}
+
+function keyOf({ address, port }: Nameserver): string {
+  return `${address} ${port}`;
+}
+
+/** Reports whether the server could not or would not answer, so that another one may. */
+function isFailure(answer: Buffer): boolean {
+  const rcode = answer.readUInt16BE(2) & 0x0f;
+  return rcode === RCODE.failed || rcode === RCODE.notImplemented || rcode === RCODE.refused;
 }
 
 async function ask(query: Query, nameserver: Nameserver, signal: AbortSignal): Promise<Buffer> {
