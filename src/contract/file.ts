@@ -33,6 +33,8 @@ export const DirectoryStateEntry = z.object({
   gid: z.int().min(0).optional(),
   /** Seconds since 1970. */
   mtime: z.int().optional(),
+  /** True to remove whatever the image has at the path. */
+  removed: z.literal(true).optional(),
 });
 export type DirectoryStateEntry = z.infer<typeof DirectoryStateEntry>;
 

@@ -192,7 +192,7 @@ async function normalize(entries: readonly DirectoryStateEntry[]): Promise<Direc
     checkEntry(entry);
     if (byPath.has(entry.path)) throw fault('PATH_INVALID', { path: entry.path, reason: 'it is listed twice' });
     if (byPath.size % PER_TURN === PER_TURN - 1) await new Promise(setImmediate);
-    const { path, sha256, symlink_to, mode, uid, gid, mtime } = entry;
+    const { path, sha256, symlink_to, mode, uid, gid, mtime, removed } = entry;
     byPath.set(path, {
       path,
       ...(sha256 !== undefined && { sha256 }),
@@ -201,6 +201,7 @@ async function normalize(entries: readonly DirectoryStateEntry[]): Promise<Direc
       ...(uid !== undefined && { uid }),
       ...(gid !== undefined && { gid }),
       ...(mtime !== undefined && { mtime }),
+      ...(removed !== undefined && { removed }),
     });
   }
   return await sortInTurns([...byPath.values()], (left, right) => (left.path < right.path ? -1 : 1));
@@ -216,11 +217,14 @@ async function serialize(entries: readonly DirectoryStateEntry[]): Promise<strin
   return [...pieces.filter(Boolean), ']'];
 }
 
-function checkEntry({ path, sha256, symlink_to: target }: DirectoryStateEntry): void {
+function checkEntry({ path, sha256, symlink_to: target, removed }: DirectoryStateEntry): void {
   const reason = pathProblem(path);
   if (reason !== undefined) throw fault('PATH_INVALID', { path, reason });
   if (sha256 !== undefined && target !== undefined) {
     throw fault('PATH_INVALID', { path, reason: 'it cannot be a file and a symbolic link' });
+  }
+  if (removed === true && (sha256 ?? target) !== undefined) {
+    throw fault('PATH_INVALID', { path, reason: 'it cannot be removed and have a content' });
   }
   if (sha256 !== undefined && !SHA256.test(sha256)) throw fault('UPLOAD_NOT_FOUND', { file: sha256 });
   if (target !== undefined && (target === '' || target.includes('\0') || target.length > limits.pathBytesMax)) {

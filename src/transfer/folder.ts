@@ -47,6 +47,12 @@ export class Folder implements Disposable {
     return readdirSync(this.#prefix, { encoding: 'latin1' });
   }
 
+  /** Returns the names with what they are, which takes no call for each. */
+  entries(): { readonly name: ByteString; readonly isFolder: boolean }[] {
+    const entries = readdirSync(this.#prefix, { encoding: 'buffer', withFileTypes: true });
+    return entries.map((entry) => ({ name: entry.name.toString('latin1'), isFolder: entry.isDirectory() }));
+  }
+
   /** Returns the metadata of the entry itself, without following a symlink. */
   info(name: ByteString): BigIntStats {
     return lstatSync(this.at(name), { bigint: true });

@@ -17,6 +17,12 @@ export interface SyncRequest {
   readonly destination: string;
   /** Ignore rules in gitignore's syntax. */
   readonly exclude: readonly string[];
+  /** False to bring what git ignores (default: true, it is left out). */
+  readonly gitignore?: boolean | undefined;
+  /** True to bring `.git` directories. */
+  readonly git?: boolean | undefined;
+  /** Image of which everything at the destination is removed that the source lacks; not what was left out there. */
+  readonly mirror?: string | undefined;
 }
 
 export interface SyncReport {
@@ -27,6 +33,20 @@ export interface SyncReport {
   readonly bytes: number;
   /** Skipped files with the reason, for example `.env (looks like a secret)`. */
   readonly skipped: readonly string[];
+  /** Files that the ignore rules left out; undefined when there were none. */
+  readonly leftOut: LeftOut | undefined;
+  /** Number of files and directories that a mirror removes. */
+  readonly removed: number;
+}
+
+export interface LeftOut {
+  readonly files: number;
+  /** Number of files of the source, with these. */
+  readonly of: number;
+  /** Places with the most of them; directories end with a slash. */
+  readonly places: readonly string[];
+  /** Number of further places. */
+  readonly more: number;
 }
 
 export interface UploadReport {

@@ -3,6 +3,7 @@ import { fault } from '../contract/errors.ts';
 import { downloadFile } from './download.ts';
 import { systemCode, type Folder } from './folder.ts';
 import { HashCache, type CacheOptions } from './hash-cache.ts';
+import { IgnoreRules } from './rules/ignore-rules.ts';
 import type {
   DownloadReport,
   DownloadRequest,
@@ -14,7 +15,7 @@ import type {
 } from './local-files.ts';
 import { NotRegular, OpenFile } from './open-file.ts';
 import { Roots, type Place } from './roots.ts';
-import { isSecretContent, isSecretPath, SECRET_LOOK_BYTES } from './secrets.ts';
+import { isSecretContent, isSecretPath, SECRET_LOOK_BYTES } from './rules/secrets.ts';
 import { syncFolder } from './sync.ts';
 import { uploadLocalFile } from './upload.ts';
 
@@ -48,7 +49,9 @@ export class LocalFolders implements LocalFiles {
     using place = this.#roots.placeOfTarget(request.source);
     using folder = sourceFolder(place, request.source);
     using cache = HashCache.open(this.#cache);
-    return await syncFolder(contree, { folder, cache: cache.folder(place.path) }, request, options);
+    const { gitignore = true, git = false, exclude } = request;
+    const ignored = IgnoreRules.ofSource(place, { gitignore, git, exclude });
+    return await syncFolder(contree, { folder, cache: cache.folder(place.path), ignored }, request, options);
   }
 
   /**

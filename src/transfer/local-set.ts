@@ -3,12 +3,11 @@ import { fault, type ContreeError } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { textFromPath } from '../std/path-text.ts';
 import { hashStream, observed } from '../std/streams.ts';
-import type { Exclusion } from './exclusion.ts';
 import type { Folder } from './folder.ts';
 import type { CachedFolder, Known } from './hash-cache.ts';
 import { NotRegular, OpenFile, versionOf } from './open-file.ts';
-import { isSecretContent, SECRET_LOOK_BYTES } from './secrets.ts';
-import { LOOKS_SECRET, walk, type Found } from './walk.ts';
+import { isSecretContent, SECRET_LOOK_BYTES } from './rules/secrets.ts';
+import { LOOKS_SECRET, walk, type Found, type Rules } from './walk.ts';
 
 /** Regular file of the set; its digest is that of the bytes actually read. */
 export interface LocalFile {
@@ -39,6 +38,10 @@ export interface LocalSet {
   readonly others: readonly LocalName[];
   /** Skipped or incomplete files, with the reason. */
   readonly skipped: string[];
+  /** Paths that the ignore rules leave out, with their number of files; directories end with a slash. */
+  readonly leftOut: ReadonlyMap<string, number>;
+  /** Paths that were skipped. */
+  readonly skippedPaths: ReadonlySet<string>;
 }
 
 /**
@@ -58,7 +61,7 @@ const PATH_BYTES_MAX = limits.pathBytesMax / 2;
 const NAME_SAFE = limits.nameBytesMax / 4;
 
 export interface CollectOptions {
-  readonly exclusion: Exclusion;
+  readonly rules: Rules;
   readonly cache: CachedFolder;
   readonly signal: AbortSignal;
   readonly onFile?: (count: number) => void;
@@ -70,8 +73,8 @@ export interface CollectOptions {
  */
 export async function collectFolder(source: Folder, options: CollectOptions): Promise<LocalSet> {
   const collector = new Collector(options);
-  const { exclusion, cache, signal } = options;
-  await walk(source, exclusion, collector, signal);
+  const { rules, cache, signal } = options;
+  await walk(source, rules, collector, signal);
   cache.save();
   return collector;
 }
@@ -82,6 +85,8 @@ class Collector implements LocalSet {
   readonly files: LocalFile[] = [];
   readonly others: LocalName[] = [];
   readonly skipped: string[] = [];
+  readonly skippedPaths = new Set<string>();
+  readonly leftOut = new Map<string, number>();
   readonly #options: CollectOptions;
   #keptBytes = 0;
 
@@ -91,7 +96,10 @@ class Collector implements LocalSet {
 
   readonly skip = (path: string, why: string): void => {
     this.skipped.push(`${path} (${why})`);
+    this.skippedPaths.add(path.replace(/\/$/u, ''));
   };
+
+  readonly leaveOut = (path: string, files: number): void => void this.leftOut.set(path, files);
 
   readonly visit = (found: Found): Promise<void> | void => {
     const { path, kind, info } = found;

@@ -3,7 +3,10 @@ import type { ConTree } from '../contract/contree.ts';
 import { fault } from '../contract/errors.ts';
 import type { DirectoryState, DirectoryStateEntry } from '../contract/file.ts';
 import type { Folder } from './folder.ts';
-import { Exclusion } from './exclusion.ts';
+import { Exclusion } from './rules/exclusion.ts';
+import type { IgnoreRules } from './rules/ignore-rules.ts';
+import { leftOutOf } from './left-out.ts';
+import { surplusOf, type Mirror } from './mirror.ts';
 import type { CachedFolder } from './hash-cache.ts';
 import type { SyncReport, SyncRequest, TransferOptions } from './local-files.ts';
 import { collectFolder, type LocalFile, type LocalSet } from './local-set.ts';
@@ -17,22 +20,28 @@ const EARLY_BYTES_MAX = 4 * 1024 * 1024;
 export interface SyncSource {
   readonly folder: Folder;
   readonly cache: CachedFolder;
+  readonly ignored: IgnoreRules;
 }
 
 /** Creates a directory state of a local folder and sends contents that the engine does not have. */
 export async function syncFolder(
   contree: ConTree,
   source: SyncSource,
-  request: Pick<SyncRequest, 'destination' | 'exclude'>,
+  request: SyncRequest,
   { signal, onProgress }: TransferOptions,
 ): Promise<SyncReport> {
   const destination = normalDestination(request.destination);
+  const rules = { exclusion: new Exclusion(request.exclude), ignored: source.ignored };
   const set = await collectFolder(source.folder, {
-    exclusion: new Exclusion(request.exclude),
+    rules,
     cache: source.cache,
     signal,
     ...(onProgress && { onFile: (done: number) => onProgress({ done, what: 'scanning files' }) }),
   });
+  const removed =
+    request.mirror === undefined
+      ? []
+      : await surplusOf(contree, { image: request.mirror, destination, ...mirrored(set, source.ignored) }, signal);
   const uploaded = new Set<LocalFile>();
   const send = async (missing: readonly LocalFile[]): Promise<void> => {
     const [before, total] = [set.files.length + uploaded.size, set.files.length + uploaded.size + missing.length];
@@ -41,7 +50,7 @@ export async function syncFolder(
   };
   const early = editedFiles(set);
   if (early.length > 0) await send(early);
-  const state = await agree(contree, { set, destination, send }, signal);
+  const state = await agree(contree, { set, destination, removed, send }, signal);
   const files = set.files.filter(({ gone }) => gone !== true);
   return {
     directoryState: state.id,
@@ -50,24 +59,42 @@ export async function syncFolder(
     reused: files.length - uploaded.size,
     bytes: files.reduce((sum, { size }) => sum + size, 0),
     skipped: set.skipped,
+    leftOut: leftOutOf(set.leftOut, files.length),
+    removed: removed.length,
   };
+}
+
+/** Returns what a mirror compares an image with. */
+function mirrored(set: LocalSet, ignored: IgnoreRules): Pick<Mirror, 'local' | 'keeps'> {
+  const local = new Map([
+    ...set.files.filter(({ gone }) => gone !== true).map(({ path }) => [path, false] as const),
+    ...set.others.map(({ path, target }) => [path, target === undefined] as const),
+  ]);
+  const all = ignored.all();
+  const keeps = (path: string, isFolder: boolean): boolean => set.skippedPaths.has(path) || all.ignores(path, isFolder);
+  return { local, keeps };
 }
 
 interface Agreement {
   readonly set: LocalSet;
   readonly destination: string;
+  readonly removed: readonly string[];
   /** Sends missing contents; a file that changed meanwhile is updated. */
   readonly send: (missing: readonly LocalFile[]) => Promise<void>;
 }
 
 async function agree(
   contree: ConTree,
-  { set, destination, send }: Agreement,
+  { set, destination, removed, send }: Agreement,
   signal: AbortSignal,
 ): Promise<DirectoryState> {
   let lost = '';
+  const removals = removed.map((path) => ({ path, mode: 0, removed: true as const }));
   for (let offers = 0; offers < OFFERS_MAX; offers += 1) {
-    const { state, missing } = await contree.uploads.offerDirectory({ entries: entriesOf(set, destination) }, signal);
+    const { state, missing } = await contree.uploads.offerDirectory(
+      { entries: [...entriesOf(set, destination), ...removals] },
+      signal,
+    );
     if (state !== undefined) return state;
     const wanted = new Set(missing);
     // One file per content is enough; deleting its digest excludes further files with the same content.

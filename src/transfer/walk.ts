@@ -4,9 +4,10 @@ import { limits } from '../contract/limits.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/event-loop.ts';
 import { textFromPath } from '../std/path-text.ts';
-import type { Exclusion } from './exclusion.ts';
+import type { Exclusion } from './rules/exclusion.ts';
+import type { IgnoreRules } from './rules/ignore-rules.ts';
 import { systemCode, type Folder } from './folder.ts';
-import { isSecretFolder, isSecretName } from './secrets.ts';
+import { isSecretFolder, isSecretName } from './rules/secrets.ts';
 
 /** Entry below the source that is to be sent. */
 export interface Found {
@@ -26,6 +27,14 @@ export interface Visitor {
   readonly visit: (found: Found) => Promise<void> | void;
   /** Called for entries that are skipped without a rule. */
   readonly skip: (path: string, why: string) => void;
+  /** Called for what the ignore rules leave out: a file, or a directory with this number of files. */
+  readonly leaveOut: (path: string, files: number) => void;
+}
+
+/** Rules of a walk: those of the user alone, and with those of git. */
+export interface Rules {
+  readonly exclusion: Exclusion;
+  readonly ignored: IgnoreRules;
 }
 
 export const LOOKS_SECRET = 'looks like a secret';
@@ -34,9 +43,18 @@ export const LOOKS_SECRET = 'looks like a secret';
  * Walks a directory in the order of its names, without following symlinks and without entering excluded directories.
  * Entries that cannot be sent or read are skipped and reported. Rejects with the signal's reason.
  */
-export async function walk(source: Folder, exclusion: Exclusion, visitor: Visitor, signal: AbortSignal): Promise<void> {
-  await new Walk(exclusion, visitor, signal).enter(source, '', 0);
+export async function walk(source: Folder, rules: Rules, visitor: Visitor, signal: AbortSignal): Promise<void> {
+  await new Walk(rules.exclusion, visitor, signal).enter({ folder: source, path: '', ignored: rules.ignored }, 0);
 }
+
+/** Directory that is being walked, and the rules in it. */
+interface Here {
+  readonly folder: Folder;
+  readonly path: string;
+  readonly ignored: IgnoreRules;
+}
+
+type At = Pick<Found, 'folder' | 'name' | 'path' | 'info'>;
 
 class Walk {
   readonly #exclusion: Exclusion;
@@ -50,9 +68,10 @@ class Walk {
     this.#signal = signal;
   }
 
-  async enter(folder: Folder, path: string, depth: number): Promise<void> {
+  async enter({ folder, path, ignored: outer }: Here, depth: number): Promise<void> {
     // Each level keeps a descriptor open.
     if (depth > limits.pathDepthMax / 2) throw fault('PATH_INVALID', { path, reason: 'it is too deep' });
+    const ignored = outer.inFolder(folder, path);
     for (const name of folder.names().sort()) {
       if (this.#pace.due()) await this.#pace.rest();
       this.#signal.throwIfAborted();
@@ -60,7 +79,7 @@ class Walk {
       try {
         const info = folder.find(name);
         // It no longer exists, so it is ignored.
-        if (info !== undefined) await this.#look({ folder, name, path: below, info }, depth);
+        if (info !== undefined) await this.#look({ folder, name, path: below, info }, ignored, depth);
       } catch (error) {
         const code = systemCode(error);
         if (code === undefined) throw error;
@@ -69,20 +88,39 @@ class Walk {
     }
   }
 
-  async #look(at: Pick<Found, 'folder' | 'name' | 'path' | 'info'>, depth: number): Promise<void> {
+  async #look(at: At, ignored: IgnoreRules, depth: number): Promise<void> {
     const { path, info } = at;
     const kind = kindOf(info);
     const isFolder = kind === 'folder';
     if (this.#exclusion.excludes(path, isFolder)) return;
-    if (kind === undefined) return this.#visitor.skip(path, specialKind(info));
     const wanted = this.#exclusion.wants(path, isFolder);
+    if (ignored.ignores(path, isFolder)) {
+      return this.#visitor.leaveOut(isFolder ? `${path}/` : path, isFolder ? await this.#filesBelow(at) : 1);
+    }
+    if (kind === undefined) return this.#visitor.skip(path, specialKind(info));
     if (!wanted && (isFolder ? isSecretFolder(path) : isSecretName(path))) {
       return this.#visitor.skip(isFolder ? `${path}/` : path, LOOKS_SECRET);
     }
     if (!isFolder) return await this.#visitor.visit({ ...at, kind, wanted });
     using inner = at.folder.folder(at.name);
     await this.#visitor.visit({ ...at, kind, wanted });
-    await this.enter(inner, path, depth + 1);
+    await this.enter({ folder: inner, path, ignored }, depth + 1);
+  }
+
+  /** Counts the files of a directory that is not entered otherwise. What cannot be read does not count. */
+  async #filesBelow({ folder, name }: Pick<At, 'folder' | 'name'>): Promise<number> {
+    let files = 0;
+    try {
+      using inner = folder.folder(name);
+      for (const entry of inner.entries()) {
+        if (this.#pace.due()) await this.#pace.rest();
+        this.#signal.throwIfAborted();
+        files += entry.isFolder ? await this.#filesBelow({ folder: inner, name: entry.name }) : 1;
+      }
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+    }
+    return files;
   }
 }
 

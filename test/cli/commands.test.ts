@@ -319,6 +319,18 @@ test('rsync prints the state that a run takes, and leaves secrets out', async ()
   };
   assert.equal(again.files, 1);
   assert.match(again.skipped.join(), /\.env/u);
+  writeFileSync(join(project, '.gitignore'), '*.log\n');
+  mkdirSync(join(project, '.git'));
+  writeFileSync(join(project, '.git', 'HEAD'), 'ref');
+  const asked = ['--git', '--no-gitignore', '--mirror', image];
+  for (const [options, sent, leftOut] of [
+    [[], 2, { files: 2, of: 4, places: ['.git/', 'b.log'], more: 0 }],
+    [asked, 4, undefined],
+  ] as const) {
+    const { stdout } = await cli.run(['rsync', project, '/work', ...options, '--json'], { env });
+    const report = JSON.parse(stdout) as { files: number; leftOut?: object };
+    assert.deepEqual([report.files, report.leftOut], [sent, leftOut]);
+  }
   assert.equal((await cli.run(['run', '--state', synced.stdout.trim(), image, 'true'])).code, 0);
   assert.equal((await cli.run(['rsync', join(cli.folder, 'nowhere'), '/work'], { env })).code, 4);
 });

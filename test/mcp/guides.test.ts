@@ -8,7 +8,16 @@ import type { Program } from '../support/scripted/process.ts';
 
 /** Local files that always work: their handling is tested elsewhere. */
 const LOCAL: LocalFiles = {
-  sync: async () => ({ directoryState: 'state-1', files: 1, uploaded: 1, reused: 0, bytes: 1, skipped: [] }),
+  sync: async () => ({
+    directoryState: 'state-1',
+    files: 1,
+    uploaded: 1,
+    reused: 0,
+    bytes: 1,
+    skipped: [],
+    leftOut: undefined,
+    removed: 0,
+  }),
   upload: async () => ({ uuid: 'file-1', sha256: '0', size: 1, reused: false }),
   download: async (_contree, { destination }) => ({ destination, size: 1, sha256: '0', overwritten: false }),
 };

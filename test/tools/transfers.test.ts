@@ -18,6 +18,8 @@ const LOCAL: LocalFiles = {
       reused: 97,
       bytes: 1_234,
       skipped: [...exclude, ...skipped],
+      leftOut: { files: 3_000, of: 3_202, places: ['node_modules/'], more: 0 },
+      removed: 2,
     };
   },
   upload: async () => ({ uuid: 'file-1', sha256: 'ab', size: 9, reused: true }),
@@ -38,7 +40,10 @@ test('rsync answers with the state to run with, and names what it left out', asy
     [structured.skipped[0], structured.skipped.length, structured.skipped.at(-1)],
     ['dist/', 21, '… and 11 more'],
   );
-  assert.match(text, /^directory state state-1 · 100 files, 1,234 bytes · 3 uploaded/u);
+  assert.match(
+    text,
+    /^directory state state-1 · 100 files, 1,234 bytes · 3 uploaded\nleft out: 3,000 of 3,202 files, in node_modules\/\n/u,
+  );
   assert.deepEqual(
     steps.map(({ progress, total, message }) => [progress, total, message]),
     [[0, 100, 'file 0']],

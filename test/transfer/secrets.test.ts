@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isSecretContent, isSecretFolder, isSecretName } from '../../src/transfer/secrets.ts';
+import { isSecretContent, isSecretFolder, isSecretName } from '../../src/transfer/rules/secrets.ts';
 
 test('names that are secret, and their harmless neighbours', () => {
   const secret = ['.env', 'a/.env.local', '.envrc', 'id_rsa', 'x/id_ed25519', 'cert.p12', '.git-credentials'];

@@ -1,6 +1,8 @@
 import type { FileResponse } from '../../contract/file.ts';
-import type { Cli } from '../cli.ts';
+import type { SyncReport } from '../../transfer/local-files.ts';
+import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
+import { leftOutText } from '../../transfer/left-out.ts';
 import { absolutePath, openTransfers, shownSteps } from '../transfer/local-transfers.ts';
 import { ProgressLine } from '../terminal/progress.ts';
 
@@ -34,25 +36,43 @@ export const rsync: Register = (program, run) => {
     .summary('sync a folder so that runs can use it')
     .description(
       'Sync a local folder: only changed files are read and sent. Prints the id of the directory state, which ' +
-        '"contree run --state ID" places at the destination. Likely secrets are skipped and listed.',
+        '"contree run --state ID" places at the destination. What git ignores is left out, and so is .git; likely ' +
+        'secrets are skipped. Both are said.',
     )
     .argument('<folder>')
     .argument('<destination>', 'absolute path in the image')
     .option('-x, --exclude <PATTERN...>', 'skip files, in .gitignore syntax; "!" includes what is skipped by default')
+    .option('--no-gitignore', 'bring what .gitignore files leave out')
+    .option('--git', 'bring .git directories')
+    .option('--mirror <IMAGE>', 'also remove what this image has at the destination and the folder lacks')
     .action(
-      run(async (cli, { exclude = [] }: { exclude?: readonly string[] }, [folder, destination]: [string, string]) => {
+      run(async (cli, options: RsyncOptions, [folder, destination]: [string, string]) => {
+        const { exclude = [], gitignore, git = false, mirror } = options;
         const contree = await cli.contree();
         using progress = new ProgressLine(cli);
         const transfers = await openTransfers(cli);
-        const request = { source: absolutePath(folder), destination, exclude };
+        const source = { source: absolutePath(folder), destination, exclude, gitignore, git };
+        const request = { ...source, ...(mirror !== undefined && { mirror: imageReference(mirror) }) };
         const { signal } = cli;
         const report = await transfers.sync(contree, request, { signal, onProgress: shownSteps(progress, 'files') });
         progress[Symbol.dispose]();
-        const { files, uploaded, skipped } = report;
-        cli.note(
-          `${files} files, ${uploaded} sent${skipped.length > 0 ? `, skipped: ${cli.name(skipped.join(', '))}` : ''}`,
-        );
+        for (const line of told(report)) cli.note(cli.name(line));
         await cli.print(report, `${report.directoryState}\n`);
       }),
     );
 };
+
+interface RsyncOptions {
+  readonly exclude?: readonly string[];
+  readonly gitignore: boolean;
+  readonly git?: boolean;
+  readonly mirror?: string;
+}
+
+function told({ files, uploaded, removed, skipped, leftOut }: SyncReport): readonly string[] {
+  return [
+    `${files} files, ${uploaded} sent${removed > 0 ? `, ${removed} to be removed` : ''}`,
+    ...(leftOut === undefined ? [] : [`left out: ${leftOutText(leftOut)}`]),
+    ...(skipped.length > 0 ? [`skipped: ${skipped.join(', ')}`] : []),
+  ];
+}

@@ -28,6 +28,8 @@ interface Outline {
   readonly parents: readonly string[];
   /** Entries that are directories. */
   readonly directories: readonly string[];
+  /** Entries that remove what the image has. */
+  readonly removals: readonly string[];
 }
 
 /**
@@ -65,8 +67,8 @@ export class Injector {
     this.#outlines.delete(set.id);
     this.#outlines.set(set.id, outline);
     let paths = 0;
-    for (const [id, { parents, directories }] of [...this.#outlines].toReversed()) {
-      paths += parents.length + directories.length;
+    for (const [id, { parents, directories, removals }] of [...this.#outlines].toReversed()) {
+      paths += parents.length + directories.length + removals.length;
       if (id !== set.id && paths > OUTLINE_PATHS_MAX) this.#outlines.delete(id);
     }
     return outline;
@@ -86,7 +88,8 @@ export class Injector {
     for (const entry of await set.entries()) {
       if (pace.due()) await pace.rest();
       signal.throwIfAborted();
-      if (await isLinkedDirectory(lower, entry)) continue;
+      if (entry.removed === true) await builder.whiteout(pathFromText(entry.path));
+      if (entry.removed === true || (await isLinkedDirectory(lower, entry))) continue;
       await builder.add(pathFromText(entry.path), layerEntry(store, entry, signal));
     }
     const summary = await builder.finish();
@@ -135,7 +138,7 @@ function layerEntry(store: ProjectStore, entry: DirectoryStateEntry, signal: Abo
 }
 
 function isDirectory(entry: DirectoryStateEntry): boolean {
-  return entry.sha256 === undefined && entry.symlink_to === undefined;
+  return entry.sha256 === undefined && entry.symlink_to === undefined && entry.removed !== true;
 }
 
 /**
@@ -170,11 +173,12 @@ async function outlineOf(entries: readonly DirectoryStateEntry[]): Promise<Outli
     }
   }
   const directories = entries.filter(isDirectory).map(({ path }) => path);
-  return { parents: await sortInTurns([...parents], (left, right) => (left < right ? -1 : 1)), directories };
+  const removals = entries.filter(({ removed }) => removed === true).map(({ path }) => path);
+  return { parents: await sortInTurns([...parents], (left, right) => (left < right ? -1 : 1)), directories, removals };
 }
 
 /** Returns a key of everything that the layer of a set depends on in this tree. */
-async function sourceKey(tree: Tree, set: string, { parents, directories }: Outline): Promise<string> {
+async function sourceKey(tree: Tree, set: string, { parents, directories, removals }: Outline): Promise<string> {
   const hash = createHash('sha256').update(set);
   const pace = new Pace();
   const missing = new Set<string>();
@@ -188,6 +192,11 @@ async function sourceKey(tree: Tree, set: string, { parents, directories }: Outl
   for (const path of directories) {
     if (pace.due()) await pace.rest();
     if (!missing.has(posix.dirname(path)) && (await linksToDirectory(tree, path))) hash.update(JSON.stringify([path]));
+  }
+  for (const path of removals) {
+    if (pace.due()) await pace.rest();
+    if (!missing.has(posix.dirname(path)) && (await nodeAt(tree, path)) !== undefined)
+      hash.update(JSON.stringify({ path }));
   }
   return `${INJECTED}${hash.digest('hex')}`;
 }

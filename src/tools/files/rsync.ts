@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
+import { leftOutText } from '../../transfer/left-out.ts';
+import { image } from '../support/fields.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
@@ -12,7 +14,8 @@ export const rsync = defineTool({
   title: 'Sync a local directory',
   description:
     'Free. Makes a local directory available: run(directory_state_id=…) puts it at destination. Only changed files are ' +
-    'sent; sync again after edits. exclude takes .gitignore patterns. Likely secrets (.env, keys) are skipped and reported.',
+    'sent; sync again after edits. .git, what git ignores and likely secrets stay out. exclude takes ' +
+    '.gitignore patterns; "!.git" brings it.',
   cost: 'free',
   effect: 'ensures',
   openWorld: false,
@@ -21,6 +24,8 @@ export const rsync = defineTool({
     source: z.string().min(1).max(limits.pathBytesMax).describe('absolute local directory'),
     destination: z.string().min(1).max(limits.pathBytesMax).describe('absolute, in the image'),
     exclude: z.array(z.string().max(1_024)).max(1_000).optional(),
+    gitignore: z.boolean().optional(),
+    mirror: image.optional().describe('remove what this image has there and source lacks'),
   }),
   output: z.object({
     directory_state_id: z.string(),
@@ -29,12 +34,18 @@ export const rsync = defineTool({
     reused: hiddenFromClients(z.int().min(0)),
     bytes: hiddenFromClients(z.int().min(0)),
     skipped: z.array(z.string()),
+    left_out: hiddenFromClients(z.string().optional()),
+    removed: hiddenFromClients(z.int().min(1).optional()),
     hint: hiddenFromClients(z.string()),
   }),
-  handle: async (call, { source, destination, exclude = [] }) => {
+  handle: async (call, { source, destination, exclude = [], gitignore, mirror }) => {
     const local = requireLocalFiles(call, source);
-    const report = await local.sync(call.contree, { source, destination, exclude }, transferOptions(call));
-    const { directoryState, skipped, files, uploaded, reused, bytes } = report;
+    const report = await local.sync(
+      call.contree,
+      { source, destination, exclude, gitignore, mirror },
+      transferOptions(call),
+    );
+    const { directoryState, skipped, files, uploaded, reused, bytes, leftOut, removed } = report;
     const unshown = skipped.length - SKIPPED_SHOWN_MAX;
     return {
       directory_state_id: directoryState,
@@ -43,12 +54,16 @@ export const rsync = defineTool({
       reused,
       bytes,
       skipped: [...skipped.slice(0, SKIPPED_SHOWN_MAX), ...(unshown > 0 ? [`… and ${unshown} more`] : [])],
+      ...(leftOut !== undefined && { left_out: leftOutText(leftOut) }),
+      ...(removed > 0 && { removed }),
       hint: `run(image="…", command="…", cwd=${JSON.stringify(destination)}, directory_state_id="${directoryState}")`,
     };
   },
-  text: ({ directory_state_id, files, uploaded, bytes, skipped, hint }) =>
+  text: ({ directory_state_id, files, uploaded, bytes, skipped, left_out, removed, hint }) =>
     lines(
       `directory state ${directory_state_id} · ${counted(files, 'file')}, ${grouped(bytes)} bytes · ${grouped(uploaded)} uploaded`,
+      left_out !== undefined && `left out: ${plainName(left_out)}`,
+      removed !== undefined && `removes ${counted(removed, 'name')} of the image`,
       skipped.length > 0 && `skipped: ${skipped.map(plainName).join(', ')}`,
       `Next: ${hint}`,
     ),

@@ -50,5 +50,9 @@ A run that changed nothing returns the image it started from and says \`filesyst
 \`rsync\` gives a directory state id, \`upload\` a file uuid. Both are handles to stored contents, not to the local files: they
 stay valid until they are old and unused, and a run that names them gets exactly those bytes. In a run with \`disposable=false\` they
 become part of the new image.
+
+\`rsync\` leaves out \`.git\` and what git ignores (\`gitignore=false\` brings it, \`exclude=["!dist"]\` a part of it). It adds and
+replaces files; with \`mirror="tag:NAME"\` the state also removes what that image has at the destination and the local directory
+lacks, but nothing that was left out, such as \`node_modules\` that a run installed.
 `,
 };

@@ -46,7 +46,9 @@ export async function withImages(
 ): Promise<Record<string, unknown>> {
   const resolved = { ...input };
   for (const [name, value] of Object.entries(input)) {
-    if (tool.input.shape[name] !== image || typeof value !== 'string' || !isBareTag(value)) continue;
+    const field = tool.input.shape[name];
+    const isImage = field === image || (field instanceof z.ZodOptional && field.unwrap() === image);
+    if (!isImage || typeof value !== 'string' || !isBareTag(value)) continue;
     resolved[name] = (await contree.images.get(`tag:${value}`, signal)).uuid;
   }
   return resolved;

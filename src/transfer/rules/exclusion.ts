@@ -1,5 +1,5 @@
 import ignore, { type Ignore } from 'ignore';
-import { fault } from '../contract/errors.ts';
+import { fault } from '../../contract/errors.ts';
 
 /** Exclusion rules of the user in gitignore syntax (gitignore(5)); a rule with `!` includes a path explicitly. */
 export class Exclusion {
