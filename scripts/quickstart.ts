@@ -113,6 +113,7 @@ async function tell(base: Base): Promise<void> {
     timeout: 600,
   });
   if (prepared['exit_code'] !== 0) throw new Error('the install run failed; see its output above');
+  console.log(`\n${await sandboxLine()}`);
   const tag = 'common/python-pytest/quickstart';
   await story.call('set_tag', { image_uuid: prepared['image_uuid'], tag });
 
@@ -136,6 +137,20 @@ async function tell(base: Base): Promise<void> {
   console.log(await command(process.execPath, [resolve(root, 'bin/contree'), ...dataDirArgs, 'tree', image]));
 }
 
+interface Check {
+  readonly name: string;
+  readonly detail: string;
+  readonly remedy?: string;
+}
+
+/** Returns a line about the sandbox of runs on this machine, why they get it, and what would make them faster. */
+async function sandboxLine(): Promise<string> {
+  const printed = await command(process.execPath, [resolve(root, 'bin/contree'), ...dataDirArgs, '--json', 'doctor']);
+  const { checks } = JSON.parse(printed) as { readonly checks: readonly Check[] };
+  const { detail = 'unknown', remedy } = checks.find(({ name }) => name === 'sandbox') ?? {};
+  return [`Sandbox of these runs: ${detail}`, ...(remedy === undefined ? [] : [remedy])].join('; ');
+}
+
 function registrationLines(): string {
   const server = resolve(root, 'bin/contree-mcp');
   const desktop = { mcpServers: { contree: { command: server, args: [] } } };
@@ -156,7 +171,7 @@ if (!values.local && (await hubAnswers())) {
       ? 'Building a Debian image here.'
       : 'Docker Hub does not answer from here: building a Debian image instead.',
   );
-  process.stdout.write(await command(resolve(root, 'scripts/setup'), ['--image']));
+  process.stdout.write(await command(resolve(root, 'scripts/setup'), ['--image', '--quick']));
   const image = await debianImage();
   await using registry = await startRegistry();
   const reference = await registry.push(image.layout, 'debian', 'library/python:3.11-slim');

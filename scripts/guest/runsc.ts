@@ -41,6 +41,8 @@ export interface RunscOptions {
   readonly pins: RunscPins;
   /** True where a runsc of the system is enough. It is not for a package that others install. */
   readonly systemAllowed: boolean;
+  /** True where the Go module may be built, which takes minutes. */
+  readonly buildAllowed: boolean;
   readonly say: (line: string) => void;
 }
 
@@ -60,7 +62,7 @@ const RECORD = 'runsc.json';
  * else Debian's package if it passes a trial. Says what it did, and never fails: without one microVMs do its work.
  */
 export async function provideRunsc(options: RunscOptions): Promise<RunscSource> {
-  const { folder, pins, systemAllowed, say } = options;
+  const { folder, pins, systemAllowed, buildAllowed, say } = options;
   const system = systemAllowed ? await systemRunsc(say) : undefined;
   if (system !== undefined) {
     say(`the runsc of this system is used: ${system}`);
@@ -70,7 +72,7 @@ export async function provideRunsc(options: RunscOptions): Promise<RunscSource> 
     say('up to date');
     return 'kept';
   }
-  const sources = { release: fromRelease, module: fromModule, debian: fromDebian } as const;
+  const sources = { release: fromRelease, ...(buildAllowed && { module: fromModule }), debian: fromDebian } as const;
   for (const [source, make] of Object.entries(sources)) {
     try {
       const version = await install(options, source, make);
@@ -80,11 +82,20 @@ export async function provideRunsc(options: RunscOptions): Promise<RunscSource> 
       say(`${reasons[source as keyof typeof sources]}: ${lastLine(error)}`);
     }
   }
-  say(
-    'there is none, so where KVM does not run microVMs are emulated, which is slow: ' +
-      'install gVisor (https://gvisor.dev/docs/user_guide/install/) or Go 1.21, and run scripts/setup again',
-  );
+  const build = !buildAllowed && (await hasGo());
+  const next = build ? 'scripts/setup builds one in some minutes' : NEXT_STEP;
+  say(`there is none, so where KVM does not run microVMs are emulated, which is slow: ${next}`);
   return 'none';
+}
+
+const NEXT_STEP =
+  'install gVisor (https://gvisor.dev/docs/user_guide/install/) or Go 1.21, and run scripts/setup again';
+
+async function hasGo(): Promise<boolean> {
+  return command('go', ['version']).then(
+    () => true,
+    () => false,
+  );
 }
 
 const reasons = {

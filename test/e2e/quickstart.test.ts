@@ -22,6 +22,11 @@ test(
       'the winner is the fix that passes its tests',
     );
     assert.match(told.stdout, /└─ .*pytest/u, 'the tree shows the branches');
+    const [, sandbox = ''] = /^Sandbox of these runs: (\w+)\b/mu.exec(told.stdout) ?? [];
+    const ended = [...told.stdout.matchAll(/^ {4}SUCCESS · .* · (microvm|gvisor) · (kvm|emulated|none) · /gmu)];
+    assert.ok(ended.length > 0 && ended.every(([, each]) => each === sandbox), told.stdout);
+    const emulated = ended.some(([, , accelerator]) => accelerator === 'emulated');
+    assert.equal(/^Sandbox of .*; to make runs faster, /mu.test(told.stdout), emulated);
     for (const line of ['claude mcp add', 'codex mcp add', 'mcpServers']) assert.ok(told.stdout.includes(line), line);
   },
 );

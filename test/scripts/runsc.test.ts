@@ -31,7 +31,11 @@ interface Machine extends AsyncDisposable {
   readonly folder: string;
   readonly pins: RunscPins;
   readonly said: string[];
-  provide(changes?: { readonly pins?: RunscPins; readonly systemAllowed?: boolean }): Promise<RunscSource>;
+  provide(changes?: {
+    readonly pins?: RunscPins;
+    readonly systemAllowed?: boolean;
+    readonly buildAllowed?: boolean;
+  }): Promise<RunscSource>;
 }
 
 async function machine(programs: Readonly<Record<string, string>>, release?: Buffer): Promise<Machine> {
@@ -65,7 +69,14 @@ async function machine(programs: Readonly<Record<string, string>>, release?: Buf
     pins,
     said,
     provide: (changes = {}) =>
-      provideRunsc({ folder, pins, systemAllowed: true, say: (line) => void said.push(line), ...changes }),
+      provideRunsc({
+        folder,
+        pins,
+        systemAllowed: true,
+        buildAllowed: true,
+        say: (line) => void said.push(line),
+        ...changes,
+      }),
     [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
@@ -144,6 +155,17 @@ test("a module with another checksum is refused; Debian's package is used if it 
     here.said.join('\n'),
   );
   assert.deepEqual((await readdir(here.folder)).toSorted(), ['runsc', 'runsc.json']);
+});
+
+test('where nothing may be built, a release is taken, or the line says which command builds one', async () => {
+  const programs = { go: go(RUNSC_PINS.module.sum) };
+  await using downloaded = await machine(programs, RELEASE);
+  assert.equal(await downloaded.provide({ buildAllowed: false }), 'release');
+  await using here = await machine(programs);
+  assert.equal(await here.provide({ buildAllowed: false }), 'none');
+  assert.match(here.said.at(-1) ?? '', /emulated, which is slow: scripts\/setup builds one in some minutes$/u);
+  assert.deepEqual(await readdir(here.folder), []);
+  assert.equal(await here.provide(), 'module');
 });
 
 test('where nothing works, one line says what would help, and nothing is left', async () => {

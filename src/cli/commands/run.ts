@@ -42,9 +42,9 @@ const append = (value: string, earlier: readonly string[] = []): readonly string
 export const run: Register = (program, runner, { separated }) => {
   const command = program
     .command('run')
-    .summary('run a command in a fresh microVM of an image')
+    .summary('run a command in a fresh sandbox of an image')
     .description(
-      'Run a command in a fresh microVM of an image. Its changes become a new image unless --disposable is given. ' +
+      'Run a command in a fresh sandbox of an image. Its changes become a new image unless --disposable is given. ' +
         'A single argument with spaces is a shell command; several are a program and its arguments. Options may be on ' +
         'either side of the image when the command follows "--". The exit code is that of the command (124: timed out).',
     )

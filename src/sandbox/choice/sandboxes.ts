@@ -38,7 +38,8 @@ export interface SandboxesOptions {
 
 interface Choice {
   readonly candidate: SandboxCandidate;
-  readonly reason: string;
+  /** Text for people: which sandbox, and why. */
+  readonly summary: string;
   /** Steps that would make runs faster, where nothing is native. */
   readonly remedies?: readonly string[];
 }
@@ -116,7 +117,7 @@ class Sandboxes implements SandboxDriver {
   }
 
   async #resolve(asked: SandboxChoice): Promise<Choice> {
-    if (asked !== 'auto') return { candidate: this.#candidate(asked), reason: 'chosen by a setting' };
+    if (asked !== 'auto') return { candidate: this.#candidate(asked), summary: `${asked} (chosen by a setting)` };
     this.#choice ??= this.#choose().catch((error: unknown) => {
       this.#choice = undefined;
       throw error;
@@ -139,12 +140,17 @@ class Sandboxes implements SandboxDriver {
       const { native, reason, remedy } = await this.#tried(candidate);
       reasons.push(`${candidate.kind}: ${reason}`);
       if (remedy !== undefined) remedies.push(remedy);
-      if (native) choice ??= { candidate, reason: reasons.join('; ') };
+      if (native) choice ??= { candidate, summary: `${candidate.kind} (${reasons.join('; ')})` };
       if (choice !== undefined) break;
     }
-    choice ??= { candidate: candidates[0], reason: `nothing faster works here (${reasons.join('; ')})`, remedies };
+    const [usual] = candidates;
+    choice ??= {
+      candidate: usual,
+      summary: `${usual.kind}: nothing faster works here (${reasons.join('; ')})`,
+      remedies,
+    };
     const faster = choice.remedies === undefined ? '' : `; to make runs faster, ${choice.remedies.join(', or ')}`;
-    log(`runs get the sandbox ${choice.candidate.kind}: ${choice.reason}${faster}`);
+    log(`runs get the sandbox ${choice.summary}${faster}`);
     return choice;
   }
 
@@ -164,8 +170,8 @@ class Sandboxes implements SandboxDriver {
   }
 }
 
-function checkOf({ candidate, reason, remedies }: Choice): DriverCheck {
-  const check = { name: 'sandbox', detail: `${candidate.kind}: ${reason}` };
+function checkOf({ summary, remedies }: Choice): DriverCheck {
+  const check = { name: 'sandbox', detail: summary };
   if (remedies === undefined || remedies.length === 0) return { ...check, status: 'ok' };
   return { ...check, status: 'warning', remedy: `to make runs faster, ${remedies.join(', or ')}` };
 }

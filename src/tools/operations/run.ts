@@ -54,7 +54,7 @@ export const run = defineTool({
   name: 'run',
   title: 'Run a command',
   description:
-    'Costs a VM (0.5-5 s plus the command). Runs a command as root in a fresh microVM; the image itself never changes. ' +
+    'Costs a VM (0.5-5 s plus the command). Runs a command as root in a fresh sandbox; the image itself never changes. ' +
     'disposable=false saves the result as image_uuid to chain or branch from. For parallel branches use wait=false, then ' +
     'wait_operations. A non-zero exit_code is a result. Long output shows head and tail; get_operation pages it. To look at ' +
     'files use the free list_files, read_file, grep, diff. The shell is /bin/sh. More: get_guide(section="reference").',

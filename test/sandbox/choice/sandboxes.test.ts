@@ -114,7 +114,7 @@ test('inspect() says which sandbox runs get, and what was tried', async () => {
   const { driver } = bench(SLOW, NATIVE);
   await using _driver = driver;
   const [chosen] = await driver.inspect(soon());
-  assert.deepEqual(chosen, { name: 'sandbox', status: 'ok', detail: 'gvisor: microvm: emulated; gvisor: it ran' });
+  assert.deepEqual(chosen, { name: 'sandbox', status: 'ok', detail: 'gvisor (microvm: emulated; gvisor: it ran)' });
 });
 
 test('where nothing is native, inspect() says what would make runs faster, and tries again', async () => {

@@ -47,7 +47,7 @@ export function guestCheck({ kernel, build }: Pick<Guest, 'kernel' | 'build'>, n
 function acceleratorCheck({ parts: { verdict } }: HostPlatform): DriverCheck {
   const { accelerator, reason } = verdict;
   if (accelerator === 'kvm') return { name: 'accelerator', status: 'ok', detail: `KVM: ${reason}` };
-  const remedy = 'use a host with KVM for native speed: everything works without, only slower';
+  const remedy = 'use a host with KVM for microVMs at native speed: without it they work, only slower';
   return { name: 'accelerator', status: 'warning', detail: `emulated: ${reason}`, remedy };
 }
 
@@ -61,6 +61,6 @@ function jailCheck({ parts: { jail, host } }: HostPlatform): DriverCheck {
 
 async function templateCheck(platform: HostPlatform): Promise<DriverCheck> {
   const made = await platform.templateMade();
-  const detail = made ? 'made' : 'not made yet: the first run waits for it, some seconds';
+  const detail = made ? 'made' : 'not made yet: the first run in a microVM waits for it, some seconds';
   return { name: 'template', status: made ? 'ok' : 'warning', detail };
 }
