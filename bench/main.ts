@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { benchAnswers } from './answers.ts';
 import { benchDepth } from './depth.ts';
 import { benchEndurance } from './endurance.ts';
 import { benchGvisor } from './gvisor.ts';
@@ -16,8 +17,8 @@ import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
 /**
- * `npm run bench [-- runs gvisor live network images servers depth transfer waiting load]`: measures the budgets of the design,
- * alongside the tools that we compare with.
+ * `npm run bench [-- runs gvisor live network images servers answers depth transfer waiting load]`: measures the budgets of
+ * the design, alongside the tools that we compare with.
  */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
@@ -27,6 +28,7 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
   import: benchImport,
   images: benchImages,
   servers: benchServers,
+  answers: benchAnswers,
   depth: benchDepth,
   transfer: benchTransfer,
   waiting: benchWaiting,

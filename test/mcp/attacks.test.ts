@@ -295,7 +295,7 @@ test('attack 18: uploads of every awkward size are whole, kept once, and a damag
     writeFileSync(path, Buffer.alloc(size, size % 251));
     const before = files.usage().count;
     const [first, second] = [await mcp.call('upload', { path }), await mcp.call('upload', { path })];
-    assert.deepEqual([first.structured.size, first.structured.reused], [size, false], `${size} bytes`);
+    assert.deepEqual([first.structured.size, first.structured.reused], [size, undefined], `${size} bytes`);
     assert.deepEqual([second.structured.uuid, second.structured.reused], [first.structured.uuid, true]);
     assert.equal(files.usage().count, before + 1);
   }
@@ -311,7 +311,7 @@ test('attack 18: uploads of every awkward size are whole, kept once, and a damag
     return (await mcp.call('run', { command: 'true', image: engine.bench.base.uuid, files: put })).text;
   };
   assert.match(await use(), /UPLOAD_NOT_FOUND/u, 'what is on the disk is not what was uploaded');
-  assert.match(await use(), /^SUCCESS · exit code 0/u, 'the next upload sends it again');
+  assert.match(await use(), /^exit code 0/u, 'the next upload sends it again');
 });
 
 for (const era of ERAS) {

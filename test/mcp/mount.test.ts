@@ -36,7 +36,7 @@ test('a token may do by MCP what it may do by the API, and no more', async () =>
     await client.close();
     return answer;
   };
-  assert.equal((await call('reader', 'list_images', {})).structured.count, 1);
+  assert.equal((await call('reader', 'list_images', {})).structured.images.length, 1);
   const refused = await call('reader', 'run', { command: 'echo hi', image });
   assert.ok(refused.isError);
   assert.match(refused.text, /spawn/u);
@@ -60,8 +60,8 @@ test('attack 45: by MCP too a token sees its own project only', async () => {
     return answer;
   };
   const [alpha, beta] = [await served.client({ project: 'alpha' }), await served.client({ project: 'beta' })];
-  assert.equal((await call(alpha.token, 'list_images', {})).structured.count, 1);
-  assert.equal((await call(beta.token, 'list_images', {})).structured.count, 0);
+  assert.equal((await call(alpha.token, 'list_images', {})).structured.images.length, 1);
+  assert.equal((await call(beta.token, 'list_images', {})).structured.images.length, 0);
   for (const name of [image, 'tag:secret']) {
     assert.match((await call(beta.token, 'list_files', { image: name, path: '/' })).text, /^IMAGE_NOT_FOUND/u);
     assert.match((await call(beta.token, 'run', { image: name, command: 'true' })).text, /^IMAGE_NOT_FOUND/u);

@@ -89,10 +89,11 @@ for (const era of ERAS) {
     const image = contree.addImage();
     await using mcp = await connectMcp(contree, era);
     const { structured } = await mcp.call('run', { command: 'echo hello', image });
-    const operation = JSON.parse((await read(mcp, structured.operation_uri)).text ?? '') as { stdout: string };
+    const uri = `contree://operations/instance/${structured.operation_id}`;
+    const operation = JSON.parse((await read(mcp, uri)).text ?? '') as { stdout: string };
     assert.equal(operation.stdout, 'hello\n');
-    assert.equal((await read(mcp, `${structured.operation_uri}/stdout`)).text, 'hello\n');
-    await assert.rejects(read(mcp, `${structured.operation_uri}/stdlog`), { code: -32602 });
+    assert.equal((await read(mcp, `${uri}/stdout`)).text, 'hello\n');
+    await assert.rejects(read(mcp, `${uri}/stdlog`), { code: -32602 });
   });
 
   test(`${era}: what changed between two images is a resource`, async () => {

@@ -124,7 +124,7 @@ test('wait_operations: any_success names the winner and how to stop the others',
   });
   assert.equal(structured.winner, winning);
   assert.deepEqual(structured.pending.includes(loser), true);
-  assert.equal(structured.timed_out, false);
+  assert.equal(structured.timed_out, undefined);
   assert.match(structured.hint, new RegExp(`^cancel_operation\\(operation_ids=.*${loser}`, 'u'));
   const cancelled = await mcp.call('cancel_operation', { operation_ids: [loser, winning] });
   assert.deepEqual(cancelled.structured.operations, [
@@ -142,14 +142,17 @@ test('wait_operations: any is satisfied by a failure too, all by nothing less th
   const [long, failing] = [await start('work'), await start('false')];
   const ids = [long, failing];
   const { structured: any } = await mcp.call('wait_operations', { operation_ids: ids, mode: 'any' });
-  assert.deepEqual([any.winner, any.completed, any.pending, any.timed_out], [failing, [failing], [long], false]);
+  assert.deepEqual(
+    [any.winner, Object.keys(any.results), any.pending, any.timed_out],
+    [failing, [failing], [long], undefined],
+  );
   assert.equal(any.results[failing].exit_code, 1);
   assert.equal((await contree.operations.get(long)).status, 'EXECUTING');
   assert.equal(any.hint, `cancel_operation(operation_ids=["${long}"]) stops the others.`);
   const all = mcp.call('wait_operations', { operation_ids: ids });
   release();
   const { structured } = await all;
-  assert.deepEqual([structured.pending, structured.timed_out, structured.winner], [[], false, undefined]);
+  assert.deepEqual([structured.pending, structured.timed_out, structured.winner], [undefined, undefined, undefined]);
   assert.deepEqual(Object.keys(structured.results).toSorted(), ids.toSorted());
   assert.equal(structured.results[long].stdout, 'first\nstep 2 of 3\ndone\n');
 });
@@ -163,8 +166,8 @@ test('wait_operations: when nobody succeeds any_success ends with the last, and 
     ids.push((await mcp.call('run', { command: 'false', image, wait: false })).structured.operation_id);
   }
   const { structured } = await mcp.call('wait_operations', { operation_ids: ids, mode: 'any_success' });
-  assert.deepEqual([structured.winner, structured.pending, structured.timed_out], [undefined, [], false]);
-  assert.equal(structured.completed.length, 3);
+  assert.deepEqual([structured.winner, structured.pending, structured.timed_out], [undefined, undefined, undefined]);
+  assert.equal(Object.keys(structured.results).length, 3);
 });
 
 test('wait_operations: a wait that is over says so and keeps what is pending', async () => {

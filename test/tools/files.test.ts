@@ -14,22 +14,15 @@ test('list_files pages, counts all, and shows names on one harmless line each', 
   assert.deepEqual([first.files.length, first.count, first.next_offset], [200, 450, 200]);
   const last = (await mcp.call('list_files', { image, path: '/d', offset: 400 })).structured;
   assert.deepEqual([last.files.length, last.next_offset], [50, undefined]);
-  assert.deepEqual(last.files[0], {
-    name: 'f400',
-    path: '/d/f400',
-    type: 'file',
-    size: 1,
-    mode: '0644',
-    mtime: '2023-11-14T22:13:20',
-  });
+  assert.deepEqual(last.files[0], { name: 'f400', size: 1 }, 'nothing that is usual, nor what was asked for');
   const odd = await mcp.call('list_files', { image, path: '/odd' });
   assert.equal(odd.text.split('\n').length, 3);
   assert.match(odd.text, /new\\u\{a\}line\\u\{1b\}\[2J\\u\{202e\}/u);
   assert.equal(odd.structured.files[0].name, 'new\nline\x1b[2J\u202e', 'the structured name is the real one');
   const root = (await mcp.call('list_files', { image })).structured;
   assert.deepEqual(
-    root.files.map(({ path, type }: { path: string; type: string }) => `${path} ${type}`),
-    ['/d directory', '/odd directory'],
+    root.files.map(({ name, type }: { name: string; type: string }) => `${name} ${type}`),
+    ['d directory', 'odd directory'],
   );
 });
 
@@ -47,7 +40,6 @@ test('read_file pages by bytes without cutting a character, and by lines', async
     next_line?: number;
     size: number;
     offset: number;
-    truncated: boolean;
   }> => (await mcp.call('read_file', { image, path, ...args })).structured;
   let all = '';
   for (let offset: number | undefined = 0; offset !== undefined;) {
@@ -58,7 +50,7 @@ test('read_file pages by bytes without cutting a character, and by lines', async
   }
   assert.equal(all, `a${'é'.repeat(40_000)}`);
   const lines = await read('/f', { start_line: 2_999 });
-  assert.deepEqual([lines.content, lines.truncated], ['zeile 2999 äöü\nzeile 3000 äöü\n', false]);
+  assert.deepEqual([lines.content, lines.next_offset], ['zeile 2999 äöü\nzeile 3000 äöü\n', undefined]);
   const few = await read('/f', { start_line: 10, max_lines: 2 });
   assert.deepEqual([few.content, few.next_line], ['zeile 10 äöü\nzeile 11 äöü\n', 12]);
   assert.equal(
@@ -73,19 +65,17 @@ test('read_file gives a little of a binary file and the way to the whole', async
   const contree = new ScriptedContree();
   const image = contree.addImage({ '/b': '\0'.repeat(10_000) });
   await using mcp = await connectMcp(contree);
-  const { structured, links } = await mcp.call('read_file', { image, path: '/b' });
+  const { structured } = await mcp.call('read_file', { image, path: '/b' });
   assert.equal(structured.encoding, 'base64');
   assert.equal(structured.next_offset, 2_048);
   assert.match(structured.hint, /^download\(/u);
-  assert.deepEqual(links, [`contree://image/${image}/read/b`]);
 });
 
 test('upload takes text or base64 once, says what it kept, and refuses everything else', async () => {
   const contree = new ScriptedContree();
   await using mcp = await connectMcp(contree);
   const first = (await mcp.call('upload', { content: 'hello' })).structured;
-  assert.deepEqual([first.size, first.reused], [5, false]);
-  assert.match(first.hint, new RegExp(`files=\\{"/path/in/image": "${first.uuid}"\\}`, 'u'));
+  assert.deepEqual([first.size, first.reused], [5, undefined]);
   const again = (await mcp.call('upload', { content_base64: 'aGVs\nbG8=' })).structured;
   assert.deepEqual([again.uuid, again.reused], [first.uuid, true]);
   assert.equal((await mcp.call('upload', { content: '' })).structured.size, 0);

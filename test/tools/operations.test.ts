@@ -105,15 +105,15 @@ test('run explains a program with spaces, a missing program and a signal', async
   assert.equal(structured.results[started.operation_id].signal, 'SIGTERM');
 });
 
-test('a run that changed nothing says so, one that did suggests a name', async () => {
+test('a run that changed nothing says so', async () => {
   const contree = new ScriptedContree();
   const image = contree.addImage();
   await using mcp = await connectMcp(contree);
   const same = (await mcp.call('run', { command: 'true', image, disposable: false })).structured;
   assert.deepEqual([same.image_uuid, same.filesystem_changed], [image, false]);
   const changed = (await mcp.call('run', { command: 'touch /x', image, disposable: false })).structured;
-  assert.equal(changed.filesystem_changed, true);
-  assert.match(changed.hint, new RegExp(`^set_tag\\(image_uuid="${changed.image_uuid}"`, 'u'));
+  assert.notEqual(changed.image_uuid, image);
+  assert.equal('filesystem_changed' in changed, false, 'another image is a changed one');
 });
 
 test('import_image returns what a tag already names, unless forced', async () => {
@@ -137,7 +137,6 @@ test('set_tag moves, tells where the tag was, and takes it away again', async ()
   await using mcp = await connectMcp(contree);
   const moved = (await mcp.call('set_tag', { image_uuid: young, tag: 'tag:common/base' })).structured;
   assert.deepEqual([moved.uuid, moved.previous_uuid], [young, old]);
-  assert.equal(moved.hint, `set_tag(image_uuid="${old}", tag="common/base") undoes this.`);
   const removed = (await mcp.call('set_tag', { image_uuid: young })).structured;
   assert.equal(removed.removed, 'common/base');
   assert.match((await mcp.call('set_tag', { image_uuid: young })).structured.hint, /no tag/u);

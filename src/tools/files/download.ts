@@ -22,18 +22,16 @@ export const download = defineTool({
     overwrite: z.boolean().default(true),
   }),
   output: z.object({
-    source: hiddenFromClients(z.string()),
     destination: z.string(),
     size: z.int().min(0),
-    sha256: z.string(),
-    executable: hiddenFromClients(z.boolean()),
-    overwritten: hiddenFromClients(z.boolean()),
+    sha256: hiddenFromClients(z.string()),
+    overwritten: hiddenFromClients(z.boolean().optional()),
   }),
   handle: async (call, input) => {
     const local = requireLocalFiles(call, input.destination);
-    const report = await local.download(call.contree, input, transferOptions(call));
-    return { source: input.path, executable: input.executable, ...report };
+    const { overwritten, ...report } = await local.download(call.contree, input, transferOptions(call));
+    return { ...report, ...(overwritten && { overwritten }) };
   },
-  text: ({ source, destination, size, sha256, overwritten }) =>
-    `${plainName(source)} -> ${destination} · ${grouped(size)} bytes · sha256 ${sha256}${overwritten ? ' · replaced a file' : ''}`,
+  text: ({ destination, size, sha256, overwritten }, { path }) =>
+    `${plainName(path)} -> ${destination} · ${grouped(size)} bytes · sha256 ${sha256}${overwritten ? ' · replaced a file' : ''}`,
 });

@@ -1,21 +1,23 @@
 import { z } from 'zod';
 import type { FileItem } from '../../contract/inspect.ts';
-import { count, hint, image, imagePath, offset } from '../support/fields.ts';
+import { count, hint, image, imagePath, imageUuid, offset } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, grouped, lines, octal, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
-import { present } from '../../std/present.ts';
 
+type Type = 'file' | 'directory' | 'symlink' | 'socket' | 'fifo' | 'device';
+
+/** Entry without what is usual: no `type` is a regular file, no `mode` that of `USUAL_MODES`; only files have a size. */
 const Item = z.object({
   name: z.string(),
-  path: hiddenFromClients(z.string()),
-  type: z.enum(['file', 'directory', 'symlink', 'socket', 'fifo', 'device']),
-  size: count,
-  mode: hiddenFromClients(z.string()),
-  mtime: hiddenFromClients(z.string().optional()),
+  type: z.enum(['directory', 'symlink', 'socket', 'fifo', 'device']).optional().describe('default: file'),
+  size: count.optional(),
+  mode: hiddenFromClients(z.string().optional()),
   target: hiddenFromClients(z.string().optional()),
 });
+
+const USUAL_MODES: Readonly<Partial<Record<string, string>>> = { file: '0644', directory: '0755', symlink: '0777' };
 
 export const listFiles = defineTool({
   name: 'list_files',
@@ -31,11 +33,10 @@ export const listFiles = defineTool({
     limit: z.int().min(1).max(1_000).default(200),
   }),
   output: z.object({
-    image_uuid: hiddenFromClients(z.string()),
-    path: hiddenFromClients(z.string()),
     files: z.array(Item),
-    count,
+    count: hiddenFromClients(count.optional()),
     next_offset: count.optional(),
+    image_uuid: imageUuid,
     hint,
   }),
   handle: async ({ contree, signal }, { image, path, offset, limit }) => {
@@ -45,42 +46,36 @@ export const listFiles = defineTool({
     // The hosted service answers with all entries.
     const slice = total === undefined ? files.slice(offset, offset + limit) : files;
     const count = total ?? files.length;
-    const { items, nextOffset } = pageOf(
-      slice.map((file) => itemOf(path, file)),
-      { offset, more: offset + limit < count },
-    );
+    const { items, nextOffset } = pageOf(slice.map(itemOf), { offset, more: offset + limit < count });
     return {
-      image_uuid: uuid,
-      path,
       files: [...items],
-      count,
-      ...present({ next_offset: nextOffset }),
+      ...(nextOffset !== undefined && { count, next_offset: nextOffset }),
+      ...(image !== uuid && { image_uuid: uuid }),
     };
   },
-  text: ({ path, files, count, next_offset, hint }) =>
+  text: ({ files, count = files.length, next_offset, hint }, { path }) =>
     lines(
       `${plainName(path)}: ${counted(count, 'entry', 'entries')}${next_offset === undefined ? '' : `; more from offset=${next_offset}`}`,
       ...files.map(
-        ({ type, mode, size, name, target }) =>
+        ({ type = 'file', mode = USUAL_MODES[type] ?? '-', size = 0, name, target }) =>
           `${mode} ${type.padEnd(9)} ${grouped(size).padStart(13)}  ${plainName(name)}${target === undefined ? '' : ` -> ${plainName(target)}`}`,
       ),
       hint && `Next: ${hint}`,
     ),
 });
 
-function itemOf(directory: string, file: FileItem): z.infer<typeof Item> {
+function itemOf(file: FileItem): z.infer<typeof Item> {
+  const type = typeOf(file);
+  const mode = octal(file.mode);
   return {
     name: file.path,
-    path: `${directory.replace(/\/+$/u, '')}/${file.path}`,
-    type: typeOf(file),
-    size: file.size,
-    mode: octal(file.mode),
-    mtime: new Date(file.mtime * 1_000).toISOString().slice(0, 19),
+    ...(type === 'file' ? { size: file.size } : { type }),
+    ...(mode !== USUAL_MODES[type] && { mode }),
     ...(file.is_symlink && { target: file.symlink_to }),
   };
 }
 
-function typeOf(file: FileItem): z.infer<typeof Item>['type'] {
+function typeOf(file: FileItem): Type {
   if (file.is_dir) return 'directory';
   if (file.is_regular) return 'file';
   if (file.is_symlink) return 'symlink';

@@ -2,12 +2,11 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { FileContent } from '../../contract/inspect.ts';
 import { collect, utf8Length } from '../../std/bytes.ts';
-import { count, hint, image, imagePath } from '../support/fields.ts';
+import { count, hint, image, imagePath, imageUuid } from '../support/fields.ts';
 import { isBinary } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { grouped, lines, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
-import { readUri } from '../support/uris.ts';
 import { present } from '../../std/present.ts';
 
 /** Bytes shown of a binary file: base64 adds a third, and a model can use no more. */
@@ -31,15 +30,14 @@ export const readFile = defineTool({
     max_lines: z.int().min(1).max(100_000).optional(),
   }),
   output: z.object({
-    image_uuid: hiddenFromClients(z.string()),
-    path: hiddenFromClients(z.string()),
     content: z.string(),
-    encoding: z.enum(['utf-8', 'base64']),
-    size: count,
-    offset: hiddenFromClients(count),
+    encoding: z.enum(['base64']).optional(),
+    /** Size of the whole file; absent when all of it is shown. */
+    size: count.optional(),
+    offset: hiddenFromClients(count.optional()),
     next_offset: count.optional(),
     next_line: hiddenFromClients(count.optional()),
-    truncated: hiddenFromClients(z.boolean()),
+    image_uuid: imageUuid,
     hint,
   }),
   handle: async ({ contree, signal }, { image, path, offset, limit, start_line, max_lines }) => {
@@ -55,21 +53,18 @@ export const readFile = defineTool({
     const end = part.offset + used;
     const more = end < content.size;
     return {
-      image_uuid: uuid,
-      path,
       content: text,
-      encoding,
-      size: content.size,
-      offset: part.offset,
+      ...(encoding === 'base64' && { encoding }),
+      ...((more || part.offset > 0 || encoding === 'base64') && { size: content.size, offset: part.offset }),
       ...(more && { next_offset: end }),
       ...present({ next_line: more && 'nextLine' in part ? part.nextLine : undefined }),
-      truncated: more,
+      ...(image !== uuid && { image_uuid: uuid }),
       ...(encoding === 'base64' && {
         hint: `download(image="${uuid}", path=${JSON.stringify(path)}, destination="…") saves the whole file.`,
       }),
     };
   },
-  text: ({ path, content, encoding, size, offset, next_offset, hint }) =>
+  text: ({ content, encoding, size = Buffer.byteLength(content), offset = 0, next_offset, hint }, { path }) =>
     lines(
       `${plainName(path)}: ${grouped(size)} bytes${encoding === 'base64' ? ', base64' : ''}` +
         (offset === 0 && next_offset === undefined
@@ -78,7 +73,6 @@ export const readFile = defineTool({
       content,
       hint && `Next: ${hint}`,
     ),
-  links: ({ image_uuid, path }) => [{ uri: readUri(image_uuid, path), name: plainName(path) }],
 });
 
 interface Part {

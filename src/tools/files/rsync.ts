@@ -31,12 +31,10 @@ export const rsync = defineTool({
     directory_state_id: z.string(),
     files: z.int().min(0),
     uploaded: z.int().min(0),
-    reused: hiddenFromClients(z.int().min(0)),
     bytes: hiddenFromClients(z.int().min(0)),
-    skipped: z.array(z.string()),
+    skipped: z.array(z.string()).optional(),
     left_out: hiddenFromClients(z.string().optional()),
     removed: hiddenFromClients(z.int().min(1).optional()),
-    hint: hiddenFromClients(z.string()),
   }),
   handle: async (call, { source, destination, exclude = [], gitignore, mirror }) => {
     const local = requireLocalFiles(call, source);
@@ -45,26 +43,25 @@ export const rsync = defineTool({
       { source, destination, exclude, gitignore, mirror },
       transferOptions(call),
     );
-    const { directoryState, skipped, files, uploaded, reused, bytes, leftOut, removed } = report;
+    const { directoryState, skipped, files, uploaded, bytes, leftOut, removed } = report;
     const unshown = skipped.length - SKIPPED_SHOWN_MAX;
     return {
       directory_state_id: directoryState,
       files,
       uploaded,
-      reused,
       bytes,
-      skipped: [...skipped.slice(0, SKIPPED_SHOWN_MAX), ...(unshown > 0 ? [`… and ${unshown} more`] : [])],
+      ...(skipped.length > 0 && {
+        skipped: [...skipped.slice(0, SKIPPED_SHOWN_MAX), ...(unshown > 0 ? [`… and ${unshown} more`] : [])],
+      }),
       ...(leftOut !== undefined && { left_out: leftOutText(leftOut) }),
       ...(removed > 0 && { removed }),
-      hint: `run(image="…", command="…", cwd=${JSON.stringify(destination)}, directory_state_id="${directoryState}")`,
     };
   },
-  text: ({ directory_state_id, files, uploaded, bytes, skipped, left_out, removed, hint }) =>
+  text: ({ directory_state_id, files, uploaded, bytes, skipped = [], left_out, removed }) =>
     lines(
       `directory state ${directory_state_id} · ${counted(files, 'file')}, ${grouped(bytes)} bytes · ${grouped(uploaded)} uploaded`,
       left_out !== undefined && `left out: ${plainName(left_out)}`,
       removed !== undefined && `removes ${counted(removed, 'name')} of the image`,
       skipped.length > 0 && `skipped: ${skipped.map(plainName).join(', ')}`,
-      `Next: ${hint}`,
     ),
 });

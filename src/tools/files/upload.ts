@@ -27,8 +27,7 @@ export const upload = defineTool({
     uuid: z.string(),
     sha256: z.string(),
     size: hiddenFromClients(z.int().min(0)),
-    reused: hiddenFromClients(z.boolean()),
-    hint: hiddenFromClients(z.string()),
+    reused: hiddenFromClients(z.boolean().optional()),
   }),
   handle: async (call, { path, content, content_base64 }) => {
     const given = [path, content, content_base64].filter((value) => value !== undefined);
@@ -36,10 +35,11 @@ export const upload = defineTool({
       throw fault('ARGUMENT_INVALID', { reason: 'give exactly one of "path", "content" and "content_base64"' });
     }
     const report = path === undefined ? await uploadBytes(call, content, content_base64) : await uploadPath(call, path);
-    return { ...report, hint: `run(image="…", command="…", files={"/path/in/image": "${report.uuid}"})` };
+    const { reused, ...stored } = report;
+    return { ...stored, ...(reused && { reused }) };
   },
-  text: ({ uuid, sha256, size, reused, hint }) =>
-    `file ${uuid} · ${grouped(size)} bytes · sha256 ${sha256}${reused ? ' · was stored already' : ''}\nNext: ${hint}`,
+  text: ({ uuid, sha256, size, reused }) =>
+    `file ${uuid} · ${grouped(size)} bytes · sha256 ${sha256}${reused ? ' · was stored already' : ''}`,
 });
 
 async function uploadPath(call: ToolCall, path: string): Promise<UploadReport> {

@@ -31,7 +31,7 @@ wait_operations(operation_ids=["$operation_id"], mode="any_success", timeout=600
 | any | the first has ended, well or not |
 | any_success | the first has ended with exit_code 0 |
 
-\`winner\` names it, \`pending\` lists what still runs. Waiting never cancels anything: stop the losers yourself.
+\`winner\` names it, \`results\` has a result for each that ended, \`pending\` lists what still runs. Waiting never cancels anything: stop the losers yourself.
 
 \`\`\`
 cancel_operation(operation_ids=["$operation_id"])

@@ -42,8 +42,9 @@ run(command="curl -sI https://packages.example.org", image="tag:common/base", ne
 - \`timeout\` in seconds; when it is over the processes are ended and the output so far is returned.
 - \`truncate_output_at\` bounds what is *shown* per stream; up to ${limits.outputBytesKept / 2 ** 20} MiB are kept and can be paged.
 
-Result: \`status\`, \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` and \`filesystem_changed\` (with disposable=false), \`duration_s\`, \`cpu_s\`,
-\`max_rss\` (KiB), \`sandbox\`, \`accelerator\` (kvm, emulated: several times slower, or none with gVisor), \`operation_id\`.
+Result: \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` (with disposable=false; \`filesystem_changed: false\` where it is the old one),
+\`status\`, \`duration_s\`, \`operation_id\`. get_operation adds \`cpu_s\`, \`max_rss\` (KiB), \`sandbox\` and \`accelerator\` (kvm, emulated: several
+times slower, or none with gVisor).
 
 ## Addresses (resources)
 

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { DiffEntry } from '../../contract/inspect.ts';
 import { limits } from '../../contract/limits.ts';
-import { count, hint, image, imagePath } from '../support/fields.ts';
+import { count, hint, image, imagePath, imageUuid } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
-import { lines, octal, plainName } from '../support/text.ts';
+import { counted, lines, octal, plainName } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 import { present } from '../../std/present.ts';
 
@@ -26,13 +26,11 @@ export const diff = defineTool({
     limit: z.int().min(1).max(limits.pageMax).default(200),
   }),
   output: z.object({
-    from_uuid: hiddenFromClients(z.string()),
-    to_uuid: hiddenFromClients(z.string()),
     entries: z.array(
       z.object({
         path: z.string(),
         change: DiffEntry.shape.change,
-        type: hiddenFromClients(z.string()),
+        type: hiddenFromClients(z.string().optional()),
         size: hiddenFromClients(count.optional()),
         size_before: hiddenFromClients(count.optional()),
         mode: hiddenFromClients(z.string().optional()),
@@ -42,10 +40,12 @@ export const diff = defineTool({
         patch: z.string().optional(),
       }),
     ),
-    added: hiddenFromClients(count),
-    removed: hiddenFromClients(count),
-    modified: hiddenFromClients(count),
-    truncated: z.boolean(),
+    added: hiddenFromClients(count.optional()),
+    removed: hiddenFromClients(count.optional()),
+    modified: hiddenFromClients(count.optional()),
+    truncated: hiddenFromClients(z.boolean().optional()),
+    from_uuid: imageUuid,
+    to_uuid: imageUuid,
     hint,
   }),
   handle: async ({ contree, signal }, { from_image, to_image, path, patch, limit }) => {
@@ -58,17 +58,17 @@ export const diff = defineTool({
     const { items, nextOffset } = pageOf(entries.map(entryOf), { more: truncated });
     const cut = nextOffset !== undefined;
     return {
-      from_uuid: from,
-      to_uuid: to,
       entries: [...items],
-      ...totals,
-      truncated: cut,
-      ...(cut && { hint: 'There are more changes; give a path to look below it.' }),
+      ...(cut && { ...totals, truncated: cut, hint: 'There are more changes; give a path to look below it.' }),
+      ...(from !== from_image && { from_uuid: from }),
+      ...(to !== to_image && { to_uuid: to }),
     };
   },
   text: ({ entries, added, removed, modified, truncated, hint }) =>
     lines(
-      `${added} added, ${removed} removed, ${modified} modified${truncated ? ' (not all shown)' : ''}`,
+      truncated
+        ? `${added} added, ${removed} removed, ${modified} modified (not all shown)`
+        : counted(entries.length, 'change'),
       ...entries.map((entry) =>
         lines(`${SIGNS[entry.change]} ${plainName(entry.path)}${detailOf(entry)}`, entry.patch),
       ),
@@ -88,7 +88,7 @@ type Shown = {
 function entryOf(entry: DiffEntry): {
   path: string;
   change: DiffEntry['change'];
-  type: string;
+  type?: string;
   patch?: string;
 } & Shown {
   const { path, change, type, size, size_before, mode, mode_before, owner, owner_before, patch } = entry;
@@ -96,7 +96,7 @@ function entryOf(entry: DiffEntry): {
   const sizes = type === 'file' ? present({ size: size ?? undefined, size_before: size_before ?? undefined }) : {};
   const modes = modeChanged ? { mode: octal(mode), mode_before: octal(mode_before) } : {};
   const owners = owner && owner_before && owner !== owner_before ? { owner, owner_before } : {};
-  return { path, change, type, ...sizes, ...modes, ...owners, ...present({ patch }) };
+  return { path, change, ...(type !== 'file' && { type }), ...sizes, ...modes, ...owners, ...present({ patch }) };
 }
 
 function detailOf(shown: { [Key in keyof Shown]?: Shown[Key] | undefined }): string {

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { image } from '../support/fields.ts';
 import { hiddenFromClients } from '../support/schema.ts';
-import { lines } from '../support/text.ts';
+import { lines, wholeSeconds } from '../support/text.ts';
 import { present } from '../../std/present.ts';
 import { defineTool } from '../support/tool.ts';
-import { imageUri, lineageUri, listUri } from '../support/uris.ts';
+import { lineageUri } from '../support/uris.ts';
 
 export const getImage = defineTool({
   name: 'get_image',
@@ -21,8 +21,6 @@ export const getImage = defineTool({
     parent: z.string().optional(),
     created_at: hiddenFromClients(z.string()),
     operation_id: hiddenFromClients(z.string().optional()),
-    uri: hiddenFromClients(z.string()),
-    lineage_uri: hiddenFromClients(z.string()),
   }),
   handle: async ({ contree, signal }, { image }) => {
     const {
@@ -38,10 +36,8 @@ export const getImage = defineTool({
       tag: tag ?? undefined,
       tags: tags !== undefined && tags.length > 1 ? tags : undefined,
       parent: parent ?? undefined,
-      created_at,
+      created_at: wholeSeconds(created_at),
       operation_id: operation_uuid ?? undefined,
-      uri: imageUri(uuid),
-      lineage_uri: lineageUri(uuid),
     });
   },
   text: ({ uuid, tag, tags, parent, created_at }) =>
@@ -50,9 +46,6 @@ export const getImage = defineTool({
       tag !== undefined && `tags: ${(tags ?? [tag]).map((name) => `tag:${name}`).join(', ')}`,
       parent === undefined ? 'imported (no parent)' : `parent ${parent}`,
     ),
-  links: ({ uuid }) => [
-    { uri: imageUri(uuid), name: 'image' },
-    { uri: listUri(uuid), name: 'files' },
-    { uri: lineageUri(uuid), name: 'lineage' },
-  ],
+  // What no tool shows.
+  links: ({ uuid }) => [{ uri: lineageUri(uuid), name: 'lineage' }],
 });

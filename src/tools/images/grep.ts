@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { GrepMatch } from '../../contract/inspect.ts';
-import { count, hint, image } from '../support/fields.ts';
+import { count, hint, image, imageUuid } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines, plainLine, plainName } from '../support/text.ts';
@@ -35,12 +35,11 @@ export const grep = defineTool({
     max_total: z.int().min(1).max(limits.grepMatchesDefault).default(200),
   }),
   output: z.object({
-    image_uuid: hiddenFromClients(z.string()),
     matches: z.array(
       z.object({ path: z.string(), line: count, text: z.string(), context: hiddenFromClients(z.boolean().optional()) }),
     ),
-    count: hiddenFromClients(count),
-    truncated: z.boolean(),
+    truncated: hiddenFromClients(z.boolean().optional()),
+    image_uuid: imageUuid,
     hint,
   }),
   handle: async (
@@ -62,16 +61,14 @@ export const grep = defineTool({
     const { items } = pageOf(found.matches.map(itemOf));
     const truncated = found.truncated || items.length < found.matches.length;
     return {
-      image_uuid: uuid,
       matches: [...items],
-      count: items.filter((item) => !('context' in item)).length,
-      truncated,
-      ...(truncated && { hint: 'There are more matches; narrow the search with paths or globs.' }),
+      ...(image !== uuid && { image_uuid: uuid }),
+      ...(truncated && { truncated, hint: 'There are more matches; narrow the search with paths or globs.' }),
     };
   },
-  text: ({ matches, count, truncated, hint }) =>
+  text: ({ matches, truncated, hint }) =>
     lines(
-      `${counted(count, 'match', 'matches')}${truncated ? ' (more exist)' : ''}`,
+      `${counted(matches.filter(({ context }) => context !== true).length, 'match', 'matches')}${truncated ? ' (more exist)' : ''}`,
       ...matches.map(
         ({ path, line, text, context }) =>
           `${plainName(path)}${context ? '-' : ':'}${line}${context ? '-' : ':'}${plainLine(text)}`,

@@ -3,21 +3,20 @@ import { isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { followOwn } from '../support/follow.ts';
-import { operationFields, operationText, summarize } from '../support/operation.ts';
+import { operationText, resultFields, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool } from '../support/tool.ts';
 
-const { operation_id, status, image_uuid, tag, duration_s, error, operation_uri, hint } = operationFields;
+const { operation_id, status, image_uuid, tag, duration_s, error, hint } = resultFields;
 
 const Output = z.object({
-  operation_id: operation_id.optional(),
-  status,
+  error,
   image_uuid,
   tag,
-  duration_s: hiddenFromClients(duration_s),
-  error,
-  operation_uri: hiddenFromClients(operation_uri.optional()),
+  status,
+  duration_s,
+  operation_id: operation_id.optional(),
   hint,
 });
 
@@ -56,7 +55,10 @@ export const importImage = defineTool({
     // Not aborted with the call: the id of the started import must be known.
     const { uuid } = await contree.images.import({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
     const options = { contree, outputBytesMax: 0, signal };
-    if (!wait) return await summarize(await contree.operations.get(uuid, {}, signal), options);
+    if (!wait) {
+      const { hint: _, ...started } = await summarize(await contree.operations.get(uuid, {}, signal), options);
+      return started;
+    }
     return await outcomeOf(await followOwn(call, uuid, { timeoutSeconds: timeout, outputBytes: 0 }), options);
   },
   text: operationText,

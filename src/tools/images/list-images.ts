@@ -5,10 +5,9 @@ import { present } from '../../std/present.ts';
 import { count, hint, offset, since, until } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
-import { counted, lines } from '../support/text.ts';
+import { counted, lines, wholeSeconds } from '../support/text.ts';
 import { timeFilters } from '../support/time.ts';
 import { defineTool } from '../support/tool.ts';
-import { imageUri } from '../support/uris.ts';
 
 export const listImages = defineTool({
   name: 'list_images',
@@ -33,10 +32,8 @@ export const listImages = defineTool({
         uuid: z.string(),
         tag: z.string().optional(),
         created_at: hiddenFromClients(z.string()),
-        uri: hiddenFromClients(z.string()),
       }),
     ),
-    count: hiddenFromClients(count),
     next_offset: count.optional(),
     hint,
   }),
@@ -51,7 +48,7 @@ export const listImages = defineTool({
     const found = await contree.images.list(query, signal);
     const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), { offset, more: found.length === wanted });
     const next = items.length === 0 ? emptyHint(tag_prefix, offset) : undefined;
-    return { images: [...items], count: items.length, ...present({ next_offset: nextOffset, hint: next }) };
+    return { images: [...items], ...present({ next_offset: nextOffset, hint: next }) };
   },
   text: ({ images, next_offset, hint }) =>
     lines(
@@ -61,8 +58,8 @@ export const listImages = defineTool({
     ),
 });
 
-function itemOf({ uuid, tag, created_at }: Image): { uuid: string; tag?: string; created_at: string; uri: string } {
-  return present({ uuid, tag: tag ?? undefined, created_at, uri: imageUri(uuid) });
+function itemOf({ uuid, tag, created_at }: Image): { uuid: string; tag?: string; created_at: string } {
+  return present({ uuid, tag: tag ?? undefined, created_at: wholeSeconds(created_at) });
 }
 
 function emptyHint(prefix: string | undefined, offset: number): string {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ConTree } from '../../contract/contree.ts';
+import { present } from '../../std/present.ts';
 import { hint, image } from '../support/fields.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool } from '../support/tool.ts';
@@ -37,11 +38,7 @@ export const setTag = defineTool({
       const before = await contree.images.get(image_uuid, signal);
       if (before.tag === null) return { uuid: before.uuid, hint: 'The image has no tag; nothing was removed.' };
       await contree.tags.remove(before.uuid, { tag: before.tag }, signal);
-      return {
-        uuid: before.uuid,
-        removed: before.tag,
-        hint: `set_tag(image_uuid="${before.uuid}", tag="${before.tag}") undoes this.`,
-      };
+      return { uuid: before.uuid, removed: before.tag };
     }
     const previous = await holderOf(contree, tag, signal);
     const { uuid } = previous === undefined ? { uuid: image_uuid } : await contree.images.get(image_uuid, signal);
@@ -71,10 +68,9 @@ async function pointed(
   contree: ConTree,
   { uuid: image, tag, previous }: Move,
   signal: AbortSignal,
-): Promise<{ uuid: string; tag: string; previous_uuid?: string; hint: string }> {
+): Promise<{ uuid: string; tag: string; previous_uuid?: string }> {
   const { uuid } = await contree.tags.set(image, { tag }, signal);
-  if (previous === undefined) return { uuid, tag, hint: `run(image="tag:${tag}", command="…") uses it.` };
-  return { uuid, tag, previous_uuid: previous, hint: `set_tag(image_uuid="${previous}", tag="${tag}") undoes this.` };
+  return present({ uuid, tag, previous_uuid: previous });
 }
 
 /** Returns the UUID of the image that has the tag now. */

@@ -4,6 +4,7 @@ import { OperationStatus } from '../../contract/operation.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { operationId } from '../support/fields.ts';
 import { hiddenFromClients } from '../support/schema.ts';
+import { present } from '../../std/present.ts';
 import { lines } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 
@@ -28,14 +29,16 @@ export const cancelOperation = defineTool({
     if (only === undefined) throw fault('ARGUMENT_INVALID', { reason: 'argument "operation_id" is required' });
     const operations = [];
     for (const id of ids) operations.push(await cancel(contree, id, signal));
-    return ids.length === 1 ? { ...operations[0] } : { operations };
+    const [{ cancelled, status } = {}] = operations;
+    return ids.length === 1 ? present({ cancelled, status }) : { operations };
   },
-  text: ({ operations, ...only }) =>
+  text: ({ operations, ...only }, { operation_id, operation_ids }) =>
     lines(
-      ...(operations ?? [only]).map(({ operation_id, cancelled, status }) =>
-        cancelled
-          ? `operation ${operation_id}: cancelled`
-          : `operation ${operation_id}: not cancelled, it is ${status}`,
+      ...(operations ?? [{ operation_id: operation_id ?? operation_ids?.[0], ...only }]).map(
+        ({ operation_id, cancelled, status }) =>
+          cancelled
+            ? `operation ${operation_id}: cancelled`
+            : `operation ${operation_id}: not cancelled, it is ${status}`,
       ),
     ),
 });

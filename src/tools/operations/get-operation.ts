@@ -2,31 +2,32 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import { OperationKind } from '../../contract/operation.ts';
 import { count, operationId } from '../support/fields.ts';
-import { operationFields, operationText, summarize } from '../support/operation.ts';
+import { detailFields, operationText, resultFields, summarize } from '../support/operation.ts';
 import { binaryText, cutOutput, isBinary, readOutput, type KeptOutput } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { streamBytesMax } from './run.ts';
-import { grouped, lines } from '../support/text.ts';
+import { grouped, lines, wholeSeconds } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 
 /** Bound of offsets, far beyond any output: streams are counted whole, however little of them is kept. */
 const OUTPUT_BYTES_MAX = 1e15;
 
+const { operation_id: _, ...shownFields } = resultFields;
+
 const Output = z.object({
-  ...operationFields,
-  operation_id: hiddenFromClients(operationFields.operation_id),
-  timed_out: hiddenFromClients(operationFields.timed_out),
-  truncated: hiddenFromClients(operationFields.truncated),
-  filesystem_changed: hiddenFromClients(operationFields.filesystem_changed),
-  duration_s: hiddenFromClients(operationFields.duration_s),
-  hint: hiddenFromClients(operationFields.hint),
-  kind: hiddenFromClients(OperationKind),
-  created_at: hiddenFromClients(z.string()),
-  stream: hiddenFromClients(z.string().optional()),
   content: z.string().optional(),
   size: hiddenFromClients(count.optional()),
   offset: hiddenFromClients(count.optional()),
   next_offset: count.optional(),
+  ...shownFields,
+  timed_out: hiddenFromClients(resultFields.timed_out),
+  truncated: hiddenFromClients(resultFields.truncated),
+  error: hiddenFromClients(resultFields.error),
+  image_uuid: hiddenFromClients(resultFields.image_uuid),
+  hint: hiddenFromClients(resultFields.hint),
+  kind: hiddenFromClients(OperationKind.optional()),
+  created_at: hiddenFromClients(z.string().optional()),
+  ...detailFields,
 });
 
 export const getOperation = defineTool({
@@ -48,18 +49,16 @@ export const getOperation = defineTool({
   handle: async ({ contree, signal }, { operation_id, stream, offset, length }) => {
     const outputBytesMax = stream === undefined ? limits.toolOutputBytesDefault : 0;
     const operation = await contree.operations.get(operation_id, { output_bytes: outputBytesMax }, signal);
-    const { kind, created_at } = operation;
-    const fields = await summarize(operation, { contree, outputBytesMax, signal });
-    if (stream === undefined || kind !== 'instance') return { ...fields, kind, created_at };
+    const { kind, status } = operation;
+    if (stream === undefined || kind !== 'instance') {
+      const fields = await summarize(operation, { contree, outputBytesMax, signal });
+      return { ...fields, kind, created_at: wholeSeconds(operation.created_at) };
+    }
     const kept = await readOutput(contree, operation_id, stream, signal);
     const { bytes, offset: start } = cutOutput(kept, offset, length);
     const end = start + bytes.length;
-    const { stdout: _stdout, stderr: _stderr, truncated: _truncated, ...rest } = fields;
     return {
-      ...rest,
-      kind,
-      created_at,
-      stream,
+      status,
       content: isBinary(bytes) ? binaryText(bytes.length) : bytes.toString('utf8'),
       size: kept.totalBytes,
       offset: start,
@@ -67,11 +66,11 @@ export const getOperation = defineTool({
       ...gapHint(kept, offset, start),
     };
   },
-  text: (fields) =>
-    fields.stream === undefined
-      ? operationText(fields)
+  text: (fields, { operation_id, stream }) =>
+    fields.content === undefined
+      ? operationText({ ...fields, operation_id })
       : lines(
-          `${fields.stream} of operation ${fields.operation_id} (${fields.status}): from byte ${grouped(fields.offset ?? 0)} ` +
+          `${stream} of operation ${operation_id} (${fields.status}): from byte ${grouped(fields.offset ?? 0)} ` +
             `of ${grouped(fields.size ?? 0)}${fields.next_offset === undefined ? '' : `, next offset ${fields.next_offset}`}`,
           fields.content,
           fields.hint !== undefined && `Next: ${fields.hint}`,

@@ -2,13 +2,12 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import { OperationKind, OperationStatus, type OperationSummary } from '../../contract/operation.ts';
 import { count, hint, offset, since, until } from '../support/fields.ts';
-import { rounded, waitHint } from '../support/operation.ts';
+import { rounded } from '../support/operation.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
-import { counted, lines } from '../support/text.ts';
+import { counted, lines, wholeSeconds } from '../support/text.ts';
 import { timeFilters } from '../support/time.ts';
 import { defineTool } from '../support/tool.ts';
-import { operationUri } from '../support/uris.ts';
 import { present } from '../../std/present.ts';
 
 const Item = z.object({
@@ -19,7 +18,6 @@ const Item = z.object({
   created_at: hiddenFromClients(z.string()),
   duration_s: hiddenFromClients(z.number().optional()),
   image_uuid: z.string().optional(),
-  uri: hiddenFromClients(z.string()),
 });
 
 export const listOperations = defineTool({
@@ -38,15 +36,13 @@ export const listOperations = defineTool({
     since,
     until,
   }),
-  output: z.object({ operations: z.array(Item), count: hiddenFromClients(count), next_offset: count.optional(), hint }),
+  output: z.object({ operations: z.array(Item), next_offset: count.optional(), hint }),
   handle: async ({ contree, signal }, { limit, offset, status, kind, ...times }) => {
     const wanted = Math.min(limit + 1, limits.pageMax);
     const query = { limit: wanted, offset, ...present({ status, kind }), ...timeFilters(times) };
     const found = await contree.operations.list(query, signal);
     const { items, nextOffset } = pageOf(found.slice(0, limit).map(itemOf), { offset, more: found.length === wanted });
-    const open = items.filter((item) => !['SUCCESS', 'FAILED', 'CANCELLED'].includes(item.status));
-    const next = open.length > 0 ? waitHint(...open.slice(0, 5).map((item) => item.uuid)) : undefined;
-    return { operations: [...items], count: items.length, ...present({ next_offset: nextOffset, hint: next }) };
+    return { operations: [...items], ...present({ next_offset: nextOffset }) };
   },
   text: ({ operations, next_offset, hint }) =>
     lines(
@@ -73,9 +69,8 @@ function itemOf({
     kind,
     status,
     error: error?.slice(0, 300),
-    created_at,
+    created_at: wholeSeconds(created_at),
     duration_s: duration > 0 ? rounded(duration) : undefined,
     image_uuid: result_image_uuid ?? undefined,
-    uri: operationUri(kind, uuid),
   });
 }

@@ -4,7 +4,7 @@ import { limits } from '../../contract/limits.ts';
 import { FileSpec, NetworkMode, type InstanceSpawnRequest, SandboxName } from '../../contract/run.ts';
 import { image } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
-import { operationFields, operationText, summarize } from '../support/operation.ts';
+import { operationText, resultFields, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool, type HostEnv } from '../support/tool.ts';
@@ -63,7 +63,7 @@ export const run = defineTool({
   openWorld: true,
   rewrite: commandLine,
   input: Input,
-  output: z.object(operationFields),
+  output: z.object(resultFields),
   handle: async (call, input) => {
     const { contree, signal } = call;
     // Not aborted with the call: the id of the started run must be known.
@@ -71,7 +71,10 @@ export const run = defineTool({
     const outputBytes = Math.min(input.truncate_output_at, streamBytesMax);
     const options = { contree, outputBytesMax: outputBytes, signal };
     if (!input.wait) {
-      return await summarize(await contree.operations.get(uuid, { output_bytes: outputBytes }, signal), options);
+      const state = await contree.operations.get(uuid, { output_bytes: outputBytes }, signal);
+      // Without a hint to wait: the caller has asked not to.
+      const { hint: _, ...started } = await summarize(state, options);
+      return started;
     }
     return await outcomeOf(await followOwn(call, uuid, { timeoutSeconds: input.timeout, outputBytes }), options);
   },

@@ -1,10 +1,9 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
-import { operationId } from '../support/fields.ts';
+import { hint, operationId } from '../support/fields.ts';
 import { untilFinished } from '../support/follow.ts';
-import { operationText, summarize, waitHint, type OperationFields } from '../support/operation.ts';
-import { hiddenFromClients } from '../support/schema.ts';
+import { operationText, resultFields, summarize, waitHint, type OperationFields } from '../support/operation.ts';
 import { lines } from '../support/text.ts';
 import { defineTool, type ToolCall } from '../support/tool.ts';
 
@@ -13,18 +12,16 @@ const PROGRESS_MS = 5_000;
 
 type Mode = 'all' | 'any' | 'any_success';
 
+/** Result as `run` returns it, without the id, which is its key. */
+const Result = z.object(resultFields).omit({ operation_id: true });
+
 const Output = z.object({
-  results: z.record(
-    z.string(),
-    // Flat summaries as `run` returns them.
-    z.looseObject({}),
-  ),
-  completed: hiddenFromClients(z.array(z.string())),
-  pending: z.array(z.string()),
-  cancelled: hiddenFromClients(z.array(z.string())),
-  timed_out: z.boolean(),
   winner: z.string().optional(),
-  hint: z.string().optional(),
+  // Each is a `Result`; its fields are told once, by `run`.
+  results: z.record(z.string(), z.looseObject({})),
+  pending: z.array(z.string()).optional(),
+  timed_out: z.boolean().optional(),
+  hint,
 });
 
 export const waitOperations = defineTool({
@@ -47,26 +44,26 @@ export const waitOperations = defineTool({
     const bytesEach = Math.min(OUTPUT_BYTES_EACH, Math.floor((limits.toolResultBytesMax * 0.6) / (2 * ids.length)));
     const ended = await waitFor(call, ids, { timeoutSeconds: timeout, mode, outputBytes: bytesEach });
     const winner = mode === 'all' ? undefined : ended.find((state) => isWin(state, mode));
-    const results: Record<string, OperationFields> = {};
+    const results: Record<string, z.infer<typeof Result>> = {};
     for (const operation of ended) {
-      results[operation.uuid] = await summarize(operation, { ...call, outputBytesMax: bytesEach });
+      results[operation.uuid] = z.parse(Result, await summarize(operation, { ...call, outputBytesMax: bytesEach }));
     }
     const pending = ids.filter((id) => !(id in results));
     const goalReached = winner !== undefined || pending.length === 0;
     return {
       results,
-      completed: ended.filter(({ status }) => status !== 'CANCELLED').map(({ uuid }) => uuid),
-      pending,
-      cancelled: ended.filter(({ status }) => status === 'CANCELLED').map(({ uuid }) => uuid),
-      timed_out: !goalReached,
+      ...(pending.length > 0 && { pending }),
+      ...(!goalReached && { timed_out: true }),
       ...(winner && { winner: winner.uuid }),
       ...hintFor(pending, goalReached),
     };
   },
-  text: ({ results, pending, timed_out, winner, hint }) =>
+  text: ({ results, pending = [], timed_out, winner, hint }) =>
     lines(
       winner !== undefined && `winner ${winner}`,
-      ...Object.values(results).map((result) => operationText(result as unknown as OperationFields)),
+      ...Object.entries(results).map(([id, result]) =>
+        operationText({ ...(result as Partial<OperationFields>), operation_id: id }),
+      ),
       pending.length > 0 && `still running: ${pending.join(', ')}`,
       timed_out && 'the wait timed out; the operations go on',
       hint !== undefined && `Next: ${hint}`,

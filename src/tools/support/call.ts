@@ -34,7 +34,7 @@ export async function callTool(
   try {
     const { input, remark } = parseArguments(tool, raw);
     const answer = await handled(tool, input, call);
-    return replyOf(tool, answer, remark);
+    return replyOf(tool, answer, input, remark);
   } catch (error) {
     if (isControlFlow(error)) throw error;
     return refusalOf(tool, error, call);
@@ -58,15 +58,18 @@ export async function replyLater(
 ): Promise<Reply> {
   const tool = operation.kind === 'instance' ? run : importImage;
   try {
-    return replyOf(tool, await outcomeOf(operation, { ...call, outputBytesMax: limits.toolOutputBytesDefault }));
+    const outputBytesMax = limits.toolOutputBytesDefault;
+    // The text of an operation needs none of the arguments.
+    return replyOf(tool, await outcomeOf(operation, { ...call, outputBytesMax }), {});
   } catch (error) {
     return refusalOf(tool, error, call);
   }
 }
 
-function replyOf(tool: Tool, answer: Record<string, unknown>, remark?: string): Reply {
+function replyOf(tool: Tool, answer: Record<string, unknown>, input: Record<string, unknown>, remark?: string): Reply {
+  // In the order of the schema: what matters most to a model is read first.
   const structured = withRemark(z.parse(tool.output, answer), remark);
-  const text = withRemarkLine(tool.text(structured), remark).slice(0, limits.toolResultBytesMax);
+  const text = withRemarkLine(tool.text(structured, input), remark).slice(0, limits.toolResultBytesMax);
   return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };
 }
 

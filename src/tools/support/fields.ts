@@ -13,3 +13,5 @@ export const since = z.string().max(64).optional().describe('15m, 2h, 7d or ISO 
 export const until = hiddenFromClients(z.string().max(64).optional());
 export const hint = hiddenFromClients(z.string().optional());
 export const count = z.int().min(0);
+/** UUID of the image that a call named otherwise, so that later calls mean the same image. */
+export const imageUuid = hiddenFromClients(z.string().optional());

@@ -11,37 +11,43 @@ import { hintOf } from './failure.ts';
 import { hiddenFromClients } from './schema.ts';
 import { readOutput, showOutput, type KeptOutput, type Shown, type StreamName } from './output.ts';
 import { grouped, lines } from './text.ts';
-import { operationUri } from './uris.ts';
 
 const count = z.int().min(0);
 
-/** Flat summary of a run or import. Fields that do not apply are absent. */
-export const operationFields = {
-  operation_id: z.string(),
-  status: OperationStatus,
+/**
+ * Result of a run or import, in the order in which models read it: exit code and output first. Fields that do not apply
+ * are absent, as are sizes of output that is whole, and changes of the file system where there are some.
+ */
+export const resultFields = {
   exit_code: z.int().optional(),
   signal: hiddenFromClients(z.string().optional()),
   timed_out: z.boolean().optional(),
   out_of_memory: hiddenFromClients(z.boolean().optional()),
   stdout: z.string().optional(),
   stderr: z.string().optional(),
+  truncated: z.boolean().optional(),
   stdout_bytes: hiddenFromClients(count.optional()),
   stderr_bytes: hiddenFromClients(count.optional()),
-  truncated: z.boolean().optional(),
+  error: z.string().optional(),
   image_uuid: z.string().optional(),
   tag: hiddenFromClients(z.string().optional()),
-  filesystem_changed: z.boolean().optional(),
-  duration_s: z.number().optional(),
+  filesystem_changed: hiddenFromClients(z.boolean().optional()),
+  status: OperationStatus,
+  duration_s: hiddenFromClients(z.number().optional()),
+  operation_id: z.string(),
+  hint: z.string().optional(),
+};
+
+/** Facts about a run that few calls need, which only get_operation shows. */
+export const detailFields = {
   cpu_s: hiddenFromClients(z.number().optional()),
   max_rss: hiddenFromClients(count.optional()),
   cost: hiddenFromClients(z.number().optional()),
   sandbox: hiddenFromClients(z.string().optional()),
   accelerator: hiddenFromClients(z.string().optional()),
   jail_missing: hiddenFromClients(z.string().optional()),
-  error: z.string().optional(),
-  operation_uri: hiddenFromClients(z.string()),
-  hint: z.string().optional(),
 };
+const operationFields = { ...resultFields, ...detailFields };
 export type OperationFields = z.infer<z.ZodObject<typeof operationFields>>;
 
 export interface SummaryOptions {
@@ -61,7 +67,6 @@ export async function summarize(operation: OperationResponse, options: SummaryOp
   const common: OperationFields = present({
     operation_id: uuid,
     status,
-    operation_uri: operationUri(kind, uuid),
     duration_s: operation.duration > 0 ? rounded(operation.duration) : undefined,
     error: error ?? undefined,
     hint: isFinished(status) ? failure : waitHint(uuid),
@@ -87,16 +92,14 @@ export function rounded(seconds: number): number {
   return Math.round(seconds * 100) / 100;
 }
 
-function importFields({ result, result_image_uuid: image, status }: OperationResponse): Partial<OperationFields> {
-  const tag = result?.tag;
+function importFields({ result, result_image_uuid: image }: OperationResponse): Partial<OperationFields> {
   if (image === null) return {};
-  const hint = `run(image="${tag ? `tag:${tag}` : image}", command="…")`;
-  return present({ image_uuid: image, tag: tag || undefined, hint: status === 'SUCCESS' ? hint : undefined });
+  return present({ image_uuid: image, tag: result?.tag || undefined });
 }
 
 function imageFields({ image_uuid: before, result_image_uuid: after }: OperationResponse): Partial<OperationFields> {
   if (after === null) return {};
-  return present({ image_uuid: after, filesystem_changed: before === null ? undefined : after !== before });
+  return present({ image_uuid: after, filesystem_changed: after === before ? false : undefined });
 }
 
 function stateFields({ state, resources }: InstanceResult): Partial<OperationFields> {
@@ -130,11 +133,13 @@ async function streamFields(operation: OperationResponse, options: SummaryOption
   const { result } = operation.metadata as OperationInstanceMetadata;
   const out = await shownStream(operation, result.stdout, 'stdout', options);
   const err = await shownStream(operation, result.stderr, 'stderr', options);
+  const ended = isFinished(operation.status);
   return present({
-    stdout: out?.text,
-    stdout_bytes: out?.totalBytes,
-    stderr: err?.text,
-    stderr_bytes: err?.totalBytes,
+    // That there was no output is a result; that there is none yet is not.
+    stdout: ended ? out?.text : out?.text || undefined,
+    stdout_bytes: out?.truncated ? out.totalBytes : undefined,
+    stderr: err?.text || undefined,
+    stderr_bytes: err?.truncated ? err.totalBytes : undefined,
     truncated: out?.truncated || err?.truncated || undefined,
   });
 }
@@ -176,15 +181,15 @@ function outcomeHint(operation: OperationResponse, stderr: string): Partial<Oper
   const after = operation.result_image_uuid;
   const saved = after !== null && after !== operation.image_uuid;
   const advice = adviceFor({ script: shell ? command : undefined, state: result.state, stderr, saved });
-  if (advice !== undefined) return { hint: advice };
-  if (!saved || result.state.exit_code !== 0) return {};
-  return { hint: `set_tag(image_uuid="${after}", tag="…") keeps this image by name.` };
+  return advice === undefined ? {} : { hint: advice };
 }
 
-/** Returns the text of a summary: `SUCCESS · exit code 0 · 1.2 s · image …`, then the streams. */
+/** Returns the text of a summary: `exit code 0 · 1.2 s · image …`, then the streams. */
 export function operationText(fields: { [Key in keyof OperationFields]?: OperationFields[Key] | undefined }): string {
+  // SUCCESS says only that the command was run: next to its end it would mislead.
+  const ended = fields.exit_code !== undefined || fields.signal !== undefined;
   const facts = [
-    fields.status,
+    !(ended && fields.status === 'SUCCESS') && fields.status,
     fields.exit_code !== undefined && `exit code ${fields.exit_code}`,
     fields.signal !== undefined && `ended by ${fields.signal}`,
     fields.timed_out && 'timed out',
@@ -209,5 +214,5 @@ export function operationText(fields: { [Key in keyof OperationFields]?: Operati
 
 function streamText(name: StreamName, text: string | undefined, bytes: number | undefined): string {
   if (text === undefined || text === '') return '';
-  return `--- ${name} (${grouped(bytes ?? 0)} bytes)\n${text.replace(/\n$/u, '')}`;
+  return `--- ${name} (${grouped(bytes ?? Buffer.byteLength(text))} bytes)\n${text.replace(/\n$/u, '')}`;
 }

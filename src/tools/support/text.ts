@@ -30,3 +30,8 @@ export function octal(mode: number): string {
 export function lines(...parts: readonly (string | false | null | undefined)[]): string {
   return parts.filter((part) => typeof part === 'string' && part !== '').join('\n');
 }
+
+/** Returns an ISO time without fractions of its second. */
+export function wholeSeconds(time: string): string {
+  return time.replace(/\.\d+(?=Z|[+-]|$)/u, '');
+}

@@ -128,8 +128,11 @@ interface ToolFacts<Input extends z.ZodObject, Output extends z.ZodObject> {
   readonly rewrite?: (given: Readonly<Record<string, unknown>>) => Record<string, unknown>;
   readonly input: Input;
   readonly output: Output;
-  /** Returns the result as compact text for people and for clients without structured content. */
-  readonly text: (answer: z.output<Output>) => string;
+  /**
+   * Returns the result as compact text for people and for clients without structured content. `input` holds what the
+   * answer does not repeat.
+   */
+  readonly text: (answer: z.output<Output>, input: z.output<Input>) => string;
   readonly links?: (answer: z.output<Output>) => readonly ResourceLink[];
 }
 
