@@ -50,7 +50,7 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     }
     // After the change of user, which would reset it.
     sys::die_with_parent()?;
-    if parent.is_some_and(|parent| parent != sys::parent()) {
+    if matches!(parent, Some(parent) if parent != sys::parent()) {
         return Err(Error::new(ErrorKind::NotFound, "the process that started this one is gone"));
     }
     let empty = sys::join_empty_keyring();
@@ -67,12 +67,10 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
 /// which would go on if bubblewrap was killed before. This function requests it first, then checks on the socket that the
 /// engine, with which bubblewrap ends, is still alive.
 pub fn start_inside(arguments: &[OsString]) -> Result<()> {
-    let [descriptor, separator, path, rest @ ..] = arguments else {
-        return Err(invalid("no program"));
+    let (descriptor, path, rest) = match arguments {
+        [descriptor, separator, path, rest @ ..] if separator == "--" => (descriptor, path, rest),
+        _ => return Err(invalid("no program")),
     };
-    if separator != "--" {
-        return Err(invalid("no program"));
-    }
     sys::die_with_parent()?;
     let mut engine = sys::inherited(number(descriptor)? as c_int);
     engine.read_exact(&mut [0])?;
