@@ -1,6 +1,6 @@
 import { isFault } from '../contract/errors.ts';
 import type { Channel } from './channel/index.ts';
-import type { Command, Instance, InstanceFacts, NetworkUse, Process } from './driver.ts';
+import type { Command, Instance, InstanceFacts, NetworkUse, Outcome, Process } from './driver.ts';
 
 /** Parts of an instance whose guest is reached over a channel. */
 export interface ChannelInstanceParts {
@@ -10,6 +10,8 @@ export interface ChannelInstanceParts {
   readonly resources: AsyncDisposableStack;
   /** Returns the reason why the guest is gone, given the error of the channel. */
   reasonOf(error: Error): Promise<Error>;
+  /** Returns the fault of a host that may have lost what the guest wrote. Asked when a command failed, and before a commit. */
+  storageFault?(): Promise<Error | undefined>;
 }
 
 /** A guest that is ready for commands. */
@@ -27,7 +29,7 @@ export class ChannelInstance implements Instance {
 
   async start(command: Command, signal: AbortSignal): Promise<Process> {
     const process = await this.#explained(this.#parts.channel.start(command, signal));
-    const outcome = this.#explained(process.outcome);
+    const outcome = this.#explained(this.#stored(process.outcome));
     outcome.catch(() => {});
     return {
       pid: process.pid,
@@ -41,7 +43,7 @@ export class ChannelInstance implements Instance {
   }
 
   changes(signal: AbortSignal): AsyncIterable<Uint8Array> {
-    return this.#explainedItems(this.#parts.channel.changes(signal));
+    return this.#explainedItems(this.#storedChanges(signal));
   }
 
   networkUse(): NetworkUse {
@@ -51,6 +53,22 @@ export class ChannelInstance implements Instance {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#disposal ??= this.#parts.resources.disposeAsync();
     return this.#disposal;
+  }
+
+  async #stored(outcome: Promise<Outcome>): Promise<Outcome> {
+    const ended = await outcome;
+    if (ended.exitCode !== 0) await this.#checkStorage();
+    return ended;
+  }
+
+  async *#storedChanges(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    await this.#checkStorage();
+    yield* this.#parts.channel.changes(signal);
+  }
+
+  async #checkStorage(): Promise<void> {
+    const lost = await this.#parts.storageFault?.();
+    if (lost !== undefined) throw lost;
   }
 
   async #explained<Value>(promise: Promise<Value>): Promise<Value> {

@@ -1,14 +1,19 @@
 import assert from 'node:assert/strict';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { mkdtempDisposable } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
+import { command } from '../../scripts/support/command.ts';
+import { isFault } from '../../src/contract/errors.ts';
+import { openGvisorDriver } from '../../src/sandbox/gvisor/driver.ts';
 import { TarReader, type TarEntry } from '../../src/tar/reader.ts';
 import type { Instance } from '../../src/sandbox/driver.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 import { imageOf, Scratch } from '../support/layers.ts';
-import { bootSpec, runScript } from '../support/microvm.ts';
+import { bootSpec, GUEST_DIR, runScript } from '../support/microvm.ts';
 import { busyboxMembers } from '../support/small-image.ts';
 import { type Traces, tracesOf } from '../support/sandboxes/traces.ts';
 
@@ -107,6 +112,26 @@ if (await hasRunsc()) {
     assert.equal((await runScript(instance, 'rm /big')).outcome.diskFull, false);
     const hungry = await runScript(instance, 'tail /dev/zero');
     assert.deepEqual([hungry.outcome.diskFull, hungry.outcome.outOfMemory], [false, true]);
+  });
+
+  test('a full disk of the host fails the run with that reason, whatever gVisor makes of it', async () => {
+    await using mount = await mkdtempDisposable(join(tmpdir(), 'contree-full-'));
+    await command('mount', ['-t', 'tmpfs', '-o', 'size=32m', 'tmpfs', mount.path]);
+    try {
+      const path = process.env['PATH'] ?? '';
+      await using driver = await openGvisorDriver({ stateDir: mount.path, guestDir: GUEST_DIR, path });
+      {
+        await using instance = await driver.start(bootSpec(bench.layers), soon());
+        const writing = runScript(instance, 'head -c 64m /dev/zero > /big');
+        await assert.rejects(writing, (error) => isFault(error, 'DISK_FULL'));
+        await assert.rejects(changesOf(instance), (error) => isFault(error, 'DISK_FULL'));
+      }
+      await using instance = await driver.start(bootSpec(bench.layers), soon());
+      assert.equal((await runScript(instance, 'head -c 8m /dev/zero > /small && echo fits')).stdout, 'fits\n');
+      assert.ok((await changesOf(instance)).has('small'));
+    } finally {
+      await command('umount', ['-l', mount.path]);
+    }
   });
 
   test('what a run writes to its disk is no memory of its guest', async () => {

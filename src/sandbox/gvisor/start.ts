@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { fault, isFault } from '../../contract/errors.ts';
 import { Channel } from '../channel/index.ts';
 import { ChannelInstance } from '../channel-instance.ts';
@@ -13,6 +13,7 @@ import { SANDBOX_FD } from './bundle.ts';
 import type { MountableLayer } from './layers.ts';
 import type { GvisorPlatform } from './platform.ts';
 import { SandboxProcess } from './process.ts';
+import { storageFault } from './storage.ts';
 
 /** Sandbox to start, and its user. */
 export interface SandboxStart {
@@ -36,13 +37,15 @@ export async function startSandbox(
 ): Promise<Instance> {
   const { spec } = start;
   const steps = new Stopwatch();
+  // Open until the instance ends, so that a full disk is still full when the reason for the end is looked for.
+  const disk = resources.use(await namelessFile(platform.scratch, 'r+', new Uint8Array()));
   const network = resources.use(await openNetwork(spec.network, start.network, signal));
   const bounds = { cpus: spec.cpus, memoryMib: spec.memoryMib + OVERHEAD_MIB + platform.copiedMib };
   const cgroup = await platform.cgroups?.create(bounds, spec.diskBytes, PROCESSES_MAX.gvisor);
   if (cgroup !== undefined) resources.use(cgroup);
   const layers = await Promise.all(spec.layers.map((layer) => platform.layers.mountable(layer, signal)));
   steps.done('prepare');
-  const sandbox = resources.use(await spawnSandbox(platform, start, { layers, link: network.guest, cgroup }));
+  const sandbox = resources.use(await spawnSandbox(platform, start, { disk, layers, link: network.guest, cgroup }));
   network.attach(sandbox.frames);
   const channel = resources.use(new Channel(sandbox.agent));
   steps.done('start');
@@ -59,16 +62,20 @@ export async function startSandbox(
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },
   } as const;
+  const fullDisk = (): Promise<Error | undefined> => storageFault(platform.scratch);
   const reasonOf = async (error: Error): Promise<Error> => {
     if (!isFault(error, 'GUEST_LOST')) return error;
     const reason = await endedSoon(sandbox.ended);
+    const full = await fullDisk();
+    if (full !== undefined) return full;
     return reason === undefined ? error : fault('GUEST_LOST', { reason }, { cause: error });
   };
-  return new ChannelInstance(facts, { channel, network, resources, reasonOf });
+  return new ChannelInstance(facts, { channel, network, resources, reasonOf, storageFault: fullDisk });
 }
 
 /** Parts of a run that are made or found before its sandbox starts. */
 interface Prepared {
+  readonly disk: FileHandle;
   readonly layers: readonly MountableLayer[];
   readonly link: GuestLink | undefined;
   readonly cgroup: Cgroup | undefined;
@@ -77,10 +84,9 @@ interface Prepared {
 async function spawnSandbox(
   platform: GvisorPlatform,
   { spec, identity }: SandboxStart,
-  { layers, link, cgroup }: Prepared,
+  { disk, layers, link, cgroup }: Prepared,
 ): Promise<SandboxProcess> {
   await using files = new AsyncDisposableStack();
-  const disk = files.use(await namelessFile(platform.scratch, 'r+', new Uint8Array()));
   const root = files.use(await open(platform.root, 'r'));
   const descriptors = new Map<number, number>([
     [SANDBOX_FD.disk, disk.fd],
