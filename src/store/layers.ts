@@ -217,6 +217,9 @@ export class LayerStore {
   async #place(path: string, { digest, bytes }: Layer): Promise<string> {
     await chmod(path, 0o444);
     await sync(path);
+    const place = await stat(this.pathOf(digest)).catch(() => undefined);
+    // Only a damaged store has a folder there, which a file cannot replace.
+    if (place?.isDirectory() === true) await rm(this.pathOf(digest), { recursive: true });
     await rename(path, this.pathOf(digest));
     await sync(this.#directory);
     // Only now: a rename changes the time, too.
@@ -243,7 +246,7 @@ export class LayerStore {
       if (isMissing(error)) return undefined;
       throw error;
     });
-    if (stats !== undefined && Number(stats.size) === row.bytes && modificationOf(stats) === row.modified_ns) {
+    if (stats?.isFile() === true && Number(stats.size) === row.bytes && modificationOf(stats) === row.modified_ns) {
       return undefined;
     }
     return this.#rehash(row);
@@ -254,9 +257,12 @@ export class LayerStore {
     let reason: string | undefined;
     let modified = row.modified_ns;
     try {
-      modified = modificationOf(await stat(path, { bigint: true }));
-      const actual = await hashFile(path, signal);
-      if (actual !== row.digest) reason = `its content has digest ${actual}`;
+      const stats = await stat(path, { bigint: true });
+      modified = modificationOf(stats);
+      // To open a pipe would wait for its writer.
+      const actual = stats.isFile() ? await hashFile(path, signal) : undefined;
+      if (actual === undefined) reason = 'it is not a file';
+      else if (actual !== row.digest) reason = `its content has digest ${actual}`;
     } catch (error) {
       if (!isMissing(error)) throw error;
       reason = 'the file is missing';

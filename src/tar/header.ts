@@ -35,13 +35,13 @@ export function parseHeader(block: Buffer): TarHeader | undefined {
     flag,
     name: nameOf(block),
     linkname: text(block, 157, 100),
-    mode: number(block, 100, 8, 'mode'),
-    uid: number(block, 108, 8, 'uid'),
-    gid: number(block, 116, 8, 'gid'),
-    size: number(block, 124, 12, 'size'),
-    mtimeSeconds: number(block, 136, 12, 'mtime'),
-    major: device ? number(block, 329, 8, 'device number') : 0,
-    minor: device ? number(block, 337, 8, 'device number') : 0,
+    mode: numberField(block, 100, 8, 'mode'),
+    uid: numberField(block, 108, 8, 'uid'),
+    gid: numberField(block, 116, 8, 'gid'),
+    size: numberField(block, 124, 12, 'size'),
+    mtimeSeconds: numberField(block, 136, 12, 'mtime'),
+    major: device ? numberField(block, 329, 8, 'device number') : 0,
+    minor: device ? numberField(block, 337, 8, 'device number') : 0,
   };
 }
 
@@ -66,7 +66,7 @@ function text(block: Buffer, start: number, bytes: number): ByteString {
 }
 
 /** Parses octal digits between spaces and zero bytes, or base-256 (first bit set, two's complement). */
-function number(block: Buffer, start: number, bytes: number, what: string): number {
+export function numberField(block: Buffer, start: number, bytes: number, what: string): number {
   const first = block[start] ?? 0;
   if ((first & 0x80) !== 0) return base256(block.subarray(start, start + bytes), what);
   const end = start + bytes;
@@ -99,7 +99,7 @@ function base256(field: Buffer, what: string): number {
  * Verifies the checksum: the sum of all bytes with the field itself as spaces; some old writers summed signed bytes.
  */
 function checksumMatches(block: Buffer): boolean {
-  const stored = number(block, 148, 8, 'checksum');
+  const stored = numberField(block, 148, 8, 'checksum');
   let unsigned = 0;
   let signed = 0;
   for (let index = 0; index < TAR_BLOCK_BYTES; index++) {

@@ -9,12 +9,15 @@ import type { TarHeader } from './header.ts';
 export type PaxRecords = ReadonlyMap<ByteString, Buffer>;
 
 const XATTR = 'SCHILY.xattr.';
+/** Records of one region of a sparse member. */
+const SPARSE_PAIR = ['GNU.sparse.offset', 'GNU.sparse.numbytes'];
 /** Records that are invalid in a global header: the position and name of one entry cannot apply to all. */
 const NEVER_GLOBAL = ['path', 'linkpath', 'size'];
 
 /** Parses `"<length> <keyword>=<value>\n"`, repeated, where the length counts the whole record. */
 export function parsePax(bytes: Buffer): PaxRecords {
   const records = new Map<ByteString, Buffer>();
+  const pairs: Buffer[] = [];
   let position = 0;
   while (position < bytes.length) {
     const space = bytes.indexOf(0x20, position);
@@ -26,9 +29,13 @@ export function parsePax(bytes: Buffer): PaxRecords {
       throw malformed('a cut-off record');
     const key = bytes.toString('latin1', space + 1, equals);
     if (key === '') throw malformed('a record without a keyword');
-    records.set(key, bytes.subarray(equals + 1, end - 1));
+    const value = bytes.subarray(equals + 1, end - 1);
+    if (SPARSE_PAIR.includes(key)) pairs.push(value);
+    else records.set(key, value);
     position = end;
   }
+  // The first form of sparse members repeats two records; the next one has the same in one record.
+  if (pairs.length > 0) records.set('GNU.sparse.map', Buffer.from(pairs.join(), 'latin1'));
   return records;
 }
 
@@ -60,7 +67,7 @@ export function paxFields(records: PaxRecords, header: TarHeader): PaxFields {
   if (size !== undefined && header.size !== 0 && header.size !== size)
     throw malformed('two different sizes of one entry');
   return {
-    path: text(records, 'path'),
+    path: text(records, 'GNU.sparse.name') ?? text(records, 'path'),
     linkpath: text(records, 'linkpath'),
     size,
     uid: integer(records, 'uid'),
@@ -75,7 +82,6 @@ function xattrsOf(records: PaxRecords): Xattrs {
   let xattrs: Map<ByteString, Uint8Array> | undefined;
   let bytes = 0;
   for (const [key, value] of records) {
-    if (key.startsWith('GNU.sparse.')) throw malformed('sparse files are not supported');
     if (!key.startsWith(XATTR)) continue;
     const name = key.slice(XATTR.length);
     // The overlay's own marks would change what the guest mounts; a layer expresses the same with whiteouts.

@@ -6,6 +6,7 @@ import type { ByteString } from '../std/bytes.ts';
 import { ByteSource } from './byte-source.ts';
 import { checkGlobal, type PaxRecords, parsePax, paxFields } from './pax.ts';
 import { isZero, parseHeader, TAR_BLOCK_BYTES, type TarHeader } from './header.ts';
+import { expand, readGnuMap, readPaxMap, type SparseFile } from './sparse.ts';
 
 export type TarEntryType = 'file' | 'link' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo';
 
@@ -21,6 +22,8 @@ export interface TarEntry {
   readonly gid: number;
   /** Bytes of content; 0 for anything but files. */
   readonly size: number;
+  /** Bytes of content that the archive has, where the file has holes (a sparse member). */
+  readonly storedBytes?: number;
   readonly mtimeSeconds: number;
   readonly mtimeNanoseconds: number;
   readonly major: number;
@@ -40,6 +43,8 @@ const ENTRY_TYPES: Readonly<Record<string, TarEntryType>> = {
   '6': 'fifo',
   // A contiguous file, which all readers treat as a file.
   '7': 'file',
+  // A sparse file of GNU tar.
+  S: 'file',
 };
 
 const ID_MAX = 0xffff_ffff;
@@ -48,7 +53,7 @@ const NO_RECORDS: PaxRecords = new Map();
 /**
  * Reader of a tar stream, member by member: ustar, PAX (global and local), GNU long names and base-256 numbers. Names
  * and xattrs are bytes. Every member must be complete; only zeros may follow the end mark. The mark itself may be
- * missing, as in GNU tar and Go's archive/tar, because some writers of layers omit it. Sparse members are refused. The
+ * missing, as in GNU tar and Go's archive/tar, because some writers of layers omit it. Holes of sparse members are zeros. The
  * stream is hostile: anything malformed is LAYER_MALFORMED, and every header is bounded before it is read.
  */
 export class TarReader {
@@ -57,6 +62,9 @@ export class TarReader {
   /** Bytes of content and padding of the current member that are still unread. */
   #contentBytes = 0;
   #paddingBytes = 0;
+  #sparse: SparseFile | undefined;
+  /** Block of the last header. */
+  #block: Buffer = Buffer.alloc(0);
   #ended = false;
 
   constructor(stream: AsyncIterable<Uint8Array>) {
@@ -74,17 +82,32 @@ export class TarReader {
         if (extension.size > 0) throw malformed('an extended header without an entry');
         return undefined;
       }
-      if (!(await this.#extend(extension, header))) return this.#entry(header, extension);
+      if (await this.#extend(extension, header)) continue;
+      const records = this.#globals.size === 0 ? extension : new Map([...this.#globals, ...extension]);
+      this.#sparse = mayBeSparse(header, records) ? await this.#readMap(header, records) : undefined;
+      return this.#entry(header, records);
     }
   }
 
   /** Streams the content of the current member; at most once, before the next `next`. */
   async *content(): AsyncGenerator<Uint8Array> {
-    while (this.#contentBytes > 0) {
-      const chunk = await this.#source.needSome(this.#contentBytes);
-      this.#contentBytes -= chunk.length;
-      yield chunk;
+    if (this.#sparse === undefined) {
+      while (this.#contentBytes > 0) yield await this.#takeContent(this.#contentBytes);
+    } else {
+      yield* expand(this.#sparse, (bytesMax) => this.#takeContent(bytesMax));
     }
+  }
+
+  async #takeContent(bytesMax: number): Promise<Buffer> {
+    const chunk = await this.#source.needSome(bytesMax);
+    this.#contentBytes -= chunk.length;
+    return chunk;
+  }
+
+  async #readMap(header: TarHeader, records: PaxRecords): Promise<SparseFile | undefined> {
+    const stored = paxFields(records, header).size ?? header.size;
+    if (header.flag === 'S') return readGnuMap(this.#block, stored, this.#source);
+    return readPaxMap(records, stored, this.#source);
   }
 
   async #skip(): Promise<void> {
@@ -96,7 +119,10 @@ export class TarReader {
   async #header(): Promise<TarHeader | undefined> {
     const block = this.#source.takeNow(TAR_BLOCK_BYTES) ?? (await this.#source.take(TAR_BLOCK_BYTES));
     const header = block && parseHeader(block);
-    if (header !== undefined) return header;
+    if (header !== undefined && block !== undefined) {
+      this.#block = block;
+      return header;
+    }
     this.#ended = true;
     for (let rest = await this.#source.takeSome(); rest !== undefined; rest = await this.#source.takeSome()) {
       if (!isZero(rest)) throw malformed('there is data behind the end mark');
@@ -125,8 +151,7 @@ export class TarReader {
     return true;
   }
 
-  #entry(header: TarHeader, extension: PaxRecords): TarEntry {
-    const records = this.#globals.size === 0 ? extension : new Map([...this.#globals, ...extension]);
+  #entry(header: TarHeader, records: PaxRecords): TarEntry {
     const fields = paxFields(records, header);
     const path = fields.path ?? header.name;
     const flagged = ENTRY_TYPES[header.flag];
@@ -140,16 +165,18 @@ export class TarReader {
     if (size < 0) throw malformed('an entry of negative size');
     if (uid < 0 || uid > ID_MAX || gid < 0 || gid > ID_MAX) throw malformed('a uid or gid outside 32 bits');
     assert(this.#contentBytes === 0, 'the member before was skipped');
-    this.#contentBytes = size;
+    const sparse = this.#sparse;
+    this.#contentBytes = size - (sparse?.mapBytes ?? 0);
     this.#paddingBytes = paddingOf(size);
     return {
       type,
       path,
+      ...(sparse && { storedBytes: this.#contentBytes }),
       linkpath: type === 'link' || type === 'symlink' ? (fields.linkpath ?? header.linkname) : '',
       mode: header.mode & 0o7777,
       uid,
       gid,
-      size,
+      size: sparse?.size ?? size,
       mtimeSeconds: fields.mtime?.seconds ?? header.mtimeSeconds,
       mtimeNanoseconds: fields.mtime?.nanoseconds ?? 0,
       major: header.major,
@@ -158,6 +185,12 @@ export class TarReader {
       opaque: type === 'directory' && fields.opaque,
     };
   }
+}
+
+/** Reports whether a member is a file, and a header says that it has holes. */
+function mayBeSparse({ flag }: TarHeader, records: PaxRecords): boolean {
+  if (flag === 'S') return true;
+  return ENTRY_TYPES[flag] === 'file' && [...records.keys()].some((key) => key.startsWith('GNU.sparse.'));
 }
 
 /** Bounds the total size of extended headers. */

@@ -24,6 +24,12 @@ const ARCHIVE = tarOf([
   { path: 'd/c', flag: '3', device: [1, 3] },
   { path: 'd/.wh.gone' },
   { path: 'g', flag: 'g', content: '9 uid=77\n' },
+  { path: 'holes', content: 'z', pax: { 'GNU.sparse.size': '9000', 'GNU.sparse.map': '4000,1,9000,0' } },
+  {
+    path: 'more-holes',
+    content: `${'2\n0\n1\n900\n2\n'.padEnd(512, '\0')}xyz`,
+    pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '1000' },
+  },
   { path: 'last', content: 'z'.repeat(1_500) },
 ]);
 

@@ -179,10 +179,35 @@ test('two sizes that differ are refused; a size only PAX can say is not', async 
   );
 });
 
-test('sparse members are refused whatever way they are announced', async () => {
-  await refuses([{ path: 'a', flag: 'S' }], /not supported/u);
-  await refuses([{ path: 'a', pax: { 'GNU.sparse.major': '1' } }], /sparse/u);
-  await refuses([{ path: 'a', pax: { 'GNU.sparse.map': '0,1,'.repeat(100_000) } }], /sparse/u);
+test('sparse members without a correct map are refused, whatever way they are announced', async () => {
+  const map = (lines: string): string => lines.padEnd(512, '\0');
+  const version = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '9' };
+  const first = { 'GNU.sparse.size': '9' };
+  const bad: readonly TarMember[] = [
+    { path: 'a', flag: 'S', content: 'x' },
+    { path: 'a', pax: { 'GNU.sparse.major': '1' } },
+    { path: 'a', pax: { ...version, 'GNU.sparse.major': '2' } },
+    { path: 'a', pax: { 'GNU.sparse.map': '0,1,'.repeat(100_000) } },
+    { path: 'a', pax: { 'GNU.sparse.name': 'b' } },
+    { path: 'a', content: 'x', pax: { ...first, 'GNU.sparse.map': '0' } },
+    { path: 'a', content: 'x', pax: { ...first, 'GNU.sparse.map': '9,1' } },
+    { path: 'a', content: 'xx', pax: { ...first, 'GNU.sparse.map': '1,1,1,1' } },
+    { path: 'a', content: 'x', pax: { ...first, 'GNU.sparse.map': '-1,1' } },
+    { path: 'a', content: 'xx', pax: { ...first, 'GNU.sparse.map': '0,1' } },
+    { path: 'a', content: '', pax: { ...first, 'GNU.sparse.map': '0,1' } },
+    { path: 'a', content: '1\n0\n1\nx', pax: version },
+    { path: 'a', content: map('x\n'), pax: version },
+    { path: 'a', content: map('1\n0\n'), pax: version },
+    { path: 'a', content: map('1\n0\n2\n') + 'x', pax: version },
+    { path: 'a', content: map('99999999999999999\n'), pax: version },
+  ];
+  for (const member of bad) await refuses([member], /sparse/u);
+});
+
+test('maps of sparse members are bounded', async () => {
+  const version = { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.realsize': '9' };
+  const endless = { path: 'a', content: `400000\n${'0\n'.repeat(2 ** 20)}`, pax: version };
+  await refuses([endless], /sparse map/u, 'LAYER_LIMIT');
 });
 
 test('records that are not well-formed are refused', async () => {

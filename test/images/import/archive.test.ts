@@ -11,7 +11,7 @@ import { openArchive } from '../../../src/images/import/archive/open.ts';
 import { PLATFORM } from '../../registry/support.ts';
 import { FakeRegistry, imageConfig, json, OCI, sha256, type TestLayer } from '../../support/servers/registry.ts';
 import { Scratch } from '../../support/layers.ts';
-import { type TarMember, tarOf } from '../../support/tar.ts';
+import { memberOf, type TarMember, tarOf } from '../../support/tar.ts';
 import { openStore, tarLayer, type TestStore } from './support.ts';
 import { startCpuWatch } from '../../support/time/stopwatch.ts';
 
@@ -157,6 +157,51 @@ test('archives that skopeo writes hold the image that the registry has', async (
     const imported = await bring(bench, path, transport === 'docker-archive' ? 'app:1' : undefined);
     assert.deepEqual(await bench.contents(imported.layers), MERGED, transport);
     assert.deepEqual(imported.config.env, { A: 'b' });
+  }
+});
+
+test('an image archive is recognized by what it holds, in whatever order (I12)', async () => {
+  await using bench = await openStore();
+  const config = json(imageConfig([BASE, TOP]));
+  const layers = [BASE, TOP].map((layer, at) => ({ path: `layer${at}.tar.gz`, content: layer.bytes }));
+  const manifest = [{ Config: 'config.json', RepoTags: null, Layers: layers.map(({ path }) => path) }];
+  const members: readonly TarMember[] = [
+    { path: 'config.json', content: config },
+    ...layers,
+    { path: 'manifest.json', content: json(manifest) },
+  ];
+  const layout = (first: readonly TarMember[]): Buffer =>
+    Buffer.concat([...first.map((one) => memberOf(one)), layoutTar()]);
+  const readme = { path: 'README.md', content: 'an image' };
+  const repository = [
+    { path: '.git/', flag: '5', mode: 0o755 },
+    { path: '.git/HEAD', content: 'ref: refs/heads/main' },
+  ];
+  for (const archive of [
+    tarOf(members),
+    tarOf(members.toReversed()),
+    tarOf([readme, ...repository, ...members]),
+    gzipSync(tarOf(members)),
+    layout([readme]),
+    layout(repository),
+    gzipSync(layout([...repository, readme])),
+  ]) {
+    assert.deepEqual(await bench.contents((await bringBytes(bench, archive)).layers), MERGED);
+  }
+});
+
+test('a root filesystem may hold files that are called as those of an image archive (I12)', async () => {
+  await using bench = await openStore();
+  const called = [
+    { path: 'manifest.json', content: '{"name":"a web app"}' },
+    { path: 'index.json', content: '[]' },
+  ];
+  for (const members of [
+    [...called, { path: 'app', content: 'x' }],
+    [...called, { path: 'usr/', flag: '5', mode: 0o755 }, { path: 'oci-layout', content: '{}' }],
+  ]) {
+    const { layers } = await bringBytes(bench, tarOf(members));
+    assert.ok('manifest.json' in (await bench.contents(layers)));
   }
 });
 

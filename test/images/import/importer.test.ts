@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { imageImporter, type ImporterOptions } from '../../../src/images/import/importer.ts';
 import { progressLines } from '../../../src/images/import/progress.ts';
 import { CredentialStore } from '../../../src/registry/auth/credential-store.ts';
@@ -70,6 +72,40 @@ test('importing again heals a layer that was damaged on the disk', async () => {
   const after = await bring();
   assert.deepEqual(after.layers, before.layers);
   assert.deepEqual(await bench.contents(after.layers), { a: 'a', b: 'b' });
+});
+
+test('a layer in whose place there is a folder, a pipe or nothing is damaged, and importing again heals it (I15)', async () => {
+  await using registry = await FakeRegistry.start();
+  await using bench = await openStore();
+  registry.addImage(LAYERS, { tag: '1' });
+  const context = { store: bench.store, progress: silent, privateByName: true };
+  const bring = () => importer().fromRegistry({ url: `${registry.host}/app:1` }, context, signal);
+  const { layers } = await bring();
+  const [digest = ''] = layers;
+  const path = bench.store.layers.pathOf(digest);
+  const { size } = await stat(path);
+  const folder = async () => {
+    await mkdir(path);
+    await writeFile(join(path, 'left'), Buffer.alloc(10));
+  };
+  const makers: Readonly<Record<string, () => Promise<unknown>>> = {
+    'an empty folder': () => mkdir(path),
+    'a folder': folder,
+    'a pipe': () => promisify(execFile)('mkfifo', [path]),
+    nothing: async () => undefined,
+    'another file': () => writeFile(path, Buffer.alloc(size)),
+  };
+  for (const [what, make] of Object.entries(makers)) {
+    await rm(path, { recursive: true, force: true });
+    await make();
+    await assert.rejects(
+      bench.store.layers.file(digest),
+      { code: 'STORE_CORRUPT', message: new RegExp(digest, 'u') },
+      what,
+    );
+    assert.deepEqual((await bring()).layers, layers, what);
+    assert.deepEqual(await bench.contents(layers), { a: 'a', b: 'b' }, what);
+  }
 });
 
 test('an image whose layers were merged is unchanged as long as it is whole', async () => {

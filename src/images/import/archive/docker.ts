@@ -3,21 +3,26 @@ import { fault } from '../../../contract/errors.ts';
 import { limits } from '../../../contract/limits.ts';
 import { digestOf } from '../../../registry/digest.ts';
 import { checkPlatform, parseConfig } from '../../../registry/image-config.ts';
-import { parseJson } from '../../../registry/manifest.ts';
 import { OCI_LAYER } from '../../../registry/media-types.ts';
 import type { OciImage } from '../../../registry/oci-image.ts';
+import { parsedJson } from '../../../std/json.ts';
 import { chooseImage } from './choice.ts';
 import type { ArchiveIndex } from './members.ts';
 import type { IndexedArchive } from './oci.ts';
 
-const MANIFEST = 'manifest.json';
+export const DOCKER_MANIFEST = 'manifest.json';
 
 const Manifest = z.array(
   z.object({ Config: z.string(), RepoTags: z.array(z.string()).nullish(), Layers: z.array(z.string()).nullish() }),
 );
 
 export function isDockerArchive(index: ArchiveIndex): boolean {
-  return index.find(MANIFEST) !== undefined;
+  return index.find(DOCKER_MANIFEST) !== undefined;
+}
+
+/** Parses a `manifest.json`; returns undefined for what is only called that. */
+export function parseDockerManifest(bytes: Uint8Array): z.infer<typeof Manifest> | undefined {
+  return Manifest.safeParse(parsedJson(bytes)).data;
 }
 
 /**
@@ -26,7 +31,7 @@ export function isDockerArchive(index: ArchiveIndex): boolean {
  */
 export async function openDockerArchive(archive: IndexedArchive): Promise<OciImage> {
   const { index, reference, platform } = archive;
-  const manifest = Manifest.safeParse(parseJson(await index.read(MANIFEST, limits.manifestBytesMax), refuse)).data;
+  const manifest = parseDockerManifest(await index.read(DOCKER_MANIFEST, limits.manifestBytesMax));
   if (manifest === undefined) throw refuse('its manifest.json is not understood');
   const candidates = manifest.map((entry) => ({ names: entry.RepoTags ?? [], entry }));
   const [chosen, another] = chooseImage(candidates, reference);

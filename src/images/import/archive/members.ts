@@ -49,10 +49,13 @@ export class ArchiveIndex {
     for (let entry = await nextEntry(reader); entry !== undefined; entry = await nextEntry(reader)) {
       signal.throwIfAborted();
       const name = memberName(entry) ?? '';
-      if (entry.type === 'file') members.set(name, { offset: stream.position, bytes: entry.size });
+      // The bytes of a sparse member do not lie together, so it is not found; writers of images write none.
+      if (entry.type === 'file' && entry.storedBytes === undefined) {
+        members.set(name, { offset: stream.position, bytes: entry.size });
+      }
       if (entry.type === 'symlink') links.set(name, resolveLink(name, textOf(entry.linkpath) ?? ''));
       if (entry.type === 'link') links.set(name, textOf(entry.linkpath)?.replace(/^\.\//u, '') ?? '');
-      stream.skipContent(entry.size);
+      stream.skipContent(entry.storedBytes ?? entry.size);
       if (members.size + links.size > limits.archiveMembersMax) {
         throw fault('IMAGE_LIMIT', { what: 'members in an archive', limit: limits.archiveMembersMax });
       }

@@ -4,12 +4,15 @@ import { parseHeader, TAR_BLOCK_BYTES } from '../../../tar/header.ts';
 import { type TarEntry, TarReader } from '../../../tar/reader.ts';
 import { fault, isFault } from '../../../contract/errors.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../../contract/image.ts';
+import { limits } from '../../../contract/limits.ts';
 import type { Digest } from '../../../registry/digest.ts';
 import type { OciImage } from '../../../registry/oci-image.ts';
 import { hostPlatform, type Platform } from '../../../registry/platform.ts';
 import { archiveFault, ArchiveIndex, memberName, nextEntry } from './members.ts';
-import { isDockerArchive, openDockerArchive } from './docker.ts';
+import { DOCKER_MANIFEST, isDockerArchive, openDockerArchive, parseDockerManifest } from './docker.ts';
+import { ArchiveEvidence } from './evidence.ts';
 import { isOciLayout, openOciLayout, verified } from './oci.ts';
+import { collect } from '../../../std/bytes.ts';
 import { Spool } from '../spool.ts';
 
 /** Archive file on the host. Its content is hostile. */
@@ -32,14 +35,6 @@ export interface ArchiveSource {
 export type ArchivedImage = OciImage & AsyncDisposable;
 
 const READ_BYTES = 256 * 1024;
-const HEX = '(?:sha256:)?[0-9a-f]{64}';
-/** Names of members of image archives by all known writers. */
-const IMAGE_MEMBER = new RegExp(
-  `^(?:oci-layout|(?:index|manifest)\\.json|repositories|blobs|blobs/sha256(?:/[0-9a-f]{64})?|` +
-    `${HEX}(?:\\.json|\\.tar|\\.tar\\.gz|/|/VERSION|/json|/layer\\.tar)?)$`,
-  'u',
-);
-
 /**
  * Opens an uploaded archive: an OCI layout as tar, a `docker save` archive, or a tar of a root file system; each plain,
  * gzip or zstd. Faults: ARCHIVE_INVALID, and those of image manifests.
@@ -65,24 +60,29 @@ async function openIndexed(source: ArchiveSource, index: ArchiveIndex): Promise<
   throw fault('ARCHIVE_INVALID', { reason: 'it has neither an index.json nor a manifest.json' });
 }
 
-/** Reads headers until one shows whether this is an image archive or a root file system. */
+/** Reads members until one shows whether this is an image archive or a root file system, whatever their order. */
 async function classify({ path, bytes }: ArchiveSource, signal: AbortSignal): Promise<'image' | 'rootfs'> {
   const plain = decompress(readFile(path, signal), unpackBound(bytes));
+  const evidence = new ArchiveEvidence();
   try {
     const reader = new TarReader(plain);
     let entry = await firstEntry(reader);
     if (entry === undefined) throw fault('ARCHIVE_INVALID', { reason: 'it is empty' });
     for (; entry !== undefined; entry = await nextEntry(reader)) {
-      const name = memberName(entry);
-      if (name === '') continue;
-      if (name === undefined || !IMAGE_MEMBER.test(name)) return 'rootfs';
-      // Directories come before their content; the first other member decides.
-      if (entry.type !== 'directory') return 'image';
+      const found = evidence.add(entry) ?? ((await isDockerManifest(entry, reader)) ? 'image' : undefined);
+      if (found !== undefined) return found;
     }
-    return 'rootfs';
+    return evidence.conclusion;
   } finally {
     await plain.return(undefined);
   }
+}
+
+/** Reports whether a member is the manifest of a `docker save` archive; reads its content. */
+async function isDockerManifest(entry: TarEntry, reader: TarReader): Promise<boolean> {
+  if (entry.type !== 'file' || memberName(entry) !== DOCKER_MANIFEST || entry.size > limits.manifestBytesMax)
+    return false;
+  return parseDockerManifest(await collect(reader.content(), limits.manifestBytesMax)) !== undefined;
 }
 
 /** Returns the first member; it shows whether the file is a tar at all. */
