@@ -3,6 +3,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { cliHome, execute, ROOT } from '../support/home.ts';
 
+/** Part of an operation that says how it was run. */
+interface Shown {
+  readonly execution: { readonly sandbox: string; readonly accelerator: string };
+}
+
 test(
   'the quickstart tells the whole branching story and says how to add the server',
   { timeout: 900_000 },
@@ -23,10 +28,11 @@ test(
     );
     assert.match(told.stdout, /└─ .*pytest/u, 'the tree shows the branches');
     const [, sandbox = ''] = /^Sandbox of these runs: (\w+)\b/mu.exec(told.stdout) ?? [];
-    const ended = [...told.stdout.matchAll(/^ {4}SUCCESS · .* · (microvm|gvisor) · (kvm|emulated|none) · /gmu)];
-    assert.ok(ended.length > 0 && ended.every(([, each]) => each === sandbox), told.stdout);
-    const emulated = ended.some(([, , accelerator]) => accelerator === 'emulated');
-    assert.equal(/^Sandbox of .*; to make runs faster, /mu.test(told.stdout), emulated);
+    const runs = await home.json<readonly { readonly uuid: string }[]>(['ops', '--kind', 'instance']);
+    const shown = await Promise.all(runs.map(({ uuid }) => home.json<Shown>(['show', uuid])));
+    assert.deepEqual([...new Set(shown.map(({ execution }) => execution.sandbox))], [sandbox]);
+    const emulated = shown.some(({ execution }) => execution.accelerator === 'emulated');
+    assert.equal(/^Sandbox of .*; to make runs faster, /mu.test(told.stdout), emulated, told.stdout);
     for (const line of ['claude mcp add', 'codex mcp add', 'mcpServers']) assert.ok(told.stdout.includes(line), line);
   },
 );
