@@ -1,10 +1,10 @@
 import { packExtension } from '@anthropic-ai/mcpb/cli';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { command } from './support/command.ts';
 import { bundleManifest } from './support/package-metadata.ts';
+import { packed, unpack } from './support/tarball.ts';
 
 /**
  * `npm run bundle`: makes the MCPB bundle, which Claude Desktop installs by a double click. It is the published package
@@ -14,9 +14,7 @@ const { values } = parseArgs({ options: { tarball: { type: 'string' }, output: {
 const folder = await mkdtemp(join(tmpdir(), 'contree-bundle-'));
 try {
   const content = join(folder, 'content');
-  await mkdir(content);
-  const tarball = values.tarball ?? join(folder, await packed(folder));
-  await command('tar', ['-xzf', resolve(tarball), '-C', content, '--strip-components=1']);
+  await unpack(values.tarball ?? (await packed(folder)), content);
   await writeFile(join(content, 'manifest.json'), bundleManifest());
   // Not needed to run it.
   await writeFile(join(content, '.mcpbignore'), '*.d.ts\n');
@@ -26,9 +24,4 @@ try {
   console.log(output);
 } finally {
   await rm(folder, { recursive: true, force: true });
-}
-
-async function packed(destination: string): Promise<string> {
-  const printed = await command('npm', ['pack', '--silent', '--pack-destination', destination]);
-  return printed.trim().split('\n').at(-1) ?? '';
 }

@@ -4,8 +4,9 @@ import { globSync } from 'node:fs';
 import { command } from './support/command.ts';
 
 /**
- * `npm run test:compat`: the contract of the hosted service and its published clients against the engine. All of it is
- * fetched from PyPI when it runs. Where PyPI cannot be reached, it says so and tries nothing; any later failure is one.
+ * `npm run test:compat`: the contract of the hosted service and its published clients against the engine, and our own
+ * Python wheel. What they need is fetched from PyPI when it runs. Where PyPI cannot be reached, it says so and tries
+ * nothing; any later failure is one.
  */
 const REACHABLE = ['-m', 'pip', '--disable-pip-version-check', 'index', 'versions', 'contree-client'];
 

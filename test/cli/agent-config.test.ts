@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'jsonc-parser';
 import { parse as parseToml } from 'smol-toml';
 import { parse as parseYaml } from 'yaml';
-import { AGENTS, launchCommand, type Agent, type UserDirectories } from '../../src/cli/agents/agent-config.ts';
+import { AGENTS, type Agent, type UserDirectories } from '../../src/cli/agents/agent-config.ts';
 import { putEntry, takeEntry } from '../../src/cli/agents/config-entry.ts';
+import { installationOf, launchCommand, type Installation } from '../../src/cli/agents/installation.ts';
 import { FORMATS } from '../../src/cli/agents/config-formats.ts';
 import { defined } from '../../src/std/assert.ts';
 
@@ -157,16 +161,47 @@ test('what is malformed, or cannot be edited without harm, is refused with the r
   for (const [name, text, reason] of refused) assert.throws(() => installed(name, text), { message: reason }, text);
 });
 
-test('what npx runs from its cache is started by npx again', () => {
-  const cached = '/home/u/.npm/_npx/0a1b/node_modules/contree-mcp/bin/contree-mcp';
-  const args = ['--url', 'https://x'];
-  assert.deepEqual(launchCommand(cached, args, 'linux'), { command: 'npx', args: ['-y', 'contree-mcp', ...args] });
-  const { command, args: all } = launchCommand(cached.replaceAll('/', '\\'), args, 'win32');
-  assert.deepEqual([command, ...all], ['cmd', '/c', 'npx', '-y', 'contree-mcp', ...args]);
-  assert.deepEqual(
-    launchCommand('/opt/contree/bin/contree-mcp', args, 'linux').command,
-    '/opt/contree/bin/contree-mcp',
-  );
+const INSTALLED: Installation = {
+  launcher: '/opt/contree/bin/contree-mcp',
+  node: undefined,
+  uvx: '/home/u/.local/bin/uvx',
+  platform: 'linux',
+};
+const NODE = '/home/u/.nvm/versions/node/v24.1.0/bin/node';
+const ARGS = ['--url', 'https://x'];
+
+/** The whole command line that an agent would start. */
+function line(installation: Partial<Installation>): readonly string[] {
+  const { command, args } = launchCommand({ ...INSTALLED, ...installation }, ARGS);
+  return [command, ...args];
+}
+
+test('the launcher is started by its name, or by the Node that a desktop program would not find', () => {
+  assert.deepEqual(line({}), ['/opt/contree/bin/contree-mcp', ...ARGS]);
+  assert.deepEqual(line({ node: NODE }), [NODE, '/opt/contree/bin/contree-mcp', ...ARGS]);
+  const place = mkdtempSync(join(tmpdir(), 'contree-uvx-'));
+  try {
+    writeFileSync(join(place, 'uvx'), '');
+    const self = [process.execPath, '/opt/contree/bin/contree'] as const;
+    const { launcher, uvx, node } = installationOf({ self, env: { PATH: `/nowhere:${place}` } });
+    assert.deepEqual([launcher, uvx], ['/opt/contree/bin/contree-mcp', join(place, 'uvx')]);
+    assert.ok(node === undefined || node === process.execPath);
+    assert.equal(installationOf({ self, env: {} }).uvx, undefined);
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
+test('what npx or uvx run from their caches is started by them again', () => {
+  const npx = '/home/u/.npm/_npx/0a1b/node_modules/contree-mcp/bin/contree-mcp';
+  assert.deepEqual(line({ launcher: npx }), ['npx', '-y', 'contree-mcp', ...ARGS]);
+  const path = `PATH=${dirname(NODE)}:/usr/local/bin:/usr/bin:/bin`;
+  assert.deepEqual(line({ launcher: npx, node: NODE }), ['/usr/bin/env', path, 'npx', '-y', 'contree-mcp', ...ARGS]);
+  const windows = { launcher: npx.replaceAll('/', '\\'), platform: 'win32' } as const;
+  assert.deepEqual(line(windows), ['cmd', '/c', 'npx', '-y', 'contree-mcp', ...ARGS]);
+  const uv = '/home/u/.cache/uv/archive-v0/AbC/lib/python3.12/site-packages/contree_mcp/app/bin/contree-mcp';
+  assert.deepEqual(line({ launcher: uv, node: NODE }), ['/home/u/.local/bin/uvx', 'contree-mcp', ...ARGS]);
+  assert.deepEqual(line({ launcher: uv, uvx: undefined }), ['uvx', 'contree-mcp', ...ARGS]);
 });
 
 test('the files are where each system keeps them', () => {

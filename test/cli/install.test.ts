@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { lstat, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,9 +38,15 @@ test('install writes an agent’s file once, keeps what is there, and never star
   assert.equal(await readFile(file, 'utf8'), '{\n  "theme": "dark"\n}\n', '--print writes nothing');
 
   assert.equal((await home.install('claude-code')).code, 0);
-  const written = JSON.parse(await readFile(file, 'utf8')) as { mcpServers: { contree: { command: string } } };
+  const written = JSON.parse(await readFile(file, 'utf8')) as {
+    mcpServers: { contree: { command: string; args: string[] } };
+  };
   assert.deepEqual(written, { ...(JSON.parse(printed.stdout) as object), theme: 'dark' });
-  await stat(written.mcpServers.contree.command);
+  const { command, args } = written.mcpServers.contree;
+  // As a program that was started from a desktop, without the PATH of a shell.
+  const env = { HOME: home.folder, PATH: '/usr/bin:/bin' };
+  const started = spawnSync(command, [...args, '--version'], { encoding: 'utf8', env });
+  assert.match(started.stdout, /^\d+\.\d+\.\d+\n$/u, started.stderr);
   assert.equal((await stat(file)).mode & 0o777, 0o640);
   const { ino } = await stat(file);
   assert.match((await home.install('claude-code')).stdout, /already/u);
@@ -58,10 +65,10 @@ test('a new file is its owner’s alone, and names the settings that choose the 
   assert.equal(code, 0, stderr);
   const file = join(home.folder, '.codex/config.toml');
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  assert.match(await readFile(file, 'utf8'), /^args = \["--data-dir","\/.*\/data"\]$/mu);
-  assert.match((await home.install('cursor', '--print')).stdout, /"args": \[\]/u, 'what is usual is not said');
+  assert.match(await readFile(file, 'utf8'), /^args = \[.*"--data-dir","\/.*\/data"\]$/mu);
+  assert.doesNotMatch((await home.install('cursor', '--print')).stdout, /--data-dir/u, 'what is usual is not said');
   const remote = await home.install('cursor', '--print', '--url', 'https://contree.example.org');
-  assert.match(remote.stdout, /"args": \[\s*"--url",\s*"https:\/\/contree\.example\.org"\s*\]/u);
+  assert.match(remote.stdout, /"--url",\s*"https:\/\/contree\.example\.org"\s*\]/u);
 });
 
 test('a symlink stays one: the file it leads to is written', async () => {

@@ -25,17 +25,6 @@ export interface Agent extends EntryPlace {
   readonly usual?: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Returns the command with which an agent starts the server of this launcher: the launcher itself, or npx where the
- * launcher lies in the cache of npx, which is cleaned from time to time.
- */
-export function launchCommand(launcher: string, args: readonly string[], platform: NodeJS.Platform): ServerCommand {
-  if (!/[\\/]_npx[\\/]/u.test(launcher)) return { command: launcher, args };
-  const npx = ['-y', 'contree-mcp', ...args];
-  // Windows cannot start a .cmd file as a program.
-  return platform === 'win32' ? { command: 'cmd', args: ['/c', 'npx', ...npx] } : { command: 'npx', args: npx };
-}
-
 const NAME = 'contree';
 /** Timeout for agents that have one: a run may take long, and an agent that gives up sooner loses the answer. */
 const TOOL_TIMEOUT_S = 600;

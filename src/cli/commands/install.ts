@@ -1,8 +1,8 @@
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
 import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
-import { AGENTS, launchCommand, type Agent, type ServerCommand } from '../agents/agent-config.ts';
+import { AGENTS, type Agent, type ServerCommand } from '../agents/agent-config.ts';
+import { installationOf, launchCommand } from '../agents/installation.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 
@@ -62,10 +62,9 @@ function told({ title }: Agent, file: string, changed: boolean, { uninstall = fa
   return changed ? `${title}: added contree to ${file}; restart the agent\n` : `${title}: contree was already there\n`;
 }
 
-/** Returns the command for the agent: the launcher next to ours, and the settings that select the store. */
+/** Returns the command for the agent: how this installation is started, and the settings that select the store. */
 function serverCommand({ host, settings }: Cli): ServerCommand {
   const { url, dataDir } = settings;
   const usual = dataDir === plainDataDir(host.env) ? [] : ['--data-dir', dataDir];
-  const launcher = join(dirname(host.self.at(1) ?? host.self[0]), 'contree-mcp');
-  return launchCommand(launcher, url === '' ? usual : ['--url', url], process.platform);
+  return launchCommand(installationOf(host), url === '' ? usual : ['--url', url]);
 }

@@ -1,0 +1,3 @@
+from . import contree_mcp
+
+contree_mcp()
