@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { delimiter, join, resolve } from 'node:path';
 import type { HttpContree } from '../client/index.ts';
 import { hashCacheFile, type Settings } from '../config/index.ts';
 import { isLoopback } from '../http/guard.ts';
@@ -29,8 +30,14 @@ export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
     ...localFiles(host, settings),
     ...hostEnv(host, settings),
     ...(tools.length > 0 && { tools }),
-    ...(hasUserHere(settings) && { accounts: accountsOf(settings, host.env) }),
+    ...(hasUserHere(settings) && { accounts: accountsOf(settings, host.env), program: programOf(host) }),
   };
+}
+
+/** Returns the command by which the user runs our command line: its path where no folder of the PATH has it. */
+function programOf({ env, self: [, path = 'contree'] }: McpHost): string {
+  const folders = (env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '');
+  return folders.some((folder) => existsSync(join(folder, 'contree'))) ? 'contree' : path;
 }
 
 function hostEnv({ env }: McpHost, { envFrom }: Settings): Pick<McpOptions, 'hostEnv'> {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { present } from '../std/present.ts';
-import { chooseTools, type Accounts, type HostEnv, type Tool } from '../tools/index.ts';
+import { chooseTools, TOOLS, type Accounts, type HostEnv, type Tool } from '../tools/index.ts';
 import type { LocalFiles } from '../transfer/local-files.ts';
 import { ImageNames } from './completion.ts';
 import { SignInServer } from './sign-in-server.ts';
@@ -28,6 +28,8 @@ export interface McpOptions {
   readonly accounts?: Accounts;
   /** Variables of this machine that `run` may pass on by name, with their values. */
   readonly hostEnv?: HostEnv;
+  /** Command by which the user runs our command line; default `contree`. */
+  readonly program?: string;
   /** Let registry_auth take the secret as an argument, where the model sees it. Default false. */
   readonly allowTokenArgument?: boolean;
   /** Time a call waits for an operation when the client requests no progress (default: `limits.inlineWaitMs`). */
@@ -57,6 +59,8 @@ export interface RoundState {
 export class McpContext implements AsyncDisposable {
   readonly options: McpOptions;
   readonly tools: readonly Tool[];
+  /** Names of our tools that are not offered. */
+  readonly missingTools: readonly string[];
   readonly names = new ImageNames();
   readonly signIn: SignInServer;
   /** Seals what a client carries between two rounds of one call. */
@@ -70,6 +74,7 @@ export class McpContext implements AsyncDisposable {
     this.options = options;
     const { readOnly = false, tools: names, localFiles } = options;
     this.tools = chooseTools(present({ readOnly, names, localFiles: localFiles !== undefined }));
+    this.missingTools = TOOLS.filter((tool) => !this.tools.includes(tool)).map(({ name }) => name);
     this.signIn = new SignInServer(options.accounts);
   }
 

@@ -1,4 +1,4 @@
-import type { HostEnv, Tool } from '../tools/index.ts';
+import { TOOLS, type HostEnv, type Tool } from '../tools/index.ts';
 
 /**
  * Returns the instructions, which every client shows its model first and some show alone. They are part of every
@@ -11,10 +11,18 @@ export function instructionsFor(tools: readonly Tool[], hostEnv: HostEnv = {}): 
     SUMMARY,
     ...(work || [READ_ONLY]),
     has('rsync') && FILES,
+    missingText(tools),
     has('run') && secretsText(Object.keys(hostEnv)),
     LAST,
   ];
   return parts.filter((part) => typeof part === 'string').join('\n\n');
+}
+
+/** Names the tools that change local files or images and are not offered, for models that know them from elsewhere. */
+function missingText(tools: readonly Tool[]): string | undefined {
+  const missing = TOOLS.filter(({ name, effect }) => effect !== 'reads' && !tools.some((tool) => tool.name === name));
+  if (missing.length === 0 || tools.every(({ effect }) => effect === 'reads')) return undefined;
+  return `Not offered by this server: ${missing.map(({ name }) => name).join(', ')}.`;
 }
 
 /** Characters of variable names in the instructions; whoami lists all. */

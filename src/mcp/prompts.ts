@@ -172,8 +172,15 @@ ${commands}
   },
 ];
 
-export function registerPrompts({ server }: McpSession, completions: Completions): void {
+/** Reports whether a prompt leads to a call of a tool that is not offered. */
+function needsMissing({ text, arguments: args }: Prompt, missingTools: readonly string[]): boolean {
+  const words = text(Object.fromEntries(Object.keys(args).map((name) => [name, ''])));
+  return missingTools.some((name) => new RegExp(`\\b${name}\\(`, 'u').test(words));
+}
+
+export function registerPrompts({ server, context }: McpSession, completions: Completions): void {
   for (const prompt of PROMPTS) {
+    if (needsMissing(prompt, context.missingTools)) continue;
     const { name, title, description, defaults } = prompt;
     const argsSchema = z.object(
       Object.fromEntries(

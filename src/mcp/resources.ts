@@ -13,7 +13,16 @@ import { limits } from '../contract/limits.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { collect } from '../std/bytes.ts';
 import { present } from '../std/present.ts';
-import { cutOutput, GUIDE_SECTIONS, GUIDES, guideUri, isBinary, readOutput, summarize } from '../tools/index.ts';
+import {
+  cutOutput,
+  GUIDE_SECTIONS,
+  GUIDES,
+  guideText,
+  guideUri,
+  isBinary,
+  readOutput,
+  summarize,
+} from '../tools/index.ts';
 import { decode, type Completions } from './completion.ts';
 import { protocolError, type Asked } from './replies.ts';
 import type { McpSession } from './session.ts';
@@ -126,7 +135,8 @@ const FAMILIES: readonly Template[] = [
 export function registerResources(session: McpSession, completions: Completions): void {
   const { server, context, request } = session;
   for (const section of GUIDE_SECTIONS) {
-    const { title, text } = GUIDES[section];
+    const { title } = GUIDES[section];
+    const text = guideText(section, context.missingTools);
     const uri = guideUri(section);
     const about = {
       title,

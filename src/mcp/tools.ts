@@ -76,7 +76,8 @@ function callFor(
   const { context, link, request: http } = session;
   const questions = new Questions(session, request);
   const { signal, notify, _meta: meta } = request.mcpReq;
-  const { localFiles, accounts, onDisconnect = 'stop', allowTokenArgument = false, closing, hostEnv } = context.options;
+  const { onDisconnect = 'stop', allowTokenArgument = false, closing } = context.options;
+  const { localFiles, accounts, hostEnv, program } = context.options;
   const progressToken = meta?.progressToken;
   return {
     connect: () => context.contree(http),
@@ -93,7 +94,8 @@ function callFor(
         notify({ method: 'notifications/progress', params: { progressToken, ...step } }).catch(() => {});
       },
     }),
-    ...present({ localFiles, accounts, hostEnv }),
+    missingTools: context.missingTools,
+    ...present({ localFiles, accounts, hostEnv, program }),
     allowTokenArgument,
     ask: questions.ask,
     signIn: signInFor(context, questions, signal),

@@ -21,7 +21,7 @@ for (const era of ERAS) {
       GUIDE_SECTIONS.map((section) => `contree://guide/${section}`),
     );
     const guide = await read(mcp, 'contree://guide/workflow');
-    assert.match(guide.text ?? '', /^# Workflow/u);
+    assert.match(guide.text ?? '', /^# Workflow/mu);
     assert.equal(guide.mimeType, 'text/markdown');
     const { resourceTemplates } = await mcp.client.listResourceTemplates();
     assert.deepEqual(
@@ -116,7 +116,8 @@ for (const era of ERAS) {
   });
 
   test(`${era}: prompts keep their names and arguments and fill in what is not given`, async () => {
-    await using mcp = await connectMcp(() => Promise.reject(new Error('no engine')), era);
+    const options = { localFiles: {} as never };
+    await using mcp = await connectMcp(() => Promise.reject(new Error('no engine')), era, options);
     const { prompts } = await mcp.client.listPrompts();
     assert.deepEqual(
       prompts.map(

@@ -49,7 +49,7 @@ what a run changed.
 \`\`\`
 list_files(image="tag:common/python-ml/python:3.11-slim", path="/usr/local/lib")
 read_file(image="tag:common/python-ml/python:3.11-slim", path="/etc/os-release")
-grep(image="tag:common/python-ml/python:3.11-slim", patterns="VERSION", paths="/etc/os-release")
+grep(image="tag:common/python-ml/python:3.11-slim", patterns=["VERSION"], paths=["/etc/os-release"])
 \`\`\`
 
 ## Your own files

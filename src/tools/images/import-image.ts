@@ -49,7 +49,7 @@ export const importImage = defineTool({
     const tag = wanted?.replace(/^tag:/u, '');
     const existing = tag && !force ? await findTagged(contree, tag, signal) : undefined;
     if (existing !== undefined) {
-      const hint = `tag:${tag} exists and was returned as it is; force=true imports anew.`;
+      const hint = `Not imported: tag:${tag} exists, and its image was returned; force=true imports and moves the tag.`;
       return { status: 'SUCCESS', image_uuid: existing, tag, hint };
     }
     // Not aborted with the call: the id of the started import must be known.

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { GUIDES, GUIDE_SECTIONS } from '../guides/index.ts';
+import { GUIDE_SECTIONS, guideText } from '../guides/index.ts';
+import { withProgram } from '../support/text.ts';
 import { defineTool } from '../support/tool.ts';
 
 export const getGuide = defineTool({
@@ -12,6 +13,8 @@ export const getGuide = defineTool({
   offline: true,
   input: z.object({ section: z.enum(GUIDE_SECTIONS).default('workflow') }),
   output: z.object({ content: z.string() }),
-  handle: async (_call, { section }) => ({ content: GUIDES[section].text }),
+  handle: async ({ missingTools, program }, { section }) => ({
+    content: withProgram(guideText(section, missingTools), program),
+  }),
   text: ({ content }) => content,
 });

@@ -7,6 +7,7 @@ import { asFault, failureText } from './failure.ts';
 import { importImage } from '../images/import-image.ts';
 import { outcomeOf } from './outcome.ts';
 import { run } from '../operations/run.ts';
+import { withProgram } from './text.ts';
 import type { ResourceLink, SurfaceCall, Tool, ToolCall } from './tool.ts';
 
 const ERROR_CHARACTERS_MAX = 9_000;
@@ -73,10 +74,14 @@ function replyOf(tool: Tool, answer: Record<string, unknown>, input: Record<stri
   return { ok: true, text, structured, links: tool.links?.(structured) ?? [] };
 }
 
-function refusalOf(tool: Tool, error: unknown, { signal, log }: Pick<SurfaceCall, 'signal' | 'log'>): Reply {
+function refusalOf(
+  tool: Tool,
+  error: unknown,
+  { signal, log, program }: Pick<SurfaceCall, 'signal' | 'log' | 'program'>,
+): Reply {
   if (signal.aborted) throw error;
   const fault = asFault(error, log);
-  return { ok: false, text: failureText(fault, tool.name).slice(0, ERROR_CHARACTERS_MAX), fault };
+  return { ok: false, text: withProgram(failureText(fault, tool.name), program).slice(0, ERROR_CHARACTERS_MAX), fault };
 }
 
 /** Adds the remark about ignored arguments first: it may explain an unexpected result. */

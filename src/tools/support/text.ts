@@ -35,3 +35,10 @@ export function lines(...parts: readonly (string | false | null | undefined)[]):
 export function wholeSeconds(time: string): string {
   return time.replace(/\.\d+(?=Z|[+-]|$)/u, '');
 }
+
+const OUR_COMMAND = /(?<![\w./-])contree (?=(?:auth|token|gc|rm|doctor|upload|images|ops|show|ls|cat|engine)\b)/gu;
+
+/** Returns a text with our command line named as the user can run it: a clone has it in no folder of the PATH. */
+export function withProgram(text: string, program: string | undefined): string {
+  return program === undefined ? text : text.replaceAll(OUR_COMMAND, `${program} `);
+}

@@ -70,6 +70,10 @@ export interface OfflineCall {
   readonly inlineWaitMs: number;
   /** Present when the client can follow an operation itself instead of waiting for the result. */
   readonly taskHandoff?: TaskHandoff;
+  /** Names of our tools that this server does not offer. */
+  readonly missingTools?: readonly string[];
+  /** Command by which the user runs our command line; default `contree`. */
+  readonly program?: string;
   /** Writes one line to the server's own log (stderr), never to the model. */
   readonly log: (line: string) => void;
   /** Local folders that tools may use; absent when there are none. */
