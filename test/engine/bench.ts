@@ -11,6 +11,7 @@ import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import type { Importer } from '../../src/images/import/importer.ts';
 import type { Pusher } from '../../src/images/export/push.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
+import type { SandboxDriver } from '../../src/sandbox/driver.ts';
 import { FakeDriver, type FakeHooks } from '../support/fake-sandbox/driver.ts';
 import type { Layer } from '../../src/store/layers.ts';
 import type { StoredImage } from '../../src/store/images.ts';
@@ -29,6 +30,8 @@ export interface EngineBench extends AsyncDisposable {
 export interface BenchOptions extends Partial<Pick<EngineOptions, 'concurrency' | 'importer' | 'pusher'>> {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
+  /** Driver of the runs, owned by the caller; otherwise the fake one. */
+  readonly sandbox?: SandboxDriver;
   /** Existing data directory, which is kept; otherwise the engine gets a new one. */
   readonly directory?: string;
 }
@@ -46,7 +49,7 @@ export async function openEngine(options: BenchOptions = {}): Promise<EngineBenc
   const store = await Store.open(directory);
   const driver = new FakeDriver(options.hooks);
   const base = await addRoot(store, options.config);
-  const engine = startEngine(store, driver, options);
+  const engine = startEngine(store, options.sandbox ?? driver, options);
   return {
     engine,
     store,
@@ -62,7 +65,7 @@ export async function openEngine(options: BenchOptions = {}): Promise<EngineBenc
   };
 }
 
-export function startEngine(store: Store, driver: FakeDriver, options: BenchOptions = {}): Engine {
+export function startEngine(store: Store, driver: SandboxDriver, options: BenchOptions = {}): Engine {
   return Engine.open({
     store,
     driver,

@@ -132,6 +132,13 @@ test('what a run keeps of its environment and its working directory', async () =
   assert.deepEqual([env, cwd], [{ KEPT: '2', NEW: '3' }, '/root']);
 });
 
+test('a run is root, whatever user the image names', async () => {
+  await using bench = await openEngine({ config: { user: '1000:1000' } });
+  const { uuid } = await bench.engine.runs.start(script(bench, 'true', { disposable: true }));
+  const spawned = (await followed(bench.engine, uuid)).find(({ type }) => type === 'spawn');
+  assert.partialDeepStrictEqual(spawned?.data, { uid: 0, gid: 0 });
+});
+
 test('SHELL of the request is the shell', async () => {
   await using bench = await openEngine();
   const { engine } = bench;
