@@ -178,6 +178,21 @@ test('a damaged template is made anew', async () => {
   }
 });
 
+test('a restore that fails is tried once more', async () => {
+  await using bench = await folder.open();
+  await (await bench.driver.start(bootSpec(bench.layers), soon()))[Symbol.asyncDispose]();
+  const failed = (): boolean => bench.logged.some((line) => line.startsWith('a restore failed and is tried again'));
+  // On a busy machine the guest may be there before its jail is killed.
+  while (!failed()) {
+    const starting = bench.driver.start(bootSpec(bench.layers), soon());
+    let jail: number | undefined;
+    while (jail === undefined) [jail] = await jailPids(folder.stateDir);
+    process.kill(jail, 'SIGKILL');
+    await using instance = await starting;
+    if (failed()) assert.equal((await runScript(instance, 'echo again')).stdout, 'again\n');
+  }
+});
+
 test('opening the driver removes what an earlier one left, and templates that nobody can use any more', async () => {
   const left = join(folder.stateDir, 'tmp', 'left');
   const stale = join(folder.stateDir, 'templates', '0123456789abcdef');

@@ -92,7 +92,10 @@ class MicrovmDriver implements AcceleratedDriver {
     }
   }
 
-  /** Restores a template over the image. A template that QEMU has never continued is made again once if it fails. */
+  /**
+   * Restores a template over the image. A restore that fails is tried once more, because no command has run yet: with a new
+   * template, unless QEMU has continued this one before.
+   */
   async #restore(platform: HostPlatform, machine: Machine, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const { log, network = {} } = this.#options;
     const { templates } = platform.parts;
@@ -108,9 +111,9 @@ class MicrovmDriver implements AcceleratedDriver {
         return instance;
       } catch (error) {
         await resources.disposeAsync();
-        if (signal.aborted || attempt > 1 || template.proven || !isRestoreFailure(error)) throw error;
-        log(`a restore failed, the template is made anew: ${error.message}`);
-        await templates.discard(machine, template);
+        if (signal.aborted || attempt > 1 || !isRestoreFailure(error)) throw error;
+        log(`a restore failed and is tried again: ${error.message}`);
+        if (!template.proven) await templates.discard(machine, template);
       }
     }
   }
