@@ -71,3 +71,16 @@ test('binary output says how to get at it', async () => {
   const page = { operation_id: ran.operation_id, stream: 'stdout', offset: 100 };
   assert.match((await mcp.call('get_operation', page)).structured.content, /^\[156 bytes of binary output; write it/u);
 });
+
+test('a working directory that is not in the image is told, unless files of the run may bring it', async () => {
+  const contree = new ScriptedContree();
+  const image = contree.addImage({ '/work/f': '' });
+  await using mcp = await connectMcp(contree);
+  const hint = async (args: object): Promise<string | undefined> =>
+    (await mcp.call('run', { image, command: 'true', ...args })).structured.hint;
+  assert.equal(await hint({ cwd: '/wrok' }), 'cwd "/wrok" is not in the image: it was made, empty.');
+  assert.equal(await hint({ cwd: '/work' }), undefined);
+  assert.equal(await hint({ cwd: '/tmp/x' }), undefined);
+  assert.equal(await hint({ cwd: '/new', files: { '/new/f': 'uuid' } }), undefined);
+  assert.match((await hint({ cwd: '/wrok', command: 'nope' })) ?? '', /^Exit code 127/u, 'what failed comes first');
+});

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { fault } from '../../contract/errors.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import type { OperationResponse } from '../../contract/operation.ts';
 import { limits } from '../../contract/limits.ts';
 import { FileSpec, NetworkMode, type InstanceSpawnRequest, SandboxName } from '../../contract/run.ts';
 import { image } from '../support/fields.ts';
@@ -7,7 +8,7 @@ import { followOwn } from '../support/follow.ts';
 import { operationText, resultFields, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { hiddenFromClients } from '../support/schema.ts';
-import { defineTool, type HostEnv } from '../support/tool.ts';
+import { defineTool, type HostEnv, type ToolCall } from '../support/tool.ts';
 import { present } from '../../std/present.ts';
 
 /** Largest size of each of the two streams for which both fit into one result. */
@@ -76,7 +77,9 @@ export const run = defineTool({
       const { hint: _, ...started } = await summarize(state, options);
       return started;
     }
-    return await outcomeOf(await followOwn(call, uuid, { timeoutSeconds: input.timeout, outputBytes }), options);
+    const operation = await followOwn(call, uuid, { timeoutSeconds: input.timeout, outputBytes });
+    const outcome = await outcomeOf(operation, options);
+    return { ...outcome, ...(outcome.hint === undefined && (await madeHint(call, input, operation))) };
   },
   text: operationText,
 });
@@ -126,6 +129,28 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
       resources_limits: nonEmpty(present({ cpus, memory_mib, max_layer_bytes })),
     }),
   };
+}
+
+/** Folders of the sandbox itself, which no image has. */
+const OF_THE_SANDBOX = /^\/(?:dev|proc|run|sys|tmp)(?:\/|$)/u;
+
+/** Returns a hint where the working directory is not in the image, and so was made: a typo runs in an empty folder. */
+async function madeHint(
+  { contree, signal }: ToolCall,
+  { cwd, files, directory_state_id: state }: z.output<typeof Input>,
+  { image_uuid: image }: OperationResponse,
+): Promise<{ hint?: string }> {
+  // What is put into the image may bring the folder.
+  if (cwd === undefined || image === null || files || state !== undefined || OF_THE_SANDBOX.test(cwd)) return {};
+  try {
+    await contree.files.list(image, { path: cwd, limit: 1 }, signal);
+    return {};
+  } catch (error) {
+    if (!isFault(error)) throw error;
+    return isFault(error, 'FILE_NOT_FOUND')
+      ? { hint: `cwd ${JSON.stringify(cwd)} is not in the image: it was made, empty.` }
+      : {};
+  }
 }
 
 function nonEmpty<Fields extends object>(fields: Fields): Fields | undefined {
