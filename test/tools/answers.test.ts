@@ -30,7 +30,7 @@ test('the answer of a run begins with its end and its output, and repeats nothin
   assert.deepEqual(Object.keys(waited.results[started.operation_id]), ['exit_code', 'stdout', 'status']);
 });
 
-test('what a run used and where it ran is shown by get_operation only', async () => {
+test('what a run used is shown by get_operation only', async () => {
   const contree = new ScriptedContree();
   const image = contree.addImage();
   const { get } = contree.operations;
@@ -44,14 +44,15 @@ test('what a run used and where it ran is shown by get_operation only', async ()
       cost: 0.22700700000000001,
     };
     const result = { ...operation.metadata.result, resources };
-    const execution = { sandbox: 'microvm', accelerator: 'kvm', jail: { missing: [] } };
+    const execution = { sandbox: 'microvm', accelerator: 'emulated', jail: { missing: [] } };
     return { ...operation, execution, metadata: { ...operation.metadata, result } } as unknown as typeof operation;
   };
   await using mcp = await connectMcp(contree);
   const ran = (await mcp.call('run', { image, command: 'true' })).structured;
-  assert.ok(!('cost' in ran) && !('sandbox' in ran));
+  assert.ok(!('cost' in ran) && !('cpu_s' in ran));
+  assert.deepEqual([ran.sandbox, ran.accelerator], ['microvm', 'emulated'], 'what isolates a run is told with it');
   const { structured: shown } = await mcp.call('get_operation', { operation_id: ran.operation_id });
-  assert.deepEqual([shown.cpu_s, shown.cost, shown.sandbox, shown.accelerator], [0.23, 0.23, 'microvm', 'kvm']);
+  assert.deepEqual([shown.cpu_s, shown.cost, shown.sandbox, shown.accelerator], [0.23, 0.23, 'microvm', 'emulated']);
 });
 
 test('no answer has nulls, empty lists, float noise or its own arguments in it', async () => {
@@ -86,4 +87,15 @@ test('no answer has nulls, empty lists, float noise or its own arguments in it',
   await mcp.call('set_tag', { image_uuid: image, tag: 'base' });
   const { structured } = await mcp.call('list_files', { image: 'tag:base' });
   assert.equal(structured.image_uuid, image, 'what a tag stood for is told');
+});
+
+test('the text of a run begins with its end, not with SUCCESS, which says only that it was run', async () => {
+  const contree = new ScriptedContree();
+  const image = contree.addImage();
+  await using mcp = await connectMcp(contree);
+  assert.match((await mcp.call('run', { image, command: 'false' })).text, /^exit code 1 · /u);
+  const { operation_id } = (await mcp.call('run', { image, command: 'sleep', wait: false })).structured;
+  await contree.processes.kill(operation_id, 1, { signal: 'KILL' });
+  assert.match((await mcp.call('wait_operations', { operation_ids: [operation_id] })).text, /^ended by SIGKILL · /u);
+  assert.match((await mcp.call('import_image', { registry_url: 'docker://busybox' })).text, /^SUCCESS · /u);
 });

@@ -43,8 +43,8 @@ run(command="curl -sI https://packages.example.org", image="tag:common/base", ne
 - \`truncate_output_at\` bounds what is *shown* per stream; up to ${limits.outputBytesKept / 2 ** 20} MiB are kept and can be paged.
 
 Result: \`exit_code\`, \`stdout\`, \`stderr\`, \`image_uuid\` (with disposable=false; \`filesystem_changed: false\` where it is the old one),
-\`status\`, \`duration_s\`, \`operation_id\`. get_operation adds \`cpu_s\`, \`max_rss\` (KiB), \`sandbox\` and \`accelerator\` (kvm, emulated: several
-times slower, or none with gVisor).
+\`status\`, \`duration_s\`, \`sandbox\`, \`accelerator\` where it is emulated (several times slower), \`operation_id\`. get_operation adds
+\`cpu_s\` and \`max_rss\` (KiB).
 
 ## Addresses (resources)
 

@@ -34,6 +34,10 @@ export const resultFields = {
   filesystem_changed: hiddenFromClients(z.boolean().optional()),
   status: OperationStatus,
   duration_s: hiddenFromClients(z.number().optional()),
+  sandbox: hiddenFromClients(z.string().optional()),
+  /** Only of emulated microVMs: they are several times slower. */
+  accelerator: hiddenFromClients(z.string().optional()),
+  jail_missing: hiddenFromClients(z.string().optional()),
   operation_id: z.string(),
   hint: z.string().optional(),
 };
@@ -43,9 +47,6 @@ export const detailFields = {
   cpu_s: hiddenFromClients(z.number().optional()),
   max_rss: hiddenFromClients(count.optional()),
   cost: hiddenFromClients(z.number().optional()),
-  sandbox: hiddenFromClients(z.string().optional()),
-  accelerator: hiddenFromClients(z.string().optional()),
-  jail_missing: hiddenFromClients(z.string().optional()),
 };
 const operationFields = { ...resultFields, ...detailFields };
 export type OperationFields = z.infer<z.ZodObject<typeof operationFields>>;
@@ -121,7 +122,11 @@ function stateFields({ state, resources }: InstanceResult): Partial<OperationFie
 function executionFields({ execution }: OperationResponse): Partial<OperationFields> {
   if (execution === undefined) return {};
   const { sandbox, accelerator, jail } = execution;
-  return present({ sandbox, accelerator, jail_missing: jail.missing.join(', ') || undefined });
+  return present({
+    sandbox,
+    accelerator: accelerator === 'emulated' ? accelerator : undefined,
+    jail_missing: jail.missing.join(', ') || undefined,
+  });
 }
 
 function signalName(signal: number): string {
