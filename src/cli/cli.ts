@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { Settings } from '../config/index.ts';
 import type { HttpContree } from '../client/index.ts';
 import { isUuid } from '../contract/names.ts';
+import { formatted, type OutputFormat } from './format.ts';
 import type { CliHost, TerminalOutput } from './host.ts';
 import { openSession } from '../client/session.ts';
 import { visible } from './text.ts';
@@ -10,18 +11,22 @@ import { visible } from './text.ts';
 export class Cli implements AsyncDisposable {
   readonly host: CliHost;
   readonly settings: Settings;
-  /** True when standard output carries one JSON value instead of text. */
-  readonly json: boolean;
+  readonly #format: OutputFormat;
   readonly #interrupt = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
   #onInterrupt: () => void = () => this.#interrupt.abort(new Error('interrupted'));
   #connection: Promise<HttpContree> | undefined;
 
-  constructor(host: CliHost, settings: Settings, json: boolean) {
+  constructor(host: CliHost, settings: Settings, format: OutputFormat) {
     this.host = host;
     this.settings = settings;
-    this.json = json;
+    this.#format = format;
     this.#cleanup.use(host.onSignal('SIGINT', () => this.#onInterrupt()));
+  }
+
+  /** True when standard output carries one value for programs, such as JSON, instead of text. */
+  get json(): boolean {
+    return this.#format !== 'text';
   }
 
   /** Aborts when the user presses Ctrl-C, unless a command handles Ctrl-C itself. */
@@ -50,9 +55,9 @@ export class Cli implements AsyncDisposable {
     return this.#cleanup.use(await openSession(this.settings, options, this.signal));
   }
 
-  /** Prints a result: the value as JSON with `--json`, otherwise the text. */
+  /** Prints a result: the value in the format that was asked for, otherwise the text. */
   async print(value: unknown, text: string | (() => string)): Promise<void> {
-    if (this.json) await this.write(`${JSON.stringify(value)}\n`);
+    if (this.#format !== 'text') await this.write(formatted(value, this.#format));
     else await this.write(typeof text === 'string' ? text : text());
   }
 

@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import { readSettings, settingsOf, type Setting, type SettingGroup, type SettingName } from '../config/index.ts';
 import { Cli } from './cli.ts';
+import { OUTPUT_FORMATS, outputFormat, type OutputFormat } from './format.ts';
 import type { CliHost } from './host.ts';
 
 /** Facts about the command line as a whole. */
@@ -43,9 +44,11 @@ export function addSettings(command: Command, groups: readonly SettingGroup[]): 
   }
 }
 
-/** Adds the option for programs that read the output. */
-export function addJsonOption(command: Command, shown: boolean): void {
+/** Adds the options for programs that read the output. */
+export function addFormatOptions(command: Command, shown: boolean): void {
+  const format = `${OUTPUT_FORMATS.join(', ')} (default: text)`;
   command.addOption(new Option('--json', 'print one JSON value instead of text').hideHelp(!shown));
+  command.addOption(new Option('--format <FORMAT>', `format of the output: ${format}`).hideHelp(!shown));
 }
 
 function describe(row: Setting<unknown>): string {
@@ -72,7 +75,12 @@ export function runner(host: CliHost, finish: (exitCode: number) => void): Runne
       const command = received.at(-1) as Command;
       const options = command.optsWithGlobals<Record<string, unknown>>();
       const settings = readSettings({ program: 'contree', flags: settingFlags(options), env: host.env });
-      await using cli = new Cli(host, settings, options['json'] === true);
+      await using cli = new Cli(host, settings, formatOf(options));
       finish((await handler(cli, options as never, received.slice(0, -2) as never)) ?? 0);
     };
+}
+
+function formatOf({ format, json }: Readonly<Record<string, unknown>>): OutputFormat {
+  if (typeof format === 'string') return outputFormat(format);
+  return json === true ? 'json' : 'text';
 }

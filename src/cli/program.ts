@@ -1,20 +1,23 @@
 import { Command, CommanderError } from 'commander';
 import type { SettingGroup } from '../config/index.ts';
-import { addJsonOption, addSettings, runner, type Register } from './command.ts';
+import { addFormatOptions, addSettings, runner, type Register } from './command.ts';
 import { auth } from './commands/auth.ts';
 import { cp } from './commands/cp.ts';
 import { engine, serve } from './commands/engine.ts';
 import { images } from './commands/images.ts';
 import { install } from './commands/install.ts';
+import { help, skill } from './commands/manual.ts';
 import { importImage } from './commands/import.ts';
 import { cat, diff, grep, ls } from './commands/inspect.ts';
-import { cancel, ops, show, wait } from './commands/operations.ts';
+import { ops, show } from './commands/operations.ts';
+import { profile } from './commands/profile.ts';
 import { push } from './commands/push.ts';
 import { run } from './commands/run.ts';
 import { doctor, exportImage, gc, whoami } from './commands/store.ts';
 import { rm, tag } from './commands/tags.ts';
 import { token } from './commands/token.ts';
 import { tree } from './commands/tree.ts';
+import { cancel, wait } from './commands/waiting.ts';
 import { rsync, upload } from './commands/transfer.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import type { CliHost } from './host.ts';
@@ -25,8 +28,10 @@ const COMMANDS: readonly (readonly [group: string, Readonly<Record<string, Regis
   ['Runs:', { run, ops, show, wait, cancel }],
   ['Looking into images (no run needed):', { ls, cat, grep, diff }],
   ['Files:', { rsync, upload, cp }],
-  ['This installation:', { doctor, gc, engine, serve, token, auth, whoami, install }],
+  ['This installation:', { doctor, gc, engine, serve, token, auth, profile, whoami, install, help, skill }],
 ];
+/** Commands that show all others. */
+const ABOUT_ALL = new Set(['help', 'skill']);
 
 /** Runs one command line (without program names) and returns its exit code. Writes only to the host's streams. */
 export async function runCli(host: CliHost, argv: readonly string[]): Promise<number> {
@@ -38,7 +43,7 @@ export async function runCli(host: CliHost, argv: readonly string[]): Promise<nu
   } catch (error) {
     // Commander throws for help and version too; these are not failures.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
-    return tellFailure(host, error, ownWords(argv).includes('--json'));
+    return tellFailure(host, error, /(?:^| )--(?:json|format[ =]json)/u.test(ownWords(argv).join(' ')));
   }
 }
 
@@ -63,12 +68,12 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
     });
   program.enablePositionalOptions();
   addSettings(program, ['general', 'server']);
-  addJsonOption(program, true);
+  addFormatOptions(program, true);
   program.addHelpText('after', '\nSettings of the engine and the HTTP server: contree serve --help');
   const line = { separated: argv.includes('--') };
   // Only help and mistakes need to know of the other commands.
   const [first = ''] = argv;
-  const isNamed = COMMANDS.some(([, commands]) => Object.hasOwn(commands, first));
+  const isNamed = !ABOUT_ALL.has(first) && COMMANDS.some(([, commands]) => Object.hasOwn(commands, first));
   for (const [group, commands] of COMMANDS) {
     program.commandsGroup(group);
     for (const [name, register] of Object.entries(commands)) {
@@ -84,7 +89,7 @@ const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serv
 
 /** Adds the settings to the commands that the line names: to all of them takes longer than most commands. */
 function finishWhenNamed(command: Command): void {
-  for (const child of command.commands) addJsonOption(child.helpCommand(false), false);
+  for (const child of command.commands) addFormatOptions(child.helpCommand(false), false);
   command.hook('preSubcommand', (_parent, named) => {
     addSettings(named, SHOWN_SETTINGS[named.name()] ?? []);
     finishWhenNamed(named);

@@ -9,5 +9,6 @@ export {
   type Environment,
   type SettingSources,
 } from './read.ts';
+export { readProfiles, writeProfile } from './profiles.ts';
 export { type Program, type Setting, type SettingGroup } from './setting.ts';
 export { SETTINGS, type SettingName, type Settings } from './settings.ts';

@@ -40,3 +40,24 @@ export function iniSections(text: string): ReadonlyMap<string, Readonly<Record<s
   }
   return sections;
 }
+
+/** Returns the text with these values in a section, or without the section. Everything else stays, its other keys too. */
+export function withSection(text: string, section: string, values: object | undefined): string {
+  const lines = text.split(/\r?\n/u);
+  if (lines.at(-1) === '') lines.pop();
+  const rows = Object.entries(values ?? {}).map(([key, value]) => `${key} = ${value}`);
+  const start = lines.findIndex((line) => line.trim() === `[${section}]`);
+  if (start === -1) {
+    if (values === undefined) return text;
+    return [...lines, ...(lines.length > 0 ? [''] : []), `[${section}]`, ...rows, ''].join('\n');
+  }
+  const length = lines.slice(start + 1).findIndex((line) => /^\s*\[/u.test(line));
+  const end = length === -1 ? lines.length : start + 1 + length;
+  const others = lines.slice(start + 1, end).filter((line) => !Object.hasOwn(values ?? {}, keyOf(line)));
+  const kept = values === undefined ? [] : [`[${section}]`, ...rows, ...others];
+  return [...lines.slice(0, start), ...kept, ...lines.slice(end), ''].join('\n');
+}
+
+function keyOf(line: string): string {
+  return /^\s*([A-Za-z][\w-]*)/u.exec(line)?.[1] ?? '';
+}

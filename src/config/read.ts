@@ -69,7 +69,7 @@ const HOSTED_KEYS = ['url', 'token', 'project'] as const;
  * URL and credentials. Returns undefined when there is no such profile.
  */
 function hostedProfile(env: Environment, profile: string): Readonly<Record<string, string>> | undefined {
-  const path = join(configHome(env), 'contree', 'auth.ini');
+  const path = authFile(env);
   if (!existsSync(path)) return undefined;
   const section = iniSections(readFileSync(path, 'utf8')).get(`profile:${profile}`);
   if (section === undefined) return undefined;
@@ -107,6 +107,11 @@ export function readSettings(sources: SettingSources): Settings {
     throw fault('CONFIG_INVALID', { setting: '--tls-cert', reason: 'must be given together with --tls-key' });
   }
   return { ...values, dataDir: resolve(values.dataDir || join(dataHome(sources.env), 'contree')) };
+}
+
+/** Returns the file with the profiles that the hosted service's own command line shares. */
+export function authFile(env: Environment): string {
+  return join(configHome(env), 'contree', 'auth.ini');
 }
 
 function configHome(env: Environment): string {

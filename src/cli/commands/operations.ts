@@ -1,24 +1,28 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { SPID_MAIN, isFinished, OPERATION_STATUSES, type OperationStatus } from '../../contract/operation-state.ts';
-import type { OperationGetQuery, OperationQuery, OperationResponse } from '../../contract/operation.ts';
+import type { OperationQuery, OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import { present } from '../../std/present.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
-import { operationExitCode } from '../terminal/outcome.ts';
-import { collectPages } from '../pages.ts';
+import { addPeriodOptions, collectPages, periodOf, type PeriodOptions } from '../pages.ts';
 import { formatAge, formatBytes, formatSeconds, table } from '../text.ts';
 
-interface OpsOptions {
+/** Statuses of operations that have not ended. */
+export const ACTIVE = ['PENDING', 'ASSIGNED', 'EXECUTING'] as const;
+
+interface OpsOptions extends PeriodOptions {
   readonly status?: string;
   readonly kind?: string;
   readonly active?: boolean;
   readonly limit?: string;
+  readonly all?: boolean;
+  readonly quiet?: boolean;
 }
 
 export const ops: Register = (program, run) => {
-  program
+  const command = program
     .command('ops')
     .summary('list operations')
     .description('List operations, newest first.')
@@ -26,16 +30,24 @@ export const ops: Register = (program, run) => {
     .option('-k, --kind <KIND>', 'instance or image_import')
     .option('-a, --active', 'only queued and running operations')
     .option('-n, --limit <COUNT>', 'maximum number of operations', '20')
+    .option('--all', 'all of them, whatever the limit')
+    .option('-q, --quiet', 'print their UUIDs only')
     .action(
       run(async (cli, options: OpsOptions) => {
         const contree = await cli.contree();
         const read = (query: OperationQuery) =>
-          collectPages((page) => contree.operations.list({ ...query, ...page }, cli.signal), options.limit);
-        const wanted = options.active ? (['PENDING', 'ASSIGNED', 'EXECUTING'] as const) : [statusOf(options.status)];
+          collectPages(
+            (page) => contree.operations.list({ ...query, ...page }, cli.signal),
+            options.limit,
+            options.all,
+          );
+        const wanted = options.active ? ACTIVE : [statusOf(options.status)];
         const kind = kindOf(options.kind);
-        const lists = await Promise.all(wanted.map((status) => read(present({ status, kind }))));
+        const period = await periodOf(options);
+        const lists = await Promise.all(wanted.map((status) => read({ ...present({ status, kind }), ...period })));
         const found = lists.flat();
         await cli.print(found, () => {
+          if (options.quiet) return found.map(({ uuid }) => `${uuid}\n`).join('');
           const rows = found.map(({ uuid, kind, status, duration, created_at, result_image_uuid, image_uuid }) => [
             uuid,
             kind,
@@ -48,6 +60,7 @@ export const ops: Register = (program, run) => {
         });
       }),
     );
+  addPeriodOptions(command);
 };
 
 function statusOf(text: string | undefined): OperationStatus | undefined {
@@ -66,18 +79,24 @@ function kindOf(text: string | undefined): 'instance' | 'image_import' | undefin
 export const show: Register = (program, run) => {
   program
     .command('show')
-    .summary('show an operation or its output')
-    .description('Show an operation; with --output, the exact output of its command.')
-    .argument('<operation>', 'UUID')
-    .option('-o, --output', 'print the output of its command unchanged')
+    .summary('show operations or their output')
+    .description('Show operations; with --output, the exact output of their commands.')
+    .argument('<operation...>', 'UUIDs')
+    .option('-o, --output', 'print the output of the command unchanged')
     .option('-f, --follow', 'with --output: follow until the operation ends')
     .action(
-      run(async (cli, options: { output?: boolean; follow?: boolean }, [uuid]: [string]) => {
+      run(async (cli, options: { output?: boolean; follow?: boolean }, [uuids]: [readonly string[]]) => {
         const contree = await cli.contree();
-        if (options.output) return replay(cli, contree, uuid, options.follow ?? false);
-        // The table shows no output; JSON has it.
-        const operation = await contree.operations.get(uuid, cli.json ? {} : { output_bytes: 0 }, cli.signal);
-        await cli.print(operation, () => described(cli, operation));
+        const found: OperationResponse[] = [];
+        for (const uuid of uuids) {
+          if (options.output) await replay(cli, contree, uuid, options.follow ?? false);
+          // The table shows no output; JSON has it.
+          else found.push(await contree.operations.get(uuid, cli.json ? {} : { output_bytes: 0 }, cli.signal));
+        }
+        if (options.output) return;
+        await cli.print(found.length === 1 ? found[0] : found, () =>
+          found.map((operation) => described(cli, operation)).join('\n'),
+        );
       }),
     );
 };
@@ -124,65 +143,3 @@ function steps(ms: Readonly<Record<string, number>>): string {
     .map(([name, value]) => `${name} ${Math.round(value)} ms`)
     .join(', ');
 }
-
-/** Exit code when some of several operations failed; the code of each is in the JSON. */
-const SOME_FAILED = 1;
-
-export const wait: Register = (program, run) => {
-  program
-    .command('wait')
-    .summary('wait until operations end')
-    .description(
-      'Wait until operations end. For one operation the exit code is that of its command; for several it is 0 when ' +
-        'all succeeded. Ctrl-C stops waiting, not the operations.',
-    )
-    .argument('<operation...>', 'UUIDs')
-    .option('--any', 'return when the first one ends')
-    .action(
-      run(async (cli, options: { any?: boolean }, [uuids]: [readonly string[]]) => {
-        const contree = await cli.contree();
-        const enough = new AbortController();
-        const signal = AbortSignal.any([cli.signal, enough.signal]);
-        // The table shows no output; JSON has it.
-        const query = cli.json ? {} : { output_bytes: 0 };
-        const ends = uuids.map((uuid) => ended(contree, uuid, query, signal));
-        const finished = options.any ? [await Promise.race(ends)] : await Promise.all(ends);
-        enough.abort();
-        await Promise.allSettled(ends);
-        const codes = finished.map(operationExitCode);
-        await cli.print(finished, () =>
-          table(finished.map(({ uuid, status }, index) => [uuid, status, `exit ${codes[index]}`])),
-        );
-        const [first = 0] = codes;
-        if (codes.length === 1) return first;
-        return codes.every((code) => code === 0) ? 0 : SOME_FAILED;
-      }),
-    );
-};
-
-async function ended(
-  contree: ConTree,
-  uuid: string,
-  query: OperationGetQuery,
-  signal: AbortSignal,
-): Promise<OperationResponse> {
-  for await (const event of contree.operations.events(uuid, { follow: true, spid: 0 }, signal)) {
-    if (event.type === 'completion') break;
-  }
-  return contree.operations.get(uuid, query, signal);
-}
-
-export const cancel: Register = (program, run) => {
-  program
-    .command('cancel')
-    .summary('cancel operations')
-    .description('Cancel queued or running operations.')
-    .argument('<operation...>', 'UUIDs')
-    .action(
-      run(async (cli, _options, [uuids]: [readonly string[]]) => {
-        const contree = await cli.contree();
-        for (const uuid of uuids) await contree.operations.cancel(uuid, cli.signal);
-        await cli.print({ cancelled: uuids }, '');
-      }),
-    );
-};
