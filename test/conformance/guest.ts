@@ -218,6 +218,25 @@ function describeProcesses(bench: GuestBench): void {
     assert.match(text, /\/dev\/pts\/0\r\n/u);
     assert.match(text, /40 120\r\ngot word\r\n/u);
 
+    for (const [script, typed] of [
+      ['cat; echo end', 'abc'],
+      ['cat; echo end', 'abc\n'],
+      ['cat; echo end', ''],
+      ['stty raw -echo; echo ready; cat; echo end', 'abc'],
+      ['read line; stty raw -echo; echo ready; cat; echo end', 'abc\n'],
+    ] as const) {
+      const ending = await instance.start(
+        { argv: ['sh', '-c', script], ...SHELL, stdin: true, tty: { columns: 80, rows: 24 } },
+        soon(),
+      );
+      await ending.write(Buffer.from(typed));
+      await ending.closeStdin();
+      let output = '';
+      for await (const { bytes } of ending.output) output += Buffer.from(bytes).toString();
+      assert.equal((await ending.outcome).exitCode, 0);
+      assert.match(output, /end\r?\n$/u, `input ${JSON.stringify(typed)} of ${script} ends (B1)`);
+    }
+
     const cat = await instance.start({ argv: ['cat'], ...SHELL, stdin: true, tty: { columns: 80, rows: 24 } }, soon());
     await cat.write(Buffer.from('\x03'));
     assert.equal((await cat.outcome).signal, SIGINT, 'Ctrl-C');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { chmod } from 'node:fs/promises';
 import { test, type TestContext } from 'node:test';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { ReaderPool } from '../../src/erofs/reader-pool.ts';
@@ -10,7 +11,7 @@ import { packLayer } from '../../src/layers/pack.ts';
 import { Tree } from '../../src/layers/tree.ts';
 import type { Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { readHead, withHead } from '../../src/std/streams.ts';
-import { layerOf, Scratch } from '../support/layers.ts';
+import { layerOf, Scratch, STORED_MODE } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
 import { fuzzRounds, Random } from '../support/random.ts';
 import { type TarMember, tarOf } from '../support/tar.ts';
@@ -214,6 +215,7 @@ async function saved(
   await using lower = await Tree.open(layers);
   const path = scratch.path();
   const { bytes } = await buildLayer(withHead(head, changes), path, { lower, marks: 'overlay' });
+  await chmod(path, STORED_MODE);
   return { path, bytes };
 }
 

@@ -13,7 +13,7 @@ if (await hasRunsc()) {
     await folder[Symbol.asyncDispose]();
   });
 
-  guestTests('gVisor', { ...guests, halt: 'kill -9 1', initIsSafe: false, modelRounds: 4 });
+  guestTests('gVisor', { ...guests, halt: 'kill -9 1', initIsSafe: false, modelRounds: 3 });
   networkTests('gVisor', folder);
 
   driverConformance('gVisor', async () => {

@@ -14,6 +14,8 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
+/// Interval of checks for a terminal that lost the end of its input.
+const TERMINAL_CHECK_MS: i32 = 100;
 /// Time for which output is still read after the process itself has ended.
 const DRAIN: Duration = Duration::from_millis(100);
 /// Time for which the host's end of the channel may be gone before the machine is powered off.
@@ -99,6 +101,7 @@ impl Agent {
             if let Some(memory) = self.memory.as_mut() {
                 memory.watch(self.machine.namespaces.init, &mut self.processes);
             }
+            self.processes.iter().for_each(Process::keep_ended);
             self.settle();
             self.finish();
             if self.host_gone.map_or(false, |since| since.elapsed() > HOST_GONE) {
@@ -142,6 +145,13 @@ impl Agent {
             return 20;
         }
         let drains = self.drain_ms();
+        let drains = if !self.processes.iter().any(Process::may_lose_end) {
+            drains
+        } else if drains < 0 {
+            TERMINAL_CHECK_MS
+        } else {
+            drains.min(TERMINAL_CHECK_MS)
+        };
         match self.memory.as_ref().filter(|_| !self.processes.is_empty()) {
             Some(memory) if drains < 0 => memory.pause_ms(),
             Some(memory) => drains.min(memory.pause_ms()),

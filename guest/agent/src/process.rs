@@ -27,6 +27,8 @@ pub struct Process {
     /// stdout and stderr; only the first is used with a terminal.
     pub outputs: [Option<Output>; 2],
     pub terminal: Option<OwnedFd>,
+    /// Last byte of the terminal's input.
+    pub last_typed: u8,
     pub credit: u32,
     pub out_of_memory: bool,
     pub ended: Option<Instant>,
@@ -109,6 +111,7 @@ pub fn spawn(id: u16, command: &Command, namespaces: &Namespaces) -> Result<Spaw
         stdin: stdio.stdin.map(|fd| Stdin { fd, queue: VecDeque::new(), closing: false }),
         outputs: stdio.outputs.map(|fd| fd.map(|fd| Output { fd, owed: 0 })),
         terminal: stdio.terminal,
+        last_typed: b'\n',
         credit: OUTPUT_WINDOW,
         out_of_memory: false,
         ended: None,
@@ -188,15 +191,39 @@ fn terminal(command: &Command, (columns, rows): (u16, u16), terminals: &OwnedFd)
     resize(&master, columns, rows)?;
     let stdin = if command.stdin { Some(master.try_clone()?) } else { None };
     if stdin.is_none() {
-        end_input(&master);
+        end_input(&master, b'\n');
     }
     Ok(Stdio { child, stdin, outputs: [Some(master.try_clone()?), None], terminal: Some(master) })
 }
 
-/// Sends the end-of-file character, because a terminal's input cannot be closed on its own.
-pub fn end_input(terminal: &OwnedFd) {
+const TCGETS: c_ulong = 0x5401;
+const TCSETS: c_ulong = 0x5402;
+const ICANON: u32 = 2;
+
+/// Ends a terminal's input after the byte `last`. It cannot be closed on its own, only by the end-of-file character, which
+/// ends an empty line; on an unfinished one, the first only sends the line. A terminal that is not in line mode has no such
+/// character, so it is put into line mode, where what is unread becomes a line.
+pub fn end_input(terminal: &OwnedFd, last: u8) {
+    const ICRNL: u32 = 0o400;
+    const VEOF: usize = 4;
     const END_OF_TRANSMISSION: u8 = 4;
-    let _ = sys::write_fd(terminal.as_raw_fd(), &[END_OF_TRANSMISSION]);
+    let mut settings = sys::Termios::default();
+    let known = sys::control(terminal, TCGETS, &mut settings).is_ok();
+    let lines = settings.local & ICANON != 0;
+    if known && !lines {
+        settings.local |= ICANON;
+        let _ = sys::control(terminal, TCSETS, &mut settings);
+    }
+    let mark = if known && settings.characters[VEOF] != 0 { settings.characters[VEOF] } else { END_OF_TRANSMISSION };
+    let finished = last == b'\n' || last == mark || (last == b'\r' && settings.input & ICRNL != 0);
+    let marks = [mark, mark];
+    let _ = sys::write_fd(terminal.as_raw_fd(), if finished || !lines { &marks[..1] } else { &marks });
+}
+
+/// Reports whether a terminal is not in line mode.
+pub fn is_raw(terminal: &OwnedFd) -> bool {
+    let mut settings = sys::Termios::default();
+    sys::control(terminal, TCGETS, &mut settings).is_ok() && settings.local & ICANON == 0
 }
 
 pub fn resize(terminal: &OwnedFd, columns: u16, rows: u16) -> Result<()> {

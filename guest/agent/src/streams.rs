@@ -2,7 +2,7 @@
 
 use crate::channel::Channel;
 use crate::message::{self, flag, kind, Ending};
-use crate::process::{end_input, Process};
+use crate::process::{end_input, is_raw, Process};
 use crate::setup;
 use crate::sys;
 use crate::wire::{self, HEADER_BYTES};
@@ -60,14 +60,28 @@ impl Process {
             Some(stdin) => stdin,
             None => return 0,
         };
+        let queued = stdin.queue.back().copied();
         let (taken, gone) = feed_pipe(stdin);
+        self.last_typed = queued.unwrap_or(self.last_typed);
         if gone || (stdin.closing && stdin.queue.is_empty()) {
             self.stdin = None;
             if let Some(terminal) = &self.terminal {
-                end_input(terminal);
+                end_input(terminal, self.last_typed);
             }
         }
         taken
+    }
+
+    /// Reports whether the program may yet switch a terminal whose input has ended out of line mode, and lose the end.
+    pub fn may_lose_end(&self) -> bool {
+        self.stdin.is_none() && self.ended.is_none() && self.terminal.is_some()
+    }
+
+    /// Ends the input of a terminal again if the program has switched line mode off since.
+    pub fn keep_ended(&self) {
+        if let Some(terminal) = self.terminal.as_ref().filter(|terminal| self.may_lose_end() && is_raw(terminal)) {
+            end_input(terminal, self.last_typed);
+        }
     }
 
     /// Sends one chunk of output, as far as credit allows. Returns false when there was none.

@@ -6,6 +6,7 @@ import { streamBytes } from '../../contract/stream.ts';
 import type { Command, Instance, Outcome, Process } from '../../sandbox/driver.ts';
 import { defined } from '../../std/assert.ts';
 import { settlesWithin } from '../../std/abort.ts';
+import type { Account } from '../../images/inspect/owners.ts';
 import type { EventStore } from '../../store/events.ts';
 import { exitEvent, killedOutcome } from './exit-event.ts';
 import { ProcessLog } from './process-log.ts';
@@ -17,6 +18,8 @@ const SIGKILL = 9;
 /** Process to start, and the log entry for its start. */
 export interface Launch {
   readonly command: Command;
+  /** Parts of `command` that the request leaves to what the image's passwd says of the user, if it says anything. */
+  readonly assumed: { readonly gid: boolean; readonly home: boolean };
   readonly shell: boolean;
   /** Seconds; 0 for none. */
   readonly timeoutSeconds: number;
@@ -40,6 +43,15 @@ interface LiveProcess {
   hasEnded: boolean;
 }
 
+/** Parts of a running instance that its processes need. */
+export interface LiveInstanceParts {
+  readonly events: EventStore;
+  readonly operation: string;
+  readonly instance: Instance;
+  /** Returns the user of that id in the image. */
+  readonly accounts: (uid: number) => Promise<Account | undefined>;
+}
+
 /**
  * Processes of one running instance: the main one has spid 1, others are numbered from 2. Records their events in the
  * operation's log. Ends with its owner, who disposes the instance.
@@ -48,6 +60,7 @@ export class LiveInstance {
   readonly #events: EventStore;
   readonly #operation: string;
   readonly #instance: Instance;
+  readonly #accounts: LiveInstanceParts['accounts'];
   readonly #signal: AbortSignal;
   readonly #processes = new Map<number, LiveProcess>();
   #main: Command | undefined;
@@ -55,10 +68,11 @@ export class LiveInstance {
   #running = 0;
   #closing = false;
 
-  constructor(events: EventStore, operation: string, instance: Instance, signal: AbortSignal) {
+  constructor({ events, operation, instance, accounts }: LiveInstanceParts, signal: AbortSignal) {
     this.#events = events;
     this.#operation = operation;
     this.#instance = instance;
+    this.#accounts = accounts;
     this.#signal = signal;
   }
 
@@ -70,7 +84,8 @@ export class LiveInstance {
   /**
    * Starts a process and returns once it runs in the guest; `ended` settles when all of its output has been read too.
    */
-  async start(launch: Launch): Promise<{ readonly spid: number; readonly ended: Promise<ProcessExit> }> {
+  async start(planned: Launch): Promise<{ readonly spid: number; readonly ended: Promise<ProcessExit> }> {
+    const launch = await this.#asUser(planned);
     if (this.#closing) throw fault('INSTANCE_NOT_RUNNING', { operation: this.#operation, status: 'ending' });
     if (this.#running >= limits.subprocessesMax) throw fault('OPERATION_LIMIT', { limit: limits.subprocessesMax });
     const spid = this.#nextSpid;
@@ -114,6 +129,17 @@ export class LiveInstance {
     await Promise.allSettled(all.map(({ process }) => process.kill(SIGKILL)));
     const ends = Promise.allSettled(all.map(({ ended }) => ended));
     await settlesWithin(ends, limits.killGraceMs);
+  }
+
+  /** Fills in what the image says of the user. */
+  async #asUser(launch: Launch): Promise<Launch> {
+    const { command, assumed } = launch;
+    if (!assumed.gid && !assumed.home) return launch;
+    const account = await this.#accounts(command.uid);
+    if (account === undefined) return launch;
+    const gid = assumed.gid ? account.gid : command.gid;
+    const env = assumed.home ? { ...command.env, HOME: account.home } : command.env;
+    return { ...launch, command: { ...command, gid, env } };
   }
 
   #get(spid: number): LiveProcess {

@@ -43,6 +43,7 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
   return {
     launch: {
       command,
+      assumed: assumedOf(request, { ...config.env, ...changes }),
       shell,
       timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsDefault,
       shownMax: request.truncate_output_at ?? limits.outputBytesShownDefault,
@@ -64,18 +65,19 @@ export function planRun(request: InstanceSpawnRequest, config: ImageConfig): Run
 /** Returns the plan of a subprocess: missing fields are the main process's. */
 export function planExec(spec: ExecSpec, main: Command): Launch {
   const shell = spec.shell ?? false;
-  const { stdin } = spec;
+  const { stdin, uid = main.uid } = spec;
   const command: Command = {
     argv: argvOf(spec.command, spec.args ?? [], shell && shellOf(spec.env ?? {})),
     env: mergeEnv(main.env, spec.env ?? {}),
     cwd: workingDirectory(spec.cwd, main.cwd),
-    uid: spec.uid ?? main.uid,
-    gid: spec.gid ?? main.gid,
+    uid,
+    gid: spec.gid ?? (uid === main.uid ? main.gid : 0),
     stdin: stdin !== undefined && (stdin.value !== '' || stdin.close === false),
   };
   checkSize(command);
   return {
     command,
+    assumed: assumedOf(uid === main.uid ? {} : spec, spec.env ?? {}),
     shell,
     timeoutSeconds: 0,
     shownMax: spec.truncate_output_at ?? limits.outputBytesShownDefault,
@@ -118,6 +120,14 @@ function quote(word: string): string {
 
 function defaultEnv(uid: number, tty: boolean): Env {
   return { PATH, HOME: uid === 0 ? '/root' : '/', TERM: tty ? 'xterm-256color' : 'dumb' };
+}
+
+/** Returns the parts that a user given by its id alone leaves to the image; root has a group and a home anyway. */
+function assumedOf(
+  { uid = 0, gid }: Pick<ExecSpec, 'uid' | 'gid'>,
+  env: Readonly<Record<string, unknown>>,
+): Launch['assumed'] {
+  return { gid: uid !== 0 && gid === undefined, home: uid !== 0 && !('HOME' in env) };
 }
 
 /** Merges environments: later ones win, and null removes a variable. */

@@ -6,6 +6,8 @@ import type { Instance, NetworkUse, SandboxDriver } from '../../sandbox/driver.t
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
+import { type Account, readAccount } from '../../images/inspect/owners.ts';
+import { Tree } from '../../layers/tree.ts';
 import { commitChanges } from './commit.ts';
 import type { Compactor } from '../compaction.ts';
 import { exitEvent, exitResources, exitState } from './exit-event.ts';
@@ -98,7 +100,7 @@ class Execution {
     const instance = await this.#place.driver.start({ ...boot, layers: lower }, this.#context.signal);
     try {
       this.#steps.markParts('boot', instance.facts.stepsMs);
-      const ended = await this.#command(instance);
+      const ended = await this.#command(instance, lower);
       this.#steps.mark('exec');
       const committed = disposable ? undefined : await this.#commit(instance, lower);
       return { ended, committed };
@@ -110,7 +112,7 @@ class Execution {
     }
   }
 
-  async #command(instance: Instance): Promise<ProcessExit> {
+  async #command(instance: Instance, lower: readonly LayerFile[]): Promise<ProcessExit> {
     const { uuid, signal } = this.#context;
     const { events } = this.#place.store;
     events.append(uuid, SPID_INIT, 'init', {
@@ -122,7 +124,11 @@ class Execution {
       kernel: instance.facts.kernel,
       boot_id: instance.facts.bootId,
     });
-    const live = new LiveInstance(events, uuid, instance, signal);
+    const accounts = async (uid: number): Promise<Account | undefined> => {
+      await using tree = await Tree.open(lower, this.#place.readers);
+      return await readAccount(tree, uid);
+    };
+    const live = new LiveInstance({ events, operation: uuid, instance, accounts }, signal);
     const main = await live.start(this.#run.plan.launch);
     this.#context.execute(live);
     const ended = await untilAborted(Promise.race([main.ended, lost(instance)]), signal);

@@ -166,6 +166,18 @@ pub struct StatFs {
     _rest: [u64; 8],
 }
 
+/// `struct termios` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Termios {
+    pub input: u32,
+    _output: u32,
+    _control: u32,
+    pub local: u32,
+    _line: u8,
+    pub characters: [u8; 19],
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct WinSize {
