@@ -227,6 +227,7 @@ async function exported(scratch: Scratch, layers: readonly LayerFile[]): Promise
     await using lower = again.length === 0 ? undefined : await Tree.open(again);
     const path = scratch.path();
     const { bytes } = await buildLayer(packLayer(reader), path, { lower });
+    await chmod(path, STORED_MODE);
     again.push({ path, bytes });
   }
   return again;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import type { Instance, NetworkPolicy } from '../../src/sandbox/driver.ts';
 import type { Resolver } from '../../src/sandbox/network/dns/resolver.ts';
 import { a, answer, cname, type TestRecord } from '../support/network/dns-messages.ts';
+import { STORED_MODE } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
 import { sandboxFolder, type SandboxBench } from '../support/sandboxes/selected.ts';
 
@@ -34,6 +35,7 @@ async function debianLayer(): Promise<LayerFile> {
   const { tar } = await debianImage();
   const path = join(folder.stateDir, '../debian.erofs');
   const { bytes } = await buildLayer(createReadStream(tar), path);
+  await chmod(path, STORED_MODE);
   return { path, bytes };
 }
 

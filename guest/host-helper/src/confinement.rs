@@ -19,8 +19,9 @@ const LIMITS: [(&str, c_uint); 5] = [("fsize", 1), ("core", 4), ("nproc", 6), ("
 /// Keeps the descriptors below DESCRIPTORS and closes all others, sets the limits, and becomes the user `uid` in the group
 /// `gid`. Joins a new session keyring and writes to the descriptor `facts` whether it is empty. Ends with the process `parent`,
 /// which must be the one that started it. The program is bubblewrap, which has to build the jail before the seccomp filter
-/// holds. It reads the filter from the descriptor numbered DESCRIPTORS (`--seccomp`), and this program, for the start inside
-/// the jail, from the next one (`--ro-bind-data`), because its user may not be able to open the file by name.
+/// holds. It reads the filter from the descriptor numbered DESCRIPTORS (`--seccomp`): QEMU's, or gVisor's with `gvisor=1`. For
+/// QEMU it reads this program, for the start inside the jail, from the next one (`--ro-bind-data`), because its user may not be
+/// able to open the file by name.
 pub fn start(arguments: &[OsString]) -> Result<()> {
     let separator = arguments.iter().position(|argument| argument == "--").ok_or_else(|| invalid("no program"))?;
     let (own, program) = (&arguments[..separator], &arguments[separator + 1..]);
@@ -30,14 +31,16 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     sys::close_from(descriptors)?;
     let settings = settings.iter().map(setting).collect::<Result<Vec<_>>>()?;
     // Before the limits are set, because they may forbid any file.
-    if !settings.contains(&("filter", 0)) {
+    if settings.contains(&("gvisor", 1)) {
+        hand_over(&filter::gvisor(), descriptors)?;
+    } else {
         hand_over(&filter::jail(), descriptors)?;
         hand_over_self(descriptors + 1)?;
     }
     let (mut uid, mut gid, mut parent, mut facts) = (None, None, None, None);
     for (name, value) in settings {
         match name {
-            "filter" => {}
+            "gvisor" => {}
             "uid" => uid = Some(value),
             "gid" => gid = Some(value),
             "parent" => parent = Some(value as i64),

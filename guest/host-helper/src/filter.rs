@@ -1,5 +1,5 @@
-//! The seccomp filter of QEMU and of the first process in its jail (Documentation/userspace-api/seccomp_filter.rst), as
-//! instructions of classic BPF (linux/filter.h).
+//! The seccomp filters of the processes in a jail (Documentation/userspace-api/seccomp_filter.rst), as instructions of classic
+//! BPF (linux/filter.h): one for QEMU, one for gVisor and the helper that starts it.
 
 /// `struct sock_filter`.
 #[repr(C)]
@@ -32,6 +32,7 @@ const KILL_PROCESS: u32 = 0x8000_0000;
 const NOT_THERE: u32 = 0x0005_0000 | 38;
 
 /// Condition on the lower half of one argument of a call: under `mask` it must equal one of `values`.
+#[derive(Clone, Copy)]
 struct Rule {
     number: u32,
     argument: u32,
@@ -121,6 +122,49 @@ const COMMON: &[u32] = &[
 /// Calls that QEMU makes on its disk: fsync, fdatasync, ftruncate, fadvise64, sync_file_range, fallocate.
 const DISK: &[u32] = &[74, 75, 77, 221, 277, 285];
 
+/// Calls of gVisor's kernel, as its own filter allows them, and of runsc and the helper, which have no other filter.
+#[rustfmt::skip]
+const GVISOR: &[u32] = &[
+    26, 27, 149, 150, 462, // msync, mincore, mlock, munlock, mseal
+    38, 222, 223, 226, // setitimer, timer_create, _settime, _delete
+    49, 50, 288, 299, 307, // bind, listen, accept4, recvmmsg, sendmmsg
+    56, 62, 247, 297, 424, 434, // clone, kill, waitid, rt_tgsigqueueinfo, pidfd_send_signal, pidfd_open
+    73, 80, 93, 95, 258, 266, 268, // flock, chdir, fchown, umask, mkdirat, symlinkat, fchmodat
+    112, 140, 141, // setsid, getpriority, setpriority
+    155, 165, 166, 308, // pivot_root, mount, umount2, setns: in its own namespaces
+    276, 319, 326, 327, 328, // tee, memfd_create, copy_file_range, preadv2, pwritev2
+];
+/// Families of sockets: Unix, those whose ioctls configure interfaces, netlink, and the frames of an interface.
+const GVISOR_SOCKET: Rule = Rule { number: 41, argument: 0, mask: EVERY_BIT, values: &[AF_UNIX, 2, 10, 16, 17] };
+/// PR_SET_SYSCALL_USER_DISPATCH and PR_SET_PTRACER, besides those of `PRCTL`.
+const GVISOR_PRCTL: Rule = Rule { number: 157, argument: 0, mask: EVERY_BIT, values: &[59, 0x5961_6d61] };
+/// What gVisor does with the processes of its guest: continue, attach and detach, options, events, registers, signal masks.
+const GVISOR_PTRACE: Rule = Rule {
+    number: 101,
+    argument: 0,
+    mask: EVERY_BIT,
+    values: &[7, 16, 17, 0x4200, 0x4201, 0x4202, 0x4204, 0x4205, 0x420a, 0x420b],
+};
+/// Ioctls of seccomp's notifications by their second byte, and those that configure an interface.
+const GVISOR_NOTIFY: Rule = Rule { number: 16, argument: 1, mask: 0xff00, values: &[0x2100] };
+const GVISOR_INTERFACE: Rule = Rule {
+    number: 16,
+    argument: 1,
+    mask: EVERY_BIT,
+    values: &[
+        0x890b, // SIOCADDRT
+        0x8914, 0x8916, 0x891c, 0x8922, 0x8924, // SIOCSIFFLAGS, IFADDR, IFNETMASK, IFMTU, IFHWADDR
+        0x8933, // SIOCGIFINDEX
+    ],
+};
+
+/// Returns the filter for gVisor and the first process in its jail.
+pub fn gvisor() -> Vec<Instruction> {
+    let rules = [PRLIMIT64, PRCTL, IOCTL, SOCKETPAIR];
+    let own = [GVISOR_SOCKET, GVISOR_PRCTL, GVISOR_PTRACE, GVISOR_NOTIFY, GVISOR_INTERFACE];
+    assemble(&[COMMON, DISK, GVISOR], &[&rules[..], &own[..]].concat())
+}
+
 /// Returns the filter for QEMU and the first process in its jail.
 pub fn jail() -> Vec<Instruction> {
     assemble(&[COMMON, DISK], &[CLONE, PRLIMIT64, PRCTL, IOCTL_KVM, IOCTL, SOCKET, SOCKETPAIR])
@@ -204,6 +248,63 @@ mod tests {
         verdict(&jail(), AUDIT_ARCH_X86_64, number, [first, second, 0]) == ALLOW
     }
 
+    fn allowed_in_gvisor(number: u32, first: u32, second: u32) -> bool {
+        verdict(&gvisor(), AUDIT_ARCH_X86_64, number, [first, second, 0]) == ALLOW
+    }
+
+    #[test]
+    fn what_gvisor_needs_is_allowed_and_what_reaches_beyond_its_jail_is_not_there() {
+        for number in COMMON.iter().chain(DISK).chain(GVISOR) {
+            assert!(allowed_in_gvisor(*number, 0, 0), "{number}");
+        }
+        let [packet, alg, vsock, xdp] = [17, 38, 40, 44];
+        assert!(allowed_in_gvisor(41, packet, 0));
+        for family in [alg, vsock, xdp] {
+            assert!(!allowed_in_gvisor(41, family, 0), "socket {family}");
+        }
+        assert!(allowed_in_gvisor(16, 9, 0xc050_2100), "SECCOMP_IOCTL_NOTIF_RECV");
+        assert!(allowed_in_gvisor(16, 9, 0x8914), "SIOCSIFFLAGS");
+        assert!(!allowed_in_gvisor(16, 9, 0xae80), "KVM_RUN");
+        assert!(!allowed_in_gvisor(16, 0, 0x5412), "TIOCSTI");
+        assert!(!allowed_in_gvisor(101, 5, 0), "PTRACE_POKEDATA");
+        let calls = [
+            (57, "fork"),
+            (76, "truncate"),
+            (82, "rename"),
+            (86, "link"),
+            (90, "chmod"),
+            (91, "fchmod"),
+            (103, "syslog"),
+            (132, "utime"),
+            (164, "settimeofday"),
+            (169, "reboot"),
+            (175, "init_module"),
+            (188, "setxattr"),
+            (246, "kexec_load"),
+            (248, "add_key"),
+            (249, "request_key"),
+            (250, "keyctl"),
+            (272, "unshare"),
+            (280, "utimensat"),
+            (298, "perf_event_open"),
+            (304, "open_by_handle_at"),
+            (310, "process_vm_readv"),
+            (311, "process_vm_writev"),
+            (321, "bpf"),
+            (323, "userfaultfd"),
+            (425, "io_uring_setup"),
+            (428, "open_tree"),
+            (430, "fsopen"),
+            (435, "clone3"),
+            (437, "openat2"),
+            (438, "pidfd_getfd"),
+            (452, "fchmodat2"),
+        ];
+        for (number, name) in calls {
+            assert_eq!(verdict(&gvisor(), AUDIT_ARCH_X86_64, number, [0; 3]), NOT_THERE, "{name}");
+        }
+    }
+
     #[test]
     fn what_qemu_needs_is_allowed() {
         for number in COMMON.iter().chain(DISK) {
@@ -274,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_filter_fits_into_the_kernel() {
-        assert!(jail().len() < 4096);
+        assert!(jail().len() < 4096 && gvisor().len() < 4096);
         assert_eq!(bytes(&jail()).len(), jail().len() * 8);
     }
 }

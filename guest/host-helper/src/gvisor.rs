@@ -25,8 +25,8 @@ const RUNSC: &str = "/gvisor/runsc";
 const DISK: &str = ":1000";
 /// Highest number of a descriptor that the sandbox process uses at its start (`startingStdioFD` in `runsc/boot/loader.go`).
 const LAST_DESCRIPTOR: c_int = 255;
-/// Capabilities that gVisor's kernel keeps: CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID and SYS_PTRACE.
-const KEPT: u64 = 0x8_001f;
+/// The only capability that gVisor's kernel keeps: SYS_PTRACE, for the processes of its guest.
+const KEPT: u64 = 1 << 19;
 /// Capabilities for the start: SYS_ADMIN, with which it makes its own root folder.
 const STARTING: u64 = KEPT | 1 << 21;
 const INTERFACE: &str = "eth0";

@@ -1,5 +1,5 @@
 import { PROCESSES_MAX } from '../microvm/host/cgroup.ts';
-import type { JailFacts } from '../microvm/host/jail.ts';
+import { EMPTY_KEYRING, type JailFacts } from '../microvm/host/jail.ts';
 import type { Identity } from '../microvm/host/identity.ts';
 import { confined } from '../microvm/host/confinement.ts';
 import { SANDBOX_FD, helperCommand, INSIDE, SIDECARS, type SandboxShape } from './bundle.ts';
@@ -53,8 +53,8 @@ export class SandboxJail {
     const confinement = {
       descriptors,
       identity,
-      // bubblewrap's descriptor for a filter stays unused: gVisor's sandbox process brings its own.
-      filter: false,
+      facts: SANDBOX_FD.info,
+      program: 'gvisor' as const,
       limits: {
         core: 0,
         fsize: Math.max(shape.diskBytes, shape.memoryMib * 1024 ** 2 + ADDRESS_SPACES_BYTES) + GIB,
@@ -67,6 +67,9 @@ export class SandboxJail {
       bwrap,
       ...this.#namespaces(),
       ...this.#files(spec.copied),
+      // Holds for the helper and runsc, too. gVisor's kernel adds its own, which is narrower.
+      '--seccomp',
+      String(descriptors),
       '--info-fd',
       String(SANDBOX_FD.info),
       ...(spec.blocked ? ['--block-fd', String(SANDBOX_FD.block)] : []),
@@ -131,6 +134,7 @@ function factsOf(ownUser: boolean, limited: boolean): JailFacts {
     ['cgroup namespace', true],
     ['no new privileges', true],
     ['seccomp', true],
+    [EMPTY_KEYRING, true],
     ['resource limits', true],
     ['memory and CPU limits', limited],
   ];

@@ -1,6 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { JailedProcess } from '../jailed-process.ts';
 import type { Cgroup } from '../microvm/host/cgroup.ts';
+import type { JailFacts } from '../microvm/host/jail.ts';
+import { liveFacts } from '../microvm/host/live-facts.ts';
 import { SANDBOX_FD, runtimeSpec, sentryFlags } from './bundle.ts';
 import type { SandboxJail, SandboxJailSpec } from './jail.ts';
 
@@ -22,10 +24,12 @@ export class SandboxProcess implements AsyncDisposable {
   readonly frames: Duplex;
   /** Resolves with the reason when it is gone; never rejects. */
   readonly ended: Promise<string>;
+  readonly #configured: JailFacts;
   readonly #process: JailedProcess;
 
   constructor(spec: SandboxProcessSpec) {
     const { jail, cgroup, descriptors, shape } = spec;
+    this.#configured = jail.facts;
     const { agent, frames, info, block, spec: specFd, flags } = SANDBOX_FD;
     this.#process = new JailedProcess({
       command: (count) => jail.command({ ...spec, descriptors: count, blocked: cgroup !== undefined }),
@@ -43,6 +47,14 @@ export class SandboxProcess implements AsyncDisposable {
     this.#process.socket(specFd).end(JSON.stringify(runtimeSpec(shape)));
     this.#process.socket(flags).end(sentryFlags(shape));
     this.ended = this.#watch();
+  }
+
+  /** Returns the facts about the jail that the kernel reports once it runs; others stay as configured. */
+  async facts(): Promise<JailFacts> {
+    await this.#process.begun;
+    const { jailPid: pid, report } = this.#process;
+    if (pid === undefined) return this.#configured;
+    return liveFacts(this.#configured, { pid, emptyKeyring: report.includes('session keyring: empty') });
   }
 
   async #watch(): Promise<string> {

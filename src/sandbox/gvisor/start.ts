@@ -57,7 +57,7 @@ export async function startSandbox(
   const facts = {
     sandbox: 'gvisor',
     accelerator: 'none',
-    jail: platform.jail.facts,
+    jail: await sandbox.facts(),
     kernel: hello.kernel,
     bootId: ready.bootId,
     stepsMs: { ...steps.takenMs, ...ready.stepsMs },

@@ -8,8 +8,8 @@ export interface Confinement {
   readonly facts?: number | undefined;
   /** Resource limits by the names of prlimit(1). */
   readonly limits: Readonly<Partial<Record<'fsize' | 'core' | 'nproc' | 'nofile' | 'as', number>>>;
-  /** False when bubblewrap does not get the seccomp filter. */
-  readonly filter?: boolean;
+  /** Program in the jail, which decides the seccomp filter. Default: QEMU. */
+  readonly program?: 'qemu' | 'gvisor';
 }
 
 /** Path of the helper's own file in the jail. */
@@ -18,11 +18,12 @@ export const HELPER_INSIDE = '/contree-host-helper';
 /**
  * Returns the command that starts `command` confined: only listed descriptors, an empty session keyring, limits, another
  * user, and an end with this process. `command` is bubblewrap's. It gets the seccomp filter
- * (`guest/host-helper/src/filter.rs`) in the descriptor `confinement.descriptors`, and the helper's own file in the next one.
+ * (`guest/host-helper/src/filter.rs`) in the descriptor `confinement.descriptors`, and with QEMU the helper's own file in the
+ * next one.
  */
 export function confined(
   helper: string,
-  { descriptors, identity, facts, limits, filter = true }: Confinement,
+  { descriptors, identity, facts, limits, program = 'qemu' }: Confinement,
   command: readonly string[],
 ): readonly [string, ...string[]] {
   const values = {
@@ -30,7 +31,7 @@ export function confined(
     ...(facts !== undefined && { facts }),
     ...limits,
     ...identity,
-    ...(!filter && { filter: 0 }),
+    ...(program === 'gvisor' && { gvisor: 1 }),
   };
   const settings = Object.entries(values).map(([name, value]) => `${name}=${value}`);
   return [helper, 'confine', String(descriptors), ...settings, '--', ...command];
