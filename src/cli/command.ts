@@ -35,10 +35,12 @@ const GROUPS: Readonly<Record<SettingGroup, string>> = {
 
 /**
  * Adds the settings as options, so that they are accepted anywhere on the line. Help shows only those of `groups`, each
- * with the command it belongs to.
+ * with the command it belongs to. Does nothing where they are.
  */
 export function addSettings(command: Command, groups: readonly SettingGroup[]): void {
-  for (const [, row] of settingsOf('contree')) {
+  const rows = settingsOf('contree');
+  if (command.options.some(({ long }) => long === `--${rows[0]?.[1].flag}`)) return;
+  for (const [, row] of rows) {
     const option = new Option(`--${row.flag}${row.value === undefined ? '' : ` <${row.value}>`}`, describe(row));
     command.addOption(option.helpGroup(GROUPS[row.group]).hideHelp(!groups.includes(row.group)));
   }

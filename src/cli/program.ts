@@ -80,6 +80,9 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
       if (!isNamed || name === first) register(program, runner(host, finish), line);
     }
   }
+  if (ownWords(argv).some((word) => ABOUT_ALL.has(word))) {
+    for (const command of program.commands) addShownSettings(command);
+  }
   finishWhenNamed(program);
   return program;
 }
@@ -87,11 +90,15 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
 /** Commands whose help shows settings that other commands only pass on. */
 const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serve: ['engine', 'http'] };
 
+function addShownSettings(command: Command): void {
+  addSettings(command, SHOWN_SETTINGS[command.name()] ?? []);
+}
+
 /** Adds the settings to the commands that the line names: to all of them takes longer than most commands. */
 function finishWhenNamed(command: Command): void {
   for (const child of command.commands) addFormatOptions(child.helpCommand(false), false);
   command.hook('preSubcommand', (_parent, named) => {
-    addSettings(named, SHOWN_SETTINGS[named.name()] ?? []);
+    addShownSettings(named);
     finishWhenNamed(named);
   });
 }

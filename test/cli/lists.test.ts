@@ -94,6 +94,7 @@ test('the manual has every command; the skill is written, replaced and removed',
     assert.ok(manual.includes(`Usage: ${usage}`), usage);
   }
   assert.match((await cli.run(['help', 'auth', 'registry'])).stdout, /^Usage: contree auth registry/u);
+  assert.match((await cli.run(['help', 'serve'])).stdout, /^ {2}--http-port <PORT>/mu);
   assert.equal((await cli.run(['help', 'nope'])).code, 2);
   // The command line alone, which registers only the command it names.
   assert.match((await cli.spawn(['help', 'run'])).stdout, /^Usage: contree run/u);
