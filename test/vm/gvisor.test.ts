@@ -15,7 +15,7 @@ import { gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 import { imageOf, Scratch } from '../support/layers.ts';
 import { bootSpec, GUEST_DIR, runScript } from '../support/microvm.ts';
 import { busyboxMembers } from '../support/small-image.ts';
-import { type Traces, tracesOf } from '../support/sandboxes/traces.ts';
+import { tracesOf } from '../support/sandboxes/traces.ts';
 
 const MIB = 1024 ** 2;
 const soon = (): AbortSignal => AbortSignal.timeout(60_000);
@@ -148,15 +148,17 @@ if (await hasRunsc()) {
 
   test('twenty runs one after the other leave nothing on the host', async () => {
     const spec = bootSpec(bench.layers, { network: { mode: 'public' } });
-    const one = async (): Promise<Traces> => {
+    const one = async (during: () => Promise<unknown>): Promise<void> => {
       await using instance = await bench.driver.start(spec, soon());
       assert.equal((await runScript(instance, 'echo x > /file; sleep 1000 & echo y')).stdout, 'y\n');
-      return await tracesOf(folder.stateDir);
+      await during();
     };
-    const during = await one();
-    assert.ok(during.processes.length > 3 && during.namespaces.length > 5, 'traces of a run are seen');
+    await one(async () => {
+      const { processes, namespaces } = await tracesOf(folder.stateDir);
+      assert.ok(processes.length > 3 && namespaces.length > 5, 'traces of a run are seen');
+    });
     const before = await tracesOf(folder.stateDir);
-    for (let index = 0; index < 20; index += 1) await one();
+    for (let index = 0; index < 20; index += 1) await one(async () => {});
     assert.deepEqual(await tracesOf(folder.stateDir), before);
     assert.deepEqual([before.processes, before.namespaces, before.cgroups], [[], [], []]);
   });

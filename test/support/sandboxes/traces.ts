@@ -4,7 +4,7 @@ import { ownerOf } from '../../../src/sandbox/microvm/host/stale-vms.ts';
 import { jailPids } from '../microvm.ts';
 
 /** Everything that runs of one driver might leave behind on this host, each as a sorted list. */
-export interface Traces {
+interface Traces {
   /** Processes in its jails or in its control groups. */
   readonly processes: readonly string[];
   /** Mounts that this process sees, namespaces that are kept by a mount included. */
