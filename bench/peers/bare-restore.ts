@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { Channel } from '../../src/sandbox/channel/index.ts';
-import { emptyQcow2, namelessFile, vmdkDescriptor } from '../../src/sandbox/microvm/vm/disk-image.ts';
-import { Identities } from '../../src/sandbox/microvm/host/identity.ts';
+import { namelessFile } from '../../src/sandbox/host/nameless-file.ts';
+import { emptyQcow2, vmdkDescriptor } from '../../src/sandbox/microvm/vm/disk-image.ts';
+import { Identities } from '../../src/sandbox/host/identity.ts';
 import {
   DISK_BYTES,
   FD,

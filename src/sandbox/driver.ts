@@ -87,11 +87,17 @@ export interface Process {
   resize(columns: number, rows: number): Promise<void>;
 }
 
+/** Parts of the jail around a sandbox that the host provides, and those that it does not. */
+export interface JailFacts {
+  readonly parts: readonly string[];
+  readonly missing: readonly string[];
+}
+
 /** Facts that every result states, so that weaker isolation is never silent. */
 export interface InstanceFacts {
   readonly sandbox: SandboxKind | 'none';
   readonly accelerator: 'kvm' | 'emulated' | 'none';
-  readonly jail: { readonly parts: readonly string[]; readonly missing: readonly string[] };
+  readonly jail: JailFacts;
   readonly kernel: string;
   readonly bootId: string;
   /** Milliseconds per step of the start, for example restore, mount. */

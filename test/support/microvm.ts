@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { openMicrovmDriver, type MicrovmOptions } from '../../src/sandbox/microvm/driver.ts';
-import { jailProcesses, ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
+import { jailProcesses, ownerOf } from '../../src/sandbox/host/stale-vms.ts';
 import type { BootSpec, Instance, Outcome, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { STORED_MODE } from './layers.ts';
 import { busyboxMembers } from './small-image.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { surveyHost } from '../../src/sandbox/microvm/host/host.ts';
 import { Jail } from '../../src/sandbox/microvm/host/jail.ts';
-import { ownerOf } from '../../src/sandbox/microvm/host/stale-vms.ts';
+import { ownerOf } from '../../src/sandbox/host/stale-vms.ts';
 import { FD } from '../../src/sandbox/microvm/vm/machine.ts';
 import { Vmm } from '../../src/sandbox/microvm/vm/vmm.ts';
 import { bootSpec, GUEST_DIR, microvmFolder, qemuPids, runScript } from '../support/microvm.ts';
@@ -13,7 +13,7 @@ import { LoopWatch } from '../support/time/stopwatch.ts';
 const folder = await microvmFolder();
 after(() => folder[Symbol.asyncDispose]());
 
-const soon = (): AbortSignal => AbortSignal.timeout(60_000);
+const soon = (): AbortSignal => AbortSignal.timeout(240_000);
 const ROOT = process.getuid?.() === 0;
 const SECRET = 'canary-7f3a';
 

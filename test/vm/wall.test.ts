@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { libraries } from '../../src/sandbox/microvm/host/host.ts';
-import { Identities } from '../../src/sandbox/microvm/host/identity.ts';
+import { Identities } from '../../src/sandbox/host/identity.ts';
 import { Jail } from '../../src/sandbox/microvm/host/jail.ts';
 import { HostPlatform } from '../../src/sandbox/microvm/host/platform.ts';
 import { RESTORE_FD } from '../../src/sandbox/microvm/vm/machine.ts';

@@ -5,7 +5,7 @@ import { limits } from '../../contract/limits.ts';
 import { present } from '../../std/present.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
 import { DriverLifetime } from '../driver-lifetime.ts';
-import { Identities } from '../microvm/host/identity.ts';
+import { Identities } from '../host/identity.ts';
 import type { NetworkOptions } from '../network/index.ts';
 import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
 import { explained } from './refusal.ts';

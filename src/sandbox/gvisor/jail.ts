@@ -1,7 +1,8 @@
-import { PROCESSES_MAX } from '../microvm/host/cgroup.ts';
-import { EMPTY_KEYRING, type JailFacts } from '../microvm/host/jail.ts';
-import type { Identity } from '../microvm/host/identity.ts';
-import { confined } from '../microvm/host/confinement.ts';
+import { PROCESSES_MAX } from '../host/cgroup.ts';
+import type { JailFacts } from '../driver.ts';
+import type { Identity } from '../host/identity.ts';
+import { confined } from '../host/confinement.ts';
+import { EMPTY_KEYRING } from '../host/live-facts.ts';
 import { SANDBOX_FD, helperCommand, INSIDE, SIDECARS, type SandboxShape } from './bundle.ts';
 import type { GuestLink } from '../network/index.ts';
 import type { Runsc } from './runsc.ts';

@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { JailedProcess } from '../jailed-process.ts';
-import type { Cgroup } from '../microvm/host/cgroup.ts';
-import type { JailFacts } from '../microvm/host/jail.ts';
-import { liveFacts } from '../microvm/host/live-facts.ts';
+import type { JailFacts } from '../driver.ts';
+import type { Cgroup } from '../host/cgroup.ts';
+import { liveFacts } from '../host/live-facts.ts';
 import { SANDBOX_FD, runtimeSpec, sentryFlags } from './bundle.ts';
 import type { SandboxJail, SandboxJailSpec } from './jail.ts';
 

@@ -1,7 +1,7 @@
 import { fault, isFault } from '../../contract/errors.ts';
-import { confined } from '../microvm/host/confinement.ts';
-import type { Identity } from '../microvm/host/identity.ts';
-import { runTool } from '../microvm/host/tool.ts';
+import { confined } from '../host/confinement.ts';
+import type { Identity } from '../host/identity.ts';
+import { runTool } from '../host/tool.ts';
 
 const IN_A_CONTAINER = 'in a container with --security-opt seccomp=unconfined';
 

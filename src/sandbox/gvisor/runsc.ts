@@ -1,7 +1,7 @@
 import { access, constants, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
-import { runTool } from '../microvm/host/tool.ts';
+import { runTool } from '../host/tool.ts';
 import { SIDECARS } from './bundle.ts';
 
 /** Oldest release, `YYYYMMDD`, that sandboxes work with: since then the sandbox process is a program of its own. */

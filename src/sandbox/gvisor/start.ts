@@ -3,9 +3,9 @@ import { fault, isFault } from '../../contract/errors.ts';
 import { Channel } from '../channel/index.ts';
 import { ChannelInstance } from '../channel-instance.ts';
 import type { BootSpec, Instance } from '../driver.ts';
-import { type Cgroup, PROCESSES_MAX } from '../microvm/host/cgroup.ts';
-import type { Identity } from '../microvm/host/identity.ts';
-import { namelessFile } from '../microvm/vm/disk-image.ts';
+import { type Cgroup, PROCESSES_MAX } from '../host/cgroup.ts';
+import type { Identity } from '../host/identity.ts';
+import { namelessFile } from '../host/nameless-file.ts';
 import { endedSoon } from '../jailed-process.ts';
 import { type GuestLink, guestSetup, type NetworkOptions, openNetwork } from '../network/index.ts';
 import { Stopwatch } from '../stopwatch.ts';
@@ -23,7 +23,7 @@ export interface SandboxStart {
 }
 
 /** Memory of gVisor's own kernel. */
-const OVERHEAD_MIB = 256;
+const OVERHEAD_MIB = 1_024;
 
 /**
  * Starts a sandbox over the layers of an image and waits until it takes commands. The instance owns `resources` from then on;
@@ -40,7 +40,8 @@ export async function startSandbox(
   // Open until the instance ends, so that a full disk is still full when the reason for the end is looked for.
   const disk = resources.use(await namelessFile(platform.scratch, 'r+', new Uint8Array()));
   const network = resources.use(await openNetwork(spec.network, start.network, signal));
-  const bounds = { cpus: spec.cpus, memoryMib: spec.memoryMib + OVERHEAD_MIB + platform.copiedMib };
+  const { cpus, memoryMib } = spec;
+  const bounds = { cpus, memoryMib, overheadMib: OVERHEAD_MIB + platform.copiedMib };
   const cgroup = await platform.cgroups?.create(bounds, spec.diskBytes, PROCESSES_MAX.gvisor);
   if (cgroup !== undefined) resources.use(cgroup);
   const layers = await Promise.all(spec.layers.map((layer) => platform.layers.mountable(layer, signal)));

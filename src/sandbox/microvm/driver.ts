@@ -4,7 +4,7 @@ import { isFault } from '../../contract/errors.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
 import { DriverLifetime } from '../driver-lifetime.ts';
 import { type AcceleratorSetting, forgetAccelerator, type Verdict } from './host/accelerator.ts';
-import { Identities } from './host/identity.ts';
+import { Identities } from '../host/identity.ts';
 import { inspectHost } from './host/inspect.ts';
 import type { Machine } from './vm/machine.ts';
 import type { NetworkOptions } from '../network/index.ts';

@@ -9,7 +9,7 @@ import { type ContreeError, isFault } from '../../../src/contract/errors.ts';
 import { openGvisorDriver, type TriedDriver } from '../../../src/sandbox/gvisor/driver.ts';
 import { openGvisorPlatform } from '../../../src/sandbox/gvisor/platform.ts';
 import { startSandbox } from '../../../src/sandbox/gvisor/start.ts';
-import { Identities } from '../../../src/sandbox/microvm/host/identity.ts';
+import { Identities } from '../../../src/sandbox/host/identity.ts';
 import { bootSpec, GUEST_DIR, jailPids } from '../../support/microvm.ts';
 
 const soon = (): AbortSignal => AbortSignal.timeout(240_000);

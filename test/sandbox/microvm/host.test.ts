@@ -5,14 +5,15 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fault, isFault } from '../../../src/contract/errors.ts';
 import { chooseAccelerator, findKvm } from '../../../src/sandbox/microvm/host/accelerator.ts';
-import { Cgroups } from '../../../src/sandbox/microvm/host/cgroup.ts';
-import { loadGuest, verifyGuest } from '../../../src/sandbox/microvm/guest.ts';
-import { liveFacts } from '../../../src/sandbox/microvm/host/live-facts.ts';
+import { Cgroups } from '../../../src/sandbox/host/cgroup.ts';
+import { loadGuest, verifyGuest } from '../../../src/sandbox/host/guest.ts';
+import { liveFacts } from '../../../src/sandbox/host/live-facts.ts';
 import { surveyHost } from '../../../src/sandbox/microvm/host/host.ts';
-import { covers, Identities } from '../../../src/sandbox/microvm/host/identity.ts';
+import { covers, Identities } from '../../../src/sandbox/host/identity.ts';
 import { bindsOf } from '../../../src/sandbox/microvm/host/jail.ts';
 import { Tail } from '../../../src/sandbox/jailed-process.ts';
 
+const SOME_SIZE = { cpus: 2, memoryMib: 1_024, overheadMib: 512 };
 const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 const ROOT = process.getuid?.() === 0;
 
@@ -164,7 +165,7 @@ test('Cgroups limits memory, processor time and processes, where the host hands 
   const cgroups = await Cgroups.open('owner', mount.path, mount.path);
   assert.ok(cgroups !== undefined);
   assert.deepEqual(await readdir(join(mount.path, 'owner')), ['cgroup.subtree_control'], 'what was left is gone');
-  const group = await cgroups.create(SOME_MACHINE, 0);
+  const group = await cgroups.create(SOME_SIZE, 0);
   await group.add([4_321]);
   const setting = (name: string): Promise<string> => readFile(join(mount.path, 'owner', '1', name), 'utf8');
   assert.equal(await setting('memory.max'), String((2 * 1_024 + 512) * 1024 ** 2));
@@ -184,7 +185,7 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   }
   const cgroups = await Cgroups.open('owner', mount.path, mount.path);
   assert.ok(cgroups !== undefined);
-  const group = await cgroups.create(SOME_MACHINE, 0);
+  const group = await cgroups.create(SOME_SIZE, 0);
   await group.add([4_321]);
   const setting = (path: string): Promise<string> => readFile(join(mount.path, path), 'utf8');
   assert.equal(await setting('memory/owner/1/memory.limit_in_bytes'), String((2 * 1_024 + 512) * 1024 ** 2));
@@ -193,7 +194,7 @@ test('Cgroups makes a group in the tree of each controller, where they are apart
   assert.equal(await setting('cpu/owner/1/cpu.shares'), '3072');
   assert.equal(await setting('pids/owner/1/pids.max'), '256');
   for (const tree of ['memory', 'cpu', 'pids']) assert.equal(await setting(`${tree}/owner/1/cgroup.procs`), '4321');
-  await Promise.all([1, 2, 3].map(() => cgroups.create(SOME_MACHINE, 0)));
+  await Promise.all([1, 2, 3].map(() => cgroups.create(SOME_SIZE, 0)));
   for (const tree of ['memory', 'cpu', 'pids']) {
     assert.deepEqual((await readdir(join(mount.path, tree, 'owner'))).toSorted(), ['1', '2', '3', '4'], tree);
   }
@@ -208,13 +209,11 @@ test('Cgroups counts a disk as memory where that is what it is: on a tmpfs', asy
     await writeFile(join(mount.path, 'cgroup.subtree_control'), 'cpu memory pids\n');
     const cgroups = await Cgroups.open('owner', disks, mount.path);
     assert.ok(cgroups !== undefined);
-    await cgroups.create(SOME_MACHINE, 4_096);
+    await cgroups.create(SOME_SIZE, 4_096);
     const limit = await readFile(join(mount.path, 'owner', '1', 'memory.max'), 'utf8');
     assert.equal(limit, String((2 * 1_024 + 512) * 1024 ** 2 + extra), disks);
   }
 });
-
-const SOME_MACHINE = { accelerator: 'emulated', cpus: 2, memoryMib: 1_024 } as const;
 
 test('bindsOf() binds a folder as a whole where many of its files are needed, else the files', () => {
   const libraries = Array.from({ length: 9 }, (_, index) => `/lib/lib${index}.so`);

@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ownerOf } from '../../../src/sandbox/microvm/host/stale-vms.ts';
+import { ownerOf } from '../../../src/sandbox/host/stale-vms.ts';
 import { jailPids } from '../microvm.ts';
 
 /** Everything that runs of one driver might leave behind on this host, each as a sorted list. */

@@ -1,14 +1,14 @@
-import { constants } from 'node:fs';
-import { access, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../../../contract/errors.ts';
-import { runTool } from './tool.ts';
+import { existing, findTools, missing, type HostProgram, PROGRAMS } from '../../host/programs.ts';
+import { runTool } from '../../host/tool.ts';
 
 /** Programs, files and processor of this host, as far as a microVM needs them; found once. */
 export interface Host {
   readonly qemu: { readonly path: string; readonly version: string };
   readonly bwrap: { readonly path: string; readonly version: string };
-  readonly tools: Readonly<Record<Program, string>>;
+  readonly tools: Readonly<Record<HostProgram, string>>;
   /** Absolute paths of all files that QEMU reads on the host: the program, its libraries and modules, its firmware. */
   readonly qemuFiles: readonly string[];
   /** Key that changes when any of `qemuFiles` does: package, size, time. */
@@ -23,16 +23,6 @@ export interface HostCpu {
   readonly tscKhz: number;
 }
 
-/** Programs that a microVM needs, each with its Debian package. */
-const PROGRAMS = {
-  'qemu-system-x86_64': 'qemu-system-x86',
-  bwrap: 'bubblewrap',
-  mke2fs: 'e2fsprogs',
-  setpriv: 'util-linux',
-} as const;
-type Program = keyof typeof PROGRAMS;
-
-const PROGRAM_FOLDERS = ['/usr/bin', '/usr/sbin', '/usr/local/bin', '/usr/local/sbin', '/bin', '/sbin'];
 const MODULE_FOLDERS = ['/usr/lib/x86_64-linux-gnu/qemu', '/usr/lib64/qemu', '/usr/lib/qemu'];
 const FIRMWARE_FOLDERS = ['/usr/share/qemu', '/usr/share/seabios', '/usr/local/share/qemu'];
 /** Module for emulation, which some packages have separately. */
@@ -43,7 +33,7 @@ const QEMU_VERSION_MIN = [7, 2] as const;
 
 /** Inspects the host. Rejects with DRIVER_UNAVAILABLE, which names everything to install. */
 export async function surveyHost(signal: AbortSignal): Promise<Host> {
-  const programs = await findTools(Object.keys(PROGRAMS) as Program[]);
+  const programs = await findTools(Object.keys(PROGRAMS) as HostProgram[]);
   const { 'qemu-system-x86_64': qemu, bwrap } = programs;
   const firmwareFolders = await existing(FIRMWARE_FOLDERS);
   const firmware = await existing(firmwareFolders.map((folder) => join(folder, FIRMWARE)));
@@ -65,42 +55,6 @@ export async function surveyHost(signal: AbortSignal): Promise<Host> {
     qemuIdentity: await identityOf([...qemuFiles, ...firmware]),
     cpu,
   };
-}
-
-function missing(what: readonly string[], packages: readonly string[]): Error {
-  const remedy = `install it: apt-get install ${[...new Set(packages)].join(' ')}`;
-  return fault('DRIVER_UNAVAILABLE', { reason: `this host lacks ${what.join(', ')}`, remedy });
-}
-
-/** Returns the paths of programs. Rejects with DRIVER_UNAVAILABLE, which names all that are missing. */
-export async function findTools<Name extends Program>(names: readonly Name[]): Promise<Record<Name, string>> {
-  const found = await Promise.all(names.map(async (name) => [name, await findProgram(name)] as const));
-  const lacking = found.filter(([, path]) => path === undefined).map(([name]) => name);
-  if (lacking.length > 0)
-    throw missing(
-      lacking,
-      lacking.map((name) => PROGRAMS[name]),
-    );
-  return Object.fromEntries(found) as Record<Name, string>;
-}
-
-/** Returns the program's path, or undefined when no folder of the system has it. */
-async function findProgram(name: string): Promise<string | undefined> {
-  const paths = PROGRAM_FOLDERS.map((folder) => join(folder, name));
-  return (await existing(paths, constants.X_OK))[0];
-}
-
-/** Returns the paths that can be read, or accessed according to `mode` (access(2)). */
-export async function existing(paths: readonly string[], mode: number = constants.R_OK): Promise<string[]> {
-  const found = await Promise.all(
-    paths.map((path) =>
-      access(path, mode).then(
-        () => path,
-        () => undefined,
-      ),
-    ),
-  );
-  return found.filter((path) => path !== undefined);
 }
 
 async function versionOf(path: string, signal: AbortSignal): Promise<string> {

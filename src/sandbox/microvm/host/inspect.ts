@@ -1,7 +1,7 @@
 import { isFault } from '../../../contract/errors.ts';
 import { present } from '../../../std/present.ts';
 import type { DriverCheck } from '../../driver.ts';
-import type { Guest } from '../guest.ts';
+import type { Guest } from '../../host/guest.ts';
 import type { HostPlatform } from './platform.ts';
 
 const DAY_MS = 86_400_000;

@@ -3,11 +3,14 @@ import { dirname } from 'node:path';
 import { defined } from '../../../std/assert.ts';
 import { fault, isFault } from '../../../contract/errors.ts';
 import type { HostDevice } from './accelerator.ts';
-import { existing, libraries, type Host } from './host.ts';
-import type { Identity } from './identity.ts';
+import type { JailFacts } from '../../driver.ts';
+import { EMPTY_KEYRING } from '../../host/live-facts.ts';
+import { existing } from '../../host/programs.ts';
+import { libraries, type Host } from './host.ts';
+import type { Identity } from '../../host/identity.ts';
 import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
-import { runTool } from './tool.ts';
-import { confined, HELPER_INSIDE, onceAllowed } from './confinement.ts';
+import { runTool } from '../../host/tool.ts';
+import { confined, HELPER_INSIDE, onceAllowed } from '../../host/confinement.ts';
 
 /**
  * Ways to set up the jail. `unprivileged`: bubblewrap itself runs as the microVM's identity and makes a user namespace.
@@ -15,15 +18,6 @@ import { confined, HELPER_INSIDE, onceAllowed } from './confinement.ts';
  * identity.
  */
 export type JailKind = 'unprivileged' | 'privileged';
-
-/** Parts of the jail that the host provides, as every result states them. */
-export interface JailFacts {
-  readonly parts: readonly string[];
-  readonly missing: readonly string[];
-}
-
-/** Name of the part that hides the keys of the user who started the engine. */
-export const EMPTY_KEYRING = 'empty session keyring';
 
 export interface JailLimits {
   /** Machine that QEMU runs; undefined for a QEMU without a guest. */

@@ -11,14 +11,14 @@ import {
   type Verdict,
 } from './accelerator.ts';
 import type { DriverCollection, DriverGarbage } from '../../driver.ts';
-import { Cgroups } from './cgroup.ts';
-import { type Guest, loadGuest } from '../guest.ts';
+import { Cgroups } from '../../host/cgroup.ts';
+import { type Guest, loadGuest } from '../../host/guest.ts';
 import { type Host, surveyHost } from './host.ts';
-import type { Identities } from './identity.ts';
+import type { Identities } from '../../host/identity.ts';
 import { Jail } from './jail.ts';
-import { endStaleVms, ownerOf } from './stale-vms.ts';
+import { endStaleVms, ownerOf } from '../../host/stale-vms.ts';
 import { type Accelerator, LAYERS_DISK_BYTES, type Machine } from '../vm/machine.ts';
-import { namelessFile } from '../vm/disk-image.ts';
+import { namelessFile } from '../../host/nameless-file.ts';
 import { type Template, TemplateStore } from '../template/template.ts';
 import { Templates } from '../template/templates.ts';
 

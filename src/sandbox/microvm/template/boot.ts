@@ -8,12 +8,12 @@ import { fault } from '../../../contract/errors.ts';
 import { present } from '../../../std/present.ts';
 import { Channel } from '../../channel/index.ts';
 import type { HostDevice } from '../host/accelerator.ts';
-import type { Cgroups } from '../host/cgroup.ts';
-import type { Guest } from '../guest.ts';
+import type { Cgroups } from '../../host/cgroup.ts';
+import type { Guest } from '../../host/guest.ts';
 import type { Host } from '../host/host.ts';
-import type { Identity } from '../host/identity.ts';
+import type { Identity } from '../../host/identity.ts';
 import type { Jail } from '../host/jail.ts';
-import { BOOT_FD, bootArguments, DISK_BYTES, FD, type Machine, SAVE_SOCKET } from '../vm/machine.ts';
+import { BOOT_FD, bootArguments, DISK_BYTES, FD, type Machine, OVERHEAD_MIB, SAVE_SOCKET } from '../vm/machine.ts';
 import { commandLine } from './template.ts';
 import { endedSoon } from '../../jailed-process.ts';
 import { Vmm } from '../vm/vmm.ts';
@@ -58,7 +58,7 @@ export async function bootAndSave(
   signal: AbortSignal,
 ): Promise<Saved> {
   const { host, jail, guest, identity, device, cgroups } = boot;
-  await using cgroup = await cgroups?.create(machine, DISK_BYTES);
+  await using cgroup = await cgroups?.create({ ...machine, overheadMib: OVERHEAD_MIB }, DISK_BYTES);
   await using vmlinux = await open(guest.vmlinuxPath, 'r');
   await using initramfs = await open(guest.initramfsPath, 'r');
   await using folder = await open(files.folder, 'r');

@@ -2,11 +2,11 @@ import { open, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, isFault } from '../../../contract/errors.ts';
 import { bootAndSave, type BootHost } from './boot.ts';
-import { verifyGuest } from '../guest.ts';
+import { verifyGuest } from '../../host/guest.ts';
 import { DISK_BYTES, type Machine } from '../vm/machine.ts';
 import { type PackedFile, packFile } from './sealed-file.ts';
 import { type Made, TEMPLATE_FILES } from './template.ts';
-import { runTool } from '../host/tool.ts';
+import { runTool } from '../../host/tool.ts';
 
 /**
  * Attempts, each with the time for which its guest may make no progress (`Watchdog`). An emulated kernel may hang silently

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { fault } from '../../../contract/errors.ts';
-import { runTool } from '../host/tool.ts';
+import { runTool } from '../../host/tool.ts';
 
 const PAGE_BYTES = 4_096;
 const CHUNK_BYTES = 4 * 1024 ** 2;

@@ -14,7 +14,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { Guest } from '../guest.ts';
+import type { Guest } from '../../host/guest.ts';
 import type { Host } from '../host/host.ts';
 import { bootArguments, type Accelerator, type Machine } from '../vm/machine.ts';
 import { loadSealed, type PackedFile } from './sealed-file.ts';

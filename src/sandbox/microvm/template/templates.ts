@@ -1,6 +1,6 @@
 import type { HostDevice } from '../host/accelerator.ts';
 import type { BootHost } from './boot.ts';
-import type { Identities } from '../host/identity.ts';
+import type { Identities } from '../../host/identity.ts';
 import type { Accelerator, Machine } from '../vm/machine.ts';
 import { EMULATED_STALLS_MS, KVM_STALLS_MS, makeTemplate } from './make.ts';
 import { untilAborted } from '../../../std/abort.ts';

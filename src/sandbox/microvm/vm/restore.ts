@@ -8,12 +8,21 @@ import { Channel, type GuestReady, type GuestSetup, type LayerExtent } from '../
 import type { BootSpec, Instance } from '../../driver.ts';
 import { Stopwatch } from '../../stopwatch.ts';
 import type { HostDevice } from '../host/accelerator.ts';
-import type { Cgroup, Cgroups } from '../host/cgroup.ts';
-import { emptyQcow2, namelessFile, qcow2BytesMax, vmdkDescriptor, type DiskExtent } from './disk-image.ts';
-import type { Identity } from '../host/identity.ts';
+import type { Cgroup, Cgroups } from '../../host/cgroup.ts';
+import { namelessFile } from '../../host/nameless-file.ts';
+import { emptyQcow2, qcow2BytesMax, vmdkDescriptor, type DiskExtent } from './disk-image.ts';
+import type { Identity } from '../../host/identity.ts';
 import { microvmInstance } from './instance.ts';
 import type { Jail } from '../host/jail.ts';
-import { DISK_BYTES, FD, LAYERS_DISK_BYTES, type Machine, RESTORE_FD, restoreArguments } from './machine.ts';
+import {
+  DISK_BYTES,
+  FD,
+  LAYERS_DISK_BYTES,
+  type Machine,
+  OVERHEAD_MIB,
+  RESTORE_FD,
+  restoreArguments,
+} from './machine.ts';
 import { guestSetup, type NetworkOptions, openNetwork } from '../../network/index.ts';
 import type { Template } from '../template/template.ts';
 import { endedSoon } from '../../jailed-process.ts';
@@ -59,7 +68,7 @@ export async function restore(
   const { spec, template, machine } = run;
   const steps = new Stopwatch();
   const network = resources.use(await openNetwork(spec.network, run.network, signal));
-  const cgroup = await host.cgroups?.create(machine, qcow2BytesMax(spec.diskBytes));
+  const cgroup = await host.cgroups?.create({ ...machine, overheadMib: OVERHEAD_MIB }, qcow2BytesMax(spec.diskBytes));
   if (cgroup !== undefined) resources.use(cgroup);
   const { vmm, extents } = await startVmm(host, run, cgroup);
   resources.use(vmm);

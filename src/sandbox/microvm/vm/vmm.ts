@@ -3,10 +3,11 @@ import type { Duplex } from 'node:stream';
 import { present } from '../../../std/present.ts';
 import { JailedProcess, keep, Tail, WORDS_KEPT } from '../../jailed-process.ts';
 import type { HostDevice } from '../host/accelerator.ts';
-import type { Cgroup } from '../host/cgroup.ts';
-import type { Identity } from '../host/identity.ts';
-import type { Jail, JailFacts, JailLimits } from '../host/jail.ts';
-import { liveFacts } from '../host/live-facts.ts';
+import type { Cgroup } from '../../host/cgroup.ts';
+import type { Identity } from '../../host/identity.ts';
+import type { JailFacts } from '../../driver.ts';
+import type { Jail, JailLimits } from '../host/jail.ts';
+import { liveFacts } from '../../host/live-facts.ts';
 import { FD } from './machine.ts';
 import { Qmp } from './qmp.ts';
 

@@ -1,5 +1,8 @@
 import { readFile, readlink } from 'node:fs/promises';
-import { EMPTY_KEYRING, type JailFacts } from './jail.ts';
+import type { JailFacts } from '../driver.ts';
+
+/** Name of the part that hides the keys of the user who started the engine. */
+export const EMPTY_KEYRING = 'empty session keyring';
 
 const NAMESPACES = { user: 'user', mnt: 'mount', pid: 'pid', net: 'network', ipc: 'ipc', uts: 'uts', cgroup: 'cgroup' };
 

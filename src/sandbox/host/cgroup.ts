@@ -1,7 +1,6 @@
 import { access, mkdir, readdir, readFile, rmdir, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pause } from '../../../std/abort.ts';
-import { type Machine, OVERHEAD_MIB } from '../vm/machine.ts';
+import { pause } from '../../std/abort.ts';
 
 const MOUNT = '/sys/fs/cgroup';
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const;
@@ -61,8 +60,8 @@ export class Cgroups implements AsyncDisposable {
   }
 
   /** Makes a group for a microVM that may write `diskBytes`. Its processes must have ended when it is disposed of. */
-  async create(machine: Size, diskBytes: number, processesMax: number = PROCESSES_MAX.microvm): Promise<Cgroup> {
-    const bounds = { ...machine, processesMax, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
+  async create(size: Size, diskBytes: number, processesMax: number = PROCESSES_MAX.microvm): Promise<Cgroup> {
+    const bounds = { ...size, processesMax, diskMemoryBytes: this.#disksInMemory ? diskBytes : 0 };
     this.#count += 1;
     const name = String(this.#count);
     const made: string[] = [];
@@ -131,8 +130,12 @@ async function prepare({ mount, controllers, version }: Hierarchy, owner: string
   await writeFile(join(folder, 'cgroup.subtree_control'), controllers.map((name) => `+${name}`).join(' '));
 }
 
-/** Resources that a guest may use. */
-type Size = Pick<Machine, 'cpus' | 'memoryMib'>;
+/** Resources that a guest may use, and memory of the sandbox itself. */
+export interface Size {
+  readonly cpus: number;
+  readonly memoryMib: number;
+  readonly overheadMib: number;
+}
 
 type Setting = readonly [file: string, value: string];
 
@@ -156,8 +159,8 @@ interface Bounds extends Size {
  * Returns the memory limit, which is based on twice the guest's memory: a page that the template never had is first allocated
  * in the template's file, charged to the run that touches it, and then copied.
  */
-function memoryBytes({ memoryMib, diskMemoryBytes }: Bounds): string {
-  return String((2 * memoryMib + OVERHEAD_MIB) * MIB + diskMemoryBytes);
+function memoryBytes({ memoryMib, overheadMib, diskMemoryBytes }: Bounds): string {
+  return String((2 * memoryMib + overheadMib) * MIB + diskMemoryBytes);
 }
 
 const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (bounds: Bounds) => readonly Setting[]>>>> = {

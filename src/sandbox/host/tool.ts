@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { fault } from '../../../contract/errors.ts';
+import { fault } from '../../contract/errors.ts';
 
 const OUTPUT_BYTES_MAX = 1024 * 1024;
 const TOOL_MS_MAX = 30_000;
