@@ -131,9 +131,10 @@ export const ERRORS = {
       ended ? `process ${spid} of operation ${operation} has ended` : `operation ${operation} has no process ${spid}`,
     hint: 'Use the spid that creating the subprocess returned.',
   }),
-  FILE_NOT_FOUND: row<{ path: string; nearest?: string }>({
+  FILE_NOT_FOUND: row<{ path: string; nearest?: string; closest?: string }>({
     class: 'missing',
-    message: ({ path, nearest }) => `no file ${JSON.stringify(path)}${nearest ? `; ${nearest} exists` : ''}`,
+    message: ({ path, nearest, closest }) =>
+      `no file ${JSON.stringify(path)}${nearest ? `; ${nearest} exists` : ''}${closest ? `; closest: ${closest}` : ''}`,
     hint: 'List the directory (list_files, "contree ls") to see what is there.',
   }),
   LOCAL_FILE_NOT_FOUND: row<{ path: string; nearest?: string }>({

@@ -34,6 +34,19 @@ test('a name that is no tag fails as a tag does, with the closest ones to call a
   }
 });
 
+test('a misspelt path of an image names the files it may mean', async () => {
+  const contree = new ScriptedContree();
+  const image = contree.addImage({ '/etc/os-release': 'x', '/etc/hosts': 'x', '/srv/app/main.py': 'x' });
+  await using mcp = await connectMcp(contree);
+  const read = async (path: string): Promise<string> => (await mcp.call('read_file', { image, path })).text;
+  assert.match(
+    await read('/etc/os-relase'),
+    /^FILE_NOT_FOUND: .*; \/etc exists; closest: "\/etc\/os-release"\nCall list_files/u,
+  );
+  assert.match(await read('/srv/ap/main.py'), /; \/srv exists; closest: "\/srv\/app"\n/u);
+  assert.match(await read('/etc/nothing-like-it'), /; \/etc exists\n/u);
+});
+
 test('run takes a command as a list, numbers and switches as variables, and null to unset one', async () => {
   const contree = new ScriptedContree();
   const image = contree.addImage();

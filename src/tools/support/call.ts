@@ -3,7 +3,7 @@ import { limits } from '../../contract/limits.ts';
 import type { ContreeError } from '../../contract/errors.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { parseArguments, withImages } from './arguments.ts';
-import { asFault, failureText } from './failure.ts';
+import { asFault, failureText, withClosestFiles } from './failure.ts';
 import { importImage } from '../images/import-image.ts';
 import { outcomeOf } from './outcome.ts';
 import { run } from '../operations/run.ts';
@@ -49,7 +49,12 @@ async function handled(
 ): Promise<Record<string, unknown>> {
   if (tool.offline) return await tool.handle(call, input);
   const contree = await call.connect();
-  return await tool.handle({ ...call, contree }, await withImages(tool, input, contree, call.signal));
+  const resolved = await withImages(tool, input, contree, call.signal);
+  try {
+    return await tool.handle({ ...call, contree }, resolved);
+  } catch (error) {
+    throw await withClosestFiles(error, resolved, contree, call.signal);
+  }
 }
 
 /** Returns the reply that the call that started a finished operation would have given if it had waited. */

@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { closestOf } from '../../contract/closest.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import { limits } from '../../contract/limits.ts';
 import { ERRORS, fault, faultFromReport, isFault, type ContreeError, type ErrorCode } from '../../contract/errors.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { defined } from '../../std/assert.ts';
+
+const CLOSEST_SHOWN_MAX = 3;
 
 type Detail = ContreeError['detail'];
 
@@ -87,4 +92,35 @@ export function operationFault(operation: OperationResponse, detail: Detail = {}
   const known =
     faultFromReport({ code, message, detail }) ?? faultFromReport({ code: 'REMOTE_FAILED', message, detail });
   return defined(known, 'REMOTE_FAILED is in the table');
+}
+
+/**
+ * Returns the fault of a call with an image and a path; of a file that is missing, with the files of similar names in the
+ * nearest directory that exists.
+ */
+export async function withClosestFiles(
+  error: unknown,
+  { image }: Readonly<Record<string, unknown>>,
+  contree: ConTree,
+  signal: AbortSignal,
+): Promise<unknown> {
+  if (!isFault(error, 'FILE_NOT_FOUND') || typeof image !== 'string') return error;
+  const { path, nearest } = error.detail;
+  if (typeof path !== 'string' || typeof nearest !== 'string') return error;
+  const folder = nearest === '/' ? '/' : `${nearest}/`;
+  const [missing = ''] = path.startsWith(folder) ? path.slice(folder.length).split('/') : [];
+  try {
+    const { files } = await contree.files.list(image, { path: nearest, limit: limits.pageMax }, signal);
+    const names = closestOf(
+      missing,
+      files.map((file) => file.path),
+    ).slice(0, CLOSEST_SHOWN_MAX);
+    if (names.length === 0) return error;
+    const closest = names.map((name) => JSON.stringify(folder + name)).join(', ');
+    return fault('FILE_NOT_FOUND', { path, nearest, closest }, { cause: error });
+  } catch (other) {
+    // The suggestion is an extra; what failed is told without it.
+    if (isFault(other)) return error;
+    throw other;
+  }
 }

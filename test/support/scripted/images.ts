@@ -126,7 +126,7 @@ export class ScriptedImages extends ScriptedRows {
       const { files } = this.image(image);
       if (files.has(path)) throw fault('NOT_A_DIRECTORY', { path, type: 'regular file' });
       const below = [...files].filter(([name]) => name.startsWith(prefix));
-      if (below.length === 0 && path !== '/') throw fault('FILE_NOT_FOUND', { path });
+      if (below.length === 0 && path !== '/') throw fault('FILE_NOT_FOUND', { path, nearest: nearestOf(files, path) });
       const names = [...new Set(below.map(([name]) => name.slice(prefix.length).split('/')[0] ?? ''))].toSorted();
       const asked = limit === undefined ? names : names.slice(offset, offset + limit);
       const items = asked.map((name) => item(name, files.get(prefix + name)));
@@ -135,7 +135,7 @@ export class ScriptedImages extends ScriptedRows {
     stat: async (image, { path }) => {
       const { files } = this.image(image);
       const known = path === '/' || [...files.keys()].some((name) => name === path || name.startsWith(`${path}/`));
-      if (!known) throw fault('FILE_NOT_FOUND', { path });
+      if (!known) throw fault('FILE_NOT_FOUND', { path, nearest: nearestOf(files, path) });
       return item(path, files.get(path));
     },
     read: async (image, { path, offset: start = 0, length }) => {
@@ -240,4 +240,12 @@ function item(path: string, content: Buffer | undefined): FileItem {
     is_fifo: false,
     symlink_to: '',
   };
+}
+
+/** Returns the nearest folder above a path that holds a file. */
+function nearestOf(files: ReadonlyMap<string, Buffer>, path: string): string {
+  const above = path.slice(0, path.lastIndexOf('/'));
+  return above === '' || [...files.keys()].some((file) => file.startsWith(`${above}/`))
+    ? above || '/'
+    : nearestOf(files, above);
 }
