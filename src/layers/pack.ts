@@ -64,6 +64,21 @@ async function* treeMembers(tree: Tree, node: TreeNode, path: ByteString): Async
   }
 }
 
+/** Rejects with ARGUMENT_INVALID if an OCI layer cannot represent the layer; reads its names only. */
+export async function checkPackable(reader: LayerReader, signal?: AbortSignal): Promise<void> {
+  for await (const { path, inode } of walkLayer(reader)) {
+    signal?.throwIfAborted();
+    checkName(path, inode);
+  }
+}
+
+/** Refuses a file whose own name is that of a mark. */
+function checkName(path: ByteString, inode: Inode): void {
+  if (isWhiteout(inode) || !path.slice(path.lastIndexOf('/') + 1).startsWith('.wh.')) return;
+  const name = JSON.stringify(printable(path));
+  throw fault('ARGUMENT_INVALID', { reason: `the file name ${name} means a whiteout in OCI layers` });
+}
+
 async function* layerMembers(reader: LayerReader): AsyncGenerator<Member> {
   for await (const { path, inode } of walkLayer(reader)) {
     const cut = path.lastIndexOf('/') + 1;
@@ -72,11 +87,7 @@ async function* layerMembers(reader: LayerReader): AsyncGenerator<Member> {
       yield marker(`${path.slice(0, cut)}.wh.${name}`);
       continue;
     }
-    if (name.startsWith('.wh.')) {
-      throw fault('ARGUMENT_INVALID', {
-        reason: `the file name ${JSON.stringify(printable(path))} means a whiteout in OCI layers`,
-      });
-    }
+    checkName(path, inode);
     const xattrs = await reader.xattrs(inode);
     yield {
       path,

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { PushEvent, PushProgress } from '../../src/contract/image.ts';
 import { imagePusher } from '../../src/images/export/push.ts';
 import { FakeRegistry, status } from '../support/servers/registry.ts';
-import { openEngine } from './bench.ts';
+import { openEngine, run, script } from './bench.ts';
 
 const PROGRESS: PushProgress = {
   type: 'progress',
@@ -68,4 +68,18 @@ test('the accounts of the installation are for the default project only', async 
   const tenant = engine.forTenant({ project: 'other' });
   assert.equal(store.forProject('other').project, 'other');
   await assert.rejects(Array.fromAsync(tenant.images.push(bench.base.uuid, request)), { code: 'IMAGE_NOT_FOUND' });
+});
+
+test('a file that OCI cannot represent is kept, and named when the image is exported (I3)', async () => {
+  await using bench = await openEngine();
+  const { engine } = bench;
+  const made = await run(engine, script(bench, 'echo x > /root/.wh.etc'));
+  const image = made.result_image_uuid!;
+  const { files } = await engine.files.list(image, { path: '/root' });
+  assert.deepEqual(
+    files.map(({ path }) => path),
+    ['.wh.etc'],
+  );
+  assert.ok((await engine.files.list(image, { path: '/etc' })).files.length > 0);
+  await assert.rejects(engine.images.export(image), { code: 'ARGUMENT_INVALID', message: /root\/\.wh\.etc/u });
 });

@@ -4,6 +4,7 @@ import type { ImageImportRequest } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
 import type { ExportRequest } from '../../images/export/oci-layout.ts';
+import { endsSource, readHead, withHead } from '../../std/streams.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { executeImport, recordArchiveImport, recordImport, type ImportWork } from '../import.ts';
 import { pushEvents } from '../push.ts';
@@ -91,7 +92,11 @@ function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'p
   return {
     export: async (image, signal) => {
       const { uuid } = store.images.resolve(image);
-      return streamed(context, async () => ({ name: 'export', request: await exportOf(store, uuid) }), signal);
+      const job = async () => ({ name: 'export', request: await exportOf(store, uuid) }) as const;
+      const chunks = streamed(context, job, signal);
+      // Read before it is answered, so that a name that OCI cannot represent is a fault and not a stream that breaks off.
+      const head = await readHead(chunks, 1);
+      return endsSource(withHead(head, chunks), chunks);
     },
     push: async function* (image, request, signal) {
       using _hold = store.hold();

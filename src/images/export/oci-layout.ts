@@ -1,4 +1,4 @@
-import { packLayer } from '../../layers/pack.ts';
+import { checkPackable, packLayer } from '../../layers/pack.ts';
 import { contentPadding, encodeFileHeader, TAR_END } from '../../tar/writer.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { PublishedFile } from '../../store/layers.ts';
@@ -23,11 +23,13 @@ export interface ExportRequest extends ExportFacts {
  */
 export async function* exportLayout(request: ExportRequest, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   const { uuid, layers: files, name = uuid } = request;
+  for (const file of files) await check(file, signal);
+  // The first bytes say that the image can be exported; what follows may take a while.
+  yield* small('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'));
   const layers: ExportedLayer[] = [];
   for (const file of files) layers.push(await measure(file, signal));
   const config = encodeConfig(request, layers);
   const manifest = encodeManifest(config, layers);
-  yield* small('oci-layout', Buffer.from('{"imageLayoutVersion":"1.0.0"}'));
   yield* small('index.json', encodeIndex(manifest, name));
   yield* small('manifest.json', dockerManifest(blobPath(config.digest), layers));
   yield* small(blobPath(manifest.digest), manifest.bytes);
@@ -43,6 +45,11 @@ export async function* exportLayout(request: ExportRequest, signal?: AbortSignal
     yield contentPadding(layer.bytes);
   }
   yield TAR_END;
+}
+
+async function check(file: LayerFile, signal: AbortSignal | undefined): Promise<void> {
+  await using reader = await LayerReader.open(file);
+  await checkPackable(reader, signal);
 }
 
 /** Streams the layer's tar, as made by `packLayer`. */
