@@ -53,12 +53,15 @@ async function engine(sandbox = MICROVMS.CONTREE_DEFAULT_SANDBOX as string): Pro
   };
   const child = spawn(process.execPath, [join(ROOT, 'bin/contree'), 'engine', 'run', '--ready-fd=3'], {
     env,
-    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
   });
   const ended = once(child, 'exit');
   const ready = child.stdio[3];
   assert.ok(ready);
-  await Promise.race([once(ready, 'data'), ended.then(([code]) => assert.fail(`the engine ended with ${code}`))]);
+  await Promise.race([
+    once(ready, 'data'),
+    ended.then(([code, signal]) => assert.fail(`the engine ended with ${code ?? signal}`)),
+  ]);
   return {
     [Symbol.asyncDispose]: async () => {
       child.kill('SIGTERM');
