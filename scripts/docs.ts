@@ -79,7 +79,7 @@ function toolSection(tool: (typeof TOOLS)[number]): string {
     const value = schema.required?.includes(name) ? 'required' : usual;
     return `| \`${name}\` | ${cell(kind)} | ${cell(value)} | ${cell(property.description ?? '')} |`;
   });
-  const facts = `${tool.title}. Cost: ${tool.cost === 'vm' ? 'starts a microVM or downloads' : 'free'}. It ${tool.effect}.`;
+  const facts = `${tool.title}. Cost: ${tool.cost === 'vm' ? 'starts a sandbox or downloads' : 'free'}. It ${tool.effect}.`;
   const table = ['| argument | type | default | meaning |', '|---|---|---|---|', ...rows];
   return [
     `## ${tool.name}`,

@@ -55,7 +55,7 @@ function ownWords(argv: readonly string[]): readonly string[] {
 
 function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode: number) => void): Command {
   const program = new Command('contree')
-    .description('Run commands as root in microVMs on your own machine; every run can become an image.')
+    .description('Run commands as root in sandboxes on your own machine; every run can become an image.')
     .version(host.version, '-V, --version')
     .helpCommand(false)
     .showHelpAfterError('Run "contree --help" or "contree <command> --help" for usage.')

@@ -35,7 +35,7 @@ function secretsText(names: readonly string[]): string | undefined {
   return `run(env_from=["NAME"]) passes a variable of the user's machine without showing its value. Offered: ${told}.`;
 }
 
-const SUMMARY = `ConTree runs commands as root in isolated microVMs on the user's own machine. Images are immutable: every run can save a new image, and going back is using an older UUID.`;
+const SUMMARY = `ConTree runs commands as root in isolated sandboxes on the user's own machine. Images are immutable: every run can save a new image, and going back is using an older UUID.`;
 
 /** Instructions of a read-only server. */
 const READ_ONLY = `This server only looks: list_images finds images, list_files, read_file, grep and diff look into them, list_operations and get_operation show what was run. All of it is free.`;

@@ -42,7 +42,7 @@ Report the tag, what is installed, and the UUID.`,
     description: 'Run Python code in a sandbox',
     arguments: { code: 'the code' },
     defaults: {},
-    text: ({ code }) => `Run this Python code in a ConTree microVM and report its output.
+    text: ({ code }) => `Run this Python code in a ConTree sandbox and report its output.
 
 Find a Python image with list_images(tag_prefix="common/python"); if there is none, import_image(registry_url="docker://python:3.11-slim", tag="common/python/python:3.11-slim"). Upload the code with upload(content=…) and run it with files={"/tmp/main.py": UUID}, command="python /tmp/main.py".
 

@@ -35,9 +35,9 @@ test('a tool is called from its page: form, progress, result, request, errors', 
   await using watched = await openPage(browser, `${bench.address}/#/tools`);
   const { page, requests } = watched;
   const index = page.getByRole('navigation', { name: 'Tool reference' });
-  await index.getByRole('link', { name: 'run Starts a microVM' }).click();
+  await index.getByRole('link', { name: 'run Starts a sandbox' }).click();
   await page.getByRole('heading', { name: 'Run a command' }).waitFor();
-  await seen(page, 'starts a microVM');
+  await seen(page, 'starts a sandbox');
   await page.getByRole('row', { name: /^timeout integer seconds default 300/u }).waitFor();
   await page.getByLabel('command').fill('echo hello from the page');
   await page.getByLabel('image').fill('tag:common/base');
@@ -53,7 +53,7 @@ test('a tool is called from its page: form, progress, result, request, errors', 
     (request) => request.headers()['mcp-method'] === 'tools/call' && request.headers()['mcp-name'] === 'run',
   );
   assert.equal(call?.headers()['mcp-protocol-version'], '2026-07-28');
-  await page.getByRole('link', { name: /^contree:\/\/operations\/instance\// }).click();
+  await page.getByRole('group', { name: 'Structured content' }).getByRole('link', { name: operation!.uuid }).click();
   await page.getByRole('heading', { name: 'echo hello from the page' }).waitFor();
   await watched.visit('tools/get_image');
   await page.getByRole('button', { name: 'Edit as JSON' }).click();

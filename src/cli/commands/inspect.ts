@@ -12,7 +12,7 @@ export const ls: Register = (program, run) => {
   program
     .command('ls')
     .summary('list a directory of an image')
-    .description('List a directory of an image without starting a microVM.')
+    .description('List a directory of an image without starting a sandbox.')
     .argument('<image>', 'tag or UUID, or IMAGE:/PATH')
     .argument('[path]')
     .option('-l, --long', 'show mode, owner, size and time')
@@ -85,7 +85,7 @@ export const grep: Register = (program, run) => {
   program
     .command('grep')
     .summary('search the files of an image')
-    .description('Search the files of an image for a regular expression without starting a microVM.')
+    .description('Search the files of an image for a regular expression without starting a sandbox.')
     .argument('<pattern>')
     .argument('<image>', 'tag or UUID')
     .argument('[path...]', 'default: the whole image')

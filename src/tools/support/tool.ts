@@ -4,7 +4,7 @@ import type { OperationResponse } from '../../contract/operation.ts';
 import type { Accounts } from './accounts.ts';
 import type { LocalFiles } from '../../transfer/local-files.ts';
 
-/** Cost of a call: a microVM (seconds of CPU), or negligible. */
+/** Cost of a call: a sandbox (seconds of CPU), or negligible. */
 export type Cost = 'vm' | 'free';
 
 /**

@@ -30,7 +30,7 @@ const CHANGES = {
 };
 
 /**
- * Shows what changed from one image to another. No microVM is started.
+ * Shows what changed from one image to another. No sandbox is started.
  * @param {Route} route
  * @param {Scope} scope
  */

@@ -19,7 +19,7 @@ import { file } from './file.js';
 const ROW_PX = 32;
 
 /**
- * Shows what is at a path of an image: a directory to browse or a file to read. No microVM is started.
+ * Shows what is at a path of an image: a directory to browse or a file to read. No sandbox is started.
  * @param {Lineage} lineage
  * @param {Route} route
  * @param {Scope} scope

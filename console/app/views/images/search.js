@@ -55,7 +55,7 @@ export async function search({ image: { uuid } }, { query }, scope) {
   );
   const body = h('div', { class: 'results', 'aria-live': 'polite' });
   if (pattern.value === '')
-    fill(body, empty('Search without a microVM', 'Files are read directly from the image; binary files are skipped.'));
+    fill(body, empty('Search without a sandbox', 'Files are read directly from the image; binary files are skipped.'));
   else {
     fill(body, h('p', { class: 'muted' }, 'Searching…'));
     const asked = {

@@ -59,7 +59,7 @@ export async function runForm({ query }, { signal }) {
     null,
     pageHead('Run a command', {
       crumbs: [['Operations', href(['operations'])]],
-      about: 'As root in a fresh microVM. The image itself never changes.',
+      about: 'As root in a fresh sandbox. The image itself never changes.',
     }),
     form(fields, { submit: 'Run', act, more, class: 'panel' }),
   );

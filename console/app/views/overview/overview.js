@@ -45,7 +45,7 @@ export async function overview(_route, scope) {
   return h(
     'div',
     null,
-    pageHead('Overview', { about: 'Root inside isolated microVMs, on your own machine.', actions }),
+    pageHead('Overview', { about: 'Root inside isolated sandboxes, on your own machine.', actions }),
     numbers,
     h(
       'div',

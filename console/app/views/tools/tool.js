@@ -18,7 +18,7 @@ import { toolResult } from './tool-result.js';
 let known;
 
 /**
- * Returns the names of tools that start a microVM, from the server's tool `whoami`; empty where that tool is not
+ * Returns the names of tools that start a sandbox, from the server's tool `whoami`; empty where that tool is not
  * offered.
  * @returns {Promise<string[]>}
  */
@@ -72,8 +72,8 @@ function marks({ annotations = {} }, vm) {
   } = annotations;
   return [
     vm
-      ? badge('starts a microVM or downloads', 'warn', 'Takes seconds')
-      : badge('free', 'good', 'Takes milliseconds; no microVM is started'),
+      ? badge('starts a sandbox or downloads', 'warn', 'Takes seconds')
+      : badge('free', 'good', 'Takes milliseconds; no sandbox is started'),
     reads
       ? badge('read-only', 'neutral')
       : badge(

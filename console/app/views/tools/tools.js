@@ -89,7 +89,7 @@ async function index(known, guides, prompts, current) {
     text: `${name} ${title}`.toLowerCase(),
     element: link(name, [
       h('code', null, name),
-      vm.includes(name) && h('span', { class: 'dot', title: 'Starts a microVM or downloads' }),
+      vm.includes(name) && h('span', { class: 'dot', title: 'Starts a sandbox or downloads' }),
     ]),
   }));
   filter.addEventListener('input', () => {
