@@ -121,7 +121,7 @@ async function besidePodman(report: Report, ours: Sample, run: () => Promise<voi
     const peer = `podman and runsc ${(podman.medianMs / 1_000).toFixed(1)} s`;
     report.add({ what, value: ours.medianMs / podman.medianMs, unit: '×', budget: { atMost: 1 }, peer });
   } catch (error) {
-    report.absent(what, `it does not run here: ${String(error).split('\n').at(-1)}`);
+    report.absent(what, `it does not run here: ${String(error).trimEnd().split('\n').at(-1)}`);
   }
 }
 

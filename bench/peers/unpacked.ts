@@ -51,9 +51,12 @@ export async function unpack(tar: string): Promise<Unpacked> {
     native,
     podman: (script) =>
       within(async (state) => {
-        const own = ['--root', join(state, 'storage'), '--runroot', join(state, 'run'), '--runtime', DEBIAN_RUNSC];
+        const folders = { root: 'storage', runroot: 'run', tmpdir: 'tmp' };
+        const own = Object.entries(folders).flatMap(([name, folder]) => [`--${name}`, join(state, folder)]);
+        // Without the flag Debian's runsc asks for a network although podman made none.
+        const runtime = ['--runtime', DEBIAN_RUNSC, '--runtime-flag', 'network=none'];
         const run = ['run', '--rm', '--network=none', '--rootfs', `${root}:O`, 'sh', '-c', script];
-        await command('podman', [...own, ...run], { timeout: PEER_MS_MAX });
+        await command('podman', [...own, ...runtime, ...run], { timeout: PEER_MS_MAX });
       }),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };
