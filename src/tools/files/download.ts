@@ -8,8 +8,8 @@ import { requireLocalFiles, transferOptions } from '../support/transfers.ts';
 
 export const download = defineTool({
   name: 'download',
-  title: 'Download a file of an image',
-  description: 'Free: copies one file of an image to this machine. To only look at it use read_file.',
+  title: 'Download a file',
+  description: 'Free: copies one file of an image to this machine. To look at it use read_file.',
   cost: 'free',
   effect: 'replaces',
   openWorld: false,
@@ -22,8 +22,8 @@ export const download = defineTool({
     overwrite: z.boolean().default(true),
   }),
   output: z.object({
-    destination: z.string(),
-    size: z.int().min(0),
+    destination: hiddenFromClients(z.string()),
+    size: hiddenFromClients(z.int().min(0)),
     sha256: hiddenFromClients(z.string()),
     overwritten: hiddenFromClients(z.boolean().optional()),
   }),

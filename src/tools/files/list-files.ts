@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { FileItem } from '../../contract/inspect.ts';
-import { count, hint, image, imagePath, imageUuid, offset } from '../support/fields.ts';
+import { count, hint, image, imagePath, imageUuid, offset, pageSize } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, grouped, lines, octal, plainName } from '../support/text.ts';
@@ -11,7 +11,7 @@ type Type = 'file' | 'directory' | 'symlink' | 'socket' | 'fifo' | 'device';
 /** Entry without what is usual: no `type` is a regular file, no `mode` that of `USUAL_MODES`; only files have a size. */
 const Item = z.object({
   name: z.string(),
-  type: z.enum(['directory', 'symlink', 'socket', 'fifo', 'device']).optional().describe('default: file'),
+  type: z.enum(['directory', 'symlink', 'socket', 'fifo', 'device']).optional(),
   size: count.optional(),
   mode: hiddenFromClients(z.string().optional()),
   target: hiddenFromClients(z.string().optional()),
@@ -22,7 +22,7 @@ const USUAL_MODES: Readonly<Partial<Record<string, string>>> = { file: '0644', d
 export const listFiles = defineTool({
   name: 'list_files',
   title: 'List a directory',
-  description: 'Free and instant, without a VM; use it instead of run("ls").',
+  description: 'Free and instant; use it instead of run("ls").',
   cost: 'free',
   effect: 'reads',
   openWorld: false,
@@ -30,12 +30,12 @@ export const listFiles = defineTool({
     image,
     path: imagePath.default('/'),
     offset,
-    limit: z.int().min(1).max(1_000).default(200),
+    limit: pageSize(1_000).default(200),
   }),
   output: z.object({
     files: z.array(Item),
     count: hiddenFromClients(count.optional()),
-    next_offset: count.optional(),
+    next_offset: hiddenFromClients(count.optional()),
     image_uuid: imageUuid,
     hint,
   }),

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { FileContent } from '../../contract/inspect.ts';
 import { collect, utf8Length } from '../../std/bytes.ts';
-import { count, hint, image, imagePath, imageUuid } from '../support/fields.ts';
+import { count, hint, image, imagePath, imageUuid, pageSize } from '../support/fields.ts';
 import { isBinary } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { grouped, lines, plainName } from '../support/text.ts';
@@ -16,8 +16,8 @@ export const readFile = defineTool({
   name: 'read_file',
   title: 'Read a file',
   description:
-    'Free and instant, without a VM; use it instead of run("cat"). Page with offset and limit (bytes) or start_line and ' +
-    'max_lines. To search use grep; for binary files download.',
+    'Free and instant; use it instead of run("cat"). Page with offset and limit (bytes) or start_line and max_lines. To ' +
+    'search use grep; for binary files download.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,
@@ -25,17 +25,17 @@ export const readFile = defineTool({
     image,
     path: imagePath,
     offset: z.int().min(0).max(limits.layerFileBytesMax).default(0),
-    limit: z.int().min(1).max(limits.toolReadBytesDefault).default(limits.toolReadBytesDefault),
+    limit: pageSize(limits.toolReadBytesDefault).default(limits.toolReadBytesDefault),
     start_line: z.int().min(1).max(1_000_000_000).optional(),
-    max_lines: z.int().min(1).max(100_000).optional(),
+    max_lines: pageSize(100_000).optional(),
   }),
   output: z.object({
     content: z.string(),
     encoding: z.enum(['base64']).optional(),
     /** Size of the whole file; absent when all of it is shown. */
-    size: count.optional(),
+    size: hiddenFromClients(count.optional()),
     offset: hiddenFromClients(count.optional()),
-    next_offset: count.optional(),
+    next_offset: hiddenFromClients(count.optional()),
     next_line: hiddenFromClients(count.optional()),
     image_uuid: imageUuid,
     hint,

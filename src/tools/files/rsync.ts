@@ -13,26 +13,25 @@ export const rsync = defineTool({
   name: 'rsync',
   title: 'Sync a local directory',
   description:
-    'Free. Makes a local directory available: run(directory_state_id=…) puts it at destination. Only changed files are ' +
-    'sent; sync again after edits. .git, what git ignores and likely secrets stay out. exclude takes ' +
-    '.gitignore patterns; "!.git" brings it.',
+    'Free. Stores a local directory; run(directory_state_id=…) puts it at destination. Sends only changes; sync again ' +
+    'after edits. .git, what git ignores and likely secrets stay out. exclude takes .gitignore patterns; "!.git" brings it.',
   cost: 'free',
   effect: 'ensures',
   openWorld: false,
   local: true,
   input: z.object({
-    source: z.string().min(1).max(limits.pathBytesMax).describe('absolute local directory'),
-    destination: z.string().min(1).max(limits.pathBytesMax).describe('absolute, in the image'),
+    source: z.string().min(1).max(limits.pathBytesMax).describe('absolute, local'),
+    destination: z.string().min(1).max(limits.pathBytesMax),
     exclude: z.array(z.string().max(1_024)).max(1_000).optional(),
     gitignore: z.boolean().optional(),
-    mirror: image.optional().describe('remove what this image has there and source lacks'),
+    mirror: image.optional().describe('image: remove what it has there and source lacks'),
   }),
   output: z.object({
     directory_state_id: z.string(),
-    files: z.int().min(0),
-    uploaded: z.int().min(0),
+    files: hiddenFromClients(z.int().min(0)),
+    uploaded: hiddenFromClients(z.int().min(0)),
     bytes: hiddenFromClients(z.int().min(0)),
-    skipped: z.array(z.string()).optional(),
+    skipped: hiddenFromClients(z.array(z.string()).optional()),
     left_out: hiddenFromClients(z.string().optional()),
     removed: hiddenFromClients(z.int().min(1).optional()),
   }),

@@ -13,8 +13,8 @@ export const upload = defineTool({
   name: 'upload',
   title: 'Upload a file',
   description:
-    'Free. Stores one file for run(files={"/path": uuid}), from a local path (preferred), content (text) or ' +
-    'content_base64. For directories use rsync.',
+    'Free. Stores one file for run(files={"/path": uuid}): a local path (preferred), content (text) or content_base64. ' +
+    'For directories use rsync.',
   cost: 'free',
   effect: 'ensures',
   openWorld: false,
@@ -25,7 +25,7 @@ export const upload = defineTool({
   }),
   output: z.object({
     uuid: z.string(),
-    sha256: z.string(),
+    sha256: hiddenFromClients(z.string()),
     size: hiddenFromClients(z.int().min(0)),
     reused: hiddenFromClients(z.boolean().optional()),
   }),

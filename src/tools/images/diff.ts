@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { DiffEntry } from '../../contract/inspect.ts';
 import { limits } from '../../contract/limits.ts';
-import { count, hint, image, imagePath, imageUuid } from '../support/fields.ts';
+import { count, hint, image, imagePath, imageUuid, pageSize } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines, octal, plainName } from '../support/text.ts';
@@ -23,7 +23,7 @@ export const diff = defineTool({
     to_image: image,
     path: imagePath.optional().describe('only below this'),
     patch: z.boolean().default(false),
-    limit: z.int().min(1).max(limits.pageMax).default(200),
+    limit: pageSize(limits.pageMax).default(200),
   }),
   output: z.object({
     entries: z.array(
@@ -37,7 +37,7 @@ export const diff = defineTool({
         mode_before: hiddenFromClients(z.string().optional()),
         owner: hiddenFromClients(z.string().optional()),
         owner_before: hiddenFromClients(z.string().optional()),
-        patch: z.string().optional(),
+        patch: hiddenFromClients(z.string().optional()),
       }),
     ),
     added: hiddenFromClients(count.optional()),

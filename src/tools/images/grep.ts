@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { GrepMatch } from '../../contract/inspect.ts';
-import { count, hint, image, imageUuid } from '../support/fields.ts';
+import { count, hint, image, imageUuid, pageSize } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines, plainLine, plainName } from '../support/text.ts';
@@ -14,8 +14,8 @@ export const grep = defineTool({
   name: 'grep',
   title: 'Search files',
   description:
-    'Free: searches an image without a VM, like ripgrep (no look-around; hidden files included, binary ones skipped). ' +
-    'One call replaces many read_file calls.',
+    'Free: searches an image like ripgrep (no look-around; hidden files included, binary ones skipped). One call replaces ' +
+    'many read_file calls.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,
@@ -26,13 +26,13 @@ export const grep = defineTool({
       .array(z.string().max(limits.grepPatternCharactersMax))
       .min(1)
       .max(limits.grepPatternsMax)
-      .describe('regular expressions, OR-ed'),
+      .describe('regexes, OR-ed'),
     paths: z.array(z.string().min(1).max(limits.pathBytesMax)).max(limits.grepPathsMax).optional(),
     globs: z.array(z.string()).max(50).optional().describe('*.py; !*.js excludes'),
     case: z.enum(['sensitive', 'insensitive', 'smart']).default('sensitive'),
-    context: z.int().min(0).max(20).default(0).describe('lines around each match'),
+    context: z.int().min(0).max(20).default(0).describe('lines around'),
     max_count: hiddenFromClients(z.int().min(1).max(limits.grepMatchesMax).optional()),
-    max_total: z.int().min(1).max(limits.grepMatchesDefault).default(200),
+    max_total: pageSize(limits.grepMatchesDefault).default(200),
   }),
   output: z.object({
     matches: z.array(

@@ -24,8 +24,8 @@ export const importImage = defineTool({
   name: 'import_image',
   title: 'Import an image',
   description:
-    'Costs as much as a VM (seconds to minutes). Makes an image from an OCI registry: docker://python:3.11-slim, ' +
-    'docker://ghcr.io/owner/app:1 or a short name. Check list_images first. A tag that exists is returned unless force=true.',
+    'Costs as much as a VM (seconds to minutes). Makes an image of docker://python:3.11-slim, ' +
+    'docker://ghcr.io/owner/app:1 or a short name. Check list_images first. An existing tag is returned unless force=true.',
   cost: 'vm',
   effect: 'creates',
   openWorld: true,
@@ -33,12 +33,7 @@ export const importImage = defineTool({
     registry_url: z.string().min(1).max(2_048),
     tag: z.string().max(limits.tagBytesMax).optional(),
     wait: z.boolean().default(true),
-    timeout: z
-      .int()
-      .min(1)
-      .max(limits.importTimeoutSecondsMax)
-      .default(limits.importTimeoutSecondsDefault)
-      .describe('seconds'),
+    timeout: z.int().min(1).max(limits.importTimeoutSecondsMax).default(limits.importTimeoutSecondsDefault),
     force: z.boolean().default(false),
     /** Accepted because earlier servers required it; anonymous pulls need no consent here. */
     i_accept_that_anonymous_access_might_be_rate_limited: hiddenFromClients(z.boolean().optional()),

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import type { Image } from '../../contract/image.ts';
 import { present } from '../../std/present.ts';
-import { count, hint, offset, since, until } from '../support/fields.ts';
+import { count, hint, offset, pageSize, since, until } from '../support/fields.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { counted, lines, wholeSeconds } from '../support/text.ts';
@@ -13,16 +13,16 @@ export const listImages = defineTool({
   name: 'list_images',
   title: 'List images',
   description:
-    'Free. Images, newest first. Call it first: a tagged environment that exists (tag_prefix="common/" or your project) ' +
-    'saves importing and installing.',
+    'Free. Images, newest first. Call it first: a tagged environment (tag_prefix="common/" or your project) saves ' +
+    'importing and installing.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,
   input: z.object({
-    limit: z.int().min(1).max(limits.pageMax).default(50),
+    limit: pageSize(limits.pageMax).default(50),
     offset,
     tagged: z.boolean().optional(),
-    tag_prefix: z.string().max(limits.tagBytesMax).optional().describe('like common/'),
+    tag_prefix: z.string().max(limits.tagBytesMax).optional(),
     since,
     until,
   }),
@@ -34,7 +34,7 @@ export const listImages = defineTool({
         created_at: hiddenFromClients(z.string()),
       }),
     ),
-    next_offset: count.optional(),
+    next_offset: hiddenFromClients(count.optional()),
     hint,
   }),
   handle: async ({ contree, signal }, { limit, offset, tagged, tag_prefix, ...times }) => {

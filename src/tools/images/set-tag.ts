@@ -11,8 +11,8 @@ export const setTag = defineTool({
   name: 'set_tag',
   title: 'Tag or untag an image',
   description:
-    'Free. Points a tag at an image, for use as image="tag:NAME"; moves it if it exists and says where it was. Name tags ' +
-    "{scope}/{purpose}/{base}: common/python-ml/python:3.11-slim. Without tag, removes the image's.",
+    'Free. Points a tag at an image; moves it if it exists, saying from where. Name tags {scope}/{purpose}/{base}: ' +
+    "common/python-ml/python:3.11-slim. Without tag, removes the image's.",
   cost: 'free',
   effect: 'replaces',
   openWorld: false,
@@ -26,9 +26,9 @@ export const setTag = defineTool({
     force: z.boolean().default(false).describe('move without asking'),
   }),
   output: z.object({
-    uuid: z.string(),
-    tag: z.string().optional(),
-    previous_uuid: z.string().optional(),
+    uuid: hiddenFromClients(z.string()),
+    tag: hiddenFromClients(z.string().optional()),
+    previous_uuid: hiddenFromClients(z.string().optional()),
     removed: hiddenFromClients(z.string().optional()),
     hint,
   }),

@@ -13,12 +13,12 @@ const Item = z.object({ operation_id: z.string(), cancelled: z.boolean(), status
 export const cancelOperation = defineTool({
   name: 'cancel_operation',
   title: 'Cancel operations',
-  description: 'Free. Stops a run or import, or several. One that has ended already stays as it is (cancelled=false).',
+  description: 'Free. Stops runs or imports. One that has ended stays as it is (cancelled=false).',
   cost: 'free',
   effect: 'replaces',
   openWorld: false,
   input: z.object({
-    operation_id: operationId.optional(),
+    operation_id: hiddenFromClients(operationId.optional()),
     operation_ids: z.array(operationId).max(100).optional(),
   }),
   // One answer for one operation, a list for several: what became of each has no sum.
@@ -26,7 +26,7 @@ export const cancelOperation = defineTool({
   handle: async ({ contree, signal }, { operation_id, operation_ids = [] }) => {
     const ids = [...new Set(operation_id === undefined ? operation_ids : [operation_id, ...operation_ids])];
     const [only] = ids;
-    if (only === undefined) throw fault('ARGUMENT_INVALID', { reason: 'argument "operation_id" is required' });
+    if (only === undefined) throw fault('ARGUMENT_INVALID', { reason: 'argument "operation_ids" is required' });
     const operations = [];
     for (const id of ids) operations.push(await cancel(contree, id, signal));
     const [{ cancelled, status } = {}] = operations;

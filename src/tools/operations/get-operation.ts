@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
-import { OperationKind } from '../../contract/operation.ts';
-import { count, operationId } from '../support/fields.ts';
+import { OperationKind, OperationStatus } from '../../contract/operation.ts';
+import { count, operationId, pageSize } from '../support/fields.ts';
 import { detailFields, operationText, resultFields, summarize } from '../support/operation.ts';
 import { binaryText, cutOutput, isBinary, readOutput, type KeptOutput } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
@@ -12,19 +12,19 @@ import { defineTool } from '../support/tool.ts';
 /** Bound of offsets, far beyond any output: streams are counted whole, however little of them is kept. */
 const OUTPUT_BYTES_MAX = 1e15;
 
+/** Fields of a result, which `run` shows. */
 const { operation_id: _, ...shownFields } = resultFields;
+const hiddenFields = Object.fromEntries(
+  Object.entries(shownFields).map(([name, field]) => [name, hiddenFromClients(field as z.ZodType)]),
+) as typeof shownFields;
 
 const Output = z.object({
   content: z.string().optional(),
   size: hiddenFromClients(count.optional()),
   offset: hiddenFromClients(count.optional()),
-  next_offset: count.optional(),
-  ...shownFields,
-  timed_out: hiddenFromClients(resultFields.timed_out),
-  truncated: hiddenFromClients(resultFields.truncated),
-  error: hiddenFromClients(resultFields.error),
-  image_uuid: hiddenFromClients(resultFields.image_uuid),
-  hint: hiddenFromClients(resultFields.hint),
+  next_offset: hiddenFromClients(count.optional()),
+  ...hiddenFields,
+  status: OperationStatus,
   kind: hiddenFromClients(OperationKind.optional()),
   created_at: hiddenFromClients(z.string().optional()),
   ...detailFields,
@@ -34,8 +34,8 @@ export const getOperation = defineTool({
   name: 'get_operation',
   title: 'Show an operation',
   description:
-    'Free. State and result of a run or import. With stream, pages through its whole output: offset in bytes, ' +
-    'negative from the end.',
+    'Free. State and result (like run) of an operation. With stream, pages its whole output: offset in bytes, negative ' +
+    'from the end.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,
@@ -43,7 +43,7 @@ export const getOperation = defineTool({
     operation_id: operationId,
     stream: z.enum(['stdout', 'stderr']).optional(),
     offset: z.int().min(-OUTPUT_BYTES_MAX).max(OUTPUT_BYTES_MAX).default(0),
-    length: z.int().min(1).max(limits.toolReadBytesDefault).default(streamBytesMax),
+    length: pageSize(limits.toolReadBytesDefault).default(streamBytesMax),
   }),
   output: Output,
   handle: async ({ contree, signal }, { operation_id, stream, offset, length }) => {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
 import { OperationKind, OperationStatus, type OperationSummary } from '../../contract/operation.ts';
-import { count, hint, offset, since, until } from '../support/fields.ts';
+import { count, hint, offset, pageSize, since, until } from '../support/fields.ts';
 import { rounded } from '../support/operation.ts';
 import { pageOf } from '../support/page.ts';
 import { hiddenFromClients } from '../support/schema.ts';
@@ -29,14 +29,14 @@ export const listOperations = defineTool({
   openWorld: false,
   aliases: { type: 'kind' },
   input: z.object({
-    limit: z.int().min(1).max(limits.pageMax).default(20),
+    limit: pageSize(limits.pageMax).default(20),
     offset,
     status: OperationStatus.optional(),
     kind: OperationKind.optional(),
     since,
     until,
   }),
-  output: z.object({ operations: z.array(Item), next_offset: count.optional(), hint }),
+  output: z.object({ operations: z.array(Item), next_offset: hiddenFromClients(count.optional()), hint }),
   handle: async ({ contree, signal }, { limit, offset, status, kind, ...times }) => {
     const wanted = Math.min(limit + 1, limits.pageMax);
     const query = { limit: wanted, offset, ...present({ status, kind }), ...timeFilters(times) };

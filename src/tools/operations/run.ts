@@ -25,26 +25,23 @@ const Input = z.object({
   /** Documented in the instructions and whoami of servers that offer variables. */
   env_from: hiddenFromClients(z.array(z.string().max(256)).max(64).optional()),
   preserve_env: hiddenFromClients(z.boolean().optional()),
-  cwd: z.string().max(limits.pathBytesMax).optional().describe("default: the image's own"),
+  cwd: z.string().max(limits.pathBytesMax).optional(),
   timeout: z
     .int()
     .min(1)
     .max(limits.commandTimeoutSecondsMax)
     .default(limits.toolTimeoutSecondsDefault)
     .describe('seconds'),
-  disposable: z.boolean().default(true).describe('false saves a new image'),
+  disposable: z.boolean().default(true),
   stdin: z.string().max(limits.stdinBytesMax).optional(),
-  directory_state_id: z.string().optional().describe('from rsync'),
-  files: z
-    .record(z.string(), z.union([z.string(), hiddenFromClients(FileSpec)]))
-    .optional()
-    .describe('{"/path": uuid of upload}'),
-  wait: z.boolean().default(true).describe('false returns at once'),
-  truncate_output_at: z.int().min(0).default(limits.toolOutputBytesDefault).describe('bytes shown per stream'),
+  directory_state_id: z.string().optional(),
+  files: z.record(z.string(), z.union([z.string(), hiddenFromClients(FileSpec)])).optional(),
+  wait: z.boolean().default(true),
+  truncate_output_at: hiddenFromClients(z.int().min(0).default(limits.toolOutputBytesDefault)),
   uid: id,
   gid: id,
   network: NetworkMode.optional(),
-  allow: z.array(z.string()).optional().describe('hosts for network=allowlist'),
+  allow: z.array(z.string()).optional().describe('hosts'),
   cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
   memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
   sandbox: hiddenFromClients(SandboxName.optional()),
@@ -55,10 +52,10 @@ export const run = defineTool({
   name: 'run',
   title: 'Run a command',
   description:
-    'Costs a VM (0.5-5 s plus the command). Runs a command as root in a fresh sandbox; the image itself never changes. ' +
-    'disposable=false saves the result as image_uuid to chain or branch from. For parallel branches use wait=false, then ' +
-    'wait_operations. A non-zero exit_code is a result. Long output shows head and tail; get_operation pages it. To look at ' +
-    'files use the free list_files, read_file, grep, diff. The shell is /bin/sh. More: get_guide(section="reference").',
+    'Costs a VM (0.5-5 s plus the command). Runs a line of /bin/sh as root in a fresh sandbox of an image (UUID or ' +
+    'tag:NAME), which never changes. disposable=false saves the result as image_uuid, to chain or branch from. In ' +
+    'parallel: wait=false, then wait_operations. A non-zero exit_code is a result. Long output shows head and tail; ' +
+    'get_operation pages it. To look at files use list_files, read_file, grep, diff. More: get_guide(section="reference").',
   cost: 'vm',
   effect: 'creates',
   openWorld: true,

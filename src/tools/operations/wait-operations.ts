@@ -4,6 +4,7 @@ import type { OperationResponse } from '../../contract/operation.ts';
 import { hint, operationId } from '../support/fields.ts';
 import { untilFinished } from '../support/follow.ts';
 import { operationText, resultFields, summarize, waitHint, type OperationFields } from '../support/operation.ts';
+import { hiddenFromClients } from '../support/schema.ts';
 import { lines } from '../support/text.ts';
 import { defineTool, type ToolCall } from '../support/tool.ts';
 
@@ -20,7 +21,7 @@ const Output = z.object({
   // Each is a `Result`; its fields are told once, by `run`.
   results: z.record(z.string(), z.looseObject({})),
   pending: z.array(z.string()).optional(),
-  timed_out: z.boolean().optional(),
+  timed_out: hiddenFromClients(z.boolean().optional()),
   hint,
 });
 
@@ -28,8 +29,8 @@ export const waitOperations = defineTool({
   name: 'wait_operations',
   title: 'Wait for operations',
   description:
-    'Free. Waits for operations started with wait=false: all, any (first to end) or any_success (first with exit_code 0, ' +
-    'named in winner). Never cancels: the others stay in pending. If timed_out, call again.',
+    'Free. Waits for operations of wait=false: all, any (first to end) or any_success (first with exit_code 0, the ' +
+    'winner). Cancels none: the others stay pending. If timed_out, call again.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,

@@ -6,7 +6,7 @@ import { defineTool } from '../support/tool.ts';
 export const getGuide = defineTool({
   name: 'get_guide',
   title: 'Read a guide',
-  description: 'Free. How to work well with ConTree: start with workflow.',
+  description: 'Free. How to work well with ConTree.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,

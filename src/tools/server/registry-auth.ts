@@ -9,7 +9,7 @@ import { defineTool, type OfflineCall } from '../support/tool.ts';
 
 const Output = z.object({
   status: z.enum(['authenticated', 'pending', 'declined']),
-  registry: z.string(),
+  registry: hiddenFromClients(z.string()),
   username: hiddenFromClients(z.string().optional()),
   hint: hiddenFromClients(z.string()),
 });
@@ -19,7 +19,7 @@ export const registryAuth = defineTool({
   title: 'Sign in to a registry',
   description:
     'Free. Lets the user sign in to a registry (private images, rate limits) on a local page or in a terminal; never ask ' +
-    'for a token in the chat.',
+    'for tokens in the chat.',
   cost: 'free',
   effect: 'ensures',
   openWorld: true,

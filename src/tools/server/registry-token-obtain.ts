@@ -6,10 +6,10 @@ import { defineTool, type Agreement } from '../support/tool.ts';
 
 const Output = z.object({
   status: hiddenFromClients(z.enum(['known', 'opened', 'declined', 'unknown'])),
-  registry: z.string(),
+  registry: hiddenFromClients(z.string()),
   url: z.string().optional(),
   scope: hiddenFromClients(z.string().optional()),
-  next: z.string(),
+  next: hiddenFromClients(z.string()),
 });
 
 interface Outcome {
@@ -37,9 +37,9 @@ const OUTCOMES: Readonly<Record<Agreement, (registry: string) => Outcome>> = {
 
 export const registryTokenObtain = defineTool({
   name: 'registry_token_obtain',
-  title: 'Where to get a registry token',
+  title: 'Get a registry token',
   description:
-    'Free. The page on which the user makes an access token for a registry, and the scope it needs. Then registry_auth.',
+    'Free. Page where the user makes an access token for a registry, and the scope it needs. Then registry_auth.',
   cost: 'free',
   effect: 'ensures',
   openWorld: true,

@@ -12,9 +12,9 @@ export const whoami = defineTool({
   openWorld: false,
   input: z.object({}),
   output: z.object({
-    permissions: z.array(z.string()),
+    permissions: hiddenFromClients(z.array(z.string())),
     denied: hiddenFromClients(z.array(z.string()).optional()),
-    limits: z.record(z.string(), z.int()),
+    limits: hiddenFromClients(z.record(z.string(), z.int())),
     operations: hiddenFromClients(z.record(z.string(), z.int())),
     costs: hiddenFromClients(z.object({ vm: z.array(z.string()), free: z.string() })),
     env_from: hiddenFromClients(z.array(z.string()).optional()),

@@ -21,14 +21,14 @@ const count = z.int().min(0);
 export const resultFields = {
   exit_code: z.int().optional(),
   signal: hiddenFromClients(z.string().optional()),
-  timed_out: z.boolean().optional(),
+  timed_out: hiddenFromClients(z.boolean().optional()),
   out_of_memory: hiddenFromClients(z.boolean().optional()),
   stdout: z.string().optional(),
   stderr: z.string().optional(),
-  truncated: z.boolean().optional(),
+  truncated: hiddenFromClients(z.boolean().optional()),
   stdout_bytes: hiddenFromClients(count.optional()),
   stderr_bytes: hiddenFromClients(count.optional()),
-  error: z.string().optional(),
+  error: hiddenFromClients(z.string().optional()),
   image_uuid: z.string().optional(),
   tag: hiddenFromClients(z.string().optional()),
   filesystem_changed: hiddenFromClients(z.boolean().optional()),
@@ -39,7 +39,7 @@ export const resultFields = {
   accelerator: hiddenFromClients(z.string().optional()),
   jail_missing: hiddenFromClients(z.string().optional()),
   operation_id: z.string(),
-  hint: z.string().optional(),
+  hint: hiddenFromClients(z.string().optional()),
 };
 
 /** Facts about a run that few calls need, which only get_operation shows. */

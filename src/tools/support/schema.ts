@@ -12,8 +12,8 @@ export function hiddenFromClients<Schema extends z.ZodType>(schema: Schema): Sch
 /**
  * Returns the JSON Schema of a tool's input or output without parts that cost tokens and are useless to a model:
  * `$schema`, lengths, lower bounds 0 and 1, defaults 0 and false, very large upper bounds, and in outputs (which we
- * produce ourselves) all bounds, enums and `required`. It uses only features that all clients support: no `$ref`, no
- * type arrays. Validation itself uses the full schema.
+ * produce ourselves) all bounds, enums, `required` and empty lists of properties. It uses only features that all clients
+ * support: no `$ref`, no type arrays. Validation itself uses the full schema.
  */
 export function jsonSchemaOf(schema: z.ZodObject, io: 'input' | 'output'): Record<string, unknown> {
   const { $schema: _, ...json } = z.toJSONSchema(schema, { io });
@@ -28,6 +28,8 @@ function lean(value: unknown, io: 'input' | 'output'): unknown {
     const { properties, ...rest } = value;
     const told = Object.entries(properties).filter(([, property]) => !(property as { hidden?: boolean }).hidden);
     const leaner = told.map(([name, property]) => [name, lean(property, io)]);
+    // Some clients need the properties of an input, though there are none.
+    if (io === 'output' && leaner.length === 0) return lean(rest, io);
     return { ...(lean(rest, io) as object), properties: Object.fromEntries(leaner) };
   }
   const kept = Object.entries(value).filter(([key, item]) => !isNoise(key, item, io));
