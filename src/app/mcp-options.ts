@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import type { HttpContree } from '../client/index.ts';
-import { hashCacheFile, type Settings } from '../config/index.ts';
+import { hashCacheFile, userIgnoreFile, type Settings } from '../config/index.ts';
 import { isLoopback } from '../http/guard.ts';
 import type { McpOptions } from '../mcp/context.ts';
 import type { Accounts } from '../tools/index.ts';
@@ -77,7 +77,7 @@ function localFiles({ cwd, env }: McpHost, settings: Settings): Pick<McpOptions,
   const load = async (): Promise<LocalFiles> => {
     const { LocalFolders } = await import('../transfer/local-folders.ts');
     const cache = { path: hashCacheFile(settings, env), keptDays };
-    return new LocalFolders({ roots, cache, namedBy: 'model', startUpFiles });
+    return new LocalFolders({ roots, cache, namedBy: 'model', startUpFiles, userIgnoreFile: userIgnoreFile(env) });
   };
   return {
     localFiles: {

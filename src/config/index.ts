@@ -6,6 +6,7 @@ export {
   plainDataDir,
   readSettings,
   settingsOf,
+  userIgnoreFile,
   type Environment,
   type SettingSources,
 } from './read.ts';

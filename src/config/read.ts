@@ -128,6 +128,11 @@ export function hashCacheFile({ cacheFiles }: Settings, env: Environment): strin
   return join(env['XDG_CACHE_HOME'] || join(home(env), '.cache'), 'contree', 'hashes.sqlite');
 }
 
+/** Returns the ignore file for all repositories that git reads when its configuration names none (gitignore(5)). */
+export function userIgnoreFile(env: Environment): string {
+  return join(configHome(env), 'git', 'ignore');
+}
+
 /** Returns the files with registry credentials: our own and Docker's. */
 export function credentialFiles(env: Environment): { readonly own: string; readonly docker: string } {
   const docker = env['DOCKER_CONFIG'] || join(home(env), '.docker');

@@ -16,6 +16,7 @@ import type {
 import { NotRegular, OpenFile } from './open-file.ts';
 import { Roots, type Place } from './roots.ts';
 import { isSecretContent, isSecretPath, SECRET_LOOK_BYTES } from './rules/secrets.ts';
+import { userRules } from './rules/user-rules.ts';
 import { syncFolder } from './sync.ts';
 import { uploadLocalFile } from './upload.ts';
 
@@ -25,6 +26,8 @@ export interface LocalFoldersOptions {
   readonly cache: CacheOptions;
   /** Origin of the file names: the user, or a model that may have been tricked into naming them. */
   readonly namedBy: 'user' | 'model';
+  /** Ignore file of the user for all repositories where git's configuration names none; without it they have no rules. */
+  readonly userIgnoreFile?: string;
   /** True when the user lets a model write start-up files, which are otherwise refused. */
   readonly startUpFiles?: boolean;
 }
@@ -33,7 +36,7 @@ export interface LocalFoldersOptions {
 export class LocalFolders implements LocalFiles {
   readonly #roots: Roots;
   readonly #cache: CacheOptions;
-  readonly #options: Pick<LocalFoldersOptions, 'namedBy' | 'startUpFiles'>;
+  readonly #options: Omit<LocalFoldersOptions, 'roots' | 'cache'>;
 
   constructor({ roots, cache, ...options }: LocalFoldersOptions) {
     this.#roots = new Roots(roots);
@@ -50,7 +53,9 @@ export class LocalFolders implements LocalFiles {
     using folder = sourceFolder(place, request.source);
     using cache = HashCache.open(this.#cache);
     const { gitignore = true, git = false, exclude } = request;
-    const ignored = IgnoreRules.ofSource(place, { gitignore, git, exclude });
+    const { userIgnoreFile: file } = this.#options;
+    const forAll = gitignore && file !== undefined ? await userRules(file, options.signal) : [];
+    const ignored = IgnoreRules.ofSource(place, { gitignore, git, userRules: forAll, exclude });
     return await syncFolder(contree, { folder, cache: cache.folder(place.path), ignored }, request, options);
   }
 

@@ -1,18 +1,33 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { leftOutText } from '../../src/transfer/left-out.ts';
 import type { SyncRequest } from '../../src/transfer/local-files.ts';
 import { Random } from '../support/random.ts';
 import { benchFolder, type BenchFolder } from '../support/transfer-folder.ts';
 
+// What the developer configured for git on this machine has no part in the tests.
+const config = mkdtempSync(join(tmpdir(), 'contree-git-'));
+process.env['GIT_CONFIG_NOSYSTEM'] = '1';
+process.env['GIT_CONFIG_GLOBAL'] = join(config, 'gitconfig');
+after(() => rmSync(config, { recursive: true }));
+
+/** Writes git's configuration of the user and an ignore file for all repositories. */
+function configure(text: string, rules: string): string {
+  const file = join(config, 'ignore');
+  writeFileSync(join(config, 'gitconfig'), text);
+  writeFileSync(file, rules);
+  return file;
+}
+
 /** Syncs a folder below the root, and returns the paths of the files that arrive and the report. */
-async function sync(at: BenchFolder, request: Partial<SyncRequest> = {}, below = '') {
+async function sync(at: BenchFolder, request: Partial<SyncRequest> = {}, below = '', local = at.local) {
   const source = join(at.root, below);
   const whole = { source, destination: '/work', exclude: [], ...request };
-  const report = await at.local.sync(at.contree, whole, { signal: new AbortController().signal });
+  const report = await local.sync(at.contree, whole, { signal: new AbortController().signal });
   const paths = Object.values(at.contree.last).filter(({ sha256 }) => sha256 !== undefined);
   return { report, paths: paths.map(({ path }) => path.slice('/work/'.length)).toSorted() };
 }
@@ -77,6 +92,32 @@ test('files of rules that are no such files are no rules', async () => {
   assert.deepEqual((await sync(at)).paths, ['.gitignore', 'b/c']);
 });
 
+test('the user has rules for all repositories, which every other rule goes before', async () => {
+  using at = benchFolder();
+  at.write('.git/HEAD', 'ref');
+  at.write('.gitignore', '!keep.swp\n');
+  for (const path of ['a.swp', 'keep.swp', 'top/x', 'sub/top/y', 'named']) at.write(path, path);
+  const rules = '*.swp\n/top\n!.git\n';
+  const userIgnoreFile = configure('', rules);
+  const local = at.localOf({ namedBy: 'model', userIgnoreFile });
+  assert.deepEqual((await sync(at, {}, '', local)).paths, ['.gitignore', 'keep.swp', 'named', 'sub/top/y']);
+  const { paths } = await sync(at, { exclude: ['!a.swp'] }, '', local);
+  assert.deepEqual(paths, ['.gitignore', 'a.swp', 'keep.swp', 'named', 'sub/top/y']);
+  assert.equal((await sync(at, { gitignore: false }, '', local)).paths.length, 6);
+  assert.deepEqual((await sync(at, {}, 'top', local)).paths, ['x']);
+
+  // The file that git is configured with comes in place of the usual one; one that a repository configures does not.
+  writeFileSync(join(config, 'own'), 'named\n');
+  configure(`[core]\n\texcludesFile = ${join(config, 'own')}\n`, rules);
+  at.write('.git/config', `[core]\n\texcludesFile = ${userIgnoreFile}\n`);
+  assert.ok(!(await sync(at, {}, '', local)).paths.includes('named'));
+  assert.ok((await sync(at, {}, '', local)).paths.includes('a.swp'));
+  for (const value of ['/dev/zero', join(config, 'nothing'), 'relative', config]) {
+    configure(`[core]\n\texcludesFile = ${value}\n`, rules);
+    assert.equal((await sync(at, {}, '', local)).paths.length, 6, value);
+  }
+});
+
 /** Makes a tree with rules at random, of few names so that they often meet. */
 function randomTree(at: BenchFolder, random: Random): void {
   const names = ['a', 'b', 'c.log', 'd e', '[f]', 'build'];
@@ -111,8 +152,10 @@ test('the files of a sync are those that git would add', async () => {
     using at = benchFolder();
     execFileSync('git', ['init', '-q', at.root]);
     randomTree(at, new Random(seed));
+    configure(`[core]\n\texcludesFile = ${join(config, 'ignore')}\n`, '[a]\n/b/c.log\n!*.log\n');
+    const local = at.localOf({ namedBy: 'user', userIgnoreFile: join(config, 'nothing') });
     const args = ['-C', at.root, 'ls-files', '-z', '--others', '--exclude-standard'];
     const known = execFileSync('git', args, { encoding: 'utf8' }).split('\0').filter(Boolean).toSorted();
-    assert.deepEqual((await sync(at)).paths, known, `seed ${seed}`);
+    assert.deepEqual((await sync(at, {}, '', local)).paths, known, `seed ${seed}`);
   }
 });

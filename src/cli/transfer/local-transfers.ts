@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { hashCacheFile } from '../../config/index.ts';
+import { hashCacheFile, userIgnoreFile } from '../../config/index.ts';
 import type { LocalFolders } from '../../transfer/local-folders.ts';
 import type { Cli } from '../cli.ts';
 import type { ProgressLine } from '../terminal/progress.ts';
@@ -12,7 +12,7 @@ export async function openTransfers(cli: Cli): Promise<LocalFolders> {
   const { LocalFolders: Folders } = await import('../../transfer/local-folders.ts');
   const { settings, host } = cli;
   const cache = { path: hashCacheFile(settings, host.env), keptDays: settings.cachePruneDays };
-  return new Folders({ roots: ['/'], cache, namedBy: 'user' });
+  return new Folders({ roots: ['/'], cache, namedBy: 'user', userIgnoreFile: userIgnoreFile(host.env) });
 }
 
 /** Returns the absolute form of a path typed by the user. */

@@ -1,9 +1,9 @@
 import ignore, { type Ignore } from 'ignore';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Folder, systemCode } from '../folder.ts';
-import { NotRegular, OpenFile } from '../open-file.ts';
+import { Folder } from '../folder.ts';
 import type { Place } from '../roots.ts';
+import { ruleLines } from './rule-lines.ts';
 
 /** Files with the rules of a directory, the weakest first; the second is for the top of a repository. */
 const RULE_FILES = ['.git/info/exclude', '.gitignore'];
@@ -13,7 +13,9 @@ export interface IgnoreOptions {
   readonly gitignore: boolean;
   /** True to bring `.git` directories. */
   readonly git: boolean;
-  /** Rules of the user, which go before all others. */
+  /** Rules of the user for all repositories, which every other rule goes before. */
+  readonly userRules: readonly string[];
+  /** Rules of the user for this source, which go before all others. */
   readonly exclude: readonly string[];
 }
 
@@ -43,8 +45,8 @@ export class IgnoreRules {
    * Returns the rules for a source, without those of its own `.gitignore`: those of the directories above it, up to the
    * top of the repository it is in. If these ignore the source itself, it is wanted all the same, and they do not count.
    */
-  static ofSource(place: Place, { gitignore, git, exclude }: IgnoreOptions): IgnoreRules {
-    const lines = git ? [] : ['.git'];
+  static ofSource(place: Place, { gitignore, git, userRules, exclude }: IgnoreOptions): IgnoreRules {
+    const lines = [...userRules, ...(git ? [] : ['.git'])];
     const own = new IgnoreRules({ gitignore, exclude: [], prefix: '' }, parsed(lines), lines);
     let rules = own.#with({}, [...lines]);
     let path = '';
@@ -62,7 +64,9 @@ export class IgnoreRules {
     const { gitignore, prefix } = this.#options;
     if (!gitignore) return this;
     const base = prefix + (path === '' ? '' : `${path}/`);
-    const lines = RULE_FILES.flatMap((name) => linesOf(folder, name)).flatMap((line) => anchored(line, base) ?? []);
+    const lines = RULE_FILES.flatMap((name) => ruleLines(() => folder.openToRead(name))).flatMap(
+      (line) => anchored(line, base) ?? [],
+    );
     if (lines.length === 0) return this;
     this.#lines.push(...lines);
     return new IgnoreRules(this.#options, parsed([]).add(this.#git).add(lines), this.#lines);
@@ -85,7 +89,7 @@ export class IgnoreRules {
 
 interface RuleOptions {
   readonly gitignore: boolean;
-  /** Rules of the user, relative to the source. */
+  /** Rules of the user for this source, relative to it. */
   readonly exclude: readonly string[];
   /** Path of the source below the top of its repository, to which all rules are relative; empty, or with a slash at its end. */
   readonly prefix: string;
@@ -109,17 +113,6 @@ function repositoryAbove({ path, below }: Place): readonly Above[] {
   if (existsSync(join(path, '.git'))) return [];
   const top = above.findLastIndex(({ folder }) => existsSync(join(folder, '.git')));
   return top === -1 ? [] : above.slice(top);
-}
-
-/** Returns the lines of a file with rules; none when there is no such regular file. */
-function linesOf(folder: Folder, path: string): readonly string[] {
-  try {
-    using file = new OpenFile(folder.openToRead(path));
-    return Buffer.from(file.head()).toString('utf8').split(/\r?\n/u);
-  } catch (error) {
-    if (error instanceof NotRegular || systemCode(error) !== undefined) return [];
-    throw error;
-  }
 }
 
 /**
