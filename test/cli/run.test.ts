@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { commandOf } from '../../src/cli/commands/run.ts';
+import { commandOf } from '../../src/cli/sandbox-options.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import { collectChild, openCli, type CliBench } from '../support/cli-bench.ts';
 import { PROGRAMS } from '../support/scripted/process.ts';

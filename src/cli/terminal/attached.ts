@@ -2,7 +2,9 @@ import type { ConTree } from '../../contract/contree.ts';
 import { isFault } from '../../contract/errors.ts';
 import { SPID_MAIN } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
+import type { TerminalSize } from '../../contract/run.ts';
 import type { Cli } from '../cli.ts';
+import type { TerminalOutput } from '../host.ts';
 import { forwardInput, type GuestInput } from './guest-input.ts';
 import type { Interrupts } from './interrupts.ts';
 import { exitCodeOf } from './outcome.ts';
@@ -17,34 +19,52 @@ export interface AttachOptions {
   readonly input: GuestInput;
   readonly tty: boolean;
   readonly interrupts: Interrupts;
+  /** Number of the process; default: the main one, whose end is that of the operation. */
+  readonly spid?: number;
 }
 
-/** Connection of our terminal or pipes to the main process of an operation, for as long as it runs. */
+/** Returns the size of our terminal; a terminal that does not know its size reports zero. */
+export function terminalSize({ columns, rows }: TerminalOutput): TerminalSize {
+  return columns && rows ? { columns, rows } : { columns: 80, rows: 24 };
+}
+
+/** Connection of our terminal or pipes to a process of an operation, for as long as it runs. */
 export class Attached implements AsyncDisposable {
   readonly #cli: Cli;
   readonly #contree: ConTree;
   readonly #operation: string;
+  readonly #spid: number;
+  /** True of the process whose end is that of the operation. */
+  readonly #isMain: boolean;
   readonly #stop = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
 
-  constructor(cli: Cli, contree: ConTree, operation: string, { input, tty, interrupts }: AttachOptions) {
+  constructor(cli: Cli, contree: ConTree, operation: string, options: AttachOptions) {
+    const { input, tty, interrupts, spid } = options;
     this.#cli = cli;
     this.#contree = contree;
     this.#operation = operation;
+    this.#spid = spid ?? SPID_MAIN;
+    this.#isMain = spid === undefined;
     interrupts.actOn((name, count) => this.#interrupt(name, count));
     if (tty) this.#attachTerminal();
     if (input.kind === 'forward') this.#forward();
   }
 
-  /** Copies output as it arrives until the operation ends. */
+  /** Copies output as it arrives until the process has ended, and with the main one the operation. */
   async follow(): Promise<AttachResult> {
     const { stdout, stderr } = this.#cli.host;
     let exitCode: number | undefined;
-    for await (const event of this.#contree.operations.events(this.#operation, { follow: true, full: true })) {
-      const ours = event.spid === SPID_MAIN && !this.#cli.json;
+    const query = { follow: true, full: true, ...(!this.#isMain && { spid: this.#spid }) };
+    // Not ended by the signal of the command line: Ctrl-C is the process's.
+    for await (const event of this.#contree.operations.events(this.#operation, query)) {
+      const ours = event.spid === this.#spid && !this.#cli.json;
       if (event.type === 'stdout' && ours) await this.#cli.write(streamBytes(event.data), stdout);
       if (event.type === 'stderr' && ours) await this.#cli.write(streamBytes(event.data), stderr);
-      if (event.type === 'exit' && event.spid === SPID_MAIN) exitCode = exitCodeOf(event.data);
+      if (event.type === 'exit' && event.spid === this.#spid) {
+        exitCode = exitCodeOf(event.data);
+        if (!this.#isMain) return { exitCode, image: null };
+      }
       if (event.type === 'completion') {
         const { status, result_image_uuid: image } = event.data;
         return { exitCode: status === 'SUCCESS' ? exitCode : undefined, image };
@@ -58,22 +78,28 @@ export class Attached implements AsyncDisposable {
     await this.#cleanup.disposeAsync();
   }
 
-  /** Passes the first Ctrl-C to the command; the second one cancels the operation. */
+  /** Passes the first Ctrl-C to the command; the second one cancels the operation, or kills one of its other processes. */
   #interrupt(name: 'INT' | 'TERM', count: number): void {
+    const signal = count === 1 ? name : 'KILL';
     const ask =
-      count === 1
-        ? this.#contree.processes.kill(this.#operation, SPID_MAIN, { signal: name })
-        : this.#contree.operations.cancel(this.#operation);
+      count > 1 && this.#isMain
+        ? this.#contree.operations.cancel(this.#operation)
+        : this.#contree.processes.kill(this.#operation, this.#spid, { signal });
     // A command that has not started cannot be signalled; a second Ctrl-C cancels it in the queue.
     ask.catch((error: unknown) => {
-      if (!isFault(error, 'OPERATION_FINISHED'))
+      if (this.#isMain && !isFault(error, 'OPERATION_FINISHED'))
         this.#cli.note('the command has not started yet; press Ctrl-C again to cancel');
     });
   }
 
   #forward(): void {
     const { stdin } = this.#cli.host;
-    const forwarding = forwardInput(stdin, this.#contree, this.#operation, this.#stop.signal);
+    const forwarding = forwardInput(
+      stdin,
+      this.#contree,
+      { operation: this.#operation, spid: this.#spid },
+      this.#stop.signal,
+    );
     forwarding.catch((error: unknown) => this.#cli.note(`forwarding standard input failed: ${String(error)}`));
     this.#cleanup.defer(() => void stdin.destroy());
   }
@@ -88,13 +114,13 @@ export class Attached implements AsyncDisposable {
       const { columns, rows } = stdout;
       if (columns === undefined || rows === undefined) return;
       const size = { columns, rows };
-      this.#contree.processes.resize(this.#operation, SPID_MAIN, size, this.#stop.signal).catch(() => undefined);
+      this.#contree.processes.resize(this.#operation, this.#spid, size, this.#stop.signal).catch(() => undefined);
     };
     stdout.on('resize', resize);
     this.#cleanup.defer(() => void stdout.off('resize', resize));
     // Like SIGHUP to a shell whose terminal closes; a run without a terminal goes on.
     const hangUp = (): void => {
-      this.#contree.processes.kill(this.#operation, SPID_MAIN, { signal: 'HUP' }).catch(() => undefined);
+      this.#contree.processes.kill(this.#operation, this.#spid, { signal: 'HUP' }).catch(() => undefined);
     };
     this.#cleanup.use(this.#cli.host.onSignal('SIGHUP', hangUp));
   }

@@ -44,11 +44,11 @@ const NOBODY_READS = [
 export async function forwardInput(
   input: AsyncIterable<Uint8Array>,
   contree: ConTree,
-  operation: string,
+  { operation, spid }: { readonly operation: string; readonly spid: number },
   signal: AbortSignal,
 ): Promise<void> {
   const send = async (bytes: Uint8Array, { close = false } = {}): Promise<void> =>
-    contree.processes.write(operation, 1, { ...streamRepr(bytes), close }, signal);
+    contree.processes.write(operation, spid, { ...streamRepr(bytes), close }, signal);
   try {
     for await (const chunk of input) {
       for (let offset = 0; offset < chunk.byteLength; offset += WRITE_BYTES_MAX) {
