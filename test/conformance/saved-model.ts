@@ -188,7 +188,7 @@ async function guestListing(instance: Instance): Promise<Line[]> {
     const content = target ?? digests.get(path) ?? '';
     return { path, type: Number.parseInt(mode, 16), ...numbers, inode, device, content };
   });
-  assert.ok(digests.size > 1 && listed.length > 5, stderr);
+  assert.ok(digests.has('/etc/passwd') && listed.length >= digests.size, stderr);
   return listed.map((one) => lineOf(one));
 }
 
