@@ -1,7 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fault } from '../contract/errors.ts';
+import { fault, type ContreeError } from '../contract/errors.ts';
 
 /** SQLite result codes (its low byte) that mean the same as ENOSPC and EIO. */
 const SQLITE_FULL = 13;
@@ -33,13 +33,18 @@ export function diskFault(error: unknown): unknown {
   return error;
 }
 
-/** Runs a step that writes to the disk; a full disk becomes DISK_FULL. */
+/** Runs a step that writes to the disk; a full disk becomes DISK_FULL, a file removed meanwhile STORE_CORRUPT. */
 export async function writing<Value>(step: () => Promise<Value>): Promise<Value> {
   try {
     return await step();
   } catch (error) {
-    throw diskFault(error);
+    throw isMissing(error) ? removed('a file being written', error) : diskFault(error);
   }
+}
+
+/** Returns the fault for what something else than the engine removed from the data directory. */
+export function removed(what: string, cause: unknown): ContreeError {
+  return fault('STORE_CORRUPT', { what, reason: 'it was removed' }, { cause });
 }
 
 /** Syncs a file or a directory, so that its bytes or names survive a power cut. */

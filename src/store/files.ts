@@ -54,17 +54,15 @@ interface NewFile {
 export class FileStore {
   readonly #database: Database;
   readonly #holds: Holds;
-  readonly #directory: string;
-  readonly #tmp: string;
+  readonly #parts: StoreParts;
   readonly #project: string;
   readonly #unrecorded: NewFile[] = [];
   #recording: Promise<ReadonlyMap<string, FileResponse>> | undefined;
 
-  constructor({ database, holds, directory, tmp }: StoreParts, project: string) {
-    this.#database = database;
-    this.#holds = holds;
-    this.#directory = join(directory, 'files');
-    this.#tmp = tmp;
+  constructor(parts: StoreParts, project: string) {
+    this.#database = parts.database;
+    this.#holds = parts.holds;
+    this.#parts = parts;
     this.#project = project;
   }
 
@@ -171,10 +169,12 @@ export class FileStore {
     if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
     const path = this.#pathOf(row.sha256);
     if (row.inside === 0) return path;
-    const temporary = join(this.#tmp, `upload-${randomUUID()}`);
+    const temporary = this.#temporary();
     try {
-      await writing(() => writeFile(temporary, this.#bytesOf(row), { mode: 0o600 }));
-      await rename(temporary, path);
+      await writing(async () => {
+        await writeFile(temporary, this.#bytesOf(row), { mode: 0o600 });
+        await this.#place(temporary, row.sha256);
+      });
       return path;
     } finally {
       await rm(temporary, { force: true });
@@ -211,11 +211,11 @@ export class FileStore {
   }
 
   async #writeLarge(body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<FileResponse> {
-    const path = join(this.#tmp, `upload-${randomUUID()}`);
+    const path = this.#temporary();
     try {
       const { sha256, size } = await writing(() => receive(body, path, signal));
       this.#holds.touch(sha256);
-      await rename(path, this.#pathOf(sha256));
+      await writing(() => this.#place(path, sha256));
       return await this.#record({ sha256, size });
     } finally {
       await rm(path, { force: true });
@@ -280,8 +280,16 @@ export class FileStore {
     );
   }
 
+  #temporary(): string {
+    return join(this.#parts.folder('tmp'), `upload-${randomUUID()}`);
+  }
+
+  async #place(temporary: string, sha256: string): Promise<void> {
+    await rename(temporary, join(this.#parts.folder('files'), sha256));
+  }
+
   #pathOf(sha256: string): string {
-    return join(this.#directory, sha256);
+    return join(this.#parts.directory, 'files', sha256);
   }
 }
 

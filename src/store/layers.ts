@@ -66,15 +66,13 @@ const DIGEST = /^[0-9a-f]{64}$/u;
 export class LayerStore {
   readonly #database: Database;
   readonly #holds: Holds;
-  readonly #directory: string;
-  readonly #tmp: string;
+  readonly #parts: StoreParts;
   readonly #project: string;
 
-  constructor({ database, holds, directory, tmp }: StoreParts, project: string) {
-    this.#database = database;
-    this.#holds = holds;
-    this.#directory = join(directory, 'layers');
-    this.#tmp = tmp;
+  constructor(parts: StoreParts, project: string) {
+    this.#database = parts.database;
+    this.#holds = parts.holds;
+    this.#parts = parts;
     this.#project = project;
   }
 
@@ -108,7 +106,7 @@ export class LayerStore {
 
   /** Returns a path below `tmp/` for a new layer. The file does not exist yet. */
   stage(): StagedFile {
-    const path = join(this.#tmp, `layer-${randomUUID()}`);
+    const path = join(this.#parts.folder('tmp'), `layer-${randomUUID()}`);
     return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
   }
 
@@ -205,7 +203,7 @@ export class LayerStore {
   }
 
   pathOf(digest: string): string {
-    return join(this.#directory, digest);
+    return join(this.#parts.directory, 'layers', digest);
   }
 
   /** Reports whether the store already has this layer undamaged, so that a new copy is discarded. */
@@ -220,8 +218,9 @@ export class LayerStore {
     const place = await stat(this.pathOf(digest)).catch(() => undefined);
     // Only a damaged store has a folder there, which a file cannot replace.
     if (place?.isDirectory() === true) await rm(this.pathOf(digest), { recursive: true });
-    await rename(path, this.pathOf(digest));
-    await sync(this.#directory);
+    const directory = this.#parts.folder('layers');
+    await rename(path, join(directory, digest));
+    await sync(directory);
     // Only now: a rename changes the time, too.
     const stats = await stat(this.pathOf(digest), { bigint: true });
     assert(Number(stats.size) === bytes, `layer ${digest} has the size its builder says`);

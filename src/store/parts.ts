@@ -1,8 +1,9 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isFault } from '../contract/errors.ts';
 import type { Database, TransactionOptions } from './database.ts';
+import { diskFault, isMissing, removed } from './disk.ts';
 import { EventStore } from './events.ts';
 import { Holds } from './gc/holds.ts';
 import { StackStore } from './stacks.ts';
@@ -14,6 +15,10 @@ export interface StoreTransactionOptions extends TransactionOptions {
    */
   readonly essential?: boolean;
 }
+
+/** Folders of a data directory. */
+export const STORE_FOLDERS = ['layers', 'files', 'tmp'] as const;
+type StoreFolder = (typeof STORE_FOLDERS)[number];
 
 /** Space reserved so that operations can still end with a reason on a full disk. */
 const RESERVE_BYTES = 4 * 1024 * 1024;
@@ -34,8 +39,19 @@ export class StoreParts implements Disposable {
     this.stacks = new StackStore(database, this.holds);
   }
 
-  get tmp(): string {
-    return join(this.directory, 'tmp');
+  /**
+   * Returns a folder of the data directory to write into. One that was removed meanwhile is made again: what was in it is
+   * missed where it is read. Throws STORE_CORRUPT when the data directory itself is gone.
+   */
+  folder(name: StoreFolder): string {
+    const path = join(this.directory, name);
+    if (existsSync(path)) return path;
+    try {
+      mkdirSync(path, { mode: 0o700 });
+      return path;
+    } catch (error) {
+      throw isMissing(error) ? removed('everything', error) : diskFault(error);
+    }
   }
 
   /** Runs `Store.transaction`. */

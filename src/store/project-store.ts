@@ -56,7 +56,7 @@ export class ProjectStore {
 
   /** Returns the folder for temporary files, on the same file system; it is emptied by every open. */
   get tmp(): string {
-    return this.#parts.tmp;
+    return this.#parts.folder('tmp');
   }
 
   /** Protects everything looked up or published from gc until it is disposed. */

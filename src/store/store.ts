@@ -7,7 +7,7 @@ import { Database } from './database.ts';
 import { diskFault, emptyDirectory, isMissing } from './disk.ts';
 import { collectGarbage, type CollectionRequest, type StoreReport } from './gc/gc.ts';
 import { countByStatus, unfinishedOperations, type StoredOperation } from './operations.ts';
-import { StoreParts } from './parts.ts';
+import { STORE_FOLDERS, StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
 import { storeBytes } from './usage.ts';
 
@@ -89,9 +89,9 @@ export class Store extends ProjectStore implements AsyncDisposable {
 
   /** Frees everything unused in all projects. */
   async gc(request: CollectionRequest, signal?: AbortSignal): Promise<StoreReport> {
-    const { tmp, directory } = this;
     const { database, holds } = this.#parts;
-    const place = { database, holds, layers: join(directory, 'layers'), files: join(directory, 'files'), tmp };
+    const [layers, files, tmp] = STORE_FOLDERS.map((name) => this.#parts.folder(name)) as [string, string, string];
+    const place = { database, holds, layers, files, tmp };
     // Freeing space needs some space itself; on a full disk the reserve provides it.
     if (!request.dryRun) this.#parts.giveReserve();
     try {
@@ -135,7 +135,7 @@ async function makeDirectories(directory: string): Promise<void> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await access(directory, constants.W_OK);
     await makePrivate(directory);
-    for (const name of ['layers', 'files', 'tmp']) await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
+    for (const name of STORE_FOLDERS) await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
   } catch (error) {
     const known = diskFault(error);
     if (isFault(known) || !(error instanceof Error)) throw known;

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { isFault } from '../../src/contract/errors.ts';
+import { collect } from '../../src/std/bytes.ts';
 import { Store } from '../../src/store/store.ts';
-import { addImage, openStore, scratch } from './bench.ts';
+import { addImage, addLayer, body, openStore, scratch } from './bench.ts';
 
 test('a second store on the same directory is refused, also from another process', async () => {
   await using bench = await openStore();
@@ -53,6 +54,43 @@ test('a file that is not a database is reported as damaged', async () => {
   await using place = await scratch();
   await writeFile(join(place.path, 'store.sqlite'), 'x'.repeat(8192));
   await assert.rejects(Store.open(place.path), (error) => isFault(error, 'STORE_CORRUPT'));
+});
+
+test('a folder that something removed is made again, and only what was in it is missing', async () => {
+  await using bench = await openStore();
+  const { store, directory } = bench;
+  const signal = AbortSignal.timeout(60_000);
+  // More than the database stores itself.
+  const large = 'x'.repeat(200_000);
+  const [kept, gone] = [await addImage(store), await store.files.write(body(large))];
+  await rm(join(directory, 'tmp'), { recursive: true });
+  const written = await store.files.write(body(large, 'again'));
+  assert.equal((await collect(store.files.open(written.uuid, signal), 1e6)).length, large.length + 5);
+  await rm(join(directory, 'tmp'), { recursive: true });
+  await addLayer(store);
+  await rm(join(directory, 'tmp'), { recursive: true });
+  const { files } = await store.gc({ unusedSinceMs: 0, dryRun: false, usedBy: () => undefined });
+  assert.equal(files, 0);
+  await rm(join(directory, 'files'), { recursive: true });
+  await assert.rejects(collect(store.files.open(gone.uuid, signal), 1e6), (error) =>
+    isFault(error, 'UPLOAD_NOT_FOUND'),
+  );
+  assert.equal((await store.files.write(body(large))).sha256, gone.sha256);
+  assert.equal((await store.layers.file(kept.layers[0]!)).digest, kept.layers[0]);
+  await rm(join(directory, 'layers'), { recursive: true });
+  await assert.rejects(store.layers.file(kept.layers[0]!), (error) => isFault(error, 'STORE_CORRUPT'));
+  await addLayer(store);
+
+  // Half of an upload, and the whole data directory.
+  async function* cut(path: string): AsyncIterable<Uint8Array> {
+    yield Buffer.from(large);
+    await rm(path, { recursive: true });
+    yield Buffer.from(large);
+  }
+  for (const path of [join(directory, 'tmp'), directory]) {
+    await assert.rejects(store.files.write(cut(path)), (error) => isFault(error, 'STORE_CORRUPT'), path);
+  }
+  await assert.rejects(addLayer(store), (error) => isFault(error, 'STORE_CORRUPT'));
 });
 
 test('open empties tmp and keeps what was published', async () => {
