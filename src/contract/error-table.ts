@@ -50,6 +50,11 @@ export const ERRORS = {
     message: ({ reason }) => `not an archive we can import: ${reason}`,
     hint: 'Give a docker-save archive, an OCI layout, or a tar of a root filesystem (plain, gzip or zstd).',
   }),
+  DOCKERFILE_INVALID: row<{ line: number; reason: string }>({
+    class: 'invalid',
+    message: ({ line, reason }) => `line ${line} of the Dockerfile: ${reason}`,
+    hint: 'Correct that line of the Dockerfile.',
+  }),
   TOKEN_MISSING: row<unknown>({
     class: 'unauthenticated',
     message: () => 'no token was given',

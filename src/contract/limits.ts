@@ -76,6 +76,12 @@ export const limits = {
   layerDownloadsAtOnce: 3,
   importsAtOnce: 2,
 
+  // Builds: a Dockerfile is hostile, too
+  dockerfileBytesMax: 1 * MiB,
+  dockerfileInstructionsMax: 2_000,
+  dockerfileStagesMax: 100,
+  dockerignoreRulesMax: 1_000,
+
   // REST
   pageDefault: 100,
   pageMax: 1_000,
