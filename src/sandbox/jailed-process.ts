@@ -19,8 +19,8 @@ export interface JailedProcessSpec {
   readonly info: number;
   /** Number in the jail → open descriptor of this process, which may be closed once the constructor returns. */
   readonly descriptors: ReadonlyMap<number, number>;
-  /** Limits the processes, bubblewrap and pid 1 of the jail, and lets the jail start. */
-  readonly release: (process: JailedProcess, pids: readonly [number, number]) => Promise<void>;
+  /** Called when the jail's pid is known; lets a jail start that waits for it. */
+  readonly release?: (process: JailedProcess) => void;
 }
 
 /** Status of a process that ended, or the error for which it did not start. */
@@ -39,8 +39,6 @@ export class JailedProcess {
   jailPid: number | undefined;
   /** Text that bubblewrap and the jail's first process reported before the start. */
   report = '';
-  /** Set when the jail was ended because it could not be released. */
-  failure: string | undefined;
   /** Resolves when `jailPid` is known, or never will be. */
   readonly begun: Promise<void>;
   readonly exited: Promise<ProcessStatus>;
@@ -82,7 +80,7 @@ export class JailedProcess {
     for (const stream of this.#child.stdio) stream?.destroy();
   }
 
-  /** Reads the jail's pid, then has the jail limited and released. */
+  /** Reads the jail's pid, then releases the jail. */
   async #begin(info: number, release: JailedProcessSpec['release']): Promise<void> {
     const words = new Tail(WORDS_KEPT);
     // Read to the end: if bubblewrap could not write all of it, it would die and its child would wait forever.
@@ -91,12 +89,7 @@ export class JailedProcess {
     const pid = /"child-pid": (\d+)/u.exec(this.report)?.[1];
     if (pid === undefined) return;
     this.jailPid = Number(pid);
-    try {
-      await release(this, [this.pid, this.jailPid]);
-    } catch (error) {
-      this.failure = `its limits cannot be set: ${String(error)}`;
-      this.#kill(this.jailPid);
-    }
+    release?.(this);
   }
 
   #kill(pid: number): void {

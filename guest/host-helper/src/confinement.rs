@@ -1,7 +1,7 @@
 //! Executes another program, which inherits only the descriptors and rights that it is given.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
 use std::os::raw::{c_int, c_uint};
 use std::os::unix::io::{AsRawFd, IntoRawFd};
@@ -16,8 +16,8 @@ const LIMITS: [(&str, c_uint); 5] = [("fsize", 1), ("core", 4), ("nproc", 6), ("
 
 /// `DESCRIPTORS [NAME=VALUE]... -- PROGRAM [ARGUMENT]...`
 ///
-/// Keeps the descriptors below DESCRIPTORS and closes all others, sets the limits, and becomes the user `uid` in the group
-/// `gid`. Joins a new session keyring and writes to the descriptor `facts` whether it is empty. Ends with the process `parent`,
+/// Keeps the descriptors below DESCRIPTORS and closes all others, joins the control groups `group`, sets the limits, and becomes
+/// the user `uid` in the group `gid`. Joins a new session keyring and writes to the descriptor `facts` whether it is empty. Ends with the process `parent`,
 /// which must be the one that started it. The program is bubblewrap, which has to build the jail before the seccomp filter
 /// holds. It reads the filter from the descriptor numbered DESCRIPTORS (`--seccomp`): QEMU's, or gVisor's with `gvisor=1`. For
 /// QEMU it reads this program, for the start inside the jail, from the next one (`--ro-bind-data`), because its user may not be
@@ -29,7 +29,11 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     let (path, rest) = program.split_first().ok_or_else(|| invalid("no program"))?;
     let descriptors = number(descriptors)? as c_uint;
     sys::close_from(descriptors)?;
-    let settings = settings.iter().map(setting).collect::<Result<Vec<_>>>()?;
+    for file in settings.iter().filter_map(group) {
+        sys::told("control group", join(file))?;
+    }
+    let numbers = settings.iter().filter(|argument| group(argument).is_none());
+    let settings = numbers.map(setting).collect::<Result<Vec<_>>>()?;
     // Before the limits are set, because they may forbid any file.
     if settings.contains(&("gvisor", 1)) {
         hand_over(&filter::gvisor(), descriptors)?;
@@ -82,6 +86,17 @@ pub fn start_inside(arguments: &[OsString]) -> Result<()> {
     }
     drop(engine);
     Err(Command::new(path).args(rest).exec())
+}
+
+/// Returns the file of `group=FILE`.
+fn group(argument: &OsString) -> Option<&str> {
+    argument.to_str()?.strip_prefix("group=")
+}
+
+/// Moves this process, and all that it starts, into a control group through its file `cgroup.procs`, or `tasks` in cgroup v1.
+/// In v1 the kernel moves a thread that moves itself at once; for any other it waits some 10 ms.
+fn join(file: &str) -> Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(b"0")
 }
 
 /// Writes a line to a descriptor that stays open for the program.

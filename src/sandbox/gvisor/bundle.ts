@@ -1,16 +1,15 @@
 import type { GuestLink } from '../network/index.ts';
 
-/** Descriptors of the jail: channel and frames are sockets to the engine; bubblewrap uses `info` and `block` to talk to it. */
+/** Descriptors of the jail: channel and frames are sockets to the engine; bubblewrap reports its child on `info`. */
 export const SANDBOX_FD = {
   agent: 3,
   frames: 4,
   info: 5,
-  block: 6,
-  spec: 7,
-  flags: 8,
-  disk: 9,
-  root: 10,
-  firstLayer: 11,
+  spec: 6,
+  flags: 7,
+  disk: 8,
+  root: 9,
+  firstLayer: 10,
 } as const;
 
 /** Paths inside the jail. */

@@ -27,8 +27,8 @@ export interface SandboxJailSpec {
   readonly copied: ReadonlyMap<string, number>;
   /** Number below which all descriptors are passed to the sandbox. */
   readonly descriptors: number;
-  /** True when bubblewrap waits on `SANDBOX_FD.block` before it starts anything. */
-  readonly blocked: boolean;
+  /** Files of control groups that the sandbox joins. */
+  readonly groups: readonly string[];
 }
 
 const GIB = 1024 ** 3;
@@ -50,11 +50,12 @@ export class SandboxJail {
 
   /** Program and arguments that run the sandbox. */
   command(spec: SandboxJailSpec): readonly [string, ...string[]] {
-    const { identity, shape, descriptors } = spec;
+    const { identity, shape, descriptors, groups } = spec;
     const confinement = {
       descriptors,
       identity,
       facts: SANDBOX_FD.info,
+      groups,
       program: 'gvisor' as const,
       limits: {
         core: 0,
@@ -73,7 +74,6 @@ export class SandboxJail {
       String(descriptors),
       '--info-fd',
       String(SANDBOX_FD.info),
-      ...(spec.blocked ? ['--block-fd', String(SANDBOX_FD.block)] : []),
       '--',
       ...helperCommand(owner, spec.link),
     ]);

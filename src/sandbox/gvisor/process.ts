@@ -1,14 +1,12 @@
 import type { Duplex } from 'node:stream';
 import { JailedProcess } from '../jailed-process.ts';
 import type { JailFacts } from '../driver.ts';
-import type { Cgroup } from '../host/cgroup.ts';
 import { liveFacts } from '../host/live-facts.ts';
 import { SANDBOX_FD, runtimeSpec, sentryFlags } from './bundle.ts';
 import type { SandboxJail, SandboxJailSpec } from './jail.ts';
 
-export interface SandboxProcessSpec extends Omit<SandboxJailSpec, 'descriptors' | 'blocked'> {
+export interface SandboxProcessSpec extends Omit<SandboxJailSpec, 'descriptors'> {
   readonly jail: SandboxJail;
-  readonly cgroup: Cgroup | undefined;
   /** Number in the jail → open descriptor of this process, which may be closed once the constructor returns. */
   readonly descriptors: ReadonlyMap<number, number>;
 }
@@ -28,19 +26,14 @@ export class SandboxProcess implements AsyncDisposable {
   readonly #process: JailedProcess;
 
   constructor(spec: SandboxProcessSpec) {
-    const { jail, cgroup, descriptors, shape } = spec;
+    const { jail, descriptors, shape } = spec;
     this.#configured = jail.facts;
-    const { agent, frames, info, block, spec: specFd, flags } = SANDBOX_FD;
+    const { agent, frames, info, spec: specFd, flags } = SANDBOX_FD;
     this.#process = new JailedProcess({
-      command: (count) => jail.command({ ...spec, descriptors: count, blocked: cgroup !== undefined }),
-      sockets: [agent, frames, info, block, specFd, flags],
+      command: (count) => jail.command({ ...spec, descriptors: count }),
+      sockets: [agent, frames, info, specFd, flags],
       info,
       descriptors,
-      release: async (process, pids) => {
-        if (cgroup === undefined) return;
-        await cgroup.add(pids);
-        process.socket(block).end('\n');
-      },
     });
     this.agent = this.#process.socket(agent);
     this.frames = this.#process.socket(frames);
@@ -62,7 +55,7 @@ export class SandboxProcess implements AsyncDisposable {
     await this.#process.stderrRead;
     const how = error?.message ?? signal ?? `status ${code}`;
     const said = this.#process.stderr.lastLines(2);
-    return [this.#process.failure ?? `the sandbox ended: ${how}`, ...(said === '' ? [] : [said])].join('; ');
+    return [`the sandbox ended: ${how}`, ...(said === '' ? [] : [said])].join('; ');
   }
 
   /** Ends everything in the jail at once and returns when it is gone. */

@@ -105,7 +105,8 @@ async function spawnSandbox(
   const { cpus, memoryMib, diskBytes } = spec;
   const extracted = layers.flatMap((layer, index) => (layer.extracted ? [index + 1] : []));
   const shape = { layers: layers.length, extracted, cpus, memoryMib, diskBytes };
-  return new SandboxProcess({ jail: platform.jail, identity, shape, link, copied, cgroup, descriptors });
+  const groups = cgroup?.entrances ?? [];
+  return new SandboxProcess({ jail: platform.jail, identity, shape, link, copied, groups, descriptors });
 }
 
 interface Started {

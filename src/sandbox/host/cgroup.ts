@@ -14,6 +14,8 @@ const WEIGHT = 100;
 const MIB = 1024 ** 2;
 /** Type of a file system in memory (statfs(2)). */
 const TMPFS_MAGIC = 0x0102_1994;
+/** File that moves its writer into a group. In v1, `tasks` moves a single thread, for which the kernel waits for no other. */
+const ENTRANCE = { 1: 'tasks', 2: 'cgroup.procs' } as const;
 const REMOVE_TRIES = 50;
 const REMOVE_PAUSE_MS = 10;
 
@@ -78,7 +80,7 @@ export class Cgroups implements AsyncDisposable {
       await removeTrees(made);
       throw error;
     }
-    return new Cgroup(made);
+    return new Cgroup(made, this.#hierarchies.map(({ version }, index) => join(made[index] ?? '', ENTRANCE[version])));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -88,17 +90,13 @@ export class Cgroups implements AsyncDisposable {
 
 /** One microVM's group: its folders, one for each tree. */
 export class Cgroup implements AsyncDisposable {
+  /** Files to which a process writes `0` to join, before it starts any other. */
+  readonly entrances: readonly string[];
   readonly #folders: readonly string[];
 
-  constructor(folders: readonly string[]) {
+  constructor(folders: readonly string[], entrances: readonly string[]) {
     this.#folders = folders;
-  }
-
-  /** Moves processes in; their children follow only if they start later. */
-  async add(pids: readonly number[]): Promise<void> {
-    for (const folder of this.#folders) {
-      for (const pid of pids) await writeFile(join(folder, 'cgroup.procs'), String(pid));
-    }
+    this.entrances = entrances;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

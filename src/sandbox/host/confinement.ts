@@ -6,6 +6,8 @@ export interface Confinement {
   readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
   /** Descriptor to which the helper writes facts, a line for each; it stays open for the program. */
   readonly facts?: number | undefined;
+  /** Files of control groups that the program joins (`Cgroup.entrances`). */
+  readonly groups?: readonly string[];
   /** Resource limits by the names of prlimit(1). */
   readonly limits: Readonly<Partial<Record<'fsize' | 'core' | 'nproc' | 'nofile' | 'as', number>>>;
   /** Program in the jail, which decides the seccomp filter. Default: QEMU. */
@@ -23,7 +25,7 @@ export const HELPER_INSIDE = '/contree-host-helper';
  */
 export function confined(
   helper: string,
-  { descriptors, identity, facts, limits, program = 'qemu' }: Confinement,
+  { descriptors, identity, facts, groups = [], limits, program = 'qemu' }: Confinement,
   command: readonly string[],
 ): readonly [string, ...string[]] {
   const values = {
@@ -33,7 +35,10 @@ export function confined(
     ...identity,
     ...(program === 'gvisor' && { gvisor: 1 }),
   };
-  const settings = Object.entries(values).map(([name, value]) => `${name}=${value}`);
+  const settings = [
+    ...groups.map((file) => `group=${file}`),
+    ...Object.entries(values).map(([name, value]) => `${name}=${value}`),
+  ];
   return [helper, 'confine', String(descriptors), ...settings, '--', ...command];
 }
 

@@ -44,6 +44,8 @@ export interface JailSpec {
   /** Number below which all descriptors are passed to QEMU. */
   readonly descriptors: number;
   readonly device?: HostDevice;
+  /** Files of control groups that QEMU joins. */
+  readonly groups?: readonly string[];
   /**
    * Descriptors: on `info` the helper reports the session keyring and bubblewrap its child; a byte on `go` starts QEMU.
    * Without them QEMU starts at once.
@@ -120,7 +122,7 @@ export class Jail {
 
   /** Returns program and arguments that run QEMU with `qemuArguments` in the jail. */
   command(spec: JailSpec, qemuArguments: readonly string[]): readonly [string, ...string[]] {
-    const { limits, identity, descriptors, sockets } = spec;
+    const { limits, identity, descriptors, sockets, groups = [] } = spec;
     const mib = 1024 ** 2;
     const resources = {
       core: 0,
@@ -136,6 +138,7 @@ export class Jail {
       // The privileged kind changes its user later, inside the jail.
       identity: privileged ? undefined : identity,
       facts: sockets?.info,
+      groups,
       limits: resources,
     };
     // The name identifies the owner once bubblewrap, whose command line has the hostname, is gone.

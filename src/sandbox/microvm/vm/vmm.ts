@@ -54,13 +54,13 @@ export class Vmm implements AsyncDisposable {
     this.#process = new JailedProcess({
       command: (descriptors) => {
         const sockets = { info: FD.info, go: FD.go };
-        return jail.command({ identity, limits, descriptors, sockets, ...present({ device }) }, spec.arguments);
+        const groups = cgroup?.entrances ?? [];
+        return jail.command({ identity, limits, descriptors, sockets, groups, ...present({ device }) }, spec.arguments);
       },
       sockets: [FD.qmp, FD.agent, FD.network, FD.console, FD.info, FD.go],
       info: FD.info,
       descriptors: spec.descriptors,
-      release: async (process, pids) => {
-        await cgroup?.add(pids);
+      release: (process) => {
         // It stays open to show the jail that the engine is alive.
         process.socket(FD.go).write('\n');
       },
@@ -98,7 +98,7 @@ export class Vmm implements AsyncDisposable {
     const guestSaid = this.#console.lastMatch(/Kernel panic.*/u) ?? this.#console.lastLines(3);
     const said = [this.#process.stderr.lastLines(2), guestSaid].filter((text) => text !== '');
     const { shutdownReason } = this.qmp;
-    const reason = [this.#process.failure ?? shutdownReason ?? `QEMU ended: ${how}`, ...said].join('; ');
+    const reason = [shutdownReason ?? `QEMU ended: ${how}`, ...said].join('; ');
     return { reason, byGuest: shutdownReason !== undefined };
   }
 
