@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { GuestLink } from '../network/index.ts';
 
 /** Descriptors of the jail: channel and frames are sockets to the engine; bubblewrap reports its child on `info`. */
@@ -56,7 +57,7 @@ export interface SandboxShape {
  * Returns the OCI runtime configuration (runtime-spec, config.md) of a sandbox: the agent in its own root, every layer
  * mounted by gVisor's kernel from a descriptor, and a file of the driver that holds what the run writes.
  */
-export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: SandboxShape): object {
+export function runtimeSpec({ layers, extracted, cpus, memoryMib, diskBytes }: SandboxShape): object {
   const folder = '/disk';
   const capabilities = { bounding: CAPABILITIES, effective: CAPABILITIES, permitted: CAPABILITIES };
   return {
@@ -70,6 +71,7 @@ export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: Sandbox
         `layers=${layers}`,
         ...extracted.map((number) => `extracted=${number}`),
         `memory=${memoryMib * 1024 ** 2}`,
+        `cpus=${cpus}`,
       ],
       env: [],
       cwd: '/',
@@ -105,9 +107,15 @@ export function runtimeSpec({ layers, extracted, memoryMib, diskBytes }: Sandbox
   };
 }
 
+/**
+ * Fewest processors of gVisor's kernel, which are the threads that its Go runtime uses. With a single one it hands over between
+ * its own work and a system call only every 10 ms, which delays each start.
+ */
+const KERNEL_CPUS_MIN = Math.min(2, availableParallelism());
+
 /** Arguments that the helper adds to the command line of the sandbox process, because runsc has no setting for them. */
 export function sentryFlags({ cpus, memoryMib }: SandboxShape): string {
-  return [`--total-memory=${memoryMib * 1024 ** 2}`, `--cpu-num=${cpus}`].join('\n');
+  return [`--total-memory=${memoryMib * 1024 ** 2}`, `--cpu-num=${Math.max(cpus, KERNEL_CPUS_MIN)}`].join('\n');
 }
 
 /** Returns the command of the jail's first process: the helper, which starts runsc and forwards the frames of `link`. */

@@ -80,7 +80,10 @@ export class Cgroups implements AsyncDisposable {
       await removeTrees(made);
       throw error;
     }
-    return new Cgroup(made, this.#hierarchies.map(({ version }, index) => join(made[index] ?? '', ENTRANCE[version])));
+    return new Cgroup(
+      made,
+      this.#hierarchies.map(({ version }, index) => join(made[index] ?? '', ENTRANCE[version])),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -15,8 +15,8 @@ const TASKS_MAX: u32 = 1_024;
 /// Descriptor at which the container runtime places the agent's end of the channel.
 const CHANNEL: i32 = 3;
 
-/// Prepares the container and takes over the channel. The settings are `memory=BYTES`, `layers=COUNT`, and
-/// `extracted=NUMBER` for each layer that comes with a list of extras.
+/// Prepares the container and takes over the channel. The settings are `memory=BYTES`, `cpus=COUNT`, `layers=COUNT`,
+/// and `extracted=NUMBER` for each layer that comes with a list of extras.
 pub fn boot(settings: &[String]) -> Result<(Machine, OwnedFd)> {
     let number = |name: &str| settings.iter().find_map(|setting| setting.strip_prefix(name)?.parse::<u64>().ok());
     let layers = number("layers=").ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the layers are not counted"))?;
@@ -25,6 +25,10 @@ pub fn boot(settings: &[String]) -> Result<(Machine, OwnedFd)> {
     sys::set_nonblocking(&port)?;
     sys::close_on_exec(&port)?;
     boot::tune();
+    if let Some(cpus) = number("cpus=") {
+        // gVisor may have more, for its own work (`sentryFlags`).
+        sys::keep_to_processors(cpus as usize)?;
+    }
     for path in [UPPER, WORK] {
         fs::create_dir_all(path)?;
     }

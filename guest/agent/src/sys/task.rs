@@ -21,6 +21,7 @@ extern "C" {
     fn reboot(command: c_int) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn umask(mask: u32) -> u32;
+    fn sched_setaffinity(pid: c_int, bytes: usize, mask: *const u64) -> c_int;
     pub fn kill(pid: c_int, signal: c_int) -> c_int;
     pub fn getpid() -> c_int;
     pub fn setsid() -> c_int;
@@ -58,6 +59,15 @@ pub fn open_pidfd(pid: c_int) -> Result<OwnedFd> {
 pub fn close_all() {
     const CLOSE_RANGE: c_long = 436;
     unsafe { syscall(CLOSE_RANGE, 0 as c_ulong, c_int::MAX as c_ulong, 0 as c_ulong) };
+}
+
+/// Limits this process and those that it starts to the first `count` processors.
+pub fn keep_to_processors(count: usize) -> Result<()> {
+    let mut mask = [0u64; 16];
+    for number in 0..count.min(64 * mask.len()) {
+        mask[number / 64] |= 1 << (number % 64);
+    }
+    check(unsafe { sched_setaffinity(0, std::mem::size_of_val(&mask), mask.as_ptr()) }).map(|_| ())
 }
 
 pub fn set_host_name(name: &[u8]) -> Result<()> {
