@@ -243,6 +243,11 @@ export const ERRORS = {
     message: ({ limit }) => `${limit} operations are already waiting or running`,
     hint: 'Wait for some of them (wait_operations), then try again.',
   }),
+  CONNECTION_LIMIT: row<{ limit: number }>({
+    class: 'exhausted',
+    message: ({ limit }) => `${limit} connections to ports of the instance are open`,
+    hint: 'Close some of the connections, then try again.',
+  }),
   FILE_TOO_LARGE: bound<{ path: string; bytes: number; limit: number }>({
     message: ({ path, bytes, limit }) =>
       `${JSON.stringify(path)} has ${bytes} bytes, more than the ${limit} allowed here`,
@@ -338,6 +343,12 @@ export const ERRORS = {
     class: 'unavailable',
     message: ({ reason }) => `the sandbox ended before the command did: ${reason}`,
     hint: 'Try again; give the run more memory if the guest ran out of it.',
+  }),
+  PORT_UNREACHABLE: row<{ port: number; reason: string }>({
+    class: 'unavailable',
+    http: 502,
+    message: ({ port, reason }) => `port ${port} of the instance: ${reason}`,
+    hint: 'Start a server in the instance that listens on that port, then try again.',
   }),
   REGISTRY_UNREACHABLE: row<{ registry: string; reason: string }>({
     class: 'unavailable',

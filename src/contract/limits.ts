@@ -33,6 +33,9 @@ export const limits = {
   guestBootMsMax: 300_000,
   guestRestoreMsMax: 15_000,
   frameBytesMax: 256 * KiB,
+  /** Connections to ports of one instance at the same time, and the time for each to be made. */
+  portConnectionsMax: 128,
+  portConnectMsMax: 10_000,
   guestMemoryMibDefault: 1_024,
   guestMemoryMibMin: 128,
   guestMemoryMibMax: 16_384,

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import { isFault } from '../contract/errors.ts';
 import type { Channel } from './channel/index.ts';
 import type { Command, Instance, InstanceFacts, NetworkUse, Outcome, Process } from './driver.ts';
@@ -40,6 +41,10 @@ export class ChannelInstance implements Instance {
       kill: (number) => process.kill(number),
       resize: (columns, rows) => process.resize(columns, rows),
     };
+  }
+
+  async connect(port: number, signal: AbortSignal): Promise<Duplex> {
+    return this.#explained(this.#parts.channel.connect(port, signal));
   }
 
   changes(signal: AbortSignal): AsyncIterable<Uint8Array> {

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { LayerFile } from '../erofs/layer-file.ts';
 
 export type NetworkPolicy =
@@ -131,6 +132,12 @@ export interface Instance extends AsyncDisposable {
    * Once per instance.
    */
   changes(signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * Connects to a TCP port at which a program of the guest listens, also on its loopback interface only, and also when the run
+   * has no network. Each direction ends on its own; destroying the stream early resets the connection. An unread stream makes
+   * the program wait. Rejects with PORT_UNREACHABLE, CONNECTION_LIMIT or GUEST_LOST; the stream fails with them later.
+   */
+  connect(port: number, signal: AbortSignal): Promise<Duplex>;
   networkUse(): NetworkUse;
   /** Resolves when the guest ends without a request to do so; never rejects. */
   readonly lost: Promise<Error>;

@@ -6,6 +6,7 @@ import { isFault } from '../../src/contract/errors.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import type { BootSpec, Command, Instance, Outcome, Process, SandboxDriver } from '../../src/sandbox/driver.ts';
 import { collect } from '../../src/std/bytes.ts';
+import { describePorts } from './ports.ts';
 import { LoopWatch } from '../support/time/stopwatch.ts';
 
 /** An opened driver and what tests need to know about it. */
@@ -97,6 +98,7 @@ export function driverConformance(name: string, open: () => Promise<Bench>): voi
   describe(`${name} driver`, { timeout: 600_000 }, () => {
     describeCommands(open);
     describeStreams(open);
+    describePorts(() => booted(open));
     describeChanges(open);
     describeEnds(open);
   });

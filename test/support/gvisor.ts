@@ -32,6 +32,7 @@ export function crashing(bench: GvisorBench): SandboxDriver {
     facts: instance.facts,
     lost: instance.lost,
     changes: (signal) => instance.changes(signal),
+    connect: (port, signal) => instance.connect(port, signal),
     networkUse: () => instance.networkUse(),
     [Symbol.asyncDispose]: () => instance[Symbol.asyncDispose](),
     start: async (command, signal) => {

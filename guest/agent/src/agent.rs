@@ -3,6 +3,7 @@
 use crate::boot::Machine;
 use crate::changes;
 use crate::channel::Channel;
+use crate::connection::Connections;
 use crate::memory::Memory;
 use crate::message::{self, kind, Command, Ending, FaultCode, Request};
 use crate::oom;
@@ -29,6 +30,7 @@ pub struct Agent {
     children: OwnedFd,
     phase: Phase,
     processes: Vec<Process>,
+    connections: Connections,
     /// Parts of a START payload that have arrived so far.
     partial: Vec<u8>,
     /// True once the pid 1 of the user's processes has ended, and they with it.
@@ -58,6 +60,7 @@ enum Source {
     Children,
     Stdin(u16),
     Output(u16, usize),
+    Connection(u16),
 }
 
 fn malformed(Malformed(rule): Malformed) -> Error {
@@ -74,6 +77,7 @@ impl Agent {
             children,
             phase: Phase::Waiting,
             processes: Vec::new(),
+            connections: Connections::default(),
             partial: Vec::new(),
             init_ended: false,
             host_gone: None,
@@ -124,6 +128,9 @@ impl Agent {
         }
         add(self.children.as_raw_fd(), sys::POLLIN, Source::Children);
         let room = self.channel.backlog() < BACKLOG_BYTES_MAX;
+        for (id, fd, events) in self.connections.wanted(room) {
+            add(fd, events, Source::Connection(id));
+        }
         for process in &self.processes {
             if let Some(stdin) = process.stdin.as_ref().filter(|stdin| !stdin.queue.is_empty()) {
                 add(stdin.fd.as_raw_fd(), sys::POLLOUT, Source::Stdin(process.id));
@@ -166,24 +173,19 @@ impl Agent {
     }
 
     fn dispatch(&mut self, source: Source, events: i16) -> Result<()> {
+        let channel = &mut self.channel;
         match source {
-            Source::Port => self.receive(events),
-            Source::Children => {
-                self.bury();
-                Ok(())
-            }
-            Source::Stdin(id) => {
-                self.stdin(id, Process::feed);
-                Ok(())
-            }
+            Source::Port => return self.receive(events),
+            Source::Children => self.bury(),
+            Source::Stdin(id) => self.stdin(id, Process::feed),
+            Source::Connection(id) => self.connections.serve(id, channel),
             Source::Output(id, index) => {
-                let channel = &mut self.channel;
                 if let Some(process) = self.processes.iter_mut().find(|process| process.id == id) {
                     process.pump(index, channel);
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 
     fn receive(&mut self, events: i16) -> Result<()> {
@@ -208,6 +210,9 @@ impl Agent {
     }
 
     fn handle(&mut self, id: u16, request: Request) -> Parsed<()> {
+        if self.connections.handle(id, &request, &mut self.channel) {
+            return Ok(());
+        }
         match request {
             Request::Setup(setup) => return self.set_up(&setup),
             Request::StartPart(part) => self.partial.extend_from_slice(&part),
@@ -217,6 +222,7 @@ impl Agent {
                 return self.start(id, &command);
             }
             Request::Changes => return self.begin_changes(),
+            Request::Connect(port) => return self.connect(id, port),
             Request::Stdin(bytes) => self.stdin(id, |process| process.offer(&bytes)),
             Request::StdinClose => self.stdin(id, Process::close_stdin),
             Request::Kill(signal) => self.signal(id, i32::from(signal)),
@@ -242,6 +248,7 @@ impl Agent {
         if !matches!(self.phase, Phase::Waiting) {
             return Err(Malformed("SETUP twice"));
         }
+        self.connections.set_up(setup.network.as_ref());
         self.phase = match setup::set_up(&self.machine, setup) {
             Ok(ready) => {
                 message::encode_ready(self.channel.out(), &ready.boot_id, &ready.steps);
@@ -257,13 +264,25 @@ impl Agent {
         Phase::Over
     }
 
-    fn start(&mut self, id: u16, command: &Command) -> Parsed<()> {
+    /// Checks that a process or a connection of this number may begin.
+    fn admit(&self, id: u16) -> Parsed<()> {
         if !matches!(self.phase, Phase::Ready(_)) {
-            return Err(Malformed("START before SETUP or after CHANGES"));
+            return Err(Malformed("START or CONNECT before SETUP or after CHANGES"));
         }
-        if id == 0 || self.processes.iter().any(|process| process.id == id) {
-            return Err(Malformed("START with a number that is in use"));
+        if id == 0 || self.processes.iter().any(|process| process.id == id) || self.connections.has(id) {
+            return Err(Malformed("START or CONNECT with a number that is in use"));
         }
+        Ok(())
+    }
+
+    fn connect(&mut self, id: u16, port: u16) -> Parsed<()> {
+        self.admit(id)?;
+        self.connections.connect(id, port, &mut self.channel);
+        Ok(())
+    }
+
+    fn start(&mut self, id: u16, command: &Command) -> Parsed<()> {
+        self.admit(id)?;
         match process::spawn(id, command, &self.machine.namespaces) {
             // The kernel reports this for a PID namespace whose pid 1 has ended, for example after `halt` or `reboot`.
             Err(error) if error.raw_os_error() == Some(sys::ENOMEM) => {
@@ -353,6 +372,7 @@ impl Agent {
             Phase::Ready(ready) => ready,
             _ => return Err(Malformed("CHANGES before SETUP, or twice")),
         };
+        self.connections.reset(&mut self.channel);
         self.phase = match changes::mount_base(&self.machine, ready.layers) {
             Ok(base) => Phase::Ending { ready, base },
             Err(error) => self.give_up(FaultCode::Changes, &error),

@@ -36,6 +36,7 @@ fn the_host_is_understood() {
     assert_eq!(decoded("resize"), (1, Request::Resize(120, 40)));
     assert_eq!(decoded("credit"), (0, Request::Credit(65_536)));
     assert_eq!(decoded("changes"), (0, Request::Changes));
+    assert_eq!(decoded("connect"), (3, Request::Connect(8_080)));
 }
 
 #[test]
@@ -94,6 +95,8 @@ fn the_guest_speaks_as_agreed() {
     check("stderr", |out| Writer::new(out, kind::STDERR, 1).raw(&[0, 255]).finish());
     check("output_end", |out| Writer::new(out, kind::OUTPUT_END, 1).finish());
     check("stdin_credit", |out| Writer::new(out, kind::STDIN_CREDIT, 1).u32(65_536).finish());
+    check("connected", |out| Writer::new(out, kind::CONNECTED, 3).finish());
+    check("disconnected", |out| Writer::new(out, kind::DISCONNECTED, 3).u8(2).finish());
     check("changes_data", |out| Writer::new(out, kind::CHANGES_DATA, 0).raw(b"tar").finish());
     check("changes_end", |out| encode_changes_end(out, 3, 1, false));
     check("fault", |out| encode_fault(out, FaultCode::Setup, "no layers"));

@@ -5,6 +5,7 @@ mod agent;
 mod boot;
 mod changes;
 mod channel;
+mod connection;
 mod container;
 #[cfg(test)]
 mod golden;

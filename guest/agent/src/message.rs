@@ -5,6 +5,7 @@ use crate::sys::Usage;
 use crate::wire::{Malformed, Parsed, Reader, Writer};
 
 pub const OUTPUT_WINDOW: u32 = 256 * 1024;
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
 pub const CHANGES_WINDOW: u32 = 1024 * 1024;
 
 /// Minimum credit of a data frame, which covers the memory to hold a short one.
@@ -26,6 +27,7 @@ pub mod kind {
     pub const CREDIT: u8 = 0x07;
     pub const CHANGES: u8 = 0x08;
     pub const START_PART: u8 = 0x0a;
+    pub const CONNECT: u8 = 0x0c;
 
     pub const HELLO: u8 = 0x81;
     pub const READY: u8 = 0x82;
@@ -38,6 +40,8 @@ pub mod kind {
     pub const CHANGES_DATA: u8 = 0x89;
     pub const CHANGES_END: u8 = 0x8a;
     pub const FAULT: u8 = 0x8c;
+    pub const CONNECTED: u8 = 0x8e;
+    pub const DISCONNECTED: u8 = 0x8f;
 }
 
 pub mod flag {
@@ -95,6 +99,8 @@ pub enum Request {
     Resize(u16, u16),
     Credit(u32),
     Changes,
+    /// Connect to this port.
+    Connect(u16),
 }
 
 pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
@@ -109,6 +115,7 @@ pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
         kind::RESIZE => Request::Resize(reader.u16()?, reader.u16()?),
         kind::CREDIT => Request::Credit(reader.u32()?),
         kind::CHANGES => Request::Changes,
+        kind::CONNECT => Request::Connect(reader.u16()?),
         _ => return Err(Malformed("an unknown kind of frame")),
     };
     reader.end()?;

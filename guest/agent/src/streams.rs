@@ -7,9 +7,9 @@ use crate::setup;
 use crate::sys;
 use crate::wire::{self, HEADER_BYTES};
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Result};
 use std::os::raw::{c_int, c_ulong};
-use std::os::unix::io::{AsRawFd, OwnedFd};
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 /// Descriptor from which the output of a process is read.
@@ -61,7 +61,7 @@ impl Process {
             None => return 0,
         };
         let queued = stdin.queue.back().copied();
-        let (taken, gone) = feed_pipe(stdin);
+        let (taken, gone) = feed(stdin.fd.as_raw_fd(), &mut stdin.queue);
         self.last_typed = queued.unwrap_or(self.last_typed);
         if gone || (stdin.closing && stdin.queue.is_empty()) {
             self.stdin = None;
@@ -92,16 +92,19 @@ impl Process {
             _ => return false,
         };
         let stream = if index == 0 { kind::STDOUT } else { kind::STDERR };
-        let sent = send_output(channel, (stream, self.id), output, limit);
-        match sent {
-            Some(0) => self.outputs[index] = None,
-            Some(count) => {
+        match forward(channel, (stream, self.id), output.fd.as_raw_fd(), limit) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            // EIO is the end of file of a terminal: the last process that had it open is gone.
+            Ok(0) | Err(_) => {
+                self.outputs[index] = None;
+                false
+            }
+            Ok(count) => {
                 self.credit -= message::cost_of(count);
                 output.owed = output.owed.saturating_sub(count);
+                true
             }
-            None => {}
         }
-        sent.map_or(false, |count| count > 0)
     }
 
     /// Marks the process as ended and reports how it ended.
@@ -131,20 +134,21 @@ impl Process {
     }
 }
 
-/// Returns the bytes that the pipe took or that nothing will read, and whether the other end is closed.
-fn feed_pipe(stdin: &mut Stdin) -> (usize, bool) {
+/// Writes the queue to a pipe or socket, as far as it has room. Returns the number of bytes that it took or that nothing will
+/// read, and whether the other end is closed.
+pub fn feed(fd: RawFd, queue: &mut VecDeque<u8>) -> (usize, bool) {
     let mut taken = 0;
-    while !stdin.queue.is_empty() {
-        let (head, _) = stdin.queue.as_slices();
-        match sys::write_fd(stdin.fd.as_raw_fd(), head) {
+    while !queue.is_empty() {
+        let (head, _) = queue.as_slices();
+        match sys::write_fd(fd, head) {
             Ok(count) => {
-                stdin.queue.drain(..count);
+                queue.drain(..count);
                 taken += count;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(_) => {
-                taken += stdin.queue.len();
-                stdin.queue.clear();
+                taken += queue.len();
+                queue.clear();
                 return (taken, true);
             }
         }
@@ -152,22 +156,17 @@ fn feed_pipe(stdin: &mut Stdin) -> (usize, bool) {
     (taken, false)
 }
 
-/// Reads directly into a frame. Returns Some(0) at the end of output, None when there is nothing now.
-fn send_output(channel: &mut Channel, (kind, id): (u8, u16), output: &mut Output, limit: usize) -> Option<usize> {
+/// Reads at most `limit` bytes directly into a frame of the channel. Returns their number, 0 at the end.
+pub fn forward(channel: &mut Channel, (kind, id): (u8, u16), fd: RawFd, limit: usize) -> Result<usize> {
     let out = channel.out();
     let start = out.len();
     out.extend_from_slice(&wire::encode_header(kind, id, 0));
-    let result = sys::read_onto(output.fd.as_raw_fd(), out, limit);
+    let result = sys::read_onto(fd, out, limit);
     match result {
         Ok(count) if count > 0 => {
             out[start..start + HEADER_BYTES].copy_from_slice(&wire::encode_header(kind, id, count));
         }
         _ => out.truncate(start),
     }
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        // EIO is the end of file of a terminal: the last process that had it open is gone.
-        Err(_) => Some(0),
-        Ok(count) => Some(count),
-    }
+    result
 }

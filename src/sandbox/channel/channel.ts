@@ -1,8 +1,10 @@
 import type { Duplex } from 'node:stream';
 import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import { untilAborted } from '../../std/abort.ts';
 import { assert } from '../../std/assert.ts';
 import type { Command } from '../driver.ts';
+import { ChannelConnection } from './connection.ts';
 import { CHANGES_WINDOW_BYTES } from './credit.ts';
 import { FieldWriter } from './field.ts';
 import { encodeFrame, FrameDecoder, PAYLOAD_BYTES_MAX } from './frame.ts';
@@ -14,12 +16,13 @@ import {
   type GuestMessage,
   type GuestReady,
   type GuestSetup,
+  type NumberedMessage,
   TO_GUEST,
 } from './message.ts';
+import { Numbers } from './numbers.ts';
 import { ChannelProcess } from './process.ts';
 import { InboundStream } from './stream.ts';
 
-const PROCESSES_MAX = 65_535;
 const SIGKILL = 9;
 const EMPTY = Buffer.alloc(0);
 /** Number of frames in one piece of the stream above which it counts as a flood. Regular data comes in larger frames. */
@@ -48,8 +51,7 @@ export class Channel implements Disposable {
   readonly #hello = Promise.withResolvers<GuestHello>();
   readonly #ready = Promise.withResolvers<GuestReady>();
   readonly #answered = new Set<keyof Answers>();
-  readonly #processes = new Map<number, ChannelProcess>();
-  #lastProcess = 0;
+  readonly #numbers = new Numbers<ChannelProcess | ChannelConnection>();
   #setupAsked = false;
   #changesAsked = false;
   #changes: InboundStream<Buffer> | undefined;
@@ -94,16 +96,13 @@ export class Channel implements Disposable {
 
   /** Resolves once the program runs or has failed to start; then its outcome is 126 or 127. */
   async start(command: Command, signal: AbortSignal): Promise<ChannelProcess> {
-    signal.throwIfAborted();
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#changesAsked) throw fault('GUEST_LOST', { reason: 'its processes were ended to save what it wrote' });
-    if (this.#lastProcess === PROCESSES_MAX) throw fault('OPERATION_LIMIT', { limit: PROCESSES_MAX });
+    this.#admit(signal);
     const payload = encodeCommand(command);
-    const id = ++this.#lastProcess;
-    const process = new ChannelProcess((kind, payload) => {
-      this.#send(kind, id, payload);
+    let id = 0;
+    const process = this.#numbers.add((number) => {
+      id = number;
+      return new ChannelProcess((kind, bytes) => this.#send(kind, number, bytes));
     });
-    this.#processes.set(id, process);
     const last = Math.floor(Math.max(0, payload.length - 1) / PAYLOAD_BYTES_MAX) * PAYLOAD_BYTES_MAX;
     for (let from = 0; from < last; from += PAYLOAD_BYTES_MAX) {
       this.#send(TO_GUEST.startPart, id, payload.subarray(from, from + PAYLOAD_BYTES_MAX));
@@ -117,6 +116,38 @@ export class Channel implements Disposable {
       void process.kill(SIGKILL);
       throw error;
     }
+  }
+
+  /**
+   * Resolves with a TCP connection to a port at which a program of the guest listens, on loopback or elsewhere. Rejects with
+   * PORT_UNREACHABLE or CONNECTION_LIMIT.
+   */
+  async connect(port: number, signal: AbortSignal): Promise<Duplex> {
+    this.#admit(signal);
+    const connections = [...this.#numbers].filter((owner) => owner instanceof ChannelConnection);
+    if (connections.length >= limits.portConnectionsMax) {
+      throw fault('CONNECTION_LIMIT', { limit: limits.portConnectionsMax });
+    }
+    const connection = this.#numbers.add((number) => {
+      this.#send(TO_GUEST.connect, number, new FieldWriter().u16(port).payload());
+      return new ChannelConnection(port, (kind, bytes) => this.#send(kind, number, bytes));
+    });
+    const deadline = AbortSignal.timeout(limits.portConnectMsMax);
+    try {
+      return await this.#wait(connection.connected, AbortSignal.any([signal, deadline]));
+    } catch (error) {
+      connection.destroy();
+      if (signal.aborted || !deadline.aborted) throw error;
+      const reason = `nothing answered within ${limits.portConnectMsMax / 1_000} s`;
+      throw fault('PORT_UNREACHABLE', { port, reason }, { cause: error });
+    }
+  }
+
+  /** Throws when no process or connection may begin any more. */
+  #admit(signal: AbortSignal): void {
+    signal.throwIfAborted();
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#changesAsked) throw fault('GUEST_LOST', { reason: 'its processes were ended to save what it wrote' });
   }
 
   /**
@@ -203,13 +234,16 @@ export class Channel implements Disposable {
         throw message.code === 'diskFull'
           ? fault('LAYER_BYTES_EXCEEDED', { limit: this.#diskBytes })
           : fault('GUEST_LOST', { reason: `the guest gave up: ${message.reason}` });
-      default: {
-        const process = this.#processes.get(id);
-        if (process === undefined) throw fault('GUEST_PROTOCOL', { reason: `"${message.kind}" of an unknown process` });
-        process.handle(message);
-        if (process.finished) this.#processes.delete(id);
-      }
+      default:
+        this.#pass(id, message);
     }
+  }
+
+  #pass(id: number, message: NumberedMessage): void {
+    const owner = this.#numbers.get(id);
+    if (owner === undefined) throw fault('GUEST_PROTOCOL', { reason: `"${message.kind}" of an unknown process` });
+    owner.handle(message);
+    this.#numbers.settle(id);
   }
 
   #answer(kind: keyof Answers, resolve: () => void): void {
@@ -247,7 +281,6 @@ export class Channel implements Disposable {
     this.#stream.destroy();
     for (const reject of this.#waits) reject(error);
     this.#changes?.end(error);
-    for (const process of this.#processes.values()) process.fail(error);
-    this.#processes.clear();
+    for (const owner of this.#numbers.clear()) owner.fail(error);
   }
 }

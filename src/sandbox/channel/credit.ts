@@ -32,6 +32,9 @@ export class Credit {
 /** Initial windows, as docs/guest-protocol.md specifies them. */
 export const OUTPUT_WINDOW_BYTES = 256 * 1024;
 export const STDIN_WINDOW_BYTES = 64 * 1024;
+/** Windows of a connection: from the guest, and to it. */
+export const CONNECTION_WINDOW_BYTES = 1024 * 1024;
+export const CONNECTION_IN_WINDOW_BYTES = 256 * 1024;
 export const CHANGES_WINDOW_BYTES = 1024 * 1024;
 
 /** Minimum credit of a data frame, which covers the memory to hold a short one. */

@@ -14,6 +14,7 @@ export const TO_GUEST = {
   credit: 0x07,
   changes: 0x08,
   startPart: 0x0a,
+  connect: 0x0c,
 } as const;
 
 /** Frames that the guest sends. 0x8b was used for counters and is not used again. */
@@ -29,6 +30,8 @@ const FROM_GUEST = {
   changesData: 0x89,
   changesEnd: 0x8a,
   fault: 0x8c,
+  connected: 0x8e,
+  disconnected: 0x8f,
 } as const;
 
 const FLAG_CORE_DUMP = 1;
@@ -89,6 +92,8 @@ export interface GuestReady {
 }
 
 export type FaultCode = 'setup' | 'changes' | 'diskFull';
+/** Reason for the end of a connection, or for its failure. */
+export type DisconnectReason = 'ended' | 'refused' | 'reset';
 
 /** Messages of a guest. */
 export type GuestMessage =
@@ -101,7 +106,15 @@ export type GuestMessage =
   | { readonly kind: 'stdinCredit'; readonly bytes: number }
   | { readonly kind: 'changesData'; readonly bytes: Buffer }
   | { readonly kind: 'changesEnd'; readonly bytes: number; readonly diskFull: boolean }
+  | { readonly kind: 'connected' }
+  | { readonly kind: 'disconnected'; readonly reason: DisconnectReason }
   | { readonly kind: 'fault'; readonly code: FaultCode; readonly reason: string };
+
+/** Messages about a process or a connection. */
+export type NumberedMessage = Extract<
+  GuestMessage,
+  { kind: 'started' | 'output' | 'outputEnd' | 'exited' | 'stdinCredit' | 'connected' | 'disconnected' }
+>;
 
 /** Throws GUEST_PROTOCOL for anything a well-behaved agent would not send. */
 export function decodeMessage(frame: Frame): GuestMessage {
@@ -133,6 +146,10 @@ function decodeFields(kind: number, reader: FieldReader): GuestMessage {
       return { kind: 'stdinCredit', bytes: reader.u32() };
     case FROM_GUEST.changesEnd:
       return { kind: 'changesEnd', ...decodeChangesEnd(reader) };
+    case FROM_GUEST.connected:
+      return { kind: 'connected' };
+    case FROM_GUEST.disconnected:
+      return { kind: 'disconnected', reason: decodeDisconnectReason(reader.u8()) };
     case FROM_GUEST.fault:
       return { kind: 'fault', code: decodeFaultCode(reader.u8()), reason: reader.text(TEXT_BYTES_MAX) };
     default:
@@ -180,6 +197,12 @@ function decodeChangesEnd(reader: FieldReader): { bytes: number; diskFull: boole
 function decodeFaultCode(code: number): FaultCode {
   const found = ([undefined, 'setup', 'changes', 'diskFull'] as const)[code];
   if (found === undefined) throw fault('GUEST_PROTOCOL', { reason: `a fault of unknown code ${code}` });
+  return found;
+}
+
+function decodeDisconnectReason(code: number): DisconnectReason {
+  const found = (['ended', 'refused', 'reset'] as const)[code];
+  if (found === undefined) throw fault('GUEST_PROTOCOL', { reason: `a disconnection of unknown reason ${code}` });
   return found;
 }
 

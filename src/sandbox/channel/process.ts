@@ -2,13 +2,12 @@ import { fault } from '../../contract/errors.ts';
 import type { Outcome, OutputChunk, Process } from '../driver.ts';
 import { OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES } from './credit.ts';
 import { FieldWriter } from './field.ts';
-import { type GuestMessage, TO_GUEST } from './message.ts';
+import { type NumberedMessage, TO_GUEST } from './message.ts';
+import { Outbound } from './outbound.ts';
 import { InboundStream } from './stream.ts';
 
 /** Sends one frame about this process. Never throws: a dead channel ends every process anyway. */
 export type SendFrame = (kind: number, payload: Uint8Array) => void;
-
-type ProcessMessage = Extract<GuestMessage, { kind: 'started' | 'output' | 'outputEnd' | 'exited' | 'stdinCredit' }>;
 
 const EMPTY = Buffer.alloc(0);
 
@@ -27,14 +26,12 @@ export class ChannelProcess implements Process {
   #state: 'starting' | 'running' = 'starting';
   #exited = false;
   #outputEnded = false;
-  #stdinSent = 0;
-  #stdinTaken = 0;
+  readonly #stdin: Outbound;
   #stdinQueue: Promise<void> = Promise.resolve();
-  #stdinWaiters: (() => void)[] = [];
-  #failure: Error | undefined;
 
   constructor(send: SendFrame) {
     this.#send = send;
+    this.#stdin = new Outbound(STDIN_WINDOW_BYTES, (piece) => send(TO_GUEST.stdin, piece));
     this.started = this.#started.promise;
     this.outcome = this.#outcome.promise;
     // Callers that need them await them; a guest that is lost earlier must not crash the engine.
@@ -55,7 +52,7 @@ export class ChannelProcess implements Process {
   }
 
   /** Throws GUEST_PROTOCOL for a message out of turn. */
-  handle(message: ProcessMessage): void {
+  handle(message: NumberedMessage): void {
     if ((message.kind === 'started') !== (this.#state === 'starting')) throw outOfTurn(message.kind);
     switch (message.kind) {
       case 'started':
@@ -75,13 +72,13 @@ export class ChannelProcess implements Process {
         if (this.#exited) throw outOfTurn(message.kind);
         this.#exited = true;
         this.#outcome.resolve(message.outcome);
-        this.#wakeWriters();
+        this.#stdin.end();
         break;
       case 'stdinCredit':
-        this.#stdinTaken += message.bytes;
-        if (this.#stdinTaken > this.#stdinSent) throw outOfTurn(message.kind);
-        this.#wakeWriters();
+        if (!this.#stdin.credit(message.bytes)) throw outOfTurn(message.kind);
         break;
+      default:
+        throw outOfTurn(message.kind);
     }
   }
 
@@ -94,15 +91,10 @@ export class ChannelProcess implements Process {
 
   /** The channel is gone. */
   fail(error: Error): void {
-    this.#failure = error;
     this.#started.reject(error);
     this.#outcome.reject(error);
     this.output.end(error);
-    this.#wakeWriters();
-  }
-
-  #wakeWriters(): void {
-    for (const wake of this.#stdinWaiters.splice(0)) wake();
+    this.#stdin.end(error);
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -112,27 +104,8 @@ export class ChannelProcess implements Process {
   }
 
   async #writeNow(bytes: Uint8Array): Promise<void> {
-    for (let from = 0; from < bytes.byteLength;) {
-      await this.#until(() => this.#stdinSent - this.#stdinTaken < STDIN_WINDOW_BYTES);
-      if (this.#exited) return;
-      const room = STDIN_WINDOW_BYTES - (this.#stdinSent - this.#stdinTaken);
-      const piece = bytes.subarray(from, from + room);
-      this.#stdinSent += piece.byteLength;
-      from += piece.byteLength;
-      this.#send(TO_GUEST.stdin, piece);
-    }
-    const end = this.#stdinSent;
-    await this.#until(() => this.#stdinTaken >= end);
-  }
-
-  /** Waits for the guest to take stdin; a process that ended takes everything. */
-  async #until(enough: () => boolean): Promise<void> {
-    while (!this.#exited && this.#failure === undefined && !enough()) {
-      await new Promise<void>((resolve) => {
-        this.#stdinWaiters.push(resolve);
-      });
-    }
-    if (this.#failure !== undefined) throw this.#failure;
+    await this.#stdin.send(bytes);
+    await this.#stdin.taken();
   }
 
   async closeStdin(): Promise<void> {
@@ -149,6 +122,7 @@ export class ChannelProcess implements Process {
   }
 }
 
-function outOfTurn(kind: string): Error {
+/** Returns the fault of a message that may not come in the present state. */
+export function outOfTurn(kind: string): Error {
   return fault('GUEST_PROTOCOL', { reason: `"${kind}" out of turn` });
 }

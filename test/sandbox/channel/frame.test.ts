@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { limits } from '../../../src/contract/limits.ts';
-import { CHANGES_WINDOW_BYTES, frameCost, OUTPUT_WINDOW_BYTES } from '../../../src/sandbox/channel/credit.ts';
+import {
+  CHANGES_WINDOW_BYTES,
+  CONNECTION_WINDOW_BYTES,
+  frameCost,
+  OUTPUT_WINDOW_BYTES,
+} from '../../../src/sandbox/channel/credit.ts';
+import { FieldWriter } from '../../../src/sandbox/channel/field.ts';
 import { encodeFrame, type Frame, FrameDecoder, PAYLOAD_BYTES_MAX } from '../../../src/sandbox/channel/frame.ts';
 import { decodeMessage, encodeCommand, encodeSetup, TO_GUEST } from '../../../src/sandbox/channel/message.ts';
 import { CLOCK_NS, COMMAND, FROM_GUEST, GOLDEN, golden, SETUP, SETUP_OFFLINE } from './golden.ts';
@@ -29,6 +35,7 @@ test('what the host says is, byte for byte, what the agent understands', () => {
     stdin_close: encodeFrame(TO_GUEST.stdinClose, 1, empty),
     kill: encodeFrame(TO_GUEST.kill, 258, Buffer.of(15)),
     changes: encodeFrame(TO_GUEST.changes, 0, empty),
+    connect: encodeFrame(TO_GUEST.connect, 3, new FieldWriter().u16(8_080).payload()),
   };
   for (const [name, bytes] of Object.entries(encoded)) {
     assert.equal(bytes.toString('hex'), golden(name).toString('hex'), name);
@@ -60,6 +67,7 @@ test('both ends know the same bounds', () => {
   assert.equal(constant('FRAME_BYTES_MAX'), limits.frameBytesMax);
   assert.equal(constant('OUTPUT_WINDOW'), OUTPUT_WINDOW_BYTES);
   assert.equal(constant('CHANGES_WINDOW'), CHANGES_WINDOW_BYTES);
+  assert.equal(constant('CONNECTION_WINDOW'), CONNECTION_WINDOW_BYTES);
   assert.equal(constant('COST_MIN'), frameCost(Buffer.alloc(0)));
 });
 

@@ -94,5 +94,7 @@ export const FROM_GUEST: Readonly<Record<string, GuestMessage>> = {
   stdin_credit: { kind: 'stdinCredit', bytes: 65_536 },
   changes_data: { kind: 'changesData', bytes: Buffer.from('tar') },
   changes_end: { kind: 'changesEnd', bytes: 3, diskFull: false },
+  connected: { kind: 'connected' },
+  disconnected: { kind: 'disconnected', reason: 'reset' },
   fault: { kind: 'fault', code: 'setup', reason: 'no layers' },
 };

@@ -17,6 +17,8 @@ export const SAYS = {
   changesData: 0x89,
   changesEnd: 0x8a,
   fault: 0x8c,
+  connected: 0x8e,
+  disconnected: 0x8f,
 } as const;
 
 const EMPTY = Buffer.alloc(0);

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import { assert } from '../../../src/std/assert.ts';
 import type {
   BootSpec,
@@ -11,6 +12,7 @@ import type {
   SandboxDriver,
 } from '../../../src/sandbox/driver.ts';
 import { FakeGuest } from './guest.ts';
+import type { Serve } from './ports.ts';
 
 /** Hooks with which a test delays or fails steps of the fake. */
 export interface FakeHooks {
@@ -18,6 +20,8 @@ export interface FakeHooks {
   readonly beforeBoot?: (spec: BootSpec, signal: AbortSignal) => Promise<void>;
   /** Runs before changes are streamed. */
   readonly beforeChanges?: (signal: AbortSignal) => Promise<void>;
+  /** Servers that listen in every guest, by port. */
+  readonly servers?: ReadonlyMap<number, Serve>;
 }
 
 /**
@@ -79,7 +83,7 @@ class FakeInstance implements Instance {
   #disposed = false;
 
   constructor(spec: BootSpec, hooks: FakeHooks, bootMs: number, onDispose: (instance: FakeInstance) => void) {
-    this.#guest = new FakeGuest(spec);
+    this.#guest = new FakeGuest(spec, hooks.servers);
     this.#hooks = hooks;
     this.#onDispose = onDispose;
     this.lost = this.#guest.lost;
@@ -108,6 +112,12 @@ class FakeInstance implements Instance {
       signal.throwIfAborted();
       if (chunk.byteLength > 0) yield chunk;
     }
+  }
+
+  async connect(port: number, signal: AbortSignal): Promise<Duplex> {
+    signal.throwIfAborted();
+    assert(!this.#disposed, 'a disposed instance has no ports');
+    return this.#guest.connect(port);
   }
 
   networkUse(): NetworkUse {

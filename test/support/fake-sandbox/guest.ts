@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { fault } from '../../../src/contract/errors.ts';
 import type { BootSpec, Command } from '../../../src/sandbox/driver.ts';
 import { FakeFiles } from './files.ts';
+import { FakePorts, type Serve } from './ports.ts';
 import { FakeProcess, type ProcessControl } from './process.ts';
 import { complaint, PROGRAMS, type ProgramContext } from './programs.ts';
 import { expand, parseScript, type SimpleCommand } from './shell.ts';
@@ -25,14 +27,16 @@ export class FakeGuest {
   readonly bootId: string = randomUUID();
   readonly files: FakeFiles;
   readonly #spec: BootSpec;
+  readonly #ports: FakePorts;
   readonly #lost = Promise.withResolvers<Error>();
   /** All processes so far: those left in the background end with the guest. */
   readonly #processes = new Set<FakeProcess>();
   #gone: Error | undefined;
   #nextPid = 2;
 
-  constructor(spec: BootSpec) {
+  constructor(spec: BootSpec, servers?: ReadonlyMap<number, Serve>) {
     this.#spec = spec;
+    this.#ports = new FakePorts(servers);
     this.files = new FakeFiles(spec.diskBytes);
   }
 
@@ -49,9 +53,15 @@ export class FakeGuest {
     return process;
   }
 
+  connect(port: number): Duplex {
+    if (this.#gone !== undefined) throw this.#gone;
+    return this.#ports.connect(port);
+  }
+
   /** Ends all processes, as the end of the main one does. */
   async end(): Promise<void> {
     const all = [...this.#processes];
+    this.#ports.close(fault('GUEST_LOST', { reason: 'the guest has ended' }));
     for (const process of all) await process.kill(SIGNALS['KILL'] ?? 9);
     await Promise.allSettled(all.map(({ outcome }) => outcome));
   }
@@ -59,6 +69,7 @@ export class FakeGuest {
   crash(reason: string): void {
     const error = fault('GUEST_LOST', { reason });
     this.#gone = error;
+    this.#ports.close(error);
     for (const process of this.#processes) process.lose(error);
     this.#lost.resolve(error);
   }
@@ -182,6 +193,7 @@ export class FakeGuest {
       hostname: this.#spec.hostname,
       bootId: this.bootId,
       files: this.files,
+      ports: this.#ports,
       out,
       err,
       stdin: control.stdin,

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FileError, type FakeFiles } from './files.ts';
+import type { FakePorts } from './ports.ts';
 
 /** Environment of a program of the fake guest. */
 export interface ProgramContext {
@@ -12,6 +13,7 @@ export interface ProgramContext {
   readonly hostname: string;
   readonly bootId: string;
   readonly files: FakeFiles;
+  readonly ports: FakePorts;
   /** Waits while the reader is behind. */
   readonly out: (text: string | Uint8Array) => Promise<void>;
   readonly err: (text: string | Uint8Array) => Promise<void>;
@@ -74,6 +76,12 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
       signal.throwIfAborted();
       await out(CHUNK.subarray(0, Math.min(left, CHUNK.byteLength)));
     }
+    return 0;
+  },
+  /** Sends back what arrives at a port: `nc -ll -p PORT -e cat`. */
+  nc: async ({ args, ports, signal }) => {
+    ports.listen(Number(args[args.indexOf('-p') + 1]), (stream) => stream.pipe(stream), signal);
+    await delay(86_400_000, undefined, { signal });
     return 0;
   },
   /** Panics the guest's kernel. */

@@ -18,7 +18,6 @@ extern "C" {
     fn flistxattr(fd: c_int, list: *mut c_char, length: usize) -> isize;
     fn llistxattr(path: *const c_char, list: *mut c_char, length: usize) -> isize;
     fn sync();
-    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
 }
 
@@ -186,12 +185,6 @@ pub fn set_mtime(path: &CStr, sec: i64, nsec: i64) -> Result<()> {
     const UTIME_OMIT: i64 = (1 << 30) - 2;
     let times = [TimeSpec { sec: 0, nsec: UTIME_OMIT }, TimeSpec { sec, nsec }];
     check(unsafe { utimensat(AT_FDCWD, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) }).map(|_| ())
-}
-
-/// Opens a socket for the ioctls that configure interfaces. Any kind of socket can carry them.
-pub fn control_socket(domain: c_int) -> Result<OwnedFd> {
-    const SOCK_DGRAM_CLOEXEC: c_int = 2 | O_CLOEXEC;
-    own(unsafe { socket(domain, SOCK_DGRAM_CLOEXEC, 0) })
 }
 
 /// Calls an ioctl whose argument points to a value.

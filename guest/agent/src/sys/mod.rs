@@ -3,11 +3,13 @@
 mod abi;
 mod file;
 mod mount;
+mod socket;
 mod task;
 
 pub use abi::*;
 pub use file::*;
 pub use mount::*;
+pub use socket::*;
 pub use task::*;
 
 use std::ffi::{CStr, CString};
