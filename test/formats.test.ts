@@ -122,6 +122,8 @@ function checkAdditions(store: Store, version: number): void {
     blobs.map(({ registry, bytes }) => [registry, bytes]),
     version < 5 ? [] : [['r.example', 100]],
   );
+  const stayed = store.operations.instances({ all: true }).map(({ uuid }) => uuid);
+  assert.deepEqual(stayed, version < 6 ? [] : [CANCELLED]);
 }
 
 for (const [index] of MIGRATIONS.entries()) {

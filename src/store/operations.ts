@@ -32,6 +32,8 @@ export interface StoredOperation {
   /** Request without secrets; its schema belongs to the engine. */
   readonly request: string;
   readonly image: string | null;
+  /** True for an instance that stays until it is closed. */
+  readonly stays: boolean;
   readonly resultImage: string | null;
   readonly resultTag: string | null;
   readonly imageBytes: number | null;
@@ -51,6 +53,8 @@ export interface NewOperation {
   readonly request: string;
   /** UUID of the input image of a run. */
   readonly image?: string;
+  /** True for an instance that stays. */
+  readonly stays?: boolean;
 }
 
 /** End of an operation. */
@@ -80,6 +84,7 @@ interface OperationRow {
   readonly started_at: number | null;
   readonly finished_at: number | null;
   readonly output_dropped: number;
+  readonly stays: number;
 }
 
 const UNFINISHED = `('PENDING', 'ASSIGNED', 'EXECUTING')`;
@@ -98,13 +103,14 @@ export class OperationStore {
   create(operation: NewOperation): string {
     const uuid = randomUUID();
     this.#database.run(
-      `INSERT INTO operations (uuid, project, kind, status, request, image, created_at)
-       VALUES (?, ?, ?, 'PENDING', ?, ?, ?)`,
+      `INSERT INTO operations (uuid, project, kind, status, request, image, stays, created_at)
+       VALUES (?, ?, ?, 'PENDING', ?, ?, ?, ?)`,
       uuid,
       this.#project,
       operation.kind,
       operation.request,
       operation.image ?? null,
+      operation.stays === true ? 1 : 0,
       Date.now(),
     );
     return uuid;
@@ -130,6 +136,20 @@ export class OperationStore {
   /** Moves an operation from ASSIGNED to EXECUTING. */
   execute(uuid: string): void {
     this.#move(`status = 'EXECUTING', started_at = coalesce(started_at, ?)`, `'ASSIGNED'`, Date.now(), uuid);
+  }
+
+  /** Records the result that an operation has published so far. */
+  keep(uuid: string, { resultImage, resultTag, imageBytes, outcome }: Omit<OperationEnd, 'status'>): void {
+    const changed = this.#database.run(
+      `UPDATE operations SET result_image = ?, result_tag = ?, image_bytes = ?, outcome = ?
+         WHERE uuid = ? AND status = 'EXECUTING'`,
+      resultImage ?? null,
+      resultTag ?? null,
+      imageBytes ?? null,
+      outcome ? JSON.stringify(outcome) : null,
+      uuid,
+    );
+    assert(changed === 1, `operation ${uuid} is executing`);
   }
 
   /** Ends an operation; only once. */
@@ -163,6 +183,24 @@ export class OperationStore {
         ...conditions.values,
         query.limit ?? limits.pageDefault,
         query.offset ?? 0,
+      )
+      .map(stored);
+  }
+
+  /** Lists instances that stay, newest first: those that have not ended, or with `all` every one. */
+  instances({
+    limit,
+    offset,
+    all,
+  }: Pick<OperationQuery, 'limit' | 'offset'> & { all?: boolean | undefined }): StoredOperation[] {
+    const open = all === true ? '' : `AND status IN ${UNFINISHED}`;
+    return this.#database
+      .all<OperationRow>(
+        `SELECT * FROM operations WHERE project = ? AND stays = 1 ${open}
+         ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?`,
+        this.#project,
+        limit ?? limits.pageDefault,
+        offset ?? 0,
       )
       .map(stored);
   }
@@ -210,6 +248,7 @@ function stored(row: OperationRow): StoredOperation {
     status,
     request: row.request,
     image: row.image,
+    stays: row.stays !== 0,
     resultImage: row.result_image,
     resultTag: row.result_tag,
     imageBytes: row.image_bytes,

@@ -64,6 +64,11 @@ export class ProjectStore {
     return this.#parts.holds.hold();
   }
 
+  /** Protects exactly these layers from gc until it is disposed. */
+  pin(layers: readonly string[]): Disposable {
+    return this.#parts.holds.pin(layers);
+  }
+
   /**
    * Commits everything `body` writes, and the events appended before and in it, atomically. It publishes several things
    * together, such as a result image with the end of its operation. `body` must be synchronous.

@@ -224,4 +224,10 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX layer_blobs_layer ON layer_blobs (layer);
   `,
+  // Instances that stay: they are listed, and the log of one of their many processes is found without reading the rest.
+  `
+  ALTER TABLE operations ADD COLUMN stays INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX operations_stays ON operations (project, created_at) WHERE stays = 1;
+  CREATE INDEX events_spid ON events (operation, spid, id);
+  `,
 ];

@@ -6,6 +6,7 @@
 export class Holds {
   #clock = 0;
   readonly #open = new Set<{ readonly since: number }>();
+  readonly #pins = new Set<ReadonlySet<string>>();
   readonly #touched = new Map<string, number>();
 
   hold(): Disposable {
@@ -24,7 +25,18 @@ export class Holds {
     if (this.#open.size > 0) this.#touched.set(key, (this.#clock += 1));
   }
 
+  /**
+   * Keeps exactly these items until it is disposed: for work that takes long, during which a hold would keep everything
+   * that anyone uses.
+   */
+  pin(keys: readonly string[]): Disposable {
+    const pin = new Set(keys);
+    this.#pins.add(pin);
+    return { [Symbol.dispose]: () => void this.#pins.delete(pin) };
+  }
+
   isHeld(key: string): boolean {
+    for (const pin of this.#pins) if (pin.has(key)) return true;
     const touched = this.#touched.get(key);
     if (touched === undefined) return false;
     for (const { since } of this.#open) if (since <= touched) return true;
