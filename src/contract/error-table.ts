@@ -248,6 +248,17 @@ export const ERRORS = {
     message: ({ limit }) => `${limit} connections to ports of the instance are open`,
     hint: 'Close some of the connections, then try again.',
   }),
+  INSTANCE_LIMIT: row<{ what: string; limit: number }>({
+    class: 'exhausted',
+    message: ({ what, limit }) => `${limit} instances of this ${what} are open already`,
+    hint: 'Close one that is not needed any more (close_instance, "contree close"), then try again.',
+  }),
+  INSTANCE_MEMORY: row<{ askedMib: number; freeMib: number }>({
+    class: 'exhausted',
+    message: ({ askedMib, freeMib }) =>
+      `open instances leave ${freeMib} MiB of memory for further ones, and this one needs ${askedMib} MiB`,
+    hint: 'Close an instance, or open this one with less memory (resources_limits.memory_mib).',
+  }),
   FILE_TOO_LARGE: bound<{ path: string; bytes: number; limit: number }>({
     message: ({ path, bytes, limit }) =>
       `${JSON.stringify(path)} has ${bytes} bytes, more than the ${limit} allowed here`,

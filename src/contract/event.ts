@@ -13,6 +13,7 @@ export const OPERATION_EVENT_TYPES = [
   'truncated',
   'size_cap',
   'network',
+  'ending',
   'shutdown',
   'completion',
 ] as const;
@@ -123,7 +124,15 @@ export const EventDataNetwork = z.object({
   error: z.string().optional(),
 });
 
-export const EventDataShutdown = z.object({ stopped_at: z.string(), reason: z.string() });
+/** Addition: an instance that stays ends at that time, unless it is used (`idle`) or in any case (`lifetime`). */
+export const EventDataEnding = z.object({ reason: z.enum(['idle', 'lifetime']), ends_at: z.string() });
+
+export const EventDataShutdown = z.object({
+  stopped_at: z.string(),
+  reason: z.string(),
+  /** Addition: why an instance that stayed has ended. */
+  cause: z.enum(['closed', 'idle', 'lifetime', 'engine_stopped']).optional(),
+});
 
 export const EventDataCompletion = z.object({
   status: z.enum(['SUCCESS', 'FAILED', 'CANCELLED']),
@@ -145,6 +154,7 @@ export const EVENT_DATA = {
   truncated: EventDataTruncated,
   size_cap: EventDataSizeCap,
   network: EventDataNetwork,
+  ending: EventDataEnding,
   shutdown: EventDataShutdown,
   completion: EventDataCompletion,
 } as const satisfies Record<OperationEventType, z.ZodType>;

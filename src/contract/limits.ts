@@ -29,6 +29,19 @@ export const limits = {
   killGraceMs: 2_000,
   operationsQueuedMax: 10_000,
 
+  // Instances that stay
+  instanceIdleSecondsDefault: 1_800,
+  instanceIdleSecondsMax: 86_400,
+  instanceLifeSecondsDefault: 86_400,
+  instanceLifeSecondsMax: 604_800,
+  /** Time before the end of an idle or old instance at which its log says so. */
+  instanceWarningSeconds: 60,
+  instancesPerProjectMax: 64,
+  /** Ended processes that the description of an instance still names. */
+  instanceProcessesListed: 100,
+  /** Time in which all open instances keep their changes when the engine stops. */
+  instanceStopMsMax: 20_000,
+
   // Guest
   guestBootMsMax: 300_000,
   guestRestoreMsMax: 15_000,
@@ -154,4 +167,8 @@ assert(limits.grepSecondsMax < limits.grepStopSecondsMax, 'a search ends with wh
 assert(limits.inspectionsPerProject < limits.inspectionsAtOnce, 'one project leaves a thread to the others');
 assert(limits.inspectionStreamsPerProject < limits.inspectionStreamsAtOnce, 'and streams alike');
 assert(limits.filesPerRunMax < limits.jsonMembersMax, 'the files of a run are one object');
+assert(
+  limits.instanceIdleSecondsDefault <= limits.instanceLifeSecondsDefault,
+  'an instance may be idle before it ends',
+);
 assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

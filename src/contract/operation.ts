@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { choice, flag, integer, PAGE } from './api/query.ts';
 import { limits } from './limits.ts';
+import { InstanceTerms } from './instance.ts';
 import { InstanceResult, InstanceSpawnRequest } from './run.ts';
 import { OPERATION_STATUSES } from './operation-state.ts';
 
@@ -21,7 +22,11 @@ export const ImageImportMetadata = z.object({
 });
 export type ImageImportMetadata = z.infer<typeof ImageImportMetadata>;
 
-export const OperationInstanceMetadata = InstanceSpawnRequest.extend({ result: InstanceResult });
+export const OperationInstanceMetadata = InstanceSpawnRequest.extend({
+  result: InstanceResult,
+  /** Addition: of an instance that stays. */
+  instance: InstanceTerms.optional(),
+});
 export type OperationInstanceMetadata = z.infer<typeof OperationInstanceMetadata>;
 
 export const OperationSummary = z.object({

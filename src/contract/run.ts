@@ -53,6 +53,9 @@ export type InstanceResourcesLimits = z.infer<typeof InstanceResourcesLimits>;
 /** `auto` takes the best that works on the host. */
 export const SandboxName = z.enum(['auto', 'microvm', 'gvisor']);
 
+export const TerminalSize = z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) });
+export type TerminalSize = z.infer<typeof TerminalSize>;
+
 const env = z.record(z.string().min(1).max(4_096), z.string().nullable());
 const id = z.int().min(0).max(0xffff_fffe);
 
@@ -66,6 +69,9 @@ export const ExecSpec = z.object({
   gid: id.optional(),
   stdin: ClosableStreamRepr.optional(),
   truncate_output_at: z.int().min(0).optional(),
+  /** Additions: seconds after which the process is killed, by default never; a pseudo-terminal of this size. */
+  timeout: z.int().min(1).max(limits.instanceLifeSecondsMax).optional(),
+  tty: TerminalSize.optional(),
 });
 export type ExecSpec = z.infer<typeof ExecSpec>;
 
@@ -97,7 +103,7 @@ export const InstanceSpawnRequest = z.object({
   /** Addition: the sandbox that runs the command; default: that of the server. */
   sandbox: SandboxName.optional(),
   /** Addition: a pseudo-terminal of this size for the main process. */
-  tty: z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) }).optional(),
+  tty: TerminalSize.optional(),
 });
 export type InstanceSpawnRequest = z.infer<typeof InstanceSpawnRequest>;
 
@@ -114,9 +120,6 @@ export const KillQuery = z.object({
     .transform((name) => name.toUpperCase().replace(/^SIG/u, '') || undefined)
     .optional(),
 });
-
-export const TerminalSize = z.object({ columns: z.int().min(1).max(10_000), rows: z.int().min(1).max(10_000) });
-export type TerminalSize = z.infer<typeof TerminalSize>;
 
 export const InstanceResultState = z.object({
   exit_code: z.int(),

@@ -91,6 +91,8 @@ export const ErrorBody = z.object({
 export const TokenLimits = z.object({
   instance_max_timeout: z.int().min(1).optional().describe('seconds a run may take'),
   instance_max_concurrency: z.int().min(1).optional().describe('runs waiting or running at the same time'),
+  instances_max_open: z.int().min(1).optional().describe('instances open at the same time'),
+  instance_max_lifetime: z.int().min(1).optional().describe('seconds an instance may stay'),
   images_import_max_timeout: z.int().min(1).optional().describe('seconds an import may take'),
 });
 export type TokenLimits = z.infer<typeof TokenLimits>;

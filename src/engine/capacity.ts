@@ -1,4 +1,5 @@
 import { availableParallelism, totalmem } from 'node:os';
+import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import type { BootSpec } from '../sandbox/driver.ts';
 import type { Resources } from './admission.ts';
@@ -26,9 +27,11 @@ export function usualConcurrency(capacity: Resources, cost: Resources): number {
   return Math.max(1, Math.min(...counts));
 }
 
-/** Returns the memory of the host, MiB. */
-export function hostMemoryMib(): number {
-  return Math.floor(totalmem() / MiB);
+/** Refuses a guest larger than the host's memory. Faults: ARGUMENT_INVALID. */
+export function checkMemory(askedMib: number | undefined): void {
+  const mostMib = Math.floor(totalmem() / MiB);
+  if (askedMib === undefined || askedMib <= mostMib) return;
+  throw fault('ARGUMENT_INVALID', { reason: `resources_limits.memory_mib: this host has ${mostMib} MiB` });
 }
 
 /**
@@ -37,4 +40,17 @@ export function hostMemoryMib(): number {
 export function runCost({ cpus, memoryMib }: Pick<BootSpec, 'cpus' | 'memoryMib'>): Resources {
   const usual = cpus === limits.guestCpusDefault && memoryMib === limits.guestMemoryMibDefault;
   return { runs: 1, cpus, memoryMib: memoryMib * (usual ? 1 : 2) + GUEST_OVERHEAD_MIB };
+}
+
+/**
+ * Returns the resources of an instance that stays: its memory, for as long as it is open. It holds no cores, because it
+ * waits for its user most of the time: those are shared between its commands and the runs as the kernel shares them.
+ */
+export function instanceCost({ memoryMib }: Pick<BootSpec, 'memoryMib'>): Resources {
+  return { memoryMib: memoryMib + GUEST_OVERHEAD_MIB };
+}
+
+/** Returns the memory that instances may hold together: all but what a usual run needs, so that runs always go on. */
+export function instanceMemoryMib({ memoryMib = 0 }: Resources): number {
+  return Math.max(0, memoryMib - limits.guestMemoryMibDefault - GUEST_OVERHEAD_MIB);
 }

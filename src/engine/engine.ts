@@ -10,6 +10,7 @@ import { Compactor } from './compaction.ts';
 import { Housekeeping, type HousekeepingPolicy } from './housekeeping.ts';
 import { ImageTrees } from './image-trees.ts';
 import type { Importer } from '../images/import/importer.ts';
+import { Instances } from './instance/instances.ts';
 import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
@@ -40,11 +41,13 @@ export interface EngineOptions {
  */
 export class Engine implements ConTree {
   readonly #parts: EngineParts;
+  #stopping = false;
   readonly images: ConTree['images'];
   readonly tags: ConTree['tags'];
   readonly files: ConTree['files'];
   readonly uploads: ConTree['uploads'];
   readonly runs: ConTree['runs'];
+  readonly instances: ConTree['instances'];
   readonly operations: ConTree['operations'];
   readonly processes: ConTree['processes'];
   readonly system: ConTree['system'];
@@ -57,6 +60,7 @@ export class Engine implements ConTree {
     this.files = own.files;
     this.uploads = own.uploads;
     this.runs = own.runs;
+    this.instances = own.instances;
     this.operations = own.operations;
     this.processes = own.processes;
     this.system = own.system;
@@ -95,6 +99,7 @@ export class Engine implements ConTree {
       compactor: new Compactor(store, readers, log),
       housekeeping,
       operations,
+      instances: new Instances(),
       statistics,
     });
   }
@@ -126,11 +131,19 @@ export class Engine implements ConTree {
   }
 
   /**
-   * Refuses new work and waits for running operations; those left after the grace period end FAILED with
-   * ENGINE_STOPPED.
+   * Refuses new work, ends open instances, whose changes are kept, and waits for running operations; those left after
+   * the grace period end FAILED with ENGINE_STOPPED.
    */
   async stop(graceMs: number): Promise<void> {
-    await this.#parts.operations.stop(graceMs);
+    const { operations, instances } = this.#parts;
+    operations.refuse();
+    // The first time only: who asks again does not want to wait.
+    const keepMs = this.#stopping ? 0 : limits.instanceStopMsMax;
+    this.#stopping = true;
+    instances.leave();
+    const startedMs = performance.now();
+    await operations.instancesEnded(keepMs);
+    await operations.stop(Math.max(0, graceMs - (performance.now() - startedMs)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

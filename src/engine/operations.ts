@@ -33,7 +33,15 @@ export interface OperationContext {
   note(outcome: OperationOutcome): void;
   /** Changes ASSIGNED to EXECUTING; from now on clients can reach `instance`. */
   execute(instance?: LiveInstance): void;
+  /**
+   * Publishes a result now, durably. It stays the operation's result however the operation ends, unless a later one
+   * replaces it.
+   */
+  keep(result: WorkResult): KeptResult;
 }
+
+/** Result of an operation that is visible already. */
+export type KeptResult = Pick<OperationEnd, 'resultImage' | 'resultTag' | 'imageBytes'>;
 
 /** Result of successful work, published in the transaction that ends the operation. */
 export interface WorkResult {
@@ -55,6 +63,8 @@ export interface WorkOrder {
   readonly request: string;
   /** Input image, which cannot be deleted while the operation runs. */
   readonly image?: string;
+  /** True for an instance that stays until it is closed. */
+  readonly stays?: boolean;
   readonly admission: Admission;
   readonly cost: Resources;
   readonly work: (context: OperationContext) => Promise<WorkResult>;
@@ -68,11 +78,16 @@ export interface ActiveOperation {
   readonly kind: OperationKind;
   readonly token: string | undefined;
   readonly image: string | undefined;
+  readonly stays: boolean;
+  readonly store: ProjectStore;
   readonly controller: AbortController;
   /** Time at which it left the queue; before that, at which it was accepted. */
   startedAtMs: number;
   ended: boolean;
   outcome: OperationOutcome;
+  /** Results that were published so far. */
+  kept: KeptResult;
+  readonly cost: Resources;
   instance: LiveInstance | undefined;
   /** Settles once the instance is up, or will never be. */
   readonly up: PromiseWithResolvers<void>;
@@ -103,8 +118,9 @@ export class Operations {
   /** Ends the operations that a crashed engine left unfinished. Called before anything else. */
   recover(): number {
     const left = this.#store.unfinished();
-    for (const { uuid, createdAtMs, startedAtMs } of left) {
-      const end = failure(fault('ENGINE_STOPPED', { operation: uuid }));
+    for (const operation of left) {
+      const { uuid, createdAtMs, startedAtMs } = operation;
+      const end = { ...failure(fault('ENGINE_STOPPED', { operation: uuid })), ...keptSoFar(operation) };
       this.#store.transaction(() => this.#write(uuid, startedAtMs ?? createdAtMs, end), { essential: true });
     }
     return left.length;
@@ -119,17 +135,21 @@ export class Operations {
     if (this.#active.size >= limits.operationsQueuedMax) {
       throw fault('OPERATION_LIMIT', { limit: limits.operationsQueuedMax });
     }
-    const { kind, request, image, token } = order;
-    const uuid = order.store.operations.create(present({ kind, request, image }));
+    const { kind, request, image, token, store, stays = false } = order;
+    const uuid = store.operations.create(present({ kind, request, image, stays }));
     const active: ActiveOperation = {
       uuid,
       kind,
       token,
       image,
+      stays,
+      store,
       controller: new AbortController(),
       startedAtMs: Date.now(),
       ended: false,
       outcome: {},
+      kept: {},
+      cost: order.cost,
       instance: undefined,
       up: Promise.withResolvers(),
       done: Promise.resolve(),
@@ -165,29 +185,58 @@ export class Operations {
     throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
   }
 
-  /** Returns the number of queued and running runs of a token. */
+  /** Returns the number of queued and running runs of a token; instances that stay are counted apart. */
   runsOf(token: string): number {
-    return [...this.#active.values()].filter((active) => active.kind === 'instance' && active.token === token).length;
+    return this.#count((active) => active.kind === 'instance' && !active.stays && active.token === token);
+  }
+
+  /** Memory that instances hold or wait for, MiB. */
+  get instanceMemoryMib(): number {
+    const held = [...this.#active.values()].filter(({ stays }) => stays);
+    return held.reduce((sum, { cost }) => sum + (cost['memoryMib'] ?? 0), 0);
+  }
+
+  /** Returns the number of instances that stay, open or about to be: of a token, or of a project. */
+  instancesOf(of: { readonly token: string } | { readonly project: string }): number {
+    return this.#count(
+      ({ stays, token, store }) => stays && ('token' in of ? token === of.token : store.project === of.project),
+    );
   }
 
   get activeCount(): number {
     return this.#active.size;
   }
 
-  /** Returns the operation that uses an image now, as text for a fault. */
+  /** Returns the operation that uses an image now, or has made it and goes on from it, as text for a fault. */
   userOf(image: string): string | undefined {
-    for (const active of this.#active.values()) if (active.image === image) return `operation ${active.uuid}`;
+    for (const { uuid, image: from, kept } of this.#active.values())
+      if (from === image || kept.resultImage === image) return `operation ${uuid}`;
     return undefined;
+  }
+
+  /** Refuses new work from now on. */
+  refuse(): void {
+    this.#stopping = true;
+  }
+
+  /** Reports whether the instances that stay have ended within that time. */
+  async instancesEnded(withinMs: number): Promise<boolean> {
+    const ends = [...this.#active.values()].filter(({ stays }) => stays).map(({ done }) => done);
+    return settlesWithin(Promise.allSettled(ends), withinMs);
   }
 
   /** Refuses new work, waits for running operations, and ends those left after the grace period with ENGINE_STOPPED. */
   async stop(graceMs: number): Promise<void> {
-    this.#stopping = true;
+    this.refuse();
     const all = Promise.allSettled([...this.#active.values()].map(({ done }) => done));
     await settlesWithin(all, graceMs);
     for (const active of this.#active.values()) this.#stop(active, fault('ENGINE_STOPPED', { operation: active.uuid }));
     // A sandbox that does not end is stopped by its driver.
     await settlesWithin(all, STOP_MS);
+  }
+
+  #count(fits: (active: ActiveOperation) => boolean): number {
+    return [...this.#active.values()].filter(fits).length;
   }
 
   async #drive(active: ActiveOperation, order: WorkOrder): Promise<void> {
@@ -210,6 +259,7 @@ export class Operations {
           active.instance = instance;
           active.up.resolve();
         },
+        keep: (published) => this.#keep(active, published),
       };
       const result = await order.work(context);
       controller.signal.throwIfAborted();
@@ -234,13 +284,10 @@ export class Operations {
     assert(!active.ended, 'an operation that was not stopped has not ended');
     const published = this.#store.transaction(
       () => {
-        const { image, tag, imageBytes } = result.publish();
-        this.#write(active.uuid, active.startedAtMs, {
-          status: 'SUCCESS',
-          outcome: active.outcome,
-          ...present({ resultImage: image, resultTag: tag, imageBytes }),
-        });
-        return image;
+        const published = result.publish();
+        const end = { status: 'SUCCESS', outcome: active.outcome, ...active.kept, ...keptOf(published) } as const;
+        this.#write(active.uuid, active.startedAtMs, end);
+        return published.image;
       },
       { durable: result.durable, essential: true },
     );
@@ -249,12 +296,28 @@ export class Operations {
     if (published !== undefined) result.published?.(published);
   }
 
+  #keep(active: ActiveOperation, result: WorkResult): KeptResult {
+    assert(!active.ended, 'only an operation that goes on keeps a result');
+    const { uuid, outcome } = active;
+    const kept = this.#store.transaction(
+      () => {
+        const published = keptOf(result.publish());
+        this.#store.operations.keep(uuid, { ...published, outcome });
+        return published;
+      },
+      { durable: true, essential: true },
+    );
+    active.kept = kept;
+    if (kept.resultImage !== undefined) result.published?.(kept.resultImage);
+    return kept;
+  }
+
   #fail(active: ActiveOperation, error: unknown): void {
     if (active.ended) return;
     active.ended = true;
     const end = failure(this.#known(error));
     this.#statistics.ended(active.kind, end.status);
-    this.#record(active, { ...end, outcome: active.outcome });
+    this.#record(active, { ...end, outcome: active.outcome, ...active.kept });
   }
 
   /** Retries an end that cannot be written, because the disk is full, until it can. */
@@ -292,5 +355,21 @@ function failure(error: ContreeError): OperationEnd {
     status: error.code === 'OPERATION_CANCELLED' ? 'CANCELLED' : 'FAILED',
     error: error.message,
     errorCode: error.code,
+  };
+}
+
+function keptOf({ image, tag, imageBytes }: ReturnType<WorkResult['publish']>): KeptResult {
+  return present({ resultImage: image, resultTag: tag, imageBytes });
+}
+
+/** Returns what an operation that was interrupted had published. */
+function keptSoFar({ resultImage, resultTag, imageBytes, outcome }: StoredOperation): Omit<OperationEnd, 'status'> {
+  return {
+    outcome,
+    ...present({
+      resultImage: resultImage ?? undefined,
+      resultTag: resultTag ?? undefined,
+      imageBytes: imageBytes ?? undefined,
+    }),
   };
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import type { ConTree } from '../../src/contract/contree.ts';
-import { fault, isFault, type ErrorCode } from '../../src/contract/errors.ts';
+import { fault, type ErrorCode } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import type { OperationResponse } from '../../src/contract/operation.ts';
@@ -10,6 +10,8 @@ import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import type { Importer } from '../../src/images/import/importer.ts';
 import type { Pusher } from '../../src/images/export/push.ts';
 import { rootLayer, stdoutOf } from '../engine/bench.ts';
+import { faults, NOWHERE } from './faults.ts';
+import { instanceEnds, instances } from './instances.ts';
 
 /** A ConTree over a store with one root image, however it is reached. */
 export interface ContreeUnderTest extends AsyncDisposable {
@@ -38,16 +40,6 @@ export const PUSHER: Pusher = async (_image, { registry }) => {
   if (registry.url.includes('denied')) throw fault('REGISTRY_DENIED', { registry: 'r.example', status: 403 });
   return { reference: registry.url, digest: `sha256:${'0'.repeat(64)}` };
 };
-
-const NOWHERE = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';
-
-function faults(code: ErrorCode) {
-  return (error: unknown): boolean => {
-    assert.ok(isFault(error, code), String(error));
-    assert.ok(error.hint !== '', 'a fault says what to do next');
-    return true;
-  };
-}
 
 async function* bytes(...parts: (string | Uint8Array)[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield Buffer.from(part);
@@ -84,6 +76,8 @@ export function testContree(name: string, open: () => Promise<ContreeUnderTest>)
   contreeTest('results of runs', results);
   contreeTest('logs: replayed, resumed, followed', logs);
   contreeTest('processes of a running instance', processes);
+  contreeTest('instances that stay', instances);
+  contreeTest('ends of instances that stay', instanceEnds);
   contreeTest('cancelling, and an abort that ends only the waiting', cancelling);
   contreeTest('lists: filters and pages', lists);
   contreeTest('whoami, gc, doctor', about);

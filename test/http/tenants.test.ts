@@ -19,6 +19,8 @@ interface Ids {
   readonly finished: string;
   readonly running: string;
   readonly importing: string;
+  /** An open instance. */
+  readonly open: string;
   readonly file: string;
   readonly sha256: string;
   readonly state: string;
@@ -82,6 +84,10 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
     ['POST', '/instances', { command: 'true', image: '{own}', files: { '/x': { uuid: file } } }],
     ['POST', '/instances', { command: 'true', image: '{own}', directory_states: [state] }],
   ],
+  'POST /instances/open': ({ image }) => [['POST', '/instances/open', { image, disposable: true }]],
+  'GET /instances': 'own',
+  'GET /instances/{operationId}': ({ open }) => [['GET', `/instances/${open}`]],
+  'POST /instances/{operationId}/close': ({ open }) => [['POST', `/instances/${open}/close`, { keep: false }]],
   'GET /operations': 'own',
   'GET /operations/{operationId}': ({ finished: done, running, importing }) =>
     [done, running, importing].map((id) => ['GET', `/operations/${id}?inflight=1`]),
@@ -139,6 +145,7 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
 
 /** Calls that remove what later ones need; the owner makes them last. */
 const LAST = [
+  'POST /instances/{operationId}/close',
   'DELETE /operations/{operationId}/subprocesses/{spid}',
   'DELETE /operations/{operationId}',
   'DELETE /images/{imageUUID}',
@@ -173,10 +180,11 @@ async function settle({ bench }: ServedEngine, client: TokenClient, project: str
   const running = await spawn({ command: 'cat', image, stdin: { value: '', close: false } });
   const importing = uuidOf(await send('POST', '/v1/images/import', { body: { registry: { url: 'alpine' } } }));
   await finished(contree, importing);
+  const open = uuidOf(await send('POST', '/v1/instances/open', { body: { image } }));
   for await (const { type } of contree.operations.events(running, { follow: true })) if (type === 'spawn') break;
   const second = { command: 'cat', stdin: { value: '', close: false } };
   assert.deepEqual((await send('POST', `/v1/operations/${running}/subprocesses`, { body: second })).json, { spid: 2 });
-  const ids = { image, child, tag, finished: done, running, importing };
+  const ids = { image, child, tag, finished: done, running, importing, open };
   return { ...client, project, ids: { ...ids, file: upload.uuid, sha256: upload.sha256, state: offer.state.id } };
 }
 
@@ -190,7 +198,7 @@ function nowhere(): Ids {
     file: uuid(),
     sha256: randomBytes(32).toString('hex'),
   };
-  return { ...images, finished: uuid(), running: uuid(), importing: uuid(), state: uuid() };
+  return { ...images, finished: uuid(), running: uuid(), importing: uuid(), open: uuid(), state: uuid() };
 }
 
 /** Returns an answer with all ids replaced, so that two answers can be compared. */
@@ -261,6 +269,7 @@ test('attack 45: lists, uploads, states and whoami show the own project only', a
   assert.deepEqual(await get(`/images?tag=alpha`), { images: [] });
   assert.deepEqual(await get('/files'), { files: [] });
   assert.deepEqual(await get('/operations'), []);
+  assert.deepEqual(await get('/instances?all=1'), []);
   const me = (await get('/whoami')) as { operations_stat: object; token_uuid: string; project: string };
   assert.deepEqual([me.operations_stat, me.token_uuid, me.project], [{}, b.uuid, 'beta']);
 

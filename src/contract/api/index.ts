@@ -1,5 +1,6 @@
 import { FILES, UPLOADS } from './files.ts';
 import { IMAGES, TAGS } from './images.ts';
+import { INSTANCES } from './instances.ts';
 import { OPERATIONS, PROCESSES, RUNS } from './operations.ts';
 import { ENGINE, SYSTEM, TOKENS } from './server.ts';
 
@@ -10,6 +11,7 @@ export const CONTREE_API: {
   readonly files: typeof FILES;
   readonly uploads: typeof UPLOADS;
   readonly runs: typeof RUNS;
+  readonly instances: typeof INSTANCES;
   readonly operations: typeof OPERATIONS;
   readonly processes: typeof PROCESSES;
   readonly system: typeof SYSTEM;
@@ -19,6 +21,7 @@ export const CONTREE_API: {
   files: FILES,
   uploads: UPLOADS,
   runs: RUNS,
+  instances: INSTANCES,
   operations: OPERATIONS,
   processes: PROCESSES,
   system: SYSTEM,

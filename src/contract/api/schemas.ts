@@ -3,6 +3,7 @@ import * as event from '../event.ts';
 import * as file from '../file.ts';
 import * as image from '../image.ts';
 import * as inspect from '../inspect.ts';
+import * as instance from '../instance.ts';
 import * as operation from '../operation.ts';
 import * as run from '../run.ts';
 import * as server from '../server.ts';
@@ -43,6 +44,12 @@ export const COMPONENTS = {
   InstanceResult: run.InstanceResult,
   InstanceSpawnResponse: run.InstanceSpawnResponse,
   RunStarted: run.RunStarted,
+  InstanceTerms: instance.InstanceTerms,
+  InstanceOpenRequest: instance.InstanceOpenRequest,
+  PortInfo: instance.PortInfo,
+  InstanceSummary: instance.InstanceSummary,
+  InstanceProcess: instance.InstanceProcess,
+  InstanceDetails: instance.InstanceDetails,
   OperationInstanceMetadata: operation.OperationInstanceMetadata,
   OperationMetadata: z.union([operation.OperationInstanceMetadata, operation.ImageImportMetadata]),
   OperationSummary: operation.OperationSummary,
@@ -70,6 +77,7 @@ export const COMPONENTS = {
   EventDataSizeCap: event.EventDataSizeCap,
   NetworkInterface: event.NetworkInterface,
   EventDataNetwork: event.EventDataNetwork,
+  EventDataEnding: event.EventDataEnding,
   EventDataShutdown: event.EventDataShutdown,
   EventDataCompletion: event.EventDataCompletion,
   ArchiveImportRequest: image.ArchiveImportRequest,
@@ -97,6 +105,8 @@ export const COMPONENTS = {
 /** Schemas that rows refer to and the document shows inline. */
 const INLINE = {
   TagRequest: image.TagRequest,
+  InstanceList: instance.InstanceList,
+  InstanceCloseRequest: instance.InstanceCloseRequest,
   OperationStarted: operation.OperationStarted,
   OperationSummaryList: operation.OperationSummaryList,
   SubprocessStarted: run.SubprocessStarted,
@@ -119,6 +129,7 @@ const QUERIES = {
   GrepQuery: inspect.GrepQuery,
   FileQuery: file.FileQuery,
   FileNameQuery: file.FileNameQuery,
+  InstanceQuery: instance.InstanceQuery,
   OperationQuery: operation.OperationQuery,
   OperationGetQuery: operation.OperationGetQuery,
   InflightQuery: operation.InflightQuery,

@@ -8,6 +8,7 @@ import type { Compactor } from '../compaction.ts';
 import type { Housekeeping } from '../housekeeping.ts';
 import type { ImageTrees } from '../image-trees.ts';
 import type { Importer } from '../../images/import/importer.ts';
+import type { Instances } from '../instance/instances.ts';
 import type { Injector } from '../run/inject.ts';
 import type { LiveInstance } from '../run/live-instance.ts';
 import type { Operations } from '../operations.ts';
@@ -33,6 +34,7 @@ export interface EngineParts {
   readonly compactor: Compactor;
   readonly housekeeping: Housekeeping;
   readonly operations: Operations;
+  readonly instances: Instances;
   readonly statistics: Statistics;
 }
 
@@ -68,8 +70,8 @@ export class ProjectContext {
 }
 
 /** Returns the timeout of a request in seconds. A requested timeout is never shortened silently; a default one is. */
-export function boundedTimeout(asked: number | undefined, usual: number, most: number): number {
+export function boundedTimeout(asked: number | undefined, usual: number, most: number, what = 'timeout'): number {
   if (asked === undefined) return Math.min(usual, most);
   if (asked <= most) return asked;
-  throw fault('ARGUMENT_INVALID', { reason: `timeout: this token allows at most ${most} seconds` });
+  throw fault('ARGUMENT_INVALID', { reason: `${what}: this token allows at most ${most} seconds` });
 }

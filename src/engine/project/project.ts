@@ -2,6 +2,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { ProjectContext, type EngineParts } from './context.ts';
 import { projectFiles } from './files.ts';
 import { projectImages } from './images.ts';
+import { projectInstances } from './instances.ts';
 import { projectOperations, projectProcesses } from './operations.ts';
 import { projectRuns } from './runs.ts';
 import { projectSystem } from './system.ts';
@@ -18,6 +19,7 @@ export function projectContree(parts: EngineParts, tenant: Tenant): ConTree {
     files: projectFiles(context),
     uploads: projectUploads(context),
     runs: projectRuns(context),
+    instances: projectInstances(context),
     operations: projectOperations(context),
     processes: projectProcesses(context),
     system: projectSystem(context),

@@ -2,7 +2,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
-import { hostMemoryMib, runCost } from '../capacity.ts';
+import { checkMemory, runCost } from '../capacity.ts';
 import { injectedSet } from '../run/injected-set.ts';
 import { planRun } from '../run/plan.ts';
 import { recordRun } from '../run/record.ts';
@@ -20,7 +20,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
         // Resolved once, now: an accepted run can no longer fail with "not found".
         const image = store.images.resolve(request.image);
         const plan = planRun(bounded, image.config);
-        checkMemory(request);
+        checkMemory(request.resources_limits?.memory_mib);
         const injected = injectedSet(store, request);
         const command = [request.command, ...(request.args ?? [])].join(' ');
         const uuid = parts.operations.start({
@@ -42,13 +42,6 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
       }
     },
   };
-}
-
-/** Refuses a guest larger than the host's memory. */
-function checkMemory({ resources_limits: asked }: InstanceSpawnRequest): void {
-  const most = hostMemoryMib();
-  if (asked?.memory_mib === undefined || asked.memory_mib <= most) return;
-  throw fault('ARGUMENT_INVALID', { reason: `resources_limits.memory_mib: this host has ${most} MiB` });
 }
 
 /** Returns the request with its effective timeout. Faults: OPERATION_LIMIT, ARGUMENT_INVALID. */

@@ -27,6 +27,8 @@ export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources): Bou
   const engine = {
     instance_max_timeout: limits.commandTimeoutSecondsMax,
     instance_max_concurrency: usualConcurrency(capacity, usual),
+    instances_max_open: limits.instancesPerProjectMax,
+    instance_max_lifetime: limits.instanceLifeSecondsMax,
     images_import_max_timeout: limits.importTimeoutSecondsMax,
   };
   const tighter = (name: keyof TokenLimits): number => Math.min(engine[name], own[name] ?? Infinity);
@@ -34,6 +36,8 @@ export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources): Bou
     instance_max_timeout: tighter('instance_max_timeout'),
     // The engine's concurrency does not limit the number of operations, because the rest is queued. A token's does.
     instance_max_concurrency: own.instance_max_concurrency ?? engine.instance_max_concurrency,
+    instances_max_open: tighter('instances_max_open'),
+    instance_max_lifetime: tighter('instance_max_lifetime'),
     images_import_max_timeout: tighter('images_import_max_timeout'),
   };
 }

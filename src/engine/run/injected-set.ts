@@ -28,7 +28,10 @@ export function parseMode(mode: string | number | undefined): number {
  * Returns the set of a request; undefined when it injects nothing. Everything that it names exists. Rejects with
  * PATH_INVALID, UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND or LAYER_LIMIT.
  */
-export function injectedSet(store: ProjectStore, request: InstanceSpawnRequest): InjectedSet | undefined {
+export function injectedSet(
+  store: ProjectStore,
+  request: Pick<InstanceSpawnRequest, 'files' | 'directory_states'>,
+): InjectedSet | undefined {
   const named = request.directory_states ?? [];
   // A state that is named twice counts where it is named last.
   const states = named.filter((id, index) => named.lastIndexOf(id) === index);

@@ -1,5 +1,4 @@
 import { fault } from '../../contract/errors.ts';
-import { SPID_MAIN } from '../../contract/event.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ClosableStreamRepr } from '../../contract/run.ts';
 import { streamBytes } from '../../contract/stream.ts';
@@ -37,10 +36,10 @@ export interface ProcessExit {
 
 interface LiveProcess {
   readonly process: Process;
+  readonly facts: ProcessFacts;
   readonly ended: Promise<ProcessExit>;
   /** True while its standard input is open for writing. */
   takesInput: boolean;
-  hasEnded: boolean;
 }
 
 /** Parts of a running instance that its processes need. */
@@ -50,11 +49,33 @@ export interface LiveInstanceParts {
   readonly instance: Instance;
   /** Returns the user of that id in the image. */
   readonly accounts: (uid: number) => Promise<Account | undefined>;
+  /** Number of the first process. */
+  readonly firstSpid: number;
+}
+
+/** A process as the description of an instance names it. */
+export interface ProcessFacts {
+  readonly spid: number;
+  readonly pid: number;
+  /** Cut at `limits.commandCharactersListed`. */
+  readonly command: string;
+  readonly startedAtMs: number;
+  /** Absent while it runs. */
+  readonly exitCode?: number;
+}
+
+/** Follower of what happens in an instance. */
+export interface LiveObserver {
+  /** Called on every use: a process was started or has ended, input, a signal. */
+  readonly used: () => void;
+  /** Called when a process has ended. */
+  readonly ended: (facts: ProcessFacts) => void;
 }
 
 /**
- * Processes of one running instance: the main one has spid 1, others are numbered from 2. Records their events in the
- * operation's log. Ends with its owner, who disposes the instance.
+ * Processes of one running instance: the main one of a run has spid 1, others are numbered from 2. Records their events
+ * in the operation's log. Ends with its owner, who disposes the instance. Only a bounded number of ended processes is
+ * remembered, because an instance may stay for days.
  */
 export class LiveInstance {
   readonly #events: EventStore;
@@ -62,23 +83,49 @@ export class LiveInstance {
   readonly #instance: Instance;
   readonly #accounts: LiveInstanceParts['accounts'];
   readonly #signal: AbortSignal;
+  /** Processes that have not ended. */
   readonly #processes = new Map<number, LiveProcess>();
+  readonly #starting = new Set<Promise<Process>>();
+  /** The last ones that have ended, newest last. */
+  #recent: readonly ProcessFacts[] = [];
+  readonly #firstSpid: number;
+  #observer: LiveObserver | undefined;
   #main: Command | undefined;
-  #nextSpid = SPID_MAIN;
+  #nextSpid: number;
+  /** Processes that run or are being started. */
   #running = 0;
   #closing = false;
 
-  constructor({ events, operation, instance, accounts }: LiveInstanceParts, signal: AbortSignal) {
+  constructor({ events, operation, instance, accounts, firstSpid }: LiveInstanceParts, signal: AbortSignal) {
     this.#events = events;
     this.#operation = operation;
     this.#instance = instance;
     this.#accounts = accounts;
+    this.#firstSpid = firstSpid;
+    this.#nextSpid = firstSpid;
     this.#signal = signal;
   }
 
-  /** Command of the main process, which was started first. */
+  /** Command whose user, environment and directory other commands take over: the main one, which was started first. */
   get main(): Command {
-    return defined(this.#main, 'an instance is given to clients once its main process runs');
+    return defined(this.#main, 'an instance is given to clients once its main process runs or its defaults are set');
+  }
+
+  /** Processes that run, and the last ones that have ended, by number. */
+  get processes(): readonly ProcessFacts[] {
+    const all = [...this.#recent, ...[...this.#processes.values()].map(({ facts }) => facts)];
+    return all.toSorted((one, other) => one.spid - other.spid);
+  }
+
+  /** Number of processes that run. */
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Sets the command that others take over, for an instance without a main process, and who follows its use. */
+  async adopt(launch: Launch, observer: LiveObserver): Promise<void> {
+    this.#main = (await this.#asUser(launch)).command;
+    this.#observer = observer;
   }
 
   /**
@@ -91,13 +138,18 @@ export class LiveInstance {
     const spid = this.#nextSpid;
     this.#nextSpid += 1;
     this.#main ??= launch.command;
-    const process = await this.#instance.start(launch.command, this.#signal);
+    this.#running += 1;
+    this.#observer?.used();
+    const process = await this.#spawn(launch);
     this.#logSpawn(spid, process.pid, launch);
     const ended = this.#follow(spid, process, launch);
-    const live = { process, ended, takesInput: launch.stdin?.close === false, hasEnded: false };
+    const facts = { spid, pid: process.pid, command: shownCommand(launch), startedAtMs: Date.now() };
+    const live = { process, facts, ended, takesInput: launch.stdin?.close === false };
     this.#processes.set(spid, live);
-    const over = (): void => void (live.hasEnded = true);
-    ended.then(over, over);
+    ended.then(
+      ({ outcome }) => this.#over({ ...facts, exitCode: outcome.exitCode }),
+      () => this.#over(facts),
+    );
     // Not awaited, because a program may never read its input. The loss of the guest shows in `ended`.
     this.#feed(spid, process, launch.stdin).catch(() => {});
     return { spid, ended };
@@ -105,7 +157,9 @@ export class LiveInstance {
 
   /** Sends a signal to a process. Rejects with SUBPROCESS_NOT_FOUND, also when it has ended. */
   async kill(spid: number, signal: number): Promise<void> {
-    await this.#get(spid).process.kill(signal);
+    const { process } = this.#get(spid);
+    this.#observer?.used();
+    await process.kill(signal);
   }
 
   /** Writes to standard input. Rejects with SUBPROCESS_NOT_FOUND like `kill`, and with STDIN_CLOSED. */
@@ -113,11 +167,14 @@ export class LiveInstance {
     const live = this.#get(spid);
     if (!live.takesInput) throw fault('STDIN_CLOSED', { operation: this.#operation, spid });
     live.takesInput = input.close === false;
+    this.#observer?.used();
     await this.#feed(spid, live.process, input);
   }
 
   async resize(spid: number, size: { readonly columns: number; readonly rows: number }): Promise<void> {
-    await this.#get(spid).process.resize(size.columns, size.rows);
+    const { process } = this.#get(spid);
+    this.#observer?.used();
+    await process.resize(size.columns, size.rows);
   }
 
   /**
@@ -125,6 +182,7 @@ export class LiveInstance {
    */
   async close(): Promise<void> {
     this.#closing = true;
+    await settlesWithin(Promise.allSettled(this.#starting), limits.killGraceMs);
     const all = [...this.#processes.values()];
     await Promise.allSettled(all.map(({ process }) => process.kill(SIGKILL)));
     const ends = Promise.allSettled(all.map(({ ended }) => ended));
@@ -144,10 +202,34 @@ export class LiveInstance {
 
   #get(spid: number): LiveProcess {
     const live = this.#processes.get(spid);
-    if (live === undefined || live.hasEnded) {
-      throw fault('SUBPROCESS_NOT_FOUND', { operation: this.#operation, spid, ended: live !== undefined });
+    if (live === undefined) {
+      const ended = spid >= this.#firstSpid && spid < this.#nextSpid;
+      throw fault('SUBPROCESS_NOT_FOUND', { operation: this.#operation, spid, ended });
     }
     return live;
+  }
+
+  async #spawn({ command }: Launch): Promise<Process> {
+    const starting = this.#instance.start(command, this.#signal);
+    this.#starting.add(starting);
+    try {
+      const process = await starting;
+      // Closed meanwhile, so that nobody else ends it.
+      if (this.#closing) await process.kill(SIGKILL);
+      return process;
+    } catch (error) {
+      this.#running -= 1;
+      throw error;
+    } finally {
+      this.#starting.delete(starting);
+    }
+  }
+
+  #over(facts: ProcessFacts): void {
+    this.#processes.delete(facts.spid);
+    this.#recent = [...this.#recent, facts].slice(-limits.instanceProcessesListed);
+    this.#observer?.used();
+    this.#observer?.ended(facts);
   }
 
   #logSpawn(spid: number, pid: number, { command, shell, timeoutSeconds, shownMax }: Launch): void {
@@ -181,7 +263,6 @@ export class LiveInstance {
     const startedMs = performance.now();
     const log = new ProcessLog(this.#events, this.#operation, spid, launch.shownMax);
     const deadline = new Deadline(launch.timeoutSeconds, () => process.kill(SIGKILL));
-    this.#running += 1;
     try {
       const outcome = await Promise.race([
         drain(process, log),
@@ -195,6 +276,12 @@ export class LiveInstance {
       deadline[Symbol.dispose]();
     }
   }
+}
+
+/** Returns the command line of a process as lists show it. */
+function shownCommand({ command, shell }: Launch): string {
+  const words = shell ? command.argv.slice(2) : command.argv;
+  return words.join(' ').slice(0, limits.commandCharactersListed);
 }
 
 async function drain(process: Process, log: ProcessLog): Promise<Outcome> {

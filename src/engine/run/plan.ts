@@ -1,6 +1,7 @@
 import { fault } from '../../contract/errors.ts';
 import type { ImageConfig } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
+import type { InstanceOpenRequest } from '../../contract/instance.ts';
 import type { ExecSpec, InstanceSpawnRequest } from '../../contract/run.ts';
 import type { BootSpec, Command, NetworkPolicy } from '../../sandbox/driver.ts';
 import { guestMemoryMib } from '../../sandbox/memory-sizes.ts';
@@ -11,6 +12,9 @@ import type { Launch } from './live-instance.ts';
 /** Hostname on the hosted service, which scripts compare. */
 export const HOSTNAME_DEFAULT = 'linuxkit';
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+const TERMINAL = 'xterm-256color';
+const NO_TERMINAL = 'dumb';
 
 type Env = Readonly<Record<string, string>>;
 
@@ -26,60 +30,90 @@ export interface RunPlan {
 
 /** Returns the plan of a request for an image of this configuration. Throws PATH_INVALID or ARGUMENT_INVALID. */
 export function planRun(request: InstanceSpawnRequest, config: ImageConfig): RunPlan {
-  const { resources_limits: bounds, stdin, tty } = request;
-  const shell = request.shell ?? false;
-  const uid = request.uid ?? 0;
+  const { stdin, shell = false } = request;
+  const argv = argvOf(request.command, request.args ?? [], shell && shellOf(request.env ?? {}));
+  const launch = mainLaunch({ ...request, shell, stdin }, argv, config);
+  return {
+    launch,
+    boot: bootOf(request),
+    disposable: request.disposable ?? false,
+    config: savedConfig(request, config, launch.command.cwd),
+  };
+}
+
+/**
+ * Returns the plan of an instance that stays. It has no main process: its launch is what its commands take over. Faults
+ * as of `planRun`.
+ */
+export function planOpen(request: InstanceOpenRequest, config: ImageConfig): Omit<RunPlan, 'config'> {
+  const launch = mainLaunch(request, [], config);
+  return { launch, boot: bootOf(request), disposable: request.disposable ?? false };
+}
+
+/** Returns the main process of a request. */
+function mainLaunch(
+  request: Partial<Omit<InstanceSpawnRequest, 'command'>>,
+  argv: readonly string[],
+  config: ImageConfig,
+): Launch {
+  const { stdin, tty, uid = 0, shell = false } = request;
   const changes = request.env ?? {};
+  const takesInput = hasInput(stdin);
   const command: Command = {
-    argv: argvOf(request.command, request.args ?? [], shell && shellOf(changes)),
+    argv,
     env: mergeEnv(defaultEnv(uid, tty !== undefined), config.env, changes),
     cwd: workingDirectory(request.cwd, config.cwd || '/'),
     uid,
     gid: request.gid ?? 0,
-    stdin: stdin !== undefined && (stdin.value !== '' || stdin.close === false),
+    stdin: takesInput,
     ...present({ tty }),
   };
   checkSize(command);
   return {
-    launch: {
-      command,
-      assumed: assumedOf(request, { ...config.env, ...changes }),
-      shell,
-      timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsDefault,
-      shownMax: request.truncate_output_at ?? limits.outputBytesShownDefault,
-      stdin: command.stdin ? stdin : undefined,
-    },
-    boot: {
-      cpus: bounds?.cpus ?? limits.guestCpusDefault,
-      memoryMib: guestMemoryMib(bounds?.memory_mib ?? limits.guestMemoryMibDefault),
-      diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
-      hostname: request.hostname ?? HOSTNAME_DEFAULT,
-      network: networkOf(request),
-      ...present({ sandbox: request.sandbox }),
-    },
-    disposable: request.disposable ?? false,
-    config: savedConfig(request, config, command.cwd),
+    command,
+    assumed: assumedOf(request, { ...config.env, ...changes }),
+    shell,
+    timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsDefault,
+    shownMax: request.truncate_output_at ?? limits.outputBytesShownDefault,
+    stdin: takesInput ? stdin : undefined,
   };
+}
+
+function bootOf(request: Omit<InstanceOpenRequest, 'image'>): RunPlan['boot'] {
+  const { resources_limits: bounds } = request;
+  return {
+    cpus: bounds?.cpus ?? limits.guestCpusDefault,
+    memoryMib: guestMemoryMib(bounds?.memory_mib ?? limits.guestMemoryMibDefault),
+    diskBytes: bounds?.max_layer_bytes ?? limits.layerBytesDefault,
+    hostname: request.hostname ?? HOSTNAME_DEFAULT,
+    network: networkOf(request),
+    ...present({ sandbox: request.sandbox }),
+  };
+}
+
+function hasInput(stdin: ExecSpec['stdin']): boolean {
+  return stdin !== undefined && (stdin.value !== '' || stdin.close === false);
 }
 
 /** Returns the plan of a subprocess: missing fields are the main process's. */
 export function planExec(spec: ExecSpec, main: Command): Launch {
   const shell = spec.shell ?? false;
-  const { stdin, uid = main.uid } = spec;
+  const { stdin, tty, uid = main.uid } = spec;
   const command: Command = {
     argv: argvOf(spec.command, spec.args ?? [], shell && shellOf(spec.env ?? {})),
-    env: mergeEnv(main.env, spec.env ?? {}),
+    env: mergeEnv(main.env, terminalEnv(main, tty !== undefined), spec.env ?? {}),
     cwd: workingDirectory(spec.cwd, main.cwd),
     uid,
     gid: spec.gid ?? (uid === main.uid ? main.gid : 0),
-    stdin: stdin !== undefined && (stdin.value !== '' || stdin.close === false),
+    stdin: hasInput(stdin),
+    ...present({ tty }),
   };
   checkSize(command);
   return {
     command,
     assumed: assumedOf(uid === main.uid ? {} : spec, spec.env ?? {}),
     shell,
-    timeoutSeconds: 0,
+    timeoutSeconds: spec.timeout ?? 0,
     shownMax: spec.truncate_output_at ?? limits.outputBytesShownDefault,
     stdin: command.stdin ? stdin : undefined,
   };
@@ -119,7 +153,12 @@ function quote(word: string): string {
 }
 
 function defaultEnv(uid: number, tty: boolean): Env {
-  return { PATH, HOME: uid === 0 ? '/root' : '/', TERM: tty ? 'xterm-256color' : 'dumb' };
+  return { PATH, HOME: uid === 0 ? '/root' : '/', TERM: tty ? TERMINAL : NO_TERMINAL };
+}
+
+/** A process with a terminal of its own, beside a main one that has none. */
+function terminalEnv({ env }: Command, tty: boolean): Env {
+  return tty && env['TERM'] === NO_TERMINAL ? { TERM: TERMINAL } : {};
 }
 
 /** Returns the parts that a user given by its id alone leaves to the image; root has a group and a home anyway. */
@@ -152,7 +191,7 @@ function workingDirectory(asked: string | undefined, fallback: string): string {
   return path;
 }
 
-function networkOf({ networking = {} }: InstanceSpawnRequest): NetworkPolicy {
+function networkOf({ networking = {} }: Pick<InstanceSpawnRequest, 'networking'>): NetworkPolicy {
   const { enabled, allow } = networking;
   const asked = networking.mode ?? (allow === undefined ? 'public' : 'allowlist');
   const mode = enabled === false ? 'none' : asked;

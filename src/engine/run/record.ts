@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
+import { InstanceTerms, type InstanceOpenRequest } from '../../contract/instance.ts';
 import { InstanceSpawnRequest } from '../../contract/run.ts';
 import { HOSTNAME_DEFAULT } from './plan.ts';
 import { maskEnv } from './secrets.ts';
@@ -11,6 +12,8 @@ import { maskEnv } from './secrets.ts';
 export const RunRecord = InstanceSpawnRequest.extend({
   env: z.record(z.string(), z.string().nullable()),
   stdin: z.object({ value: z.string(), encoding: z.enum(['ascii', 'base64']), close: z.boolean().optional() }),
+  /** Present in the record of an instance that stays. */
+  instance: InstanceTerms.optional(),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 
@@ -33,4 +36,10 @@ export function recordRun(request: InstanceSpawnRequest): RunRecord {
     files: request.files ?? {},
     stdin: { value: '', encoding: 'ascii', ...(stdin?.close !== undefined && { close: stdin.close }) },
   };
+}
+
+/** Returns the record of an instance that stays: a run's without a command, so that every client can read it. */
+export function recordOpen(request: InstanceOpenRequest, terms: InstanceTerms): RunRecord {
+  const { idle_timeout: _idle, lifetime: _life, tag: _tag, ...sandbox } = request;
+  return { ...recordRun({ ...sandbox, command: '' }), instance: terms };
 }

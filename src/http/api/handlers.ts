@@ -3,6 +3,7 @@ import type { Call, Handlers } from './call.ts';
 import { EVENTS } from './events.ts';
 import { authorize, type Principal } from '../auth.ts';
 import { empty, json, redirect, type HttpReply } from '../reply.ts';
+import { INSTANCES } from '../../contract/api/instances.ts';
 import { RUNS } from '../../contract/api/operations.ts';
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
@@ -47,6 +48,19 @@ export const HANDLERS: Handlers = {
       authorize(principal, body.disposable ? RUNS.start.permissions : ['spawn']);
       const { uuid, image } = await contree.runs.start(body, signal);
       return started(uuid, { ...body, ...(image !== undefined && { image }) });
+    },
+  },
+  instances: {
+    open: async ({ contree, principal, body, signal }) => {
+      authorize(principal, body.disposable ? INSTANCES.open.permissions : ['spawn']);
+      const { uuid, image } = await contree.instances.open(body, signal);
+      return started(uuid, { ...(image !== undefined && { image }) });
+    },
+    close: async ({ contree, principal, subject: [operation], body, signal }) => {
+      await authorizeInput(contree, principal, operation);
+      if (body.keep === true) authorize(principal, ['spawn']);
+      await contree.instances.close(operation, body, signal);
+      return empty(202);
     },
   },
   operations: { events: EVENTS },

@@ -7,6 +7,7 @@ import type { File, FileResponse } from '../../../src/contract/file.ts';
 import type { ArchiveImportRequest, ImageImportRequest } from '../../../src/contract/image.ts';
 import { isTag } from '../../../src/contract/names.ts';
 import { isFinished, type OperationResponse } from '../../../src/contract/operation.ts';
+import type { InstanceSummary } from '../../../src/contract/instance.ts';
 import type { ExecSpec, InstanceSpawnRequest } from '../../../src/contract/run.ts';
 import { PERMISSIONS } from '../../../src/contract/permissions.ts';
 import { streamBytes } from '../../../src/contract/stream.ts';
@@ -20,6 +21,8 @@ interface ScriptedOperation {
   ended: Promise<void>;
   readonly log: ScriptedLog;
   readonly processes: Map<number, ScriptedProcess>;
+  /** Files of an instance that stays. */
+  readonly files?: Map<string, Buffer>;
 }
 
 /**
@@ -116,6 +119,40 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     },
   });
 
+  readonly instances: Mutable<ConTree['instances']> = this.scripted('instances', {
+    open: async ({ image: source, ...request }) => {
+      const { image, files } = this.image(source);
+      const metadata = { ...request, command: '', image: image.uuid, env: request.env ?? {}, result: {} };
+      const instance = { idle_timeout: request.idle_timeout ?? 1_800, lifetime: request.lifetime ?? 86_400 };
+      const operation = this.#open('instance', { ...metadata, instance }, image.uuid, new Map(files));
+      return { uuid: operation.response.uuid, image: image.uuid };
+    },
+    list: async ({ all = false, ...query } = {}) => {
+      const stays = [...this.#operations.values()].filter(({ files }) => files !== undefined).toReversed();
+      const found = stays.filter(({ response }) => all || !isFinished(response.status));
+      return page(found.map(summaryOf), query);
+    },
+    get: async (uuid) => {
+      const operation = this.#operation(uuid);
+      if (operation.files === undefined) throw fault('OPERATION_NOT_FOUND', { operation: uuid });
+      const started_at = operation.response.created_at;
+      const processes = [...operation.processes].map(([spid, { result, command, running }]) => {
+        const { exit_code = -1 } = result.state ?? {};
+        return { spid, pid: spid, command, started_at, ...(!running && { exit_code }) };
+      });
+      return { ...summaryOf(operation), processes };
+    },
+    close: async (uuid, { keep, tag = null } = {}) => {
+      const operation = this.#operation(uuid);
+      const { status, metadata, image_uuid: parent } = operation.response;
+      if (isFinished(status)) throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
+      for (const process of operation.processes.values()) process.kill('KILL');
+      const kept = keep ?? !('disposable' in metadata && metadata.disposable === true);
+      const content = { files: operation.files ?? new Map<string, Buffer>(), command: 'snapshot' };
+      this.#finish(operation, 'SUCCESS', kept ? this.publish(content, parent, uuid, tag) : null);
+    },
+  });
+
   readonly operations: Mutable<ConTree['operations']> = this.scripted('operations', {
     list: async (query = {}) => {
       const all = [...this.#operations.values()].map(({ response }) => response).toReversed();
@@ -143,8 +180,9 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       const operation = this.#operation(uuid);
       const { status } = operation.response;
       if (isFinished(status)) throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
-      const spid = operation.processes.size + 1;
-      void this.#start(operation, spid, spec, () => undefined);
+      const { files, processes } = operation;
+      const spid = processes.size + (files === undefined ? 1 : 2);
+      void this.#start(operation, spid, spec, (path, content) => files?.set(path, Buffer.from(content)));
       return { spid };
     },
     get: async (uuid, spid) => {
@@ -233,6 +271,7 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     kind: 'instance' | 'image_import',
     metadata: OperationResponse['metadata'],
     image_uuid: string | null,
+    files?: Map<string, Buffer>,
   ): ScriptedOperation {
     const response: OperationResponse = {
       uuid: randomUUID(),
@@ -250,7 +289,8 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       result: null,
     };
     const processes = new Map<number, ScriptedProcess>();
-    const operation = { response, cancelled: false, ended: Promise.resolve(), log: new ScriptedLog(), processes };
+    const log = new ScriptedLog();
+    const operation = { response, cancelled: false, ended: Promise.resolve(), log, processes, ...(files && { files }) };
     this.#operations.set(response.uuid, operation);
     return operation;
   }
@@ -299,4 +339,25 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
     await process.run(this.programs[command], { ...spec, command, args }, write);
     return process;
   }
+}
+
+function summaryOf({ response, processes, files }: ScriptedOperation): InstanceSummary {
+  const { uuid, image_uuid, status, created_at, result_image_uuid, metadata } = response;
+  const open = !isFinished(status);
+  const running = [...processes.values()].filter((process) => process.running).length;
+  return {
+    uuid,
+    image: image_uuid ?? '',
+    status,
+    disposable: 'disposable' in metadata && metadata.disposable === true,
+    created_at,
+    last_used_at: created_at,
+    idle_at: open && running === 0 ? created_at : null,
+    ends_at: open ? created_at : null,
+    sandbox: files === undefined ? null : 'gvisor',
+    processes: running,
+    snapshots: 0,
+    last_snapshot: result_image_uuid,
+    ports: [],
+  };
 }

@@ -81,12 +81,19 @@ export class ScriptedProcess {
   #inputEnded = false;
   #result: InstanceResult;
   readonly #output: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
+  /** Command line, once it was started. */
+  command = '';
   readonly sizes: { readonly columns: number; readonly rows: number }[] = [];
 
   constructor(spid: number, log: ScriptedLog) {
     this.#spid = spid;
     this.#log = log;
     this.#result = { state: state(-1, -1), ...this.#streams() };
+  }
+
+  get running(): boolean {
+    const { exit_code, signal } = this.#result.state ?? {};
+    return exit_code === -1 && signal === -1;
   }
 
   get result(): InstanceResult {
@@ -99,6 +106,7 @@ export class ScriptedProcess {
     write: (path: string, content: string) => void,
   ): Promise<void> {
     const args = spec.args ?? [];
+    this.command = [spec.command, ...args].join(' ');
     this.#log.add('spawn', spawnData(this.#spid, spec), this.#spid);
     const context: ProgramContext = {
       args,

@@ -1,0 +1,63 @@
+import { limits } from '../limits.ts';
+import type { Rows } from './row.ts';
+
+const SPAWN = ['spawn', 'spawn_disposable'] as const;
+
+/** Instances that stay: opened once, used again and again. Their commands are started with `processes.start`. */
+export const INSTANCES = {
+  /** Queues the start of an instance; `uuid` is its operation's, which is EXECUTING while it is open. */
+  open: {
+    method: 'POST',
+    path: '/instances/open',
+    operationId: 'openInstance',
+    refuses: [404],
+    summary: 'Open an instance of an image that stays until it is closed, idle or too old',
+    permissions: SPAWN,
+    body: 'InstanceOpenRequest',
+    bodyBytesMax: limits.jsonBodyBytesMax,
+    answer: 'RunStarted',
+    status: 201,
+    success: 'accepted',
+    addition: true,
+  },
+  list: {
+    method: 'GET',
+    path: '/instances',
+    operationId: 'listInstances',
+    summary: 'List open instances, newest first; with `all` also those that have ended',
+    permissions: ['list'],
+    query: 'InstanceQuery',
+    answer: 'InstanceList',
+    status: 200,
+    addition: true,
+  },
+  /** Returns an instance with its processes. Faults: OPERATION_NOT_FOUND, also for an operation that is none. */
+  get: {
+    method: 'GET',
+    path: '/instances/{operationId}',
+    subject: 'operation',
+    operationId: 'getInstance',
+    summary: 'An instance with its processes',
+    permissions: ['list'],
+    answer: 'InstanceDetails',
+    status: 200,
+    addition: true,
+  },
+  /**
+   * Ends an instance without waiting for its end: its processes are killed, and its changes are kept unless it is
+   * disposable. Faults: INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING.
+   */
+  close: {
+    method: 'POST',
+    path: '/instances/{operationId}/close',
+    subject: 'operation',
+    operationId: 'closeInstance',
+    refuses: [409, 425],
+    summary: 'End an instance; its changes become an image unless it is disposable or `keep` is false',
+    permissions: SPAWN,
+    body: 'InstanceCloseRequest',
+    status: 202,
+    success: 'it ends',
+    addition: true,
+  },
+} as const satisfies Rows;

@@ -1,0 +1,123 @@
+import { SPID_INIT } from '../../contract/event.ts';
+import type { InstanceTerms } from '../../contract/instance.ts';
+import { fault } from '../../contract/errors.ts';
+import type { EventStore } from '../../store/events.ts';
+import type { LiveInstance, ProcessFacts } from '../run/live-instance.ts';
+import { InstanceClock, type TimeUp } from './clock.ts';
+
+/** End of an instance that stayed. */
+export interface InstanceEnd {
+  readonly cause: TimeUp | 'closed' | 'engine_stopped';
+  /** True to keep its changes as an image. */
+  readonly keep: boolean;
+  readonly tag?: string | undefined;
+}
+
+/** Parts of an open instance. */
+export interface OpenInstanceParts {
+  /** UUID of its operation. */
+  readonly uuid: string;
+  readonly live: LiveInstance;
+  readonly events: EventStore;
+  readonly terms: InstanceTerms;
+  readonly disposable: boolean;
+  /** Kind of its sandbox. */
+  readonly sandbox: string;
+}
+
+/** An instance that is open: how long it stays, who uses it, and what ends it. Its owner ends the sandbox. */
+export class OpenInstance implements Disposable {
+  readonly uuid: string;
+  readonly live: LiveInstance;
+  readonly sandbox: string;
+  readonly clock: InstanceClock;
+  readonly #terms: InstanceTerms;
+  readonly #disposable: boolean;
+  readonly #ended = Promise.withResolvers<InstanceEnd>();
+  #end: InstanceEnd | undefined;
+  /** Uses other than processes, such as connections to its ports. */
+  #uses = 0;
+  /** Commands since the last image. */
+  #commands: ProcessFacts[] = [];
+
+  constructor({ uuid, live, events, terms, disposable, sandbox }: OpenInstanceParts) {
+    this.uuid = uuid;
+    this.live = live;
+    this.sandbox = sandbox;
+    this.#terms = terms;
+    this.#disposable = disposable;
+    this.clock = new InstanceClock(
+      { idleSeconds: terms.idle_timeout, lifeSeconds: terms.lifetime },
+      {
+        warn: (reason, endsAtMs) =>
+          events.append(uuid, SPID_INIT, 'ending', { reason, ends_at: new Date(endsAtMs).toISOString() }),
+        end: (reason) => this.#finish({ cause: reason, keep: !disposable, tag: terms.tag }),
+        busy: () => this.live.running > 0 || this.#uses > 0,
+      },
+    );
+  }
+
+  /** Resolves when the instance is to end. */
+  get ended(): Promise<InstanceEnd> {
+    return this.#ended.promise;
+  }
+
+  /** Commands that have ended since the last image, oldest first. */
+  get commands(): readonly ProcessFacts[] {
+    return this.#commands;
+  }
+
+  /** Records that a command has ended. */
+  ran(facts: ProcessFacts): void {
+    this.#commands.push(facts);
+  }
+
+  /** Counts as use until it is disposed. */
+  use(): Disposable {
+    this.#uses += 1;
+    this.clock.used();
+    let open = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (!open) return;
+        open = false;
+        this.#uses -= 1;
+        this.clock.used();
+      },
+    };
+  }
+
+  /**
+   * Asks the instance to end. It may be asked again, for nothing else than before. Faults:
+   * INSTANCE_NOT_RUNNING.
+   */
+  close({
+    keep = !this.#disposable,
+    tag = this.#terms.tag,
+  }: {
+    keep?: boolean | undefined;
+    tag?: string | undefined;
+  }): void {
+    const end = this.#end;
+    if (end !== undefined && (end.keep !== keep || end.tag !== tag)) {
+      throw fault('INSTANCE_NOT_RUNNING', { operation: this.uuid, status: 'ending' });
+    }
+    this.#finish({ cause: 'closed', keep, tag });
+  }
+
+  /** Ends the instance because the engine stops. */
+  leave(): void {
+    this.#finish({ cause: 'engine_stopped', keep: !this.#disposable, tag: this.#terms.tag });
+  }
+
+  [Symbol.dispose](): void {
+    this.clock[Symbol.dispose]();
+  }
+
+  #finish(end: InstanceEnd): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.clock[Symbol.dispose]();
+    this.#ended.resolve(end);
+  }
+}
