@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { API } from '../src/contract/api/index.ts';
 import { ERROR_CLASSES, ERRORS } from '../src/contract/errors.ts';
-import type { ErrorRow } from '../src/contract/error-classes.ts';
+import type { ErrorRow } from '../src/contract/errors/classes.ts';
 import { limits } from '../src/contract/limits.ts';
 import { settingsDocument } from '../src/config/docs.ts';
 import { jsonSchemaOf, TOOLS } from '../src/tools/index.ts';

@@ -1,4 +1,5 @@
-import { bound, row } from './error-classes.ts';
+import { bound, row } from './errors/classes.ts';
+import { INSTANCE_ERRORS } from './errors/instances.ts';
 
 /**
  * Every fault we raise on purpose. Codes are public and never renamed; messages are for people and may change.
@@ -216,48 +217,11 @@ export const ERRORS = {
     message: ({ path }) => `${JSON.stringify(path)} exists`,
     hint: 'Call again with overwrite=true, or give another destination.',
   }),
-  INSTANCE_NOT_RUNNING: row<{ operation: string; status: string }>({
-    class: 'conflict',
-    message: ({ operation, status }) => `operation ${operation} has no running instance: it is ${status}`,
-    hint: 'Start another run; its processes can be reached while it is EXECUTING.',
-  }),
-  INSTANCE_FINISHED: row<{ operation: string; status: string }>({
-    class: 'conflict',
-    http: 410,
-    message: ({ operation, status }) => `the instance of operation ${operation} is gone: the operation is ${status}`,
-    hint: 'Start another run; nothing can be written to one that has ended.',
-  }),
-  STDIN_CLOSED: row<{ operation: string; spid: number }>({
-    class: 'conflict',
-    message: ({ operation, spid }) => `standard input of process ${spid} of operation ${operation} is closed`,
-    hint: 'Start the process with stdin.close=false to write to it later, and send close=false with every write but the last.',
-  }),
-  INSTANCE_NOT_READY: row<{ operation: string }>({
-    class: 'unavailable',
-    http: 425,
-    message: ({ operation }) => `the instance of operation ${operation} is still starting`,
-    hint: 'Try again in a moment.',
-  }),
+  ...INSTANCE_ERRORS,
   OPERATION_LIMIT: row<{ limit: number }>({
     class: 'exhausted',
     message: ({ limit }) => `${limit} operations are already waiting or running`,
     hint: 'Wait for some of them (wait_operations), then try again.',
-  }),
-  CONNECTION_LIMIT: row<{ limit: number }>({
-    class: 'exhausted',
-    message: ({ limit }) => `${limit} connections to ports of the instance are open`,
-    hint: 'Close some of the connections, then try again.',
-  }),
-  INSTANCE_LIMIT: row<{ what: string; limit: number }>({
-    class: 'exhausted',
-    message: ({ what, limit }) => `${limit} instances of this ${what} are open already`,
-    hint: 'Close one that is not needed any more (close_instance, "contree close"), then try again.',
-  }),
-  INSTANCE_MEMORY: row<{ askedMib: number; freeMib: number }>({
-    class: 'exhausted',
-    message: ({ askedMib, freeMib }) =>
-      `open instances leave ${freeMib} MiB of memory for further ones, and this one needs ${askedMib} MiB`,
-    hint: 'Close an instance, or open this one with less memory (resources_limits.memory_mib).',
   }),
   FILE_TOO_LARGE: bound<{ path: string; bytes: number; limit: number }>({
     message: ({ path, bytes, limit }) =>
@@ -354,12 +318,6 @@ export const ERRORS = {
     class: 'unavailable',
     message: ({ reason }) => `the sandbox ended before the command did: ${reason}`,
     hint: 'Try again; give the run more memory if the guest ran out of it.',
-  }),
-  PORT_UNREACHABLE: row<{ port: number; reason: string }>({
-    class: 'unavailable',
-    http: 502,
-    message: ({ port, reason }) => `port ${port} of the instance: ${reason}`,
-    hint: 'Start a server in the instance that listens on that port, then try again.',
   }),
   REGISTRY_UNREACHABLE: row<{ registry: string; reason: string }>({
     class: 'unavailable',

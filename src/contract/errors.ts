@@ -1,5 +1,5 @@
 import { assert } from '../std/assert.ts';
-import { ERROR_CLASSES, type ErrorClass, type ErrorRow, type Retry } from './error-classes.ts';
+import { ERROR_CLASSES, type ErrorClass, type ErrorRow, type Retry } from './errors/classes.ts';
 import { ERRORS } from './error-table.ts';
 
 export { ERROR_CLASSES, ERRORS, type ErrorClass };
