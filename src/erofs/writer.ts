@@ -10,6 +10,7 @@ import { BLOCK_BYTES, encodeInode, encodeSuperblock, FLAT_INLINE, SLOT_BYTES } f
 import { inodeOf, type Layout, type Placement, planLayout } from './layout.ts';
 import type { WrittenContent, DirectoryNode } from './node.ts';
 import { fullDiskFault, LayerOutput } from './output.ts';
+import { isPlain } from './plain.ts';
 import { encodeXattrs } from './xattr.ts';
 import { writeFully } from '../std/files.ts';
 
@@ -88,7 +89,7 @@ export class LayerWriter implements AsyncDisposable {
       ...layout.epoch,
       blocks: bytes / BLOCK_BYTES,
       metaBlock: firstBlock + layout.directoryBlocks,
-      plain: layout.placements.every(({ node }) => node.xattrs.size === 0),
+      plain: isPlain(root),
       // Overlayfs distinguishes lower file systems by uuid, so layers need different ones; it is derived to be
       // reproducible.
       uuid: hash.digest().subarray(0, 16),

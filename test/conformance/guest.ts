@@ -184,6 +184,40 @@ function describeOddChanges(bench: GuestBench): void {
 }
 
 function describeProcesses(bench: GuestBench): void {
+  test('devices of an image are there, and a run saves those that it changes', async () => {
+    await using scratch = await Scratch.create();
+    const layer = await layerOf(
+      scratch,
+      tarOf([
+        { path: 'nodes', flag: '5', mode: 0o755, mtime: 1_000 },
+        { path: 'nodes/null', flag: '3', device: [1, 3], mode: 0o666, uid: 5, mtime: 2_000 },
+        { path: 'nodes/again', flag: '1', linkname: 'nodes/null' },
+        { path: 'nodes/disk', flag: '4', device: [7, 300], mode: 0o640 },
+        { path: 'etc/.wh.group' },
+      ]),
+      bench.layers,
+    );
+    await using instance = await bench.driver.start(bootSpec([...bench.layers, layer]), soon());
+    const script = `
+      stat -c '%n %F %t %T %a %u %h' /nodes/*; stat -c '%a %Y' /nodes; echo gone > /nodes/null && wc -c < /nodes/null
+      ls /etc/group; chmod 600 /nodes/disk; rm /nodes/null`;
+    const { stdout, stderr } = await runScript(instance, script);
+    assert.deepEqual(stdout.trim().split('\n'), [
+      '/nodes/again character special file 1 3 666 5 2',
+      '/nodes/disk block special file 7 12c 640 0 1',
+      '/nodes/null character special file 1 3 666 5 2',
+      '755 1000',
+      '0',
+    ]);
+    assert.match(stderr, /group: No such file/u);
+    const changes = await changesOf(instance);
+    const disk = changes.get('nodes/disk');
+    assert.deepEqual([disk?.['type'], disk?.['major'], disk?.['minor'], disk?.['mode']], ['block', 7, 300, 0o600]);
+    const removed = changes.get('nodes/null');
+    assert.deepEqual([removed?.['type'], removed?.['major'], removed?.['minor']], ['character', 0, 0]);
+    assert.ok(!changes.has('nodes/again'));
+  });
+
   test('what still runs when the changes are asked for is ended, and had its say', async () => {
     await using instance = await boot(bench);
     const argv = ['sh', '-c', 'echo kept > /kept; echo before; sleep 1000 & sleep 1000'];

@@ -186,6 +186,16 @@ test('a layer says whether gVisor can mount it as it is, and small files have bl
   assert.equal((await get(plain, 'small')).layout, FLAT_PLAIN);
   await using marked = await write(new Map([['user.a', Buffer.from('1')]]));
   assert.equal(marked.plain, false);
+  const device = (minor: number): LayerNode => ({ type: 'character', ...META, major: 0, minor });
+  for (const [name, node, expected] of [
+    ['null', device(3), false],
+    ['etc', directory([['null', device(3)]]), false],
+    ['dev', directory([['null', device(3)]]), true],
+    ['whiteout', device(0), true],
+  ] as const) {
+    await using reader = await written(scratch, async () => [[name, node]]);
+    assert.equal(reader.plain, expected, name);
+  }
 });
 
 test('the same input gives the same bytes, and the digest is of the whole file', async () => {

@@ -6,6 +6,9 @@ import { LayerReader } from '../../erofs/reader.ts';
 import type { DriverCollection, DriverGarbage, MemoryAndDisk } from '../driver.ts';
 import { writePlainLayer } from './plain-layer.ts';
 
+/** Version of the plain form, which changes with it. */
+const FORM = '2';
+
 /** A layer as gVisor can mount it. */
 export interface MountableLayer {
   readonly path: string;
@@ -14,8 +17,8 @@ export interface MountableLayer {
 }
 
 /**
- * Plain forms of layers that gVisor cannot mount: those with xattrs, and those that an older version wrote. Each is made
- * once.
+ * Plain forms of layers that gVisor cannot mount: those with xattrs or devices, and those that an older version wrote. Each is
+ * made once.
  */
 export class MountableLayers {
   readonly #folder: string;
@@ -68,7 +71,7 @@ export class MountableLayers {
   async #make(layer: LayerFile, key: string, signal: AbortSignal): Promise<MountableLayer> {
     await using reader = await LayerReader.open(layer);
     if (reader.plain) return { path: layer.path, extracted: false };
-    const path = join(this.#folder, createHash('sha256').update(key).digest('hex'));
+    const path = join(this.#folder, createHash('sha256').update(`${FORM}\0${key}`).digest('hex'));
     if (!(await touch(path))) {
       const partial = `${path}.partial`;
       await rm(partial, { force: true });

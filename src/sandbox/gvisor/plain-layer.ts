@@ -1,5 +1,6 @@
 import { FieldWriter } from '../channel/field.ts';
 import type { Inode } from '../../erofs/format.ts';
+import { isVisibleDevice } from '../../erofs/plain.ts';
 import { type DirectoryNode, type LayerNode, type Metadata, NO_XATTRS, type Xattrs } from '../../erofs/node.ts';
 import type { LayerReader } from '../../erofs/reader.ts';
 import { LayerWriter } from '../../erofs/writer.ts';
@@ -7,10 +8,12 @@ import { bytesOf, type ByteString } from '../../std/bytes.ts';
 
 /*
  * The plain form of a layer that gVisor cannot mount (an inode with xattrs cannot be looked up there, a file with an inline tail
- * cannot be mapped): the same tree in the folder `root`, and next to it the file `extras` with what was removed. The agent
- * restores it (guest/agent/src/container/extras.rs). `extras` is a list without an end mark, of
+ * cannot be mapped, a device has the number 0): the same tree in the folder `root`, and next to it the file `extras` with what
+ * is missing. The agent restores it (guest/agent/src/container/extras.rs). `extras` is a list without an end mark, of
  *
- *   bytes path · u8 opaque · list<{bytes name, bytes value}> xattrs        (fields as in docs/guest-protocol.md)
+ *   bytes path · u8 opaque · list<{bytes name, bytes value}> xattrs · u32 major · u32 minor
+ *
+ * with fields as in docs/guest-protocol.md. The numbers are 0 for everything but devices.
  */
 
 const OPAQUE = 'trusted.overlay.opaque';
@@ -84,9 +87,10 @@ class Copy {
     return { type, ...metadata };
   }
 
-  /** Keeps the xattrs of a path for the agent. */
+  /** Keeps the xattrs and the device number of a path for the agent. */
   async #note(inode: Inode, path: ByteString): Promise<void> {
-    if (inode.xattrBytes === 0) return;
+    const device = isVisibleDevice(inode, path);
+    if (inode.xattrBytes === 0 && !device) return;
     const xattrs: Xattrs = await this.#reader.xattrs(inode);
     const kept = [...xattrs].filter(([name]) => name !== OPAQUE);
     const fields = new FieldWriter();
@@ -97,6 +101,8 @@ class Copy {
       fields.bytes(bytesOf(name));
       fields.bytes(value);
     }
+    fields.u32(device ? inode.major : 0);
+    fields.u32(device ? inode.minor : 0);
     this.extras.push(fields.payload());
   }
 }

@@ -1,4 +1,4 @@
-//! Extended attributes and opaque folders, which gVisor cannot read from a layer. They come as a list beside the layer's
+//! Extended attributes, opaque folders and device numbers, which gVisor cannot read from a layer. They come as a list beside the layer's
 //! tree (src/sandbox/gvisor/plain-layer.ts) and become separate lower directories.
 
 use crate::boot::{DISK, LAYERS};
@@ -17,10 +17,19 @@ struct Extra {
     /// True when the folder hides its content in lower layers.
     opaque: bool,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Major and minor number of a device; 0 and 0 for other files.
+    device: (u32, u32),
+}
+
+impl Extra {
+    /// Reports whether the layer's file has to be replaced by a copy.
+    fn is_copied(&self) -> bool {
+        !self.xattrs.is_empty() || self.device != (0, 0)
+    }
 }
 
 /// Returns the lower directories of layer `number`, bottom first. An opaque folder gets an opaque directory just below the
-/// layer; files with extended attributes are copied, with them, just above the layer.
+/// layer; files with extended attributes and devices are copied, with them, just above the layer.
 pub fn lower_folders(number: u64) -> Result<Vec<String>> {
     let layer = format!("{LAYERS}/{number}");
     let list = fs::read(format!("{layer}/extras"))?;
@@ -39,7 +48,7 @@ pub fn lower_folders(number: u64) -> Result<Vec<String>> {
         folders.push(below);
     }
     folders.push(root.clone());
-    if extras.iter().any(|extra| !extra.xattrs.is_empty()) {
+    if extras.iter().any(Extra::is_copied) {
         let above = format!("{DISK}/extras/{number}-above");
         fs::create_dir_all(&above)?;
         let mut copy =
@@ -57,7 +66,8 @@ fn parse(list: &[u8]) -> Parsed<Vec<Extra>> {
         let path = reader.text()?;
         let opaque = reader.u8()? != 0;
         let xattrs = reader.list(|item| Ok((item.text()?, item.bytes()?.to_vec())))?;
-        extras.push(Extra { path, opaque, xattrs });
+        let device = (reader.u32()?, reader.u32()?);
+        extras.push(Extra { path, opaque, xattrs, device });
     }
     Ok(extras)
 }
@@ -78,9 +88,9 @@ struct Copy {
 impl Copy {
     fn run(&mut self, extras: &[Extra]) -> Result<()> {
         self.adopt_folder(Path::new(""))?;
-        for extra in extras.iter().filter(|extra| !extra.xattrs.is_empty()) {
+        for extra in extras.iter().filter(|extra| extra.is_copied()) {
             let path = Path::new(std::ffi::OsStr::from_bytes(&extra.path)).to_path_buf();
-            self.add(&path)?;
+            self.add(&path, extra.device)?;
             let target = c(self.target.join(&path).as_os_str().as_bytes())?;
             for (name, value) in &extra.xattrs {
                 sys::set_xattr(&target, &c(name)?, value)?;
@@ -93,7 +103,7 @@ impl Copy {
         Ok(())
     }
 
-    fn add(&mut self, path: &Path) -> Result<()> {
+    fn add(&mut self, path: &Path, device: (u32, u32)) -> Result<()> {
         let from = self.root.join(path);
         let stat = fs::symlink_metadata(&from)?;
         if stat.is_dir() {
@@ -113,7 +123,7 @@ impl Copy {
         } else if kind.is_file() {
             fs::copy(&from, &to)?;
         } else {
-            sys::make_node(&name, stat.mode(), stat.rdev())?;
+            sys::make_node(&name, stat.mode(), device)?;
         }
         sys::change_owner(&name, stat.uid(), stat.gid())?;
         if !kind.is_symlink() {
@@ -154,15 +164,18 @@ mod tests {
     fn the_list_is_read_to_its_end() {
         let mut list = Vec::new();
         for part in
-            [&b"\x03\0\0\0a/b\x01"[..], b"\x01\0\0\0", b"\x06\0\0\0user.x", b"\x02\0\0\0\0\xff", b"\0\0\0\0\0\0\0\0\0"]
+            [&b"\x03\0\0\0a/b\x01"[..], b"\x01\0\0\0", b"\x06\0\0\0user.x", b"\x02\0\0\0\0\xff", b"\0\0\0\0\0\0\0\0"]
         {
             list.extend_from_slice(part);
         }
+        list.extend_from_slice(b"\0\0\0\0\0\0\0\0\0\x07\0\0\0\x2c\x01\0\0");
         let extras = parse(&list).unwrap();
         assert_eq!(extras.len(), 2);
         assert_eq!((extras[0].path.as_slice(), extras[0].opaque), (&b"a/b"[..], true));
         assert_eq!(extras[0].xattrs, [(b"user.x".to_vec(), vec![0, 0xff])]);
         assert_eq!((extras[1].path.as_slice(), extras[1].opaque), (&b""[..], false));
+        assert_eq!((extras[0].device, extras[1].device), ((0, 0), (7, 300)));
+        assert_eq!((extras[0].is_copied(), extras[1].is_copied()), (true, true));
         assert!(parse(&list[..list.len() - 1]).is_err());
         assert!(parse(&[]).unwrap().is_empty());
     }

@@ -152,11 +152,14 @@ pub fn set_xattr(path: &CStr, name: &CStr, value: &[u8]) -> Result<()> {
     check(unsafe { lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }).map(|_| ())
 }
 
-/// Creates a device or a FIFO.
-pub fn make_node(path: &CStr, mode: u32, device: u64) -> Result<()> {
+/// Creates a device with this major and minor number, or a FIFO.
+pub fn make_node(path: &CStr, mode: u32, (major, minor): (u32, u32)) -> Result<()> {
     extern "C" {
         fn mknod(path: *const c_char, mode: u32, device: u64) -> c_int;
     }
+    let (major, minor) = (u64::from(major), u64::from(minor));
+    // As makedev(3) of glibc packs them.
+    let device = (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12;
     check(unsafe { mknod(path.as_ptr(), mode, device) }).map(|_| ())
 }
 
@@ -164,10 +167,7 @@ pub fn make_node(path: &CStr, mode: u32, device: u64) -> Result<()> {
 pub fn make_block_device(path: &CStr, number: &str) -> Result<()> {
     const S_IFBLK: u32 = 0o060000;
     let parts = number.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    let (major, minor): (u64, u64) = parts.ok_or(ErrorKind::InvalidData)?;
-    // As makedev(3) of glibc packs them.
-    let device = (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12;
-    make_node(path, S_IFBLK | 0o600, device)
+    make_node(path, S_IFBLK | 0o600, parts.ok_or(ErrorKind::InvalidData)?)
 }
 
 pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<()> {
