@@ -20,12 +20,16 @@ import { tree } from './commands/tree.ts';
 import { cancel, wait } from './commands/waiting.ts';
 import { rsync, upload } from './commands/transfer.ts';
 import { EXIT, tellFailure } from './failure.ts';
+import { exec } from './instances/exec.ts';
+import { close, instances } from './instances/instances.ts';
+import { open } from './instances/open.ts';
 import type { CliHost } from './host.ts';
 
 /** Commands by name, in the order of the help, grouped by purpose. */
 const COMMANDS: readonly (readonly [group: string, Readonly<Record<string, Register>>])[] = [
   ['Images:', { import: importImage, images, tag, tree, rm, export: exportImage, push }],
   ['Runs:', { run, ops, show, wait, cancel }],
+  ['Instances that stay:', { open, exec, instances, close }],
   ['Looking into images (no run needed):', { ls, cat, grep, diff }],
   ['Files:', { rsync, upload, cp }],
   ['This installation:', { doctor, gc, engine, serve, token, auth, profile, whoami, install, help, skill }],

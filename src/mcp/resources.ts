@@ -244,7 +244,7 @@ async function readStream(
     );
   }
   const { status } = await contree.operations.get(id, { output_bytes: 0 }, signal);
-  const kept = await readOutput(contree, id, stream, signal);
+  const kept = await readOutput(contree, { operation: id }, stream, signal);
   const { bytes } = cutOutput(kept, -RESOURCE_BYTES_MAX, RESOURCE_BYTES_MAX);
   const text = !isBinary(bytes);
   return {

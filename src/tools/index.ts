@@ -1,3 +1,5 @@
+import { closeInstance } from './instances/close-instance.ts';
+import { openInstance } from './instances/open-instance.ts';
 import { cancelOperation } from './operations/cancel-operation.ts';
 import { diff } from './images/diff.ts';
 import { download } from './files/download.ts';
@@ -39,6 +41,8 @@ export const TOOLS: readonly Tool[] = [
   importImage,
   setTag,
   run,
+  openInstance,
+  closeInstance,
   waitOperations,
   getOperation,
   listOperations,

@@ -28,7 +28,7 @@ test('every tool says its cost, in a description that clients do not cut', () =>
   }
   assert.deepEqual(
     TOOLS.filter(({ cost }) => cost === 'vm').map(({ name }) => name),
-    ['import_image', 'run'],
+    ['import_image', 'run', 'open_instance'],
   );
 });
 
@@ -59,6 +59,8 @@ test('annotations follow from the effect', () => {
     registry_auth: '0011',
     set_tag: '0110',
     run: '0001',
+    open_instance: '0001',
+    close_instance: '0110',
     rsync: '0010',
     upload: '0010',
     download: '0110',
@@ -87,7 +89,7 @@ test('every output schema accepts unknown fields and names itself an object', ()
 
 test('chooseTools drops what a mode forbids, and unknown names are told', () => {
   const names = (choice: Parameters<typeof chooseTools>[0]): string[] => chooseTools(choice).map(({ name }) => name);
-  assert.equal(names({ localFiles: true }).length, 20);
+  assert.equal(names({ localFiles: true }).length, 22);
   assert.deepEqual(
     names({ localFiles: true }).filter((name) => !names({ localFiles: false }).includes(name)),
     ['rsync', 'download'],

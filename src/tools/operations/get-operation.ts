@@ -1,8 +1,17 @@
 import { z } from 'zod';
 import { limits } from '../../contract/limits.ts';
-import { OperationKind, OperationStatus } from '../../contract/operation.ts';
+import type { ConTree } from '../../contract/contree.ts';
+import { OperationKind, OperationStatus, type OperationResponse } from '../../contract/operation.ts';
+import { present } from '../../std/present.ts';
 import { count, operationId, pageSize } from '../support/fields.ts';
-import { detailFields, operationText, resultFields, summarize } from '../support/operation.ts';
+import {
+  detailFields,
+  operationText,
+  portsOf,
+  resultFields,
+  summarize,
+  type OperationFields,
+} from '../support/operation.ts';
 import { binaryText, cutOutput, isBinary, readOutput, type KeptOutput } from '../support/output.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { streamBytesMax } from './run.ts';
@@ -41,20 +50,29 @@ export const getOperation = defineTool({
   openWorld: false,
   input: z.object({
     operation_id: operationId,
+    /** Number of a process of an instance, as `run` returned it. */
+    process: hiddenFromClients(
+      z
+        .int()
+        .min(1)
+        .max(2 ** 31 - 1)
+        .optional(),
+    ),
     stream: z.enum(['stdout', 'stderr']).optional(),
     offset: z.int().min(-OUTPUT_BYTES_MAX).max(OUTPUT_BYTES_MAX).default(0),
     length: pageSize(limits.toolReadBytesDefault).default(streamBytesMax),
   }),
   output: Output,
-  handle: async ({ contree, signal }, { operation_id, stream, offset, length }) => {
+  handle: async ({ contree, signal }, { operation_id, process, stream, offset, length }) => {
     const outputBytesMax = stream === undefined ? limits.toolOutputBytesDefault : 0;
     const operation = await contree.operations.get(operation_id, { output_bytes: outputBytesMax }, signal);
     const { kind, status } = operation;
     if (stream === undefined || kind !== 'instance') {
       const fields = await summarize(operation, { contree, outputBytesMax, signal });
-      return { ...fields, kind, created_at: wholeSeconds(operation.created_at) };
+      const ports = await openPorts(contree, operation, signal);
+      return { ...fields, ...ports, kind, created_at: wholeSeconds(operation.created_at) };
     }
-    const kept = await readOutput(contree, operation_id, stream, signal);
+    const kept = await readOutput(contree, { operation: operation_id, spid: process }, stream, signal);
     const { bytes, offset: start } = cutOutput(kept, offset, length);
     const end = start + bytes.length;
     return {
@@ -76,6 +94,17 @@ export const getOperation = defineTool({
           fields.hint !== undefined && `Next: ${fields.hint}`,
         ),
 });
+
+/** Returns the published ports of an instance that is open. */
+async function openPorts(
+  contree: ConTree,
+  { uuid, status, metadata }: OperationResponse,
+  signal: AbortSignal,
+): Promise<Pick<OperationFields, 'ports' | 'hint'>> {
+  if (!('instance' in metadata) || metadata.instance === undefined || status !== 'EXECUTING') return {};
+  const { ports } = await contree.instances.get(uuid, signal);
+  return present({ ports: portsOf(ports), hint: `run(instance="${uuid}", command=…)` });
+}
 
 /** Returns the hint for a page that does not begin where it was asked to, because the output there was not kept. */
 function gapHint({ first, last, totalBytes }: KeptOutput, asked: number, start: number): { hint?: string } {

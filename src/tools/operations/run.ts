@@ -3,9 +3,11 @@ import { fault, isFault } from '../../contract/errors.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { limits } from '../../contract/limits.ts';
 import { FileSpec, NetworkMode, type InstanceSpawnRequest, SandboxName } from '../../contract/run.ts';
+import { instance } from '../instances/instance.ts';
+import { runInInstance } from '../instances/run-in-instance.ts';
 import { image } from '../support/fields.ts';
 import { followOwn } from '../support/follow.ts';
-import { operationText, resultFields, summarize } from '../support/operation.ts';
+import { operationText, resultFields, summarize, type OperationFields } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
 import { hiddenFromClients } from '../support/schema.ts';
 import { defineTool, type HostEnv, type ToolCall } from '../support/tool.ts';
@@ -18,7 +20,8 @@ const id = hiddenFromClients(z.int().min(0).max(0xffff_fffe).optional());
 
 const Input = z.object({
   command: z.string().min(1).max(limits.commandBytesMax),
-  image,
+  image: image.optional(),
+  instance: instance.optional().describe('open one, instead of image'),
   shell: z.boolean().default(true).describe('false: program with args'),
   args: z.array(z.string()).optional(),
   env: z.record(z.string(), z.string().nullable()).optional().describe('instead of export'),
@@ -53,9 +56,10 @@ export const run = defineTool({
   title: 'Run a command',
   description:
     'Costs a VM (0.5-5 s plus the command). Runs a line of /bin/sh as root in a fresh sandbox of an image (UUID or ' +
-    'tag:NAME), which never changes. disposable=false saves the result as image_uuid, to chain or branch from. In ' +
-    'parallel: wait=false, then wait_operations. A non-zero exit_code is a result. Long output shows head and tail; ' +
-    'get_operation pages it. To look at files use list_files, read_file, grep, diff. More: get_guide(section="reference").',
+    'tag:NAME), which never changes, or in an open instance. disposable=false saves the result as image_uuid, to chain or ' +
+    'branch from. In parallel: wait=false, then wait_operations. A non-zero exit_code is a result. Long output shows head ' +
+    'and tail; get_operation pages it. To look at files use list_files, read_file, grep, diff. More: ' +
+    'get_guide(section="reference").',
   cost: 'vm',
   effect: 'creates',
   openWorld: true,
@@ -64,6 +68,7 @@ export const run = defineTool({
   output: z.object(resultFields),
   handle: async (call, input) => {
     const { contree, signal } = call;
+    if (input.instance !== undefined) return await inInstance(call, input, input.instance);
     // Not aborted with the call: the id of the started run must be known.
     const { uuid } = await contree.runs.start(requestOf(input, call.hostEnv));
     const outputBytes = Math.min(input.truncate_output_at, streamBytesMax);
@@ -81,6 +86,40 @@ export const run = defineTool({
   text: operationText,
 });
 
+/** Arguments of a run that an instance has had since it was opened. */
+const OF_THE_START = [
+  'image',
+  'files',
+  'directory_state_id',
+  'network',
+  'allow',
+  'cpus',
+  'memory_mib',
+  'sandbox',
+] as const;
+
+async function inInstance(call: ToolCall, input: z.output<typeof Input>, name: string): Promise<OperationFields> {
+  const given = OF_THE_START.filter((argument) => input[argument] !== undefined);
+  if (given.length > 0) {
+    const reason = `${given.map((argument) => `argument "${argument}"`).join(', ')}: not with instance, only open_instance takes it`;
+    throw fault('ARGUMENT_INVALID', { reason });
+  }
+  const { command, args, shell, env, stdin, cwd, timeout, uid, gid } = processOf(input, call.hostEnv);
+  const variables = Object.entries(env ?? {}).filter((entry): entry is [string, string] => entry[1] !== null);
+  const spec = {
+    command,
+    timeout,
+    ...present({ args, shell, stdin, cwd, uid, gid, env: env && Object.fromEntries(variables) }),
+  };
+  const outputBytesMax = Math.min(input.truncate_output_at, streamBytesMax);
+  return await runInInstance(call, {
+    instance: name,
+    spec,
+    wait: input.wait,
+    outputBytesMax,
+  });
+}
+
 /** Returns the arguments with a command that was given as a list, as `exec` takes it, split into program and args. */
 function commandLine(given: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { command, args = [] } = given;
@@ -90,12 +129,34 @@ function commandLine(given: Readonly<Record<string, unknown>>): Record<string, u
   return { ...given, command: program, args: [...words, ...args], shell: false };
 }
 
-function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): InstanceSpawnRequest {
-  const { stdin, directory_state_id: state, files, network, allow, cpus, memory_mib, max_layer_bytes } = input;
-  if (!input.shell && input.args === undefined && /\s/u.test(input.command.trim())) {
-    const reason = `argument "command": ${JSON.stringify(input.command)} has spaces; with shell=false give args=[…]`;
+/** Returns the process that the arguments describe. Faults: ARGUMENT_INVALID. */
+function processOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}) {
+  const { stdin, command, shell, timeout, args, cwd, uid, gid } = input;
+  if (!shell && args === undefined && /\s/u.test(command.trim())) {
+    const reason = `argument "command": ${JSON.stringify(command)} has spaces; with shell=false give args=[…]`;
     throw fault('ARGUMENT_INVALID', { reason });
   }
+  return {
+    command,
+    shell,
+    timeout,
+    // More than is shown, so that the rest can be paged without another run.
+    truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
+    ...present({
+      args,
+      cwd,
+      uid,
+      gid,
+      env: nonEmpty({ ...passedOn(input, hostEnv), ...input.env }),
+      stdin:
+        stdin === undefined ? undefined : { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' as const },
+    }),
+  };
+}
+
+function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): InstanceSpawnRequest {
+  const { image: from, directory_state_id: state, files, network, allow, cpus, memory_mib, max_layer_bytes } = input;
+  if (from === undefined) throw fault('ARGUMENT_INVALID', { reason: 'run: argument "image" is required' });
   if (network === 'allowlist' && allow === undefined) {
     throw fault('ARGUMENT_INVALID', { reason: 'argument "allow" is required with network="allowlist"' });
   }
@@ -103,19 +164,11 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
     throw fault('ARGUMENT_INVALID', { reason: 'argument "allow" needs network="allowlist"' });
   }
   return {
-    command: input.command,
-    image: input.image,
-    shell: input.shell,
+    ...processOf(input, hostEnv),
+    image: from,
     disposable: input.disposable,
-    timeout: input.timeout,
-    // More than is shown, so that the rest can be paged without another run.
-    truncate_output_at: Math.max(input.truncate_output_at, limits.outputBytesShownDefault),
-    ...present({ args: input.args, cwd: input.cwd, uid: input.uid, gid: input.gid }),
     ...present({ preserve_env: input.preserve_env, sandbox: input.sandbox }),
     ...present({
-      env: nonEmpty({ ...passedOn(input, hostEnv), ...input.env }),
-      stdin:
-        stdin === undefined ? undefined : { value: Buffer.from(stdin).toString('base64'), encoding: 'base64' as const },
       directory_states: state === undefined ? undefined : [state],
       files:
         files &&

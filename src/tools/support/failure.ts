@@ -22,6 +22,8 @@ const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string)
     (answer === 'declined'
       ? 'Ask the user what they want before trying again.'
       : `If the user has asked for the move, call set_tag(image_uuid="${image}", tag="${tag}", force=true).`),
+  INSTANCE_NOT_RUNNING: ({ operation }) =>
+    `Call get_operation(operation_id="${operation}") for the image that was kept, then open_instance with it.`,
   OPERATION_NOT_FOUND: () => 'Call list_operations() to see the operations that exist; old ones are removed with time.',
   FILE_NOT_FOUND: ({ path, nearest }) =>
     `Call list_files(path=${JSON.stringify(nearest ?? parentOf(String(path)))}) on the same image to see what is there.`,

@@ -4,6 +4,7 @@ import { isFinished } from '../../contract/operation-state.ts';
 import { OperationStatus, type OperationInstanceMetadata, type OperationResponse } from '../../contract/operation.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
+import type { PortInfo } from '../../contract/instance.ts';
 import type { InstanceResult, InstanceResultStream } from '../../contract/run.ts';
 import { present } from '../../std/present.ts';
 import { adviceFor } from './advice.ts';
@@ -13,6 +14,24 @@ import { readOutput, showOutput, type KeptOutput, type Shown, type StreamName } 
 import { grouped, lines } from './text.ts';
 
 const count = z.int().min(0);
+
+/** A published port of an instance: its address on the machine of the engine, and the address of its pages. */
+export const Port = z.object({ port: z.int(), address: z.string(), url: z.string().optional() });
+
+/** Returns the published ports as models see them; undefined for none. */
+export function portsOf(ports: readonly PortInfo[]): z.infer<typeof Port>[] | undefined {
+  if (ports.length === 0) return undefined;
+  return ports.map(({ port, host_port, url }) =>
+    present({ port, address: `http://127.0.0.1:${host_port}`, url: url ?? undefined }),
+  );
+}
+
+/** Returns a line per published port. */
+export function portsText(ports: readonly z.infer<typeof Port>[] = []): string {
+  return lines(
+    ...ports.map(({ port, address, url }) => `port ${port}: ${address}${url === undefined ? '' : ` ${url}`}`),
+  );
+}
 
 /**
  * Result of a run or import, in the order in which models read it: exit code and output first. Fields that do not apply
@@ -39,6 +58,10 @@ export const resultFields = {
   accelerator: hiddenFromClients(z.string().optional()),
   jail_missing: hiddenFromClients(z.string().optional()),
   operation_id: z.string(),
+  /** Number of a process of an instance, where it is needed to find it again. */
+  process: hiddenFromClients(count.optional()),
+  /** Published ports of an instance. */
+  ports: hiddenFromClients(z.array(Port).optional()),
   hint: hiddenFromClients(z.string().optional()),
 };
 
@@ -129,7 +152,7 @@ function executionFields({ execution }: OperationResponse): Partial<OperationFie
   });
 }
 
-function signalName(signal: number): string {
+export function signalName(signal: number): string {
   const found = Object.entries(constants.signals).find(([, number]) => number === signal);
   return found?.[0] ?? String(signal);
 }
@@ -174,7 +197,7 @@ async function keptOutput(
   const { size = first.length, tail, truncated } = stream;
   const last = tail ? streamBytes(tail) : Buffer.alloc(0);
   if (!truncated || stream.size !== undefined) return { first, last, totalBytes: size };
-  const log = await readOutput(contree, operation, name, signal);
+  const log = await readOutput(contree, { operation }, name, signal);
   // A log that holds less than the result was removed in the meantime.
   return log.first.length >= first.length ? log : { first, last, totalBytes: size };
 }
@@ -211,6 +234,7 @@ export function operationText(fields: { [Key in keyof OperationFields]?: Operati
     facts.filter((fact) => typeof fact === 'string').join(' · '),
     fields.jail_missing !== undefined && `isolation of this host lacks: ${fields.jail_missing}`,
     fields.error !== undefined && `error: ${fields.error}`,
+    portsText(fields.ports),
     streamText('stdout', fields.stdout, fields.stdout_bytes),
     streamText('stderr', fields.stderr, fields.stderr_bytes),
     fields.hint !== undefined && `Next: ${fields.hint}`,

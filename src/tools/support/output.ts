@@ -2,6 +2,7 @@ import { limits } from '../../contract/limits.ts';
 import { SPID_MAIN } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
+import type { OperationEvent } from '../../contract/event.ts';
 import { grouped } from './text.ts';
 
 export type StreamName = 'stdout' | 'stderr';
@@ -75,7 +76,7 @@ export function isBinary(bytes: Uint8Array): boolean {
   return replaced > 3 + text.length / 10;
 }
 
-/** Kept output of a stream of the main process: its first bytes and, if some were dropped after those, its last. */
+/** Kept output of a stream of a process: its first bytes and, if some were dropped after those, its last. */
 export interface KeptOutput {
   readonly first: Buffer;
   readonly last: Buffer;
@@ -83,28 +84,53 @@ export interface KeptOutput {
   readonly totalBytes: number;
 }
 
-/** Reads the output of a run so far from the log of its operation. */
+/** Process of an operation; default: the main one. */
+export interface ProcessName {
+  readonly operation: string;
+  readonly spid?: number | undefined;
+}
+
+/** Reads one stream of a process so far from the log of its operation. */
 export async function readOutput(
   contree: ConTree,
-  operation: string,
+  { operation, spid = SPID_MAIN }: ProcessName,
   stream: StreamName,
   signal: AbortSignal,
 ): Promise<KeptOutput> {
-  const parts = { first: [] as Buffer[], last: [] as Buffer[] };
-  let [part, bytesLeft, totalBytes]: ['first' | 'last', number, number] = ['first', limits.outputBytesKept, 0];
-  for await (const event of contree.operations.events(operation, { spid: SPID_MAIN, full: true }, signal)) {
-    if (event.type === 'truncated' && event.data.stream === stream) {
-      totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
-      [part, bytesLeft] = ['last', limits.outputBytesKept];
-    }
-    if (event.type !== stream) continue;
-    const bytes = streamBytes(event.data);
-    if (part === 'first') totalBytes += bytes.length;
-    // The engine keeps no more than this; a server that sends more must not exhaust our memory.
-    parts[part].push(bytes.subarray(0, bytesLeft));
-    bytesLeft = Math.max(0, bytesLeft - bytes.length);
+  const collected = new StreamCollector(stream);
+  for await (const event of contree.operations.events(operation, { spid, full: true }, signal)) collected.add(event);
+  return collected.kept;
+}
+
+/** Collects one stream of a process from its events, which are those of `EventQuery.full`. */
+export class StreamCollector {
+  readonly #stream: StreamName;
+  readonly #parts: Readonly<Record<'first' | 'last', Buffer[]>> = { first: [], last: [] };
+  #part: 'first' | 'last' = 'first';
+  #bytesLeft: number = limits.outputBytesKept;
+  #totalBytes = 0;
+
+  constructor(stream: StreamName) {
+    this.#stream = stream;
   }
-  return { first: Buffer.concat(parts.first), last: Buffer.concat(parts.last), totalBytes };
+
+  get kept(): KeptOutput {
+    const { first, last } = this.#parts;
+    return { first: Buffer.concat(first), last: Buffer.concat(last), totalBytes: this.#totalBytes };
+  }
+
+  add(event: OperationEvent): void {
+    if (event.type === 'truncated' && event.data.stream === this.#stream) {
+      this.#totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
+      [this.#part, this.#bytesLeft] = ['last', limits.outputBytesKept];
+    }
+    if (event.type !== this.#stream) return;
+    const bytes = streamBytes(event.data);
+    if (this.#part === 'first') this.#totalBytes += bytes.length;
+    // The engine keeps no more than this; a server that sends more must not exhaust our memory.
+    this.#parts[this.#part].push(bytes.subarray(0, this.#bytesLeft));
+    this.#bytesLeft = Math.max(0, this.#bytesLeft - bytes.length);
+  }
 }
 
 /**

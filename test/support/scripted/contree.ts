@@ -125,6 +125,8 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       const metadata = { ...request, command: '', image: image.uuid, env: request.env ?? {}, result: {} };
       const instance = { idle_timeout: request.idle_timeout ?? 1_800, lifetime: request.lifetime ?? 86_400 };
       const operation = this.#open('instance', { ...metadata, instance }, image.uuid, new Map(files));
+      const started = { started_at: operation.response.created_at, runtime_path: '/', verbose: false, init_pid: 1 };
+      operation.log.add('init', started, 0);
       return { uuid: operation.response.uuid, image: image.uuid };
     },
     list: async ({ all = false, ...query } = {}) => {
