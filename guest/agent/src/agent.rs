@@ -9,6 +9,7 @@ use crate::message::{self, kind, Command, Ending, FaultCode, Request};
 use crate::oom;
 use crate::process::{self, Process};
 use crate::setup::{self, Ready};
+use crate::streams::Output;
 use crate::sys::{self, PollFd};
 use crate::wire::{Malformed, Parsed};
 use std::io::{Error, ErrorKind, Result};
@@ -139,31 +140,28 @@ impl Agent {
                 continue;
             }
             for (index, output) in process.outputs.iter().enumerate() {
-                if let Some(output) = output {
+                if let Some(output) = output.as_ref().filter(|output| output.collecting().is_zero()) {
                     add(output.fd.as_raw_fd(), sys::POLLIN, Source::Output(process.id, index));
                 }
             }
         }
     }
 
-    /// Milliseconds until the output of an ended process is given up or the free memory is checked, whichever comes first.
+    /// Milliseconds until something has to be done that no descriptor announces; −1 when there is nothing.
     fn timeout_ms(&self) -> i32 {
         if self.host_gone.is_some() {
             return 20;
         }
-        let drains = self.drain_ms();
-        let drains = if !self.processes.iter().any(Process::may_lose_end) {
-            drains
-        } else if drains < 0 {
-            TERMINAL_CHECK_MS
-        } else {
-            drains.min(TERMINAL_CHECK_MS)
-        };
-        match self.memory.as_ref().filter(|_| !self.processes.is_empty()) {
-            Some(memory) if drains < 0 => memory.pause_ms(),
-            Some(memory) => drains.min(memory.pause_ms()),
-            None => drains,
-        }
+        let terminal = if self.processes.iter().any(Process::may_lose_end) { TERMINAL_CHECK_MS } else { -1 };
+        let memory = self.memory.as_ref().filter(|_| !self.processes.is_empty()).map_or(-1, Memory::pause_ms);
+        let waits = [self.drain_ms(), self.collecting_ms(), terminal, memory];
+        waits.into_iter().filter(|wait| *wait >= 0).min().unwrap_or(-1)
+    }
+
+    fn collecting_ms(&self) -> i32 {
+        let outputs = self.processes.iter().flat_map(|process| process.outputs.iter().flatten());
+        let waits = outputs.map(Output::collecting).filter(|wait| !wait.is_zero());
+        waits.min().map_or(-1, |wait| wait.as_millis() as i32 + 1)
     }
 
     fn drain_ms(&self) -> i32 {

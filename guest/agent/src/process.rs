@@ -2,7 +2,7 @@
 
 use crate::boot::Namespaces;
 use crate::message::{Command, OUTPUT_WINDOW};
-use crate::streams::{Output, Stdin};
+use crate::streams::{output_pipe, Output, Stdin};
 use crate::sys::{self, c};
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -109,7 +109,7 @@ pub fn spawn(id: u16, command: &Command, namespaces: &Namespaces) -> Result<Spaw
         pid,
         started,
         stdin: stdio.stdin.map(|fd| Stdin { fd, queue: VecDeque::new(), closing: false }),
-        outputs: stdio.outputs.map(|fd| fd.map(|fd| Output { fd, owed: 0 })),
+        outputs: stdio.outputs.map(|fd| fd.map(Output::new)),
         terminal: stdio.terminal,
         last_typed: b'\n',
         credit: OUTPUT_WINDOW,
@@ -164,16 +164,6 @@ fn pipes(command: &Command, null: &OwnedFd) -> Result<Stdio> {
     let (stderr, child_stderr) = output_pipe(command)?;
     let child = [child_stdin, child_stdout, child_stderr];
     Ok(Stdio { child, stdin, outputs: [Some(stdout), Some(stderr)], terminal: None })
-}
-
-fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = sys::pipe()?;
-    sys::set_nonblocking(&read)?;
-    if command.uid != 0 {
-        // Lets the process open /dev/stdout again.
-        unsafe { sys::fchown(write.as_raw_fd(), command.uid, command.gid) };
-    }
-    Ok((read, write))
 }
 
 /// Opens a pseudo-terminal in the user's own /dev/pts, so that `tty` and `who` work inside.

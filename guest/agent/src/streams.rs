@@ -1,7 +1,7 @@
 //! Standard streams of a process: moves bytes between its pipes and the channel.
 
 use crate::channel::Channel;
-use crate::message::{self, flag, kind, Ending};
+use crate::message::{self, flag, kind, Command, Ending};
 use crate::process::{end_input, is_raw, Process};
 use crate::setup;
 use crate::sys;
@@ -10,13 +10,38 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Result};
 use std::os::raw::{c_int, c_ulong};
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Descriptor from which the output of a process is read.
 pub struct Output {
     pub fd: OwnedFd,
     /// Bytes that were in the pipe when the process ended; they are sent however slow the reader is.
     pub owed: usize,
+    /// Time of the last read.
+    pub read_at: Option<Instant>,
+    /// True while small pieces are collected, because they follow each other within `COLLECT`.
+    pub collects: bool,
+}
+
+impl Output {
+    pub fn new(fd: OwnedFd) -> Output {
+        Output { fd, owed: 0, read_at: None, collects: false }
+    }
+
+    /// Returns the time for which pieces are still collected; zero when the output is to be read as soon as there is some.
+    pub fn collecting(&self) -> Duration {
+        match self.read_at {
+            Some(read_at) if self.collects => COLLECT.saturating_sub(read_at.elapsed()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn note_read(&mut self, count: usize) {
+        let now = Instant::now();
+        let soon = self.read_at.map_or(false, |before| now.duration_since(before) < 2 * COLLECT);
+        self.collects = soon && count < SMALL_BYTES;
+        self.read_at = Some(now);
+    }
 }
 
 pub struct Stdin {
@@ -25,7 +50,26 @@ pub struct Stdin {
     pub closing: bool,
 }
 
+/// Time for which small pieces of output are collected. A frame for each costs both sides more than its bytes do.
+const COLLECT: Duration = Duration::from_millis(1);
+const SMALL_BYTES: usize = 32 * 1024;
+
+/// Size of a pipe for output: what a program may write in the time for which small pieces are collected.
+const OUTPUT_PIPE_BYTES: c_int = 256 * 1024;
+
 const FIONREAD: c_ulong = 0x541b;
+
+/// Returns the read end and the write end of a pipe for the output of a command.
+pub fn output_pipe(command: &Command) -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = sys::pipe()?;
+    sys::set_nonblocking(&read)?;
+    sys::enlarge_pipe(&write, OUTPUT_PIPE_BYTES);
+    if command.uid != 0 {
+        // Lets the process open /dev/stdout again.
+        unsafe { sys::fchown(write.as_raw_fd(), command.uid, command.gid) };
+    }
+    Ok((read, write))
+}
 
 /// Returns the number of bytes that can be read now.
 fn readable(fd: &OwnedFd) -> usize {
@@ -33,7 +77,8 @@ fn readable(fd: &OwnedFd) -> usize {
     sys::control(fd, FIONREAD, &mut count).map(|_| count as usize).unwrap_or(0)
 }
 
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes read at once. With its header, a full frame has the size in which the host reads, so it need not be put together.
+pub const CHUNK_BYTES: usize = 64 * 1024 - HEADER_BYTES;
 
 /// The returned numbers are bytes of stdin that the process took, or that were discarded because it will never read them.
 impl Process {
@@ -102,6 +147,7 @@ impl Process {
             Ok(count) => {
                 self.credit -= message::cost_of(count);
                 output.owed = output.owed.saturating_sub(count);
+                output.note_read(count);
                 true
             }
         }

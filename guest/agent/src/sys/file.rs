@@ -63,10 +63,17 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
+extern "C" {
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+}
+
+/// Enlarges a pipe if the kernel permits; its size matters only for speed.
+pub fn enlarge_pipe(fd: &OwnedFd, bytes: c_int) {
+    const F_SETPIPE_SZ: c_int = 1031;
+    unsafe { fcntl(fd.as_raw_fd(), F_SETPIPE_SZ, bytes) };
+}
+
 pub fn set_nonblocking(fd: &OwnedFd) -> Result<()> {
-    extern "C" {
-        fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
-    }
     const F_SETFL: c_int = 4;
     check(unsafe { fcntl(fd.as_raw_fd(), F_SETFL, O_NONBLOCK) }).map(|_| ())
 }
