@@ -143,7 +143,8 @@ export const limits = {
   connectionsMax: 8_192,
   /** Memory of all answers that wait for readers over the network. */
   answerBytesHeldMax: 256 * MiB,
-  engineReadyMsMax: 10_000,
+  /** An engine that ends says so at once; a busy machine needs more than ten seconds to start one. */
+  engineReadyMsMax: 60_000,
 
   // MCP
   /** One message: as much as a JSON body, so that a run's whole standard input fits. */

@@ -15,11 +15,17 @@ const LEVELS: Readonly<Record<string, string>> = { warning: 'warn', critical: 'f
 /** Keys whose values are never logged, at any depth. */
 const SECRETS = ['token', 'password', 'authorization', 'secret', 'credentials', 'env', 'stdin'];
 
+/** Lines kept while they cannot be written, as on a full disk; later ones are dropped. */
+const UNWRITTEN_BYTES_MAX = 256 * 1024;
+
 /**
  * Opens a log: JSON lines on a file descriptor, written synchronously so that nothing is lost when the process is
- * killed. `level` is a name from the settings.
+ * killed. A line that cannot be written fails no request: it is written with a later one. `level` is a name from the
+ * settings.
  */
 export function openLog(level: string, descriptor: 1 | 2): Log {
+  const destination = pino.destination({ dest: descriptor, sync: true, maxLength: UNWRITTEN_BYTES_MAX });
+  destination.on('error', () => {});
   const paths = SECRETS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
   return pino(
     {
@@ -28,6 +34,6 @@ export function openLog(level: string, descriptor: 1 | 2): Log {
       timestamp: pino.stdTimeFunctions.isoTime,
       redact: { paths, censor: '[redacted]' },
     },
-    pino.destination({ dest: descriptor, sync: true }),
+    destination,
   );
 }

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import type { z } from 'zod';
-import { fault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import { assert } from '../std/assert.ts';
 import { diskFault, sqliteCode } from './disk.ts';
 import { APPLICATION_ID, MIGRATIONS } from './schema.ts';
@@ -37,11 +37,12 @@ export class Database implements Disposable {
   static open(path: string, lockPath: string): Database {
     const sqlite = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     try {
+      // First, so that the index of the log is in memory and not in a file, for which a full disk has no room.
+      sqlite.exec('PRAGMA locking_mode=EXCLUSIVE');
       // Before the first pragma that writes: an unknown file is left unchanged.
       const version = readVersion(sqlite);
-      sqlite.exec('PRAGMA locking_mode=EXCLUSIVE');
-      // Only effective before the first table exists; lets gc return pages to the file system.
-      sqlite.exec('PRAGMA auto_vacuum=INCREMENTAL');
+      // Only effective before the first table exists, and written each time; lets gc return pages to the file system.
+      if (version === 0) sqlite.exec('PRAGMA auto_vacuum=INCREMENTAL');
       sqlite.exec('PRAGMA journal_mode=WAL');
       sqlite.exec('PRAGMA synchronous=NORMAL');
       // Large enough for the pages changed by one batch of small uploads; otherwise pages are spilled early.
@@ -52,8 +53,7 @@ export class Database implements Disposable {
       sqlite.exec('BEGIN EXCLUSIVE');
       migrate(sqlite, version);
       sqlite.exec('COMMIT');
-      // For people and messages only; the lock itself is the kernel's.
-      writeFileSync(lockPath, `${process.pid}\n`, { mode: 0o600 });
+      writePid(lockPath);
       return new Database(sqlite);
     } catch (error) {
       sqlite.close();
@@ -171,9 +171,19 @@ function readVersion(sqlite: DatabaseSync): number {
 }
 
 function migrate(sqlite: DatabaseSync, version: number): void {
+  if (version === MIGRATIONS.length) return;
   for (const step of MIGRATIONS.slice(version)) sqlite.exec(step);
   sqlite.exec(`PRAGMA application_id=${APPLICATION_ID}`);
   sqlite.exec(`PRAGMA user_version=${MIGRATIONS.length}`);
+}
+
+/** Notes the owner for people and messages; the lock itself is the kernel's, and is there on a full disk too. */
+function writePid(lockPath: string): void {
+  try {
+    writeFileSync(lockPath, `${process.pid}\n`, { mode: 0o600 });
+  } catch (error) {
+    if (!isFault(diskFault(error), 'DISK_FULL')) throw error;
+  }
 }
 
 function readPid(lockPath: string): number {

@@ -5,6 +5,7 @@ import { fault, type ContreeError } from '../contract/errors.ts';
 
 /** SQLite result codes (its low byte) that mean the same as ENOSPC and EIO. */
 const SQLITE_FULL = 13;
+const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
 
@@ -27,7 +28,7 @@ export function diskFault(error: unknown): unknown {
   if (hasCode(error, 'ENOSPC', 'EDQUOT')) return fault('DISK_FULL', {}, { cause: error });
   const code = sqliteCode(error);
   if (code === SQLITE_FULL) return fault('DISK_FULL', {}, { cause: error });
-  if (code === SQLITE_CORRUPT || code === SQLITE_NOTADB) {
+  if (code === SQLITE_IOERR || code === SQLITE_CORRUPT || code === SQLITE_NOTADB) {
     return fault('STORE_CORRUPT', { what: 'store.sqlite', reason: (error as Error).message }, { cause: error });
   }
   return error;

@@ -2,10 +2,16 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 
+function module(path: string): string {
+  return JSON.stringify(new URL(path, import.meta.url).href);
+}
+
 /** Script that runs on the small disk; prints one JSON line. */
 const SCRIPT = `
   import { readdirSync, rmSync, writeFileSync } from 'node:fs';
-  import { collectEvents, openEngine, once, run, script } from ${JSON.stringify(new URL('./bench.ts', import.meta.url).href)};
+  import { collectEvents, openEngine, once, run, script } from ${module('./bench.ts')};
+  import { tryLock } from ${module('../../src/client/local/start-lock.ts')};
+  import { Store } from ${module('../../src/store/store.ts')};
   const bench = await openEngine();
   const { engine, store } = bench;
   const before = await run(engine, script(bench, 'echo kept > /kept'));
@@ -19,12 +25,22 @@ const SCRIPT = `
   const full = await run(engine, script(bench, 'echo again > /again'));
   await engine.system.gc({ older_than_days: -1 });
   const after = await run(engine, script(bench, 'echo again > /again; echo ok'));
+  const other = bench.directory + '/other';
+  await (await Store.open(other))[Symbol.asyncDispose]();
+  tryLock(other + '/start.lock')[Symbol.dispose]();
   // Fills the disk completely.
   const ballast = bench.directory + '/ballast';
   for (const bytes of [1 << 20, 1 << 12, 1]) {
     try {
       for (;;) writeFileSync(ballast, Buffer.alloc(bytes), { flag: 'a' });
     } catch {}
+  }
+  // What an engine needs to start.
+  const started = [];
+  {
+    using lock = tryLock(other + '/start.lock');
+    await using again = await Store.open(other);
+    started.push(lock !== undefined, again.images.list({}).length);
   }
   const deleted = await engine.images.delete(doomed.result_image_uuid).then((gone) => gone.length, ({ code }) => code);
   rmSync(ballast);
@@ -38,6 +54,7 @@ const SCRIPT = `
     noisyEnds: await Promise.all(noisy.map(async ({ uuid }) => (await collectEvents(engine.operations.events(uuid, {}))).at(-1).type)),
     full: full.status === 'SUCCESS' || full.error_code === 'DISK_FULL',
     deleted,
+    started,
     after: [after.status, after.error_code ?? null],
     tmp: readdirSync(store.tmp),
     damaged: checks.filter(({ status }) => status === 'failed').length,
@@ -77,6 +94,7 @@ test('a full disk fails what needs the space and nothing else', (context) => {
     noisyEnds: ['completion', 'completion', 'completion'],
     full: true,
     deleted: 1,
+    started: [true, 0],
     after: ['SUCCESS', null],
     tmp: [],
     damaged: 0,

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { statSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { test } from 'node:test';
 import { createGunzip, gunzipSync } from 'node:zlib';
@@ -10,6 +11,23 @@ import { wantsGzip } from '../../src/http/reply.ts';
 import { startServer } from '../support/servers/http-server.ts';
 
 const GZIP = { headers: { 'Accept-Encoding': 'gzip, deflate' } };
+
+test('a log that cannot be written fails nothing', () => {
+  const log = new URL('../../src/http/log.ts', import.meta.url).href;
+  const script = `
+    import { openLog } from ${JSON.stringify(log)};
+    const log = openLog('info', 1);
+    for (let line = 0; line < 2_000; line += 1) log.info({ text: 'x'.repeat(1_000) }, 'request');
+    setImmediate(() => process.exit(7));`;
+  const full = openSync('/dev/full', 'w');
+  const program = ['--input-type=module-typescript', '-e', script];
+  const { status, stderr } = spawnSync(process.execPath, program, {
+    stdio: ['ignore', full, 'pipe'],
+    encoding: 'utf8',
+  });
+  closeSync(full);
+  assert.equal(status, 7, stderr);
+});
 
 test('gzip is used only when it was asked for, for errors too', async () => {
   await using server = await startServer();

@@ -9,6 +9,8 @@ const SQLITE_BUSY = 5;
 export function tryLock(path: string): Disposable | undefined {
   const database = openDatabase(path);
   try {
+    // A journal on the disk would need room there, and the user of a full disk needs an engine to free some.
+    database.exec('PRAGMA journal_mode=MEMORY');
     database.exec('BEGIN EXCLUSIVE');
   } catch (error) {
     database.close();
