@@ -4,11 +4,11 @@ import { limits } from '../contract/limits.ts';
 import { fault } from '../contract/errors.ts';
 
 /** Parses a whole number typed by the user. Faults: ARGUMENT_INVALID. */
-export function wholeNumber(text: string, name: string, min = 1): number {
+export function wholeNumber(text: string, name: string, min = 1, max = Infinity): number {
   const number = /^\d{1,12}$/u.test(text) ? Number(text) : Number.NaN;
-  if (!(number >= min))
-    throw fault('ARGUMENT_INVALID', { reason: `${name} takes a whole number, not ${JSON.stringify(text)}` });
-  return number;
+  if (number >= min && number <= max) return number;
+  const bounds = max === Infinity ? `${min} or more` : `${min} to ${max}`;
+  throw fault('ARGUMENT_INVALID', { reason: `${name} takes a whole number, ${bounds}, not ${JSON.stringify(text)}` });
 }
 
 /** Reads as many pages as needed for `limit` entries, or all. */

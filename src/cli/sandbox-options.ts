@@ -1,11 +1,15 @@
 import type { Command } from 'commander';
 import { fault } from '../contract/errors.ts';
+import { limits } from '../contract/limits.ts';
 import type { ExecSpec, InstanceSpawnRequest } from '../contract/run.ts';
 import { parseBytes } from '../std/sizes.ts';
 import { present } from '../std/present.ts';
 import type { Cli } from './cli.ts';
 import { wholeNumber } from './pages.ts';
+import { formatBytes } from './text.ts';
 import { injectedFiles } from './transfer/injected-files.ts';
+
+const MIB = 1024 ** 2;
 
 /** Options of a process in a sandbox. */
 export interface ProcessOptions {
@@ -127,21 +131,35 @@ function networking({ network, allow }: SandboxOptions): Pick<InstanceSpawnReque
   if (mode !== 'none' && mode !== 'public' && mode !== 'allowlist') {
     throw fault('ARGUMENT_INVALID', { reason: '--network takes none, public or allowlist' });
   }
+  if (mode === 'allowlist' && allow === undefined) {
+    throw fault('ARGUMENT_INVALID', { reason: '--network allowlist needs what may be reached: --allow HOST' });
+  }
+  if (mode !== 'allowlist' && allow !== undefined) {
+    throw fault('ARGUMENT_INVALID', { reason: `--allow has no effect with --network ${mode}` });
+  }
   return { networking: present({ enabled: mode !== 'none', mode, allow: allow && [...allow] }) };
 }
 
 function resources({ cpus, memory, disk }: SandboxOptions): Pick<InstanceSpawnRequest, 'resources_limits'> {
   if (cpus === undefined && memory === undefined && disk === undefined) return {};
-  const size = (text: string, name: string): number => {
-    const bytes = parseBytes(text);
-    if (bytes === undefined) throw fault('ARGUMENT_INVALID', { reason: `${name} takes a size such as 2G or 512M` });
-    return bytes;
-  };
+  const { guestCpusMax, guestMemoryMibMin, guestMemoryMibMax, layerBytesMax } = limits;
   return {
     resources_limits: {
-      ...(cpus !== undefined && { cpus: wholeNumber(cpus, '--cpus') }),
-      ...(memory !== undefined && { memory_mib: Math.floor(size(memory, '--memory') / 2 ** 20) }),
-      ...(disk !== undefined && { max_layer_bytes: size(disk, '--disk') }),
+      ...(cpus !== undefined && { cpus: wholeNumber(cpus, '--cpus', 1, guestCpusMax) }),
+      ...(memory !== undefined && { memory_mib: mebibytes(memory, '--memory', guestMemoryMibMin, guestMemoryMibMax) }),
+      ...(disk !== undefined && { max_layer_bytes: sizeOf(disk, '--disk', 1, layerBytesMax) }),
     },
   };
+}
+
+function mebibytes(text: string, name: string, min: number, max: number): number {
+  return Math.floor(sizeOf(text, name, min * MIB, max * MIB) / MIB);
+}
+
+function sizeOf(text: string, name: string, min: number, max: number): number {
+  const bytes = parseBytes(text) ?? Number.NaN;
+  if (bytes >= min && bytes <= max) return bytes;
+  const bounds = `at least ${formatBytes(min)}, at most ${formatBytes(max)}`;
+  const reason = `${name} takes a size such as 2G or 512M, ${bounds}, not ${JSON.stringify(text)}`;
+  throw fault('ARGUMENT_INVALID', { reason });
 }

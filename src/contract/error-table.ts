@@ -259,7 +259,7 @@ export const ERRORS = {
   }),
   LAYER_BYTES_EXCEEDED: bound<{ limit: number }>({
     message: ({ limit }) => `the run wrote more than the ${limit} bytes it is allowed`,
-    hint: 'Write less, or give the run a larger resources_limits.max_layer_bytes.',
+    hint: 'Write less, or give the run a larger resources_limits.max_layer_bytes (--disk).',
   }),
   DISK_FULL: row<{ needed?: number }>({
     class: 'exhausted',

@@ -281,6 +281,10 @@ test('cp copies a file out as a whole, a folder as a tar, and replaces what had 
   assert.deepEqual([readFileSync(victim, 'utf8'), readFileSync(join(target, 'link'), 'utf8')], ['mine', 'root:x:0\n']);
   assert.equal((await cli.run(['cp', 'base:/etc', target])).code, 0);
   assert.equal(readFileSync(join(target, 'etc.tar'), 'utf8'), 'tar of /etc');
+  assert.equal((await cli.run(['cp', 'base:/etc', join(target, 'etc.tar')])).code, 0);
+  const over = await cli.run(['cp', 'base:/etc', victim]);
+  assert.deepEqual([over.code, readFileSync(victim, 'utf8')], [2, 'mine']);
+  assert.match(over.stderr, /ends in \.tar/u);
   assert.equal((await cli.run(['cp', 'base:/etc/passwd', '-'])).stdout, 'root:x:0\n');
   assert.equal((await cli.run(['cp', 'base:/nope', target])).code, 4);
   assert.equal((await cli.run(['cp', 'base', target])).code, 2);

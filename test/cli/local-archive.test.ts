@@ -25,6 +25,8 @@ test('a layout folder is packed with every path and byte, and a file that grows 
   }
   assert.deepEqual(found, files);
 
+  await assert.rejects(findLocalArchive(join(folder, 'blobs')), (error) => isFault(error, 'ARCHIVE_INVALID'));
+
   await appendFile(join(folder, 'oci-layout'), 'more');
   await assert.rejects(collect(archive.open(), 1e6), (error) => isFault(error, 'ARCHIVE_INVALID'));
 });

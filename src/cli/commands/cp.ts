@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
@@ -32,6 +33,10 @@ export const cp: Register = (program, run) => {
         // The mode of a link says nothing about its target.
         const executable = item.is_regular && (item.mode & EXECUTABLE) !== 0;
         const target = await targetOf(destination, item.is_dir ? `${name}.tar` : name);
+        if (item.is_dir && !target.endsWith('.tar') && existsSync(target)) {
+          const reason = `${target} exists, and a folder is written as a tar: name a file that ends in .tar, or a folder`;
+          throw fault('ARGUMENT_INVALID', { reason });
+        }
         await writeWholeFile(target, { ...content, executable }, cli.signal);
       }),
     );

@@ -62,6 +62,7 @@ export const run: Register = (program, runner, { separated }) => {
   command.passThroughOptions(!separated);
   command.action(
     runner(async (cli, options: RunOptions, [image, words]: [string, readonly string[]]) => {
+      if (!separated) refuseLateOption(words[0]);
       const input = stdinOf(cli.host.stdin, options);
       const request = await spawnRequest(cli, image, words, { options, input });
       const contree = await cli.contree();
@@ -82,6 +83,13 @@ export const run: Register = (program, runner, { separated }) => {
     }),
   );
 };
+
+/** Refuses an option that was typed where the command begins; no program's name begins with a dash. */
+function refuseLateOption(word: string | undefined): void {
+  if (word?.startsWith('-') !== true) return;
+  const reason = `${JSON.stringify(word)} is where the command begins: options come before the image, or "--" before the command`;
+  throw fault('ARGUMENT_INVALID', { reason });
+}
 
 interface Given {
   readonly options: RunOptions;

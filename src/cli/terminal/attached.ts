@@ -63,6 +63,7 @@ export class Attached implements AsyncDisposable {
       if (event.type === 'stderr' && ours) await this.#cli.write(streamBytes(event.data), stderr);
       if (event.type === 'exit' && event.spid === this.#spid) {
         exitCode = exitCodeOf(event.data);
+        if (event.data.timed_out) this.#cli.note('stopped by its timeout');
         if (!this.#isMain) return { exitCode, image: null };
       }
       if (event.type === 'completion') {

@@ -34,12 +34,23 @@ interface LayoutFile {
 }
 
 async function layoutFiles(folder: string): Promise<LayoutFile[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const names = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  if (!names.includes(join(folder, 'oci-layout'))) {
+  // First, because any other folder may be large, or change while it is read.
+  const mark = await stat(join(folder, 'oci-layout')).catch(() => undefined);
+  if (mark?.isFile() !== true) {
     throw fault('ARCHIVE_INVALID', { reason: `the folder ${basename(folder)} has no oci-layout file` });
   }
-  return Promise.all(names.toSorted().map(async (path) => ({ path, size: (await stat(path)).size })));
+  try {
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+    const names = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    return await Promise.all(names.toSorted().map(async (path) => ({ path, size: (await stat(path)).size })));
+  } catch (error) {
+    const { code = 'an error' } = error as NodeJS.ErrnoException;
+    throw fault(
+      'ARCHIVE_INVALID',
+      { reason: `the folder ${basename(folder)} cannot be read: ${code}` },
+      { cause: error },
+    );
+  }
 }
 
 async function* packFiles(folder: string, files: readonly LayoutFile[]): AsyncGenerator<Uint8Array> {
