@@ -117,6 +117,8 @@ function checkAdditions(store: Store, version: number): void {
   assert.deepEqual(remembered, version < 2 ? undefined : { layers: [DIGESTS[0]], config: CONFIG });
   const other = store.forProject('other').tags.find('base');
   assert.equal(other, version < 4 ? undefined : '0b6e2f0e-6c53-4c0f-9a38-7b6c1d0a0009');
+  const found = store.recordedRuns.find({ key: 'key', sandbox: 'gvisor' }, { network: false });
+  assert.equal(found, version < 7 ? undefined : RUN);
   const blobs = store.blobs.find({ below: undefined, layer: DIGESTS[0]! });
   assert.deepEqual(
     blobs.map(({ registry, bytes }) => [registry, bytes]),

@@ -69,6 +69,11 @@ export const OperationResponse = OperationSummary.extend({
   execution: ExecutionReport.optional(),
   /** Fault code of a FAILED operation (addition). */
   error_code: z.string().optional(),
+  /** True where nothing was run, because the result is that of an equal earlier run (addition). */
+  reused: z.literal(true).optional(),
+  /** That run, and the seconds from its end until its result was reused (addition). */
+  reused_operation: z.string().optional(),
+  reused_age: z.number().optional(),
 });
 export type OperationResponse = z.infer<typeof OperationResponse>;
 

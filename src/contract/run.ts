@@ -104,11 +104,23 @@ export const InstanceSpawnRequest = z.object({
   sandbox: SandboxName.optional(),
   /** Addition: a pseudo-terminal of this size for the main process. */
   tty: TerminalSize.optional(),
+  /**
+   * Addition: answers with the recorded result of an equal run that ended with exit code 0, if there is one; see
+   * docs/reuse.md. `network` accepts one that used its network.
+   */
+  reuse: z.union([z.boolean(), z.literal('network')]).optional(),
 });
 export type InstanceSpawnRequest = z.infer<typeof InstanceSpawnRequest>;
 
-/** `uuid` is the operation's, `image` the UUID of what the request named. */
-export const RunStarted = z.object({ uuid: z.string(), image: z.string().optional() });
+/**
+ * `uuid` is the operation's, `image` the UUID of what the request named. With `reused` the operation has ended already, with
+ * a recorded result.
+ */
+export const RunStarted = z.object({
+  uuid: z.string(),
+  image: z.string().optional(),
+  reused: z.literal(true).optional(),
+});
 
 export const InstanceSpawnResponse = InstanceSpawnRequest.extend({ uuid: z.string() });
 

@@ -159,6 +159,27 @@ export class Operations {
     return uuid;
   }
 
+  /** Creates an operation that has ended already, with the log and the result of an earlier run. Returns its UUID. */
+  repeat(order: Pick<WorkOrder, 'store' | 'request'>, earlier: StoredOperation): string {
+    if (this.#stopping) throw fault('ENGINE_UNAVAILABLE', { reason: 'it is shutting down' });
+    const { kind, image, resultImage, imageBytes, outcome, finishedAtMs } = earlier;
+    const age = Math.max(0, Date.now() - (finishedAtMs ?? 0)) / 1_000;
+    const uuid = order.store.transaction(() => {
+      const repeated = order.store.operations.create({ kind, request: order.request, ...(image && { image }) });
+      this.#store.events.copy(earlier.uuid, repeated);
+      this.#write(repeated, Date.now(), {
+        status: 'SUCCESS',
+        // Nothing was consumed this time; the log has the resources of the earlier run.
+        outcome: { ...outcome, resources: undefined, reused: { operation: earlier.uuid, age } },
+        ...(resultImage !== null && { resultImage }),
+        ...(imageBytes !== null && { imageBytes }),
+      });
+      return repeated;
+    });
+    this.#statistics.ended(kind, 'SUCCESS');
+    return uuid;
+  }
+
   /** Returns the operation with its current state. */
   current(stored: StoredOperation): StoredOperation {
     const active = this.#active.get(stored.uuid);

@@ -62,12 +62,13 @@ export function responseOf(
   operation: StoredOperation,
   outputBytesMax?: number,
 ): OperationResponse {
-  const { execution } = operation.outcome;
+  const { execution, reused } = operation.outcome;
   return {
     ...summaryOf(operation),
     metadata: operation.kind === 'instance' ? runMetadata(store, operation, outputBytesMax) : importMetadata(operation),
     result: isFinished(operation.status) ? { image: operation.resultImage, tag: operation.resultTag } : null,
     ...present({ execution }),
+    ...(reused && { reused: true as const, reused_operation: reused.operation, reused_age: reused.age }),
     ...(operation.errorCode !== null && { error_code: operation.errorCode }),
   };
 }

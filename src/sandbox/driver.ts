@@ -189,6 +189,8 @@ export interface SandboxDriver extends AsyncDisposable {
    * then leaves nothing running.
    */
   start(spec: BootSpec, signal: AbortSignal): Promise<Instance>;
+  /** Returns the sandbox of runs that are started now with this choice. Faults: those of `start`. */
+  kindOf(asked?: SandboxChoice): Promise<InstanceFacts['sandbox']>;
   /** Releases what is kept for later starts and not in use now; the next start loads or makes it again. */
   collect(request: DriverCollection): Promise<DriverGarbage>;
   /** Returns what this host offers and lacks. Never rejects. */

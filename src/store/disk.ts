@@ -1,4 +1,5 @@
-import type { BigIntStats } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { type BigIntStats, readFileSync, writeFileSync } from 'node:fs';
 import { open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault, type ContreeError } from '../contract/errors.ts';
@@ -8,6 +9,8 @@ const SQLITE_FULL = 13;
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
+
+const SECRET_BYTES = 32;
 
 function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code));
@@ -69,4 +72,21 @@ export async function emptyDirectory(path: string): Promise<void> {
  */
 export function modificationOf(stats: BigIntStats): string {
   return String(stats.ctimeNs);
+}
+
+/** Returns the secret in a file, which is made, with mode 0600, where it is missing or cut short. Throws DISK_FULL. */
+export function readSecret(path: string): Buffer {
+  try {
+    const found = readFileSync(path);
+    if (found.byteLength === SECRET_BYTES) return found;
+  } catch (error) {
+    if (!isMissing(error)) throw diskFault(error);
+  }
+  const made = randomBytes(SECRET_BYTES);
+  try {
+    writeFileSync(path, made, { mode: 0o600 });
+  } catch (error) {
+    throw diskFault(error);
+  }
+  return made;
 }

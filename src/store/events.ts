@@ -95,6 +95,17 @@ export class EventStore implements Disposable {
     this.#queue({ operation, atMs: Date.now(), spid, type, data });
   }
 
+  /** Copies the log of an ended operation, except its completion, to one that has no log yet. */
+  copy(from: string, to: string): void {
+    this.flush();
+    this.#database.run(
+      `INSERT INTO events (operation, id, at, spid, type, data, offset, bytes)
+       SELECT ?, id, at, spid, type, data, offset, bytes FROM events WHERE operation = ? AND type <> 'completion'`,
+      to,
+      from,
+    );
+  }
+
   /** Appends output of a process, merged with pending output of the same stream. The bytes are not copied. */
   appendOutput(
     operation: string,

@@ -19,6 +19,8 @@ export const OperationOutcome = z.object({
   state: InstanceResultState.optional(),
   resources: InstanceResultResources.optional(),
   execution: ExecutionReport.optional(),
+  /** Earlier run whose result this is, and the seconds from its end until then. */
+  reused: z.object({ operation: z.string(), age: z.number() }).optional(),
 });
 export type OperationOutcome = z.infer<typeof OperationOutcome>;
 

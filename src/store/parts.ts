@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isFault } from '../contract/errors.ts';
 import type { Database, TransactionOptions } from './database.ts';
-import { diskFault, isMissing, removed } from './disk.ts';
+import { diskFault, isMissing, readSecret, removed } from './disk.ts';
 import { EventStore } from './events.ts';
 import { Holds } from './gc/holds.ts';
 import { StackStore } from './stacks.ts';
@@ -31,12 +31,19 @@ export class StoreParts implements Disposable {
   readonly holds = new Holds();
   readonly events: EventStore;
   readonly stacks: StackStore;
+  #reuseSecret: Buffer | undefined;
 
   constructor(directory: string, database: Database) {
     this.directory = directory;
     this.database = database;
     this.events = new EventStore(database);
     this.stacks = new StackStore(database, this.holds);
+  }
+
+  /** Returns the key with which requests of runs are hashed, made at its first use. It is in no copy of the database. */
+  get reuseSecret(): Buffer {
+    this.#reuseSecret ??= readSecret(join(this.directory, 'reuse.key'));
+    return this.#reuseSecret;
   }
 
   /**

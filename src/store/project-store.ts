@@ -7,6 +7,7 @@ import { LayerStore } from './layers.ts';
 import { OperationStore } from './operations.ts';
 import type { StoreParts, StoreTransactionOptions } from './parts.ts';
 import type { StackStore } from './stacks.ts';
+import { RecordedRunStore } from './recorded-runs.ts';
 import { StateStore } from './states.ts';
 import { TagStore } from './tags.ts';
 
@@ -25,6 +26,7 @@ export class ProjectStore {
   readonly files: FileStore;
   readonly states: StateStore;
   readonly operations: OperationStore;
+  readonly recordedRuns: RecordedRunStore;
   readonly #parts: StoreParts;
 
   constructor(parts: StoreParts, project: string) {
@@ -38,6 +40,7 @@ export class ProjectStore {
     this.files = new FileStore(parts, project);
     this.states = new StateStore(parts, project, this.files);
     this.operations = new OperationStore(parts.database, project);
+    this.recordedRuns = new RecordedRunStore(parts, project);
   }
 
   get events(): EventStore {

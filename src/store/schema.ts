@@ -230,4 +230,16 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX operations_stays ON operations (project, created_at) WHERE stays = 1;
   CREATE INDEX events_spid ON events (operation, spid, id);
   `,
+  // Results for runs that ask for reuse; `network` is 1 where the run used its network.
+  `
+  CREATE TABLE recorded_runs (
+    project TEXT NOT NULL,
+    key TEXT NOT NULL,
+    sandbox TEXT NOT NULL,
+    network INTEGER NOT NULL,
+    operation TEXT NOT NULL REFERENCES operations (uuid) ON DELETE CASCADE,
+    PRIMARY KEY (project, key, sandbox, network)
+  ) STRICT;
+  CREATE INDEX recorded_runs_operation ON recorded_runs (operation);
+  `,
 ];

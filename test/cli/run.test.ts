@@ -294,3 +294,17 @@ test('whose terminal is closed is told, as every shell is; it has longer than ot
   assert.deepEqual(cli.contree.signalsSent, ['HUP']);
   await ended;
 });
+
+test('--reuse asks for a recorded result, and reads input only with -i, whole', async () => {
+  await using cli = await bench();
+  for (const [flags, reuse, stdin] of [
+    [['--reuse'], true, undefined],
+    [['--reuse-network'], 'network', undefined],
+    [['--reuse', '-i'], true, { value: 'typed', encoding: 'ascii' }],
+    [[], undefined, { value: '', encoding: 'ascii', close: false }],
+  ] as const) {
+    await cli.run(['run', ...flags, 'base', 'cat'], { input: 'typed' });
+    const request = cli.contree.spawned.at(-1);
+    assert.deepEqual([request?.reuse, request?.stdin], [reuse, stdin], flags.join(' '));
+  }
+});

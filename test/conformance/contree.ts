@@ -5,13 +5,13 @@ import type { ConTree } from '../../src/contract/contree.ts';
 import { fault, type ErrorCode } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
-import type { OperationResponse } from '../../src/contract/operation.ts';
 import type { InstanceSpawnRequest } from '../../src/contract/run.ts';
 import type { Importer } from '../../src/images/import/importer.ts';
 import type { Pusher } from '../../src/images/export/push.ts';
-import { rootLayer, stdoutOf } from '../engine/bench.ts';
+import { rootLayer, run, stdoutOf } from '../engine/bench.ts';
 import { faults, NOWHERE } from './faults.ts';
 import { instanceEnds, instances } from './instances.ts';
+import { reuse } from './reuse.ts';
 
 /** A ConTree over a store with one root image, however it is reached. */
 export interface ContreeUnderTest extends AsyncDisposable {
@@ -45,12 +45,6 @@ async function* bytes(...parts: (string | Uint8Array)[]): AsyncGenerator<Uint8Ar
   for (const part of parts) yield Buffer.from(part);
 }
 
-async function run(contree: ConTree, request: InstanceSpawnRequest): Promise<OperationResponse> {
-  const { uuid } = await contree.runs.start(request);
-  await Array.fromAsync(contree.operations.events(uuid, { follow: true }));
-  return contree.operations.get(uuid);
-}
-
 /** Waits until the main process of a run has been started. */
 async function spawned(contree: ConTree, uuid: string): Promise<void> {
   for await (const { type } of contree.operations.events(uuid, { follow: true })) if (type === 'spawn') return;
@@ -74,6 +68,7 @@ export function testContree(name: string, open: () => Promise<ContreeUnderTest>)
   contreeTest('imports', imports);
   contreeTest('pushes', pushes);
   contreeTest('results of runs', results);
+  contreeTest('reuse of recorded results', reuse);
   contreeTest('logs: replayed, resumed, followed', logs);
   contreeTest('processes of a running instance', processes);
   contreeTest('instances that stay', instances);

@@ -45,6 +45,7 @@ export function crashing(bench: GvisorBench): SandboxDriver {
     name: driver.name,
     warm: () => driver.warm(),
     start: async (spec: BootSpec, signal: AbortSignal) => withCrash(await driver.start(spec, signal)),
+    kindOf: () => driver.kindOf(),
     collect: (request) => driver.collect(request),
     inspect: (signal) => driver.inspect(signal),
     [Symbol.asyncDispose]: () => driver[Symbol.asyncDispose](),

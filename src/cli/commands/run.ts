@@ -1,6 +1,7 @@
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
+import type { ConTree } from '../../contract/contree.ts';
 import { present } from '../../std/present.ts';
 import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
@@ -18,7 +19,8 @@ import { Attached, terminalSize } from '../terminal/attached.ts';
 import { Interrupts } from '../terminal/interrupts.ts';
 import { failureOf } from '../terminal/outcome.ts';
 import { wholeNumber } from '../pages.ts';
-import { stdinOf, type GuestInput } from '../terminal/guest-input.ts';
+import { stdinOf, wholeInput, type GuestInput } from '../terminal/guest-input.ts';
+import { formatSeconds } from '../text.ts';
 
 export interface RunOptions extends ProcessOptions, SandboxOptions {
   readonly shell?: boolean;
@@ -30,6 +32,8 @@ export interface RunOptions extends ProcessOptions, SandboxOptions {
   readonly tty?: boolean;
   readonly preserveEnv?: boolean;
   readonly timeout?: string;
+  readonly reuse?: boolean;
+  readonly reuseNetwork?: boolean;
 }
 
 export const run: Register = (program, runner, { separated }) => {
@@ -55,7 +59,9 @@ export const run: Register = (program, runner, { separated }) => {
     .option(
       '--timeout <SECONDS>',
       `stop the command after this time (default: ${limits.commandTimeoutSecondsDefault}; with -t ${limits.commandTimeoutSecondsMax})`,
-    );
+    )
+    .option('--reuse', 'answer with the recorded result of an equal run that ended with 0; reads input only with -i')
+    .option('--reuse-network', 'the same, also with that of a run that used its network');
   addProcessOptions(command);
   addSandboxOptions(command);
   // After the image everything belongs to the command, dashes included, unless "--" marks where the command begins.
@@ -63,11 +69,12 @@ export const run: Register = (program, runner, { separated }) => {
   command.action(
     runner(async (cli, options: RunOptions, [image, words]: [string, readonly string[]]) => {
       if (!separated) refuseLateOption(words[0]);
-      const input = stdinOf(cli.host.stdin, options);
+      const input = await inputOf(cli, options);
       const request = await spawnRequest(cli, image, words, { options, input });
       const contree = await cli.contree();
       using interrupts = new Interrupts(cli);
-      const { uuid } = await contree.runs.start(request, interrupts.impatient);
+      const { uuid, reused } = await contree.runs.start(request, interrupts.impatient);
+      if (reused) await tellReuse(cli, contree, uuid);
       if (options.detach) return cli.print({ operation: uuid }, `${uuid}\n`);
       const tty = request.tty !== undefined;
       await using attached = new Attached(cli, contree, uuid, { input, tty, interrupts });
@@ -116,9 +123,29 @@ async function spawnRequest(
     ...present({
       preserve_env: options.preserveEnv,
       stdin: input.kind === 'none' ? undefined : input.first,
+      reuse: options.reuseNetwork ? 'network' : options.reuse,
       tty: options.tty ? terminalSize(cli.host.stdout) : undefined,
     }),
   };
+}
+
+/**
+ * Returns the input of the command. A run that may be reused gets all of it at once, because it is a part of what has to be
+ * equal, and only on request, because a pipe may stay open forever.
+ */
+async function inputOf(cli: Cli, options: RunOptions): Promise<GuestInput> {
+  const { stdin } = cli.host;
+  const live = options.tty || !(options.reuse || options.reuseNetwork);
+  if (live) return stdinOf(stdin, options);
+  if (!options.interactive) return { kind: 'none' };
+  return await wholeInput(stdin);
+}
+
+async function tellReuse(cli: Cli, contree: ConTree, uuid: string): Promise<void> {
+  const { reused_operation: earlier = '', reused_age: age = 0 } = await contree.operations.get(uuid, {
+    output_bytes: 0,
+  });
+  cli.note(`nothing was run: the result is that of operation ${earlier}, ${formatSeconds(age)} ago`);
 }
 
 /** Default timeout with a terminal: people stay in a shell for longer than programs run. */

@@ -1,12 +1,20 @@
 import { fstatSync } from 'node:fs';
 import type { ConTree } from '../../contract/contree.ts';
-import { isFault } from '../../contract/errors.ts';
+import { fault, isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import type { ClosableStreamRepr } from '../../contract/run.ts';
 import { streamRepr } from '../../contract/stream.ts';
+import { collect } from '../../std/bytes.ts';
+import { atMost } from '../../std/streams.ts';
 import type { TerminalInput } from '../host.ts';
 
-/** Standard input of the command: none, or a copy of ours. `first` opens it and leaves it open. */
-export type GuestInput = { readonly kind: 'none' } | { readonly kind: 'forward'; readonly first: ClosableStreamRepr };
+/**
+ * Standard input of the command: none, a copy of ours (`first` opens it and leaves it open), or all of ours, read before it
+ * starts.
+ */
+export type GuestInput =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'forward' | 'whole'; readonly first: ClosableStreamRepr };
 
 const WRITE_BYTES_MAX = 256 * 1024;
 
@@ -18,6 +26,13 @@ export function stdinOf(
   const wanted = options.interactive || options.tty || (!stdin.isTTY && hasInput(stdin));
   if (!wanted || options.detach) return { kind: 'none' };
   return { kind: 'forward', first: { value: '', encoding: 'ascii', close: false } };
+}
+
+/** Reads all of the input before the command starts. Rejects with ARGUMENT_INVALID when it is larger than a request takes. */
+export async function wholeInput(stdin: AsyncIterable<Uint8Array>): Promise<GuestInput> {
+  const most = limits.stdinBytesMax;
+  const excess = (): Error => fault('ARGUMENT_INVALID', { reason: `standard input: it is larger than ${most} bytes` });
+  return { kind: 'whole', first: streamRepr(await collect(atMost(stdin, most, excess), most)) };
 }
 
 function hasInput(stdin: TerminalInput): boolean {

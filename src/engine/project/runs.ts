@@ -6,6 +6,7 @@ import { checkMemory, runCost } from '../capacity.ts';
 import { injectedSet } from '../run/injected-set.ts';
 import { planRun } from '../run/plan.ts';
 import { recordRun } from '../run/record.ts';
+import { recordedRun, reuseKey as keyOf, reusedSandbox } from '../run/reuse.ts';
 import { executeRun } from '../run/run.ts';
 import { boundedTimeout, type ProjectContext } from './context.ts';
 
@@ -14,6 +15,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
   const { store, parts, tenant } = context;
   return {
     start: async (request) => {
+      const sandbox = await reusedSandbox(parts.driver, request);
       const hold = store.hold();
       try {
         const bounded = admitted(context, request);
@@ -22,17 +24,28 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
         const plan = planRun(bounded, image.config);
         checkMemory(request.resources_limits?.memory_mib);
         const injected = injectedSet(store, request);
+        const reuseKey = keyOf(store, { image: image.uuid, request: bounded, plan, injected });
+        // The record says which image it was, wherever the tag points later.
+        const record = JSON.stringify(recordRun({ ...bounded, image: image.uuid }));
+        const earlier = recordedRun(store, request, { key: reuseKey, sandbox });
+        if (earlier !== undefined) {
+          hold[Symbol.dispose]();
+          return {
+            uuid: parts.operations.repeat({ store, request: record }, earlier),
+            image: image.uuid,
+            reused: true,
+          };
+        }
         const command = [request.command, ...(request.args ?? [])].join(' ');
         const uuid = parts.operations.start({
           store,
           token: tenant.token,
           kind: 'instance',
-          // The record says which image it was, wherever the tag points later.
-          request: JSON.stringify(recordRun({ ...bounded, image: image.uuid })),
+          request: record,
           image: image.uuid,
           admission: parts.runs,
           cost: runCost(plan.boot),
-          work: (operation) => executeRun({ ...parts, store }, { image, plan, injected, command }, operation),
+          work: (operation) => executeRun({ ...parts, store }, { image, plan, injected, command, reuseKey }, operation),
           release: hold,
         });
         return { uuid, image: image.uuid };

@@ -95,6 +95,7 @@ export class LiveInstance {
   /** Processes that run or are being started. */
   #running = 0;
   #closing = false;
+  #disturbed = false;
 
   constructor({ events, operation, instance, accounts, firstSpid }: LiveInstanceParts, signal: AbortSignal) {
     this.#events = events;
@@ -128,6 +129,11 @@ export class LiveInstance {
     this.#observer = observer;
   }
 
+  /** True once clients have done anything to the instance, so that its result depends on more than the request. */
+  get disturbed(): boolean {
+    return this.#disturbed;
+  }
+
   /**
    * Starts a process and returns once it runs in the guest; `ended` settles when all of its output has been read too.
    */
@@ -137,6 +143,7 @@ export class LiveInstance {
     if (this.#running >= limits.subprocessesMax) throw fault('OPERATION_LIMIT', { limit: limits.subprocessesMax });
     const spid = this.#nextSpid;
     this.#nextSpid += 1;
+    this.#disturbed ||= spid !== this.#firstSpid;
     this.#main ??= launch.command;
     this.#running += 1;
     this.#observer?.used();
@@ -158,6 +165,7 @@ export class LiveInstance {
   /** Sends a signal to a process. Rejects with SUBPROCESS_NOT_FOUND, also when it has ended. */
   async kill(spid: number, signal: number): Promise<void> {
     const { process } = this.#get(spid);
+    this.#disturbed = true;
     this.#observer?.used();
     await process.kill(signal);
   }
@@ -165,6 +173,7 @@ export class LiveInstance {
   /** Writes to standard input. Rejects with SUBPROCESS_NOT_FOUND like `kill`, and with STDIN_CLOSED. */
   async write(spid: number, input: ClosableStreamRepr): Promise<void> {
     const live = this.#get(spid);
+    this.#disturbed = true;
     if (!live.takesInput) throw fault('STDIN_CLOSED', { operation: this.#operation, spid });
     live.takesInput = input.close === false;
     this.#observer?.used();
@@ -173,6 +182,7 @@ export class LiveInstance {
 
   async resize(spid: number, size: { readonly columns: number; readonly rows: number }): Promise<void> {
     const { process } = this.#get(spid);
+    this.#disturbed = true;
     this.#observer?.used();
     await process.resize(size.columns, size.rows);
   }

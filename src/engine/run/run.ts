@@ -7,6 +7,7 @@ import type { InjectedSet } from './injected-set.ts';
 import type { ProcessExit } from './live-instance.ts';
 import type { RunPlan } from './plan.ts';
 import { publication } from './publication.ts';
+import { recordResult } from './reuse.ts';
 import { inSession, type RunPlace, type Session } from './session.ts';
 
 /** Accepted run. */
@@ -16,10 +17,13 @@ export interface Run {
   readonly injected: InjectedSet | undefined;
   /** Command as shown in the lineage. */
   readonly command: string;
+  /** Key under which the result is recorded for runs that ask for reuse; undefined where it never is. */
+  readonly reuseKey: string | undefined;
 }
 
 /** End of a run's command, and what it adds to the image. */
 interface RunEnd {
+  readonly session: Session;
   readonly exit: ProcessExit;
   readonly added: readonly Layer[];
 }
@@ -31,14 +35,27 @@ interface RunEnd {
 export async function executeRun(place: RunPlace, run: Run, context: OperationContext): Promise<WorkResult> {
   const { image, plan, injected, command } = run;
   const start = { image, injected, boot: plan.boot, firstSpid: SPID_MAIN };
-  const { exit, added } = await inSession(place, start, context, (session) => ranIn(session, plan, context));
+  const end = await inSession(place, start, context, (session) => ranIn(session, plan, context));
+  const { exit, added } = end;
   place.store.events.append(context.uuid, SPID_INIT, 'shutdown', {
     stopped_at: new Date().toISOString(),
     reason: shutdownReason(exit),
   });
-  if (plan.disposable) return { publish: () => ({}), durable: false };
   const { exitCode } = exit.outcome;
-  return publication(place, context, { parent: image, added, config: plan.config, command, exitCode });
+  const result: WorkResult = plan.disposable
+    ? { publish: () => ({}), durable: false }
+    : publication(place, context, { parent: image, added, config: plan.config, command, exitCode });
+  const { reuseKey } = run;
+  if (reuseKey === undefined || !isReproducible(end)) return result;
+  const record = (): void =>
+    recordResult(place.store, end.session.instance, { key: reuseKey, operation: context.uuid });
+  return { ...result, publish: () => (record(), result.publish()) };
+}
+
+/** Reports whether a command ended well by itself, so that an equal run would do the same. */
+function isReproducible({ exit: { outcome, timedOut }, session }: RunEnd): boolean {
+  const ended = outcome.exitCode === 0 && !timedOut && !outcome.outOfMemory && outcome.diskFull !== true;
+  return ended && !session.live.disturbed;
 }
 
 /** Runs the command of a run, and stores what it changed. */
@@ -52,7 +69,7 @@ async function ranIn(session: Session, plan: RunPlan, context: OperationContext)
   await live.close();
   session.mark('exec');
   const committed = plan.disposable ? undefined : await session.commit();
-  return { exit, added: [lower.injected, committed].filter((layer) => layer !== undefined) };
+  return { session, exit, added: [lower.injected, committed].filter((layer) => layer !== undefined) };
 }
 
 /** The hosted contract's word for why the instance goes away. */

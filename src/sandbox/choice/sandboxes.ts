@@ -81,6 +81,10 @@ class Sandboxes implements SandboxDriver {
     }
   }
 
+  async kindOf(asked: SandboxChoice = this.#options.setting): Promise<SandboxKind> {
+    return (await this.#resolve(asked)).candidate.kind;
+  }
+
   async collect(request: DriverCollection): Promise<DriverGarbage> {
     const garbage = await Promise.all(this.#options.candidates.map(({ driver }) => driver.collect(request)));
     return garbage.reduce((sum, one) => ({

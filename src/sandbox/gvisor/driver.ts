@@ -90,6 +90,10 @@ class GvisorDriver implements TriedDriver {
     return tryOnce(platform, this.#options.stateDir, run, { again });
   }
 
+  async kindOf(): Promise<'gvisor'> {
+    return 'gvisor';
+  }
+
   async collect(request: DriverCollection): Promise<DriverGarbage> {
     const platform = await this.#lifetime.opened();
     const nothing = { memoryBytes: 0, diskBytes: 0 };

@@ -65,6 +65,10 @@ class MicrovmDriver implements AcceleratedDriver {
     return (await this.#lifetime.platform(signal)).parts.verdict;
   }
 
+  async kindOf(): Promise<'microvm'> {
+    return 'microvm';
+  }
+
   async collect(request: DriverCollection): Promise<DriverGarbage> {
     const platform = await this.#lifetime.opened();
     const nothing = { memoryBytes: 0, diskBytes: 0 };

@@ -2,6 +2,7 @@ import type { GcReport } from '../../contract/server.ts';
 import type { Database } from '../database.ts';
 import { imagesToDrop } from './images.ts';
 import type { Holds } from './holds.ts';
+import { dropUnusableRecords } from '../recorded-runs.ts';
 import { spaceUsage, storeBytes } from '../usage.ts';
 
 export interface SweepRequest {
@@ -55,6 +56,7 @@ export function sweepUnneeded(place: SweepPlace, request: SweepRequest): Sweep {
     }
     sweepLayers(place, { unusedSinceMs: sinceMs, spareSinceMs }, sweep);
   }
+  dropUnusableRecords(place.database);
   sweep.usage = spaceUsage(place.database);
   return sweep;
 }

@@ -40,6 +40,8 @@ run(command="curl -sI https://packages.example.org", image="tag:common/base", ne
 - A \`cwd\` that is not in the image is made, empty. \`max_layer_bytes\` bounds what a run may write.
 - \`network\`: \`public\` (default; the internet, never the user's machine or local network), \`none\`, or \`allowlist\` with \`allow\`.
 - \`sandbox\`: \`microvm\` for a kernel of its own (modules, \`mount\` of disks, eBPF), \`gvisor\`, or \`auto\` (default of most servers).
+- \`reuse=true\` answers at once with the result of an equal earlier run (same image, command, files, env …) that ended with 0 and
+  used no network and no secret, and says so: \`reused\`, \`reused_age_s\`, \`reused_operation\`. \`reuse="network"\` accepts one that used its network.
 - \`timeout\` in seconds; when it is over the processes are ended and the output so far is returned.
 - \`truncate_output_at\` bounds what is *shown* per stream; up to ${limits.outputBytesKept / 2 ** 20} MiB are kept and can be paged.
 

@@ -47,6 +47,10 @@ const Input = z.object({
   allow: z.array(z.string()).optional().describe('hosts'),
   cpus: z.int().min(1).max(limits.guestCpusMax).optional(),
   memory_mib: z.int().min(limits.guestMemoryMibMin).max(limits.guestMemoryMibMax).optional(),
+  reuse: z
+    .union([z.boolean(), hiddenFromClients(z.literal('network'))])
+    .optional()
+    .describe('result of an equal run, if known'),
   sandbox: hiddenFromClients(SandboxName.optional()),
   max_layer_bytes: hiddenFromClients(z.int().min(1).max(limits.layerBytesMax).optional()),
 });
@@ -96,6 +100,7 @@ const OF_THE_START = [
   'cpus',
   'memory_mib',
   'sandbox',
+  'reuse',
 ] as const;
 
 async function inInstance(call: ToolCall, input: z.output<typeof Input>, name: string): Promise<OperationFields> {
@@ -167,7 +172,7 @@ function requestOf(input: z.output<typeof Input>, hostEnv: HostEnv = {}): Instan
     ...processOf(input, hostEnv),
     image: from,
     disposable: input.disposable,
-    ...present({ preserve_env: input.preserve_env, sandbox: input.sandbox }),
+    ...present({ preserve_env: input.preserve_env, sandbox: input.sandbox, reuse: input.reuse }),
     ...present({
       directory_states: state === undefined ? undefined : [state],
       files:

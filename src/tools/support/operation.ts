@@ -62,6 +62,10 @@ export const resultFields = {
   process: hiddenFromClients(count.optional()),
   /** Published ports of an instance. */
   ports: hiddenFromClients(z.array(Port).optional()),
+  /** Nothing was run: the result is that of an earlier run, which ended `reused_age_s` seconds before. */
+  reused: hiddenFromClients(z.boolean().optional()),
+  reused_operation: hiddenFromClients(z.string().optional()),
+  reused_age_s: hiddenFromClients(z.number().optional()),
   hint: hiddenFromClients(z.string().optional()),
 };
 
@@ -103,6 +107,7 @@ export async function summarize(operation: OperationResponse, options: SummaryOp
     ...imageFields(operation),
     ...stateFields(result),
     ...executionFields(operation),
+    ...reuseFields(operation),
     ...streams,
     ...outcomeHint(operation, streams.stderr ?? ''),
   };
@@ -150,6 +155,14 @@ function executionFields({ execution }: OperationResponse): Partial<OperationFie
     accelerator: accelerator === 'emulated' ? accelerator : undefined,
     jail_missing: jail.missing.join(', ') || undefined,
   });
+}
+
+function reuseFields({
+  reused,
+  reused_operation: earlier,
+  reused_age: age,
+}: OperationResponse): Partial<OperationFields> {
+  return present({ reused, reused_operation: earlier, reused_age_s: age && rounded(age) });
 }
 
 export function signalName(signal: number): string {
@@ -229,6 +242,7 @@ export function operationText(fields: { [Key in keyof OperationFields]?: Operati
     fields.sandbox,
     fields.accelerator,
     fields.operation_id !== undefined && `operation ${fields.operation_id}`,
+    fields.reused && `reused: result of operation ${fields.reused_operation}, ${fields.reused_age_s} s old`,
   ];
   return lines(
     facts.filter((fact) => typeof fact === 'string').join(' · '),

@@ -18,6 +18,8 @@ import type { Serve } from './ports.ts';
 export interface FakeHooks {
   /** Called before an instance is ready; its failure is the boot's. */
   readonly beforeBoot?: (spec: BootSpec, signal: AbortSignal) => Promise<void>;
+  /** Network that each run seems to have used. */
+  readonly networkUse?: NetworkUse;
   /** Runs before changes are streamed. */
   readonly beforeChanges?: (signal: AbortSignal) => Promise<void>;
   /** Servers that listen in every guest, by port. */
@@ -56,6 +58,10 @@ export class FakeDriver implements SandboxDriver {
     );
     this.#instances.add(instance);
     return instance;
+  }
+
+  async kindOf(): Promise<'none'> {
+    return 'none';
   }
 
   async collect(): Promise<DriverGarbage> {
@@ -121,7 +127,7 @@ class FakeInstance implements Instance {
   }
 
   networkUse(): NetworkUse {
-    return { rxBytes: 0, rxPackets: 0, txBytes: 0, txPackets: 0, dropped: 0, refused: [] };
+    return this.#hooks.networkUse ?? { rxBytes: 0, rxPackets: 0, txBytes: 0, txPackets: 0, dropped: 0, refused: [] };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -30,7 +30,7 @@ export type Program = (context: ProgramContext) => Promise<number>;
 
 const CHUNK = Buffer.alloc(16_384, 'x');
 
-/** Programs of the fake guest by name: small versions of their namesakes; `flood` and `crash` are our own. */
+/** Programs of the fake guest by name: small versions of their namesakes; `flood`, `awaits` and `crash` are our own. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
   true: async () => 0,
   ':': async () => 0,
@@ -83,6 +83,19 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
     ports.listen(Number(args[args.indexOf('-p') + 1]), (stream) => stream.pipe(stream), signal);
     await delay(86_400_000, undefined, { signal });
     return 0;
+  },
+  /** Waits until another process has made the file. */
+  awaits: async ({ args, cwd, files, signal }) => {
+    const path = posix.resolve(cwd, args[0] ?? '');
+    for (;;) {
+      try {
+        files.read(path);
+        return 0;
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error;
+        await delay(2, undefined, { signal });
+      }
+    }
   },
   /** Panics the guest's kernel. */
   crash: async ({ crash, signal }) => {
