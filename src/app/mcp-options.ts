@@ -26,7 +26,8 @@ export function mcpOptions(host: McpHost, settings: Settings): McpOptions {
     allowTokenArgument,
     inlineWaitMs: inlineWait * 1_000,
     onDisconnect,
-    log: (line) => void host.stderr.write(`${line}\n`),
+    // Messages of the SDK about what it cannot parse have dozens of lines.
+    log: (message) => void host.stderr.write(`${message.replaceAll(/\s*\n\s*/gu, ' ')}\n`),
     ...localFiles(host, settings),
     ...hostEnv(host, settings),
     ...(tools.length > 0 && { tools }),

@@ -49,6 +49,10 @@ test('read_file pages by bytes without cutting a character, and by lines', async
     offset = part.next_offset;
   }
   assert.equal(all, `a${'é'.repeat(40_000)}`);
+  assert.match(
+    (await mcp.call('read_file', { image, path: '/f', offset: 1_000_000 })).text,
+    /, none from 1,000,000 on/u,
+  );
   const lines = await read('/f', { start_line: 2_999 });
   assert.deepEqual([lines.content, lines.next_offset], ['zeile 2999 äöü\nzeile 3000 äöü\n', undefined]);
   const few = await read('/f', { start_line: 10, max_lines: 2 });

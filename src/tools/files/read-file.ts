@@ -67,13 +67,16 @@ export const readFile = defineTool({
   text: ({ content, encoding, size = Buffer.byteLength(content), offset = 0, next_offset, hint }, { path }) =>
     lines(
       `${plainName(path)}: ${grouped(size)} bytes${encoding === 'base64' ? ', base64' : ''}` +
-        (offset === 0 && next_offset === undefined
-          ? ''
-          : `, from ${grouped(offset)} to ${grouped(next_offset ?? size)}`),
+        rangeText(offset, next_offset, size),
       content,
       hint && `Next: ${hint}`,
     ),
 });
+
+function rangeText(offset: number, next: number | undefined, size: number): string {
+  if (offset > size) return `, none from ${grouped(offset)} on`;
+  return offset === 0 && next === undefined ? '' : `, from ${grouped(offset)} to ${grouped(next ?? size)}`;
+}
 
 interface Part {
   readonly bytes: Buffer;
