@@ -93,3 +93,23 @@ test('comments say things as a native speaker would', () => {
   );
   assert.deepEqual(found, []);
 });
+
+/** Returns what a page's tables say of tests and is not so: files that are missing, and names that their file lacks. */
+function missingTests(page: string): string[] {
+  const files = globSync('test/**/*.{ts,py}');
+  const rows = readFileSync(page, 'utf8').matchAll(/^\|(?! ?\|| ?-).*\|$/gmu);
+  return [...rows].flatMap(([row]) => {
+    let file: string | undefined;
+    return [...row.matchAll(/`([\w./-]+\.(?:ts|py))`|"([^"|`]+)"/gu)].flatMap(([, path, name]) => {
+      if (path?.startsWith('src/')) return [];
+      if (path !== undefined) file = files.find((known) => known === path || known.endsWith(`/${path}`));
+      if (file === undefined) return path === undefined ? [] : [`${page}: ${path}`];
+      const text = readFileSync(file, 'utf8');
+      return name === undefined || text.includes(name.replace(/ ?…$/u, '')) ? [] : [`${page}: ${file} "${name}"`];
+    });
+  });
+}
+
+test('the tests that the page of faults names exist', () => {
+  assert.deepEqual(missingTests('docs/faults.md'), []);
+});
