@@ -12,6 +12,8 @@ test('every part of a result is there while an operation waits and runs', async 
   const { uuid } = await engine.runs.start(script(bench, 'cat', { stdin: { value: '', close: false } }));
   const waiting = resultOf(await engine.operations.get(uuid));
   assert.deepEqual([waiting.state?.exit_code, waiting.state?.pid, waiting.resources?.max_rss], [-1, -1, -1]);
+  assert.ok(Object.values(waiting.resources ?? {}).every((amount) => amount === -1));
+  assert.partialDeepStrictEqual([waiting.stdout, waiting.stderr], [{ value: '' }, { value: '' }]);
   door.resolve();
   await seen(engine, uuid, ({ type }) => type === 'spawn');
   const running = await engine.processes.get(uuid, 1);

@@ -142,4 +142,9 @@ test('an archive is imported from an upload', async () => {
   assert.equal(operation.status, 'SUCCESS');
   assert.ok('registry' in operation.metadata);
   assert.equal(operation.metadata.registry.url, 'archive:x.tar');
+  // As in the hosted service the tag is that of the newer import.
+  const { uuid: other } = await engine.uploads.create(once('another archive'));
+  const newer = await finished(engine, (await engine.images.importArchive({ file: other, tag: 'x' })).uuid);
+  assert.notEqual(newer.result_image_uuid, operation.result_image_uuid);
+  assert.equal((await engine.images.get('tag:x')).uuid, newer.result_image_uuid);
 });

@@ -125,6 +125,12 @@ test('import_image returns what a tag already names, unless forced', async () =>
   assert.match(kept.hint, /force=true/u);
   const forced = (await mcp.call('import_image', { registry_url: 'alpine', tag: 'tag:common/base', force: true }))
     .structured;
+  const { structured } = await mcp.call('import_image', { registry_url: 'debian', tag: 'common/base' });
+  assert.match(structured.hint, /^Not imported: .* its image, imported from "alpine", was returned; force=true/u);
+  const made = (await mcp.call('run', { image: existing, command: 'touch /x', disposable: false })).structured;
+  await mcp.call('set_tag', { image_uuid: made.image_uuid, tag: 'made' });
+  const child = (await mcp.call('import_image', { registry_url: 'debian', tag: 'made' })).structured;
+  assert.match(child.hint, /its image, which a run made, was returned/u);
   assert.notEqual(forced.image_uuid, existing);
   assert.equal(forced.tag, 'common/base');
   const consent = { registry_url: 'alpine', i_accept_that_anonymous_access_might_be_rate_limited: true };

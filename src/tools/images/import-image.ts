@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { ConTree } from '../../contract/contree.ts';
+import type { Image } from '../../contract/image.ts';
 import { followOwn } from '../support/follow.ts';
 import { operationText, resultFields, summarize } from '../support/operation.ts';
 import { outcomeOf } from '../support/outcome.ts';
@@ -44,8 +45,9 @@ export const importImage = defineTool({
     const tag = wanted?.replace(/^tag:/u, '');
     const existing = tag && !force ? await findTagged(contree, tag, signal) : undefined;
     if (existing !== undefined) {
-      const hint = `Not imported: tag:${tag} exists, and its image was returned; force=true imports and moves the tag.`;
-      return { status: 'SUCCESS', image_uuid: existing, tag, hint };
+      const origin = await originOf(contree, existing, signal);
+      const hint = `Not imported: tag:${tag} exists, and its image${origin} was returned; force=true imports and moves the tag.`;
+      return { status: 'SUCCESS', image_uuid: existing.uuid, tag, hint };
     }
     // Not aborted with the call: the id of the started import must be known.
     const { uuid } = await contree.images.import({ registry: { url: registry_url }, ...(tag && { tag }), timeout });
@@ -59,9 +61,22 @@ export const importImage = defineTool({
   text: operationText,
 });
 
-async function findTagged(contree: ConTree, tag: string, signal: AbortSignal): Promise<string | undefined> {
+/** Returns how an image came to be, for a hint; empty when that is not known any more. */
+async function originOf(contree: ConTree, image: Image, signal: AbortSignal): Promise<string> {
+  if (image.parent_uuid) return ', which a run made,';
+  if (image.operation_uuid === null) return '';
   try {
-    return (await contree.images.get(`tag:${tag}`, signal)).uuid;
+    const { metadata } = await contree.operations.get(image.operation_uuid, {}, signal);
+    return 'registry' in metadata ? `, imported from ${JSON.stringify(metadata.registry.url)},` : '';
+  } catch (error) {
+    if (isFault(error, 'OPERATION_NOT_FOUND')) return '';
+    throw error;
+  }
+}
+
+async function findTagged(contree: ConTree, tag: string, signal: AbortSignal): Promise<Image | undefined> {
+  try {
+    return await contree.images.get(`tag:${tag}`, signal);
   } catch (error) {
     if (isFault(error, 'IMAGE_NOT_FOUND', 'TAG_NOT_FOUND')) return undefined;
     throw error;
