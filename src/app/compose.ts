@@ -20,7 +20,7 @@ export interface EngineDeps {
 /** Opens the engine of a data directory from its parts. This is the only place that knows all of them. */
 export async function openEngine(settings: Settings, surroundings: EngineDeps): Promise<OwnedEngine> {
   const { version, env, log } = surroundings;
-  const { dataDir, concurrency } = settings;
+  const { dataDir, concurrency, publishListen: publishAddress } = settings;
   await using parts = new AsyncDisposableStack();
   const store = parts.use(await Store.open(dataDir));
   const driver = parts.use(await openSandboxDriver(settings, surroundings));
@@ -33,7 +33,7 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
     unusedDays: settings.gcDays,
     ...(settings.gcMaxSize > 0 && { bytesMax: settings.gcMaxSize }),
   };
-  const options = { store, driver, importer, pusher, version, concurrency, housekeeping, log };
+  const options = { store, driver, importer, pusher, version, concurrency, housekeeping, publishAddress, log };
   const engine = parts.use(Engine.open(options));
   // Closed in reverse order: nothing runs when the driver is closed, nothing writes when the store is closed.
   const owned = parts.move();

@@ -73,7 +73,7 @@ function aboutOf(row: Row, [first = '', second]: readonly (string | number)[], i
     return { kind: 'path', path: String(path ?? '/'), wanted: row.missing };
   }
   if (row.subject === 'token') return { kind: 'token', token: name };
-  if (row.subject === 'operation') return { kind: 'operation', operation: name };
+  if (row.subject === 'operation' || row.subject === 'port') return { kind: 'operation', operation: name };
   if (row.subject === 'process') return { kind: 'process', operation: name, spid: Number(second) };
   if (row.subject === 'upload') return { kind: 'upload', file: name };
   if (row.addition) return { kind: 'addition', route: `${row.method} ${row.path}` };

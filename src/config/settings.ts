@@ -3,6 +3,7 @@ import { between, httpUrl, list, onOff, oneOf, setting, size, text, type Program
 
 const BOTH: readonly Program[] = ['contree', 'contree-mcp'];
 const MCP: readonly Program[] = ['contree-mcp'];
+const HTTP = { group: 'http', programs: BOTH } as const;
 const ENGINE = { group: 'engine', programs: BOTH } as const;
 
 /**
@@ -197,6 +198,15 @@ export const SETTINGS = {
     doc: 'Above this size, for example 50G, the engine removes the least recently used data, untagged images included.',
     ...ENGINE,
   }),
+  publishListen: setting({
+    flag: 'publish-listen',
+    env: 'CONTREE_PUBLISH_LISTEN',
+    default: '127.0.0.1',
+    value: 'ADDRESS',
+    parse: text,
+    doc: 'Address at which published ports of instances are reached. Anything but loopback opens them to the network, without tokens.',
+    ...ENGINE,
+  }),
   idleMinutes: setting({
     flag: 'idle-minutes',
     env: 'CONTREE_IDLE_MINUTES',
@@ -222,8 +232,7 @@ export const SETTINGS = {
     value: 'ADDRESS',
     parse: text,
     doc: 'Address the HTTP server listens on. Anything but loopback requires tokens.',
-    group: 'http',
-    programs: BOTH,
+    ...HTTP,
   }),
   httpPort: setting({
     flag: 'http-port',
@@ -232,8 +241,7 @@ export const SETTINGS = {
     value: 'PORT',
     parse: between(0, 65_535),
     doc: 'TCP port of the HTTP server; 0 picks a free one.',
-    group: 'http',
-    programs: BOTH,
+    ...HTTP,
   }),
   auth: setting({
     flag: 'auth',
@@ -242,8 +250,7 @@ export const SETTINGS = {
     value: 'KIND',
     parse: oneOf('token', 'none'),
     doc: 'Authentication of the HTTP server: token, or none, which is allowed on loopback only.',
-    group: 'http',
-    programs: BOTH,
+    ...HTTP,
   }),
   allowedHosts: setting({
     flag: 'allowed-hosts',
@@ -252,8 +259,7 @@ export const SETTINGS = {
     value: 'HOSTS',
     parse: list,
     doc: 'Host names accepted by the HTTP server besides loopback, for example contree.example.org, or https://contree.example.org behind a proxy.',
-    group: 'http',
-    programs: BOTH,
+    ...HTTP,
   }),
   tlsCert: setting({
     flag: 'tls-cert',
@@ -262,8 +268,7 @@ export const SETTINGS = {
     value: 'FILE',
     parse: text,
     doc: 'Certificate chain (PEM); makes the HTTP server use https.',
-    group: 'http',
-    programs: BOTH,
+    ...HTTP,
   }),
   tlsKey: setting({
     flag: 'tls-key',
@@ -272,8 +277,7 @@ export const SETTINGS = {
     value: 'FILE',
     parse: text,
     doc: 'Private key (PEM) of --tls-cert.',
-    group: 'http',
-    programs: BOTH,
+    ...HTTP,
   }),
   mode: setting({
     flag: 'mode',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { flag, PAGE } from './api/query.ts';
+import { flag, integer, PAGE } from './api/query.ts';
 import { limits } from './limits.ts';
 import { OPERATION_STATUSES } from './operation-state.ts';
 import { InstanceSpawnRequest } from './run.ts';
@@ -22,6 +22,23 @@ const TERMS = {
 export const InstanceTerms = z.object({ ...TERMS, idle_timeout: z.int(), lifetime: z.int() });
 export type InstanceTerms = z.infer<typeof InstanceTerms>;
 
+const Port = z.int().min(1).max(65_535);
+
+/** Port in the path of a request. */
+export const PortNumber = integer(1, 65_535);
+
+export const PortPublishRequest = z.object({
+  /** TCP port at which a program of the instance listens, or will. */
+  port: Port,
+  host_port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .optional()
+    .describe("port of the engine's machine; 0, the default, is any free one"),
+});
+export type PortPublishRequest = z.infer<typeof PortPublishRequest>;
+
 export const InstanceOpenRequest = InstanceSpawnRequest.pick({
   image: true,
   hostname: true,
@@ -35,14 +52,14 @@ export const InstanceOpenRequest = InstanceSpawnRequest.pick({
   directory_states: true,
   sandbox: true,
   disposable: true,
-}).extend(TERMS);
+}).extend({ ...TERMS, publish: z.array(PortPublishRequest).max(limits.portsPublishedMax).optional() });
 export type InstanceOpenRequest = z.infer<typeof InstanceOpenRequest>;
 
 /** A port of the guest that is reachable from outside. */
 export const PortInfo = z.object({
-  port: z.int().min(1).max(65_535),
-  /** Loopback port of the machine of the engine. */
-  host_port: z.int().min(1).max(65_535),
+  port: Port,
+  /** Port of the engine's machine, on loopback unless the engine was told otherwise. */
+  host_port: Port,
   /** Address of its pages, when the engine has an HTTP server. */
   url: z.string().nullable(),
 });

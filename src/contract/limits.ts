@@ -46,6 +46,8 @@ export const limits = {
   guestBootMsMax: 300_000,
   guestRestoreMsMax: 15_000,
   frameBytesMax: 256 * KiB,
+  /** Ports of one instance that are published at ports of the host. */
+  portsPublishedMax: 16,
   /** Connections to ports of one instance at the same time, and the time for each to be made. */
   portConnectionsMax: 128,
   portConnectMsMax: 10_000,

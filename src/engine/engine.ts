@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
 import type { ConTree } from '../contract/contree.ts';
 import { limits } from '../contract/limits.ts';
@@ -14,7 +15,8 @@ import { Instances } from './instance/instances.ts';
 import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
-import type { EngineParts } from './project/context.ts';
+import { type EngineParts, ProjectContext } from './project/context.ts';
+import { connectToPort, type PortOfInstance } from './project/instances.ts';
 import { projectContree } from './project/project.ts';
 import type { Tenant } from './project/tenant.ts';
 import type { Pusher } from '../images/export/push.ts';
@@ -32,6 +34,8 @@ export interface EngineOptions {
   readonly concurrency?: number;
   /** Policy of automatic collection; absent for none. */
   readonly housekeeping?: HousekeepingPolicy;
+  /** Address of the host at which ports of instances are published; default loopback. */
+  readonly publishAddress?: string;
   readonly log?: EngineLog;
 }
 
@@ -100,6 +104,7 @@ export class Engine implements ConTree {
       housekeeping,
       operations,
       instances: new Instances(),
+      publishAddress: options.publishAddress ?? '127.0.0.1',
       statistics,
     });
   }
@@ -107,6 +112,11 @@ export class Engine implements ConTree {
   /** Returns the engine as a tenant sees it. This is cheap, and there is nothing to dispose. */
   forTenant(tenant: Tenant): ConTree {
     return projectContree(this.#parts, tenant);
+  }
+
+  /** Connects to a port of an open instance of the tenant. */
+  async connect(tenant: Tenant, port: PortOfInstance, signal: AbortSignal): Promise<Duplex> {
+    return connectToPort(new ProjectContext(this.#parts, tenant), port, signal);
   }
 
   /** Number of unfinished operations of all projects. */

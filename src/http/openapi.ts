@@ -55,6 +55,7 @@ const SUBJECTS: Readonly<Record<keyof Subjects, readonly Json[]>> = {
   image: [UUID],
   operation: [UUID],
   process: [UUID, INTEGER],
+  port: [UUID, INTEGER],
   upload: [{ type: 'string' }],
   token: [UUID],
 };

@@ -10,6 +10,7 @@ import type { Importer } from '../../src/images/import/importer.ts';
 import type { Pusher } from '../../src/images/export/push.ts';
 import { rootLayer, run, stdoutOf } from '../engine/bench.ts';
 import { faults, NOWHERE } from './faults.ts';
+import { instancePorts } from './instance-ports.ts';
 import { instanceEnds, instances } from './instances.ts';
 import { reuse } from './reuse.ts';
 
@@ -73,6 +74,7 @@ export function testContree(name: string, open: () => Promise<ContreeUnderTest>)
   contreeTest('processes of a running instance', processes);
   contreeTest('instances that stay', instances);
   contreeTest('ends of instances that stay', instanceEnds);
+  contreeTest('ports of instances that stay', instancePorts);
   contreeTest('cancelling, and an abort that ends only the waiting', cancelling);
   contreeTest('lists: filters and pages', lists);
   contreeTest('whoami, gc, doctor', about);

@@ -29,6 +29,8 @@ const NEEDED: Readonly<Record<string, string>> = {
   'GET /instances': 'list',
   'GET /instances/{operationId}': 'list',
   'POST /instances/{operationId}/close': 'spawn spawn_disposable',
+  'POST /instances/{operationId}/ports': 'spawn spawn_disposable',
+  'DELETE /instances/{operationId}/ports/{port}': 'spawn spawn_disposable',
   'GET /operations': 'list',
   'GET /operations/{operationId}': 'list',
   'DELETE /operations/{operationId}': 'cancel',
@@ -67,7 +69,7 @@ test('each route asks for its permission, over the wire, and for no other', asyn
   for (const permission of PERMISSIONS) only.set(permission, await served.client({ permissions: [permission] }));
   for (const [route, needed] of Object.entries(NEEDED)) {
     const [method = '', path = ''] = route.split(' ');
-    const target = `/v1${path.replace('{spid}', '1').replaceAll(/\{\w+\}/gu, randomUUID())}`;
+    const target = `/v1${path.replace(/\{(?:spid|port)\}/u, '1').replaceAll(/\{\w+\}/gu, randomUUID())}`;
     const query = method === 'GET' || method === 'HEAD' ? '?path=/&pattern=x&tag=nope&sha256=a&to=tag:x' : '';
     const enough = new Set(needed.split(' '));
     for (const [permission, { send }] of only) {

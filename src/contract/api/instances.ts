@@ -60,4 +60,35 @@ export const INSTANCES = {
     success: 'it ends',
     addition: true,
   },
+  /**
+   * Makes a TCP port of an instance reachable at a port of the engine's machine, until the instance ends. A port that is
+   * published already stays where it is. Faults: PORT_TAKEN, PORT_LIMIT, INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING.
+   */
+  publish: {
+    method: 'POST',
+    path: '/instances/{operationId}/ports',
+    subject: 'operation',
+    operationId: 'publishPort',
+    refuses: [409, 425],
+    summary: "Make a TCP port of an instance reachable at a port of the engine's machine",
+    permissions: SPAWN,
+    body: 'PortPublishRequest',
+    answer: 'PortInfo',
+    status: 201,
+    success: 'published',
+    addition: true,
+  },
+  /** Ends the publication of a port and its connections. Faults: PORT_NOT_PUBLISHED. */
+  unpublish: {
+    method: 'DELETE',
+    path: '/instances/{operationId}/ports/{port}',
+    subject: 'port',
+    operationId: 'unpublishPort',
+    refuses: [409, 425],
+    summary: 'End the publication of a port, and the connections to it',
+    permissions: SPAWN,
+    status: 204,
+    success: 'not published any more',
+    addition: true,
+  },
 } as const satisfies Rows;

@@ -21,6 +21,7 @@ export interface Subjects {
   readonly image: [image: string];
   readonly operation: [operation: string];
   readonly process: [operation: string, spid: number];
+  readonly port: [operation: string, port: number];
   /** sha256 (hex) or UUID. */
   readonly upload: [id: string];
   readonly token: [token: string];
@@ -31,6 +32,7 @@ export const SUBJECT_PARTS: Readonly<Record<keyof Subjects, number>> = {
   image: 1,
   operation: 1,
   process: 2,
+  port: 2,
   upload: 1,
   token: 1,
 };

@@ -107,6 +107,7 @@ const INLINE = {
   TagRequest: image.TagRequest,
   InstanceList: instance.InstanceList,
   InstanceCloseRequest: instance.InstanceCloseRequest,
+  PortPublishRequest: instance.PortPublishRequest,
   OperationStarted: operation.OperationStarted,
   OperationSummaryList: operation.OperationSummaryList,
   SubprocessStarted: run.SubprocessStarted,

@@ -35,6 +35,21 @@ export const INSTANCE_ERRORS = {
     message: ({ port, reason }) => `port ${port} of the instance: ${reason}`,
     hint: 'Start a server in the instance that listens on that port, then try again.',
   }),
+  PORT_NOT_PUBLISHED: row<{ port: number }>({
+    class: 'missing',
+    message: ({ port }) => `port ${port} of the instance is not published`,
+    hint: 'List the published ports (get_instance, "contree instances").',
+  }),
+  PORT_TAKEN: row<{ hostPort: number; reason: string }>({
+    class: 'conflict',
+    message: ({ hostPort, reason }) => `port ${hostPort} of this machine: ${reason}`,
+    hint: 'Choose another port, or 0 for one that is free.',
+  }),
+  PORT_LIMIT: row<{ limit: number }>({
+    class: 'conflict',
+    message: ({ limit }) => `${limit} ports of the instance are published already`,
+    hint: 'End the publication of a port that is not needed any more, then try again.',
+  }),
   INSTANCE_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',
     message: ({ what, limit }) => `${limit} instances of this ${what} are open already`,

@@ -2,8 +2,10 @@ import { SPID_INIT } from '../../contract/event.ts';
 import type { InstanceTerms } from '../../contract/instance.ts';
 import { fault } from '../../contract/errors.ts';
 import type { EventStore } from '../../store/events.ts';
+import type { Instance } from '../../sandbox/driver.ts';
 import type { LiveInstance, ProcessFacts } from '../run/live-instance.ts';
 import { InstanceClock, type TimeUp } from './clock.ts';
+import { InstancePorts } from './ports.ts';
 
 /** End of an instance that stayed. */
 export interface InstanceEnd {
@@ -21,16 +23,18 @@ export interface OpenInstanceParts {
   readonly events: EventStore;
   readonly terms: InstanceTerms;
   readonly disposable: boolean;
-  /** Kind of its sandbox. */
-  readonly sandbox: string;
+  readonly instance: Instance;
+  /** Address of the host at which its ports are published. */
+  readonly publishAddress: string;
 }
 
 /** An instance that is open: how long it stays, who uses it, and what ends it. Its owner ends the sandbox. */
-export class OpenInstance implements Disposable {
+export class OpenInstance implements AsyncDisposable {
   readonly uuid: string;
   readonly live: LiveInstance;
   readonly sandbox: string;
   readonly clock: InstanceClock;
+  readonly ports: InstancePorts;
   readonly #terms: InstanceTerms;
   readonly #disposable: boolean;
   readonly #ended = Promise.withResolvers<InstanceEnd>();
@@ -40,10 +44,10 @@ export class OpenInstance implements Disposable {
   /** Commands since the last image. */
   #commands: ProcessFacts[] = [];
 
-  constructor({ uuid, live, events, terms, disposable, sandbox }: OpenInstanceParts) {
+  constructor({ uuid, live, events, terms, disposable, instance, publishAddress }: OpenInstanceParts) {
     this.uuid = uuid;
     this.live = live;
-    this.sandbox = sandbox;
+    this.sandbox = instance.facts.sandbox;
     this.#terms = terms;
     this.#disposable = disposable;
     this.clock = new InstanceClock(
@@ -55,6 +59,16 @@ export class OpenInstance implements Disposable {
         busy: () => this.live.running > 0 || this.#uses > 0,
       },
     );
+    this.ports = new InstancePorts({
+      connect: (port, signal) => instance.connect(port, signal),
+      use: () => this.use(),
+      address: publishAddress,
+    });
+  }
+
+  /** True when its changes are not kept. */
+  get disposable(): boolean {
+    return this.#disposable;
   }
 
   /** Resolves when the instance is to end. */
@@ -110,8 +124,9 @@ export class OpenInstance implements Disposable {
     this.#finish({ cause: 'engine_stopped', keep: !this.#disposable, tag: this.#terms.tag });
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.clock[Symbol.dispose]();
+    await this.ports[Symbol.asyncDispose]();
   }
 
   #finish(end: InstanceEnd): void {

@@ -1,6 +1,6 @@
 import { fault } from '../../contract/errors.ts';
 import { SPID_INIT, SPID_MAIN } from '../../contract/event.ts';
-import type { InstanceTerms } from '../../contract/instance.ts';
+import type { InstanceTerms, PortPublishRequest } from '../../contract/instance.ts';
 import { limits } from '../../contract/limits.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { StoredImage } from '../../store/images.ts';
@@ -19,12 +19,14 @@ export interface Stay {
   readonly plan: Omit<RunPlan, 'config'>;
   readonly injected: InjectedSet | undefined;
   readonly terms: InstanceTerms;
+  readonly publish: readonly PortPublishRequest[];
   /** Hold under which the request was accepted; released once the instance is up. */
   readonly hold: Disposable;
 }
 
 export interface StayPlace extends RunPlace {
   readonly instances: Instances;
+  readonly publishAddress: string;
 }
 
 /** Remains of an instance that has ended. */
@@ -70,7 +72,7 @@ function resultOf(
 }
 
 async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, session: Session): Promise<Left> {
-  const { plan, terms, hold } = stay;
+  const { plan, terms, hold, publish } = stay;
   const { live, instance, lower } = session;
   // From now on only what the sandbox stands on is kept, because it may stay for days.
   using _pinned = place.store.pin(lower.digests);
@@ -78,11 +80,14 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
   const { uuid } = context;
   const { events } = place.store;
   const { disposable } = plan;
-  using open = new OpenInstance({ uuid, live, events, terms, disposable, sandbox: instance.facts.sandbox });
+  const { publishAddress } = place;
+  await using open = new OpenInstance({ uuid, live, events, terms, disposable, instance, publishAddress });
   await live.adopt(plan.launch, { used: () => open.clock.used(), ended: (facts) => open.ran(facts) });
+  for (const { port, host_port: hostPort = 0 } of publish) await open.ports.publish(port, hostPort);
   using _listed = place.instances.add(open);
   context.execute(live);
   const end = await session.whileUp(open.ended);
+  await open.ports[Symbol.asyncDispose]();
   await live.close();
   session.mark('open');
   const committed = end.keep ? await session.commit() : undefined;

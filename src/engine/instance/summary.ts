@@ -1,4 +1,4 @@
-import type { InstanceDetails, InstanceProcess, InstanceSummary } from '../../contract/instance.ts';
+import type { InstanceDetails, InstanceProcess, InstanceSummary, PortInfo } from '../../contract/instance.ts';
 import { isFinished } from '../../contract/operation.ts';
 import { present } from '../../std/present.ts';
 import { parseColumn, timestamp } from '../../store/database.ts';
@@ -6,6 +6,7 @@ import type { StoredOperation } from '../../store/operations.ts';
 import { RunRecord } from '../run/record.ts';
 import type { ProcessFacts } from '../run/live-instance.ts';
 import type { OpenInstance } from './open-instance.ts';
+import type { PublishedPort } from './ports.ts';
 
 /** Returns an instance as lists show it; `open` is its running part, if it has one now. */
 export function instanceSummary(operation: StoredOperation, open: OpenInstance | undefined): InstanceSummary {
@@ -25,8 +26,13 @@ export function instanceSummary(operation: StoredOperation, open: OpenInstance |
     processes: isFinished(status) ? 0 : (open?.live.running ?? 0),
     snapshots: 0,
     last_snapshot: operation.resultImage,
-    ports: [],
+    ports: (open?.ports.published ?? []).map(portInfo),
   };
+}
+
+/** Returns a published port; its URL is known to the server, not to the engine. */
+export function portInfo({ port, hostPort }: PublishedPort): PortInfo {
+  return { port, host_port: hostPort, url: null };
 }
 
 /** Returns an instance with its processes. */

@@ -35,6 +35,8 @@ export interface EngineParts {
   readonly housekeeping: Housekeeping;
   readonly operations: Operations;
   readonly instances: Instances;
+  /** Address of the host at which ports of instances are published. */
+  readonly publishAddress: string;
   readonly statistics: Statistics;
 }
 

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { InstanceOpenRequest, InstanceTerms } from '../../contract/instance.ts';
@@ -7,7 +8,8 @@ import { present } from '../../std/present.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { Resources } from '../admission.ts';
 import { checkMemory, instanceCost, instanceMemoryMib } from '../capacity.ts';
-import { instanceDetails, instanceSummary } from '../instance/summary.ts';
+import type { OpenInstance } from '../instance/open-instance.ts';
+import { instanceDetails, instanceSummary, portInfo } from '../instance/summary.ts';
 import { executeStay } from '../instance/stay.ts';
 import { injectedSet } from '../run/injected-set.ts';
 import { planOpen } from '../run/plan.ts';
@@ -29,14 +31,66 @@ export function projectInstances(context: ProjectContext): ConTree['instances'] 
       return instanceDetails(operations.current(stored), instances.find(stored.uuid));
     },
     close: async (operation, request = {}) => {
-      const stored = instanceOf(context, operation);
       checkTag(request.tag);
-      await operations.instance(stored);
-      const found = instances.find(stored.uuid);
-      if (found === undefined) throw fault('INSTANCE_NOT_RUNNING', { operation: stored.uuid, status: stored.status });
-      found.close(request);
+      (await openInstance(context, operation)).close(request);
+    },
+    publish: async (operation, { port, host_port: hostPort = 0 }) => {
+      checkHostPort(context, hostPort);
+      const { ports } = await openInstance(context, operation);
+      return portInfo(await ports.publish(port, hostPort));
+    },
+    unpublish: async (operation, port) => {
+      const { ports } = await openInstance(context, operation);
+      if (!(await ports.unpublish(port))) throw fault('PORT_NOT_PUBLISHED', { port });
     },
   };
+}
+
+/** Port of an instance to connect to. */
+export interface PortOfInstance {
+  /** UUID of its operation. */
+  readonly instance: string;
+  readonly port: number;
+}
+
+/**
+ * Connects to a port of an open instance of the tenant's project. Faults: OPERATION_NOT_FOUND, INSTANCE_NOT_READY,
+ * INSTANCE_NOT_RUNNING, PERMISSION_MISSING, and those of `Instance.connect`.
+ */
+export async function connectToPort(
+  context: ProjectContext,
+  { instance, port }: PortOfInstance,
+  signal: AbortSignal,
+): Promise<Duplex> {
+  const { permissions } = context.tenant;
+  const found = await openInstance(context, instance);
+  // What a server in it does at a request is saved with the instance, unless that is disposable.
+  const needed = found.disposable ? (['spawn', 'spawn_disposable'] as const) : (['spawn'] as const);
+  if (permissions !== undefined && !needed.some((permission) => permissions.has(permission))) {
+    throw fault('PERMISSION_MISSING', { permission: needed[0] });
+  }
+  return found.ports.connect(port, signal);
+}
+
+/** Returns the running part of an instance. Faults: OPERATION_NOT_FOUND, INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING. */
+async function openInstance(context: ProjectContext, operation: string): Promise<OpenInstance> {
+  const { instances, operations } = context.parts;
+  const stored = instanceOf(context, operation);
+  await operations.instance(stored);
+  const found = instances.find(stored.uuid);
+  if (found === undefined) throw fault('INSTANCE_NOT_RUNNING', { operation: stored.uuid, status: stored.status });
+  return found;
+}
+
+/**
+ * Refuses a chosen port of the host to those who do not administer it: with one they could take the place of a program that
+ * others of the machine expect there. Faults: ARGUMENT_INVALID.
+ */
+function checkHostPort({ tenant }: ProjectContext, hostPort: number): void {
+  if (hostPort === 0 || tenant.isOwner === true || tenant.permissions?.has('admin')) return;
+  throw fault('ARGUMENT_INVALID', {
+    reason: 'host_port: only the owner of the engine and administrators may choose it; leave it out for a free one',
+  });
 }
 
 /** Accepts an instance. It is refused rather than queued when instances hold all the memory that they may. */
@@ -45,6 +99,8 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
   const hold = store.hold();
   try {
     checkTag(request.tag);
+    const { publish = [] } = request;
+    for (const { host_port: hostPort = 0 } of publish) checkHostPort(context, hostPort);
     const terms = termsOf(context, request);
     const image = store.images.resolve(request.image);
     const plan = planOpen(request, image.config);
@@ -62,7 +118,7 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
       image: image.uuid,
       admission: parts.runs,
       cost,
-      work: (operation) => executeStay({ ...parts, store }, { image, plan, injected, terms, hold }, operation),
+      work: (operation) => executeStay({ ...parts, store }, { image, plan, injected, terms, publish, hold }, operation),
       release: hold,
     });
     return { uuid, image: image.uuid };

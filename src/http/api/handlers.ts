@@ -62,6 +62,15 @@ export const HANDLERS: Handlers = {
       await contree.instances.close(operation, body, signal);
       return empty(202);
     },
+    publish: async ({ contree, principal, subject: [operation], body, signal }) => {
+      await authorizeInput(contree, principal, operation);
+      return json(await contree.instances.publish(operation, body, signal), 201);
+    },
+    unpublish: async ({ contree, principal, subject: [operation, port], signal }) => {
+      await authorizeInput(contree, principal, operation);
+      await contree.instances.unpublish(operation, port, signal);
+      return empty(204);
+    },
   },
   operations: { events: EVENTS },
   processes: {

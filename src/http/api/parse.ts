@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { Row, SchemaName, Subjects } from '../../contract/api/row.ts';
 import { SCHEMAS } from '../../contract/api/schemas.ts';
 import { fault } from '../../contract/errors.ts';
+import { PortNumber } from '../../contract/instance.ts';
 import { ProcessSpid } from '../../contract/event.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
 import { oncePer } from '../../std/once-per.ts';
@@ -38,6 +39,7 @@ const SUBJECTS: { readonly [Kind in keyof Subjects]: (...parts: string[]) => Sub
   image: (image = '') => [imageOf(image)],
   operation: (operation = '') => [operationOf(operation)],
   process: (operation = '', spid = '') => [operationOf(operation), readParameter(ProcessSpid, 'spid', spid)],
+  port: (operation = '', port = '') => [operationOf(operation), readParameter(PortNumber, 'port', port)],
   upload: (upload = '') => [uploadOf(upload)],
   token: (token = '') => [token],
 };
