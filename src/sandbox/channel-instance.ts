@@ -1,7 +1,10 @@
 import type { Duplex } from 'node:stream';
 import { isFault } from '../contract/errors.ts';
 import type { Channel } from './channel/index.ts';
-import type { Command, Instance, InstanceFacts, NetworkUse, Outcome, Process } from './driver.ts';
+import type { Command, Instance, InstanceFacts, NetworkUse, Outcome, Process, Snapshot } from './driver.ts';
+
+/** Time in which a snapshot has to be read, because programs wait meanwhile. */
+const SNAPSHOT_MS_MAX = 300_000;
 
 /** Parts of an instance whose guest is reached over a channel. */
 export interface ChannelInstanceParts {
@@ -30,7 +33,7 @@ export class ChannelInstance implements Instance {
 
   async start(command: Command, signal: AbortSignal): Promise<Process> {
     const process = await this.#explained(this.#parts.channel.start(command, signal));
-    const outcome = this.#explained(this.#stored(process.outcome));
+    const outcome = this.#explained(this.#withStorage(process.outcome));
     outcome.catch(() => {});
     return {
       pid: process.pid,
@@ -48,7 +51,20 @@ export class ChannelInstance implements Instance {
   }
 
   changes(signal: AbortSignal): AsyncIterable<Uint8Array> {
-    return this.#explainedItems(this.#storedChanges(signal));
+    return this.#explainedItems(this.#stored(this.#parts.channel.changes(signal)));
+  }
+
+  snapshot(signal: AbortSignal): Snapshot {
+    const snapshot = this.#parts.channel.snapshot(AbortSignal.any([signal, AbortSignal.timeout(SNAPSHOT_MS_MAX)]));
+    return {
+      changes: this.#explainedItems(this.#stored(snapshot.changes)),
+      get frozenMs() {
+        return snapshot.frozenMs;
+      },
+      accept: () => {
+        snapshot.accept();
+      },
+    };
   }
 
   networkUse(): NetworkUse {
@@ -60,15 +76,16 @@ export class ChannelInstance implements Instance {
     return this.#disposal;
   }
 
-  async #stored(outcome: Promise<Outcome>): Promise<Outcome> {
+  async #withStorage(outcome: Promise<Outcome>): Promise<Outcome> {
     const ended = await outcome;
     if (ended.exitCode !== 0) await this.#checkStorage();
     return ended;
   }
 
-  async *#storedChanges(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  /** Passes on what the guest wrote, unless the host may have lost some of it. */
+  async *#stored(changes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     await this.#checkStorage();
-    yield* this.#parts.channel.changes(signal);
+    yield* changes;
   }
 
   async #checkStorage(): Promise<void> {

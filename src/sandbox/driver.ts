@@ -116,6 +116,25 @@ export interface NetworkUse {
   readonly refused: readonly string[];
 }
 
+/** The files of an instance at one moment. */
+export interface Snapshot {
+  /**
+   * Everything written since the image, or since the last snapshot that was accepted, in the format of `Instance.changes`.
+   * Applied to the image with all accepted snapshots, it gives what the programs see at that moment. Iterated once, which
+   * takes the snapshot; the programs go on when it ends, also when it is left early or aborted.
+   *
+   * Throws SNAPSHOT_FAILED, after which the instance goes on, or what `Instance.start` rejects with.
+   */
+  readonly changes: AsyncIterable<Uint8Array>;
+  /** Milliseconds for which writes (on gVisor the programs) waited. Known once `changes` has ended. */
+  readonly frozenMs: number | undefined;
+  /**
+   * Says that the changes, read to their end, are stored for good: later ones build on them. At most once, and before the
+   * next snapshot. A snapshot that is not accepted is as if it had not been taken.
+   */
+  accept(): void;
+}
+
 /**
  * One sandbox over an image. `SandboxDriver.start` resolves only once the guest answers, so a caller that has an Instance may
  * use it at once. Ready → lost or disposed, and never back. Disposing twice is allowed.
@@ -129,7 +148,7 @@ export interface Instance extends AsyncDisposable {
   /**
    * Ends every user process, then streams what the guest wrote as a tar of an overlay's upper directory (devices 0/0 for
    * removed names, PAX xattrs, `trusted.overlay.opaque`). Yields nothing when nothing was changed. The bytes are hostile.
-   * Once per instance.
+   * Once per instance. After snapshots: what was written since the last one that was accepted.
    */
   changes(signal: AbortSignal): AsyncIterable<Uint8Array>;
   /**
@@ -138,6 +157,11 @@ export interface Instance extends AsyncDisposable {
    * the program wait. Rejects with PORT_UNREACHABLE, CONNECTION_LIMIT or GUEST_LOST; the stream fails with them later.
    */
   connect(port: number, signal: AbortSignal): Promise<Duplex>;
+  /**
+   * Takes a snapshot of the files while the programs go on: what is written to them waits until it is read. One at a time;
+   * a second one begins after the first.
+   */
+  snapshot(signal: AbortSignal): Snapshot;
   networkUse(): NetworkUse;
   /** Resolves when the guest ends without a request to do so; never rejects. */
   readonly lost: Promise<Error>;

@@ -33,6 +33,7 @@ export function crashing(bench: GvisorBench): SandboxDriver {
     lost: instance.lost,
     changes: (signal) => instance.changes(signal),
     connect: (port, signal) => instance.connect(port, signal),
+    snapshot: (signal) => instance.snapshot(signal),
     networkUse: () => instance.networkUse(),
     [Symbol.asyncDispose]: () => instance[Symbol.asyncDispose](),
     start: async (command, signal) => {

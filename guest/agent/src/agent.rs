@@ -1,11 +1,11 @@
 //! Phase 3: one loop that serves all processes, the channel and the exits of children.
 
 use crate::boot::Machine;
-use crate::changes;
+use crate::changes::Snapshots;
 use crate::channel::Channel;
 use crate::connection::Connections;
 use crate::memory::Memory;
-use crate::message::{self, kind, Command, Ending, FaultCode, Request};
+use crate::message::{self, kind, Command, Ending, FaultCode, Request, Step};
 use crate::oom;
 use crate::process::{self, Process};
 use crate::setup::{self, Ready};
@@ -32,6 +32,7 @@ pub struct Agent {
     phase: Phase,
     processes: Vec<Process>,
     connections: Connections,
+    snapshots: Snapshots,
     /// Parts of a START payload that have arrived so far.
     partial: Vec<u8>,
     /// True once the pid 1 of the user's processes has ended, and they with it.
@@ -79,6 +80,7 @@ impl Agent {
             phase: Phase::Waiting,
             processes: Vec::new(),
             connections: Connections::default(),
+            snapshots: Snapshots::default(),
             partial: Vec::new(),
             init_ended: false,
             host_gone: None,
@@ -221,6 +223,7 @@ impl Agent {
             }
             Request::Changes => return self.begin_changes(),
             Request::Connect(port) => return self.connect(id, port),
+            Request::Snapshot(step) => return self.snapshot(step),
             Request::Stdin(bytes) => self.stdin(id, |process| process.offer(&bytes)),
             Request::StdinClose => self.stdin(id, Process::close_stdin),
             Request::Kill(signal) => self.signal(id, i32::from(signal)),
@@ -364,6 +367,25 @@ impl Agent {
         self.processes.retain(|process| !process.finished());
     }
 
+    fn snapshot(&mut self, step: Step) -> Parsed<()> {
+        let ready = match &self.phase {
+            Phase::Ready(ready) => ready,
+            _ => return Err(Malformed("SNAPSHOT before SETUP or after CHANGES")),
+        };
+        match step {
+            // It has ended just before.
+            Step::Cancel => {}
+            Step::Accept if self.snapshots.accept() => {}
+            Step::Accept => return Err(Malformed("the acceptance of no snapshot")),
+            Step::Take => {
+                for (id, request) in self.snapshots.take(&self.machine, ready, &mut self.channel) {
+                    self.handle(id, request)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Kills the pid 1 of the user's processes. The kernel ends everything in its namespaces with it, the overlay last.
     fn begin_changes(&mut self) -> Parsed<()> {
         let ready = match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -371,7 +393,7 @@ impl Agent {
             _ => return Err(Malformed("CHANGES before SETUP, or twice")),
         };
         self.connections.reset(&mut self.channel);
-        self.phase = match changes::mount_base(&self.machine, ready.layers) {
+        self.phase = match self.snapshots.base(&self.machine, ready.layers) {
             Ok(base) => Phase::Ending { ready, base },
             Err(error) => self.give_up(FaultCode::Changes, &error),
         };
@@ -388,7 +410,10 @@ impl Agent {
             Phase::Ending { ready, base } if quiet => (ready, base),
             _ => return,
         };
-        let sent = changes::send(base, &self.machine, &ready.placeholders, &mut self.channel);
+        let sent = self.snapshots.finish(&self.machine, ready, base, &mut self.channel).and_then(|(bytes, entries)| {
+            message::encode_changes_end(self.channel.out(), bytes, entries, setup::disk_full());
+            self.channel.flush_all()
+        });
         self.phase = match sent {
             Ok(()) => Phase::Over,
             Err(error) if setup::disk_full() => self.give_up(FaultCode::DiskFull, &error),

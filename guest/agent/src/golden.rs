@@ -37,6 +37,9 @@ fn the_host_is_understood() {
     assert_eq!(decoded("credit"), (0, Request::Credit(65_536)));
     assert_eq!(decoded("changes"), (0, Request::Changes));
     assert_eq!(decoded("connect"), (3, Request::Connect(8_080)));
+    assert_eq!(decoded("snapshot"), (0, Request::Snapshot(Step::Take)));
+    assert_eq!(decoded("snapshot_accept"), (0, Request::Snapshot(Step::Accept)));
+    assert_eq!(decoded("snapshot_cancel"), (0, Request::Snapshot(Step::Cancel)));
 }
 
 #[test]
@@ -99,6 +102,14 @@ fn the_guest_speaks_as_agreed() {
     check("disconnected", |out| Writer::new(out, kind::DISCONNECTED, 3).u8(2).finish());
     check("changes_data", |out| Writer::new(out, kind::CHANGES_DATA, 0).raw(b"tar").finish());
     check("changes_end", |out| encode_changes_end(out, 3, 1, false));
+    check("snapshot_end", |out| {
+        let end = SnapshotEnd { bytes: 3, entries: 1, frozen_us: 1_500, ..SnapshotEnd::default() };
+        encode_snapshot_end(out, &end);
+    });
+    check("snapshot_failed", |out| {
+        let end = SnapshotEnd { failure: "no space".to_string(), ..SnapshotEnd::default() };
+        encode_snapshot_end(out, &end);
+    });
     check("fault", |out| encode_fault(out, FaultCode::Setup, "no layers"));
     check("exited", |out| {
         let usage = Usage {
@@ -129,6 +140,7 @@ fn what_breaks_the_rules_is_refused() {
     assert!(decode_request(0x7f, &[]).is_err(), "unknown kind");
     assert!(decode_request(0x09, &[]).is_err(), "a kind that is not used any more");
     assert!(decode_request(kind::KILL, &[1, 2]).is_err(), "too long");
+    assert!(decode_request(kind::SNAPSHOT, &[3]).is_err(), "an unknown step");
     assert!(decode_request(kind::SETUP, &[255, 255, 255, 255]).is_err(), "a length beyond the payload");
     assert!(decode_command(&[255; 64]).is_err(), "a list beyond the payload");
 }

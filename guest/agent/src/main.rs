@@ -16,10 +16,8 @@ mod network;
 mod oom;
 mod process;
 mod setup;
-mod sink;
 mod streams;
 mod sys;
-mod tar;
 mod wire;
 
 use std::env;

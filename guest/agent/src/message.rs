@@ -28,6 +28,7 @@ pub mod kind {
     pub const CHANGES: u8 = 0x08;
     pub const START_PART: u8 = 0x0a;
     pub const CONNECT: u8 = 0x0c;
+    pub const SNAPSHOT: u8 = 0x0b;
 
     pub const HELLO: u8 = 0x81;
     pub const READY: u8 = 0x82;
@@ -42,6 +43,7 @@ pub mod kind {
     pub const FAULT: u8 = 0x8c;
     pub const CONNECTED: u8 = 0x8e;
     pub const DISCONNECTED: u8 = 0x8f;
+    pub const SNAPSHOT_END: u8 = 0x8d;
 }
 
 pub mod flag {
@@ -101,6 +103,18 @@ pub enum Request {
     Changes,
     /// Connect to this port.
     Connect(u16),
+    Snapshot(Step),
+}
+
+/// What the host wants of a snapshot.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum Step {
+    /// Begin one.
+    Take,
+    /// The last one is stored: the next one has only what changed since.
+    Accept,
+    /// Stop the one that is under way.
+    Cancel,
 }
 
 pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
@@ -116,6 +130,12 @@ pub fn decode_request(kind: u8, payload: &[u8]) -> Parsed<Request> {
         kind::CREDIT => Request::Credit(reader.u32()?),
         kind::CHANGES => Request::Changes,
         kind::CONNECT => Request::Connect(reader.u16()?),
+        kind::SNAPSHOT => Request::Snapshot(match reader.u8()? {
+            0 => Step::Take,
+            1 => Step::Accept,
+            2 => Step::Cancel,
+            _ => return Err(Malformed("an unknown step of a snapshot")),
+        }),
         _ => return Err(Malformed("an unknown kind of frame")),
     };
     reader.end()?;
@@ -209,6 +229,21 @@ pub fn encode_hello(out: &mut Vec<u8>, kernel: &str, version: &str) {
 pub fn encode_changes_end(out: &mut Vec<u8>, bytes: u64, entries: u64, disk_full: bool) {
     let flags = if disk_full { flag::DISK_FULL } else { 0 };
     Writer::new(out, kind::CHANGES_END, 0).u64(bytes).u64(entries).u8(flags).finish();
+}
+
+/// End of a snapshot, as SNAPSHOT_END reports it.
+#[derive(Default)]
+pub struct SnapshotEnd {
+    pub bytes: u64,
+    pub entries: u64,
+    pub frozen_us: u64,
+    /// Why there is none; empty when it is complete.
+    pub failure: String,
+}
+
+pub fn encode_snapshot_end(out: &mut Vec<u8>, end: &SnapshotEnd) {
+    let writer = Writer::new(out, kind::SNAPSHOT_END, 0).u64(end.bytes).u64(end.entries).u64(end.frozen_us);
+    writer.bytes(end.failure.as_bytes()).finish();
 }
 
 pub fn encode_ready(out: &mut Vec<u8>, boot_id: &str, steps: &[(&str, u32)]) {

@@ -78,10 +78,10 @@ fn stir(random: &OwnedFd, entropy: &[u8]) -> Result<()> {
     sys::control_number(random, RND_RESEED_CRNG, 0).map(|_| ())
 }
 
-/// Reads a line of /proc or /sys from a descriptor that was opened for a single read.
+/// Reads a line of /proc or /sys, as it is now.
 pub fn read_line(fd: &OwnedFd) -> Result<String> {
     let mut text = [0u8; 64];
-    let length = sys::read_fd(fd.as_raw_fd(), &mut text)?;
+    let length = sys::read_start(fd.as_raw_fd(), &mut text)?;
     Ok(String::from_utf8_lossy(&text[..length]).trim_end().to_string())
 }
 

@@ -1,6 +1,6 @@
 import { row } from './classes.ts';
 
-/** Rows of the error table that are about the processes and ports of an instance, and about the number of instances. */
+/** Rows of the error table about processes, ports and snapshots of an instance, and the number of instances. */
 export const INSTANCE_ERRORS = {
   INSTANCE_NOT_RUNNING: row<{ operation: string; status: string }>({
     class: 'conflict',
@@ -60,5 +60,10 @@ export const INSTANCE_ERRORS = {
     message: ({ askedMib, freeMib }) =>
       `open instances leave ${freeMib} MiB of memory for further ones, and this one needs ${askedMib} MiB`,
     hint: 'Close an instance, or open this one with less memory (resources_limits.memory_mib).',
+  }),
+  SNAPSHOT_FAILED: row<{ reason: string }>({
+    class: 'unavailable',
+    message: ({ reason }) => `no snapshot was taken: ${reason}`,
+    hint: 'Try again; the instance goes on as before.',
   }),
 } as const;

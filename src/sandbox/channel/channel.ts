@@ -3,9 +3,9 @@ import { fault, isFault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { untilAborted } from '../../std/abort.ts';
 import { assert } from '../../std/assert.ts';
-import type { Command } from '../driver.ts';
+import type { Command, Snapshot } from '../driver.ts';
+import { ChangesReader } from './changes.ts';
 import { ChannelConnection } from './connection.ts';
-import { CHANGES_WINDOW_BYTES } from './credit.ts';
 import { FieldWriter } from './field.ts';
 import { encodeFrame, FrameDecoder, PAYLOAD_BYTES_MAX } from './frame.ts';
 import {
@@ -21,10 +21,8 @@ import {
 } from './message.ts';
 import { Numbers } from './numbers.ts';
 import { ChannelProcess } from './process.ts';
-import { InboundStream } from './stream.ts';
 
 const SIGKILL = 9;
-const EMPTY = Buffer.alloc(0);
 /** Number of frames in one piece of the stream above which it counts as a flood. Regular data comes in larger frames. */
 const FRAMES_PER_PIECE = 500;
 
@@ -53,10 +51,15 @@ export class Channel implements Disposable {
   readonly #answered = new Set<keyof Answers>();
   readonly #numbers = new Numbers<ChannelProcess | ChannelConnection>();
   #setupAsked = false;
-  #changesAsked = false;
-  #changes: InboundStream<Buffer> | undefined;
-  #changesBytes = 0;
-  #diskBytes = 0;
+  readonly #changes = new ChangesReader({
+    send: (kind, payload) => {
+      this.#send(kind, 0, payload);
+    },
+    wait: (promise, signal) => this.#wait(promise, signal),
+    fail: (error) => {
+      this.#fail(error);
+    },
+  });
   #failure: Error | undefined;
 
   constructor(stream: Duplex) {
@@ -88,7 +91,7 @@ export class Channel implements Disposable {
   async setup(setup: GuestSetup, signal: AbortSignal): Promise<GuestReady> {
     assert(!this.#setupAsked, 'a guest is set up once');
     this.#setupAsked = true;
-    this.#diskBytes = setup.diskBytes;
+    this.#changes.diskBytes = setup.diskBytes;
     const now = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e3)) * 1_000n;
     this.#send(TO_GUEST.setup, 0, encodeSetup(setup, now));
     return this.#wait(this.#ready.promise, signal);
@@ -147,7 +150,7 @@ export class Channel implements Disposable {
   #admit(signal: AbortSignal): void {
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#changesAsked) throw fault('GUEST_LOST', { reason: 'its processes were ended to save what it wrote' });
+    if (this.#changes.asked) throw fault('GUEST_LOST', { reason: 'its processes were ended to save what it wrote' });
   }
 
   /**
@@ -155,21 +158,13 @@ export class Channel implements Disposable {
    * disk is full.
    * Called once. If the reader stops early, the guest keeps waiting and has to be disposed of.
    */
-  async *changes(signal: AbortSignal): AsyncGenerator<Buffer> {
-    signal.throwIfAborted();
-    if (this.#failure !== undefined) throw this.#failure;
-    assert(!this.#changesAsked, 'changes are told once');
-    this.#changesAsked = true;
-    const changes = new InboundStream<Buffer>(CHANGES_WINDOW_BYTES, (bytes) => {
-      this.#send(TO_GUEST.credit, 0, new FieldWriter().u32(bytes).payload());
-    });
-    this.#changes = changes;
-    this.#send(TO_GUEST.changes, 0, EMPTY);
-    while (true) {
-      const { done, value } = await this.#wait(changes.next(), signal);
-      if (done) return;
-      yield value;
-    }
+  changes(signal: AbortSignal): AsyncGenerator<Buffer> {
+    return this.#changes.last(signal);
+  }
+
+  /** Begins when its changes are read, after snapshots that are under way. */
+  snapshot(signal: AbortSignal): Snapshot {
+    return this.#changes.snapshot(signal);
   }
 
   /** Ends the channel in any state; `lost` does not resolve. */
@@ -225,14 +220,17 @@ export class Channel implements Disposable {
         this.#answer('ready', () => this.#ready.resolve({ bootId: message.bootId, stepsMs: message.stepsMs }));
         break;
       case 'changesData':
-        this.#takeChanges(message.bytes);
+        this.#changes.take(message.bytes);
         break;
       case 'changesEnd':
-        this.#endChanges(message.bytes, message.diskFull);
+        this.#changes.end(message.bytes, message.diskFull);
+        break;
+      case 'snapshotEnd':
+        this.#changes.endSnapshot(message);
         break;
       case 'fault':
         throw message.code === 'diskFull'
-          ? fault('LAYER_BYTES_EXCEEDED', { limit: this.#diskBytes })
+          ? fault('LAYER_BYTES_EXCEEDED', { limit: this.#changes.diskBytes })
           : fault('GUEST_LOST', { reason: `the guest gave up: ${message.reason}` });
       default:
         this.#pass(id, message);
@@ -252,23 +250,6 @@ export class Channel implements Disposable {
     resolve();
   }
 
-  #takeChanges(bytes: Buffer): void {
-    if (this.#changes === undefined) throw fault('GUEST_PROTOCOL', { reason: 'changes nobody asked for' });
-    this.#changesBytes += bytes.length;
-    if (!this.#changes.push(bytes, bytes)) {
-      throw fault('GUEST_PROTOCOL', { reason: 'more changes than it had credit for' });
-    }
-  }
-
-  #endChanges(bytes: number, diskFull: boolean): void {
-    if (this.#changes === undefined || bytes !== this.#changesBytes) {
-      throw fault('GUEST_PROTOCOL', { reason: 'an end of changes that does not match them' });
-    }
-    if (diskFull) throw fault('LAYER_BYTES_EXCEEDED', { limit: this.#diskBytes });
-    this.#changes.end();
-    this.#changes = undefined;
-  }
-
   #fail(error: Error): void {
     if (this.#failure !== undefined) return;
     this.#end(error);
@@ -280,7 +261,7 @@ export class Channel implements Disposable {
     this.#failure = error;
     this.#stream.destroy();
     for (const reject of this.#waits) reject(error);
-    this.#changes?.end(error);
+    this.#changes.break(error);
     for (const owner of this.#numbers.clear()) owner.fail(error);
   }
 }

@@ -15,6 +15,7 @@ export const TO_GUEST = {
   changes: 0x08,
   startPart: 0x0a,
   connect: 0x0c,
+  snapshot: 0x0b,
 } as const;
 
 /** Frames that the guest sends. 0x8b was used for counters and is not used again. */
@@ -32,7 +33,11 @@ const FROM_GUEST = {
   fault: 0x8c,
   connected: 0x8e,
   disconnected: 0x8f,
+  snapshotEnd: 0x8d,
 } as const;
+
+/** Requests of the host about a snapshot: the payload of that frame. */
+export const SNAPSHOT_STEP = { take: 0, accept: 1, cancel: 2 } as const;
 
 const FLAG_CORE_DUMP = 1;
 const FLAG_OUT_OF_MEMORY = 2;
@@ -95,6 +100,15 @@ export type FaultCode = 'setup' | 'changes' | 'diskFull';
 /** Reason for the end of a connection, or for its failure. */
 export type DisconnectReason = 'ended' | 'refused' | 'reset';
 
+/** End of a snapshot. */
+export interface SnapshotEnd {
+  readonly bytes: number;
+  /** Milliseconds for which the programs stood still. */
+  readonly frozenMs: number;
+  /** Reason why there is no snapshot; empty when it is complete. */
+  readonly failure: string;
+}
+
 /** Messages of a guest. */
 export type GuestMessage =
   | ({ readonly kind: 'hello' } & GuestHello)
@@ -108,6 +122,7 @@ export type GuestMessage =
   | { readonly kind: 'changesEnd'; readonly bytes: number; readonly diskFull: boolean }
   | { readonly kind: 'connected' }
   | { readonly kind: 'disconnected'; readonly reason: DisconnectReason }
+  | ({ readonly kind: 'snapshotEnd' } & SnapshotEnd)
   | { readonly kind: 'fault'; readonly code: FaultCode; readonly reason: string };
 
 /** Messages about a process or a connection. */
@@ -150,6 +165,8 @@ function decodeFields(kind: number, reader: FieldReader): GuestMessage {
       return { kind: 'connected' };
     case FROM_GUEST.disconnected:
       return { kind: 'disconnected', reason: decodeDisconnectReason(reader.u8()) };
+    case FROM_GUEST.snapshotEnd:
+      return { kind: 'snapshotEnd', ...decodeSnapshotEnd(reader) };
     case FROM_GUEST.fault:
       return { kind: 'fault', code: decodeFaultCode(reader.u8()), reason: reader.text(TEXT_BYTES_MAX) };
     default:
@@ -192,6 +209,12 @@ function decodeChangesEnd(reader: FieldReader): { bytes: number; diskFull: boole
   const bytes = reader.u64();
   reader.u64();
   return { bytes, diskFull: (reader.u8() & FLAG_DISK_FULL) !== 0 };
+}
+
+function decodeSnapshotEnd(reader: FieldReader): SnapshotEnd {
+  const bytes = reader.u64();
+  reader.u64();
+  return { bytes, frozenMs: reader.u64() / 1_000, failure: reader.text(TEXT_BYTES_MAX) };
 }
 
 function decodeFaultCode(code: number): FaultCode {

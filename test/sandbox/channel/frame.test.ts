@@ -10,7 +10,13 @@ import {
 } from '../../../src/sandbox/channel/credit.ts';
 import { FieldWriter } from '../../../src/sandbox/channel/field.ts';
 import { encodeFrame, type Frame, FrameDecoder, PAYLOAD_BYTES_MAX } from '../../../src/sandbox/channel/frame.ts';
-import { decodeMessage, encodeCommand, encodeSetup, TO_GUEST } from '../../../src/sandbox/channel/message.ts';
+import {
+  decodeMessage,
+  encodeCommand,
+  encodeSetup,
+  SNAPSHOT_STEP,
+  TO_GUEST,
+} from '../../../src/sandbox/channel/message.ts';
 import { CLOCK_NS, COMMAND, FROM_GUEST, GOLDEN, golden, SETUP, SETUP_OFFLINE } from './golden.ts';
 
 const PROTOCOL = { code: 'GUEST_PROTOCOL' };
@@ -36,6 +42,9 @@ test('what the host says is, byte for byte, what the agent understands', () => {
     kill: encodeFrame(TO_GUEST.kill, 258, Buffer.of(15)),
     changes: encodeFrame(TO_GUEST.changes, 0, empty),
     connect: encodeFrame(TO_GUEST.connect, 3, new FieldWriter().u16(8_080).payload()),
+    snapshot: encodeFrame(TO_GUEST.snapshot, 0, Buffer.of(SNAPSHOT_STEP.take)),
+    snapshot_accept: encodeFrame(TO_GUEST.snapshot, 0, Buffer.of(SNAPSHOT_STEP.accept)),
+    snapshot_cancel: encodeFrame(TO_GUEST.snapshot, 0, Buffer.of(SNAPSHOT_STEP.cancel)),
   };
   for (const [name, bytes] of Object.entries(encoded)) {
     assert.equal(bytes.toString('hex'), golden(name).toString('hex'), name);

@@ -96,5 +96,7 @@ export const FROM_GUEST: Readonly<Record<string, GuestMessage>> = {
   changes_end: { kind: 'changesEnd', bytes: 3, diskFull: false },
   connected: { kind: 'connected' },
   disconnected: { kind: 'disconnected', reason: 'reset' },
+  snapshot_end: { kind: 'snapshotEnd', bytes: 3, frozenMs: 1.5, failure: '' },
+  snapshot_failed: { kind: 'snapshotEnd', bytes: 0, frozenMs: 0, failure: 'no space' },
   fault: { kind: 'fault', code: 'setup', reason: 'no layers' },
 };

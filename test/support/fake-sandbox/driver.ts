@@ -10,6 +10,7 @@ import type {
   NetworkUse,
   Process,
   SandboxDriver,
+  Snapshot,
 } from '../../../src/sandbox/driver.ts';
 import { FakeGuest } from './guest.ts';
 import type { Serve } from './ports.ts';
@@ -24,6 +25,8 @@ export interface FakeHooks {
   readonly beforeChanges?: (signal: AbortSignal) => Promise<void>;
   /** Servers that listen in every guest, by port. */
   readonly servers?: ReadonlyMap<number, Serve>;
+  /** Runs before a snapshot is streamed. */
+  readonly beforeSnapshot?: (signal: AbortSignal) => Promise<void>;
 }
 
 /**
@@ -114,9 +117,9 @@ class FakeInstance implements Instance {
     this.#streamed = true;
     await this.#guest.end();
     await this.#hooks.beforeChanges?.(signal);
-    for (const chunk of this.#guest.files.changes()) {
+    for (const chunk of this.#guest.files.changes().tar) {
       signal.throwIfAborted();
-      if (chunk.byteLength > 0) yield chunk;
+      yield chunk;
     }
   }
 
@@ -124,6 +127,34 @@ class FakeInstance implements Instance {
     signal.throwIfAborted();
     assert(!this.#disposed, 'a disposed instance has no ports');
     return this.#guest.connect(port);
+  }
+
+  snapshot(signal: AbortSignal): Snapshot {
+    const [guest, hooks] = [this.#guest, this.#hooks];
+    let taken: ReturnType<FakeGuest['files']['changes']> | undefined;
+    let frozenMs: number | undefined;
+    async function* changes(): AsyncGenerator<Uint8Array> {
+      assert(taken === undefined, 'a snapshot is read once');
+      if (guest.gone !== undefined) throw guest.gone;
+      await hooks.beforeSnapshot?.(signal);
+      signal.throwIfAborted();
+      taken = guest.files.changes();
+      for (const chunk of taken.tar) {
+        signal.throwIfAborted();
+        yield chunk;
+      }
+      frozenMs = 0;
+    }
+    return {
+      changes: changes(),
+      get frozenMs() {
+        return frozenMs;
+      },
+      accept: () => {
+        assert(taken !== undefined && frozenMs !== undefined, 'only a snapshot that was read is accepted');
+        taken.accept();
+      },
+    };
   }
 
   networkUse(): NetworkUse {

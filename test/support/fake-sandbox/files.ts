@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { tarOf, type Change } from './tar.ts';
 
 type Node =
@@ -33,6 +34,8 @@ export class FakeFiles {
   readonly #nodes = new Map<string, Node>();
   /** Removed paths that were not written here, so presumably files of the image. */
   readonly #hidden = new Set<string>();
+  /** Changes that the last accepted snapshot has over the image. */
+  #accepted: ReadonlyMap<string, Change> = new Map();
   readonly #bytesMax: number;
   #bytes = 0;
 
@@ -86,13 +89,22 @@ export class FakeFiles {
     }
   }
 
-  /** Returns the layer; empty when nothing was written. */
-  *changes(): Iterable<Uint8Array> {
+  /** Returns the layer over the last accepted snapshot, empty when nothing was written since, and a call that accepts it. */
+  changes(): { readonly tar: Iterable<Uint8Array>; readonly accept: () => void } {
     const whiteouts = [...this.#hidden].map((path): Change => ({ path, kind: 'whiteout' }));
-    const changes = [...whiteouts, ...[...this.#nodes].map(([path, node]) => changeOf(path, node))];
-    if (changes.length === 0) return;
+    const all = [...whiteouts, ...[...this.#nodes].map(([path, node]) => changeOf(path, node))];
+    const now = new Map(all.map((change) => [change.path, change]));
+    const gone = [...this.#accepted.values()].filter(({ path, kind }) => kind !== 'whiteout' && !now.has(path));
+    const changed = all.filter((change) => !isDeepStrictEqual(change, this.#accepted.get(change.path)));
+    const changes = [...changed, ...gone.map(({ path }): Change => ({ path, kind: 'whiteout' }))];
     const sorted = changes.sort((left, right) => (left.path < right.path ? -1 : 1));
-    yield* tarOf(sorted, Math.floor(Date.now() / 1_000));
+    const tar = sorted.length === 0 ? [] : [...tarOf(sorted, Math.floor(Date.now() / 1_000))];
+    return {
+      tar: tar.filter(({ byteLength }) => byteLength > 0),
+      accept: () => {
+        this.#accepted = now;
+      },
+    };
   }
 
   #target(path: string): string {

@@ -44,6 +44,11 @@ export class FakeGuest {
     return this.#lost.promise;
   }
 
+  /** The reason why it is lost, once it is. */
+  get gone(): Error | undefined {
+    return this.#gone;
+  }
+
   start(command: Command): FakeProcess {
     if (this.#gone !== undefined) throw this.#gone;
     const process: FakeProcess = new FakeProcess(this.#nextPid++, command, (control) =>

@@ -144,7 +144,7 @@ pub struct Statx {
     _attributes_mask: u64,
     _atime: StatxTime,
     _btime: StatxTime,
-    _ctime: StatxTime,
+    pub ctime: StatxTime,
     pub mtime: StatxTime,
     pub rdev_major: u32,
     pub rdev_minor: u32,

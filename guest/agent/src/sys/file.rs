@@ -6,6 +6,7 @@ extern "C" {
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     fn openat(dir: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
     fn read(fd: c_int, buffer: *mut c_void, length: usize) -> isize;
+    fn pread(fd: c_int, buffer: *mut c_void, length: usize, offset: i64) -> isize;
     fn write(fd: c_int, buffer: *const c_void, length: usize) -> isize;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
     fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
@@ -32,6 +33,11 @@ pub fn open_path(path: &str, flags: c_int) -> Result<OwnedFd> {
 
 pub fn read_fd(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
     check_size(unsafe { read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// Reads from the start of a file, which for files of /proc and /sys makes their content anew.
+pub fn read_start(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
+    check_size(unsafe { pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
 }
 
 /// Appends at most `limit` bytes to `out` without zeroing the buffer first.
@@ -206,4 +212,12 @@ pub fn control_number(fd: &OwnedFd, request: c_ulong, value: c_ulong) -> Result<
 
 pub fn sync_disks() {
     unsafe { sync() };
+}
+
+/// Writes out one file system, given any of its folders.
+pub fn sync_disk(folder: &OwnedFd) -> Result<()> {
+    extern "C" {
+        fn syncfs(fd: c_int) -> c_int;
+    }
+    check(unsafe { syncfs(folder.as_raw_fd()) }).map(|_| ())
 }

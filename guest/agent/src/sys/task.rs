@@ -6,6 +6,7 @@ extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn sethostname(name: *const c_char, length: usize) -> c_int;
     fn clock_settime(clock: c_int, time: *const TimeSpec) -> c_int;
+    fn clock_gettime(clock: c_int, time: *mut TimeSpec) -> c_int;
     fn signalfd(fd: c_int, mask: *const u64, flags: c_int) -> c_int;
     fn sigprocmask(how: c_int, set: *const u64, old: *mut u64) -> c_int;
     fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut Usage) -> c_int;
@@ -17,6 +18,8 @@ extern "C" {
         argument: *mut c_void,
         ...
     ) -> c_int;
+    fn waitid(kind: c_int, id: c_int, info: *mut c_int, options: c_int) -> c_int;
+    fn ptrace(request: c_long, pid: c_int, address: c_ulong, data: c_ulong) -> c_long;
     fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
     fn reboot(command: c_int) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
@@ -79,6 +82,14 @@ pub fn set_clock(unix_ns: u64) -> Result<()> {
     check(unsafe { clock_settime(0, &time) }).map(|_| ())
 }
 
+/// Returns seconds and nanoseconds of the clock from which the kernel takes the times of files.
+pub fn coarse_time() -> Result<(i64, i64)> {
+    const REALTIME_COARSE: c_int = 5;
+    let mut time = TimeSpec::default();
+    check(unsafe { clock_gettime(REALTIME_COARSE, &mut time) })?;
+    Ok((time.sec, time.nsec))
+}
+
 const SIG_BLOCK: c_int = 0;
 
 const SIG_SETMASK: c_int = 2;
@@ -118,12 +129,58 @@ pub fn pause_here() {
 /// Reaps the next child that has ended. Returns its pid, wait status and resource use, or None when there is none now.
 pub fn reap() -> Option<(c_int, c_int, Usage)> {
     let (mut status, mut usage) = (0, Usage::default());
-    let pid = unsafe { wait4(-1, &mut status, WNOHANG, &mut usage) };
-    if pid > 0 {
-        Some((pid, status, usage))
-    } else {
-        None
+    loop {
+        let pid = unsafe { wait4(-1, &mut status, WNOHANG | WALL, &mut usage) };
+        if pid <= 0 {
+            return None;
+        }
+        if status & 0xff != STOPPED {
+            return Some((pid, status, usage));
+        }
+        // A thread that a snapshot did not wait for has stopped now.
+        release_task(pid, if status >> 16 == 0 { status >> 8 } else { 0 });
     }
+}
+
+const WALL: c_int = 0x4000_0000;
+/// Lowest byte of the wait status of a thread that has stopped.
+const STOPPED: c_int = 0x7f;
+
+/// Begins to trace a thread and tells it to stop. Nobody but the tracer learns of it.
+pub fn seize_task(id: c_int) -> Result<()> {
+    const SEIZE: c_long = 0x4206;
+    const INTERRUPT: c_long = 0x4207;
+    check(unsafe { ptrace(SEIZE, id, 0, 0) } as c_int)?;
+    check(unsafe { ptrace(INTERRUPT, id, 0, 0) } as c_int).map(|_| ())
+}
+
+/// Ends the tracing of a thread that has stopped, and delivers the signal that it was about to receive, if not 0.
+pub fn release_task(id: c_int, signal: c_int) {
+    const DETACH: c_long = 17;
+    unsafe { ptrace(DETACH, id, 0, signal as c_ulong) };
+}
+
+/// Returns the signal that a traced thread was about to receive, or 0, if it has stopped. Reaps nothing.
+pub fn stop_of(id: c_int) -> Option<c_int> {
+    const BY_PID: c_int = 1;
+    const WSTOPPED: c_int = 2;
+    const GET_SIGNAL: c_long = 0x4202;
+    const EVENT_STOP: c_int = 128;
+    /// Of `siginfo_t` on 64-bit machines: the first field, and `si_status`.
+    const NUMBER: usize = 0;
+    const STATUS: usize = 6;
+    let mut info = [0 as c_int; 32];
+    let result = unsafe { waitid(BY_PID, id, info.as_mut_ptr(), WSTOPPED | WNOHANG | WALL) };
+    if result < 0 || info[NUMBER] == 0 {
+        return None;
+    }
+    // Linux has an event of the tracer in the second byte of the status; gVisor has only the event, from 128 on, or 0.
+    if info[STATUS] >= EVENT_STOP {
+        return Some(0);
+    }
+    let mut signal = [0 as c_int; 32];
+    let known = unsafe { ptrace(GET_SIGNAL, id, 0, signal.as_mut_ptr() as c_ulong) } == 0;
+    Some(if known { signal[NUMBER] } else { 0 })
 }
 
 /// Waits until this child (−1: any) has ended. Returns its pid.

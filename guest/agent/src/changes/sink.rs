@@ -1,9 +1,9 @@
 //! Sends the tar of the changes through the channel.
 
+use super::tar;
 use crate::channel::Channel;
-use crate::message::{self, kind, Request, CHANGES_WINDOW};
+use crate::message::{self, kind, Request, Step, CHANGES_WINDOW};
 use crate::sys;
-use crate::tar;
 use crate::wire::{self, HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::io::{AsRawFd, OwnedFd};
@@ -15,6 +15,10 @@ pub struct Sink<'a> {
     frame: Vec<u8>,
     credit: usize,
     sent: u64,
+    /// Messages for later: those about processes.
+    pub deferred: Vec<(u16, Request)>,
+    /// True once the host asked to stop.
+    pub cancelled: bool,
 }
 
 /// Bytes that the header of most entries fits in; a larger one extends the frame, which is split again.
@@ -25,7 +29,7 @@ impl<'a> Sink<'a> {
     pub fn new(channel: &'a mut Channel) -> Self {
         let mut frame = Vec::with_capacity(FRAME_BYTES + 65_536);
         frame.resize(HEADER_BYTES, 0);
-        Sink { channel, frame, credit: CHANGES_WINDOW as usize, sent: 0 }
+        Sink { channel, frame, credit: CHANGES_WINDOW as usize, sent: 0, deferred: Vec::new(), cancelled: false }
     }
 
     pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
@@ -67,6 +71,11 @@ impl<'a> Sink<'a> {
         if wait[0].revents & sys::POLLIN == 0 {
             return Err(Error::new(ErrorKind::BrokenPipe, "the host went away"));
         }
+        self.check()
+    }
+
+    /// Takes what has arrived from the host. Fails when the host asked to stop.
+    pub fn check(&mut self) -> Result<()> {
         while self.channel.receive()? {
             loop {
                 let next = self
@@ -75,13 +84,16 @@ impl<'a> Sink<'a> {
                 match next {
                     Ok(None) => break,
                     Ok(Some((0, Ok(Request::Credit(bytes))))) => self.credit += bytes as usize,
-                    // Commands for processes that have ended.
-                    Ok(Some((_, Ok(_)))) => {}
+                    Ok(Some((0, Ok(Request::Snapshot(Step::Cancel))))) => self.cancelled = true,
+                    Ok(Some((process, Ok(request)))) => self.deferred.push((process, request)),
                     Err(_) | Ok(Some((_, Err(_)))) => {
                         return Err(Error::new(ErrorKind::InvalidData, "a malformed frame"))
                     }
                 }
             }
+        }
+        if self.cancelled {
+            return Err(Error::new(ErrorKind::Interrupted, "the host asked to stop"));
         }
         Ok(())
     }
@@ -101,7 +113,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Sends the remaining bytes. Returns the size of the whole tar.
-    pub fn finish(mut self) -> Result<u64> {
+    pub fn finish(&mut self) -> Result<u64> {
         while self.frame.len() > FRAME_BYTES {
             self.send(FRAME_BYTES)?;
         }
