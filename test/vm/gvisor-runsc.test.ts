@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdtempDisposable, readdir, readFile, symlink } from 'node:fs/promises';
+import { copyFile, mkdtempDisposable, readdir, readFile, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { command } from '../../scripts/support/command.ts';
-import { gvisorFolder } from '../support/gvisor.ts';
+import { gvisorFolder, sentryPids } from '../support/gvisor.ts';
 import { bootSpec, GUEST_DIR, runScript } from '../support/microvm.ts';
 
 test('the runsc that setup left in guest/dist runs, and is the one that the record names', async () => {
@@ -28,4 +28,9 @@ test('a runsc and a helper in a folder that only their owner may enter run as an
   await using bench = await folder.open({ guestDir: home.path, path: '' });
   await using instance = await bench.driver.start(bootSpec(bench.layers), AbortSignal.timeout(240_000));
   assert.equal((await runScript(instance, 'echo ran')).stdout, 'ran\n');
+  // Only root runs it as another user.
+  if (process.getuid?.() !== 0) return;
+  const [sandbox] = await sentryPids(folder.stateDir);
+  const [own, used] = await Promise.all([join(home.path, 'runsc'), `/proc/${sandbox}/exe`].map((path) => stat(path)));
+  assert.deepEqual([used?.dev, used?.ino], [own?.dev, own?.ino], 'it is the file itself, no copy of it');
 });

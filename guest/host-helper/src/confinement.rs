@@ -9,19 +9,19 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::filter::{self, Instruction};
-use crate::{invalid, number, sys};
+use crate::{invalid, number, shown, sys};
 
 /// Limits by the names of prlimit(1), with their numbers (asm-generic/resource.h).
 const LIMITS: [(&str, c_uint); 5] = [("fsize", 1), ("core", 4), ("nproc", 6), ("nofile", 7), ("as", 9)];
 
 /// `DESCRIPTORS [NAME=VALUE]... -- PROGRAM [ARGUMENT]...`
 ///
-/// Keeps the descriptors below DESCRIPTORS and closes all others, joins the control groups `group`, sets the limits, and becomes
-/// the user `uid` in the group `gid`. Joins a new session keyring and writes to the descriptor `facts` whether it is empty. Ends with the process `parent`,
-/// which must be the one that started it. The program is bubblewrap, which has to build the jail before the seccomp filter
-/// holds. It reads the filter from the descriptor numbered DESCRIPTORS (`--seccomp`): QEMU's, or gVisor's with `gvisor=1`. For
-/// QEMU it reads this program, for the start inside the jail, from the next one (`--ro-bind-data`), because its user may not be
-/// able to open the file by name.
+/// Keeps the descriptors below DESCRIPTORS and closes all others, joins the control groups `group`, makes the files `show`
+/// reachable (`shown`), sets the limits, and becomes the user `uid` in the group `gid`. Joins a new session keyring and writes
+/// to the descriptor `facts` whether it is empty. Ends with the process `parent`, which must be the one that started it. The
+/// program is bubblewrap, which has to build the jail before the seccomp filter holds. It reads the filter from the descriptor
+/// numbered DESCRIPTORS (`--seccomp`): QEMU's, or gVisor's with `gvisor=1`. For QEMU it reads this program, for the start inside
+/// the jail, from the next one (`--ro-bind-data`), because its user may not be able to open the file by name.
 pub fn start(arguments: &[OsString]) -> Result<()> {
     let separator = arguments.iter().position(|argument| argument == "--").ok_or_else(|| invalid("no program"))?;
     let (own, program) = (&arguments[..separator], &arguments[separator + 1..]);
@@ -29,11 +29,12 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
     let (path, rest) = program.split_first().ok_or_else(|| invalid("no program"))?;
     let descriptors = number(descriptors)? as c_uint;
     sys::close_from(descriptors)?;
-    for file in settings.iter().filter_map(group) {
+    for file in files(settings, "group=") {
         sys::told("control group", join(file))?;
     }
-    let numbers = settings.iter().filter(|argument| group(argument).is_none());
-    let settings = numbers.map(setting).collect::<Result<Vec<_>>>()?;
+    sys::told("programs in a closed folder", shown::show(&files(settings, "show=")))?;
+    let settings = settings.iter().filter_map(|argument| setting(argument).transpose());
+    let settings = settings.collect::<Result<Vec<_>>>()?;
     // Before the limits are set, because they may forbid any file.
     if settings.contains(&("gvisor", 1)) {
         hand_over(&filter::gvisor(), descriptors)?;
@@ -88,9 +89,9 @@ pub fn start_inside(arguments: &[OsString]) -> Result<()> {
     Err(Command::new(path).args(rest).exec())
 }
 
-/// Returns the file of `group=FILE`.
-fn group(argument: &OsString) -> Option<&str> {
-    argument.to_str()?.strip_prefix("group=")
+/// Returns the files of the settings `NAME=FILE`.
+fn files<'a>(settings: &'a [OsString], name: &str) -> Vec<&'a str> {
+    settings.iter().filter_map(|argument| argument.to_str()?.strip_prefix(name)).collect()
 }
 
 /// Moves this process, and all that it starts, into a control group through its file `cgroup.procs`, or `tasks` in cgroup v1.
@@ -107,9 +108,13 @@ fn tell(descriptor: c_int, line: &str) -> Result<()> {
     written
 }
 
-fn setting(argument: &OsString) -> Result<(&str, u64)> {
+/// Returns name and value of a setting that is a number; None for one that is a file.
+fn setting(argument: &OsString) -> Result<Option<(&str, u64)>> {
     let (name, value) = argument.to_str().and_then(|text| text.split_once('=')).ok_or_else(|| invalid("no setting"))?;
-    Ok((name, number(&value.into())?))
+    if matches!(name, "group" | "show") {
+        return Ok(None);
+    }
+    Ok(Some((name, number(&value.into())?)))
 }
 
 fn set_limit(name: &str, value: u64) -> Result<()> {

@@ -8,6 +8,7 @@ mod gvisor;
 mod link;
 mod memory;
 mod probe;
+mod shown;
 mod sys;
 mod veth;
 

@@ -4,7 +4,9 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result};
 use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::path::Path;
 
 const SYS_PTRACE: c_long = 101;
 const SYS_CAPGET: c_long = 125;
@@ -58,6 +60,13 @@ extern "C" {
     fn setsockopt(socket: c_int, level: c_int, option: c_int, value: *const c_void, length: c_uint) -> c_int;
     fn if_nametoindex(name: *const c_char) -> c_uint;
     fn umount2(target: *const c_char, flags: c_int) -> c_int;
+    fn mount(
+        source: *const c_char,
+        target: *const c_char,
+        kind: *const c_char,
+        flags: c_ulong,
+        data: *const c_char,
+    ) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
@@ -239,6 +248,39 @@ pub fn uncover(path: &str) -> Result<()> {
     let path = CString::new(path)?;
     // SAFETY: the path ends with NUL and lives until the call returns.
     unsafe { check(umount2(path.as_ptr(), MNT_DETACH).into()).map(drop) }
+}
+
+const MS_NOSUID: c_ulong = 2;
+const MS_NODEV: c_ulong = 4;
+const MS_BIND: c_ulong = 0x1000;
+const MS_REC: c_ulong = 0x4000;
+const MS_PRIVATE: c_ulong = 0x4_0000;
+
+/// Gives this process a mount namespace of its own, whose mounts nobody else sees.
+pub fn own_mounts() -> Result<()> {
+    const CLONE_NEWNS: c_ulong = 0x2_0000;
+    // SAFETY: no pointer is read.
+    unsafe { check(syscall(SYS_UNSHARE, CLONE_NEWNS))? };
+    mount_at(Path::new("none"), Path::new("/"), MS_REC | MS_PRIVATE)
+}
+
+/// Covers a folder with an empty one that everybody may enter.
+pub fn cover(folder: &Path) -> Result<()> {
+    mount_at(Path::new("tmpfs"), folder, MS_NOSUID | MS_NODEV)
+}
+
+/// Mounts a file over another one.
+pub fn bind_file(from: &Path, to: &Path) -> Result<()> {
+    mount_at(from, to, MS_BIND)
+}
+
+/// Calls mount(2) with a tmpfs as file system, which binding and changing the propagation ignore.
+fn mount_at(source: &Path, target: &Path, flags: c_ulong) -> Result<()> {
+    let [source, target] = [source, target].map(|path| CString::new(path.as_os_str().as_bytes()));
+    let (source, target) = (source?, target?);
+    let (kind, data) = (b"tmpfs\0".as_ptr().cast(), b"mode=711,size=64k\0".as_ptr().cast());
+    // SAFETY: all texts end with NUL and live until the call returns.
+    unsafe { check(mount(source.as_ptr(), target.as_ptr(), kind, flags, data).into()).map(drop) }
 }
 
 /// Enlarges the table of descriptors so that it has room for the number `last`. Later, in a program with threads, the kernel

@@ -23,7 +23,9 @@ export interface SandboxJailSpec {
   readonly identity: Identity | undefined;
   readonly shape: SandboxShape;
   readonly link: GuestLink | undefined;
-  /** Path of a program that the sandbox's user cannot open → descriptor with its content, of which the jail gets a copy. */
+  /** Programs of `ClosedPrograms.shown`. */
+  readonly shown: readonly string[];
+  /** Path of a program of `ClosedPrograms.copied` → descriptor with its content. */
   readonly copied: ReadonlyMap<string, number>;
   /** Number below which all descriptors are passed to the sandbox. */
   readonly descriptors: number;
@@ -50,12 +52,13 @@ export class SandboxJail {
 
   /** Program and arguments that run the sandbox. */
   command(spec: SandboxJailSpec): readonly [string, ...string[]] {
-    const { identity, shape, descriptors, groups } = spec;
+    const { identity, shape, descriptors, groups, shown } = spec;
     const confinement = {
       descriptors,
       identity,
       facts: SANDBOX_FD.info,
       groups,
+      shown,
       program: 'gvisor' as const,
       limits: {
         core: 0,

@@ -1,6 +1,5 @@
-import { constants } from 'node:fs';
-import { realpath, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { realpath } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { Cgroups } from '../host/cgroup.ts';
@@ -9,6 +8,7 @@ import type { Identities } from '../host/identity.ts';
 import { endStaleVms, ownerOf } from '../host/stale-vms.ts';
 import { runTool } from '../host/tool.ts';
 import { loadGuest } from '../host/guest.ts';
+import { type ClosedPrograms, closedPrograms, sizeMib } from './closed-programs.ts';
 import { MountableLayers } from './layers.ts';
 import { SandboxJail } from './jail.ts';
 import { rootImage } from './root-image.ts';
@@ -36,9 +36,8 @@ export interface GvisorPlatform extends AsyncDisposable {
   /** Path of the host's helper. */
   readonly helper: string;
   readonly jail: SandboxJail;
-  /** Programs of the jail that its user cannot open, because they are in a folder of another user. Each run gets a copy. */
-  readonly copied: readonly string[];
-  /** Memory of one such copy of all of them. */
+  readonly closed: ClosedPrograms;
+  /** Memory of the copies that each run gets of them. */
   readonly copiedMib: number;
   /** File with the root file system of every sandbox. */
   readonly root: string;
@@ -70,7 +69,7 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
   const programs = { owner, bwrap, helper: guest.helper.path, runsc, limited: groups !== undefined };
   const root = await rootImage(stateDir, guest.agent);
   const jail = new SandboxJail(programs, taken.vm);
-  const copied = taken.vm === undefined ? [] : await closedToOthers(jail.programs);
+  const closed = taken.vm === undefined ? { shown: [], copied: [] } : await closedPrograms(jail.programs);
   const slowest = START_OVER_VERSION * runsc.versionMs;
   const resources = stack.move();
   return {
@@ -78,8 +77,8 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
     rejected,
     helper: guest.helper.path,
     jail,
-    copied,
-    copiedMib: await sizeMib(copied),
+    closed,
+    copiedMib: await sizeMib(closed.copied),
     root,
     scratch,
     cgroups: groups,
@@ -95,21 +94,4 @@ async function answerLimit(bwrap: string, signal: AbortSignal): Promise<number> 
   await runTool(bwrap, ['--version'], signal);
   const slowest = ANSWER_OVER_BWRAP * (performance.now() - startedMs);
   return Math.round(Math.min(Math.max(ANSWER_MS.min, slowest), ANSWER_MS.max));
-}
-
-/** Returns the files that some users cannot open by their path. */
-async function closedToOthers(paths: readonly string[]): Promise<string[]> {
-  const found = paths.map(async (path) => ((await isOpenToAll(path)) ? [] : [path]));
-  return (await Promise.all(found)).flat();
-}
-
-async function sizeMib(paths: readonly string[]): Promise<number> {
-  const files = await Promise.all(paths.map((path) => stat(path)));
-  return Math.ceil(files.reduce((sum, { size }) => sum + size, 0) / 1024 ** 2);
-}
-
-async function isOpenToAll(path: string): Promise<boolean> {
-  if (((await stat(path)).mode & constants.S_IXOTH) === 0) return false;
-  const above = dirname(path);
-  return above === path || isOpenToAll(above);
 }

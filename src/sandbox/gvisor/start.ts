@@ -97,7 +97,8 @@ async function spawnSandbox(
     descriptors.set(SANDBOX_FD.firstLayer + index, files.use(await open(path, 'r')).fd);
   }
   const copied = new Map<string, number>();
-  for (const [index, path] of platform.copied.entries()) {
+  const { shown, copied: programs } = platform.closed;
+  for (const [index, path] of programs.entries()) {
     const number = SANDBOX_FD.firstLayer + layers.length + index;
     descriptors.set(number, files.use(await open(path, 'r')).fd);
     copied.set(path, number);
@@ -106,7 +107,7 @@ async function spawnSandbox(
   const extracted = layers.flatMap((layer, index) => (layer.extracted ? [index + 1] : []));
   const shape = { layers: layers.length, extracted, cpus, memoryMib, diskBytes };
   const groups = cgroup?.entrances ?? [];
-  return new SandboxProcess({ jail: platform.jail, identity, shape, link, copied, groups, descriptors });
+  return new SandboxProcess({ jail: platform.jail, identity, shape, link, shown, copied, groups, descriptors });
 }
 
 interface Started {

@@ -8,6 +8,8 @@ export interface Confinement {
   readonly facts?: number | undefined;
   /** Files of control groups that the program joins (`Cgroup.entrances`). */
   readonly groups?: readonly string[];
+  /** Files that the program reaches by their paths, although only another user may enter their folders. */
+  readonly shown?: readonly string[];
   /** Resource limits by the names of prlimit(1). */
   readonly limits: Readonly<Partial<Record<'fsize' | 'core' | 'nproc' | 'nofile' | 'as', number>>>;
   /** Program in the jail, which decides the seccomp filter. Default: QEMU. */
@@ -25,7 +27,7 @@ export const HELPER_INSIDE = '/contree-host-helper';
  */
 export function confined(
   helper: string,
-  { descriptors, identity, facts, groups = [], limits, program = 'qemu' }: Confinement,
+  { descriptors, identity, facts, groups = [], shown = [], limits, program = 'qemu' }: Confinement,
   command: readonly string[],
 ): readonly [string, ...string[]] {
   const values = {
@@ -37,6 +39,7 @@ export function confined(
   };
   const settings = [
     ...groups.map((file) => `group=${file}`),
+    ...shown.map((file) => `show=${file}`),
     ...Object.entries(values).map(([name, value]) => `${name}=${value}`),
   ];
   return [helper, 'confine', String(descriptors), ...settings, '--', ...command];
