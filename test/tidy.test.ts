@@ -26,7 +26,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   'sandbox/choice': ['contract', 'sandbox'],
   'sandbox/gvisor': ['std', 'contract', 'erofs', 'sandbox', 'sandbox/network', 'sandbox/host'],
   transfer: ['std', 'contract'],
-  engine: ['std', 'contract', 'erofs', 'layers', 'store', 'images', 'sandbox'],
+  engine: ['std', 'contract', 'dockerfile', 'erofs', 'layers', 'store', 'images', 'sandbox'],
   client: ['std', 'contract', 'config'],
   tools: ['std', 'contract', 'transfer'],
   mcp: ['std', 'contract', 'transfer', 'tools'],

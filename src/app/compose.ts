@@ -3,6 +3,7 @@ import { Engine } from '../engine/engine.ts';
 import { engineMetrics } from './engine-metrics.ts';
 import type { OwnedEngine } from '../http/engine-life.ts';
 import type { Log } from '../http/log.ts';
+import { downloader } from '../images/import/download.ts';
 import { imageImporter } from '../images/import/importer.ts';
 import { imagePusher } from '../images/export/push.ts';
 import { registrySettings } from '../registry/settings.ts';
@@ -33,7 +34,9 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
     unusedDays: settings.gcDays,
     ...(settings.gcMaxSize > 0 && { bytesMax: settings.gcMaxSize }),
   };
-  const options = { store, driver, importer, pusher, version, concurrency, housekeeping, publishAddress, log };
+  const download = downloader(registries);
+  const network = { importer, pusher, download, publishAddress };
+  const options = { store, driver, ...network, version, concurrency, housekeeping, log };
   const engine = parts.use(Engine.open(options));
   // Closed in reverse order: nothing runs when the driver is closed, nothing writes when the store is closed.
   const owned = parts.move();

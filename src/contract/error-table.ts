@@ -1,4 +1,5 @@
 import { bound, row } from './errors/classes.ts';
+import { BUILD_ERRORS } from './errors/builds.ts';
 import { INSTANCE_ERRORS } from './errors/instances.ts';
 
 /**
@@ -50,11 +51,6 @@ export const ERRORS = {
     class: 'invalid',
     message: ({ reason }) => `not an archive we can import: ${reason}`,
     hint: 'Give a docker-save archive, an OCI layout, or a tar of a root filesystem (plain, gzip or zstd).',
-  }),
-  DOCKERFILE_INVALID: row<{ line: number; reason: string }>({
-    class: 'invalid',
-    message: ({ line, reason }) => `line ${line} of the Dockerfile: ${reason}`,
-    hint: 'Correct that line of the Dockerfile.',
   }),
   TOKEN_MISSING: row<unknown>({
     class: 'unauthenticated',
@@ -217,6 +213,7 @@ export const ERRORS = {
     message: ({ path }) => `${JSON.stringify(path)} exists`,
     hint: 'Call again with overwrite=true, or give another destination.',
   }),
+  ...BUILD_ERRORS,
   ...INSTANCE_ERRORS,
   OPERATION_LIMIT: row<{ limit: number }>({
     class: 'exhausted',

@@ -115,7 +115,18 @@ export const ArchiveImportRequest = z.object({
 });
 export type ArchiveImportRequest = z.infer<typeof ArchiveImportRequest>;
 
-/** Fields of an OCI image config that runs use. */
+/** Test of a container's health (Docker's image specification). Durations in nanoseconds. */
+export const Healthcheck = z.object({
+  test: z.array(z.string()),
+  interval: z.int().optional(),
+  timeout: z.int().optional(),
+  start_period: z.int().optional(),
+  start_interval: z.int().optional(),
+  retries: z.int().optional(),
+});
+export type Healthcheck = z.infer<typeof Healthcheck>;
+
+/** Fields of an OCI image config that runs and builds use. */
 export const ImageConfig = z.object({
   env: z.record(z.string(), z.string()),
   cwd: z.string(),
@@ -123,6 +134,16 @@ export const ImageConfig = z.object({
   entrypoint: z.array(z.string()),
   cmd: z.array(z.string()),
   labels: z.record(z.string(), z.string()),
+  /** Fields that builds read and write; absent where an image states none. */
+  exposed_ports: z.array(z.string()).optional(),
+  volumes: z.array(z.string()).optional(),
+  stop_signal: z.string().optional(),
+  healthcheck: Healthcheck.optional(),
+  /** Instructions that a build from this image runs first. */
+  onbuild: z.array(z.string()).optional(),
+  /** Shell of commands in shell form (default: `/bin/sh -c`). */
+  shell: z.array(z.string()).optional(),
+  author: z.string().optional(),
 });
 export type ImageConfig = z.infer<typeof ImageConfig>;
 

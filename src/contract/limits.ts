@@ -99,6 +99,11 @@ export const limits = {
   dockerfileInstructionsMax: 2_000,
   dockerfileStagesMax: 100,
   dockerignoreRulesMax: 1_000,
+  buildsAtOnce: 4,
+  buildContextEntriesMax: 200_000,
+  buildDownloadBytesMax: 2 * GiB,
+  buildSecretBytesMax: 512 * KiB,
+  buildOutputShownBytesMax: 4 * KiB,
 
   // REST
   pageDefault: 100,

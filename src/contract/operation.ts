@@ -19,6 +19,15 @@ export const ImageImportMetadata = z.object({
   }),
   tag: z.string().nullable(),
   timeout: z.int(),
+  /** Present for a build, whose `registry.url` is `dockerfile:` and its path (addition). */
+  build: z
+    .object({
+      dockerfile: z.string(),
+      target: z.string().nullable(),
+      /** Names of the build arguments that were given. */
+      build_args: z.array(z.string()),
+    })
+    .optional(),
 });
 export type ImageImportMetadata = z.infer<typeof ImageImportMetadata>;
 

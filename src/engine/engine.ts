@@ -10,6 +10,7 @@ import { runCapacity } from './capacity.ts';
 import { Compactor } from './compaction.ts';
 import { Housekeeping, type HousekeepingPolicy } from './housekeeping.ts';
 import { ImageTrees } from './image-trees.ts';
+import type { Downloader } from '../images/import/download.ts';
 import type { Importer } from '../images/import/importer.ts';
 import { Instances } from './instance/instances.ts';
 import { Injector } from './run/inject.ts';
@@ -28,6 +29,8 @@ export interface EngineOptions {
   readonly driver: SandboxDriver;
   readonly importer: Importer;
   readonly pusher: Pusher;
+  /** Downloads what ADD names; absent where builds cannot. */
+  readonly download?: Downloader;
   /** Version of the product, for doctor. */
   readonly version: string;
   /** Number of concurrent runs; 0 (default) derives it from cores and memory. */
@@ -75,7 +78,7 @@ export class Engine implements ConTree {
    * background.
    */
   static open(options: EngineOptions): Engine {
-    const { store, driver, importer, pusher, version, log = SILENT_LOG } = options;
+    const { store, driver, importer, pusher, download, version, log = SILENT_LOG } = options;
     const capacity = runCapacity(options.concurrency ?? 0);
     const readers = new ReaderPool();
     const statistics = new Statistics();
@@ -92,10 +95,12 @@ export class Engine implements ConTree {
       driver,
       importer,
       pusher,
+      download,
       version,
       capacity,
       runs: new Admission(capacity),
       imports: new Admission({ imports: limits.importsAtOnce }),
+      builds: new Admission({ builds: limits.buildsAtOnce }),
       readers,
       trees,
       threads,

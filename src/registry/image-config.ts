@@ -3,6 +3,7 @@ import type { ImageConfig } from '../contract/image.ts';
 import { isDigest, type Digest } from './digest.ts';
 import { parseJson, type Refuse, unsupportedPlatform } from './manifest.ts';
 import type { OciHistory } from './oci-image.ts';
+import { present } from '../std/present.ts';
 import { formatPlatform, isSamePlatform, normalPlatform, type Platform } from './platform.ts';
 
 /** Config blob (image-spec, config.md), as far as an import needs it. */
@@ -13,11 +14,23 @@ const ConfigShape = z.object({
   config: z.record(z.string(), z.unknown()).nullish().catch(undefined),
   rootfs: z.object({ diff_ids: z.array(z.string()) }),
   history: z.unknown().optional(),
+  author: z.unknown().optional(),
 });
 
 /** Docker reads a string as a command of one word. */
 const Command = z.union([z.array(z.string()), z.string().transform((word) => [word])]);
 const User = z.union([z.string(), z.int().transform(String)]);
+const Names = z.record(z.string(), z.unknown()).transform((table) => Object.keys(table).sort());
+/** Durations above 2^53 ns (104 days) are not exact in JSON, and no check has them. */
+const Nanoseconds = z.int().min(0).nullish();
+const Check = z.object({
+  Test: z.array(z.string()),
+  Interval: Nanoseconds,
+  Timeout: Nanoseconds,
+  StartPeriod: Nanoseconds,
+  StartInterval: Nanoseconds,
+  Retries: Nanoseconds,
+});
 const Table = z.record(z.string(), z.unknown());
 const List = z.array(z.unknown());
 const Step = z.object({
@@ -61,11 +74,36 @@ export function parseConfig(bytes: Uint8Array, refuse: Refuse): OciConfig {
       entrypoint: parts.read('Entrypoint', Command, Entrypoint) ?? [],
       cmd: parts.read('Cmd', Command, Cmd) ?? [],
       labels: parts.labels(Labels),
+      ...buildFields(parts, json.config ?? {}, json.author),
     },
     diffIds,
     history: (parts.read('history', z.array(Step), json.history) ?? []).map((step) => withoutNulls(step)),
     leftOut: parts.leftOut,
   };
+}
+
+/** Reads the fields that matter to builds; what an image does not state is absent. */
+function buildFields(parts: Parts, config: Readonly<Record<string, unknown>>, author: unknown): Partial<ImageConfig> {
+  const check = parts.read('Healthcheck', Check, config['Healthcheck']);
+  const some = (names: string[] | undefined): string[] | undefined => (names?.length === 0 ? undefined : names);
+  return present({
+    exposed_ports: some(parts.read('ExposedPorts', Names, config['ExposedPorts'])),
+    volumes: some(parts.read('Volumes', Names, config['Volumes'])),
+    stop_signal: parts.read('StopSignal', z.string(), config['StopSignal']) || undefined,
+    healthcheck:
+      check &&
+      present({
+        test: check.Test,
+        interval: check.Interval || undefined,
+        timeout: check.Timeout || undefined,
+        start_period: check.StartPeriod || undefined,
+        start_interval: check.StartInterval || undefined,
+        retries: check.Retries || undefined,
+      }),
+    onbuild: some(parts.read('OnBuild', z.array(z.string()), config['OnBuild'])),
+    shell: some(parts.read('Shell', z.array(z.string()), config['Shell'])),
+    author: parts.read('author', z.string(), author) || undefined,
+  });
 }
 
 /** Reader of the parts of a config, each on its own. Go writes absent lists and maps as null. */

@@ -1,4 +1,5 @@
 import { BlobStore } from './blobs.ts';
+import { BuildStepStore } from './builds/steps.ts';
 import type { EventStore } from './events.ts';
 import { FileStore } from './files.ts';
 import { ImageStore } from './images.ts';
@@ -23,6 +24,7 @@ export class ProjectStore {
   readonly images: ImageStore;
   readonly tags: TagStore;
   readonly imports: ImportStore;
+  readonly buildSteps: BuildStepStore;
   readonly files: FileStore;
   readonly states: StateStore;
   readonly operations: OperationStore;
@@ -36,6 +38,7 @@ export class ProjectStore {
     this.blobs = new BlobStore(parts.database, project);
     this.tags = new TagStore(parts.database, project);
     this.imports = new ImportStore(parts.database, project);
+    this.buildSteps = new BuildStepStore(parts.database, project);
     this.images = new ImageStore(parts, project, this.tags);
     this.files = new FileStore(parts, project);
     this.states = new StateStore(parts, project, this.files);

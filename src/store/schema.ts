@@ -242,4 +242,15 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX recorded_runs_operation ON recorded_runs (operation);
   `,
+  // Steps of builds: the image that an instruction made, by everything it depends on.
+  `
+  CREATE TABLE build_steps (
+    project TEXT NOT NULL,
+    key TEXT NOT NULL,
+    image TEXT NOT NULL REFERENCES images (uuid) ON DELETE CASCADE,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (project, key)
+  ) STRICT;
+  CREATE INDEX build_steps_image ON build_steps (image);
+  `,
 ];

@@ -16,6 +16,7 @@ const NEEDED: Readonly<Record<string, string>> = {
   'PATCH /images/{imageUUID}/tag': 'set_image_tag',
   'POST /images/import': 'import',
   'POST /images/import-archive': 'import',
+  'POST /builds': 'spawn',
   'POST /images/{imageUUID}/push': 'push',
   'GET /files': 'list',
   'HEAD /files': 'list',

@@ -64,6 +64,10 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
       `/images/${encodeURIComponent(id)}/push`,
       { registry: { url: 'registry.example/x' } },
     ]),
+  'POST /builds': ({ file, state }) => [
+    ['POST', '/builds', { context: { file }, dockerfile_text: 'FROM scratch' }],
+    ['POST', '/builds', { context: { directory_state: state }, dockerfile_text: 'FROM scratch' }],
+  ],
   'POST /images/import-archive': ({ file }) => [['POST', '/images/import-archive', { file }]],
   'GET /files': ({ file, sha256 }) => [
     ['GET', `/files?sha256=${sha256}`],

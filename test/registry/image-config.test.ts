@@ -30,7 +30,7 @@ test('what a builder wrote into the configuration never makes an image unimporta
     ['__proto__', 'p'],
   ]);
   assert.deepEqual([config.cwd, config.labels, history], ['', { kept: 'yes' }, []]);
-  assert.deepEqual(leftOut, ['2 of Env', 'WorkingDir', '2 of Labels', 'history']);
+  assert.deepEqual(leftOut, ['2 of Env', 'WorkingDir', '2 of Labels', 'ExposedPorts', 'history']);
 
   for (const [tag, config] of Object.entries({ text: 'x', list: [], labels: { Labels: ['a'] }, none: null })) {
     registry.addImage([LAYER], { tag, config: { config } });

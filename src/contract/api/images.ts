@@ -1,3 +1,4 @@
+import { limits } from '../limits.ts';
 import type { Rows } from './row.ts';
 
 /** Listing, importing, comparing, exporting and deleting images. */
@@ -92,6 +93,20 @@ export const IMAGES = {
     summary: 'Import an uploaded docker-save archive, OCI layout (tar) or root filesystem tar',
     permissions: ['import'],
     body: 'ArchiveImportRequest',
+    answer: 'OperationStarted',
+    status: 201,
+    success: 'accepted',
+    addition: true,
+  },
+  /** Starts a build from a Dockerfile; `uuid` is the operation's, of the kind of imports. */
+  build: {
+    method: 'POST',
+    path: '/builds',
+    operationId: 'buildImage',
+    summary: 'Build an image from a Dockerfile',
+    permissions: ['spawn'],
+    body: 'BuildRequest',
+    bodyBytesMax: limits.jsonBodyBytesMax,
     answer: 'OperationStarted',
     status: 201,
     success: 'accepted',

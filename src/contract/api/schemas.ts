@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import * as build from '../build.ts';
 import * as event from '../event.ts';
 import * as file from '../file.ts';
 import * as image from '../image.ts';
@@ -82,6 +83,7 @@ export const COMPONENTS = {
   EventDataCompletion: event.EventDataCompletion,
   ArchiveImportRequest: image.ArchiveImportRequest,
   ImagePushRequest: image.ImagePushRequest,
+  BuildRequest: build.BuildRequest,
   PushEvent: PushLine,
   LineageNode: image.LineageNode,
   Lineage: image.Lineage,

@@ -7,6 +7,7 @@ import type { ExportRequest } from '../../images/export/oci-layout.ts';
 import { endsSource, readHead, withHead } from '../../std/streams.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { executeImport, recordArchiveImport, recordImport, type ImportWork } from '../import.ts';
+import { executeBuild, recordBuild } from '../build/build.ts';
 import { pushEvents } from '../push.ts';
 import { boundedTimeout, type ProjectContext } from './context.ts';
 import { layersOf, streamed } from './inspect.ts';
@@ -86,6 +87,42 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
   };
 }
 
+/** Building images in a project. */
+function builds(context: ProjectContext): Pick<ConTree['images'], 'build'> {
+  const { store, parts, tenant, privateByName } = context;
+  return {
+    build: async (request = {}) => {
+      const { tag, context: files } = request;
+      if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+      if (files?.file !== undefined) store.files.get(files.file);
+      const timeout = boundedTimeout(
+        request.timeout,
+        limits.commandTimeoutSecondsMax,
+        context.bounds.instance_max_timeout,
+      );
+      const place = { ...parts, store, privateByName, mayImport: tenant.permissions?.has('import') ?? true };
+      const hold = store.hold();
+      try {
+        if (files?.directory_state !== undefined) store.states.ensure(files.directory_state);
+        const uuid = parts.operations.start({
+          store,
+          token: tenant.token,
+          kind: 'image_import',
+          request: JSON.stringify(recordBuild(request)),
+          admission: parts.builds,
+          cost: { builds: 1 },
+          work: (operation) => executeBuild(place, { ...request, timeout }, operation),
+          release: hold,
+        });
+        return { uuid };
+      } catch (error) {
+        hold[Symbol.dispose]();
+        throw error;
+      }
+    },
+  };
+}
+
 /** Exporting and pushing a project's images. */
 function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'push'> {
   const { store, parts, privateByName } = context;
@@ -125,5 +162,11 @@ async function exportOf(store: ProjectStore, image: string): Promise<ExportReque
 
 /** Returns the images group of a project. */
 export function projectImages(context: ProjectContext): ConTree['images'] {
-  return { ...keptImages(context), delete: deleter(context), ...imports(context), ...exports(context) };
+  return {
+    ...keptImages(context),
+    delete: deleter(context),
+    ...imports(context),
+    ...builds(context),
+    ...exports(context),
+  };
 }

@@ -191,7 +191,8 @@ function workingDirectory(asked: string | undefined, fallback: string): string {
   return path;
 }
 
-function networkOf({ networking = {} }: Pick<InstanceSpawnRequest, 'networking'>): NetworkPolicy {
+/** Returns the network policy of a request. Throws ARGUMENT_INVALID. */
+export function networkOf({ networking = {} }: Pick<InstanceSpawnRequest, 'networking'>): NetworkPolicy {
   const { enabled, allow } = networking;
   const asked = networking.mode ?? (allow === undefined ? 'public' : 'allowlist');
   const mode = enabled === false ? 'none' : asked;

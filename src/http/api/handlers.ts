@@ -32,6 +32,7 @@ async function authorizeInput(contree: ConTree, principal: Principal, operation:
 /** Handlers of routes that do more than call the method of their row. */
 export const HANDLERS: Handlers = {
   images: {
+    build: async ({ contree, body, signal }) => started((await contree.images.build(body, signal)).uuid),
     import: async ({ contree, body, signal }) => started((await contree.images.import(body, signal)).uuid),
     importArchive: async ({ contree, body, signal }) =>
       started((await contree.images.importArchive(body, signal)).uuid),

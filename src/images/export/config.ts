@@ -1,4 +1,4 @@
-import type { ImageConfig } from '../../contract/image.ts';
+import type { Healthcheck, ImageConfig } from '../../contract/image.ts';
 import { type Digest, digestOf } from '../../registry/digest.ts';
 import { OCI_CONFIG, OCI_INDEX, OCI_MANIFEST } from '../../registry/media-types.ts';
 import { hostPlatform } from '../../registry/platform.ts';
@@ -36,11 +36,12 @@ export interface ExportedLayer {
 
 /** Returns the config blob (image-spec, config.md). Equal images give equal bytes. */
 export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[]): MemoryBlob {
-  const { env, cwd, user, entrypoint, cmd, labels } = facts.config;
+  const { env, cwd, user, entrypoint, cmd, labels, ...more } = facts.config;
   const { lineage = [] } = facts;
   // JSON leaves out what is undefined.
   return memoryBlob({
     created: lineage.at(-1)?.createdAt,
+    author: more.author,
     ...hostPlatform(),
     config: {
       User: user || undefined,
@@ -49,10 +50,32 @@ export function encodeConfig(facts: ExportFacts, layers: readonly ExportedLayer[
       Cmd: cmd.length === 0 ? undefined : cmd,
       WorkingDir: cwd || undefined,
       Labels: Object.keys(labels).length === 0 ? undefined : labels,
+      ExposedPorts: setOf(more.exposed_ports),
+      Volumes: setOf(more.volumes),
+      StopSignal: more.stop_signal,
+      Healthcheck: more.healthcheck && encodeHealthcheck(more.healthcheck),
+      OnBuild: more.onbuild,
+      Shell: more.shell,
     },
     rootfs: { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) },
     history: lineage.length === 0 ? undefined : historyOf(lineage, layers.length),
   });
+}
+
+/** Returns a set as Go writes it. */
+function setOf(names: readonly string[] | undefined): object | undefined {
+  return names && Object.fromEntries(names.map((name) => [name, {}]));
+}
+
+function encodeHealthcheck(check: Healthcheck): object {
+  return {
+    Test: check.test,
+    Interval: check.interval,
+    Timeout: check.timeout,
+    StartPeriod: check.start_period,
+    StartInterval: check.start_interval,
+    Retries: check.retries,
+  };
 }
 
 export function encodeManifest(config: MemoryBlob, layers: readonly ExportedLayer[]): MemoryBlob {

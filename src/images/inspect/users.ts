@@ -1,0 +1,67 @@
+import { isFault } from '../../contract/errors.ts';
+import type { Tree } from '../../layers/tree.ts';
+
+const ACCOUNT_FILE_BYTES_MAX = 256 * 1024;
+const ID_MAX = 0xffff_fffe;
+
+/** A user or owner named by an image. */
+export interface NamedUser {
+  readonly uid: number;
+  readonly gid: number;
+  /** Home directory of the user in the image's passwd; undefined where it has none. */
+  readonly home: string | undefined;
+}
+
+/**
+ * Resolves `user`, `user:group` or numbers in the passwd and group of an image, as USER and --chown of a Dockerfile do. A
+ * group that is not given is that of the user for USER; `--chown=55` means 55:55 where the image does not know 55. Returns
+ * the name that the image does not have.
+ */
+export async function resolveUser(
+  tree: Tree | undefined,
+  text: string,
+): Promise<NamedUser | { readonly unknown: string }> {
+  const [user = '', group] = text.split(':', 2);
+  const account = await findUser(tree, user);
+  if (account === undefined) return { unknown: user };
+  if (group === undefined || group === '') return account;
+  const gid = await findGroup(tree, group);
+  return gid === undefined ? { unknown: group } : { ...account, gid };
+}
+
+async function findUser(tree: Tree | undefined, user: string): Promise<NamedUser | undefined> {
+  const id = idOf(user);
+  for (const line of await linesOf(tree, '/etc/passwd')) {
+    const [name = '', , uid = '', gid = '', , home = ''] = line.split(':');
+    const [found, group] = [idOf(uid), idOf(gid)];
+    if (found === undefined || group === undefined || (name !== user && found !== id)) continue;
+    return { uid: found, gid: group, home: home.startsWith('/') && !home.includes('\0') ? home : undefined };
+  }
+  if (user === '' || user === 'root') return { uid: 0, gid: 0, home: undefined };
+  return id === undefined ? undefined : { uid: id, gid: id === 0 ? 0 : id, home: undefined };
+}
+
+async function findGroup(tree: Tree | undefined, group: string): Promise<number | undefined> {
+  const id = idOf(group);
+  if (id !== undefined) return id;
+  for (const line of await linesOf(tree, '/etc/group')) {
+    const [name, , gid = ''] = line.split(':');
+    if (name === group && idOf(gid) !== undefined) return idOf(gid);
+  }
+  return group === 'root' ? 0 : undefined;
+}
+
+function idOf(text: string): number | undefined {
+  return /^\d{1,10}$/u.test(text) && Number(text) <= ID_MAX ? Number(text) : undefined;
+}
+
+async function linesOf(tree: Tree | undefined, path: string): Promise<string[]> {
+  try {
+    const node = await tree?.resolve(path);
+    if (tree === undefined || node?.type !== 'file') return [];
+    return (await tree.read(node, 0, ACCOUNT_FILE_BYTES_MAX)).toString('utf8').split('\n');
+  } catch (error) {
+    if (isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY', 'SYMLINK_LOOP')) return [];
+    throw error;
+  }
+}
