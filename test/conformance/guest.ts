@@ -9,6 +9,7 @@ import { layerOf, Scratch } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
 import { tarOf } from '../support/tar.ts';
 import { savedModelTest } from './saved-model.ts';
+import { snapshotModelTest } from './snapshot-model.ts';
 
 const MIB = 1024 ** 2;
 const SIGINT = 2;
@@ -57,6 +58,7 @@ export function guestTests(name: string, bench: GuestBench): void {
     describeChanges(bench);
     describeOddChanges(bench);
     savedModelTest(name, bench, bench.modelRounds);
+    snapshotModelTest(name, bench, bench.modelRounds);
     describeProcesses(bench);
     describeCommands(bench);
     describeLimits(bench);

@@ -23,7 +23,7 @@ import { type TarMember, tarOf } from '../support/tar.ts';
  * what the commands do.
  */
 
-const soon = (): AbortSignal => AbortSignal.timeout(120_000);
+export const soon = (): AbortSignal => AbortSignal.timeout(120_000);
 /** Time after which a case is taken for one that waits forever; one takes seconds. */
 const CASE_MS = 600_000;
 const NAMES = ['a', 'b', 'c', 'd e', 'root', 'tmp'] as const;
@@ -33,7 +33,7 @@ const MARKS = ['.wh.a', '.wh.etc', '.wh..wh..opq', '.wh.', '.wh..wh.plnk'] as co
 const PRUNED = ['/bin', '/dev', '/proc', '/sys', '/etc/hosts', '/etc/hostname', '/etc/resolv.conf'];
 
 /** One opened driver, and layers with a shell in `/bin`. */
-interface ModelBench {
+export interface ModelBench {
   readonly driver: SandboxDriver;
   readonly layers: readonly LayerFile[];
 }
@@ -50,7 +50,7 @@ function pathOf({ random, marks }: Place): string {
 }
 
 /** Members of the root image: every kind of file, names of one file, links that lead anywhere. */
-function randomMembers(random: Random): TarMember[] {
+export function randomMembers(random: Random): TarMember[] {
   const place = { random, marks: false };
   const members = new Map<string, TarMember>();
   for (let count = 12; count > 0; count -= 1) {
@@ -80,7 +80,7 @@ function randomMembers(random: Random): TarMember[] {
  * writing, which `cp` onto one does too, waits for a reader, and there is none. None may end the shell, as a failed
  * redirection of `:` would (POSIX, special built-in utilities).
  */
-function randomCommand(place: Place, serial: number): string {
+export function randomCommand(place: Place, serial: number): string {
   const { random } = place;
   const [one, two] = [pathOf(place), pathOf(place)].map((path) => `'${path}'`) as [string, string];
   return random.pick([
@@ -132,7 +132,7 @@ interface Listed {
 }
 
 /** One path, with what belongs to its inode, and a number that names of one file share. */
-interface Line {
+export interface Line {
   readonly path: string;
   readonly what: string;
   readonly file: string;
@@ -149,7 +149,7 @@ function lineOf({ path, type, uid, gid, size, mtime, inode, device, content }: L
 }
 
 /** Texts of the lines, by path; each says which is the first name of its file. */
-function textsOf(lines: readonly Line[]): string[] {
+export function textsOf(lines: readonly Line[]): string[] {
   const first = new Map<string, string>();
   return lines
     .toSorted((one, other) => (one.path < other.path ? -1 : 1))
@@ -163,7 +163,7 @@ function textsOf(lines: readonly Line[]): string[] {
  * Joins names of one file of the image that a run only separated: to open one of them for writing copies it, which saves
  * nothing as long as nothing is written.
  */
-function rejoined(seen: readonly Line[], before: readonly Line[]): Line[] {
+export function rejoined(seen: readonly Line[], before: readonly Line[]): Line[] {
   const earlier = new Map(before.map((line) => [line.path, line]));
   const isSame = (line: Line): boolean => earlier.get(line.path)?.what === line.what;
   const origins = Map.groupBy(seen, ({ file }) => file);
@@ -177,7 +177,7 @@ function rejoined(seen: readonly Line[], before: readonly Line[]): Line[] {
   });
 }
 
-async function guestListing(instance: Instance): Promise<Line[]> {
+export async function guestListing(instance: Instance): Promise<Line[]> {
   const { stdout, stderr } = await runScript(instance, LISTING);
   const [stats = '', sums = ''] = stdout.split('\n=\n');
   const digests = new Map(sums.split('\n').map((line) => [line.slice(34), line.slice(0, 32)]));
@@ -192,7 +192,7 @@ async function guestListing(instance: Instance): Promise<Line[]> {
   return listed.map((one) => lineOf(one));
 }
 
-async function hostListing(layers: readonly LayerFile[]): Promise<Line[]> {
+export async function hostListing(layers: readonly LayerFile[]): Promise<Line[]> {
   await using tree = await Tree.open(layers);
   const listed: Listed[] = [];
   for await (const { path, node } of tree.walk(tree.root, (below) => !PRUNED.includes(`/${below}`))) {
@@ -210,13 +210,13 @@ async function hostListing(layers: readonly LayerFile[]): Promise<Line[]> {
   return listed.map((one) => lineOf(one));
 }
 
-/** Saves the changes of a run as a layer; undefined when there are none. */
-async function saved(
+/** Saves what a run changed as a layer; undefined when it changed nothing. */
+export async function saved(
   scratch: Scratch,
-  instance: Instance,
+  changed: AsyncIterable<Uint8Array>,
   layers: readonly LayerFile[],
 ): Promise<LayerFile | undefined> {
-  const changes = instance.changes(soon())[Symbol.asyncIterator]();
+  const changes = changed[Symbol.asyncIterator]();
   const head = await readHead(changes, 1);
   if (head.ended) return undefined;
   await using lower = await Tree.open(layers);
@@ -268,7 +268,7 @@ async function checkSaved({ driver, layers: programs }: ModelBench, seed: number
     const { outcome, stderr } = await runScript(instance, [...commands, 'exit 0'].join('\n'));
     assert.equal(outcome.exitCode, 0, `seed ${seed}: not every command was tried\n${done.join('\n')}\n${stderr}`);
     const seen = await guestListing(instance);
-    const layer = await saved(scratch, instance, layers);
+    const layer = await saved(scratch, instance.changes(soon()), layers);
     if (layer !== undefined) layers.push(layer);
     const after = await hostListing(layers);
     check(after, rejoined(seen, before), `what run ${run} saw is saved`);
