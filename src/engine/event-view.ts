@@ -26,16 +26,33 @@ async function* shownEvents(
   query: EventQuery,
   signal?: AbortSignal,
 ): AsyncGenerator<OperationEvent> {
-  const shownMax = new Map(store.events.spawns(uuid).map(({ spid, data }) => [spid, data.truncate_at]));
-  for await (const event of store.events.read(
-    uuid,
-    { since: query.since ?? -1, follow: query.follow ?? false },
-    signal,
-  )) {
-    if (event.type === 'spawn') shownMax.set(event.spid, event.data.truncate_at);
-    if (query.spid !== undefined && query.spid !== event.spid) continue;
-    const shown = wireEvent(event, query.full === true ? Infinity : (shownMax.get(event.spid) ?? Infinity));
+  const { since = -1, follow = false, full = false, spid } = query;
+  const limits = new ShownLimits(store, uuid);
+  for await (const event of store.events.read(uuid, { since, follow, spid }, signal)) {
+    const shown = wireEvent(event, full ? Infinity : limits.of(event));
     if (shown !== undefined) yield shown;
+  }
+}
+
+/** Output limits of the processes in a log, each looked up when its first output is shown and forgotten when it has ended. */
+class ShownLimits {
+  readonly #store: ProjectStore;
+  readonly #operation: string;
+  readonly #known = new Map<number, number>();
+
+  constructor(store: ProjectStore, operation: string) {
+    this.#store = store;
+    this.#operation = operation;
+  }
+
+  /** Returns how many bytes of the stream of an event are shown. */
+  of(event: StoredEvent): number {
+    if (event.type === 'exit') this.#known.delete(event.spid);
+    if (!('bytes' in event)) return Infinity;
+    const { spid } = event;
+    const shown = this.#known.get(spid) ?? this.#store.events.spawnOf(this.#operation, spid)?.data.truncate_at;
+    this.#known.set(spid, shown ?? Infinity);
+    return shown ?? Infinity;
   }
 }
 

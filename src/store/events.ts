@@ -35,6 +35,8 @@ export interface ReadOptions {
   /** Id of the last event that the reader has; -1 for none. */
   readonly since: number;
   readonly follow: boolean;
+  /** Only the events of this process. */
+  readonly spid?: number | undefined;
 }
 
 /** Entry without an id yet. */
@@ -60,6 +62,13 @@ interface EventRow {
   readonly bytes: Uint8Array | null;
 }
 
+/** Part of a log after an event: of all processes or of one. */
+interface PageKey {
+  readonly operation: string;
+  readonly since: number;
+  readonly spid: number | undefined;
+}
+
 /** Interval between writes: one transaction for a burst, and no delay for a single event. */
 const FLUSH_INTERVAL_MS = 5;
 /** Delay before a write that failed on a full disk is retried. */
@@ -79,9 +88,7 @@ export class EventStore implements Disposable {
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #turns = new Turns();
   /** The page of a growing log that was read last; other followers request the same page next. */
-  #lastPage:
-    | { readonly operation: string; readonly since: number; readonly events: readonly StoredEvent[] }
-    | undefined;
+  #lastPage: (PageKey & { readonly events: readonly StoredEvent[] }) | undefined;
   #pending: PendingEvent[] = [];
   #timer: NodeJS.Timeout | undefined;
   #flushedAtMs = 0;
@@ -174,16 +181,22 @@ export class EventStore implements Disposable {
     this.#pending = withoutOutput(this.#pending);
   }
 
-  /** Returns a page of events with larger ids, oldest first: at least one event, or empty when there is none now. */
-  page(operation: string, since: number): readonly StoredEvent[] {
+  /**
+   * Returns a page of events with larger ids, oldest first: at least one event, or empty when there is none now. Those of
+   * one process are found without reading the others.
+   */
+  page(operation: string, since: number, spid?: number): readonly StoredEvent[] {
     this.#tryFlush();
-    if (this.#lastPage?.operation === operation && this.#lastPage.since === since) return this.#lastPage.events;
-    const last = this.#pageEnd(operation, since);
-    const sql = 'SELECT * FROM events WHERE operation = ? AND id > ? AND id <= ? ORDER BY id';
-    const rows = this.#database.all<EventRow>(sql, operation, since, last);
+    const key: PageKey = { operation, since, spid };
+    const known = this.#lastPage;
+    if (known?.operation === operation && known.since === since && known.spid === spid) return known.events;
+    const last = this.#pageEnd(key);
+    const [which, ...values] = selection(key);
+    const sql = `SELECT * FROM events WHERE ${which} AND id <= ? ORDER BY id`;
+    const rows = this.#database.all<EventRow>(sql, ...values, last);
     const events = rows.map((row) => parse(operation, row));
     // A log that is still being written is never collected, so the cached page stays valid.
-    if (this.#nextId.has(operation)) this.#lastPage = { operation, since, events };
+    if (this.#nextId.has(operation)) this.#lastPage = { ...key, events };
     return events;
   }
 
@@ -203,29 +216,33 @@ export class EventStore implements Disposable {
     return this.#database.all<EventRow>(sql, operation, spid, bytesMax).map((row) => parse(operation, row));
   }
 
-  /** Returns the `spawn` events of an operation. */
-  spawns(operation: string): Extract<StoredEvent, { readonly type: 'spawn' }>[] {
+  /** Returns the `spawn` event of a process; undefined when it was not started. */
+  spawnOf(operation: string, spid: number): Extract<StoredEvent, { readonly type: 'spawn' }> | undefined {
     this.#tryFlush();
-    return this.#database
-      .all<EventRow>(`SELECT * FROM events WHERE operation = ? AND type = 'spawn' ORDER BY id`, operation)
-      .map((row) => parse(operation, row))
-      .filter((event) => event.type === 'spawn');
+    const sql = `SELECT * FROM events WHERE operation = ? AND spid = ? AND type = 'spawn' ORDER BY id LIMIT 1`;
+    const row = this.#database.get<EventRow>(sql, operation, spid);
+    const event = row && parse(operation, row);
+    return event?.type === 'spawn' ? event : undefined;
   }
 
   /** Yields the log: what it has now, or with `follow` until the completion of the operation. */
-  async *read(operation: string, { since, follow }: ReadOptions, signal?: AbortSignal): AsyncIterable<StoredEvent> {
+  async *read(
+    operation: string,
+    { since, follow, spid }: ReadOptions,
+    signal?: AbortSignal,
+  ): AsyncIterable<StoredEvent> {
     let last = since;
     for (;;) {
       signal?.throwIfAborted();
       if (this.#closed) throw fault('ENGINE_UNAVAILABLE', { reason: 'it is shutting down' });
-      const page = this.page(operation, last);
+      const page = this.page(operation, last, spid);
       for (const event of page) {
         yield event;
         last = event.id;
         if (event.type === 'completion') return;
       }
       if (page.length > 0) continue;
-      if (!follow) return;
+      if (!follow || (spid !== undefined && this.#isComplete(operation))) return;
       await this.#changed(operation, signal);
       // All followers are woken together; other work waits for one of them, not for all.
       await this.#turns.take();
@@ -241,16 +258,22 @@ export class EventStore implements Disposable {
   }
 
   /** Returns the id of the last event of a page, which is bounded because its reader may hold it indefinitely. */
-  #pageEnd(operation: string, since: number): number {
-    const sql = `SELECT id, coalesce(length(bytes), 0) AS size FROM events WHERE operation = ? AND id > ?
-      ORDER BY id LIMIT ?`;
-    let [last, bytes] = [since, 0];
-    for (const { id, size } of this.#database.all<{ id: number; size: number }>(sql, operation, since, PAGE_EVENTS)) {
+  #pageEnd(key: PageKey): number {
+    const [which, ...values] = selection(key);
+    const sql = `SELECT id, coalesce(length(bytes), 0) AS size FROM events WHERE ${which} ORDER BY id LIMIT ?`;
+    let [last, bytes] = [key.since, 0];
+    for (const { id, size } of this.#database.all<{ id: number; size: number }>(sql, ...values, PAGE_EVENTS)) {
       bytes += size;
-      if (bytes > PAGE_BYTES && last !== since) break;
+      if (bytes > PAGE_BYTES && last !== key.since) break;
       last = id;
     }
     return last;
+  }
+
+  /** Reports whether the log has its last event. */
+  #isComplete(operation: string): boolean {
+    const sql = 'SELECT type FROM events WHERE operation = ? ORDER BY id DESC LIMIT 1';
+    return this.#database.get<{ type: string }>(sql, operation)?.type === 'completion';
   }
 
   #queue(event: PendingEvent): void {
@@ -315,6 +338,12 @@ export class EventStore implements Disposable {
       if (signal?.aborted === true) abort();
     });
   }
+}
+
+/** Returns the condition of a part of a log, and its values. */
+function selection({ operation, since, spid }: PageKey): [condition: string, ...values: (string | number)[]] {
+  if (spid === undefined) return ['operation = ? AND id > ?', operation, since];
+  return ['operation = ? AND spid = ? AND id > ?', operation, spid, since];
 }
 
 /** Returns the `data` column: the data of a fact, or the figures of an import's line. */
