@@ -8,7 +8,7 @@ import { ImageConfig } from '../src/contract/image.ts';
 import { openArchive } from '../src/images/import/archive/open.ts';
 import { importImage } from '../src/images/import/import-image.ts';
 import { FrameDecoder } from '../src/sandbox/channel/frame.ts';
-import type { StoredEvent } from '../src/store/events.ts';
+import type { StoredEvent } from '../src/store/log/event-rows.ts';
 import { MIGRATIONS } from '../src/store/schema.ts';
 import { Store } from '../src/store/store.ts';
 import { GOLDEN } from './sandbox/channel/golden.ts';

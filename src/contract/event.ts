@@ -13,6 +13,7 @@ export const OPERATION_EVENT_TYPES = [
   'truncated',
   'size_cap',
   'network',
+  'snapshot',
   'ending',
   'shutdown',
   'completion',
@@ -124,6 +125,15 @@ export const EventDataNetwork = z.object({
   error: z.string().optional(),
 });
 
+/** Addition: an image was made of an instance that goes on; without an image, an automatic one failed with `error`. */
+export const EventDataSnapshot = z.object({
+  image: z.string().nullable(),
+  /** True for a snapshot that was not asked for by itself. */
+  automatic: z.boolean(),
+  frozen_ms: z.number().optional(),
+  error: z.string().optional(),
+});
+
 /** Addition: an instance that stays ends at that time, unless it is used (`idle`) or in any case (`lifetime`). */
 export const EventDataEnding = z.object({ reason: z.enum(['idle', 'lifetime']), ends_at: z.string() });
 
@@ -154,6 +164,7 @@ export const EVENT_DATA = {
   truncated: EventDataTruncated,
   size_cap: EventDataSizeCap,
   network: EventDataNetwork,
+  snapshot: EventDataSnapshot,
   ending: EventDataEnding,
   shutdown: EventDataShutdown,
   completion: EventDataCompletion,

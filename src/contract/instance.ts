@@ -11,10 +11,18 @@ import { InstanceSpawnRequest } from './run.ts';
 
 const seconds = (most: number): z.ZodOptional<z.ZodInt> => z.int().min(1).max(most).optional();
 
+/** Snapshots that are made without being asked for: after so many commands, or so many seconds in which it was used. */
+export const Checkpoint = z.object({
+  commands: z.int().min(1).max(1_000).optional(),
+  seconds: seconds(limits.instanceLifeSecondsMax),
+});
+export type Checkpoint = z.infer<typeof Checkpoint>;
+
 /** Time that an instance stays, and the snapshots that are made of it without being asked for. */
 const TERMS = {
   idle_timeout: seconds(limits.instanceIdleSecondsMax).describe('seconds without use after which it ends'),
   lifetime: seconds(limits.instanceLifeSecondsMax).describe('seconds after which it ends'),
+  checkpoint: Checkpoint.optional(),
   /** Tag of the image that is kept at the end. */
   tag: z.string().optional(),
 } as const;
@@ -112,6 +120,22 @@ export const InstanceQuery = z.object({
   all: flag().optional(),
 });
 export type InstanceQuery = z.infer<typeof InstanceQuery>;
+
+export const InstanceSnapshotRequest = z.object({
+  /** Tag of the image. */
+  tag: z.string().optional(),
+});
+export type InstanceSnapshotRequest = z.infer<typeof InstanceSnapshotRequest>;
+
+/** A snapshot of an instance that goes on. */
+export const InstanceSnapshot = z.object({
+  /** UUID of the image: a new one, or the last one when nothing has changed since. */
+  image: z.string(),
+  changed: z.boolean(),
+  /** Milliseconds for which the programs in the instance waited for it. */
+  frozen_ms: z.number(),
+});
+export type InstanceSnapshot = z.infer<typeof InstanceSnapshot>;
 
 export const InstanceCloseRequest = z.object({
   /** True to make an image of its changes; by default unless it is disposable. */

@@ -39,6 +39,8 @@ export const limits = {
   instancesPerProjectMax: 64,
   /** Ended processes that the description of an instance still names. */
   instanceProcessesListed: 100,
+  /** Output that the log of an instance keeps; beyond it the oldest is dropped. */
+  instanceOutputBytesMax: 64 * MiB,
   /** Time in which all open instances keep their changes when the engine stops. */
   instanceStopMsMax: 20_000,
 
@@ -179,4 +181,5 @@ assert(
   limits.instanceIdleSecondsDefault <= limits.instanceLifeSecondsDefault,
   'an instance may be idle before it ends',
 );
+assert(2 * limits.outputBytesKept < limits.instanceOutputBytesMax, 'one command leaves room for others in the log');
 assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

@@ -2,7 +2,7 @@ import type { EventQuery, OperationEvent } from '../contract/event.ts';
 import { streamRepr } from '../contract/stream.ts';
 import { oncePer } from '../std/once-per.ts';
 import { present } from '../std/present.ts';
-import type { StoredEvent } from '../store/events.ts';
+import type { StoredEvent } from '../store/log/event-rows.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 
 /**

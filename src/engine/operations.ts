@@ -34,10 +34,10 @@ export interface OperationContext {
   /** Changes ASSIGNED to EXECUTING; from now on clients can reach `instance`. */
   execute(instance?: LiveInstance): void;
   /**
-   * Publishes a result now, durably. It stays the operation's result however the operation ends, unless a later one
-   * replaces it.
+   * Publishes a result now, durably, with what is to be noted of it. It stays the operation's result however the
+   * operation ends, unless a later one replaces it. Rejects with the reason of the signal.
    */
-  keep(result: WorkResult): KeptResult;
+  keep(result: WorkResult, outcome: OperationOutcome): KeptResult;
 }
 
 /** Result of an operation that is visible already. */
@@ -280,7 +280,7 @@ export class Operations {
           active.instance = instance;
           active.up.resolve();
         },
-        keep: (published) => this.#keep(active, published),
+        keep: (published, outcome) => this.#keep(active, published, outcome),
       };
       const result = await order.work(context);
       controller.signal.throwIfAborted();
@@ -317,9 +317,11 @@ export class Operations {
     if (published !== undefined) result.published?.(published);
   }
 
-  #keep(active: ActiveOperation, result: WorkResult): KeptResult {
+  #keep(active: ActiveOperation, result: WorkResult, more: OperationOutcome): KeptResult {
+    active.controller.signal.throwIfAborted();
     assert(!active.ended, 'only an operation that goes on keeps a result');
-    const { uuid, outcome } = active;
+    const { uuid } = active;
+    const outcome = { ...active.outcome, ...more };
     const kept = this.#store.transaction(
       () => {
         const published = keptOf(result.publish());
@@ -329,6 +331,7 @@ export class Operations {
       { durable: true, essential: true },
     );
     active.kept = kept;
+    active.outcome = outcome;
     if (kept.resultImage !== undefined) result.published?.(kept.resultImage);
     return kept;
   }

@@ -12,7 +12,7 @@ import type { InstanceResult, InstanceResultStream } from '../contract/run.ts';
 import { streamRepr } from '../contract/stream.ts';
 import { present } from '../std/present.ts';
 import { parseColumn, timestamp } from '../store/database.ts';
-import type { OutputStream, StoredEvent, StoredOutput } from '../store/events.ts';
+import type { OutputStream, StoredEvent, StoredOutput } from '../store/log/event-rows.ts';
 import type { StoredOperation } from '../store/operations.ts';
 import type { ProjectStore } from '../store/project-store.ts';
 import { exitResources, exitState, runningState, UNKNOWN, UNKNOWN_RESOURCES } from './run/exit-event.ts';

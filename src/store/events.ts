@@ -1,35 +1,19 @@
 import { fault, isFault } from '../contract/errors.ts';
-import { EVENT_DATA, OperationEventType, type EventData } from '../contract/event.ts';
+import type { EventData } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
-import { assert, defined } from '../std/assert.ts';
+import { assert } from '../std/assert.ts';
 import { Turns } from '../std/event-loop.ts';
-import { parseColumn, parseValue, type Database } from './database.ts';
-import { ImportProgress } from '../contract/image.ts';
-
-export type OutputStream = 'stdout' | 'stderr';
-type FactType = Exclude<OperationEventType, OutputStream>;
-
-interface Stamp {
-  /** Number of the event within the operation, from 0 without gaps. */
-  readonly id: number;
-  readonly atMs: number;
-  readonly spid: number;
-}
-
-/** One entry of an operation's log; output is bytes. */
-export type StoredEvent = Stamp &
-  (
-    | {
-        readonly type: OutputStream;
-        /** Position of the first byte in the stream of this process. */
-        readonly offset: number;
-        readonly bytes: Uint8Array;
-        /** State of an import when the last of these bytes were written. */
-        readonly progress?: ImportProgress;
-      }
-    | { [Type in FactType]: { readonly type: Type; readonly data: EventData<Type> } }[FactType]
-  );
-export type StoredOutput = Extract<StoredEvent, { readonly type: OutputStream }>;
+import type { Database } from './database.ts';
+import type { ImportProgress } from '../contract/image.ts';
+import {
+  parseEvent,
+  selection,
+  type EventRow,
+  type FactType,
+  type OutputStream,
+  type PageKey,
+  type StoredEvent,
+} from './log/event-rows.ts';
 
 export interface ReadOptions {
   /** Id of the last event that the reader has; -1 for none. */
@@ -37,6 +21,20 @@ export interface ReadOptions {
   readonly follow: boolean;
   /** Only the events of this process. */
   readonly spid?: number | undefined;
+}
+
+interface DroppedRow {
+  readonly id: number;
+  readonly spid: number;
+  readonly stream: OutputStream;
+  readonly bytes: number;
+}
+
+/** Output that was removed from a log; `last` is the id of its last event. */
+export interface DroppedOutput {
+  readonly last: number;
+  readonly bytes: number;
+  readonly rows: readonly DroppedRow[];
 }
 
 /** Entry without an id yet. */
@@ -51,23 +49,6 @@ type PendingEvent = { readonly operation: string; readonly atMs: number; readonl
   | { readonly type: FactType; readonly data: unknown }
 );
 type PendingOutput = Extract<PendingEvent, { chunks: unknown }>;
-
-interface EventRow {
-  readonly id: number;
-  readonly at: number;
-  readonly spid: number;
-  readonly type: string;
-  readonly data: string | null;
-  readonly offset: number | null;
-  readonly bytes: Uint8Array | null;
-}
-
-/** Part of a log after an event: of all processes or of one. */
-interface PageKey {
-  readonly operation: string;
-  readonly since: number;
-  readonly spid: number | undefined;
-}
 
 /** Interval between writes: one transaction for a burst, and no delay for a single event. */
 const FLUSH_INTERVAL_MS = 5;
@@ -194,7 +175,7 @@ export class EventStore implements Disposable {
     const [which, ...values] = selection(key);
     const sql = `SELECT * FROM events WHERE ${which} AND id <= ? ORDER BY id`;
     const rows = this.#database.all<EventRow>(sql, ...values, last);
-    const events = rows.map((row) => parse(operation, row));
+    const events = rows.map((row) => parseEvent(operation, row));
     // A log that is still being written is never collected, so the cached page stays valid.
     if (this.#nextId.has(operation)) this.#lastPage = { ...key, events };
     return events;
@@ -213,7 +194,7 @@ export class EventStore implements Disposable {
         SELECT events.* FROM events LEFT JOIN sizes USING (type) WHERE operation = ?1 AND spid = ?2
           AND (offset IS NULL OR offset < ?3 OR offset + length(bytes) >= size - ?3) ORDER BY id`
       : `SELECT * FROM events WHERE operation = ?1 AND spid = ?2 AND (offset IS NULL OR offset < ?3) ORDER BY id`;
-    return this.#database.all<EventRow>(sql, operation, spid, bytesMax).map((row) => parse(operation, row));
+    return this.#database.all<EventRow>(sql, operation, spid, bytesMax).map((row) => parseEvent(operation, row));
   }
 
   /** Returns the `spawn` event of a process; undefined when it was not started. */
@@ -221,8 +202,31 @@ export class EventStore implements Disposable {
     this.#tryFlush();
     const sql = `SELECT * FROM events WHERE operation = ? AND spid = ? AND type = 'spawn' ORDER BY id LIMIT 1`;
     const row = this.#database.get<EventRow>(sql, operation, spid);
-    const event = row && parse(operation, row);
+    const event = row && parseEvent(operation, row);
     return event?.type === 'spawn' ? event : undefined;
+  }
+
+  /**
+   * Removes the oldest output of a log, from after an event on, until so many bytes are gone or a bounded number of rows.
+   * The facts of the log stay.
+   */
+  dropOutput(operation: string, after: number, bytesWanted: number): DroppedOutput {
+    this.#tryFlush();
+    this.#lastPage = undefined;
+    const select = `SELECT id, spid, type AS stream, length(bytes) AS bytes FROM events
+      WHERE operation = ? AND id > ? AND bytes IS NOT NULL ORDER BY id LIMIT ?`;
+    const rows = this.#database.all<DroppedRow>(select, operation, after, PAGE_EVENTS);
+    let [last, bytes] = [after, 0];
+    const dropped: DroppedRow[] = [];
+    for (const row of rows) {
+      if (bytes >= bytesWanted) break;
+      dropped.push(row);
+      bytes += row.bytes;
+      last = row.id;
+    }
+    const remove = 'DELETE FROM events WHERE operation = ? AND id > ? AND id <= ? AND bytes IS NOT NULL';
+    this.#database.run(remove, operation, after, last);
+    return { last, bytes, rows: dropped };
   }
 
   /** Yields the log: what it has now, or with `follow` until the completion of the operation. */
@@ -340,29 +344,10 @@ export class EventStore implements Disposable {
   }
 }
 
-/** Returns the condition of a part of a log, and its values. */
-function selection({ operation, since, spid }: PageKey): [condition: string, ...values: (string | number)[]] {
-  if (spid === undefined) return ['operation = ? AND id > ?', operation, since];
-  return ['operation = ? AND spid = ? AND id > ?', operation, spid, since];
-}
-
 /** Returns the `data` column: the data of a fact, or the figures of an import's line. */
 function dataOf(event: PendingEvent): string | null {
   if (!('chunks' in event)) return JSON.stringify(event.data);
   return event.progress === undefined ? null : JSON.stringify(event.progress);
-}
-
-function parse(operation: string, row: EventRow): StoredEvent {
-  const { id, at: atMs, spid } = row;
-  const what = `event ${id} of operation ${operation}`;
-  const type = parseValue(OperationEventType, row.type, what);
-  if (type === 'stdout' || type === 'stderr') {
-    const bytes = defined(row.bytes, 'output has bytes');
-    const output = { id, atMs, spid, type, offset: defined(row.offset, 'output has an offset'), bytes };
-    return row.data === null ? output : { ...output, progress: parseColumn(ImportProgress, row.data, what) };
-  }
-  const data = parseColumn(EVENT_DATA[type], defined(row.data, 'a fact has data'), what);
-  return { id, atMs, spid, type, data } as StoredEvent;
 }
 
 /** Replaces output by one `truncated` entry per stream. */

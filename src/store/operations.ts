@@ -21,6 +21,8 @@ export const OperationOutcome = z.object({
   execution: ExecutionReport.optional(),
   /** Earlier run whose result this is, and the seconds from its end until then. */
   reused: z.object({ operation: z.string(), age: z.number() }).optional(),
+  /** Number of images made of an instance that stays, until it ended. */
+  snapshots: z.int().optional(),
 });
 export type OperationOutcome = z.infer<typeof OperationOutcome>;
 

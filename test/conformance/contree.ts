@@ -11,7 +11,7 @@ import type { Pusher } from '../../src/images/export/push.ts';
 import { rootLayer, run, stdoutOf } from '../engine/bench.ts';
 import { faults, NOWHERE } from './faults.ts';
 import { instancePorts } from './instance-ports.ts';
-import { instanceEnds, instances } from './instances.ts';
+import { instanceEnds, instances, snapshots } from './instances.ts';
 import { reuse } from './reuse.ts';
 
 /** A ConTree over a store with one root image, however it is reached. */
@@ -73,6 +73,7 @@ export function testContree(name: string, open: () => Promise<ContreeUnderTest>)
   contreeTest('logs: replayed, resumed, followed', logs);
   contreeTest('processes of a running instance', processes);
   contreeTest('instances that stay', instances);
+  contreeTest('snapshots of instances that go on', snapshots);
   contreeTest('ends of instances that stay', instanceEnds);
   contreeTest('ports of instances that stay', instancePorts);
   contreeTest('cancelling, and an abort that ends only the waiting', cancelling);

@@ -116,3 +116,48 @@ export async function instanceEnds({ contree, base }: ContreeUnderTest): Promise
   await assert.rejects(contree.instances.get(run), faults('OPERATION_NOT_FOUND'));
   await assert.rejects(contree.instances.close(run), faults('OPERATION_NOT_FOUND'));
 }
+
+/** Snapshots of an instance that goes on: what they hold, their lineage, and what is kept of it however it ends. */
+export async function snapshots({ contree, base }: ContreeUnderTest): Promise<void> {
+  const uuid = await opened(contree, { image: base });
+  const untouched = await contree.instances.snapshot(uuid);
+  assert.deepEqual([untouched.image, untouched.changed], [base, false]);
+  const server = await contree.processes.start(uuid, { command: 'cat', stdin: { value: '', close: false } });
+  await executed(contree, uuid, { command: 'echo one > /one; echo x > /gone', shell: true });
+  const first = await contree.instances.snapshot(uuid, { tag: 'first' });
+  assert.deepEqual([first.changed, (await contree.images.get('tag:first')).uuid], [true, first.image]);
+  await executed(contree, uuid, { command: 'echo two > /two; rm /gone', shell: true });
+  const second = await contree.instances.snapshot(uuid);
+  const again = await contree.instances.snapshot(uuid);
+  assert.deepEqual(again, { ...second, changed: false, frozen_ms: again.frozen_ms });
+  const { image, ancestors } = await contree.images.lineage(second.image);
+  assert.deepEqual(
+    [image.command, ...ancestors.map((one) => one.uuid)],
+    ['echo two > /two; rm /gone', first.image, base],
+  );
+  const paths = async (to: string): Promise<string[]> =>
+    (await contree.images.diff(base, { to })).entries.map(({ path }) => path).toSorted();
+  assert.deepEqual(await paths(first.image), ['/gone', '/one']);
+  assert.deepEqual(await paths(second.image), ['/one', '/two']);
+  const details = await contree.instances.get(uuid);
+  assert.deepEqual([details.snapshots, details.last_snapshot], [2, second.image]);
+  assert.equal((await contree.operations.get(uuid)).result_image_uuid, second.image, 'already, while it goes on');
+  await assert.rejects(contree.images.delete(second.image), faults('IMAGE_IN_USE'));
+  await contree.processes.write(uuid, server.spid, { value: 'still here', close: true });
+  for await (const { type } of contree.operations.events(uuid, { follow: true, spid: server.spid }))
+    if (type === 'exit') break;
+  assert.equal((await contree.processes.get(uuid, server.spid)).stdout?.value, 'still here', 'processes went on');
+  await executed(contree, uuid, { command: 'echo three > /three', shell: true });
+  await contree.operations.cancel(uuid);
+  const end = (await completion(contree, uuid)).data;
+  assert.deepEqual([end.status, end.result_image_uuid], ['CANCELLED', second.image], 'what was kept stays');
+  assert.deepEqual(await paths(second.image), ['/one', '/two']);
+  await assert.rejects(contree.instances.snapshot(uuid), faults('INSTANCE_NOT_RUNNING'));
+  const kept = await opened(contree, { image: second.image, checkpoint: { commands: 1 } });
+  await executed(contree, kept, { command: 'echo four > /four', shell: true });
+  for await (const { type } of contree.operations.events(kept, { follow: true })) if (type === 'snapshot') break;
+  await executed(contree, kept, { command: 'crash' });
+  const lost = (await completion(contree, kept)).data;
+  assert.equal(lost.status, 'FAILED');
+  assert.deepEqual(await paths(lost.result_image_uuid!), ['/four', '/one', '/two']);
+}

@@ -29,6 +29,7 @@ const NEEDED: Readonly<Record<string, string>> = {
   'POST /instances/open': 'spawn spawn_disposable',
   'GET /instances': 'list',
   'GET /instances/{operationId}': 'list',
+  'POST /instances/{operationId}/snapshot': 'spawn',
   'POST /instances/{operationId}/close': 'spawn spawn_disposable',
   'POST /instances/{operationId}/ports': 'spawn spawn_disposable',
   'DELETE /instances/{operationId}/ports/{port}': 'spawn spawn_disposable',

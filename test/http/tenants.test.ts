@@ -93,6 +93,7 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
   'GET /instances/{operationId}': ({ open }) => [['GET', `/instances/${open}`]],
   'POST /instances/{operationId}/ports': ({ open }) => [['POST', `/instances/${open}/ports`, { port: 80 }]],
   'DELETE /instances/{operationId}/ports/{port}': ({ open }) => [['DELETE', `/instances/${open}/ports/80`]],
+  'POST /instances/{operationId}/snapshot': ({ open }) => [['POST', `/instances/${open}/snapshot`, {}]],
   'POST /instances/{operationId}/close': ({ open }) => [['POST', `/instances/${open}/close`, { keep: false }]],
   'GET /operations': 'own',
   'GET /operations/{operationId}': ({ finished: done, running, importing }) =>

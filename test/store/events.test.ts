@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { limits } from '../../src/contract/limits.ts';
-import type { StoredEvent } from '../../src/store/events.ts';
+import type { StoredEvent } from '../../src/store/log/event-rows.ts';
 import { Store } from '../../src/store/store.ts';
 import { openStore, scratch } from './bench.ts';
 import { startCpuWatch } from '../support/time/stopwatch.ts';

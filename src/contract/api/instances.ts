@@ -44,6 +44,24 @@ export const INSTANCES = {
     addition: true,
   },
   /**
+   * Makes an image of the files of an instance that goes on. Its parent is the snapshot before it, or the image that the
+   * instance was opened from. Faults: INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING, SNAPSHOT_FAILED, LAYER_BYTES_EXCEEDED.
+   */
+  snapshot: {
+    method: 'POST',
+    path: '/instances/{operationId}/snapshot',
+    subject: 'operation',
+    operationId: 'snapshotInstance',
+    refuses: [409, 425],
+    summary: 'Make an image of the files of an open instance, whose processes go on',
+    permissions: ['spawn'],
+    body: 'InstanceSnapshotRequest',
+    answer: 'InstanceSnapshot',
+    status: 200,
+    addition: true,
+    slow: true,
+  },
+  /**
    * Ends an instance without waiting for its end: its processes are killed, and its changes are kept unless it is
    * disposable. Faults: INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING.
    */

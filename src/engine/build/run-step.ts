@@ -73,7 +73,10 @@ export async function executeStep(
     if (reason !== undefined) return { failure: { reason, output: tail.text }, layer: undefined };
     const { store, readers } = place;
     const bytesMax = step.boot.diskBytes + LAYER_OVERHEAD_BYTES;
-    return { failure: undefined, layer: await commitChanges(instance, { store, readers, lower, bytesMax }, signal) };
+    return {
+      failure: undefined,
+      layer: await commitChanges(instance.changes(signal), { store, readers, lower, bytesMax }, signal),
+    };
   } finally {
     await instance[Symbol.asyncDispose]();
   }
@@ -127,7 +130,7 @@ async function run(
     truncate_at: limits.outputBytesKept,
     env: maskEnv(command.env),
   });
-  const log = new ProcessLog(store.events, operation, spid, limits.outputBytesKept);
+  const log = new ProcessLog(store.events, operation, spid, { shownMax: limits.outputBytesKept });
   using deadline = new Deadline(timeoutSeconds, () => process.kill(SIGKILL));
   // A program need not read its input; that the guest is lost shows elsewhere.
   feed(process, stdin).catch(() => undefined);

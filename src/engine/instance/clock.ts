@@ -83,12 +83,13 @@ export class InstanceClock implements Disposable {
     const now = Date.now();
     const warnAtMs = endsAtMs - Math.min(limits.instanceWarningSeconds, seconds / 2) * 1_000;
     if (now < warnAtMs || this.#stopped) return warnAtMs;
+    if (this.#warnedAtMs.get(reason) !== endsAtMs) {
+      this.#warnedAtMs.set(reason, endsAtMs);
+      this.#observer.warn(reason, endsAtMs);
+    }
     if (now >= endsAtMs) {
       this[Symbol.dispose]();
       this.#observer.end(reason);
-    } else if (this.#warnedAtMs.get(reason) !== endsAtMs) {
-      this.#warnedAtMs.set(reason, endsAtMs);
-      this.#observer.warn(reason, endsAtMs);
     }
     return endsAtMs;
   }

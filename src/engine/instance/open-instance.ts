@@ -1,11 +1,12 @@
 import { SPID_INIT } from '../../contract/event.ts';
-import type { InstanceTerms } from '../../contract/instance.ts';
+import type { InstanceSnapshot, InstanceTerms } from '../../contract/instance.ts';
 import { fault } from '../../contract/errors.ts';
 import type { EventStore } from '../../store/events.ts';
 import type { Instance } from '../../sandbox/driver.ts';
-import type { LiveInstance, ProcessFacts } from '../run/live-instance.ts';
+import type { LiveInstance } from '../run/live-instance.ts';
 import { InstanceClock, type TimeUp } from './clock.ts';
 import { InstancePorts } from './ports.ts';
+import type { Snapshots } from './snapshots.ts';
 
 /** End of an instance that stayed. */
 export interface InstanceEnd {
@@ -26,6 +27,7 @@ export interface OpenInstanceParts {
   readonly instance: Instance;
   /** Address of the host at which its ports are published. */
   readonly publishAddress: string;
+  readonly snapshots: Snapshots;
 }
 
 /** An instance that is open: how long it stays, who uses it, and what ends it. Its owner ends the sandbox. */
@@ -37,19 +39,19 @@ export class OpenInstance implements AsyncDisposable {
   readonly ports: InstancePorts;
   readonly #terms: InstanceTerms;
   readonly #disposable: boolean;
+  readonly #snapshots: Snapshots;
   readonly #ended = Promise.withResolvers<InstanceEnd>();
   #end: InstanceEnd | undefined;
   /** Uses other than processes, such as connections to its ports. */
   #uses = 0;
-  /** Commands since the last image. */
-  #commands: ProcessFacts[] = [];
 
-  constructor({ uuid, live, events, terms, disposable, instance, publishAddress }: OpenInstanceParts) {
+  constructor({ uuid, live, events, terms, disposable, instance, publishAddress, snapshots }: OpenInstanceParts) {
     this.uuid = uuid;
     this.live = live;
     this.sandbox = instance.facts.sandbox;
     this.#terms = terms;
     this.#disposable = disposable;
+    this.#snapshots = snapshots;
     this.clock = new InstanceClock(
       { idleSeconds: terms.idle_timeout, lifeSeconds: terms.lifetime },
       {
@@ -76,14 +78,11 @@ export class OpenInstance implements AsyncDisposable {
     return this.#ended.promise;
   }
 
-  /** Commands that have ended since the last image, oldest first. */
-  get commands(): readonly ProcessFacts[] {
-    return this.#commands;
-  }
-
-  /** Records that a command has ended. */
-  ran(facts: ProcessFacts): void {
-    this.#commands.push(facts);
+  /** Makes an image of it while it goes on. Faults: INSTANCE_NOT_RUNNING when it is about to end, and those of `take`. */
+  async snapshot({ tag }: { readonly tag?: string | undefined }): Promise<InstanceSnapshot> {
+    if (this.#end !== undefined) throw this.#ending();
+    using _use = this.use();
+    return await this.#snapshots.take({ tag, automatic: false });
   }
 
   /** Counts as use until it is disposed. */
@@ -114,7 +113,7 @@ export class OpenInstance implements AsyncDisposable {
   }): void {
     const end = this.#end;
     if (end !== undefined && (end.keep !== keep || end.tag !== tag)) {
-      throw fault('INSTANCE_NOT_RUNNING', { operation: this.uuid, status: 'ending' });
+      throw this.#ending();
     }
     this.#finish({ cause: 'closed', keep, tag });
   }
@@ -127,6 +126,10 @@ export class OpenInstance implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.clock[Symbol.dispose]();
     await this.ports[Symbol.asyncDispose]();
+  }
+
+  #ending(): Error {
+    return fault('INSTANCE_NOT_RUNNING', { operation: this.uuid, status: 'ending' });
   }
 
   #finish(end: InstanceEnd): void {

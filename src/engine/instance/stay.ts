@@ -2,16 +2,18 @@ import { fault } from '../../contract/errors.ts';
 import { SPID_INIT, SPID_MAIN } from '../../contract/event.ts';
 import type { InstanceTerms, PortPublishRequest } from '../../contract/instance.ts';
 import { limits } from '../../contract/limits.ts';
-import type { Layer } from '../../store/layers.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { OperationContext, WorkResult } from '../operations.ts';
 import type { InjectedSet } from '../run/injected-set.ts';
-import type { ProcessFacts } from '../run/live-instance.ts';
 import type { RunPlan } from '../run/plan.ts';
-import { publication } from '../run/publication.ts';
 import { inSession, type RunPlace, type Session } from '../run/session.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { CommandTrail } from './command-trail.ts';
 import type { Instances } from './instances.ts';
+import type { LongHold } from './long-hold.ts';
 import { OpenInstance, type InstanceEnd } from './open-instance.ts';
+import { OutputBudget } from './output-budget.ts';
+import { Snapshots } from './snapshots.ts';
 
 /** Accepted instance. */
 export interface Stay {
@@ -20,8 +22,8 @@ export interface Stay {
   readonly injected: InjectedSet | undefined;
   readonly terms: InstanceTerms;
   readonly publish: readonly PortPublishRequest[];
-  /** Hold under which the request was accepted; released once the instance is up. */
-  readonly hold: Disposable;
+  /** Hold under which the request was accepted, which ends with the operation. */
+  readonly hold: LongHold;
 }
 
 export interface StayPlace extends RunPlace {
@@ -31,9 +33,8 @@ export interface StayPlace extends RunPlace {
 
 /** Remains of an instance that has ended. */
 interface Left {
-  readonly end: InstanceEnd;
-  readonly commands: readonly ProcessFacts[];
-  readonly added: readonly Layer[];
+  readonly cause: InstanceEnd['cause'];
+  readonly result: WorkResult;
 }
 
 /**
@@ -43,60 +44,56 @@ interface Left {
 export async function executeStay(place: StayPlace, stay: Stay, context: OperationContext): Promise<WorkResult> {
   const { image, plan, injected } = stay;
   const start = { image, injected, boot: plan.boot, firstSpid: SPID_MAIN + 1 };
-  const { end, commands, added } = await inSession(place, start, context, (session) =>
-    stayIn(place, stay, context, session),
-  );
+  const { cause, result } = await inSession(place, start, context, (session) => stayIn(place, stay, context, session));
   place.store.events.append(context.uuid, SPID_INIT, 'shutdown', {
     stopped_at: new Date().toISOString(),
-    reason: end.cause === 'closed' ? 'job_complete' : 'timeout',
-    cause: end.cause,
+    reason: cause === 'closed' ? 'job_complete' : 'timeout',
+    cause,
   });
-  const result = end.keep
-    ? resultOf(place, context, stay, { end, commands, added })
-    : { publish: () => ({}), durable: false };
-  if (end.cause !== 'engine_stopped') return result;
-  context.keep(result);
+  if (cause !== 'engine_stopped') return result;
+  context.keep(result, {});
   throw fault('ENGINE_STOPPED', { operation: context.uuid });
 }
 
-function resultOf(
-  place: StayPlace,
-  context: OperationContext,
-  { image }: Stay,
-  { end, commands, added }: Left,
-): WorkResult {
-  const exitCode = commands.at(-1)?.exitCode;
-  const command = commandOf(commands);
-  const addition = { parent: image, added, config: image.config, command, exitCode, tag: end.tag };
-  return publication(place, context, addition);
-}
-
 async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, session: Session): Promise<Left> {
-  const { plan, terms, hold, publish } = stay;
+  const { image, plan, terms, hold, publish } = stay;
   const { live, instance, lower } = session;
-  // From now on only what the sandbox stands on is kept, because it may stay for days.
-  using _pinned = place.store.pin(lower.digests);
-  hold[Symbol.dispose]();
   const { uuid } = context;
   const { events } = place.store;
+  hold.loosen(lower.digests);
+  const trail = new CommandTrail();
+  const snapshots = new Snapshots({ place, context, session, image, trail });
+  const automatic = async (): Promise<void> => {
+    try {
+      await snapshots.take({ automatic: true });
+    } catch (error) {
+      if (context.signal.aborted) return;
+      events.append(uuid, SPID_INIT, 'snapshot', { image: null, automatic: true, error: String(error) });
+    }
+  };
+  using checkpoints = new Checkpoints(terms.checkpoint ?? {}, automatic, () => live.running > 0);
+  await using budget = new OutputBudget(events, uuid, limits.instanceOutputBytesMax);
   const { disposable } = plan;
   const { publishAddress } = place;
-  await using open = new OpenInstance({ uuid, live, events, terms, disposable, instance, publishAddress });
-  await live.adopt(plan.launch, { used: () => open.clock.used(), ended: (facts) => open.ran(facts) });
+  await using open = new OpenInstance({ uuid, live, events, terms, disposable, instance, publishAddress, snapshots });
+  await live.adopt(plan.launch, {
+    used: () => open.clock.used(),
+    wrote: (bytes) => budget.wrote(bytes),
+    ended: (facts) => {
+      trail.add(facts);
+      checkpoints.ran();
+    },
+  });
   for (const { port, host_port: hostPort = 0 } of publish) await open.ports.publish(port, hostPort);
   using _listed = place.instances.add(open);
   context.execute(live);
-  const end = await session.whileUp(open.ended);
+  const { cause, keep, tag } = await session.whileUp(open.ended);
   await open.ports[Symbol.asyncDispose]();
   await live.close();
+  checkpoints[Symbol.dispose]();
+  await snapshots.settled();
   session.mark('open');
-  const committed = end.keep ? await session.commit() : undefined;
-  const added = [lower.injected, committed].filter((layer) => layer !== undefined);
-  return { end, commands: open.commands, added };
-}
-
-/** Returns the commands of an image as its lineage shows them. */
-function commandOf(commands: readonly ProcessFacts[]): string {
-  const text = commands.map(({ command }) => command).join('; ');
-  return text === '' ? 'snapshot' : text.slice(0, limits.commandCharactersListed);
+  if (!keep) return { cause, result: { publish: () => ({}), durable: false } };
+  hold.tighten();
+  return { cause, result: await snapshots.last(tag) };
 }

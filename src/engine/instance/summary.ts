@@ -24,8 +24,8 @@ export function instanceSummary(operation: StoredOperation, open: OpenInstance |
     ends_at: time(open?.clock.endsAtMs),
     sandbox: open?.sandbox ?? outcome.execution?.sandbox ?? null,
     processes: isFinished(status) ? 0 : (open?.live.running ?? 0),
-    snapshots: 0,
-    last_snapshot: operation.resultImage,
+    snapshots: outcome.snapshots ?? 0,
+    last_snapshot: operation.resultImage === image ? null : operation.resultImage,
     ports: (open?.ports.published ?? []).map(portInfo),
   };
 }

@@ -8,6 +8,7 @@ import { present } from '../../std/present.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { Resources } from '../admission.ts';
 import { checkMemory, instanceCost, instanceMemoryMib } from '../capacity.ts';
+import { LongHold } from '../instance/long-hold.ts';
 import type { OpenInstance } from '../instance/open-instance.ts';
 import { instanceDetails, instanceSummary, portInfo } from '../instance/summary.ts';
 import { executeStay } from '../instance/stay.ts';
@@ -29,6 +30,10 @@ export function projectInstances(context: ProjectContext): ConTree['instances'] 
     get: async (operation) => {
       const stored = instanceOf(context, operation);
       return instanceDetails(operations.current(stored), instances.find(stored.uuid));
+    },
+    snapshot: async (operation, request = {}) => {
+      checkTag(request.tag);
+      return (await openInstance(context, operation)).snapshot(request);
     },
     close: async (operation, request = {}) => {
       checkTag(request.tag);
@@ -96,7 +101,7 @@ function checkHostPort({ tenant }: ProjectContext, hostPort: number): void {
 /** Accepts an instance. It is refused rather than queued when instances hold all the memory that they may. */
 function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: string; image: string } {
   const { store, parts, tenant } = context;
-  const hold = store.hold();
+  const hold = new LongHold(store);
   try {
     checkTag(request.tag);
     const { publish = [] } = request;
@@ -129,11 +134,14 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
 }
 
 /** Returns the times of a request within the bounds of its token. Faults: ARGUMENT_INVALID. */
-function termsOf({ bounds }: ProjectContext, { idle_timeout, lifetime, tag }: InstanceOpenRequest): InstanceTerms {
+function termsOf(
+  { bounds }: ProjectContext,
+  { idle_timeout, lifetime, checkpoint, tag }: InstanceOpenRequest,
+): InstanceTerms {
   const most = bounds.instance_max_lifetime;
   const life = boundedTimeout(lifetime, limits.instanceLifeSecondsDefault, most, 'lifetime');
   const idle = idle_timeout ?? limits.instanceIdleSecondsDefault;
-  return { idle_timeout: Math.min(idle, life), lifetime: life, ...present({ tag }) };
+  return { idle_timeout: Math.min(idle, life), lifetime: life, ...present({ checkpoint, tag }) };
 }
 
 /** Returns the instance of that operation. Faults: OPERATION_NOT_FOUND. */

@@ -4,7 +4,6 @@ import { fault, isFault } from '../../contract/errors.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import { LayerReader } from '../../erofs/reader.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
-import type { Instance } from '../../sandbox/driver.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { Pace } from '../../std/event-loop.ts';
@@ -13,23 +12,23 @@ import { readHead, withHead } from '../../std/streams.ts';
 export interface CommitPlace {
   readonly store: ProjectStore;
   readonly readers: ReaderPool;
-  /** Layers on which the instance ran, bottom first. */
+  /** Layers that the changes are over, bottom first. */
   readonly lower: readonly LayerFile[];
   /** Maximum size of the new layer in bytes. */
   readonly bytesMax: number;
 }
 
 /**
- * Stores the changes of an instance as a layer; undefined when it changed nothing. Ends every process of the instance.
- * Rejects with LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
+ * Stores the changes of an instance, as the driver streams them, as a layer; undefined when there are none. Rejects with
+ * LAYER_BYTES_EXCEEDED, LAYER_MALFORMED, GUEST_LOST or DISK_FULL, and then leaves nothing behind.
  */
 export async function commitChanges(
-  instance: Instance,
+  streamed: AsyncIterable<Uint8Array>,
   place: CommitPlace,
   signal: AbortSignal,
 ): Promise<Layer | undefined> {
   const { store, readers, lower, bytesMax } = place;
-  const chunks = instance.changes(signal)[Symbol.asyncIterator]();
+  const chunks = streamed[Symbol.asyncIterator]();
   const head = await readHead(chunks, 1);
   if (head.ended) return undefined;
   const changes = withHead(head, chunks);

@@ -68,6 +68,8 @@ export interface ProcessFacts {
 export interface LiveObserver {
   /** Called on every use: a process was started or has ended, input, a signal. */
   readonly used: () => void;
+  /** Called with the number of bytes of output that were added to the log. */
+  readonly wrote: (bytes: number) => void;
   /** Called when a process has ended. */
   readonly ended: (facts: ProcessFacts) => void;
 }
@@ -271,7 +273,10 @@ export class LiveInstance {
 
   async #follow(spid: number, process: Process, launch: Launch): Promise<ProcessExit> {
     const startedMs = performance.now();
-    const log = new ProcessLog(this.#events, this.#operation, spid, launch.shownMax);
+    const log = new ProcessLog(this.#events, this.#operation, spid, {
+      shownMax: launch.shownMax,
+      wrote: this.#observer?.wrote,
+    });
     const deadline = new Deadline(launch.timeoutSeconds, () => process.kill(SIGKILL));
     try {
       const outcome = await Promise.race([

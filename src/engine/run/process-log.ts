@@ -1,11 +1,19 @@
 import { limits } from '../../contract/limits.ts';
 import type { OutputChunk } from '../../sandbox/driver.ts';
-import type { EventStore, OutputStream } from '../../store/events.ts';
+import type { OutputStream } from '../../store/log/event-rows.ts';
+import type { EventStore } from '../../store/events.ts';
 
 /**
  * Maximum number of output events per stream: a program that writes byte by byte must not fill the database with rows.
  */
 const CHUNKS_MAX = 262_144;
+
+export interface ProcessLogOptions {
+  /** The caller's `truncate_output_at`; the log keeps more than that. */
+  readonly shownMax: number;
+  /** Called with the number of bytes that were added to the log. */
+  readonly wrote?: ((bytes: number) => void) | undefined;
+}
 
 /** Writes the output of one process to the log of its operation: the first bytes up to the limit, and the last ones. */
 export class ProcessLog {
@@ -13,17 +21,18 @@ export class ProcessLog {
   readonly #operation: string;
   readonly #spid: number;
   readonly #shownMax: number;
+  readonly #wrote: ProcessLogOptions['wrote'];
   readonly #streams: Readonly<Record<OutputStream, StreamState>> = {
     stdout: new StreamState(),
     stderr: new StreamState(),
   };
 
-  /** `shownMax` is the caller's `truncate_output_at`; the log keeps more than that. */
-  constructor(events: EventStore, operation: string, spid: number, shownMax: number) {
+  constructor(events: EventStore, operation: string, spid: number, { shownMax, wrote }: ProcessLogOptions) {
     this.#events = events;
     this.#operation = operation;
     this.#spid = spid;
     this.#shownMax = shownMax;
+    this.#wrote = wrote;
   }
 
   write({ stream, bytes }: OutputChunk): void {
@@ -54,6 +63,7 @@ export class ProcessLog {
       const piece = bytes.subarray(at, at + limits.outputEventBytesMax);
       this.#events.appendOutput(this.#operation, { spid: this.#spid, stream, offset: offset + at, bytes: piece });
     }
+    this.#wrote?.(bytes.byteLength);
   }
 }
 

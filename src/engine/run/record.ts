@@ -40,6 +40,13 @@ export function recordRun(request: InstanceSpawnRequest): RunRecord {
 
 /** Returns the record of an instance that stays: a run's without a command, so that every client can read it. */
 export function recordOpen(request: InstanceOpenRequest, terms: InstanceTerms): RunRecord {
-  const { idle_timeout: _idle, lifetime: _life, tag: _tag, publish: _publish, ...sandbox } = request;
+  const {
+    idle_timeout: _idle,
+    lifetime: _life,
+    checkpoint: _checkpoint,
+    tag: _tag,
+    publish: _publish,
+    ...sandbox
+  } = request;
   return { ...recordRun({ ...sandbox, command: '' }), instance: terms };
 }

@@ -68,7 +68,7 @@ async function ranIn(session: Session, plan: RunPlan, context: OperationContext)
   context.note({ state: exitState(event), resources: exitResources(event) });
   await live.close();
   session.mark('exec');
-  const committed = plan.disposable ? undefined : await session.commit();
+  const committed = plan.disposable ? undefined : await session.commit(lower.files);
   return { session, exit, added: [lower.injected, committed].filter((layer) => layer !== undefined) };
 }
 

@@ -98,14 +98,18 @@ export class Session {
     return untilAborted(Promise.race([promise, lost()]), this.#context.signal);
   }
 
-  /** Stores the changes as a layer; undefined when there are none. Ends every process. */
-  async commit(): Promise<Layer | undefined> {
+  /** Stores the changes over these layers as a layer; undefined when there are none. Ends every process. */
+  async commit(lower: readonly LayerFile[]): Promise<Layer | undefined> {
+    return await this.store(this.instance.changes(this.#context.signal), lower);
+  }
+
+  /** Stores changes that the driver streams as a layer; undefined when there are none. */
+  async store(changes: AsyncIterable<Uint8Array>, lower: readonly LayerFile[]): Promise<Layer | undefined> {
     const { store, readers } = this.#place;
     const { diskBytes } = this.#start.boot;
     const bytesMax = diskBytes + LAYER_OVERHEAD_BYTES;
     try {
-      const place = { store, readers, lower: this.lower.files, bytesMax };
-      return await commitChanges(this.instance, place, this.#context.signal);
+      return await commitChanges(changes, { store, readers, lower, bytesMax }, this.#context.signal);
     } catch (error) {
       if (isFault(error, 'LAYER_BYTES_EXCEEDED')) {
         const limit = { limit_bytes: diskBytes, file_size: bytesMax };

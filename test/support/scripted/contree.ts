@@ -145,6 +145,20 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
       });
       return { ...summaryOf(operation), processes };
     },
+    snapshot: async (uuid, { tag = null } = {}) => {
+      const operation = this.#operation(uuid);
+      const { status, result_image_uuid: last, image_uuid: opened } = operation.response;
+      if (isFinished(status)) throw fault('INSTANCE_NOT_RUNNING', { operation: uuid, status });
+      const parent = last ?? opened ?? '';
+      const files = new Map(operation.files);
+      const before = this.image(parent).files;
+      if ([...files].every(([path, bytes]) => before.get(path)?.equals(bytes))) {
+        return { image: parent, changed: false, frozen_ms: 0 };
+      }
+      const image = this.publish({ files, command: 'snapshot' }, parent, uuid, tag);
+      operation.response = { ...operation.response, result_image_uuid: image };
+      return { image, changed: true, frozen_ms: 0 };
+    },
     close: async (uuid, { keep, tag = null } = {}) => {
       const operation = this.#operation(uuid);
       const { status, metadata, image_uuid: parent } = operation.response;
