@@ -58,8 +58,9 @@ const UNPACKED_BYTES_MAX = 1024 ** 3;
 const RECORD = 'runsc.json';
 
 /**
- * Makes sure that there is a runsc: the system's own if it is new enough, else gVisor's release, else a build of its Go module,
- * else Debian's package if it passes a trial. Says what it did, and never fails: without one microVMs do its work.
+ * Makes sure that there is a runsc: the system's own if it is new enough and runs a program, else gVisor's release, else a build
+ * of its Go module, else Debian's package if it passes a trial. Says what it did, and never fails: without one microVMs do its
+ * work.
  */
 export async function provideRunsc(options: RunscOptions): Promise<RunscSource> {
   const { folder, pins, systemAllowed, buildAllowed, say } = options;
@@ -148,11 +149,18 @@ async function versionOf(program: string): Promise<string> {
   return version;
 }
 
-/** Returns the version of the runsc in PATH that the driver will use; undefined where there is none. */
+/** Returns the version of the runsc in PATH that the driver will use; undefined where none runs programs. */
 async function systemRunsc(say: (line: string) => void): Promise<string | undefined> {
   const { found, rejected } = await searchRunsc({ path: process.env['PATH'] ?? '' }, new AbortController().signal);
   for (const reason of rejected) say(`a runsc of this system is not used: ${reason}`);
-  return found?.version;
+  if (found === undefined) return undefined;
+  try {
+    await runTrue(found.path);
+    return found.version;
+  } catch (error) {
+    say(`a runsc of this system is not used: ${found.path} runs no program: ${lastLine(error)}`);
+    return undefined;
+  }
 }
 
 async function fromRelease({ release }: RunscPins, folder: string, say: (line: string) => void): Promise<void> {
@@ -201,6 +209,12 @@ async function fromModule({ module }: RunscPins, folder: string, say: (line: str
   await command('go', ['install', ...flags, `${path}/runsc@${version}`], { env, timeout: BUILD_MS_MAX });
 }
 
+/** Runs a program in a sandbox the way the driver will. */
+async function runTrue(runsc: string): Promise<void> {
+  const flags = ['--rootless', '--platform=systrap', '--network=none'];
+  await command(runsc, [...flags, 'do', 'true'], { timeout: TRIAL_MS_MAX });
+}
+
 /** Debian's may be years old, so it is used only if it can run a program the way the driver will. */
 async function fromDebian(_pins: RunscPins, folder: string): Promise<void> {
   const unpacked = join(folder, 'debian');
@@ -211,9 +225,7 @@ async function fromDebian(_pins: RunscPins, folder: string): Promise<void> {
   const program = join(folder, 'runsc');
   await copyFile(join(unpacked, 'usr/bin/runsc'), program);
   await chmod(program, 0o755);
-  await command(program, ['--rootless', '--platform=systrap', '--network=none', 'do', 'true'], {
-    timeout: TRIAL_MS_MAX,
-  });
+  await runTrue(program);
 }
 
 /** The last line of what a program printed is the one that says why. */

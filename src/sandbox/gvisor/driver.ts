@@ -10,7 +10,7 @@ import type { NetworkOptions } from '../network/index.ts';
 import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
 import { explained } from './refusal.ts';
 import { startSandbox } from './start.ts';
-import { forgetTrial, type TrialVerdict, tryOnce } from './trial.ts';
+import { type RunscChoice, firstWorking, forgetTrial, type TrialVerdict } from './trial.ts';
 
 export interface GvisorOptions {
   /** State folder of the driver. */
@@ -57,6 +57,8 @@ class GvisorDriver implements TriedDriver {
   readonly #options: GvisorOptions;
   readonly #identities: Identities;
   readonly #lifetime: DriverLifetime<GvisorPlatform>;
+  /** The runsc that was found by trying; undefined before that, and again when it fails. */
+  #choice: RunscChoice | undefined;
 
   constructor(options: GvisorOptions, identities: Identities) {
     this.#options = options;
@@ -72,22 +74,31 @@ class GvisorDriver implements TriedDriver {
   }
 
   async start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
-    return this.#lifetime.start((either) => this.#start(spec, either), signal);
+    return this.#lifetime.start(async (either) => {
+      const { platform } = this.#choice ?? (await this.#choose(either, { again: false }));
+      return this.#start(platform, spec, either);
+    }, signal);
   }
 
   async trial(signal: AbortSignal, { again }: { readonly again: boolean } = { again: false }): Promise<TrialVerdict> {
-    const platform = await this.#lifetime.platform(signal);
-    const run = async (): Promise<void> => {
+    return (await this.#choose(signal, { again })).verdict;
+  }
+
+  async #choose(signal: AbortSignal, options: { readonly again: boolean }): Promise<RunscChoice> {
+    const run = async (platform: GvisorPlatform): Promise<void> => {
       const { size: bytes } = await stat(platform.root);
       // The agent's root file system serves as an image with one program. The network is included because it has to work as well.
       const layers = [{ path: platform.root, bytes }];
-      await using instance = await this.start({ ...TRIAL, layers }, signal);
+      const spec = { ...TRIAL, layers };
+      await using instance = await this.#lifetime.start((either) => this.#start(platform, spec, either), signal);
       const process = await instance.start({ ...TRIAL_COMMAND }, signal);
       for await (const chunk of process.output) void chunk;
       const { exitCode } = await process.outcome;
       if (exitCode !== 0) throw fault('DRIVER_UNAVAILABLE', { reason: `the program ended with status ${exitCode}` });
     };
-    return tryOnce(platform, this.#options.stateDir, run, { again });
+    const platform = await this.#lifetime.platform(signal);
+    this.#choice = await firstWorking(platform, this.#options.stateDir, run, options);
+    return this.#choice;
   }
 
   async kindOf(): Promise<'gvisor'> {
@@ -102,8 +113,9 @@ class GvisorDriver implements TriedDriver {
 
   async inspect(signal: AbortSignal): Promise<DriverCheck[]> {
     try {
-      const { runsc, rejected, jail } = await this.#lifetime.platform(signal);
-      const { works, reason, remedy } = await this.trial(signal, { again: true });
+      const { platform, verdict } = await this.#choose(signal, { again: true });
+      const { runsc, rejected, jail } = platform;
+      const { works, reason, remedy } = verdict;
       const { parts, missing } = jail.facts;
       const lacking = missing.length === 0 ? '' : `; missing: ${missing.join(', ')}`;
       const detail = [`runsc ${runsc.version} (${runsc.path}): ${reason}`, ...rejected].join('; ');
@@ -127,8 +139,7 @@ class GvisorDriver implements TriedDriver {
     await this.#lifetime[Symbol.asyncDispose]();
   }
 
-  async #start(spec: BootSpec, signal: AbortSignal): Promise<Instance> {
-    const platform = await this.#lifetime.platform(signal);
+  async #start(platform: GvisorPlatform, spec: BootSpec, signal: AbortSignal): Promise<Instance> {
     const { network = {} } = this.#options;
     const resources = new AsyncDisposableStack();
     const { vm: identity } = resources.use(this.#identities.take());
@@ -140,7 +151,11 @@ class GvisorDriver implements TriedDriver {
       // Before the identity is given to another run.
       const explanation = await explained(error, platform.helper, identity, signal);
       await resources.disposeAsync();
-      if (isFault(explanation, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT')) await forgetTrial(this.#options.stateDir);
+      const works = this.#choice?.verdict.works === true;
+      if (works && isFault(explanation, 'DRIVER_UNAVAILABLE', 'GUEST_BOOT_TIMEOUT')) {
+        this.#choice = undefined;
+        await forgetTrial(this.#options.stateDir);
+      }
       throw explanation;
     }
   }

@@ -12,7 +12,7 @@ import { type ClosedPrograms, closedPrograms, sizeMib } from './closed-programs.
 import { MountableLayers } from './layers.ts';
 import { SandboxJail } from './jail.ts';
 import { rootImage } from './root-image.ts';
-import { findRunsc, type Runsc } from './runsc.ts';
+import { firstUsable, type Runsc, type RunscSearch, usableRunscs } from './runsc.ts';
 
 export interface GvisorPlatformOptions {
   readonly stateDir: string;
@@ -47,6 +47,8 @@ export interface GvisorPlatform extends AsyncDisposable {
   readonly layers: MountableLayers;
   /** Longest time of a start, which depends on the speed of the host. */
   readonly startMsMax: number;
+  /** Returns the same with the next runsc that can be used; undefined when there are no more. */
+  readonly next: () => Promise<GvisorPlatform | undefined>;
 }
 
 /** Looks for everything once. Rejects with DRIVER_UNAVAILABLE, naming what is missing. */
@@ -56,7 +58,8 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
   const owner = ownerOf(await realpath(stateDir));
   const [{ bwrap }, guest] = await Promise.all([findTools(['bwrap']), loadGuest(guestDir), endStaleVms(owner)]);
   const answerMsMax = await answerLimit(bwrap, signal);
-  const { found: runsc, rejected } = await findRunsc({ path, guestDir, answerMsMax }, signal);
+  const search = usableRunscs({ path, guestDir, answerMsMax }, signal);
+  const first = await firstUsable(search);
   if (guest.agent === undefined) {
     const remedy = 'build the guest with guest/build';
     throw fault('DRIVER_UNAVAILABLE', { reason: 'the guest lacks the agent as a program of its own', remedy });
@@ -66,26 +69,34 @@ export async function openGvisorPlatform(options: GvisorPlatformOptions, signal:
   if (groups !== undefined) stack.use(groups);
   using taken = identities.take();
   const layers = await MountableLayers.open(join(stateDir, 'layers'));
-  const programs = { owner, bwrap, helper: guest.helper.path, runsc, limited: groups !== undefined };
+  const programs = { owner, bwrap, helper: guest.helper.path, limited: groups !== undefined };
   const root = await rootImage(stateDir, guest.agent);
-  const jail = new SandboxJail(programs, taken.vm);
-  const closed = taken.vm === undefined ? { shown: [], copied: [] } : await closedPrograms(jail.programs);
-  const slowest = START_OVER_VERSION * runsc.versionMs;
+  const ownUser = taken.vm;
   const resources = stack.move();
-  return {
-    runsc,
-    rejected,
-    helper: guest.helper.path,
-    jail,
-    closed,
-    copiedMib: await sizeMib(closed.copied),
-    root,
-    scratch,
-    cgroups: groups,
-    layers,
-    startMsMax: Math.round(Math.min(Math.max(limits.guestRestoreMsMax, slowest), limits.guestBootMsMax)),
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  const common = { helper: guest.helper.path, root, scratch, cgroups: groups, layers };
+  const platformOf = async ({ found: runsc, rejected }: RunscSearch & { found: Runsc }): Promise<GvisorPlatform> => {
+    const jail = new SandboxJail({ ...programs, runsc }, ownUser);
+    const closed = ownUser === undefined ? { shown: [], copied: [] } : await closedPrograms(jail.programs);
+    let next: Promise<GvisorPlatform | undefined> | undefined;
+    return {
+      ...common,
+      runsc,
+      rejected,
+      jail,
+      closed,
+      copiedMib: await sizeMib(closed.copied),
+      startMsMax: startLimit(runsc),
+      next: () => (next ??= search.next().then(({ done, value }) => (done === true ? undefined : platformOf(value)))),
+      [Symbol.asyncDispose]: () => resources.disposeAsync(),
+    };
   };
+  return platformOf(first);
+}
+
+/** Returns the longest time of a start, which depends on how fast runsc starts on this host. */
+function startLimit({ versionMs }: Runsc): number {
+  const slowest = START_OVER_VERSION * versionMs;
+  return Math.round(Math.min(Math.max(limits.guestRestoreMsMax, slowest), limits.guestBootMsMax));
 }
 
 /** Returns how long a runsc may take to print its version, which depends on how fast this host starts a program. */

@@ -47,8 +47,14 @@ export interface RunscSearch {
 
 /** Returns the first runsc that can be used, and why others are not. Rejects with DRIVER_UNAVAILABLE if there is none. */
 export async function findRunsc(places: RunscPlaces, signal: AbortSignal): Promise<RunscSearch & { found: Runsc }> {
-  const { found, rejected } = await searchRunsc(places, signal);
-  if (found !== undefined) return { found, rejected };
+  return firstUsable(usableRunscs(places, signal));
+}
+
+/** Returns the first runsc of a search that goes on with the others. Rejects with DRIVER_UNAVAILABLE if there is none. */
+export async function firstUsable(search: ReturnType<typeof usableRunscs>): Promise<RunscSearch & { found: Runsc }> {
+  const { done, value } = await search.next();
+  if (done !== true) return value;
+  const rejected = value;
   const reason =
     rejected.length === 0 ? 'this host has no runsc (gVisor)' : `no runsc can be used: ${rejected.join('; ')}`;
   throw fault('DRIVER_UNAVAILABLE', { reason, remedy: RUNSC_REMEDY });
@@ -56,20 +62,25 @@ export async function findRunsc(places: RunscPlaces, signal: AbortSignal): Promi
 
 /** Looks for runsc until one can be used. */
 export async function searchRunsc(places: RunscPlaces, signal: AbortSignal): Promise<RunscSearch> {
+  const { done, value } = await usableRunscs(places, signal).next();
+  return done === true ? { found: undefined, rejected: value } : value;
+}
+
+/** Yields each runsc that can be used, with the reasons why others before it are not; returns all reasons. */
+export async function* usableRunscs(
+  places: RunscPlaces,
+  signal: AbortSignal,
+): AsyncGenerator<RunscSearch & { readonly found: Runsc }, readonly string[], undefined> {
   const { path, guestDir, answerMsMax } = places;
   const folders = path.split(':').filter((part) => part.startsWith('/'));
   const rejected: string[] = [];
   for (const file of await candidates(guestDir === undefined ? folders : [...folders, guestDir])) {
-    try {
-      const found = await describe(file, signal, answerMsMax);
-      if (dirname(file) === guestDir || isNewEnough(found.version)) return { found, rejected };
-      rejected.push(`${file} is ${found.version}, not of ${OLDEST_RUNSC} or later`);
-    } catch (error) {
-      if (!isFault(error, 'DRIVER_UNAVAILABLE')) throw error;
-      rejected.push(String(error.detail['reason']));
-    }
+    const found = await described(file, signal, answerMsMax);
+    if (typeof found === 'string') rejected.push(found);
+    else if (dirname(file) === guestDir || isNewEnough(found.version)) yield { found, rejected: [...rejected] };
+    else rejected.push(`${file} is ${found.version}, not of ${OLDEST_RUNSC} or later`);
   }
-  return { found: undefined, rejected };
+  return rejected;
 }
 
 function isNewEnough(version: string): boolean {
@@ -88,6 +99,16 @@ async function candidates(folders: readonly string[]): Promise<string[]> {
     if (!files.has(real) || folder === folders.at(-1)) files.set(real, file);
   }
   return [...files.values()];
+}
+
+/** Returns the reason instead when it does not tell its version. */
+async function described(file: string, signal: AbortSignal, answerMsMax: number | undefined): Promise<Runsc | string> {
+  try {
+    return await describe(file, signal, answerMsMax);
+  } catch (error) {
+    if (!isFault(error, 'DRIVER_UNAVAILABLE')) throw error;
+    return String(error.detail['reason']);
+  }
 }
 
 async function describe(file: string, signal: AbortSignal, answerMsMax: number | undefined): Promise<Runsc> {
