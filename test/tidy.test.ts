@@ -31,7 +31,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   tools: ['std', 'contract', 'transfer'],
   mcp: ['std', 'contract', 'transfer', 'tools'],
   http: ['std', 'contract'],
-  cli: ['std', 'contract', 'config', 'tar', 'registry', 'transfer', 'client'],
+  cli: ['std', 'contract', 'config', 'dockerfile', 'tar', 'registry', 'transfer', 'client'],
   app: [
     'std',
     'contract',

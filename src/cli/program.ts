@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import type { SettingGroup } from '../config/index.ts';
 import { addFormatOptions, addSettings, runner, type Register } from './command.ts';
+import { build } from './builds/build.ts';
 import { auth } from './commands/auth.ts';
 import { cp } from './commands/cp.ts';
 import { engine, serve } from './commands/engine.ts';
@@ -27,7 +28,7 @@ import type { CliHost } from './host.ts';
 
 /** Commands by name, in the order of the help, grouped by purpose. */
 const COMMANDS: readonly (readonly [group: string, Readonly<Record<string, Register>>])[] = [
-  ['Images:', { import: importImage, images, tag, tree, rm, export: exportImage, push }],
+  ['Images:', { import: importImage, build, images, tag, tree, rm, export: exportImage, push }],
   ['Runs:', { run, ops, show, wait, cancel }],
   ['Instances that stay:', { open, exec, instances, close }],
   ['Looking into images (no run needed):', { ls, cat, grep, diff }],

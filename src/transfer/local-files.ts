@@ -21,8 +21,19 @@ export interface SyncRequest {
   readonly gitignore?: boolean | undefined;
   /** True to bring `.git` directories. */
   readonly git?: boolean | undefined;
+  /** Further rules, those of a build: what they leave out is not sent. */
+  readonly filter?: SyncFilter | undefined;
+  /** True to bring what looks like a secret (default: it is skipped). */
+  readonly secrets?: boolean | undefined;
   /** Image of which everything at the destination is removed that the source lacks; not what was left out there. */
   readonly mirror?: string | undefined;
+}
+
+/** Rules that leave paths out, and may take in some below them again. Paths are relative to the source. */
+export interface SyncFilter {
+  ignores(path: string): boolean;
+  /** Reports whether nothing below an ignored directory is taken in. */
+  ignoresAllBelow(path: string): boolean;
 }
 
 export interface SyncReport {

@@ -31,7 +31,8 @@ export async function syncFolder(
   { signal, onProgress }: TransferOptions,
 ): Promise<SyncReport> {
   const destination = normalDestination(request.destination);
-  const rules = { exclusion: new Exclusion(request.exclude), ignored: source.ignored };
+  const { filter, secrets } = request;
+  const rules = { exclusion: new Exclusion(request.exclude), ignored: source.ignored, filter, secrets };
   const set = await collectFolder(source.folder, {
     rules,
     cache: source.cache,

@@ -5,6 +5,7 @@ import type { ByteString } from '../std/bytes.ts';
 import { Pace } from '../std/event-loop.ts';
 import { textFromPath } from '../std/path-text.ts';
 import type { Exclusion } from './rules/exclusion.ts';
+import type { SyncFilter } from './local-files.ts';
 import type { IgnoreRules } from './rules/ignore-rules.ts';
 import { systemCode, type Folder } from './folder.ts';
 import { isSecretFolder, isSecretName } from './rules/secrets.ts';
@@ -35,6 +36,9 @@ export interface Visitor {
 export interface Rules {
   readonly exclusion: Exclusion;
   readonly ignored: IgnoreRules;
+  readonly filter?: SyncFilter | undefined;
+  /** True to bring what looks like a secret. */
+  readonly secrets?: boolean | undefined;
 }
 
 export const LOOKS_SECRET = 'looks like a secret';
@@ -44,7 +48,7 @@ export const LOOKS_SECRET = 'looks like a secret';
  * Entries that cannot be sent or read are skipped and reported. Rejects with the signal's reason.
  */
 export async function walk(source: Folder, rules: Rules, visitor: Visitor, signal: AbortSignal): Promise<void> {
-  await new Walk(rules.exclusion, visitor, signal).enter({ folder: source, path: '', ignored: rules.ignored }, 0);
+  await new Walk(rules, visitor, signal).enter({ folder: source, path: '', ignored: rules.ignored }, 0);
 }
 
 /** Directory that is being walked, and the rules in it. */
@@ -57,13 +61,13 @@ interface Here {
 type At = Pick<Found, 'folder' | 'name' | 'path' | 'info'>;
 
 class Walk {
-  readonly #exclusion: Exclusion;
+  readonly #rules: Rules;
   readonly #visitor: Visitor;
   readonly #signal: AbortSignal;
   readonly #pace = new Pace();
 
-  constructor(exclusion: Exclusion, visitor: Visitor, signal: AbortSignal) {
-    this.#exclusion = exclusion;
+  constructor(rules: Rules, visitor: Visitor, signal: AbortSignal) {
+    this.#rules = rules;
     this.#visitor = visitor;
     this.#signal = signal;
   }
@@ -92,9 +96,12 @@ class Walk {
     const { path, info } = at;
     const kind = kindOf(info);
     const isFolder = kind === 'folder';
-    if (this.#exclusion.excludes(path, isFolder)) return;
-    const wanted = this.#exclusion.wants(path, isFolder);
-    if (ignored.ignores(path, isFolder)) {
+    const { exclusion, filter, secrets = false } = this.#rules;
+    if (exclusion.excludes(path, isFolder)) return;
+    const wanted = secrets || exclusion.wants(path, isFolder);
+    const filtered = filter?.ignores(path) === true;
+    const isLeftOut = filtered && !(isFolder && !filter.ignoresAllBelow(path));
+    if (isLeftOut || ignored.ignores(path, isFolder)) {
       return this.#visitor.leaveOut(isFolder ? `${path}/` : path, isFolder ? await this.#filesBelow(at) : 1);
     }
     if (kind === undefined) return this.#visitor.skip(path, specialKind(info));
@@ -103,7 +110,7 @@ class Walk {
     }
     if (!isFolder) return await this.#visitor.visit({ ...at, kind, wanted });
     using inner = at.folder.folder(at.name);
-    await this.#visitor.visit({ ...at, kind, wanted });
+    if (!filtered) await this.#visitor.visit({ ...at, kind, wanted });
     await this.enter({ folder: inner, path, ignored }, depth + 1);
   }
 

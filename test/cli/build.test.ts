@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { tarOf } from '../support/tar.ts';
+import { collect } from '../../src/std/bytes.ts';
+import { runHere, type RunOptions } from '../support/cli-bench.ts';
+import { serveBench } from '../support/servers/served-engine.ts';
+import { Scratch } from '../support/layers.ts';
+
+test('contree build sends a folder, shows its steps and prints the image; then only what changed', async () => {
+  await using served = await serveBench();
+  await using scratch = await Scratch.create();
+  const { engine, directory, store, base } = served.bench;
+  store.tags.set('base', base.uuid);
+  const cli = (args: readonly string[], options: RunOptions = {}): ReturnType<typeof runHere> =>
+    runHere(directory, args, { terminal: true, ...options });
+  const write = (path: string, text: string): void => writeFileSync(join(scratch.folder, path), text);
+  mkdirSync(join(scratch.folder, 'keys'));
+  mkdirSync(join(scratch.folder, 'left', 'kept'), { recursive: true });
+  write('Dockerfile', 'FROM base\nARG A=none\nRUN echo $A > /a\nCOPY . /app\n');
+  write('.dockerignore', 'left\n!left/kept\nDockerfile\n');
+  write('.gitignore', 'out.bin\n');
+  write('out.bin', 'built, and ignored by git only');
+  write('keys/id_rsa', '-----BEGIN OPENSSH PRIVATE KEY-----');
+  write('left/no', 'no');
+  write('left/kept/yes', 'yes');
+
+  const first = await cli(['build', '-t', 'app', '--build-arg', 'A=1', scratch.folder]);
+  assert.equal(first.code, 0, first.stderr);
+  const uuid = first.stdout.trim();
+  assert.equal(store.tags.find('app'), uuid);
+  assert.match(first.stderr, /5 files, 5 sent\n/u);
+  assert.match(first.stderr, /#3 \[stage 0 2\/3\] RUN echo \$A > \/a\n#3 DONE/u);
+  const read = async (path: string): Promise<string> =>
+    (await collect((await engine.files.read(uuid, { path })).body, 1_000)).toString();
+  assert.equal(await read('/a'), '1\n');
+  assert.equal(await read('/app/left/kept/yes'), 'yes');
+  assert.equal(await read('/app/out.bin'), 'built, and ignored by git only');
+  assert.match(await read('/app/keys/id_rsa'), /PRIVATE KEY/u);
+  await assert.rejects(engine.files.stat(uuid, { path: '/app/left/no' }), { code: 'FILE_NOT_FOUND' });
+  await assert.rejects(engine.files.stat(uuid, { path: '/app/Dockerfile' }), { code: 'FILE_NOT_FOUND' });
+
+  write('out.bin', 'built again');
+  const second = await cli(['build', scratch.folder], { env: { A: '1' } });
+  assert.equal(second.code, 0, second.stderr);
+  assert.match(second.stderr, /5 files, 1 sent\n/u);
+  const third = await cli(['build', '--build-arg', 'A', scratch.folder], { env: { A: '1' } });
+  assert.match(third.stderr, /#3 CACHED/u);
+  assert.match(third.stderr, /5 files, 0 sent\n/u);
+
+  const failing = await cli(['build', '-'], { input: 'FROM base\nRUN echo why && false\n' });
+  assert.equal(failing.code, 2);
+  assert.match(failing.stderr, /#2 why\n#2 FAILED\n/u);
+  assert.match(
+    failing.stderr,
+    /error: line 2 of the Dockerfile: RUN echo why && false: exit code 1; the image before it is/u,
+  );
+
+  const archive = join(scratch.folder, 'context.tar');
+  writeFileSync(archive, tarOf([{ path: 'D', content: 'FROM base\nCOPY D /d' }]));
+  assert.equal((await cli(['build', '-f', 'D', archive])).code, 0);
+  assert.match((await cli(['build', join(scratch.folder, 'nowhere')])).stderr, /nowhere/u);
+  assert.match((await cli(['build', '--build-arg', '=1', scratch.folder])).stderr, /a name stands before the =/u);
+});
