@@ -49,7 +49,10 @@ function fileValues(sources: SettingSources): Readonly<Record<string, string>> {
   const path = named ?? join(configHome(sources.env), 'contree', file);
   const profile = sources.flags.profile ?? fromEnvironment(sources, SETTINGS.profile);
   const other = named === undefined && profile !== undefined ? hostedProfile(sources.env, profile) : undefined;
-  if (named === undefined && (profile === undefined || other) && !existsSync(path)) return other ?? {};
+  if (named === undefined && !existsSync(path)) {
+    if (profile === undefined || other !== undefined) return other ?? {};
+    throw fault('CONFIG_INVALID', { setting: 'profile', reason: `there is no profile ${JSON.stringify(profile)}` });
+  }
   try {
     const text = readFileSync(path, 'utf8');
     if (other === undefined || iniSections(text).has(profile ?? '')) return parseIni(text, profile);

@@ -80,9 +80,14 @@ export async function listen(app: App, where: Where, activity: Activity, pages?:
     await open(server, where);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw fault('CONFIG_INVALID', { setting: 'listen address', reason }, { cause: error });
+    throw fault('CONFIG_INVALID', { setting: settingOf(where), reason }, { cause: error });
   }
   return { address: addressOf(server, where), [Symbol.asyncDispose]: () => close(server, where) };
+}
+
+function settingOf(where: Where): string {
+  if (where.kind === 'unix') return 'data-dir';
+  return where.kind === 'tcp' ? '--http-listen or --http-port' : 'LISTEN_FDS';
 }
 
 async function createServer(app: App, tls: TlsFiles | undefined): Promise<Server> {
