@@ -14,7 +14,7 @@ export interface BareRunsc extends AsyncDisposable {
   run(): Promise<void>;
 }
 
-/** Whether a bundle has what runs of ours have (a root that can be written, a network, all mounts), or only a root and `/proc`. */
+/** Form of a bundle: `same` has what runs of ours have (a root that can be written, a network, all mounts). */
 export type Bundle = 'same' | 'smallest';
 
 const MOUNTS = [
@@ -51,7 +51,9 @@ export async function openBareRunsc(layer: string, bundle: Bundle): Promise<Bare
   };
   if (same) await network(LINK);
   const flags = [
-    ...['--platform=systrap', '--ignore-cgroups', '--host-uds=none'],
+    '--platform=systrap',
+    '--ignore-cgroups',
+    '--host-uds=none',
     `--network=${same ? 'sandbox' : 'none'}`,
     `--overlay2=${same ? 'root:memory' : 'none'}`,
   ];
