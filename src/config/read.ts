@@ -125,6 +125,11 @@ function home(env: Environment): string {
   return env['HOME'] || homedir();
 }
 
+/** Returns the folder in which the command line remembers what it did, `$XDG_STATE_HOME/contree`. */
+export function stateFolder(env: Environment): string {
+  return join(env['XDG_STATE_HOME'] || join(home(env), '.local', 'state'), 'contree');
+}
+
 /** Returns the path of the digest cache of local files; losing the file only costs time. */
 export function hashCacheFile({ cacheFiles }: Settings, env: Environment): string {
   if (cacheFiles !== '') return resolve(cacheFiles);
