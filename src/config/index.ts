@@ -6,7 +6,6 @@ export {
   plainDataDir,
   readSettings,
   settingsOf,
-  stateFolder,
   userIgnoreFile,
   type Environment,
   type SettingSources,
