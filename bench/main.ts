@@ -5,6 +5,7 @@ import { benchEndurance } from './endurance.ts';
 import { benchGvisor } from './gvisor.ts';
 import { benchImages } from './images.ts';
 import { benchImport } from './import.ts';
+import { benchInstances } from './instances.ts';
 import { benchLive } from './live.ts';
 import { benchLoad, benchLongLoad } from './load.ts';
 import { benchNetwork } from './network.ts';
@@ -17,13 +18,14 @@ import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
 /**
- * `npm run bench [-- runs gvisor live network images servers answers depth transfer waiting load]`: measures the budgets of
- * the design, alongside the tools that we compare with.
+ * `npm run bench [-- runs gvisor live instances network images servers answers depth transfer waiting load]`: measures the
+ * budgets of the design, alongside the tools that we compare with.
  */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   gvisor: benchGvisor,
   live: benchLive,
+  instances: benchInstances,
   network: benchNetwork,
   import: benchImport,
   images: benchImages,

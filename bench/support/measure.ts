@@ -30,18 +30,24 @@ export async function sample(count: number, work: () => Promise<unknown>, warmup
   return sampleOf(timesMs);
 }
 
-/** Measures two things alternately, A B A B …, so that changes of the machine's speed affect both alike. */
+/**
+ * Measures two things alternately, A B A B …, so that changes of the machine's speed affect both alike. `beforePeer` is not
+ * counted.
+ */
 export async function samplePair(
   count: number,
   ours: () => Promise<unknown>,
   peer: () => Promise<unknown>,
+  beforePeer: () => Promise<unknown> = async () => undefined,
 ): Promise<{ readonly ours: Sample; readonly peer: Sample; readonly ratio: number }> {
   await ours();
+  await beforePeer();
   await peer();
   const oursMs: number[] = [];
   const peerMs: number[] = [];
   for (let index = 0; index < count; index += 1) {
     oursMs.push(await timeMs(ours));
+    await beforePeer();
     peerMs.push(await timeMs(peer));
   }
   const pair = { ours: sampleOf(oursMs), peer: sampleOf(peerMs) };

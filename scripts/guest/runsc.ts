@@ -41,7 +41,7 @@ export interface RunscOptions {
   readonly pins: RunscPins;
   /** True where a runsc of the system is enough. It is not for a package that others install. */
   readonly systemAllowed: boolean;
-  /** True where the Go module may be built, which takes minutes. */
+  /** True where the Go module may be downloaded for a build, which takes minutes; otherwise it is built only if Go has it. */
   readonly buildAllowed: boolean;
   readonly say: (line: string) => void;
 }
@@ -73,7 +73,11 @@ export async function provideRunsc(options: RunscOptions): Promise<RunscSource> 
     say('up to date');
     return 'kept';
   }
-  const sources = { release: fromRelease, ...(buildAllowed && { module: fromModule }), debian: fromDebian } as const;
+  const sources = {
+    release: fromRelease,
+    module: buildAllowed ? fromModule : fromCachedModule,
+    debian: fromDebian,
+  } as const;
   for (const [source, make] of Object.entries(sources)) {
     try {
       const version = await install(options, source, make);
@@ -197,10 +201,21 @@ async function unpack(archive: string, folder: string): Promise<void> {
   }
 }
 
+/** Builds the module where Go has downloaded it before. Mostly Go has built it before, too, and takes seconds now. */
+async function fromCachedModule(pins: RunscPins, folder: string, say: (line: string) => void): Promise<void> {
+  const { path, version } = pins.module;
+  await command('go', ['version']);
+  const offline = { env: { ...process.env, GOPROXY: 'off' }, timeout: DOWNLOAD_MS_MAX };
+  await command('go', ['mod', 'download', `${path}@${version}`], offline).catch(() => {
+    throw new Error('Go has not downloaded it yet');
+  });
+  await fromModule(pins, folder, say);
+}
+
 async function fromModule({ module }: RunscPins, folder: string, say: (line: string) => void): Promise<void> {
   const { path, version, sum } = module;
   await command('go', ['version']);
-  say(`building ${path}@${version} with Go, which takes some minutes`);
+  say(`building ${path}@${version} with Go, which takes some minutes the first time`);
   const downloaded = await command('go', ['mod', 'download', '-json', `${path}@${version}`], { timeout: BUILD_MS_MAX });
   const found = JSON.parse(downloaded) as { readonly Sum?: string };
   if (found.Sum !== sum) throw new Error(`the module has the checksum ${found.Sum}, not ${sum}`);

@@ -42,6 +42,7 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
   const owned = parts.move();
   return {
     contreeFor: (principal) => engine.forTenant(principal),
+    connect: (principal, port, signal) => engine.connect(principal, port, signal),
     busy: async () => engine.activeCount > 0,
     metrics: async () => engineMetrics(engine, store),
     leave: (graceMs) => engine.stop(graceMs),

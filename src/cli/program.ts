@@ -23,17 +23,22 @@ import { cancel, wait } from './commands/waiting.ts';
 import { rsync, upload } from './commands/transfer.ts';
 import { EXIT, tellFailure } from './failure.ts';
 import { exec } from './instances/exec.ts';
-import { close, instances } from './instances/instances.ts';
+import { close, expose, instances, snapshot } from './instances/instances.ts';
 import { open } from './instances/open.ts';
+import { shell } from './shell/shell.ts';
+import { apply } from './turns/apply.ts';
+import { hook } from './turns/hook.ts';
+import { redo, undo } from './turns/undo.ts';
 import type { CliHost } from './host.ts';
 
 /** Commands by name, in the order of the help, grouped by purpose. */
 const COMMANDS: readonly (readonly [group: string, Readonly<Record<string, Register>>])[] = [
   ['Images:', { import: importImage, build, images, tag, tree, history, rm, export: exportImage, push }],
   ['Runs:', { run, ops, show, wait, cancel }],
-  ['Instances that stay:', { open, exec, instances, close }],
+  ['Instances that stay:', { open, exec, instances, snapshot, expose, close, shell }],
   ['Looking into images (no run needed):', { ls, cat, grep, diff }],
   ['Files:', { rsync, upload, cp }],
+  ['Commands of coding agents in instances:', { undo, redo, apply, hook }],
   ['This installation:', { doctor, gc, engine, serve, token, auth, profile, whoami, install, help, skill }],
 ];
 /** Commands that show all others. */

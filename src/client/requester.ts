@@ -5,7 +5,7 @@ import type { SchemaName } from '../contract/api/row.ts';
 import { faultFromAnswer, type About } from './faults.ts';
 import { mayRetry, retryDelayMs } from './retry.ts';
 import { pause } from '../std/abort.ts';
-import { ConnectError, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
+import { ConnectError, SilentError, type ServerAnswer, type Outgoing, type Sender } from './transport.ts';
 
 /**
  * Retries when no connection can be made. Few: a server that restarts is back soon, and a mistyped name never resolves.
@@ -108,7 +108,8 @@ export class Requester {
     const unreachable = revive
       ? fault('ENGINE_UNAVAILABLE', { reason }, { cause: error })
       : fault('REMOTE_FAILED', { status: 0, reason }, { cause: error });
-    const again = (unseen || safe) && attempt < CONNECT_RETRIES;
+    // A server that was silent for minutes is not asked again.
+    const again = (unseen || (safe && !(error instanceof SilentError))) && attempt < CONNECT_RETRIES;
     return { error: unreachable, waitMs: again ? retryDelayMs(attempt, undefined) : undefined };
   }
 }

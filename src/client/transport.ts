@@ -50,6 +50,11 @@ export class ConnectError extends Error {
   override readonly name = 'ConnectError';
 }
 
+/** The server took the request and did not begin to answer in time. */
+export class SilentError extends Error {
+  override readonly name = 'SilentError';
+}
+
 const NOT_CONNECTED = new Set([
   'ECONNREFUSED',
   'ENOENT',
@@ -98,7 +103,7 @@ export class HttpTransport implements Sender, Disposable {
     sent.once('error', (error) => answered.reject(signal?.aborted ? signal.reason : classified(error)));
     const limit = outgoing.timeoutMs ?? HEADERS_MS_MAX;
     const timer =
-      limit === 0 ? undefined : setTimeout(() => sent.destroy(new Error(`no answer in ${limit} ms`)), limit);
+      limit === 0 ? undefined : setTimeout(() => sent.destroy(new SilentError(`no answer in ${limit} ms`)), limit);
     try {
       writeBody(sent, outgoing, answered.reject);
       return await answered.promise;

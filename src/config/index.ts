@@ -6,6 +6,7 @@ export {
   plainDataDir,
   readSettings,
   settingsOf,
+  stateFolder,
   userIgnoreFile,
   type Environment,
   type SettingSources,

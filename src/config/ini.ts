@@ -8,7 +8,10 @@ export function parseIni(text: string, section?: string): Record<string, string>
   const sections = iniSections(text);
   const chosen = section === undefined ? {} : sections.get(section);
   if (chosen === undefined) {
-    throw fault('CONFIG_INVALID', { setting: 'profile', reason: `the configuration file has no section [${section}]` });
+    throw fault('CONFIG_INVALID', {
+      setting: 'profile',
+      reason: `there is no profile ${JSON.stringify(section)}, nor a section [${section}] in the configuration file`,
+    });
   }
   return { ...sections.get('DEFAULT'), ...chosen };
 }

@@ -49,7 +49,10 @@ function fileValues(sources: SettingSources): Readonly<Record<string, string>> {
   const path = named ?? join(configHome(sources.env), 'contree', file);
   const profile = sources.flags.profile ?? fromEnvironment(sources, SETTINGS.profile);
   const other = named === undefined && profile !== undefined ? hostedProfile(sources.env, profile) : undefined;
-  if (named === undefined && (profile === undefined || other) && !existsSync(path)) return other ?? {};
+  if (named === undefined && !existsSync(path)) {
+    if (profile === undefined || other !== undefined) return other ?? {};
+    throw fault('CONFIG_INVALID', { setting: 'profile', reason: `there is no profile ${JSON.stringify(profile)}` });
+  }
   try {
     const text = readFileSync(path, 'utf8');
     if (other === undefined || iniSections(text).has(profile ?? '')) return parseIni(text, profile);
@@ -120,6 +123,11 @@ function configHome(env: Environment): string {
 
 function home(env: Environment): string {
   return env['HOME'] || homedir();
+}
+
+/** Returns the folder in which the command line remembers what it did, `$XDG_STATE_HOME/contree`. */
+export function stateFolder(env: Environment): string {
+  return join(env['XDG_STATE_HOME'] || join(home(env), '.local', 'state'), 'contree');
 }
 
 /** Returns the path of the digest cache of local files; losing the file only costs time. */

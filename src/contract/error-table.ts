@@ -319,7 +319,7 @@ export const ERRORS = {
   REGISTRY_UNREACHABLE: row<{ registry: string; reason: string }>({
     class: 'unavailable',
     message: ({ registry, reason }) => `${registry} does not answer: ${reason}`,
-    hint: 'Check the name and the network, then import again.',
+    hint: 'Check the name and the network, then try again.',
   }),
   REGISTRY_RATE_LIMITED: row<{ registry: string; retryAfterSeconds?: number }>({
     class: 'unavailable',
@@ -355,8 +355,10 @@ export const ERRORS = {
   }),
   REMOTE_FAILED: row<{ status: number; reason: string }>({
     class: 'unavailable',
-    message: ({ status, reason }) => `the server answered HTTP ${status}: ${reason}`,
-    hint: 'Try again later.',
+    // 0 where there was no answer.
+    message: ({ status, reason }) =>
+      status === 0 ? `the server does not answer: ${reason}` : `the server answered HTTP ${status}: ${reason}`,
+    hint: 'Check the address of the server (--url), or try again later.',
   }),
   INTERNAL: row<{ incident: string }>({
     class: 'bug',

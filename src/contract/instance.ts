@@ -97,6 +97,13 @@ export const InstanceSummary = z.object({
 });
 export type InstanceSummary = z.infer<typeof InstanceSummary>;
 
+/** Address that signs a browser in to the pages of one port. */
+export const PortLink = z.object({
+  /** Works once, and only for a short time. */
+  url: z.string(),
+});
+export type PortLink = z.infer<typeof PortLink>;
+
 /** A command that was started in an instance; `exit_code` once it has ended, -1 when a signal ended it. */
 export const InstanceProcess = z.object({
   spid: z.int(),

@@ -146,6 +146,10 @@ export const limits = {
   grepStopSecondsMax: 15,
   grepLineBytesMax: 4 * KiB,
   eventKeepaliveMs: 15_000,
+  /** Time in which the link to the pages of an instance has to be opened, the session that it begins, and their number. */
+  pageKeySecondsMax: 120,
+  pageSessionSecondsMax: 43_200,
+  pageSessionsMax: 10_000,
 
   // Engine life
   headersMsMax: 10_000,

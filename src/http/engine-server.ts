@@ -9,6 +9,7 @@ import { listen, type Listener, type Where } from './listen.ts';
 import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import type { EngineControl } from './api/call.ts';
+import { InstancePages, type ConnectToPage } from './pages/instance-pages.ts';
 import { FileTokenStore } from './tokens.ts';
 import { aborted } from '../std/abort.ts';
 
@@ -32,6 +33,8 @@ export interface ServedEngine {
   readonly contreeFor: (principal: Principal) => ConTree;
   /** Reports whether an operation of any project is queued or running. */
   readonly busy: () => Promise<boolean>;
+  /** Connects to ports of instances, for the pages at their own origins; absent for none. */
+  readonly connect?: ConnectToPage;
   /** Returns metrics for `/metrics`. */
   readonly metrics?: () => Promise<readonly Metric[]>;
 }
@@ -67,8 +70,10 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   };
   await using listeners = new AsyncDisposableStack();
   const opened: Listener[] = [];
-  for (const [where, app] of applications(options, { engine, activity, closing: ended })) {
-    opened.push(listeners.use(await listen(createApp(app), where, activity)));
+  for (const { where, app, pages } of applications(options, { engine, activity, closing: ended })) {
+    const listener = listeners.use(await listen(createApp(app), where, activity, pages));
+    if (pages !== undefined) pages.address = listener.address;
+    opened.push(listener);
   }
   options.onReady(opened.map(({ address }) => address));
   const { idleMs, onRest } = options;
@@ -79,10 +84,17 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   return String(ended.reason);
 }
 
+/** Application of a listener; `pages` where browsers reach it. */
+interface Served {
+  readonly where: Where;
+  readonly app: AppOptions;
+  readonly pages?: InstancePages;
+}
+
 function applications(
   options: EngineServerOptions,
-  process: Pick<AppOptions, 'engine' | 'activity' | 'closing'>,
-): (readonly [Where, AppOptions])[] {
+  process: Required<Pick<AppOptions, 'engine' | 'activity' | 'closing'>>,
+): Served[] {
   const { served, log, version, tcp } = options;
   const tokens = new FileTokenStore(options.tokens);
   const shared = {
@@ -96,14 +108,19 @@ function applications(
   };
   const local: AppOptions = { ...shared, authentication: { kind: 'owner', verifier: tokens } };
   const socket: Where = { kind: 'unix', path: options.socket };
-  if (tcp === undefined) return [[socket, local]];
+  if (tcp === undefined) return [{ where: socket, app: local }];
   const authentication =
     tcp.authentication === 'token' ? { kind: 'token' as const, verifier: tokens } : tcp.authentication;
   const origin = { names: tcp.names, anyHost: tcp.anyHost };
   const held = new HeldAnswers(limits.answerBytesHeldMax);
+  const { connect } = served;
+  const isCurrent = async ({ token }: Principal): Promise<boolean> => token === undefined || tokens.isCurrent(token);
+  const { closing } = process;
+  const pages = connect && new InstancePages({ connect, authentication, origin, log, isCurrent, closing });
+  const remote = { ...shared, ...present({ pages }), held, authentication, origin, ...present({ mounts: tcp.mounts }) };
   return [
-    [socket, local],
-    [tcp.where, { ...shared, held, authentication, origin, ...present({ mounts: tcp.mounts }) }],
+    { where: socket, app: { ...local, ...present({ pages }) } },
+    { where: tcp.where, app: remote, ...present({ pages }) },
   ];
 }
 

@@ -42,7 +42,7 @@ export function checkOrigin(request: Request, { names, anyHost }: OriginRules): 
 }
 
 /** Returns the Host of an entry: `name:port` for `https://name:port`. */
-function hostOf(entry: string): string {
+export function hostOf(entry: string): string {
   return entry.includes('://') ? (URL.parse(entry)?.host ?? entry) : entry;
 }
 

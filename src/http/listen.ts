@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { chmod, lstat, mkdir, readFile, rm } from 'node:fs/promises';
-import { createServer as createHttpServer, type Server } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { dirname } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { createAdaptorServer } from '@hono/node-server';
 import { fault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
@@ -11,6 +12,7 @@ import { settlesWithin } from '../std/abort.ts';
 import type { Activity } from './activity.ts';
 import type { App } from './app.ts';
 import { boundConnections, connectionBounds } from './connections.ts';
+import type { InstancePages } from './pages/instance-pages.ts';
 
 /** Address of a listener. */
 export type Where =
@@ -38,8 +40,29 @@ const HEADERS_LOOK_MS = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 const CLOSE_GRACE_MS = 1_000;
 
+/** Passes what is for pages of instances to these, before the application sees it. */
+function servePages(server: Server, pages: InstancePages, activity: Activity): void {
+  const others = server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[];
+  server.removeAllListeners('request');
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    const page = pages.find(request);
+    if (page !== undefined) void pages.answer(page, request, response);
+    else for (const other of others) other(request, response);
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, first: Buffer) => {
+    const page = pages.find(request);
+    if (page === undefined) {
+      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      return;
+    }
+    activity.began();
+    socket.once('close', () => activity.ended());
+    void pages.upgrade(page, request, socket, first);
+  });
+}
+
 /** Opens a listener. Faults: CONFIG_INVALID when the address or the certificate cannot be used. */
-export async function listen(app: App, where: Where, activity: Activity): Promise<Listener> {
+export async function listen(app: App, where: Where, activity: Activity, pages?: InstancePages): Promise<Listener> {
   const server = await createServer(app, where.kind === 'unix' ? undefined : where.tls);
   // Request bodies have no time limit.
   server.headersTimeout = limits.headersMsMax;
@@ -52,13 +75,19 @@ export async function listen(app: App, where: Where, activity: Activity): Promis
     activity.began();
     response.once('close', () => activity.ended());
   });
+  if (pages !== undefined) servePages(server, pages, activity);
   try {
     await open(server, where);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw fault('CONFIG_INVALID', { setting: 'listen address', reason }, { cause: error });
+    throw fault('CONFIG_INVALID', { setting: settingOf(where), reason }, { cause: error });
   }
   return { address: addressOf(server, where), [Symbol.asyncDispose]: () => close(server, where) };
+}
+
+function settingOf(where: Where): string {
+  if (where.kind === 'unix') return 'data-dir';
+  return where.kind === 'tcp' ? '--http-listen or --http-port' : 'LISTEN_FDS';
 }
 
 async function createServer(app: App, tls: TlsFiles | undefined): Promise<Server> {

@@ -21,6 +21,8 @@ const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(S
 export interface TokenStore extends TokenVerifier {
   create(request: TokenRequest): Promise<CreatedToken>;
   list(): Promise<Token[]>;
+  /** Reports whether there is a token of that UUID that has not expired. */
+  isCurrent(uuid: string): Promise<boolean>;
   /** Revokes a token; returns false when there is no such token. */
   revoke(uuid: string): Promise<boolean>;
 }
@@ -77,6 +79,11 @@ export class FileTokenStore implements TokenStore {
 
   async list(): Promise<Token[]> {
     return (await this.#read()).map((stored) => Token.parse(stored));
+  }
+
+  async isCurrent(uuid: string): Promise<boolean> {
+    const found = (await this.#read()).find((token) => token.uuid === uuid);
+    return found !== undefined && (found.expires_at === null || found.expires_at * 1000 > Date.now());
   }
 
   async revoke(uuid: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 const BUFFER_BYTES = 512 * 1024;
@@ -28,6 +28,30 @@ export async function writeFileAtomically(
   }
   await using directory = await open(dirname(path), 'r');
   await directory.sync();
+}
+
+/**
+ * Makes a folder and those above it that are missing. Unlike Node's recursive `mkdir` it ends where none can be made, as
+ * in `/proc`, which that tries forever. Throws errors of the system.
+ */
+export async function makeFolders(path: string, mode: number): Promise<void> {
+  const above = dirname(path);
+  try {
+    await makeFolder(path, mode);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || above === path) throw error;
+    await makeFolders(above, mode);
+    await makeFolder(path, mode);
+  }
+}
+
+async function makeFolder(path: string, mode: number): Promise<void> {
+  try {
+    await mkdir(path, { mode });
+  } catch (error) {
+    const isThere = (error as NodeJS.ErrnoException).code === 'EEXIST' && (await stat(path)).isDirectory();
+    if (!isThere) throw error;
+  }
 }
 
 /** Returns the sha256 (hex) of a file's content. One buffer serves the whole file: hashing gigabytes leaves no garbage. */

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import { createHash } from 'node:crypto';
 
 type Bytes = AsyncIterable<Uint8Array>;
@@ -119,4 +120,25 @@ export function endsSource<Value>(
       },
     }),
   };
+}
+
+/**
+ * Passes bytes between two streams in both directions until both are closed. Each direction ends on its own; a stream that closes
+ * before both have ended takes the other one with it, `one` by `cut`.
+ */
+export async function join(one: Duplex, other: Duplex, cut: () => void = () => one.destroy()): Promise<void> {
+  const closed = (stream: Duplex, end: () => void): Promise<void> =>
+    new Promise((resolve) => {
+      const after = (): void => {
+        if (!stream.readableEnded || !stream.writableFinished) end();
+        resolve();
+      };
+      // The close that follows an error says it all.
+      stream.on('error', () => undefined);
+      if (stream.closed) after();
+      else stream.once('close', after);
+    });
+  one.pipe(other);
+  other.pipe(one);
+  await Promise.all([closed(one, () => other.destroy()), closed(other, cut)]);
 }

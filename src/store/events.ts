@@ -1,4 +1,5 @@
 import { fault, isFault } from '../contract/errors.ts';
+import { SPID_INIT } from '../contract/operation-state.ts';
 import type { EventData } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
 import { assert } from '../std/assert.ts';
@@ -274,10 +275,13 @@ export class EventStore implements Disposable {
     return last;
   }
 
-  /** Reports whether the log has its last event. */
+  /**
+   * Reports whether the operation has ended. Its sandbox may still be ending, so that the completion need not be the last
+   * event; it is among the last ones of the guest agent.
+   */
   #isComplete(operation: string): boolean {
-    const sql = 'SELECT type FROM events WHERE operation = ? ORDER BY id DESC LIMIT 1';
-    return this.#database.get<{ type: string }>(sql, operation)?.type === 'completion';
+    const sql = `SELECT 1 FROM events WHERE operation = ? AND spid = ? AND type = 'completion' ORDER BY id DESC LIMIT 1`;
+    return this.#database.get(sql, operation, SPID_INIT) !== undefined;
   }
 
   #queue(event: PendingEvent): void {

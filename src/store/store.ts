@@ -1,8 +1,9 @@
-import { access, chmod, lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { access, chmod, lstat, readdir, rm } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { fault, isFault } from '../contract/errors.ts';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
+import { makeFolders } from '../std/files.ts';
 import { Database } from './database.ts';
 import { diskFault, emptyDirectory, isMissing } from './disk.ts';
 import { collectGarbage, type CollectionRequest, type StoreReport } from './gc/gc.ts';
@@ -132,10 +133,10 @@ async function makePrivate(directory: string): Promise<void> {
 
 async function makeDirectories(directory: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeFolders(directory, 0o700);
     await access(directory, constants.W_OK);
     await makePrivate(directory);
-    for (const name of STORE_FOLDERS) await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
+    for (const name of STORE_FOLDERS) await makeFolders(join(directory, name), 0o700);
   } catch (error) {
     const known = diskFault(error);
     if (isFault(known) || !(error instanceof Error)) throw known;

@@ -1,5 +1,6 @@
 import { closeInstance } from './instances/close-instance.ts';
 import { openInstance } from './instances/open-instance.ts';
+import { snapshot } from './instances/snapshot.ts';
 import { cancelOperation } from './operations/cancel-operation.ts';
 import { diff } from './images/diff.ts';
 import { download } from './files/download.ts';
@@ -42,6 +43,7 @@ export const TOOLS: readonly Tool[] = [
   setTag,
   run,
   openInstance,
+  snapshot,
   closeInstance,
   waitOperations,
   getOperation,

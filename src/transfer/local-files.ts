@@ -27,6 +27,8 @@ export interface SyncRequest {
   readonly secrets?: boolean | undefined;
   /** Image of which everything at the destination is removed that the source lacks; not what was left out there. */
   readonly mirror?: string | undefined;
+  /** Manifest of an earlier sync: only what differs from it is in the directory state. */
+  readonly since?: Manifest | undefined;
 }
 
 /** Rules that leave paths out, and may take in some below them again. Paths are relative to the source. */
@@ -36,7 +38,11 @@ export interface SyncFilter {
   ignoresAllBelow(path: string): boolean;
 }
 
+/** Entries of a folder by their path below it, each with a text that differs when the entry does. */
+export type Manifest = Readonly<Record<string, string>>;
+
 export interface SyncReport {
+  /** Id of the directory state; empty when nothing differs from the manifest of the request. */
   readonly directoryState: string;
   readonly files: number;
   readonly uploaded: number;
@@ -48,6 +54,10 @@ export interface SyncReport {
   readonly leftOut: LeftOut | undefined;
   /** Number of files and directories that a mirror removes. */
   readonly removed: number;
+  /** The folder as it is now, where the request has a manifest. */
+  readonly manifest?: Manifest;
+  /** Reports whether the rules leave out a path below the folder, where the request has a manifest. */
+  readonly leavesOut?: (path: string) => boolean;
 }
 
 export interface LeftOut {

@@ -8,8 +8,8 @@ import type { IgnoreRules } from './rules/ignore-rules.ts';
 import { leftOutOf } from './left-out.ts';
 import { surplusOf, type Mirror } from './mirror.ts';
 import type { CachedFolder } from './hash-cache.ts';
-import type { SyncReport, SyncRequest, TransferOptions } from './local-files.ts';
-import { collectFolder, type LocalFile, type LocalSet } from './local-set.ts';
+import type { Manifest, SyncReport, SyncRequest, TransferOptions } from './local-files.ts';
+import { collectFolder, type LocalFile, type LocalName, type LocalSet } from './local-set.ts';
 import { sendFiles } from './send-files.ts';
 
 /** Maximum number of offers: each time the engine may have lost a file, or a file changed while it was sent. */
@@ -33,16 +33,21 @@ export async function syncFolder(
   const destination = normalDestination(request.destination);
   const { filter, secrets } = request;
   const rules = { exclusion: new Exclusion(request.exclude), ignored: source.ignored, filter, secrets };
-  const set = await collectFolder(source.folder, {
+  const all = await collectFolder(source.folder, {
     rules,
     cache: source.cache,
     signal,
     ...(onProgress && { onFile: (done: number) => onProgress({ done, what: 'scanning files' }) }),
   });
-  const removed =
+  const surplus =
     request.mirror === undefined
       ? []
-      : await surplusOf(contree, { image: request.mirror, destination, ...mirrored(set, source.ignored) }, signal);
+      : await surplusOf(contree, { image: request.mirror, destination, ...mirrored(all, source.ignored) }, signal);
+  const { since } = request;
+  const manifest = since && manifestOf(all);
+  const set = since === undefined ? all : changedSince(since, all);
+  const gone = since === undefined ? [] : goneSince(since, all, source.ignored);
+  const removed = [...surplus, ...gone.map((path) => posix.join(destination, path))];
   const uploaded = new Set<LocalFile>();
   const send = async (missing: readonly LocalFile[]): Promise<void> => {
     const [before, total] = [set.files.length + uploaded.size, set.files.length + uploaded.size + missing.length];
@@ -51,10 +56,11 @@ export async function syncFolder(
   };
   const early = editedFiles(set);
   if (early.length > 0) await send(early);
-  const state = await agree(contree, { set, destination, removed, send }, signal);
+  const isEmpty = since !== undefined && set.files.length + set.others.length + removed.length === 0;
+  const state = isEmpty ? undefined : await agree(contree, { set, destination, removed, send }, signal);
   const files = set.files.filter(({ gone }) => gone !== true);
   return {
-    directoryState: state.id,
+    directoryState: state?.id ?? '',
     files: files.length,
     uploaded: uploaded.size,
     reused: files.length - uploaded.size,
@@ -62,7 +68,41 @@ export async function syncFolder(
     skipped: set.skipped,
     leftOut: leftOutOf(set.leftOut, files.length),
     removed: removed.length,
+    ...(manifest && { manifest, leavesOut: keptBy(mirrored(all, source.ignored)) }),
   };
+}
+
+const fileMark = ({ sha256, mode }: LocalFile): string => `${sha256} ${mode.toString(8)}`;
+const nameMark = ({ target, mode }: LocalName): string => (target === undefined ? mode.toString(8) : `-> ${target}`);
+
+function manifestOf({ files, others }: LocalSet): Manifest {
+  const entries = [
+    ...files.filter(({ gone }) => gone !== true).map((file) => [file.path, fileMark(file)] as const),
+    ...others.map((name) => [name.path, nameMark(name)] as const),
+  ];
+  return Object.fromEntries(entries);
+}
+
+/** Returns the part of a set that differs from a manifest. */
+function changedSince(since: Manifest, { files, others, skipped, skippedPaths, leftOut }: LocalSet): LocalSet {
+  return {
+    files: files.filter((file) => since[file.path] !== fileMark(file)),
+    others: others.filter((name) => since[name.path] !== nameMark(name)),
+    skipped,
+    skippedPaths,
+    leftOut,
+  };
+}
+
+/** Returns the paths of a manifest that the folder has no longer; not those that the rules leave out now. */
+function goneSince(since: Manifest, set: LocalSet, ignored: IgnoreRules): readonly string[] {
+  const mirror = mirrored(set, ignored);
+  const leavesOut = keptBy(mirror);
+  return Object.keys(since).filter((path) => !mirror.local.has(path) && !leavesOut(path));
+}
+
+function keptBy({ keeps }: Pick<Mirror, 'keeps'>): (path: string) => boolean {
+  return (path) => keeps(path, false) || keeps(path, true);
 }
 
 /** Returns what a mirror compares an image with. */

@@ -213,7 +213,7 @@ test('auth registry keeps an account in a private file and never shows its secre
   assert.equal((await cli.run(['auth', 'remove', 'registry.example.org'])).code, 0);
   assert.match((await cli.run(['auth', 'remove', 'registry.example.org'])).stdout, /^no account/u);
   const blind = await cli.run(['auth', 'registry', 'x.example']);
-  assert.match(blind.stderr, /no terminal to prompt on; use --username and --password-stdin/u);
+  assert.match(blind.stderr, /no terminal to prompt on: give --username and --password-stdin/u);
 });
 
 test('engine status and stop', async () => {

@@ -135,4 +135,8 @@ test('profiles are kept in a private file, beside what others keep there', async
   assert.equal((await cli.run(['profile', 'remove', 'local'])).code, 0);
   assert.doesNotMatch(readFileSync(file, 'utf8'), /local/u);
   assert.match((await cli.run(['profile', 'remove', 'local'])).stdout, /there is no profile local/u);
+  const gone = await cli.run(['images', '--profile', 'local']);
+  assert.deepEqual([gone.code, gone.stderr.split('\n')[0]], [2, 'error: setting profile: there is no profile "local"']);
+  const typed = await cli.run(['profile', 'save', 'x', '--url', 'http://127.0.0.1:1']);
+  assert.match(typed.stderr, /no terminal to prompt on: give --token-stdin/u);
 });

@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { connect, type HttpContree } from '../../src/client/index.ts';
+import { Requester } from '../../src/client/requester.ts';
+import { HttpTransport, SilentError, type Sender } from '../../src/client/transport.ts';
 import { isFault, type ErrorCode } from '../../src/contract/errors.ts';
 import type { OperationEvent } from '../../src/contract/event.ts';
 
@@ -13,7 +15,9 @@ type Handler = (request: IncomingMessage, response: ServerResponse, count: numbe
 /** A foreign server with scripted answers. */
 async function foreign(
   handler: Handler,
-): Promise<AsyncDisposable & { readonly contree: HttpContree; readonly requests: IncomingMessage[] }> {
+): Promise<
+  AsyncDisposable & { readonly url: string; readonly contree: HttpContree; readonly requests: IncomingMessage[] }
+> {
   const requests: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     requests.push(request);
@@ -31,7 +35,7 @@ async function foreign(
     server.close();
     await once(server, 'close');
   };
-  return { contree, requests, [Symbol.asyncDispose]: close };
+  return { url: remote.url, contree, requests, [Symbol.asyncDispose]: close };
 }
 
 function answer(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
@@ -167,6 +171,24 @@ async function follow(server: Awaited<ReturnType<typeof foreign>>): Promise<stri
     seen.push(`${event.id} ${event.type}`);
   return seen;
 }
+
+test('a server that begins no answer is given up, and not asked again', async () => {
+  let asked = 0;
+  const silent: Sender = {
+    send: async ({ timeoutMs }) => {
+      asked += 1;
+      throw new SilentError(`no answer in ${timeoutMs} ms`);
+    },
+  };
+  const requester = new Requester({ transport: silent, checked: true });
+  const request = requester.open({ method: 'GET', path: '/images', timeoutMs: 7 }, { kind: 'server' });
+  await assert.rejects(request, faults('REMOTE_FAILED', /^the server does not answer: no answer in 7 ms$/u));
+  assert.equal(asked, 1);
+  // The transport of the network says so itself.
+  await using server = await foreign(() => {});
+  using transport = new HttpTransport({ url: server.url, headers: {} });
+  await assert.rejects(transport.send({ method: 'GET', path: '/images', timeoutMs: 20 }), SilentError);
+});
 
 test('a broken stream is resumed after the last id, whatever broke it', async () => {
   const ends: ((response: ServerResponse) => void)[] = [

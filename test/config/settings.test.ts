@@ -85,7 +85,7 @@ test('a profile is a section whose values win over [DEFAULT]', () => {
   const settings = read({ flags: { config: file.path, profile: 'work' } });
   assert.deepEqual([settings.url, settings.token], ['https://b.example/x', 'one']);
   assert.equal(read({ flags: { config: file.path } }).url, 'https://a.example');
-  assert.throws(() => read({ flags: { config: file.path, profile: 'play' } }), refusal(/no section \[play\]/u));
+  assert.throws(() => read({ flags: { config: file.path, profile: 'play' } }), refusal(/nor a section \[play\]/u));
 });
 
 test('a profile that the hosted command line has saved is used when it is asked for', () => {
@@ -99,14 +99,14 @@ test('a profile that the hosted command line has saved is used when it is asked 
   assert.deepEqual([url, token, project], ['https://a.example/sandboxes', 't', 'p']);
   assert.equal(read({ env }).url, '', 'its default is not ours: nobody leaves this machine unasked');
   assert.equal(read({ env, flags: { profile: 'work', url: 'http://b.example' } }).url, 'http://b.example');
-  assert.throws(() => read({ env, flags: { profile: 'play' } }), refusal(/setting config/u));
+  assert.throws(() => read({ env, flags: { profile: 'play' } }), refusal(/there is no profile "play"/u));
   writeFileSync(join(folder, 'contree', 'contree.ini'), 'http_port = 1\n[play]\nurl = https://c.example\n');
   assert.deepEqual(
     [read({ env, flags: { profile: 'work' } }).url, read({ env, flags: { profile: 'work' } }).httpPort],
     ['https://a.example/sandboxes', 1],
   );
   assert.equal(read({ env, flags: { profile: 'play' } }).url, 'https://c.example');
-  assert.throws(() => read({ env, flags: { profile: 'none' } }), refusal(/no section \[none\]/u));
+  assert.throws(() => read({ env, flags: { profile: 'none' } }), refusal(/nor a section \[none\]/u));
   rmSync(folder, { recursive: true });
 });
 

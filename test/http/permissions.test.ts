@@ -32,6 +32,7 @@ const NEEDED: Readonly<Record<string, string>> = {
   'POST /instances/{operationId}/snapshot': 'spawn',
   'POST /instances/{operationId}/close': 'spawn spawn_disposable',
   'POST /instances/{operationId}/ports': 'spawn spawn_disposable',
+  'POST /instances/{operationId}/ports/{port}/link': 'spawn spawn_disposable',
   'DELETE /instances/{operationId}/ports/{port}': 'spawn spawn_disposable',
   'GET /operations': 'list',
   'GET /operations/{operationId}': 'list',

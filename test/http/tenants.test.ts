@@ -92,6 +92,7 @@ const CALLS: Readonly<Record<string, ((ids: Ids) => readonly Call[]) | 'own' | '
   'GET /instances': 'own',
   'GET /instances/{operationId}': ({ open }) => [['GET', `/instances/${open}`]],
   'POST /instances/{operationId}/ports': ({ open }) => [['POST', `/instances/${open}/ports`, { port: 80 }]],
+  'POST /instances/{operationId}/ports/{port}/link': ({ open }) => [['POST', `/instances/${open}/ports/80/link`]],
   'DELETE /instances/{operationId}/ports/{port}': ({ open }) => [['DELETE', `/instances/${open}/ports/80`]],
   'POST /instances/{operationId}/snapshot': ({ open }) => [['POST', `/instances/${open}/snapshot`, {}]],
   'POST /instances/{operationId}/close': ({ open }) => [['POST', `/instances/${open}/close`, { keep: false }]],

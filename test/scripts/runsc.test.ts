@@ -81,13 +81,13 @@ async function machine(programs: Readonly<Record<string, string>>, release?: Buf
   };
 }
 
-/** A Go that has the module with this checksum, and builds a runsc that says how it was built. */
-function go(sum: string): string {
+/** A Go that can download the module with this checksum, or has it (`cached`), and builds a runsc that says how it was built. */
+function go(sum: string, cached = false): string {
   return [
     '#!/bin/sh',
     'case "$1" in',
     '  version) echo "go version go1.26.8 linux/amd64" ;;',
-    `  mod) echo '{"Sum": "${sum}"}' ;;`,
+    `  mod) [ "$GOPROXY" != off ] || ${cached} || { echo module lookup disabled >&2; exit 1; }; echo '{"Sum": "${sum}"}' ;;`,
     `  install) printf '%s' '${runsc('VERSION')}' > "$GOBIN/runsc"; /bin/sed -i "s/VERSION/\${5##*@}/" "$GOBIN/runsc"; /bin/chmod 755 "$GOBIN/runsc" ;;`,
     'esac',
   ].join('\n');
@@ -157,7 +157,7 @@ test("a module with another checksum is refused; Debian's package is used if it 
   assert.deepEqual((await readdir(here.folder)).toSorted(), ['runsc', 'runsc.json']);
 });
 
-test('where nothing may be built, a release is taken, or the line says which command builds one', async () => {
+test('where nothing may be downloaded for a build, a release is taken, what Go has is built, or the line says which command builds one', async () => {
   const programs = { go: go(RUNSC_PINS.module.sum) };
   await using downloaded = await machine(programs, RELEASE);
   assert.equal(await downloaded.provide({ buildAllowed: false }), 'release');
@@ -166,6 +166,8 @@ test('where nothing may be built, a release is taken, or the line says which com
   assert.match(here.said.at(-1) ?? '', /emulated, which is slow: scripts\/setup builds one in some minutes$/u);
   assert.deepEqual(await readdir(here.folder), []);
   assert.equal(await here.provide(), 'module');
+  await using warm = await machine({ go: go(RUNSC_PINS.module.sum, true) });
+  assert.equal(await warm.provide({ buildAllowed: false }), 'module', 'Go has its sources');
 });
 
 test('where nothing works, one line says what would help, and nothing is left', async () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { open, writeFile, type FileHandle } from 'node:fs/promises';
+import { open, stat, writeFile, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { hashFile, writeFully } from '../../src/std/files.ts';
+import { hashFile, makeFolders, writeFully } from '../../src/std/files.ts';
 import { Scratch } from '../support/layers.ts';
 
 test('hashFile() hashes files of every size around its buffer, and ends with its signal', async () => {
@@ -14,6 +15,19 @@ test('hashFile() hashes files of every size around its buffer, and ends with its
     assert.equal(await hashFile(path), createHash('sha256').update(content).digest('hex'), `${bytes} bytes`);
   }
   await assert.rejects(hashFile(path, AbortSignal.abort(new Error('enough'))), /enough/u);
+});
+
+test('makeFolders() makes what is missing, at the same time too, and ends where nothing can be made', async () => {
+  await using scratch = await Scratch.create();
+  const top = scratch.path();
+  await Promise.all([1, 2, 3, 4].map(() => makeFolders(join(top, 'a/b'), 0o700)));
+  assert.equal((await stat(join(top, 'a'))).mode & 0o777, 0o700);
+  assert.ok((await stat(join(top, 'a/b'))).isDirectory());
+  await writeFile(join(top, 'file'), '');
+  await assert.rejects(makeFolders(join(top, 'file'), 0o700), { code: 'EEXIST' });
+  await assert.rejects(makeFolders(join(top, 'file/x/y'), 0o700), { code: 'ENOTDIR' });
+  // Node's own recursive mkdir never returns from here.
+  for (const path of ['/proc/x', '/proc/x/y']) await assert.rejects(makeFolders(path, 0o700), { code: 'ENOENT' });
 });
 
 test('writeFully() goes on where the system stopped, within a chunk or between two', async () => {

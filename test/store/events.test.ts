@@ -228,3 +228,18 @@ test('output that a full disk has no room for is given up, and its place says ho
     [lost(1, 4, 6), lost(2, 0, 2), [0, COMPLETION]],
   );
 });
+
+test('a follower of one process ends with the operation, even if its sandbox says something later', async () => {
+  await using bench = await openStore();
+  const { store } = bench;
+  const uuid = operation(store);
+  const reading = all(store.events.read(uuid, { since: -1, follow: true, spid: 2 }));
+  const output = (spid: number): void =>
+    store.events.appendOutput(uuid, { spid, stream: 'stdout', offset: 0, bytes: Buffer.from('x') });
+  output(2);
+  output(3);
+  store.events.append(uuid, 0, 'completion', COMPLETION);
+  store.events.append(uuid, 3, 'stdin', { value: '', encoding: 'ascii' });
+  store.events.flush();
+  assert.deepEqual((await reading).map(brief), [[0, 'stdout', 0, 'x']]);
+});

@@ -60,6 +60,7 @@ test('annotations follow from the effect', () => {
     set_tag: '0110',
     run: '0001',
     open_instance: '0001',
+    snapshot: '0000',
     close_instance: '0110',
     rsync: '0010',
     upload: '0010',
@@ -89,7 +90,7 @@ test('every output schema accepts unknown fields and names itself an object', ()
 
 test('chooseTools drops what a mode forbids, and unknown names are told', () => {
   const names = (choice: Parameters<typeof chooseTools>[0]): string[] => chooseTools(choice).map(({ name }) => name);
-  assert.equal(names({ localFiles: true }).length, 22);
+  assert.equal(names({ localFiles: true }).length, 23);
   assert.deepEqual(
     names({ localFiles: true }).filter((name) => !names({ localFiles: false }).includes(name)),
     ['rsync', 'download'],

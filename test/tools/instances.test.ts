@@ -42,6 +42,29 @@ test('an instance is opened, commands run in it, and its files become an image',
   assert.ok(files.structured.files.some(({ name }: { name: string }) => name === 'made'));
 });
 
+test('an image is made on request and with disposable=false, and results name the published ports', async () => {
+  await using bed = await bench();
+  const { mcp, contree } = bed;
+  const { get } = contree.instances;
+  const port = { port: 3_000, host_port: 41_234, url: 'http://3000-x.localhost:9452' };
+  contree.instances.get = async (uuid) => ({ ...(await get(uuid)), ports: [port] });
+  const opened = await mcp.call('open_instance', { image: 'base', publish: [3_000] });
+  const { instance, ports } = opened.structured;
+  assert.deepEqual(ports, [{ port: 3_000, address: 'http://127.0.0.1:41234', url: port.url }]);
+  assert.match(opened.text, /port 3000: http:\/\/127\.0\.0\.1:41234 http:\/\/3000-x\.localhost:9452/u);
+  const [[request] = []] = contree.calls('instances', 'open');
+  assert.deepEqual(request?.publish, [{ port: 3_000 }]);
+  const kept = await mcp.call('run', { instance, command: 'touch /made', disposable: false });
+  assert.deepEqual(kept.structured.ports, ports);
+  const same = await mcp.call('snapshot', { instance, tag: 'state' });
+  assert.deepEqual(same.structured, { image_uuid: kept.structured.image_uuid, filesystem_changed: false });
+  await mcp.call('run', { instance, command: 'touch /more' });
+  const made = await mcp.call('snapshot', { instance, tag: 'state' });
+  assert.equal(made.structured.image_uuid, (await contree.images.get('tag:state')).uuid);
+  const shown = await mcp.call('get_operation', { operation_id: instance });
+  assert.deepEqual(shown.structured.ports, ports);
+});
+
 test('a command that goes on is told by its number, with which its output is read', async () => {
   await using bed = await bench({
     serve: async ({ out, signalled }) => {

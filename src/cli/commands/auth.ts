@@ -9,6 +9,9 @@ import { askLine, askSecret } from '../terminal/prompt.ts';
 import { registrySettings } from '../../registry/settings.ts';
 import { table } from '../text.ts';
 
+/** Options that give an account without a terminal. */
+const STDIN_OPTIONS = '--username and --password-stdin';
+
 export const auth: Register = (program, run) => {
   const group = program
     .command('auth')
@@ -35,10 +38,11 @@ function registry(group: Command, run: Runner): void {
     .option('--no-check', 'store the account without trying it')
     .action(
       run(async (cli, options: RegistryOptions, [host]: [string]) => {
-        const username = options.username ?? (options.passwordStdin ? '' : await askLine(cli, `account at ${host}: `));
+        const username =
+          options.username ?? (options.passwordStdin ? '' : await askLine(cli, `account at ${host}: `, STDIN_OPTIONS));
         const password = options.passwordStdin
           ? (await text(cli.host.stdin)).replace(/\r?\n$/u, '')
-          : await askSecret(cli, 'password or token: ');
+          : await askSecret(cli, 'password or token: ', STDIN_OPTIONS);
         if (password === '') throw fault('ARGUMENT_INVALID', { reason: 'the password is empty' });
         // Loaded on demand: most commands never speak to a registry.
         const [{ verifyCredentials }, store] = await Promise.all([

@@ -1,10 +1,11 @@
 import type { ConTree } from '../../contract/contree.ts';
-import type { DiffEntry, FileItem, GrepQuery } from '../../contract/inspect.ts';
+import type { FileItem, GrepQuery } from '../../contract/inspect.ts';
 import { limits } from '../../contract/limits.ts';
 import { formatListing } from '../../std/listing.ts';
 import { present } from '../../std/present.ts';
 import { parseImagePath, imageReference } from '../cli.ts';
 import type { Register } from '../command.ts';
+import { diffText } from '../diff-text.ts';
 import { wholeNumber } from '../pages.ts';
 import { visible } from '../text.ts';
 
@@ -130,8 +131,6 @@ function grepQuery(pattern: string, paths: readonly string[], options: GrepOptio
   });
 }
 
-const CHANGES = { added: 'A', removed: 'D', modified: 'M', metadata: 'm' } as const;
-
 export const diff: Register = (program, run) => {
   program
     .command('diff')
@@ -150,38 +149,8 @@ export const diff: Register = (program, run) => {
           { to: imageReference(to), ...query },
           cli.signal,
         );
-        await cli.print(result, () =>
-          result.entries
-            .map(
-              (entry) =>
-                `${CHANGES[entry.change]} ${cli.name(entry.path)}${detailOf(entry)}\n${shownPatch(entry.patch, cli.host.stdout.isTTY)}`,
-            )
-            .join(''),
-        );
+        await cli.print(result, () => diffText(cli, result));
         if (result.truncated) cli.note('there are more changes than shown; narrow it with a path');
       }),
     );
 };
-
-/** Returns the changes of size, mode and owner, if any. */
-function detailOf({ type, size, size_before, mode, mode_before, owner, owner_before }: DiffEntry): string {
-  if (mode === null || mode_before === null) return '';
-  const octal = (value: number): string => (value & 0o7777).toString(8).padStart(4, '0');
-  const parts = [
-    ...(type === 'file' && size !== size_before ? [`${size_before} → ${size} bytes`] : []),
-    ...(mode === mode_before ? [] : [`mode ${octal(mode_before)} → ${octal(mode)}`]),
-    ...(owner === owner_before ? [] : [`owner ${owner_before} → ${owner}`]),
-  ];
-  return parts.length === 0 ? '' : `  (${parts.join(', ')})`;
-}
-
-/** Escapes everything that could steer a terminal, except line breaks and tabs. */
-function shownPatch(patch: string | undefined, terminal: boolean | undefined): string {
-  if (patch === undefined) return '';
-  const text = patch.endsWith('\n') ? patch : `${patch}\n`;
-  if (!terminal) return text;
-  return text
-    .split('\n')
-    .map((line) => visible(line).replaceAll('\\t', '\t'))
-    .join('\n');
-}

@@ -3,12 +3,14 @@ import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
 import { AGENTS, type Agent, type ServerCommand } from '../agents/agent-config.ts';
 import { installationOf, launchCommand } from '../agents/installation.ts';
-import type { Cli } from '../cli.ts';
+import { ownCommand, shellLine } from '../agents/own-command.ts';
+import { imageReference, type Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
 
 interface InstallOptions {
   readonly print?: boolean;
   readonly uninstall?: boolean;
+  readonly hook?: string | true;
 }
 
 /** Refusal of a token as an argument: other users and programs can read command lines and agents' files. */
@@ -23,10 +25,15 @@ export const install: Register = (program, run) => {
     .description(`Add the MCP server to the configuration of an agent; everything else in it stays.\nAgents: ${names}.`)
     .argument('<agent>', 'agent to configure')
     .option('-p, --print', 'print the snippet instead of writing it')
-    .option('-u, --uninstall', 'remove the MCP server')
+    .option('-u, --uninstall', 'remove the MCP server; with --hook, the hook')
+    .option(
+      '--hook [IMAGE]',
+      'instead, execute the shell commands of the agent in this folder in instances of the image (claude-code, codex)',
+    )
     .action(
       run(async (cli, options: InstallOptions, [name]: [string]) => {
         const agent = agentOf(name);
+        if (options.hook !== undefined) return await installHook(cli, name, options);
         // With the parsers of all formats, which no other command needs.
         const [{ putEntry, takeEntry }, { editFile }] = await Promise.all([
           import('../agents/config-entry.ts'),
@@ -49,6 +56,40 @@ export const install: Register = (program, run) => {
       }),
     );
 };
+
+/** Adds our hook to an agent, and makes the current folder a project that begins from the image. */
+async function installHook(
+  cli: Cli,
+  name: string,
+  { hook, uninstall = false, print = false }: InstallOptions,
+): Promise<void> {
+  const [{ hooksFile, withHooks }, { editFile }, { Project }] = await Promise.all([
+    import('../agents/hooks.ts'),
+    import('../agents/edit-file.ts'),
+    import('../turns/project.ts'),
+  ]);
+  const { env } = cli.host;
+  const file = hooksFile(name, { home: env['HOME'] || homedir(), platform: process.platform, env });
+  const command = shellLine([...ownCommand(cli), 'hook', 'answer']);
+  if (print) {
+    const text = withHooks('', command);
+    cli.note(`Add this to ${file}:`);
+    return await cli.print({ agent: name, file, text }, text);
+  }
+  if (uninstall) {
+    const changed = await editFile(file, (text) => withHooks(text, undefined));
+    return await cli.print(
+      { agent: name, file, changed },
+      `${changed ? 'removed the hook from' : 'there is no hook in'} ${file}\n`,
+    );
+  }
+  if (hook === true || hook === undefined) throw fault('ARGUMENT_INVALID', { reason: 'name the image: --hook IMAGE' });
+  const { uuid } = await (await cli.contree()).images.get(imageReference(hook), cli.signal);
+  const { folder } = await Project.create(env, process.cwd(), uuid);
+  const changed = await editFile(file, (text) => withHooks(text, command));
+  const told = `shell commands of ${name} in ${folder} are executed in instances of image ${uuid}; restart the agent\n`;
+  await cli.print({ agent: name, file, changed, folder, image: uuid }, told);
+}
 
 function agentOf(name: string): Agent {
   const agent = AGENTS.find((candidate) => candidate.name === name);

@@ -37,7 +37,9 @@ function save(group: Command, run: Runner): void {
       run(async (cli, options: SaveOptions, [name]: [string]) => {
         const { url, project } = cli.settings;
         if (url === '') throw fault('ARGUMENT_INVALID', { reason: 'a profile needs an address: --url URL' });
-        const given = options.tokenStdin ? await text(cli.host.stdin) : await askSecret(cli, 'token: ');
+        const given = options.tokenStdin
+          ? await text(cli.host.stdin)
+          : await askSecret(cli, 'token: ', '--token-stdin');
         const token = given.trim();
         if (token === '') throw fault('ARGUMENT_INVALID', { reason: 'the token is empty' });
         if (options.check !== false) {

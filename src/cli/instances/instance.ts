@@ -1,6 +1,6 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
-import type { InstanceOpenRequest } from '../../contract/instance.ts';
+import type { InstanceOpenRequest, PortInfo } from '../../contract/instance.ts';
 import { isUuid } from '../../contract/names.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { failureOf } from '../terminal/outcome.ts';
@@ -57,6 +57,21 @@ export async function closeInstance(
     if (type === 'completion') break;
   }
   return await contree.operations.get(uuid, { output_bytes: 0 }, signal);
+}
+
+/** Returns a line for a published port: `port 3000  http://127.0.0.1:41234  http://3000-….localhost:9452`. */
+export function portLine({ port, host_port, url }: PortInfo): string {
+  return `port ${port}  http://127.0.0.1:${host_port}${url === null ? '' : `  ${url}`}`;
+}
+
+/** Parses `PORT` or `PORT:HOST_PORT`. Faults: ARGUMENT_INVALID. */
+export function portNumbers(text: string): { readonly port: number; readonly host_port?: number } {
+  const [, port, host] = /^(\d{1,5})(?::(\d{1,5}))?$/u.exec(text) ?? [];
+  const valid = (number: string | undefined): boolean => Number(number) >= 1 && Number(number) <= 65_535;
+  if (!valid(port) || (host !== undefined && !valid(host))) {
+    throw fault('ARGUMENT_INVALID', { reason: `${JSON.stringify(text)} is not PORT or PORT:HOSTPORT` });
+  }
+  return { port: Number(port), ...(host !== undefined && { host_port: Number(host) }) };
 }
 
 const SECONDS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3_600, d: 86_400 };

@@ -5,7 +5,7 @@ import type { Register } from '../command.ts';
 import { collectPages } from '../pages.ts';
 import { failureOf } from '../terminal/outcome.ts';
 import { formatAge, table } from '../text.ts';
-import { closeInstance, instanceNamed } from './instance.ts';
+import { closeInstance, instanceNamed, portLine, portNumbers } from './instance.ts';
 
 interface ListOptions {
   readonly all?: boolean;
@@ -43,6 +43,24 @@ function row({ uuid, status, image, last_used_at, processes, snapshots, ports }:
   return [uuid, status, image, formatAge(last_used_at), String(processes), String(snapshots), published || '-'];
 }
 
+export const snapshot: Register = (program, run) => {
+  program
+    .command('snapshot')
+    .summary('make an image of an open instance')
+    .description('Make an image of the files of an open instance, which goes on. Prints the UUID of the image.')
+    .argument('<instance>', 'UUID, or its beginning')
+    .option('--tag <TAG>', 'tag of the image')
+    .action(
+      run(async (cli, { tag }: { readonly tag?: string }, [name]: [string]) => {
+        const contree = await cli.contree();
+        const instance = await instanceNamed(contree, name, cli.signal);
+        const made = await contree.instances.snapshot(instance, present({ tag }), cli.signal);
+        if (!made.changed) cli.note('nothing has changed since the last one');
+        await cli.print(made, `${made.image}\n`);
+      }),
+    );
+};
+
 interface CloseOptions {
   readonly discard?: boolean;
   readonly tag?: string;
@@ -57,7 +75,7 @@ export const close: Register = (program, run) => {
         'disposable or --discard is given.',
     )
     .argument('<instance...>', 'UUIDs, or their beginnings')
-    .option('--discard', 'keep nothing of what was changed')
+    .option('--discard', 'keep nothing of what was changed since the last snapshot')
     .option('--tag <TAG>', 'tag of the image')
     .action(
       run(async (cli, { discard, tag }: CloseOptions, [names]: [readonly string[]]) => {
@@ -74,6 +92,29 @@ export const close: Register = (program, run) => {
           closed.push({ instance, image: operation.result_image_uuid });
         }
         await cli.print(closed, closed.map(({ image }) => (image === null ? '' : `${image}\n`)).join(''));
+      }),
+    );
+};
+
+export const expose: Register = (program, run) => {
+  program
+    .command('expose')
+    .summary('publish a port of an open instance')
+    .description('Make a port of an open instance reachable on this machine, and print its addresses.')
+    .argument('<instance>', 'UUID, or its beginning')
+    .argument('<port>', 'PORT, or PORT:HOSTPORT')
+    .option('--remove', 'stop publishing it')
+    .action(
+      run(async (cli, { remove }: { readonly remove?: boolean }, [name, text]: [string, string]) => {
+        const contree = await cli.contree();
+        const wanted = portNumbers(text);
+        const instance = await instanceNamed(contree, name, cli.signal);
+        if (remove) {
+          await contree.instances.unpublish(instance, wanted.port, cli.signal);
+          return await cli.print({ instance, port: wanted.port }, '');
+        }
+        const port = await contree.instances.publish(instance, wanted, cli.signal);
+        await cli.print(port, `${portLine(port)}\n`);
       }),
     );
 };

@@ -5,7 +5,7 @@ import { streamBytes } from '../../contract/stream.ts';
 import type { TerminalSize } from '../../contract/run.ts';
 import type { Cli } from '../cli.ts';
 import type { TerminalOutput } from '../host.ts';
-import { forwardInput, type GuestInput } from './guest-input.ts';
+import { forwardInput, sharedInput, type GuestInput } from './guest-input.ts';
 import type { Interrupts } from './interrupts.ts';
 import { exitCodeOf } from './outcome.ts';
 
@@ -48,7 +48,7 @@ export class Attached implements AsyncDisposable {
     this.#isMain = spid === undefined;
     interrupts.actOn((name, count) => this.#interrupt(name, count));
     if (tty) this.#attachTerminal();
-    if (input.kind === 'forward') this.#forward();
+    if (input.kind === 'forward') this.#forward(input);
   }
 
   /** Copies output as it arrives until the process has ended, and with the main one the operation. */
@@ -93,16 +93,15 @@ export class Attached implements AsyncDisposable {
     });
   }
 
-  #forward(): void {
+  #forward({ shared = false }: { readonly shared?: boolean }): void {
     const { stdin } = this.#cli.host;
-    const forwarding = forwardInput(
-      stdin,
-      this.#contree,
-      { operation: this.#operation, spid: this.#spid },
-      this.#stop.signal,
+    const { signal } = this.#stop;
+    const target = { operation: this.#operation, spid: this.#spid };
+    const forwarding = forwardInput(shared ? sharedInput(stdin, signal) : stdin, this.#contree, target, signal);
+    const done = forwarding.catch((error: unknown) =>
+      this.#cli.note(`forwarding standard input failed: ${String(error)}`),
     );
-    forwarding.catch((error: unknown) => this.#cli.note(`forwarding standard input failed: ${String(error)}`));
-    this.#cleanup.defer(() => void stdin.destroy());
+    this.#cleanup.defer(shared ? () => done : () => void stdin.destroy());
   }
 
   #attachTerminal(): void {

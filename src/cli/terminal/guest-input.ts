@@ -14,7 +14,12 @@ import type { TerminalInput } from '../host.ts';
  */
 export type GuestInput =
   | { readonly kind: 'none' }
-  | { readonly kind: 'forward' | 'whole'; readonly first: ClosableStreamRepr };
+  | {
+      readonly kind: 'forward' | 'whole';
+      readonly first: ClosableStreamRepr;
+      /** True when our input is read by others after the command: what it does not take is left to them. */
+      readonly shared?: boolean;
+    };
 
 const WRITE_BYTES_MAX = 256 * 1024;
 
@@ -43,6 +48,39 @@ function hasInput(stdin: TerminalInput): boolean {
     return info.isFIFO() || info.isSocket() || info.isFile();
   } catch {
     return false;
+  }
+}
+
+/** Yields input until it ends or the signal fires; what has arrived by then and was not taken is given back. */
+export async function* sharedInput(stdin: TerminalInput, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let came = Promise.withResolvers<void>();
+  let ended = false;
+  const onData = (chunk: Uint8Array): void => {
+    chunks.push(chunk);
+    came.resolve();
+  };
+  const onStop = (): void => {
+    ended = true;
+    came.resolve();
+  };
+  stdin.on('data', onData).once('end', onStop);
+  signal.addEventListener('abort', onStop, { once: true });
+  stdin.resume();
+  try {
+    for (;;) {
+      const chunk = signal.aborted ? undefined : chunks.shift();
+      if (chunk !== undefined) yield chunk;
+      else if (ended || signal.aborted) return;
+      else {
+        await came.promise;
+        came = Promise.withResolvers();
+      }
+    }
+  } finally {
+    stdin.off('data', onData).off('end', onStop);
+    stdin.pause();
+    if (chunks.length > 0) stdin.unshift(Buffer.concat(chunks));
   }
 }
 

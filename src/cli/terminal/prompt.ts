@@ -6,21 +6,27 @@ const CTRL_C = '\u0003';
 const END_OF_INPUT = '\u0004';
 const BACKSPACES = new Set(['\u007f', '\b']);
 
-/** Prompts on the terminal and echoes the answer. */
-export function askLine(cli: Cli, question: string): Promise<string> {
-  return ask(cli, question, { echoes: true });
+interface Question {
+  readonly question: string;
+  readonly instead: string;
+  readonly echoes: boolean;
+}
+
+/** Prompts on the terminal and echoes the answer. `instead` names the options that need no terminal. */
+export function askLine(cli: Cli, question: string, instead: string): Promise<string> {
+  return ask(cli, { question, instead, echoes: true });
 }
 
 /** Prompts on the terminal without echoing the answer. */
-export function askSecret(cli: Cli, question: string): Promise<string> {
-  return ask(cli, question, { echoes: false });
+export function askSecret(cli: Cli, question: string, instead: string): Promise<string> {
+  return ask(cli, { question, instead, echoes: false });
 }
 
-async function ask(cli: Cli, question: string, { echoes }: { readonly echoes: boolean }): Promise<string> {
+async function ask(cli: Cli, { question, instead, echoes }: Question): Promise<string> {
   const { stdin, stderr } = cli.host;
   if (!stdin.isTTY || stdin.setRawMode === undefined) {
     throw fault('ARGUMENT_INVALID', {
-      reason: 'there is no terminal to prompt on; use --username and --password-stdin',
+      reason: `there is no terminal to prompt on: give ${instead}`,
     });
   }
   stderr.write(question);

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
 import { dirname } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
@@ -33,14 +32,14 @@ export function answers(socket: string): Promise<boolean> {
 
 /**
  * Makes sure that an engine is listening. When several processes find none, one of them starts it and the others wait.
- * Faults: ENGINE_UNAVAILABLE, STORE_LOCKED, or the engine's own.
+ * Faults: ENGINE_UNAVAILABLE, STORE_LOCKED, CONFIG_INVALID for a data directory that cannot be made, or the engine's own.
  */
 export async function ensureEngine(options: LocalEngineOptions, signal?: AbortSignal): Promise<void> {
   const { socket, startLock } = options;
   if (await answers(socket)) return;
   if (options.start === false) throw fault('ENGINE_UNAVAILABLE', { reason: 'no engine is running' });
   const { tryLock } = await import('./start-lock.ts');
-  await mkdir(dirname(startLock), { recursive: true, mode: 0o700 });
+  await makeDataDirectory(dirname(startLock));
   const deadlineMs = performance.now() + limits.engineReadyMsMax;
   while (performance.now() < deadlineMs) {
     using lock = tryLock(startLock);
@@ -49,6 +48,17 @@ export async function ensureEngine(options: LocalEngineOptions, signal?: AbortSi
     await pause(LOOK_MS, signal);
   }
   throw fault('ENGINE_UNAVAILABLE', { reason: 'another process is starting it and does not finish' });
+}
+
+async function makeDataDirectory(path: string): Promise<void> {
+  // Loaded on demand: an engine is running most of the time.
+  const { makeFolders } = await import('../../std/files.ts');
+  try {
+    await makeFolders(path, 0o700);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw fault('CONFIG_INVALID', { setting: 'data-dir', reason }, { cause: error });
+  }
 }
 
 /** Starts the engine; returns false when another one is still stopping and a retry is worthwhile. */

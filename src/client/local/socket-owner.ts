@@ -14,13 +14,14 @@ export function checkOwner(socket: string): void {
   const owner = process.getuid?.();
   if (owner === undefined) return;
   const folder = dirname(socket);
-  const [about, listening] = [look(folder), look(socket)];
+  const about = look(folder);
   const refuse = (reason: string): never => {
     throw fault('ENGINE_UNAVAILABLE', { reason });
   };
   if (about !== undefined && !about.isDirectory()) refuse(`${folder} is not a directory`);
   if (about !== undefined && about.uid !== owner) refuse(`${folder} belongs to another user`);
   // Without a socket nothing has been sent yet, and the engine that is then started corrects the folder's mode.
+  const listening = about && look(socket);
   if (about === undefined || listening === undefined) return;
   if ((about.mode & OTHERS_WRITE) !== 0) refuse(`other users may write to ${folder}`);
   if (listening.uid !== owner) refuse(`${socket} belongs to another user`);

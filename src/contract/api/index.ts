@@ -1,6 +1,6 @@
 import { FILES, UPLOADS } from './files.ts';
 import { IMAGES, TAGS } from './images.ts';
-import { INSTANCES } from './instances.ts';
+import { INSTANCES, PAGES } from './instances.ts';
 import { OPERATIONS, PROCESSES, RUNS } from './operations.ts';
 import { ENGINE, SYSTEM, TOKENS } from './server.ts';
 
@@ -28,9 +28,14 @@ export const CONTREE_API: {
 };
 
 /** The HTTP API: the operations of an engine and of the server around it. */
-export const API: typeof CONTREE_API & { readonly engine: typeof ENGINE; readonly tokens: typeof TOKENS } = {
+export const API: typeof CONTREE_API & {
+  readonly engine: typeof ENGINE;
+  readonly tokens: typeof TOKENS;
+  readonly pages: typeof PAGES;
+} = {
   ...CONTREE_API,
   engine: ENGINE,
   tokens: TOKENS,
+  pages: PAGES,
 };
 export type Api = typeof API;

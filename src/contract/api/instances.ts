@@ -3,6 +3,27 @@ import type { Rows } from './row.ts';
 
 const SPAWN = ['spawn', 'spawn_disposable'] as const;
 
+/** Pages of programs in instances, which a server has at an origin for each port. */
+export const PAGES = {
+  /**
+   * Returns an address that signs a browser in to the pages of a port. It works once, for a short time. The port need not be
+   * published. Faults: PAGES_UNAVAILABLE.
+   */
+  link: {
+    method: 'POST',
+    path: '/instances/{operationId}/ports/{port}/link',
+    subject: 'port',
+    operationId: 'linkToPort',
+    refuses: [501],
+    summary: 'Address that signs a browser in to the pages of a port of an instance; it works once',
+    permissions: SPAWN,
+    answer: 'PortLink',
+    status: 201,
+    success: 'a link was made',
+    addition: true,
+  },
+} as const satisfies Rows;
+
 /** Instances that stay: opened once, used again and again. Their commands are started with `processes.start`. */
 export const INSTANCES = {
   /** Queues the start of an instance; `uuid` is its operation's, which is EXECUTING while it is open. */

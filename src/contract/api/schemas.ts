@@ -49,6 +49,7 @@ export const COMPONENTS = {
   InstanceTerms: instance.InstanceTerms,
   InstanceOpenRequest: instance.InstanceOpenRequest,
   PortInfo: instance.PortInfo,
+  PortLink: instance.PortLink,
   InstanceSummary: instance.InstanceSummary,
   InstanceProcess: instance.InstanceProcess,
   InstanceDetails: instance.InstanceDetails,

@@ -50,6 +50,21 @@ export const INSTANCE_ERRORS = {
     message: ({ limit }) => `${limit} ports of the instance are published already`,
     hint: 'End the publication of a port that is not needed any more, then try again.',
   }),
+  PAGES_UNAVAILABLE: row<unknown>({
+    class: 'unsupported',
+    message: () => 'this engine has no HTTP server, so pages of instances have no address',
+    hint: 'Use the published port of the host, or start the engine with "contree serve".',
+  }),
+  PAGE_SIGN_IN: row<unknown>({
+    class: 'unauthenticated',
+    message: () => 'these are pages of an instance, and this browser was not signed in to them',
+    hint: 'Ask for a link ("contree open --publish", the console, POST /v1/instances/{uuid}/ports/{port}/link), or send "Authorization: Bearer TOKEN".',
+  }),
+  PAGE_LINK_INVALID: row<unknown>({
+    class: 'denied',
+    message: () => 'this link to the pages of an instance was used already, or has expired',
+    hint: 'Ask for a new link, and open it once.',
+  }),
   INSTANCE_LIMIT: row<{ what: string; limit: number }>({
     class: 'exhausted',
     message: ({ what, limit }) => `${limit} instances of this ${what} are open already`,

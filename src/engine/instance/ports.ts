@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import { join } from '../../std/streams.ts';
 
 /** Port of the host at which a port of an instance is reached. */
 export interface PublishedPort {
@@ -109,15 +109,15 @@ export class InstancePorts implements AsyncDisposable {
   }
 
   async #relay(port: number, socket: Socket): Promise<void> {
-    // Until the guest has answered; the pipelines then handle its errors.
+    // Until the guest has answered.
     socket.on('error', () => undefined);
     try {
       const gone = new AbortController();
       socket.once('close', () => gone.abort(new Error('the client has left')));
       const stream = await this.connect(port, gone.signal);
-      await Promise.all([pipeline(socket, stream), pipeline(stream, socket)]);
+      await join(socket, stream, () => socket.resetAndDestroy());
     } catch {
-      // A reset tells the client that nothing listens or that the connection broke, as without us in between.
+      // A reset tells the client that nothing listens.
       socket.resetAndDestroy();
     }
   }

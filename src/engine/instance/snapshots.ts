@@ -32,7 +32,7 @@ export interface SnapshotRequest {
  * Images made of one instance while it stays, and the last one when it ends: each has the one before it as its parent and
  * adds one layer. An image is published only once it is durable, and only then later ones build on it. One at a time.
  */
-export class Snapshots {
+export class Snapshots implements AsyncDisposable {
   readonly #parts: SnapshotsParts;
   /** The image that the next one builds on. */
   #last: StoredImage;
@@ -57,6 +57,11 @@ export class Snapshots {
   /** Waits for the images that are being made. */
   async settled(): Promise<void> {
     await this.#queue;
+  }
+
+  /** Waits for them too: nothing is recorded after the end of the operation. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.settled();
   }
 
   /** Returns the last image of the instance, which ends: its changes since the one before it. Ends every process. */

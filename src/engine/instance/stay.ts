@@ -62,7 +62,7 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
   const { events } = place.store;
   hold.loosen(lower.digests);
   const trail = new CommandTrail();
-  const snapshots = new Snapshots({ place, context, session, image, trail });
+  await using snapshots = new Snapshots({ place, context, session, image, trail });
   const automatic = async (): Promise<void> => {
     try {
       await snapshots.take({ automatic: true });

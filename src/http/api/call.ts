@@ -5,6 +5,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import type { Principal } from '../auth.ts';
 import type { Log } from '../log.ts';
 import type { HttpReply } from '../reply.ts';
+import type { InstancePages } from '../pages/instance-pages.ts';
 import type { TokenStore } from '../tokens.ts';
 
 /** Engine process as its own API shows it. */
@@ -22,6 +23,8 @@ export interface Services {
   readonly log: Log;
   readonly tokens?: TokenStore;
   readonly engine?: EngineControl;
+  /** Pages of instances; absent where there is no listener for browsers. */
+  readonly pages?: InstancePages;
   /** Aborts when the server closes, to end streams that would not end by themselves. */
   readonly closing?: AbortSignal;
 }

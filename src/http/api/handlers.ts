@@ -1,11 +1,12 @@
 import { FILE_HANDLERS, UPLOAD_HANDLERS, WIRE_FILES } from './files.ts';
-import type { Call, Handlers } from './call.ts';
+import type { Call, Handlers, Services } from './call.ts';
 import { EVENTS } from './events.ts';
 import { authorize, type Principal } from '../auth.ts';
 import { empty, json, redirect, type HttpReply } from '../reply.ts';
 import { INSTANCES } from '../../contract/api/instances.ts';
 import { RUNS } from '../../contract/api/operations.ts';
 import type { ConTree } from '../../contract/contree.ts';
+import type { InstanceSummary, PortInfo } from '../../contract/instance.ts';
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
 
@@ -27,6 +28,18 @@ async function authorizeInput(contree: ConTree, principal: Principal, operation:
   if (principal.permissions.has('spawn')) return;
   const { metadata } = await contree.operations.get(operation, { output_bytes: 0 });
   if (!('disposable' in metadata) || metadata.disposable !== true) authorize(principal, ['spawn']);
+}
+
+/** Adds the address of a port's pages, which only the server knows. */
+function withUrl({ pages }: Services, instance: string, info: PortInfo): PortInfo {
+  return { ...info, url: pages?.urlOf({ instance, port: info.port }) ?? null };
+}
+
+function withUrls<Summary extends Pick<InstanceSummary, 'uuid' | 'ports'>>(
+  services: Services,
+  summary: Summary,
+): Summary {
+  return { ...summary, ports: summary.ports.map((info) => withUrl(services, summary.uuid, info)) };
 }
 
 /** Handlers of routes that do more than call the method of their row. */
@@ -52,6 +65,11 @@ export const HANDLERS: Handlers = {
     },
   },
   instances: {
+    list: async (call) => {
+      const found = await call.contree.instances.list(call.query, call.signal);
+      return json(found.map((summary) => withUrls(call, summary)));
+    },
+    get: async (call) => json(withUrls(call, await call.contree.instances.get(...call.subject, call.signal))),
     open: async ({ contree, principal, body, signal }) => {
       authorize(principal, body.disposable ? INSTANCES.open.permissions : ['spawn']);
       const { uuid, image } = await contree.instances.open(body, signal);
@@ -63,9 +81,16 @@ export const HANDLERS: Handlers = {
       await contree.instances.close(operation, body, signal);
       return empty(202);
     },
-    publish: async ({ contree, principal, subject: [operation], body, signal }) => {
+    publish: async (call) => {
+      const {
+        contree,
+        principal,
+        subject: [operation],
+        body,
+        signal,
+      } = call;
       await authorizeInput(contree, principal, operation);
-      return json(await contree.instances.publish(operation, body, signal), 201);
+      return json(withUrl(call, operation, await contree.instances.publish(operation, body, signal)), 201);
     },
     unpublish: async ({ contree, principal, subject: [operation, port], signal }) => {
       await authorizeInput(contree, principal, operation);

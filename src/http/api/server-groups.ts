@@ -2,9 +2,9 @@ import type { ContreeServer } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { Call } from './call.ts';
 
-/** Groups of the API that an engine itself does not have: the engine process and the tokens of a server. */
+/** Groups of the API that an engine itself does not have: the engine process, the tokens and the pages of a server. */
 export const SERVER_GROUPS: {
-  readonly [Group in 'engine' | 'tokens']: (call: Call) => ContreeServer[Group];
+  readonly [Group in 'engine' | 'tokens' | 'pages']: (call: Call) => ContreeServer[Group];
 } = {
   engine: ({ engine }) => {
     if (engine === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'engine' });
@@ -17,6 +17,14 @@ export const SERVER_GROUPS: {
       },
     };
   },
+  pages: ({ pages, principal, contree }) => ({
+    link: async (instance, port, signal) => {
+      await contree.instances.get(instance, signal);
+      const url = pages?.linkFor(principal, { instance, port });
+      if (url === undefined) throw fault('PAGES_UNAVAILABLE', {});
+      return { url };
+    },
+  }),
   tokens: ({ tokens, principal }) => {
     if (tokens === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'tokens' });
     return {

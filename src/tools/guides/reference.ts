@@ -10,7 +10,7 @@ export const referenceGuide: Guide = {
 | tool | cost | for |
 |---|---|---|
 | run | vm | a command as root in a fresh sandbox |
-| open_instance, close_instance | vm, free | a sandbox that stays, for run(instance=…) |
+| open_instance, snapshot, close_instance | vm, free, free | a sandbox that stays, for run(instance=…) |
 | import_image | vm | an image from an OCI registry |
 | list_images, get_image, set_tag | free | find and name images |
 | list_files, read_file, grep, diff | free | look into images without a VM |

@@ -13,6 +13,7 @@ import { defineTool, type ToolCall } from '../support/tool.ts';
 
 const Input = z.object({
   image,
+  publish: z.array(z.int().min(1).max(65_535)).max(limits.portsPublishedMax).optional().describe('ports'),
   env: z.record(z.string(), z.string()).optional(),
   directory_state_id: z.string().optional(),
   idle_timeout: hiddenFromClients(z.int().min(1).max(limits.instanceIdleSecondsMax).optional()),
@@ -29,7 +30,8 @@ export const openInstance = defineTool({
   title: 'Open an instance',
   description:
     'Costs a VM (0.5-5 s). Opens a sandbox that stays: run(instance=…) executes in it in milliseconds, its processes go ' +
-    'on between calls. Close it with close_instance; after 30 min without use it closes itself and keeps its files.',
+    'on between calls, and published ports have addresses on this machine. End it with close_instance; after 30 min ' +
+    'without use it ends and keeps its files.',
   cost: 'vm',
   effect: 'creates',
   openWorld: true,
@@ -53,7 +55,7 @@ export const openInstance = defineTool({
 });
 
 function requestOf(input: z.output<typeof Input>): InstanceOpenRequest {
-  const { image: from, env, directory_state_id: state, network, allow, cpus, memory_mib } = input;
+  const { image: from, publish, env, directory_state_id: state, network, allow, cpus, memory_mib } = input;
   const { idle_timeout, disposable, sandbox } = input;
   const resources = present({ cpus, memory_mib });
   return {
@@ -61,6 +63,7 @@ function requestOf(input: z.output<typeof Input>): InstanceOpenRequest {
     disposable,
     ...present({
       env,
+      publish: publish?.map((port) => ({ port })),
       idle_timeout,
       sandbox,
       directory_states: state === undefined ? undefined : [state],

@@ -20,6 +20,8 @@ export interface InstanceRun {
   readonly spec: ExecSpec & { readonly timeout: number };
   /** False to return as soon as the command runs. */
   readonly wait: boolean;
+  /** True to make an image afterwards. */
+  readonly saves: boolean;
   /** Bytes per stream to show. */
   readonly outputBytesMax: number;
 }
@@ -37,10 +39,12 @@ export async function runInInstance(call: ToolCall, wanted: InstanceRun): Promis
   const shown = shownStreams(followed, { instance, spid, bytesMax: wanted.outputBytesMax });
   const { exit } = followed;
   if (exit === undefined) return { ...started, ...shown, hint: lookHint(instance, spid) };
+  const saved = wanted.saves ? await contree.instances.snapshot(instance, {}, signal) : undefined;
   const hint = adviceOf(wanted.spec, exit, shown.stderr ?? '');
   return {
     ...endFields(exit),
     ...shown,
+    ...(saved && { image_uuid: saved.image, ...(!saved.changed && { filesystem_changed: false }) }),
     ...(await publishedPorts(contree, instance, signal)),
     status: 'SUCCESS',
     operation_id: instance,

@@ -121,6 +121,7 @@ async function inInstance(call: ToolCall, input: z.output<typeof Input>, name: s
     instance: name,
     spec,
     wait: input.wait,
+    saves: !input.disposable,
     outputBytesMax,
   });
 }

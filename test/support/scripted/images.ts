@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { ConTree } from '../../../src/contract/contree.ts';
+import type { DiffEntry } from '../../../src/contract/inspect.ts';
 import { fault } from '../../../src/contract/errors.ts';
 import type { Image, ImagePushRequest, LineageNode, PushEvent } from '../../../src/contract/image.ts';
 import { closestOf } from '../../../src/contract/closest.ts';
@@ -69,17 +70,15 @@ export class ScriptedImages extends ScriptedRows {
     },
     diff: async (from, { to }) => {
       const [before, after] = [this.image(from), this.image(to)];
-      const added = [...after.files].filter(([path]) => !before.files.has(path));
-      const entries = added.map(([path, { byteLength: size }]) => ({
-        path,
-        change: 'added' as const,
-        type: 'file' as const,
-        size,
-        size_before: null,
-        mode: 0o100644,
-        mode_before: null,
-      }));
-      const counts = { added: entries.length, removed: 0, modified: 0, truncated: false };
+      const paths = [...new Set([...before.files.keys(), ...after.files.keys()])];
+      const entries = paths.flatMap((path) => changeOf(path, before.files.get(path), after.files.get(path)));
+      const count = (change: DiffEntry['change']): number => entries.filter((entry) => entry.change === change).length;
+      const counts = {
+        added: count('added'),
+        removed: count('removed'),
+        modified: count('modified'),
+        truncated: false,
+      };
       return { from: before.image.uuid, to: after.image.uuid, entries, ...counts };
     },
     delete: async (image, options = {}) => {
@@ -248,4 +247,20 @@ function nearestOf(files: ReadonlyMap<string, Buffer>, path: string): string {
   return above === '' || [...files.keys()].some((file) => file.startsWith(`${above}/`))
     ? above || '/'
     : nearestOf(files, above);
+}
+
+function changeOf(path: string, before: Buffer | undefined, after: Buffer | undefined): DiffEntry[] {
+  if (after === undefined ? before === undefined : before?.equals(after)) return [];
+  const modified = after === undefined ? 'removed' : 'modified';
+  return [
+    {
+      path,
+      change: before === undefined ? 'added' : modified,
+      type: 'file',
+      size: after?.byteLength ?? null,
+      size_before: before?.byteLength ?? null,
+      mode: after === undefined ? null : 0o100644,
+      mode_before: before === undefined ? null : 0o100644,
+    },
+  ];
 }

@@ -40,6 +40,7 @@ export async function serveBench(
     {
       served: {
         contreeFor: (principal) => engine.forTenant(principal),
+        connect: (principal, port, signal) => engine.connect(principal, port, signal),
         busy: async () => engine.activeCount > 0,
         metrics: () => engineMetrics(engine, store),
       },

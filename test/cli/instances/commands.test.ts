@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { collectChild, openCli, type CliBench } from '../support/cli-bench.ts';
-import { until } from '../support/time/until.ts';
+import { collectChild, openCli, type CliBench } from '../../support/cli-bench.ts';
+import { until } from '../../support/time/until.ts';
 
 async function bench(): Promise<CliBench & { image: string }> {
   const cli = await openCli();
@@ -59,6 +59,47 @@ test('an instance is opened, used again and again, listed, and closed into an im
     [(await cli.run(['instances', '-q'])).stdout, (await cli.run(['instances', '-qa'])).stdout],
     ['', `${instance}\n`],
   );
+});
+
+test('snapshots are made while it goes on, and ports published at the start or later are told', async () => {
+  await using cli = await bench();
+  const { instances } = cli.contree;
+  const published: { port: number; host_port: number; url: string | null }[] = [];
+  instances.publish = async (_operation, { port, host_port: asked }) => {
+    const info = { port, host_port: asked || 4_000, url: null };
+    published.push(info);
+    return info;
+  };
+  instances.unpublish = async (_operation, port) =>
+    void published.splice(
+      published.findIndex((one) => one.port === port),
+      1,
+    );
+  const { get } = instances;
+  instances.get = async (uuid) => ({ ...(await get(uuid)), ports: published });
+  published.push({ port: 3_000, host_port: 41_234, url: 'http://3000-x.localhost:9452' });
+  const { stdout } = await cli.run(['open', '-p', '3000', '-p', '80:8080', '--checkpoint', '5m', 'base']);
+  const [instance = '', ports] = stdout.split('\n');
+  assert.equal(ports, 'port 3000  http://127.0.0.1:41234  http://3000-x.localhost:9452');
+  const [[request] = []] = cli.contree.calls('instances', 'open');
+  assert.deepEqual(
+    [request?.publish, request?.checkpoint],
+    [[{ port: 3_000 }, { port: 80, host_port: 8_080 }], { seconds: 300 }],
+  );
+  assert.equal((await cli.run(['open', '-q', '--checkpoint', '10', 'base'])).stdout.split('\n').length, 2);
+  const exposed = await cli.run(['expose', instance, '5173:5000']);
+  assert.equal(exposed.stdout, 'port 5173  http://127.0.0.1:5000\n');
+  assert.equal((await cli.run(['expose', '--remove', instance, '5173'])).code, 0);
+  assert.deepEqual(
+    published.map(({ port }) => port),
+    [3_000],
+  );
+  assert.match((await cli.run(['expose', instance, '70000'])).stderr, /is not PORT or PORT:HOSTPORT/u);
+  await cli.run(['exec', instance, 'touch', '/made']);
+  const first = await cli.run(['snapshot', '--tag', 'state', instance]);
+  assert.equal(first.stdout, `${(await cli.contree.images.get('tag:state')).uuid}\n`);
+  const again = await cli.run(['snapshot', instance], { terminal: true });
+  assert.deepEqual([again.stdout, again.stderr], [first.stdout, 'nothing has changed since the last one\n']);
 });
 
 test('what runs in an instance gets input from a pipe, all of it, and writes byte by byte', async () => {
