@@ -20,6 +20,7 @@ export async function engineMetrics(engine: Engine, store: Store): Promise<reado
       OPERATION_STATUSES.map((status) => ({ labels: { status }, value: counts[status] ?? 0 })),
     ),
     gauge('queue', 'Operations that are queued or admitted.', queueSamples(engine)),
+    gauge('instances_open', 'Instances that stay and are open.', [{ value: engine.openInstances }]),
     counter(
       'operations_ended_total',
       'Operations that ended since the engine started.',

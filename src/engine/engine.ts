@@ -129,6 +129,11 @@ export class Engine implements ConTree {
     return this.#parts.operations.activeCount;
   }
 
+  /** Number of open instances of all projects. */
+  get openInstances(): number {
+    return this.#parts.instances.size;
+  }
+
   /** Returns the statistics of the engine since its start. */
   get statistics(): Statistics {
     return this.#parts.statistics;

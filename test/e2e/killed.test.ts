@@ -3,6 +3,7 @@ import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { OperationSummary } from '../../src/contract/operation.ts';
+import { executed, opened } from '../conformance/instances.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
 import { jailPids } from '../support/microvm.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
@@ -124,4 +125,27 @@ test('30: an engine killed before any step of an import leaves a whole store, no
     await home.run(['import', url(`again-${round}`), '--tag', 'again'], { env, timeoutMs: 60_000 });
   });
   assert.ok(steps.includes('sync') && failed > 3, `${failed} of ${steps.join(' ')}`);
+});
+
+test('an engine killed with an instance open: its last snapshot is there, and nothing of it is left', async () => {
+  let kept = '';
+  let uuid = '';
+  {
+    // Starts the engine.
+    await operations();
+    await using contree = await home.connect();
+    uuid = await opened(contree, { image: 'tag:base' });
+    await contree.processes.start(uuid, { command: 'sleep', args: ['600'] });
+    await executed(contree, uuid, { command: 'echo kept > /kept', shell: true });
+    const { image, changed } = await contree.instances.snapshot(uuid);
+    assert.equal(changed, true);
+    kept = image;
+    await executed(contree, uuid, { command: 'echo lost > /lost', shell: true });
+    const { pid } = await contree.engine.status();
+    process.kill(pid, 'SIGKILL');
+  }
+  const newest = await assertWhole('with an instance open');
+  assert.deepEqual([newest.uuid, newest.status, newest.result_image_uuid], [uuid, 'FAILED', kept]);
+  assert.equal((await home.run(['cat', kept, '/kept'], { env })).stdout, 'kept\n');
+  assert.notEqual((await home.run(['cat', kept, '/lost'], { env })).code, 0);
 });
