@@ -13,6 +13,7 @@ const ROOT = join(import.meta.dirname, '..');
 for (const file of ['manifest.json', 'vmlinux', 'initramfs.cpio']) {
   if (!existsSync(join(ROOT, 'guest/dist', file))) throw new Error(`guest/dist/${file} is missing: run scripts/setup`);
 }
+await import('./support/console-vendor.ts');
 // Users of the package have no say in what was installed here.
 process.stdout.write(await command(process.execPath, [join(ROOT, 'scripts/runsc.ts'), '--own']));
 // Otherwise a file whose source was removed would stay published.

@@ -8,6 +8,8 @@ import { compare } from './views/images/compare.js';
 import { image } from './views/images/image.js';
 import { images } from './views/images/images.js';
 import { importForm } from './views/images/import-form.js';
+import { instance } from './views/instances/instance.js';
+import { instances, openForm } from './views/instances/instances.js';
 import { operation } from './views/operations/operation.js';
 import { operations } from './views/operations/operations.js';
 import { overview } from './views/overview/overview.js';
@@ -27,6 +29,8 @@ const VIEWS = {
   tools,
   images: (route, scope) => (route.path.length > 1 ? image : images)(route, scope),
   operations: (route, scope) => (route.path.length > 1 ? operation : operations)(route, scope),
+  instances: (route, scope) => (route.path.length > 1 ? instance : instances)(route, scope),
+  open: openForm,
   compare,
   run: runForm,
   import: importForm,
@@ -37,6 +41,7 @@ const PLACES = [
   ['', 'Overview', 'overview', []],
   ['tools', 'Tools', 'tools', []],
   ['images', 'Images', 'images', ['compare', 'import']],
+  ['instances', 'Instances', 'instances', ['open']],
   ['operations', 'Operations', 'operations', ['run']],
 ];
 

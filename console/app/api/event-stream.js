@@ -82,10 +82,11 @@ export async function* chunks(response, connection) {
  * @param {string} operation
  * @param {AbortSignal} signal
  * @param {(state: 'live' | 'waiting') => void} onState
+ * @param {number} [spid] only this process's
  * @returns {AsyncGenerator<OperationEvent>}
  */
-export async function* follow(operation, signal, onState) {
-  const log = { last: -1, failures: 0, ended: false };
+export async function* follow(operation, signal, onState, spid) {
+  const log = { last: -1, failures: 0, ended: false, spid };
   for (;;) {
     try {
       yield* connect(operation, log, signal, () => onState('live'));
@@ -103,7 +104,8 @@ export async function* follow(operation, signal, onState) {
 /**
  * Yields the events of one connection after the last event seen.
  * @param {string} operation
- * @param {{ last: number, failures: number, ended: boolean }} log the position reached; updated while reading
+ * @param {{ last: number, failures: number, ended: boolean, spid: number | undefined }} log the position reached; updated
+ *   while reading
  * @param {AbortSignal} signal
  * @param {() => void} onOpen
  * @returns {AsyncGenerator<OperationEvent>}
@@ -111,7 +113,7 @@ export async function* follow(operation, signal, onState) {
 async function* connect(operation, log, signal, onOpen) {
   const connection = new AbortController();
   const headers = { Accept: 'text/event-stream', ...(log.last >= 0 && { 'Last-Event-Id': String(log.last) }) };
-  const address = v1(`/operations/${operation}/events`, { follow: true, full: true });
+  const address = v1(`/operations/${operation}/events`, { follow: true, full: true, spid: log.spid });
   try {
     const response = await request(address, { headers, signal: AbortSignal.any([signal, connection.signal]) });
     onOpen();

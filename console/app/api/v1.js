@@ -138,6 +138,47 @@ export const cancelOperation = (operation, signal) => change('DELETE', v1(`/oper
 /** @type {ContreeServer['runs']['start']} */
 export const spawn = (body, signal) => change('POST', v1('/instances'), { body, signal });
 
+/** @type {ContreeServer['instances']['open']} */
+export const openInstance = (body, signal) => change('POST', v1('/instances/open'), { body, signal });
+
+/** @type {ContreeServer['instances']['list']} */
+export const listInstances = (query, signal) => get(v1('/instances', query), signal);
+
+/** @type {ContreeServer['instances']['get']} */
+export const getInstance = (instance, signal) => get(v1(`/instances/${instance}`), signal);
+
+/** @type {ContreeServer['instances']['close']} */
+export const closeInstance = (instance, body = {}, signal) =>
+  change('POST', v1(`/instances/${instance}/close`), { body, signal });
+
+/** @type {ContreeServer['instances']['snapshot']} */
+export const snapshotInstance = (instance, body = {}, signal) =>
+  change('POST', v1(`/instances/${instance}/snapshot`), { body, signal });
+
+/** @type {ContreeServer['instances']['publish']} */
+export const publishPort = (instance, body, signal) =>
+  change('POST', v1(`/instances/${instance}/ports`), { body, signal });
+
+/** @type {ContreeServer['instances']['unpublish']} */
+export const unpublishPort = (instance, port, signal) =>
+  change('DELETE', v1(`/instances/${instance}/ports/${port}`), { signal });
+
+/** @type {ContreeServer['processes']['start']} */
+export const startProcess = (operation, body, signal) =>
+  change('POST', v1(`/operations/${operation}/subprocesses`), { body, signal });
+
+/** @type {ContreeServer['processes']['write']} */
+export const writeProcess = (operation, spid, body, signal) =>
+  change('POST', v1(`/operations/${operation}/subprocesses/${spid}/stdin`), { body, signal });
+
+/** @type {ContreeServer['processes']['resize']} */
+export const resizeProcess = (operation, spid, body, signal) =>
+  change('POST', v1(`/operations/${operation}/subprocesses/${spid}/resize`), { body, signal });
+
+/** @type {ContreeServer['processes']['kill']} */
+export const killProcess = (operation, spid, query, signal) =>
+  change('DELETE', v1(`/operations/${operation}/subprocesses/${spid}`, query), { signal });
+
 /**
  * Returns the metrics of the server in the Prometheus text format. They are not part of `/v1`.
  * @param {AbortSignal} [signal]

@@ -38,10 +38,15 @@ export function ask(title, body, { confirm, danger = false }) {
 /**
  * @param {string} title
  * @param {string} label
- * @param {{ confirm: string, value?: string, secret?: boolean, hint?: Child, before?: Child[], list?: string[] }} options
+ * @param {{ confirm: string, value?: string, secret?: boolean, hint?: Child, before?: Child[], list?: string[],
+ *   optional?: boolean }} options `optional` lets the text be empty
  * @returns {Promise<string | undefined>} undefined when the user turned away
  */
-export async function askText(title, label, { confirm, value = '', secret = false, hint, before = [], list = [] }) {
+export async function askText(
+  title,
+  label,
+  { confirm, value = '', secret = false, hint, before = [], list = [], optional = false },
+) {
   const props = {
     type: secret ? 'password' : 'text',
     value,
@@ -55,6 +60,8 @@ export async function askText(title, label, { confirm, value = '', secret = fals
     list.map((entry) => h('option', { value: entry })),
   );
   const input = h('input', { ...props, list: list.length > 0 && choices.id });
-  const agreed = await ask(title, [...before, field(label, input, { hint, required: true }), choices], { confirm });
+  const agreed = await ask(title, [...before, field(label, input, { hint, required: !optional }), choices], {
+    confirm,
+  });
   return agreed ? input.value.trim() : undefined;
 }

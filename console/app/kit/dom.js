@@ -68,6 +68,7 @@ const ICONS = {
   tools: 'M3 4.5h10M3 8h10M3 11.5h6',
   images: 'M4 3v10M4 6h5a2 2 0 0 1 2 2v2M4 3.1v0M11 12.9v0',
   operations: 'M3 3.5l4 4.5-4 4.5M8.5 12.5H13',
+  instances: 'M2.5 3.5h11v9h-11zM4.5 6l2 2-2 2M8 10h3',
   theme: 'M8 2.5a5.5 5.5 0 1 0 0 11zM8 2.5a5.5 5.5 0 0 1 0 11',
   folder: 'M2 4.5h4l1.2 1.5H14v6.5H2z',
   file: 'M4 2.5h5l3 3v8H4zM9 2.5v3h3',

@@ -76,6 +76,7 @@ function actions({ image: self, children }, scope) {
   const { uuid, parent_uuid: parent } = self;
   return [
     buttonLink('Run a command', href(['run'], { image: uuid }), { kind: 'primary', icon: 'play' }),
+    buttonLink('Open an instance', href(['open'], { image: uuid })),
     parent !== null && buttonLink('Show changes', href(['compare'], { from: parent, to: uuid })),
     button('Export', () => void download(v1(`/images/${uuid}/export`), `${short(uuid)}.oci.tar`), {
       icon: 'download',
