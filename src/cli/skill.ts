@@ -31,6 +31,8 @@ state=$(contree rsync . /work)                      # 3. your files; what git ig
 contree run -D deps --state "$state" --workdir /work -- pytest
 contree run -d deps -- sh -c 'one way'              # 4. branches: start several, then wait
 contree wait --all --timeout 600
+id=$(contree open -q -p 8000 deps)                  #    a sandbox that stays: exec, snapshot, expose, close
+contree exec -d "$id" -- python3 -m http.server 8000
 contree cat deps /etc/os-release                    # reading needs no run: ls, cat, grep, diff
 contree cp deps:/work/report.html .                 # 5. files out
 \`\`\`

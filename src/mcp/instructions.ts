@@ -47,7 +47,7 @@ const WORKFLOW = `1. CHECK list_images(tag_prefix="common/") and your project's 
 const COSTS = `run, import_image and open_instance cost a VM (seconds); all else is free. Look with list_files, read_file, grep and diff, never run("ls") or run("cat"); put related shell steps into one run.`;
 
 const BRANCHING = `Branches: start runs from one image with wait=false, collect them with wait_operations(operation_ids=[...], mode="any_success" for a race), keep the winner's image_uuid, cancel_operation the rest.
-Between runs only the image remains: pass env and cwd, since exports, cd and background processes end with their run. The shell is /bin/sh.
+Between runs only the image remains: pass env and cwd, since exports, cd and background processes end with their run; servers need open_instance and run(instance=...). The shell is /bin/sh.
 A non-zero exit_code or timed_out is a result, not a tool failure. Long commands: larger timeout, or wait=false. Status EXECUTING: go on with wait_operations; an interrupted call is in list_operations.`;
 
 const FILES = `Files: rsync(source, destination), then run(directory_state_id=...); upload one file, then run(files={"/path": uuid}); download copies out. Local edits need another rsync.`;

@@ -5,8 +5,8 @@ export const stateGuide: Guide = {
   text: `# State: images, branches, rollback
 
 An image is a whole filesystem that never changes. It has a UUID. A run starts from an image and, with
-\`disposable=false\`, ends in a new image whose parent is the one it started from. That is all the state there is: no
-session, no container left behind, nothing to clean up.
+\`disposable=false\`, ends in a new image whose parent is the one it started from. Nothing else is left of it: no
+session, no container, nothing to clean up.
 
 ## Chain: continue where a run ended
 
@@ -17,6 +17,20 @@ run(command="make", image="$image_uuid", disposable=false)
 
 The second run sees every file of the first. It does not see its processes, environment variables or working directory:
 those end with the machine. Pass \`env\`, \`cwd\`, or write files. \`preserve_env=true\` keeps \`env\` in the new image.
+
+## Stay: an instance whose processes go on
+
+\`\`\`
+open_instance(image="tag:common/base")
+run(command="python -m http.server 8000", instance="$instance", wait=false)
+run(command="curl -s localhost:8000", instance="$instance")
+snapshot(instance="$instance", tag="myproject/state")
+close_instance(instance="$instance")
+\`\`\`
+
+Commands take milliseconds there, run side by side, and see each other's files and ports. \`publish=[8000]\` of open_instance gives
+the port an address on the user's machine. Variables and \`cd\` do not carry over: pass \`env\` and \`cwd\`. An instance that nobody uses
+for half an hour ends and keeps its files as an image.
 
 ## Branch: several runs from one image
 
