@@ -19,7 +19,13 @@ test('whoami shows the token, and its limits where they are tighter than those o
   assert.ok(Number.isInteger(plain.limits['images_import_max_concurrency']));
   assert.equal(plain.permissions['spawn'], true);
   assert.equal(plain.permissions['admin'], false);
-  const limits = { instance_max_timeout: 20, instance_max_concurrency: 1, images_import_max_timeout: 99_999 };
+  const limits = {
+    instance_max_timeout: 20,
+    instance_max_concurrency: 1,
+    instance_max_lifetime: 600,
+    instances_max_open: 2,
+    images_import_max_timeout: 99_999,
+  };
   const client = await served.client({ limits, expires_in: 60 });
   const tight = (await client.send('GET', '/v1/whoami')).json as Me;
   assert.equal(tight.token_uuid, client.uuid);
