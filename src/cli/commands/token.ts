@@ -28,20 +28,28 @@ function seconds(option: string, text: string): number {
 interface CreateOptions {
   readonly maxTimeout?: string;
   readonly maxRuns?: string;
+  readonly maxInstances?: string;
+  readonly maxLifetime?: string;
   readonly name?: string;
   readonly expires?: string;
   readonly permission?: readonly string[];
 }
 
-function limitsOf({ maxTimeout, maxRuns }: CreateOptions): TokenLimits {
+/** Parses a number of things, of which there is at least one. */
+function count(option: string, text: string): number {
+  if (!/^[1-9]\d{0,5}$/u.test(text)) throw fault('ARGUMENT_INVALID', { reason: `${option} takes a number from 1` });
+  return Number(text);
+}
+
+function limitsOf({ maxTimeout, maxRuns, maxInstances, maxLifetime }: CreateOptions): TokenLimits {
   const longest = maxTimeout === undefined ? undefined : seconds('--max-timeout', maxTimeout);
-  if (maxRuns !== undefined && !/^[1-9]\d{0,5}$/u.test(maxRuns)) {
-    throw fault('ARGUMENT_INVALID', { reason: '--max-runs takes a number from 1' });
-  }
-  return {
-    ...(longest !== undefined && { instance_max_timeout: longest, images_import_max_timeout: longest }),
-    ...(maxRuns !== undefined && { instance_max_concurrency: Number(maxRuns) }),
-  };
+  return present({
+    instance_max_timeout: longest,
+    images_import_max_timeout: longest,
+    instance_max_concurrency: maxRuns === undefined ? undefined : count('--max-runs', maxRuns),
+    instances_max_open: maxInstances === undefined ? undefined : count('--max-instances', maxInstances),
+    instance_max_lifetime: maxLifetime === undefined ? undefined : seconds('--max-lifetime', maxLifetime),
+  });
 }
 
 function create(group: Command, run: Runner): void {
@@ -56,6 +64,8 @@ function create(group: Command, run: Runner): void {
     )
     .option('--max-timeout <TIME>', 'maximum duration of a run or an import, for example 10m')
     .option('--max-runs <COUNT>', 'maximum number of queued and running runs')
+    .option('--max-instances <COUNT>', 'maximum number of open instances')
+    .option('--max-lifetime <TIME>', 'maximum life of an instance, for example 8h')
     .action(
       run(async (cli, options: CreateOptions) => {
         const { name, expires, permission } = options;
