@@ -24,7 +24,11 @@ export async function answered(forwarding: Forwarding, upgrade?: string): Promis
   const { method = 'GET', url: path = '/' } = request;
   const outgoing = httpRequest({ createConnection: () => stream, method, path, headers, setHost: false });
   outgoing.on('response', (answer) => resolve({ answer, outgoing }));
-  outgoing.on('upgrade', (answer, _socket, head) => resolve({ answer, outgoing, head }));
+  outgoing.on('upgrade', (answer, _socket, head) => {
+    if (upgrade !== undefined) resolve({ answer, outgoing, head });
+    // The caller ends the stream, which the request has released.
+    else reject(fault('PORT_UNREACHABLE', { port, reason: 'it switched protocols without being asked' }));
+  });
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
     const reason = error.code?.startsWith('HPE_')
       ? 'its answer is not HTTP'
