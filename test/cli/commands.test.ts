@@ -95,7 +95,7 @@ test('ls, cat, grep and diff look into images', async () => {
   const found = await cli.run(['grep', 'root', 'base', '/etc']);
   assert.deepEqual([found.code, found.stdout], [0, '/etc/passwd:1:root:x:0\n']);
   assert.equal((await cli.run(['grep', 'nobody', 'base'])).code, 1);
-  const child = cli.contree.addImage({ '/etc/passwd': '', '/etc/cron.d/a': '', '/new': '' });
+  const child = cli.contree.addImage({ '/etc/passwd': 'root:x:0\n', '/etc/cron.d/a': '', '/new': '' });
   assert.equal((await cli.run(['diff', 'base', child])).stdout, 'A /new\n');
 });
 
