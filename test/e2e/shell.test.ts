@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { cliHome, type CliHome } from '../support/home.ts';
+import { cliHome, execute, type CliHome } from '../support/home.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox } from '../support/small-image.ts';
 
@@ -46,4 +48,40 @@ test('lines of a shell share variables and the directory, and their changes are 
     '1',
     '',
   ]);
+});
+
+test('commands that an agent’s hook takes over run in a guest with the project’s files, and are applied on request', async () => {
+  const project = join(realpathSync(home.dataDir), 'project');
+  mkdirSync(join(project, 'src'), { recursive: true });
+  writeFileSync(join(project, '.gitignore'), 'out/\n');
+  writeFileSync(join(project, 'src', 'a.txt'), 'from the user\n');
+  const options = { cwd: project, env: { ...env, HOME: home.dataDir, XDG_STATE_HOME: join(home.dataDir, 'state') } };
+  const contree = async (args: readonly string[], input = ''): Promise<string> => {
+    const { code, stdout, stderr } = await home.run(args, { ...options, input });
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  /** Does what Claude Code does with a call of its tool Bash. */
+  const bash = async (command: string) => {
+    const fields = { session_id: 's', cwd: project, hook_event_name: 'PreToolUse', tool_name: 'Bash' };
+    const answer = await contree(['hook', 'answer'], JSON.stringify({ ...fields, tool_input: { command } }));
+    const { updatedInput } = (JSON.parse(answer) as { hookSpecificOutput: { updatedInput: { command: string } } })
+      .hookSpecificOutput;
+    const settings = { CONTREE_CONFIG: '/dev/null', ...options.env };
+    return await execute('sh', ['-c', updatedInput.command], { cwd: project, env: settings });
+  };
+  await contree(['install', 'claude-code', '--hook', 'base']);
+  const first = await bash("cat src/a.txt; echo it\\'s > src/b.txt; mkdir out; echo x > out/y; rm src/a.txt; exit 4");
+  assert.deepEqual([first.code, first.stdout], [4, 'from the user\n'], first.stderr);
+  const second = await bash('pwd; ls src out');
+  assert.equal(second.stdout, `${project}\nout:\ny\n\nsrc:\nb.txt\n`);
+  assert.equal(existsSync(join(project, 'src', 'b.txt')), false, 'nothing reaches the folder by itself');
+  const applied = await contree(['apply', '--yes']);
+  assert.match(applied, /^D src\/a\.txt\n(?:.*\n)*A src\/b\.txt\n(?:.*\n)*\+it's\n$/u);
+  assert.equal(readFileSync(join(project, 'src', 'b.txt'), 'utf8'), "it's\n");
+  assert.deepEqual([existsSync(join(project, 'src', 'a.txt')), existsSync(join(project, 'out'))], [false, false]);
+  await contree(['undo']);
+  assert.equal((await bash('ls src')).stdout, 'a.txt\n');
+  assert.match(await contree(['apply', '--yes']), /^A src\/a\.txt\n(?:.*\n)*D src\/b\.txt\n/u);
+  assert.equal(readFileSync(join(project, 'src', 'a.txt'), 'utf8'), 'from the user\n');
 });

@@ -171,23 +171,26 @@ export function withTurn(state: ProjectState, key: string, prompt: string): Proj
   return { ...state, turns: [...turns, turn], position: turns.length + 1 };
 }
 
-/** Returns the state with another current point, which is then that of the last turn too. */
+/**
+ * Returns the state with another current point, which is then that of the last turn too. What came from the user's folder
+ * before the first command of a turn was there before the turn.
+ */
 export function withPoint(state: ProjectState, current: Point): ProjectState {
   const { turns, position } = state;
   const last = turns[position - 1];
   if (last === undefined) return { ...state, current };
-  return { ...state, current, turns: turns.with(position - 1, { ...last, after: current }) };
+  const before = last.commands.length === 0 ? current : last.before;
+  return { ...state, current, turns: turns.with(position - 1, { ...last, before, after: current }) };
 }
 
 /** Returns the state after a command that made an image. */
 export function withCommand(state: ProjectState, line: string, image: string): ProjectState {
-  const next = withPoint(state, { ...state.current, image });
-  const last = next.turns[next.position - 1];
-  if (last === undefined) return next;
-  return {
-    ...next,
-    turns: next.turns.with(next.position - 1, { ...last, commands: [...last.commands, { line, image }] }),
-  };
+  const { turns, position } = state;
+  const current = { ...state.current, image };
+  const last = turns[position - 1];
+  if (last === undefined) return { ...state, current };
+  const turn = { ...last, after: current, commands: [...last.commands, { line, image }] };
+  return { ...state, current, turns: turns.with(position - 1, turn) };
 }
 
 /** Returns what was written and is still as it was written. */
