@@ -38,7 +38,7 @@ export function addProcessOptions(command: Command): Command {
   return command
     .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone copies it from this environment', append)
     .option('-w, --workdir <DIR>', 'working directory; created if missing')
-    .option('-u, --user <UID[:GID]>', 'user that runs the command (default: root)');
+    .option('-u, --user <USER[:GROUP]>', 'user that runs the command, names or numbers (default: root)');
 }
 
 export function addSandboxOptions(command: Command): Command {
@@ -75,7 +75,7 @@ export async function sandboxFields(
 }
 
 /** Returns the working directory and the user of a process; the user of the image or instance where none is given. */
-export function processFields({ workdir, user }: ProcessOptions): Pick<ExecSpec, 'cwd' | 'uid' | 'gid'> {
+export function processFields({ workdir, user }: ProcessOptions): Pick<ExecSpec, 'cwd' | 'uid' | 'gid' | 'user'> {
   return { ...(user !== undefined && identity(user)), ...(workdir !== undefined && { cwd: workdir }) };
 }
 
@@ -119,10 +119,11 @@ function sandboxOf(text: string): InstanceSpawnRequest['sandbox'] {
   return name;
 }
 
-function identity(user: string): { uid: number; gid: number } {
+/** Numbers are sent as the hosted contract has them, names as our addition to it. */
+function identity(user: string): Pick<ExecSpec, 'uid' | 'gid' | 'user'> {
   const [, uid, gid] = /^(\d+)(?::(\d+))?$/u.exec(user) ?? [];
-  if (uid === undefined) throw fault('ARGUMENT_INVALID', { reason: '--user takes a number, or two as UID:GID' });
-  return { uid: Number(uid), gid: Number(gid ?? uid) };
+  if (uid === undefined) return { user };
+  return { uid: Number(uid), ...(gid !== undefined && { gid: Number(gid) }) };
 }
 
 function networking({ network, allow }: SandboxOptions): Pick<InstanceSpawnRequest, 'networking'> {

@@ -54,6 +54,7 @@ export const InstanceOpenRequest = InstanceSpawnRequest.pick({
   cwd: true,
   uid: true,
   gid: true,
+  user: true,
   resources_limits: true,
   networking: true,
   files: true,

@@ -58,6 +58,8 @@ export type TerminalSize = z.infer<typeof TerminalSize>;
 
 const env = z.record(z.string().min(1).max(4_096), z.string().nullable());
 const id = z.int().min(0).max(0xffff_fffe);
+/** Addition: `USER` or `USER:GROUP`, names or numbers, as the configuration of an image has it; instead of uid and gid. */
+const user = z.string().regex(/^[^:\0]{1,256}(?::[^:\0]{1,256})?$/u, 'use USER or USER:GROUP');
 
 export const ExecSpec = z.object({
   command: z.string().max(limits.commandBytesMax),
@@ -67,6 +69,7 @@ export const ExecSpec = z.object({
   cwd: z.string().max(limits.pathBytesMax).optional(),
   uid: id.optional(),
   gid: id.optional(),
+  user: user.optional(),
   stdin: ClosableStreamRepr.optional(),
   truncate_output_at: z.int().min(0).optional(),
   /** Additions: seconds after which the process is killed, by default never; a pseudo-terminal of this size. */
@@ -92,6 +95,7 @@ export const InstanceSpawnRequest = z.object({
   cwd: z.string().max(limits.pathBytesMax).optional(),
   uid: id.optional(),
   gid: id.optional(),
+  user: user.optional(),
   resources_limits: InstanceResourcesLimits.optional(),
   networking: InstanceNetworking.optional(),
   stdin: ClosableStreamRepr.optional(),

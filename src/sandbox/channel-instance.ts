@@ -37,6 +37,7 @@ export class ChannelInstance implements Instance {
     outcome.catch(() => {});
     return {
       pid: process.pid,
+      identity: process.identity,
       output: this.#explainedItems(process.output),
       outcome,
       write: (bytes) => this.#explained(process.write(bytes)),

@@ -34,9 +34,30 @@ export interface Command {
   readonly cwd: string;
   readonly uid: number;
   readonly gid: number;
+  /** User to look up in the passwd and group of the guest, instead of the ids above. */
+  readonly account?: Account;
   /** True when the process gets input; otherwise it reads end of file at once. */
   readonly stdin: boolean;
   readonly tty?: { readonly columns: number; readonly rows: number };
+}
+
+/** A user, by name or number, whom the guest looks up when a command starts. */
+export interface Account {
+  /**
+   * `USER` or `USER:GROUP` as in the configuration of an image, each a name or a number. A number may be one that the guest
+   * does not know; without a group it then has the group 0.
+   */
+  readonly user: string;
+  /** True when the user's home directory is to be the `HOME` of the command. */
+  readonly home: boolean;
+}
+
+/** A user as the guest found it. */
+export interface GuestUser {
+  readonly uid: number;
+  readonly gid: number;
+  /** Home directory; `/` for a user of no row in the guest's passwd. */
+  readonly home: string;
 }
 
 /** Resource use of a finished process and the children it waited for; names and units of `EventResources`. */
@@ -76,6 +97,8 @@ export interface OutputChunk {
 export interface Process {
   /** Process id inside the guest. */
   readonly pid: number;
+  /** The user, when the command asked for an account. */
+  readonly identity?: GuestUser | undefined;
   /** Ends when the process has ended and its output is drained, even if others still hold the pipe. Iterate once. */
   readonly output: AsyncIterable<OutputChunk>;
   /** Rejects with GUEST_LOST when the guest goes away first. */
@@ -142,7 +165,8 @@ export interface Snapshot {
 export interface Instance extends AsyncDisposable {
   readonly facts: InstanceFacts;
   /**
-   * Rejects with GUEST_LOST, GUEST_PROTOCOL or LAYER_BYTES_EXCEEDED; a program that cannot be started is an Outcome.
+   * Rejects with GUEST_LOST, GUEST_PROTOCOL, LAYER_BYTES_EXCEEDED or, before anything runs, USER_UNKNOWN; a program that
+   * cannot be started is an Outcome.
    */
   start(command: Command, signal: AbortSignal): Promise<Process>;
   /**

@@ -214,7 +214,7 @@ test('what cannot be is refused before anything runs', async () => {
   const mistakes: readonly (readonly [readonly string[], RegExp])[] = [
     [['base'], /a command is required/u],
     [['--disposable', '--tag', 'x', 'base', 'true'], /keeps no image/u],
-    [['--user', 'root', 'base', 'true'], /--user takes a number/u],
+    [['--user', 'a:b:c', 'base', 'true'], /use USER or USER:GROUP/u],
     [['--memory', 'lots', 'base', 'true'], /--memory takes a size/u],
     [['--memory', '64M', 'base', 'true'], /at least 128\.0 MiB/u],
     [['--cpus', '0', 'base', 'true'], /--cpus takes a whole number, 1 to \d+, not "0"/u],

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { TarReader } from '../../src/tar/reader.ts';
+import { isFault } from '../../src/contract/errors.ts';
 import type { Command, Instance, SandboxDriver } from '../../src/sandbox/driver.ts';
 import type { LayerFile } from '../../src/erofs/layer-file.ts';
 import { collect } from '../../src/std/bytes.ts';
@@ -290,6 +291,41 @@ function describeCommands(bench: GuestBench): void {
       cwd: '/made/on the way',
     });
     assert.equal(text, '1000\n1000 29\n/made/on the way\nagain\nrefused\n');
+  });
+
+  test('a user is named as in the configuration of an image, and looked up in the files of the guest', async () => {
+    await using instance = await boot(bench);
+    const as = (user: string, home = true): ReturnType<typeof finish> =>
+      finish(instance, {
+        argv: ['sh', '-c', 'exec 2>/dev/null; echo $(id -u):$(id -G):$HOME'],
+        account: { user, home },
+      });
+    const unknown = (what: string) => (error: unknown) =>
+      isFault(error, 'USER_UNKNOWN') && error.detail['what'] === what;
+    await assert.rejects(as('ann'), unknown('user'));
+    await runScript(
+      instance,
+      `printf ':x:1:1::/:\nodd\nann:x:x:1::/:\nann:x:1000:100::/home/ann:/bin/sh\n' >> /etc/passwd
+       printf 'audio:x:29:bob,ann\nbad:x:nan:ann\n' >> /etc/group`,
+    );
+    for (const [user, shown] of [
+      ['ann', '1000:100 29:/home/ann'],
+      ['1000', '1000:100 29:/home/ann'],
+      ['ann:audio', '1000:29:/home/ann'],
+      ['1000:7', '1000:7 29:/home/ann'],
+      ['4242', '4242:0:/'],
+      ['root', '0:0:/root'],
+    ] as const) {
+      assert.equal((await as(user)).text, `${shown}\n`, user);
+    }
+    assert.equal((await as('ann', false)).text, '1000:100 29:\n');
+    await assert.rejects(as('ann:nix'), unknown('group'));
+    // A FIFO and a file without an end count as files without rows.
+    await runScript(instance, 'rm /etc/passwd /etc/group; mkfifo /etc/passwd; ln -s /dev/zero /etc/group');
+    await assert.rejects(as('ann'), unknown('user'));
+    const ids = ['awk', '/^[UG]id:/ { print $2 }', '/proc/self/status'];
+    assert.equal((await finish(instance, { argv: ids, account: { user: '1000', home: true } })).text, '1000\n0\n');
+    assert.equal((await finish(instance, { argv: ids, uid: 7, gid: 8 })).text, '7\n8\n');
   });
 
   test('programs are looked up as a shell does, scripts without a first line included', async () => {

@@ -74,30 +74,6 @@ test('a failing command is a result, and its changes are kept', async () => {
   );
 });
 
-test('a uid alone has the primary group and the HOME of the image (B2)', async () => {
-  await using bench = await openEngine();
-  const { engine } = bench;
-  const rows = ['root:x:0:0::/root:/bin/sh', 'bob:x:1000:100::/home/bob:/bin/sh', 'odd:x:7:x::relative:'];
-  const made = await run(engine, script(bench, rows.map((row) => `echo ${row} >> /etc/passwd`).join('; ')));
-  const image = made.result_image_uuid!;
-  const cases = [
-    [{ uid: 1000 }, '/home/bob', 100],
-    [{ uid: 1000, gid: 7 }, '/home/bob', 7],
-    [{ uid: 1000, env: { HOME: '/data' } }, '/data', 100],
-    [{ uid: 1000, env: { HOME: null } }, '', 100],
-    [{ uid: 4242 }, '/', 0],
-    [{ uid: 7 }, '/', 0],
-    [{}, '/root', 0],
-  ] as const;
-  for (const [user, home, gid] of cases) {
-    const operation = await run(engine, script(bench, 'echo $HOME', { ...user, image }));
-    assert.equal(stdoutOf(operation), `${home}\n`, JSON.stringify(user));
-    const events = await collectEvents(engine.operations.events(operation.uuid));
-    const spawned = events.find(({ type }) => type === 'spawn');
-    assert.equal((spawned?.data as { gid?: number } | undefined)?.gid, gid, JSON.stringify(user));
-  }
-});
-
 test('a timeout ends the run with what it had put out', async () => {
   await using bench = await openEngine();
   const operation = await run(bench.engine, script(bench, 'echo before; sleep 60', { timeout: 1 }));

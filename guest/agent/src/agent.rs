@@ -219,7 +219,7 @@ impl Agent {
             Request::Start(last) => {
                 self.partial.extend_from_slice(&last);
                 let command = message::decode_command(&std::mem::take(&mut self.partial))?;
-                return self.start(id, &command);
+                return self.start(id, command);
             }
             Request::Changes => return self.begin_changes(),
             Request::Connect(port) => return self.connect(id, port),
@@ -282,11 +282,24 @@ impl Agent {
         Ok(())
     }
 
-    fn start(&mut self, id: u16, command: &Command) -> Parsed<()> {
+    fn start(&mut self, id: u16, mut command: Command) -> Parsed<()> {
         self.admit(id)?;
-        match process::spawn(id, command, &self.machine.namespaces) {
-            // The kernel reports this for a PID namespace whose pid 1 has ended, for example after `halt` or `reboot`.
-            Err(error) if error.raw_os_error() == Some(sys::ENOMEM) => {
+        let namespaces = &self.machine.namespaces;
+        let spawned = match process::identify(&mut command, namespaces) {
+            Ok(Some(Err(unknown))) => {
+                message::encode_unknown(self.channel.out(), id, unknown);
+                return Ok(());
+            }
+            Ok(Some(Ok(identity))) => {
+                message::encode_identity(self.channel.out(), id, &identity);
+                process::spawn(id, &command, namespaces)
+            }
+            Ok(None) => process::spawn(id, &command, namespaces),
+            Err(error) => Err(error),
+        };
+        match spawned {
+            // The kernel reports these for namespaces whose pid 1 has ended, for example after `halt` or `reboot`.
+            Err(error) if matches!(error.raw_os_error(), Some(sys::ENOMEM) | Some(sys::ESRCH)) => {
                 self.refuse(id, "the system was halted, or has no memory left\n", 126);
             }
             Err(error) => self.refuse(id, &format!("cannot start a process: {error}\n"), 126),

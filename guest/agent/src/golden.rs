@@ -2,6 +2,7 @@
 
 use crate::link::{Address, Network};
 use crate::message::*;
+use crate::process::{Identity, Unknown};
 use crate::sys::{TimeVal, Usage};
 use crate::wire::{self, Writer};
 
@@ -78,9 +79,18 @@ fn a_command_is_understood() {
         cwd: b"/work".to_vec(),
         uid: 1000,
         gid: 100,
+        groups: Vec::new(),
+        account: None,
         stdin: true,
         terminal: Some((100, 30)),
     };
+    match decoded("start_as") {
+        (1, Request::Start(payload)) => {
+            let account = decode_command(&payload).unwrap().account;
+            assert_eq!(account, Some(Account { user: b"ann:29".to_vec(), home: true }));
+        }
+        other => panic!("{other:?}"),
+    }
     match decoded("start") {
         (1, Request::Start(payload)) => assert_eq!(decode_command(&payload), Ok(command)),
         other => panic!("{other:?}"),
@@ -100,6 +110,11 @@ fn the_guest_speaks_as_agreed() {
     check("stdin_credit", |out| Writer::new(out, kind::STDIN_CREDIT, 1).u32(65_536).finish());
     check("connected", |out| Writer::new(out, kind::CONNECTED, 3).finish());
     check("disconnected", |out| Writer::new(out, kind::DISCONNECTED, 3).u8(2).finish());
+    check("user", |out| {
+        let identity = Identity { uid: 1000, gid: 29, groups: vec![29], home: b"/home/ann".to_vec() };
+        encode_identity(out, 1, &identity);
+    });
+    check("user_unknown", |out| encode_unknown(out, 1, Unknown::Group));
     check("changes_data", |out| Writer::new(out, kind::CHANGES_DATA, 0).raw(b"tar").finish());
     check("changes_end", |out| encode_changes_end(out, 3, 1, false));
     check("snapshot_end", |out| {

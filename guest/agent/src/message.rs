@@ -1,6 +1,7 @@
 //! The messages of docs/guest-protocol.md §5: decodes those of the host, encodes those of the agent.
 
 use crate::link::{Address, Network};
+use crate::process::{Identity, Unknown};
 use crate::sys::Usage;
 use crate::wire::{Malformed, Parsed, Reader, Writer};
 
@@ -43,6 +44,7 @@ pub mod kind {
     pub const FAULT: u8 = 0x8c;
     pub const CONNECTED: u8 = 0x8e;
     pub const DISCONNECTED: u8 = 0x8f;
+    pub const USER: u8 = 0x90;
     pub const SNAPSHOT_END: u8 = 0x8d;
 }
 
@@ -83,9 +85,21 @@ pub struct Command {
     pub cwd: Vec<u8>,
     pub uid: u32,
     pub gid: u32,
+    /// All groups; filled in when it is started, and empty for root.
+    pub groups: Vec<u32>,
+    /// User to look up in the run's passwd, instead of the ids above.
+    pub account: Option<Account>,
     pub stdin: bool,
     /// Columns and rows of the terminal.
     pub terminal: Option<(u16, u16)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Account {
+    /// `USER` or `USER:GROUP`, names or numbers.
+    pub user: Vec<u8>,
+    /// True when HOME is to be the user's.
+    pub home: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -185,12 +199,13 @@ pub fn decode_command(payload: &[u8]) -> Parsed<Command> {
     let env = reader.list(|reader| reader.text())?;
     let (cwd, uid, gid) = (reader.text()?, reader.u32()?, reader.u32()?);
     let (flags, columns, rows) = (reader.u8()?, reader.u16()?, reader.u16()?);
+    let account = if flags & 4 == 0 { None } else { Some(Account { user: reader.text()?, home: flags & 8 != 0 }) };
     reader.end()?;
     if argv.is_empty() {
         return Err(Malformed("a command without a program"));
     }
     let terminal = if flags & 2 == 0 { None } else { Some((columns, rows)) };
-    Ok(Command { argv, env, cwd, uid, gid, stdin: flags & 1 != 0, terminal })
+    Ok(Command { argv, env, cwd, uid, gid, groups: Vec::new(), account, stdin: flags & 1 != 0, terminal })
 }
 
 /// End of a process, as EXITED reports it.
@@ -220,6 +235,14 @@ pub fn encode_ending(out: &mut Vec<u8>, process: u16, ending: &Ending) {
     ];
     let writer = Writer::new(out, kind::EXITED, process).i32(ending.exit_code).i32(ending.signal).u8(ending.flags);
     numbers.iter().fold(writer, |writer, number| writer.u64(*number)).finish();
+}
+
+pub fn encode_identity(out: &mut Vec<u8>, process: u16, identity: &Identity) {
+    Writer::new(out, kind::USER, process).u8(0).u32(identity.uid).u32(identity.gid).bytes(&identity.home).finish();
+}
+
+pub fn encode_unknown(out: &mut Vec<u8>, process: u16, unknown: Unknown) {
+    Writer::new(out, kind::USER, process).u8(unknown as u8).u32(0).u32(0).bytes(b"").finish();
 }
 
 pub fn encode_hello(out: &mut Vec<u8>, kernel: &str, version: &str) {

@@ -76,6 +76,11 @@ export const INSTANCE_ERRORS = {
       `open instances leave ${freeMib} MiB of memory for further ones, and this one needs ${askedMib} MiB`,
     hint: 'Close an instance, or open this one with less memory (resources_limits.memory_mib).',
   }),
+  USER_UNKNOWN: row<{ what: 'user' | 'group'; user: string }>({
+    class: 'invalid',
+    message: ({ what, user }) => `the image does not know the ${what} of ${JSON.stringify(user)}`,
+    hint: 'Name one of /etc/passwd and /etc/group, create it first (adduser), or give numbers.',
+  }),
   SNAPSHOT_FAILED: row<{ reason: string }>({
     class: 'unavailable',
     message: ({ reason }) => `no snapshot was taken: ${reason}`,

@@ -76,7 +76,7 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
   const { disposable } = plan;
   const { publishAddress } = place;
   await using open = new OpenInstance({ uuid, live, events, terms, disposable, instance, publishAddress, snapshots });
-  await live.adopt(plan.launch, {
+  live.adopt(plan.launch, {
     used: () => open.clock.used(),
     wrote: (bytes) => budget.wrote(bytes),
     ended: (facts) => {

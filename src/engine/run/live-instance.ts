@@ -5,7 +5,6 @@ import { streamBytes } from '../../contract/stream.ts';
 import type { Command, Instance, Outcome, Process } from '../../sandbox/driver.ts';
 import { defined } from '../../std/assert.ts';
 import { settlesWithin } from '../../std/abort.ts';
-import type { Account } from '../../images/inspect/owners.ts';
 import type { EventStore } from '../../store/events.ts';
 import { exitEvent, killedOutcome } from './exit-event.ts';
 import { ProcessLog } from './process-log.ts';
@@ -17,8 +16,6 @@ const SIGKILL = 9;
 /** Process to start, and the log entry for its start. */
 export interface Launch {
   readonly command: Command;
-  /** Parts of `command` that the request leaves to what the image's passwd says of the user, if it says anything. */
-  readonly assumed: { readonly gid: boolean; readonly home: boolean };
   readonly shell: boolean;
   /** Seconds; 0 for none. */
   readonly timeoutSeconds: number;
@@ -47,8 +44,6 @@ export interface LiveInstanceParts {
   readonly events: EventStore;
   readonly operation: string;
   readonly instance: Instance;
-  /** Returns the user of that id in the image. */
-  readonly accounts: (uid: number) => Promise<Account | undefined>;
   /** Number of the first process. */
   readonly firstSpid: number;
 }
@@ -83,7 +78,6 @@ export class LiveInstance {
   readonly #events: EventStore;
   readonly #operation: string;
   readonly #instance: Instance;
-  readonly #accounts: LiveInstanceParts['accounts'];
   readonly #signal: AbortSignal;
   /** Processes that have not ended. */
   readonly #processes = new Map<number, LiveProcess>();
@@ -99,11 +93,10 @@ export class LiveInstance {
   #closing = false;
   #disturbed = false;
 
-  constructor({ events, operation, instance, accounts, firstSpid }: LiveInstanceParts, signal: AbortSignal) {
+  constructor({ events, operation, instance, firstSpid }: LiveInstanceParts, signal: AbortSignal) {
     this.#events = events;
     this.#operation = operation;
     this.#instance = instance;
-    this.#accounts = accounts;
     this.#firstSpid = firstSpid;
     this.#nextSpid = firstSpid;
     this.#signal = signal;
@@ -126,8 +119,8 @@ export class LiveInstance {
   }
 
   /** Sets the command that others take over, for an instance without a main process, and who follows its use. */
-  async adopt(launch: Launch, observer: LiveObserver): Promise<void> {
-    this.#main = (await this.#asUser(launch)).command;
+  adopt(launch: Launch, observer: LiveObserver): void {
+    this.#main = launch.command;
     this.#observer = observer;
   }
 
@@ -139,18 +132,18 @@ export class LiveInstance {
   /**
    * Starts a process and returns once it runs in the guest; `ended` settles when all of its output has been read too.
    */
-  async start(planned: Launch): Promise<{ readonly spid: number; readonly ended: Promise<ProcessExit> }> {
-    const launch = await this.#asUser(planned);
+  async start(launch: Launch): Promise<{ readonly spid: number; readonly ended: Promise<ProcessExit> }> {
     if (this.#closing) throw fault('INSTANCE_NOT_RUNNING', { operation: this.#operation, status: 'ending' });
     if (this.#running >= limits.subprocessesMax) throw fault('OPERATION_LIMIT', { limit: limits.subprocessesMax });
     const spid = this.#nextSpid;
     this.#nextSpid += 1;
     this.#disturbed ||= spid !== this.#firstSpid;
-    this.#main ??= launch.command;
     this.#running += 1;
     this.#observer?.used();
     const process = await this.#spawn(launch);
-    this.#logSpawn(spid, process.pid, launch);
+    const command = resolved(launch.command, process);
+    this.#main ??= command;
+    this.#logSpawn(spid, process.pid, { ...launch, command });
     const ended = this.#follow(spid, process, launch);
     const facts = { spid, pid: process.pid, command: shownCommand(launch), startedAtMs: Date.now() };
     const live = { process, facts, ended, takesInput: launch.stdin?.close === false };
@@ -199,17 +192,6 @@ export class LiveInstance {
     await Promise.allSettled(all.map(({ process }) => process.kill(SIGKILL)));
     const ends = Promise.allSettled(all.map(({ ended }) => ended));
     await settlesWithin(ends, limits.killGraceMs);
-  }
-
-  /** Fills in what the image says of the user. */
-  async #asUser(launch: Launch): Promise<Launch> {
-    const { command, assumed } = launch;
-    if (!assumed.gid && !assumed.home) return launch;
-    const account = await this.#accounts(command.uid);
-    if (account === undefined) return launch;
-    const gid = assumed.gid ? account.gid : command.gid;
-    const env = assumed.home ? { ...command.env, HOME: account.home } : command.env;
-    return { ...launch, command: { ...command, gid, env } };
   }
 
   #get(spid: number): LiveProcess {
@@ -291,6 +273,14 @@ export class LiveInstance {
       deadline[Symbol.dispose]();
     }
   }
+}
+
+/** Returns a command with the user that the guest found. */
+function resolved(command: Command, { identity }: Process): Command {
+  const { account, ...others } = command;
+  if (account === undefined || identity === undefined) return command;
+  const { uid, gid, home } = identity;
+  return { ...others, uid, gid, env: account.home ? { ...command.env, HOME: home } : command.env };
 }
 
 /** Returns the command line of a process as lists show it. */

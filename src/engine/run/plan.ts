@@ -56,22 +56,21 @@ function mainLaunch(
   argv: readonly string[],
   config: ImageConfig,
 ): Launch {
-  const { stdin, tty, uid = 0, shell = false } = request;
+  const { stdin, tty, shell = false } = request;
   const changes = request.env ?? {};
   const takesInput = hasInput(stdin);
   const command: Command = {
     argv,
-    env: mergeEnv(defaultEnv(uid, tty !== undefined), config.env, changes),
+    env: mergeEnv(defaultEnv(tty !== undefined), config.env, changes),
     cwd: workingDirectory(request.cwd, config.cwd || '/'),
-    uid,
+    uid: request.uid ?? 0,
     gid: request.gid ?? 0,
     stdin: takesInput,
-    ...present({ tty }),
+    ...present({ tty, account: accountOf(request, { ...config.env, ...changes }) }),
   };
   checkSize(command);
   return {
     command,
-    assumed: assumedOf(request, { ...config.env, ...changes }),
     shell,
     timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsDefault,
     shownMax: request.truncate_output_at ?? limits.outputBytesShownDefault,
@@ -98,20 +97,21 @@ function hasInput(stdin: ExecSpec['stdin']): boolean {
 /** Returns the plan of a subprocess: missing fields are the main process's. */
 export function planExec(spec: ExecSpec, main: Command): Launch {
   const shell = spec.shell ?? false;
-  const { stdin, tty, uid = main.uid } = spec;
+  const { stdin, tty } = spec;
+  const isMain =
+    spec.user === undefined && (spec.uid === undefined || (main.account === undefined && spec.uid === main.uid));
   const command: Command = {
     argv: argvOf(spec.command, spec.args ?? [], shell && shellOf(spec.env ?? {})),
     env: mergeEnv(main.env, terminalEnv(main, tty !== undefined), spec.env ?? {}),
     cwd: workingDirectory(spec.cwd, main.cwd),
-    uid,
-    gid: spec.gid ?? (uid === main.uid ? main.gid : 0),
+    uid: spec.uid ?? main.uid,
+    gid: spec.gid ?? (isMain ? main.gid : 0),
     stdin: hasInput(stdin),
-    ...present({ tty }),
+    ...present({ tty, account: isMain ? ofMain(main, spec) : accountOf(spec, spec.env ?? {}) }),
   };
   checkSize(command);
   return {
     command,
-    assumed: assumedOf(uid === main.uid ? {} : spec, spec.env ?? {}),
     shell,
     timeoutSeconds: spec.timeout ?? 0,
     shownMax: spec.truncate_output_at ?? limits.outputBytesShownDefault,
@@ -152,8 +152,9 @@ function quote(word: string): string {
   return /^[\w@%+=:,./-]+$/u.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-function defaultEnv(uid: number, tty: boolean): Env {
-  return { PATH, HOME: uid === 0 ? '/root' : '/', TERM: tty ? TERMINAL : NO_TERMINAL };
+/** HOME is that of root; another user's is found when the command starts. */
+function defaultEnv(tty: boolean): Env {
+  return { PATH, HOME: '/root', TERM: tty ? TERMINAL : NO_TERMINAL };
 }
 
 /** A process with a terminal of its own, beside a main one that has none. */
@@ -161,12 +162,28 @@ function terminalEnv({ env }: Command, tty: boolean): Env {
   return tty && env['TERM'] === NO_TERMINAL ? { TERM: TERMINAL } : {};
 }
 
-/** Returns the parts that a user given by its id alone leaves to the image; root has a group and a home anyway. */
-function assumedOf(
-  { uid = 0, gid }: Pick<ExecSpec, 'uid' | 'gid'>,
+/**
+ * Returns the user to look up in the guest: one that is named, one whose id is all that the request has of it, or one whose
+ * HOME is missing in `env`. Root has a group and a home anyway. Throws ARGUMENT_INVALID for a user given twice.
+ */
+function accountOf(
+  { user, uid, gid }: Pick<ExecSpec, 'user' | 'uid' | 'gid'>,
   env: Readonly<Record<string, unknown>>,
-): Launch['assumed'] {
-  return { gid: uid !== 0 && gid === undefined, home: uid !== 0 && !('HOME' in env) };
+): Command['account'] {
+  const home = !('HOME' in env);
+  if (user !== undefined) {
+    if (uid === undefined && gid === undefined) return { user, home };
+    throw fault('ARGUMENT_INVALID', { reason: 'user: give a user, or uid and gid, but not both' });
+  }
+  if (uid === undefined || uid === 0 || (gid !== undefined && !home)) return undefined;
+  return { user: gid === undefined ? `${uid}` : `${uid}:${gid}`, home };
+}
+
+/** Returns the user of an instance's commands for one of them, which may have a group of its own. */
+function ofMain({ account }: Command, { gid, env }: ExecSpec): Command['account'] {
+  if (account === undefined) return undefined;
+  const user = gid === undefined ? account.user : `${account.user.split(':', 1)[0]}:${gid}`;
+  return { user, home: account.home && !('HOME' in (env ?? {})) };
 }
 
 /** Merges environments: later ones win, and null removes a variable. */

@@ -3,8 +3,6 @@ import { isFault } from '../../contract/errors.ts';
 import { SPID_INIT } from '../../contract/event.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
-import { type Account, readAccount } from '../../images/inspect/owners.ts';
-import { Tree } from '../../layers/tree.ts';
 import type { BootSpec, Instance, NetworkUse, SandboxDriver } from '../../sandbox/driver.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
@@ -76,13 +74,9 @@ export class Session {
     this.#start = start;
     this.#context = context;
     this.#steps = steps;
-    const accounts = async (uid: number): Promise<Account | undefined> => {
-      await using tree = await Tree.open(lower.files, place.readers);
-      return await readAccount(tree, uid);
-    };
     const { events } = place.store;
     const { firstSpid } = start;
-    this.live = new LiveInstance({ events, operation: context.uuid, instance, accounts, firstSpid }, context.signal);
+    this.live = new LiveInstance({ events, operation: context.uuid, instance, firstSpid }, context.signal);
   }
 
   /** Attributes the time since the last mark to this step of the operation. */

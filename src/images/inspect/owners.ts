@@ -1,5 +1,4 @@
 import { isFault } from '../../contract/errors.ts';
-import { limits } from '../../contract/limits.ts';
 import type { Tree } from '../../layers/tree.ts';
 
 /** Bytes read of an image's account files; real ones have a few kilobytes. */
@@ -16,29 +15,6 @@ export interface Owners {
 export async function readOwners(tree: Tree): Promise<Owners> {
   const [users, groups] = await Promise.all([readNames(tree, '/etc/passwd'), readNames(tree, '/etc/group')]);
   return { owner: (uid) => users.get(uid) ?? uid, group: (gid) => groups.get(gid) ?? gid };
-}
-
-/** A user as the image's `/etc/passwd` has it. */
-export interface Account {
-  /** Primary group. */
-  readonly gid: number;
-  /** Absolute path of the home directory; `/` where the image states none. */
-  readonly home: string;
-}
-
-/** Returns the user of that id in an image, if it has one: the first line counts, as with getpwuid. */
-export async function readAccount(tree: Tree, uid: number): Promise<Account | undefined> {
-  for (const line of (await readText(tree, '/etc/passwd')).split('\n')) {
-    const [name = '', , id = '', gid = '', , home = ''] = line.split(':');
-    if (name === '' || !isId(id) || Number(id) !== uid) continue;
-    const usable = home.startsWith('/') && !home.includes('\0') && Buffer.byteLength(home) <= limits.pathBytesMax;
-    return isId(gid) ? { gid: Number(gid), home: usable ? home : '/' } : undefined;
-  }
-  return undefined;
-}
-
-function isId(text: string): boolean {
-  return /^\d{1,10}$/u.test(text) && Number(text) < 0xffff_ffff;
 }
 
 /** Parses lines `name:password:id:…`; the first line of an id wins, as with getpwuid. */

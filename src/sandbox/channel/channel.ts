@@ -104,7 +104,7 @@ export class Channel implements Disposable {
     let id = 0;
     const process = this.#numbers.add((number) => {
       id = number;
-      return new ChannelProcess((kind, bytes) => this.#send(kind, number, bytes));
+      return new ChannelProcess(command, (kind, bytes) => this.#send(kind, number, bytes));
     });
     const last = Math.floor(Math.max(0, payload.length - 1) / PAYLOAD_BYTES_MAX) * PAYLOAD_BYTES_MAX;
     for (let from = 0; from < last; from += PAYLOAD_BYTES_MAX) {

@@ -1,5 +1,5 @@
 import { fault } from '../../contract/errors.ts';
-import type { Command, Outcome } from '../driver.ts';
+import type { Command, GuestUser, Outcome } from '../driver.ts';
 import { FieldReader, FieldWriter } from './field.ts';
 import type { Frame } from './frame.ts';
 
@@ -33,6 +33,7 @@ const FROM_GUEST = {
   fault: 0x8c,
   connected: 0x8e,
   disconnected: 0x8f,
+  user: 0x90,
   snapshotEnd: 0x8d,
 } as const;
 
@@ -45,6 +46,8 @@ const FLAG_DISK_FULL = 4;
 
 const START_STDIN = 1;
 const START_TERMINAL = 2;
+const START_ACCOUNT = 4;
+const START_HOME = 8;
 
 const TEXT_BYTES_MAX = 4_096;
 const STEPS_MAX = 32;
@@ -114,6 +117,7 @@ export type GuestMessage =
   | ({ readonly kind: 'hello' } & GuestHello)
   | ({ readonly kind: 'ready' } & GuestReady)
   | { readonly kind: 'started'; readonly pid: number }
+  | { readonly kind: 'user'; readonly unknown: 'user' | 'group' | undefined; readonly identity: GuestUser }
   | { readonly kind: 'output'; readonly stream: 'stdout' | 'stderr'; readonly bytes: Buffer }
   | { readonly kind: 'outputEnd' }
   | { readonly kind: 'exited'; readonly outcome: Outcome }
@@ -128,7 +132,7 @@ export type GuestMessage =
 /** Messages about a process or a connection. */
 export type NumberedMessage = Extract<
   GuestMessage,
-  { kind: 'started' | 'output' | 'outputEnd' | 'exited' | 'stdinCredit' | 'connected' | 'disconnected' }
+  { kind: 'started' | 'user' | 'output' | 'outputEnd' | 'exited' | 'stdinCredit' | 'connected' | 'disconnected' }
 >;
 
 /** Throws GUEST_PROTOCOL for anything a well-behaved agent would not send. */
@@ -153,6 +157,8 @@ function decodeFields(kind: number, reader: FieldReader): GuestMessage {
       return { kind: 'ready', bootId: reader.text(TEXT_BYTES_MAX), stepsMs: decodeSteps(reader) };
     case FROM_GUEST.started:
       return { kind: 'started', pid: reader.u32() };
+    case FROM_GUEST.user:
+      return { kind: 'user', ...decodeUser(reader) };
     case FROM_GUEST.outputEnd:
       return { kind: 'outputEnd' };
     case FROM_GUEST.exited:
@@ -172,6 +178,13 @@ function decodeFields(kind: number, reader: FieldReader): GuestMessage {
     default:
       throw fault('GUEST_PROTOCOL', { reason: `a frame of unknown kind ${kind}` });
   }
+}
+
+function decodeUser(reader: FieldReader): { unknown: 'user' | 'group' | undefined; identity: GuestUser } {
+  const result = reader.u8();
+  if (result > 2) throw fault('GUEST_PROTOCOL', { reason: `a user of unknown result ${result}` });
+  const unknown = ([undefined, 'user', 'group'] as const)[result];
+  return { unknown, identity: { uid: reader.u32(), gid: reader.u32(), home: reader.text(TEXT_BYTES_MAX) } };
 }
 
 function decodeSteps(reader: FieldReader): Record<string, number> {
@@ -244,18 +257,20 @@ export function encodeSetup(setup: GuestSetup, clockNs: bigint): Buffer {
 }
 
 export function encodeCommand(command: Command): Buffer {
-  const { argv, env, cwd, uid, gid, stdin, tty } = command;
-  const texts = [...argv, ...Object.entries(env).flat(), cwd];
+  const { argv, env, cwd, uid, gid, account, stdin, tty } = command;
+  const texts = [...argv, ...Object.entries(env).flat(), cwd, account?.user ?? ''];
   if (texts.some((text) => text.includes('\0'))) {
-    throw fault('ARGUMENT_INVALID', { reason: 'a command, its environment and its cwd cannot hold a NUL character' });
+    throw fault('ARGUMENT_INVALID', {
+      reason: 'a command, its environment, its cwd and its user cannot hold a NUL character',
+    });
   }
   const writer = new FieldWriter();
   writer.list(argv, (argument) => writer.text(argument));
   writer.list(Object.entries(env), ([name, value]) => writer.text(`${name}=${value}`));
-  const flags = (stdin ? START_STDIN : 0) | (tty === undefined ? 0 : START_TERMINAL);
+  const lookup = account === undefined ? 0 : START_ACCOUNT | (account.home ? START_HOME : 0);
+  const flags = (stdin ? START_STDIN : 0) | (tty === undefined ? 0 : START_TERMINAL) | lookup;
   writer.text(cwd).u32(uid).u32(gid).u8(flags);
-  return writer
-    .u16(tty?.columns ?? 0)
-    .u16(tty?.rows ?? 0)
-    .payload();
+  writer.u16(tty?.columns ?? 0).u16(tty?.rows ?? 0);
+  if (account !== undefined) writer.text(account.user);
+  return writer.payload();
 }

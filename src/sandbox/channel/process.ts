@@ -1,5 +1,5 @@
 import { fault } from '../../contract/errors.ts';
-import type { Outcome, OutputChunk, Process } from '../driver.ts';
+import type { Command, GuestUser, Outcome, OutputChunk, Process } from '../driver.ts';
 import { OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES } from './credit.ts';
 import { FieldWriter } from './field.ts';
 import { type NumberedMessage, TO_GUEST } from './message.ts';
@@ -20,16 +20,19 @@ export class ChannelProcess implements Process {
   readonly outcome: Promise<Outcome>;
   readonly started: Promise<this>;
   #pid = 0;
+  readonly #account: Command['account'];
+  #identity: GuestUser | undefined;
   readonly #send: SendFrame;
   readonly #started = Promise.withResolvers<this>();
   readonly #outcome = Promise.withResolvers<Outcome>();
-  #state: 'starting' | 'running' = 'starting';
+  #state: 'starting' | 'running' | 'refused' = 'starting';
   #exited = false;
   #outputEnded = false;
   readonly #stdin: Outbound;
   #stdinQueue: Promise<void> = Promise.resolve();
 
-  constructor(send: SendFrame) {
+  constructor({ account }: Pick<Command, 'account'>, send: SendFrame) {
+    this.#account = account;
     this.#send = send;
     this.#stdin = new Outbound(STDIN_WINDOW_BYTES, (piece) => send(TO_GUEST.stdin, piece));
     this.started = this.#started.promise;
@@ -46,16 +49,25 @@ export class ChannelProcess implements Process {
     return this.#pid;
   }
 
+  get identity(): GuestUser | undefined {
+    return this.#identity;
+  }
+
   /** True when no more messages about this process may come. */
   get finished(): boolean {
-    return this.#exited && this.#outputEnded;
+    return this.#state === 'refused' || (this.#exited && this.#outputEnded);
   }
 
   /** Throws GUEST_PROTOCOL for a message out of turn. */
   handle(message: NumberedMessage): void {
-    if ((message.kind === 'started') !== (this.#state === 'starting')) throw outOfTurn(message.kind);
+    const isFirst = message.kind === 'started' || message.kind === 'user';
+    if (isFirst !== (this.#state === 'starting')) throw outOfTurn(message.kind);
     switch (message.kind) {
+      case 'user':
+        this.#takeUser(message);
+        break;
       case 'started':
+        // Of an account the guest says who it is before anything runs; not so when it can start nothing at all.
         this.#state = 'running';
         this.#pid = message.pid;
         this.#started.resolve(this);
@@ -80,6 +92,14 @@ export class ChannelProcess implements Process {
       default:
         throw outOfTurn(message.kind);
     }
+  }
+
+  #takeUser({ unknown, identity }: NumberedMessage & { readonly kind: 'user' }): void {
+    if (this.#account === undefined || this.#identity !== undefined) throw outOfTurn('user');
+    this.#identity = identity;
+    if (unknown === undefined) return;
+    this.#state = 'refused';
+    this.fail(fault('USER_UNKNOWN', { what: unknown, user: this.#account.user }));
   }
 
   #takeOutput({ stream, bytes }: { readonly stream: OutputChunk['stream']; readonly bytes: Buffer }): void {

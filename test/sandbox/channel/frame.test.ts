@@ -17,7 +17,7 @@ import {
   SNAPSHOT_STEP,
   TO_GUEST,
 } from '../../../src/sandbox/channel/message.ts';
-import { CLOCK_NS, COMMAND, FROM_GUEST, GOLDEN, golden, SETUP, SETUP_OFFLINE } from './golden.ts';
+import { CLOCK_NS, COMMAND, COMMAND_AS, FROM_GUEST, GOLDEN, golden, SETUP, SETUP_OFFLINE } from './golden.ts';
 
 const PROTOCOL = { code: 'GUEST_PROTOCOL' };
 
@@ -38,6 +38,7 @@ test('what the host says is, byte for byte, what the agent understands', () => {
     setup: encodeFrame(TO_GUEST.setup, 0, encodeSetup(SETUP, CLOCK_NS)),
     setup_offline: encodeFrame(TO_GUEST.setup, 0, encodeSetup(SETUP_OFFLINE, CLOCK_NS)),
     start: encodeFrame(TO_GUEST.start, 1, encodeCommand(COMMAND)),
+    start_as: encodeFrame(TO_GUEST.start, 1, encodeCommand(COMMAND_AS)),
     stdin_close: encodeFrame(TO_GUEST.stdinClose, 1, empty),
     kill: encodeFrame(TO_GUEST.kill, 258, Buffer.of(15)),
     changes: encodeFrame(TO_GUEST.changes, 0, empty),

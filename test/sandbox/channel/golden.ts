@@ -57,6 +57,16 @@ export const COMMAND: Command = {
   tty: { columns: 100, rows: 30 },
 };
 
+export const COMMAND_AS: Command = {
+  argv: ['id'],
+  env: {},
+  cwd: '/',
+  uid: 0,
+  gid: 0,
+  account: { user: 'ann:29', home: true },
+  stdin: false,
+};
+
 /** Meaning of each frame of a guest. */
 export const FROM_GUEST: Readonly<Record<string, GuestMessage>> = {
   hello: { kind: 'hello', kernel: '6.1.0-56-cloud-amd64', agent: '0.1.0' },
@@ -66,6 +76,8 @@ export const FROM_GUEST: Readonly<Record<string, GuestMessage>> = {
     stepsMs: { identity: 1.5, layers: 20 },
   },
   started: { kind: 'started', pid: 2 },
+  user: { kind: 'user', unknown: undefined, identity: { uid: 1_000, gid: 29, home: '/home/ann' } },
+  user_unknown: { kind: 'user', unknown: 'group', identity: { uid: 0, gid: 0, home: '' } },
   stdout: { kind: 'output', stream: 'stdout', bytes: Buffer.from('out\n') },
   stderr: { kind: 'output', stream: 'stderr', bytes: Buffer.from([0, 255]) },
   output_end: { kind: 'outputEnd' },

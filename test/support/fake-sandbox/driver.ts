@@ -25,6 +25,8 @@ export interface FakeHooks {
   readonly beforeChanges?: (signal: AbortSignal) => Promise<void>;
   /** Servers that listen in every guest, by port. */
   readonly servers?: ReadonlyMap<number, Serve>;
+  /** The passwd of every image. */
+  readonly passwd?: string;
   /** Runs before a snapshot is streamed. */
   readonly beforeSnapshot?: (signal: AbortSignal) => Promise<void>;
 }
@@ -92,7 +94,7 @@ class FakeInstance implements Instance {
   #disposed = false;
 
   constructor(spec: BootSpec, hooks: FakeHooks, bootMs: number, onDispose: (instance: FakeInstance) => void) {
-    this.#guest = new FakeGuest(spec, hooks.servers);
+    this.#guest = new FakeGuest(spec, hooks.servers, hooks.passwd);
     this.#hooks = hooks;
     this.#onDispose = onDispose;
     this.lost = this.#guest.lost;

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { posix } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { fault } from '../../../src/contract/errors.ts';
-import type { BootSpec, Command } from '../../../src/sandbox/driver.ts';
+import type { BootSpec, Command, GuestUser } from '../../../src/sandbox/driver.ts';
 import { FakeFiles } from './files.ts';
 import { FakePorts, type Serve } from './ports.ts';
 import { FakeProcess, type ProcessControl } from './process.ts';
@@ -27,6 +27,7 @@ export class FakeGuest {
   readonly bootId: string = randomUUID();
   readonly files: FakeFiles;
   readonly #spec: BootSpec;
+  readonly #passwd: string;
   readonly #ports: FakePorts;
   readonly #lost = Promise.withResolvers<Error>();
   /** All processes so far: those left in the background end with the guest. */
@@ -34,8 +35,10 @@ export class FakeGuest {
   #gone: Error | undefined;
   #nextPid = 2;
 
-  constructor(spec: BootSpec, servers?: ReadonlyMap<number, Serve>) {
+  /** `passwd`: the image's, which the fake cannot read. */
+  constructor(spec: BootSpec, servers?: ReadonlyMap<number, Serve>, passwd = '') {
     this.#spec = spec;
+    this.#passwd = passwd;
     this.#ports = new FakePorts(servers);
     this.files = new FakeFiles(spec.diskBytes);
   }
@@ -49,11 +52,15 @@ export class FakeGuest {
     return this.#gone;
   }
 
-  start(command: Command): FakeProcess {
+  start(asked: Command): FakeProcess {
     if (this.#gone !== undefined) throw this.#gone;
+    const identity = asked.account && this.#identify(asked.account.user);
+    const home = asked.account?.home === true && identity !== undefined ? { HOME: identity.home } : {};
+    const command = { ...asked, ...identity, env: { ...asked.env, ...home } };
     const process: FakeProcess = new FakeProcess(this.#nextPid++, command, (control) =>
       this.#main(command, control, () => process),
     );
+    process.identity = identity;
     this.#processes.add(process);
     return process;
   }
@@ -61,6 +68,15 @@ export class FakeGuest {
   connect(port: number): Duplex {
     if (this.#gone !== undefined) throw this.#gone;
     return this.#ports.connect(port);
+  }
+
+  #identify(user: string): GuestUser {
+    const [name = '', group] = user.split(':');
+    const rows = this.#passwd.split('\n').map((line) => line.split(':'));
+    const row = rows.find(([own, , uid, gid]) => (own === name || uid === name) && /^\d+$/u.test(gid ?? ''));
+    if (row === undefined && !/^\d+$/u.test(name)) throw fault('USER_UNKNOWN', { what: 'user', user });
+    if (group !== undefined && !/^\d+$/u.test(group)) throw fault('USER_UNKNOWN', { what: 'group', user });
+    return { uid: Number(row?.[2] ?? name), gid: Number(group ?? row?.[3] ?? 0), home: row?.[5] ?? '/' };
   }
 
   /** Ends all processes, as the end of the main one does. */

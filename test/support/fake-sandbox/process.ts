@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Command, Outcome, OutputChunk, Process } from '../../../src/sandbox/driver.ts';
+import type { Command, GuestUser, Outcome, OutputChunk, Process } from '../../../src/sandbox/driver.ts';
 
 const SIGKILL = 9;
 /** Chunks buffered for a slow reader; then the program waits. */
@@ -76,6 +76,7 @@ export class FakeProcess implements Process {
   readonly #ignored = new Set<number>();
   readonly #startedMs = performance.now();
   readonly #settled = Promise.withResolvers<Outcome>();
+  identity: GuestUser | undefined;
   #stdinOpen: boolean;
   #signal = -1;
 

@@ -35,6 +35,7 @@ pub const SIGKILL: c_int = 9;
 pub const SIGCHLD: c_int = 17;
 
 pub const ENOENT: i32 = 2;
+pub const ESRCH: i32 = 3;
 pub const EIO: i32 = 5;
 pub const EPIPE: i32 = 32;
 pub const ENOEXEC: i32 = 8;

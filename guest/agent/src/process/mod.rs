@@ -1,5 +1,9 @@
 //! Starts programs in the image, and holds their state while they run.
 
+mod users;
+
+pub use users::{Identity, Unknown};
+
 use crate::boot::Namespaces;
 use crate::message::{Command, OUTPUT_WINDOW};
 use crate::streams::{output_pipe, Output, Stdin};
@@ -76,6 +80,34 @@ struct Outcome {
     /// The step that failed and its errno; errno is 0 when the program runs.
     step: &'static str,
     errno: i32,
+}
+
+/// Fills in the ids and groups of a command's user, and HOME if that is wanted. Returns the identity that a request for an
+/// account is answered with.
+pub fn identify(
+    command: &mut Command,
+    namespaces: &Namespaces,
+) -> Result<Option<std::result::Result<Identity, Unknown>>> {
+    let account = command.account.take();
+    if account.is_none() && command.uid == 0 && command.gid == 0 {
+        return Ok(None);
+    }
+    let accounts = users::Accounts::read(namespaces)?;
+    let (user, home) = match &account {
+        Some(account) => (account.user.clone(), account.home),
+        None => (format!("{}:{}", command.uid, command.gid).into_bytes(), false),
+    };
+    let resolved = accounts.resolve(&user);
+    if let Ok(identity) = &resolved {
+        (command.uid, command.gid, command.groups) = (identity.uid, identity.gid, identity.groups.clone());
+        if home {
+            command.env.retain(|entry| !entry.starts_with(b"HOME="));
+            command.env.push([b"HOME=", &identity.home[..]].concat());
+        }
+    } else if account.is_none() {
+        command.groups = vec![command.gid];
+    }
+    Ok(account.map(|_| resolved))
 }
 
 pub fn spawn(id: u16, command: &Command, namespaces: &Namespaces) -> Result<Spawned> {
@@ -282,41 +314,12 @@ fn enter_directory(plan: &Plan) -> Result<()> {
 }
 
 fn become_user(command: &Command) -> Result<()> {
-    if command.uid == 0 && command.gid == 0 {
+    if command.groups.is_empty() {
         return Ok(());
     }
-    let groups = supplementary_groups(command.uid, command.gid);
-    verdict(unsafe { sys::setgroups(groups.len(), groups.as_ptr()) })?;
+    verdict(unsafe { sys::setgroups(command.groups.len(), command.groups.as_ptr()) })?;
     verdict(unsafe { sys::setgid(command.gid) })?;
     verdict(unsafe { sys::setuid(command.uid) })
-}
-
-/// Returns the user's own group, then those that list the user in the image's /etc/group.
-fn supplementary_groups(uid: u32, gid: u32) -> Vec<u32> {
-    let (passwd, group) = (fs::read("/etc/passwd"), fs::read("/etc/group"));
-    let mut groups = vec![gid];
-    if let (Ok(passwd), Ok(group)) = (passwd, group) {
-        groups.extend(listed_groups(&passwd, &group, uid).into_iter().filter(|listed| *listed != gid));
-    }
-    groups
-}
-
-fn listed_groups(passwd: &[u8], group: &[u8], uid: u32) -> Vec<u32> {
-    fn rows(table: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
-        table.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b':').collect())
-    }
-    fn number(field: &[u8]) -> Option<u32> {
-        std::str::from_utf8(field).ok()?.parse().ok()
-    }
-    let name = rows(passwd).find(|row| row.len() > 2 && number(row[2]) == Some(uid)).map(|row| row[0]);
-    let name = match name {
-        Some(name) if !name.is_empty() => name,
-        _ => return Vec::new(),
-    };
-    rows(group)
-        .filter(|row| row.len() > 3 && row[3].split(|byte| *byte == b',').any(|member| member == name))
-        .filter_map(|row| number(row[2]))
-        .collect()
 }
 
 /// Tries all paths and returns the most informative errno: "permission denied" takes precedence over "not found".
@@ -354,6 +357,8 @@ mod tests {
             cwd: b"/".to_vec(),
             uid: 0,
             gid: 0,
+            groups: Vec::new(),
+            account: None,
             stdin: false,
             terminal: None,
         }
@@ -365,15 +370,6 @@ mod tests {
         assert_eq!(found, [c(b"/a/x").unwrap(), c(b"./x").unwrap(), c(b"/b/x").unwrap()]);
         assert_eq!(programs(&command("./x", &["PATH=/a"])).unwrap(), [c(b"./x").unwrap()]);
         assert_eq!(programs(&command("x", &[])).unwrap().len(), 6);
-    }
-
-    #[test]
-    fn groups_are_those_that_list_the_user_by_name() {
-        let passwd = b"root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n";
-        let group = b"root:x:0:\naudio:x:29:bob,ann\nvideo:x:44:annette\nbad:x:nan:ann\nann:x:1000:\n";
-        assert_eq!(listed_groups(passwd, group, 1000), [29]);
-        assert_eq!(listed_groups(passwd, group, 7), []);
-        assert_eq!(listed_groups(b"", b"\n::\n", 1000), []);
     }
 
     #[test]
