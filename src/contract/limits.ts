@@ -105,6 +105,7 @@ export const limits = {
   buildContextEntriesMax: 200_000,
   buildDownloadBytesMax: 2 * GiB,
   buildSecretBytesMax: 512 * KiB,
+  buildCacheBytesMax: 4 * GiB,
   buildOutputShownBytesMax: 4 * KiB,
 
   // REST

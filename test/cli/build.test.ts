@@ -49,6 +49,12 @@ test('contree build sends a folder, shows its steps and prints the image; then o
   assert.match(third.stderr, /#3 CACHED/u);
   assert.match(third.stderr, /5 files, 0 sent\n/u);
 
+  write('token', 'hush');
+  const secret = ['build', '--secret', `id=s,src=${join(scratch.folder, 'token')}`, '--secret', 'id=v,env=V', '-'];
+  const needed = 'FROM base\nRUN --mount=type=secret,id=s,required --mount=type=secret,id=v,required touch /s\n';
+  assert.equal((await cli(secret, { input: needed, env: { V: 'x' } })).code, 0);
+  assert.match((await cli(secret, { input: needed })).stderr, /there is no value for v/u);
+
   const failing = await cli(['build', '-'], { input: 'FROM base\nRUN echo why && false\n' });
   assert.equal(failing.code, 2);
   assert.match(failing.stderr, /#2 why\n#2 FAILED\n/u);

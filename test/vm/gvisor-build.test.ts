@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import type { BuildRequest } from '../../src/contract/build.ts';
+import { streamRepr } from '../../src/contract/stream.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { finished, followed, once, openEngine } from '../engine/bench.ts';
@@ -33,6 +35,25 @@ RUN ["/bin/sh", "-c", "echo exec > exec"]
 COPY --from=tools --chown=builder:builder /out/two two
 RUN --network=none ! wget -T 1 -q http://192.0.2.1/ && rm exec
 CMD cat greeting
+`;
+
+const MOUNTS = `FROM busybox AS stage
+RUN echo of stage > /o
+FROM busybox
+RUN mkdir /image && echo own > /image/own
+RUN --mount=type=bind,source=d,target=/bound --mount=from=stage,source=/o,target=/bound-file \\
+    --mount=type=secret,id=s --mount=type=secret,id=s,env=HUSH --mount=type=tmpfs,target=/image <<EOF
+set -e
+ls /bound/sub
+cat /bound/a /bound-file > /seen
+echo "$(cat /run/secrets/s) $HUSH" >> /seen
+echo dropped > /bound/new
+rm /run/secrets/s
+test ! -e /image/own
+echo t > /image/t
+cp /image/t /tmpfs
+EOF
+RUN --mount=type=cache,target=/root/.cache/tool echo 1 >> /root/.cache/tool/log && cp /root/.cache/tool/log /log
 `;
 
 // Where there is one.
@@ -77,5 +98,48 @@ if (await hasRunsc()) {
     const again = await engine.images.build({ dockerfile_text: DOCKERFILE });
     const events = await followed(engine, again.uuid);
     assert.ok(!events.some(({ type }) => type === 'spawn'), 'a second time nothing runs');
+  });
+
+  /** Files of a build's image below a path, with their content. */
+  async function filesOf(request: BuildRequest, below: RegExp): Promise<string[]> {
+    const operation = await finished(engine, (await engine.images.build(request)).uuid);
+    assert.equal(operation.status, 'SUCCESS', operation.error ?? '');
+    const { layers } = store.images.get(operation.result?.image ?? '');
+    return (await listing(await store.layers.files(layers))).filter((line) => below.test(line));
+  }
+
+  test('mounts are there for their command only; a cache outlives builds', async () => {
+    const { uuid: file } = await engine.uploads.create(
+      once(
+        tarOf([
+          { path: 'd/a', content: 'of context\n' },
+          { path: 'd/sub', flag: '5', mode: 0o755 },
+        ]),
+      ),
+    );
+    const request: BuildRequest = {
+      dockerfile_text: MOUNTS,
+      context: { file },
+      secrets: [{ id: 's', content: streamRepr(Buffer.from('hush')) }],
+      no_cache: true,
+    };
+    const expected = (log: string): string[] => [
+      '/image 755 0:0 directory',
+      '/image/own 644 0:0 "own\\n"',
+      '/log 644 0:0 '.concat(JSON.stringify(log)),
+      '/root 755 0:0 directory',
+      '/seen 644 0:0 "of context\\nof stage\\nhush hush\\n"',
+      '/tmpfs 644 0:0 "t\\n"',
+    ];
+    const shown = /^\/(?:image|log|root|run|seen|bound|tmpfs)/u;
+    assert.deepEqual(await filesOf(request, shown), expected('1\n'));
+    assert.deepEqual(await filesOf(request, shown), expected('1\n1\n'));
+    const { usage } = await engine.system.gc({ dry_run: true });
+    assert.ok(
+      usage.some(({ what }) => what.includes('cache mounts')),
+      JSON.stringify(usage),
+    );
+    await engine.system.gc({ older_than_days: 0 });
+    assert.ok(!(await engine.system.gc({ dry_run: true })).usage.some(({ what }) => what.includes('cache mounts')));
   });
 }

@@ -22,6 +22,7 @@ interface Options {
   readonly tag?: string;
   readonly target?: string;
   readonly buildArg?: readonly string[];
+  readonly secret?: readonly string[];
   readonly cache: boolean;
   readonly platform?: string;
   readonly timeout?: string;
@@ -42,6 +43,7 @@ export const build: Register = (program, run) => {
     .option('-t, --tag <TAG>', 'tag of the image')
     .option('--target <STAGE>', 'stage to build (default: the last one)')
     .option('--build-arg <NAME=VALUE>', 'value of an ARG; NAME alone takes the value of the environment', appended)
+    .option('--secret <id=ID,src=PATH>', 'secret for RUN --mount=type=secret; env=NAME instead of src', appended)
     .option('--no-cache', 'make every step again')
     .option('--platform <PLATFORM>', 'os/architecture; only that of the server')
     .option('--timeout <SECONDS>', 'stop a RUN after this time')
@@ -71,6 +73,7 @@ async function requestOf(cli: Cli, contree: ConTree, context: string, options: O
     target,
     platform,
     build_args: argumentsOf(cli, options.buildArg ?? []),
+    secrets: await secretsOf(cli, options.secret ?? []),
     no_cache: cache ? undefined : true,
     timeout: timeout === undefined ? undefined : wholeNumber(timeout, '--timeout'),
   });
@@ -86,6 +89,31 @@ function argumentsOf(cli: Cli, given: readonly string[]): Record<string, string>
     return [name, equals < 0 ? cli.host.env[name] : text.slice(equals + 1)];
   });
   return Object.fromEntries(pairs.filter((pair): pair is readonly [string, string] => pair[1] !== undefined));
+}
+
+/** Reads secrets from files or variables. A value is never an argument, which other users of the machine could see. */
+async function secretsOf(cli: Cli, given: readonly string[]): Promise<BuildRequest['secrets']> {
+  const secrets: NonNullable<BuildRequest['secrets']> = [];
+  for (const text of given) {
+    const fields = new Map(
+      text.split(',').map((field) => [field.split('=', 1)[0] ?? '', field.replace(/^[^=]*=?/u, '')]),
+    );
+    const source = fields.get('src') ?? fields.get('source');
+    const variable = fields.get('env');
+    const id = fields.get('id') ?? variable ?? '';
+    if (id === '') throw fault('ARGUMENT_INVALID', { reason: '--secret: it needs id=ID, and src=PATH or env=NAME' });
+    const value = source === undefined ? cli.host.env[variable ?? id] : await readSecret(absolutePath(source));
+    if (value === undefined) throw fault('ARGUMENT_INVALID', { reason: `--secret: there is no value for ${id}` });
+    secrets.push({ id, content: { value: Buffer.from(value).toString('base64'), encoding: 'base64' } });
+  }
+  return secrets.length === 0 ? undefined : secrets;
+}
+
+async function readSecret(path: string): Promise<Buffer | undefined> {
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isFile() !== true) return undefined;
+  if (info.size <= limits.buildSecretBytesMax) return await readFile(path);
+  throw fault('ARGUMENT_INVALID', { reason: `--secret: ${path} is larger than ${limits.buildSecretBytesMax} bytes` });
 }
 
 /** Returns where the files and the Dockerfile of a build are; sends what the server does not have. */

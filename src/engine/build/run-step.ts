@@ -8,11 +8,11 @@ import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { untilAborted } from '../../std/abort.ts';
 import { type NamedUser, resolveUser } from '../../images/inspect/users.ts';
-import { commitChanges } from '../run/commit.ts';
+import { type CommitPlace, commitChanges } from '../run/commit.ts';
 import { Deadline } from '../run/deadline.ts';
 import { exitEvent, killedOutcome } from '../run/exit-event.ts';
 import { ProcessLog } from '../run/process-log.ts';
-import { maskEnv } from '../run/secrets.ts';
+import { MASK, maskEnv } from '../run/secrets.ts';
 
 const SIGKILL = 9;
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -41,6 +41,19 @@ export interface RunStep {
   readonly stdin: string | undefined;
   readonly timeoutSeconds: number;
   readonly boot: Omit<BootSpec, 'layers'>;
+  /** Names of variables whose values are secrets. */
+  readonly hidden: ReadonlySet<string>;
+}
+
+/** Layers of a RUN, bottom first. */
+export interface StepLayers {
+  readonly image: readonly LayerFile[];
+  /** Layers of mounts over those of the image. */
+  readonly mounts: readonly LayerFile[];
+  /** Layer of secrets over these: it is not read again, and closed with the run. */
+  readonly secrets: readonly LayerFile[];
+  /** Chooses what is kept of the changes; undefined for all. */
+  readonly keep: CommitPlace['keep'];
 }
 
 /** End of a RUN. */
@@ -59,11 +72,12 @@ export interface RunStepEnd {
 export async function executeStep(
   place: RunStepPlace,
   step: RunStep,
-  lower: readonly LayerFile[],
+  { image, mounts, secrets, keep }: StepLayers,
   signal: AbortSignal,
 ): Promise<RunStepEnd> {
-  const command = await commandOf(place, step, lower);
-  const instance = await place.driver.start({ ...step.boot, layers: lower }, signal);
+  const command = await commandOf(place, step, image);
+  const lower = [...image, ...mounts];
+  const instance = await place.driver.start({ ...step.boot, layers: [...lower, ...secrets] }, signal);
   try {
     const tail = new OutputTail();
     const reason = await untilAborted(
@@ -75,7 +89,11 @@ export async function executeStep(
     const bytesMax = step.boot.diskBytes + LAYER_OVERHEAD_BYTES;
     return {
       failure: undefined,
-      layer: await commitChanges(instance.changes(signal), { store, readers, lower, bytesMax }, signal),
+      layer: await commitChanges(
+        instance.changes(signal),
+        { store, readers, lower, bytesMax, ...(keep !== undefined && { keep }) },
+        signal,
+      ),
     };
   } finally {
     await instance[Symbol.asyncDispose]();
@@ -111,7 +129,7 @@ interface Running {
 /** Runs the command to its end. Returns the reason if it failed. */
 async function run(
   { store, operation }: RunStepPlace,
-  { spid, stdin, timeoutSeconds }: RunStep,
+  { spid, stdin, timeoutSeconds, hidden }: RunStep,
   { instance, command, tail }: Running,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -128,7 +146,7 @@ async function run(
     gid: command.gid,
     timeout: timeoutSeconds,
     truncate_at: limits.outputBytesKept,
-    env: maskEnv(command.env),
+    env: { ...maskEnv(command.env), ...Object.fromEntries([...hidden].map((name) => [name, MASK])) },
   });
   const log = new ProcessLog(store.events, operation, spid, { shownMax: limits.outputBytesKept });
   using deadline = new Deadline(timeoutSeconds, () => process.kill(SIGKILL));

@@ -3,7 +3,6 @@ import type { ImageConfig } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import { guestMemoryMib } from '../../sandbox/memory-sizes.ts';
 import type { NetworkPolicy } from '../../sandbox/driver.ts';
-import { dockerfileFault } from '../../dockerfile/faults.ts';
 import type { ArgInstruction, CopyInstruction, Instruction, RunInstruction } from '../../dockerfile/instruction.ts';
 import { parseTrigger } from '../../dockerfile/parse.ts';
 import { StageScope } from '../../dockerfile/scope.ts';
@@ -18,6 +17,7 @@ import { CopyStep } from './copy-step.ts';
 import { buildFailure, StepFailed } from './failure.ts';
 import { applyMetadata, type MetadataInstruction } from './metadata.ts';
 import { checkBuildPlatform } from './platform.ts';
+import { RunMounts } from './mounts.ts';
 import { commandOfRun } from './run-command.ts';
 import { executeStep } from './run-step.ts';
 import { digestOfTexts } from './source-node.ts';
@@ -140,7 +140,7 @@ export class StageBuild {
   async #prepare(instruction: Instruction, number: number): Promise<Step> {
     switch (instruction.kind) {
       case 'RUN':
-        return this.#run(instruction, number);
+        return await this.#run(instruction, number);
       case 'COPY':
       case 'ADD':
         return await this.#copy(instruction);
@@ -181,10 +181,14 @@ export class StageBuild {
     return { keys: step.keys, config: this.#current, make };
   }
 
-  #run(instruction: RunInstruction, number: number): Step {
+  async #run(instruction: RunInstruction, number: number): Promise<Step> {
     const { place, request, operation, signal } = this.#build;
     const config = this.#current;
-    if (instruction.mounts.length > 0) throw dockerfileFault(instruction.line, 'RUN --mount is not supported');
+    const mounts = await RunMounts.open(this.#build, instruction, {
+      substitution: this.#scope.substitution(instruction.line, config.env),
+      cwd: config.cwd || '/',
+      stage: this.#planned.stage.index,
+    });
     const command = commandOfRun(instruction, config);
     const args = this.#scope.argsOfRun(config.env);
     const network: NetworkPolicy = instruction.network === 'none' ? { mode: 'none' } : networkOf(request);
@@ -197,30 +201,33 @@ export class StageBuild {
       network,
       ...present({ sandbox: request.sandbox }),
     };
-    const key = [
+    const key = async (): Promise<readonly string[]> => [
       ...command.argv,
       command.stdin ?? '',
       JSON.stringify(Object.entries(args).sort(([left], [right]) => (left < right ? -1 : 1))),
       JSON.stringify(network),
+      ...(await mounts.keys()),
     ];
     const make = async (): Promise<Layer | undefined> => {
       const layers = await place.compactor.mountable(this.#parent.uuid, signal);
-      const lower = await place.store.layers.files(layers);
+      const image = await place.store.layers.files(layers);
+      await using opened = await mounts.prepare(image);
       using _place = await place.runs.enter(runCost(boot), signal);
       const step = {
         spid: number,
         ...command,
-        env: { ...this.#scope.proxyArgs(config.env), ...args, ...config.env },
+        env: { ...this.#scope.proxyArgs(config.env), ...args, ...config.env, ...mounts.env },
+        hidden: new Set(Object.keys(mounts.env)),
         cwd: posix.resolve('/', config.cwd),
         user: config.user,
         timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsMax,
         boot,
       };
-      const end = await executeStep({ ...place, operation: operation.uuid }, step, lower, signal);
+      const end = await executeStep({ ...place, operation: operation.uuid }, step, { image, ...opened }, signal);
       if (end.failure !== undefined) throw new StepFailed(end.failure.reason, end.failure.output);
       return end.layer;
     };
-    return { keys: [() => key], config, make };
+    return { keys: [key], config, make };
   }
 
   get #current(): ImageConfig {

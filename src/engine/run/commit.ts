@@ -1,4 +1,5 @@
 import { buildLayer } from '../../layers/build-layer.ts';
+import type { LayerSummary } from '../../layers/layer-builder.ts';
 import { Tree } from '../../layers/tree.ts';
 import { fault, isFault } from '../../contract/errors.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
@@ -16,6 +17,8 @@ export interface CommitPlace {
   readonly lower: readonly LayerFile[];
   /** Maximum size of the new layer in bytes. */
   readonly bytesMax: number;
+  /** Writes the layer to keep, at `target`, from that of all changes; by default all are kept. */
+  readonly keep?: (changes: LayerFile, target: string) => Promise<LayerSummary>;
 }
 
 /**
@@ -27,7 +30,7 @@ export async function commitChanges(
   place: CommitPlace,
   signal: AbortSignal,
 ): Promise<Layer | undefined> {
-  const { store, readers, lower, bytesMax } = place;
+  const { store, readers, lower, bytesMax, keep } = place;
   const chunks = streamed[Symbol.asyncIterator]();
   const head = await readHead(chunks, 1);
   if (head.ended) return undefined;
@@ -40,8 +43,13 @@ export async function commitChanges(
       throw fault('LAYER_BYTES_EXCEEDED', { limit: bytesMax }, { cause: error });
     },
   );
-  if (!(await changesAnything({ path: staged.path, bytes: built.bytes }, tree))) return undefined;
-  return await store.layers.publish(staged, built);
+  const changed = { path: staged.path, bytes: built.bytes };
+  if (!(await changesAnything(changed, tree))) return undefined;
+  if (keep === undefined) return await store.layers.publish(staged, built);
+  await using kept = store.layers.stage();
+  const summary = await keep(changed, kept.path);
+  if (!(await changesAnything({ path: kept.path, bytes: summary.bytes }, tree))) return undefined;
+  return await store.layers.publish(kept, summary);
 }
 
 /**

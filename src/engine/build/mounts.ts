@@ -1,0 +1,293 @@
+import { posix } from 'node:path';
+import { chmod } from 'node:fs/promises';
+import { metadataOf } from '../../layers/build-directory.ts';
+import { LayerBuilder, type LayerEntry } from '../../layers/layer-builder.ts';
+import { Tree } from '../../layers/tree.ts';
+import { withoutPaths } from '../../layers/without-paths.ts';
+import { isFault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
+import { streamBytes } from '../../contract/stream.ts';
+import { dockerfileFault } from '../../dockerfile/faults.ts';
+import { parseMount, type RunMount } from '../../dockerfile/mount.ts';
+import type { RunInstruction } from '../../dockerfile/instruction.ts';
+import type { Substitution } from '../../dockerfile/substitute.ts';
+import type { LayerFile } from '../../erofs/layer-file.ts';
+import { NO_XATTRS } from '../../erofs/node.ts';
+import { type ByteString, toByteString } from '../../std/bytes.ts';
+import type { StoredImage } from '../../store/images.ts';
+import type { CommitPlace } from '../run/commit.ts';
+import { type CacheMount, loadCache, saveCache } from './cache-mounts.ts';
+import { filesBelow } from './copy-sources.ts';
+import type { OngoingBuild } from './ongoing-build.ts';
+import { digestOfTexts, ImageSourceNode, locateSource, type SourceNode, STEP_TIME_SECONDS } from './source-node.ts';
+
+const SECRETS_DIRECTORY = '/run/secrets';
+/** Modes of secrets and of caches where a mount states none (Dockerfile reference, RUN --mount). */
+const SECRET_MODE = 0o400;
+const CACHE_MODE = 0o755;
+const TMPFS_MODE = 0o1777;
+/** Layers of a sandbox have this mode: it may run as another user and opens them again. */
+const LAYER_FILE_MODE = 0o444;
+
+/** A mount with what it needs. */
+interface Wanted {
+  readonly mount: RunMount;
+  /** Absolute path as it is written. */
+  readonly target: string;
+  /** Image that a bind mount is from; undefined for the context. */
+  readonly from: StoredImage | undefined;
+  /** Value of a secret. */
+  readonly secret: Uint8Array | undefined;
+}
+
+/** Layers and variables of mounts, valid until they are disposed. */
+export interface OpenMounts extends AsyncDisposable {
+  readonly mounts: readonly LayerFile[];
+  readonly secrets: readonly LayerFile[];
+  readonly keep: CommitPlace['keep'];
+}
+
+/**
+ * Mounts of one RUN. They are layers over the image for the time of the command: what it writes there is taken out of its
+ * changes, and kept only for caches.
+ */
+export class RunMounts {
+  readonly #build: OngoingBuild;
+  readonly #wanted: readonly Wanted[];
+  readonly #line: number;
+
+  private constructor(build: OngoingBuild, wanted: readonly Wanted[], line: number) {
+    this.#build = build;
+    this.#wanted = wanted;
+    this.#line = line;
+  }
+
+  /** Parses the mounts of an instruction and waits for what they are from. Faults: DOCKERFILE_INVALID. */
+  static async open(
+    build: OngoingBuild,
+    { mounts, line }: RunInstruction,
+    { substitution, cwd, stage }: { readonly substitution: Substitution; readonly cwd: string; readonly stage: number },
+  ): Promise<RunMounts> {
+    const wanted: Wanted[] = [];
+    for (const text of mounts) {
+      const mount = parseMount(text, substitution);
+      refuse(mount, line);
+      const target = targetOf(mount, cwd);
+      if (target === '/') throw dockerfileFault(line, '--mount: the target cannot be the root');
+      const from = mount.from === undefined ? undefined : await build.source(mount.from, stage, line);
+      wanted.push({ mount, target, from, secret: secretOf(build, mount, line) });
+    }
+    return new RunMounts(build, wanted, line);
+  }
+
+  get isEmpty(): boolean {
+    return this.#wanted.length === 0;
+  }
+
+  /** Variables whose values are secrets. */
+  get env(): Readonly<Record<string, string>> {
+    const named = this.#wanted.filter(({ mount, secret }) => mount.env !== undefined && secret !== undefined);
+    return Object.fromEntries(named.map(({ mount, secret = '' }) => [mount.env, Buffer.from(secret).toString('utf8')]));
+  }
+
+  /** Returns texts that stand for the mounts: with the contents of bind mounts, without values of secrets. */
+  async keys(): Promise<readonly string[]> {
+    const texts: string[] = [];
+    for (const { mount, target, from } of this.#wanted) {
+      texts.push(JSON.stringify({ ...mount, target, from: from?.uuid }));
+      if (mount.type !== 'bind' || from !== undefined) continue;
+      const contents: string[] = [];
+      for await (const { rest, node } of filesBelow(await this.#source(this.#build.context.root, mount))) {
+        contents.push(`${rest} ${node.type} ${node.mode} ${await node.fingerprint(this.#build.signal)}`);
+      }
+      texts.push(digestOfTexts(contents));
+    }
+    return texts;
+  }
+
+  /** Makes the layers of the mounts over those of an image. */
+  async prepare(image: readonly LayerFile[]): Promise<OpenMounts> {
+    const { store, readers } = this.#build.place;
+    if (this.isEmpty) return { mounts: [], secrets: [], keep: undefined, [Symbol.asyncDispose]: async () => undefined };
+    await using owned = new AsyncDisposableStack();
+    const imageTree = owned.use(await Tree.open(image, readers));
+    const placed: { wanted: Wanted; path: ByteString; cache: CacheMount | undefined }[] = [];
+    for (const wanted of this.#wanted) {
+      const path = await resolved(imageTree, wanted.target);
+      const cache =
+        wanted.mount.type === 'cache'
+          ? await loadCache(store, { id: wanted.mount.id ?? wanted.target, path })
+          : undefined;
+      placed.push({ wanted, path, cache });
+    }
+    const caches = placed.map(({ cache }) => cache).filter((cache) => cache !== undefined);
+    const written = placed.flatMap(({ wanted, cache }) =>
+      cache === undefined || wanted.mount.readOnly ? [] : [cache],
+    );
+    const stored = caches.map(({ layer }) => layer).filter((layer) => layer !== undefined);
+    const isSecret = ({ wanted }: { readonly wanted: Wanted }): boolean => wanted.mount.type === 'secret';
+    const bound = await this.#layer(owned, [...image, ...stored], async (builder) => {
+      await keepAbove(
+        builder,
+        imageTree,
+        placed.map(({ path }) => path),
+      );
+      for (const { wanted, path, cache } of placed)
+        await this.#add(builder, wanted, { path, isNew: cache?.layer === undefined });
+    });
+    const secrets = placed.some(isSecret)
+      ? [
+          await this.#layer(owned, [...image, ...stored, bound], async (builder) => {
+            for (const { wanted, path } of placed) await addSecret(builder, wanted, path);
+          }),
+        ]
+      : [];
+    const paths = new Set(placed.map(({ path }) => path));
+    const mounts = [...stored, bound];
+    const keep: CommitPlace['keep'] = async (changes, target) => {
+      for (const cache of written) await saveCache(this.#build.place, cache, [...mounts, changes], this.#build.signal);
+      return await withoutPaths(changes, target, { paths, image: imageTree }, this.#build.signal);
+    };
+    const kept = owned.move();
+    return { mounts, secrets, keep, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  }
+
+  /** Builds a layer that is removed with its owner. */
+  async #layer(
+    owned: AsyncDisposableStack,
+    lower: readonly LayerFile[],
+    fill: (builder: LayerBuilder) => Promise<void>,
+  ): Promise<LayerFile> {
+    const { store, readers } = this.#build.place;
+    const staged = owned.use(store.layers.stage());
+    await using tree = await Tree.open(lower, readers);
+    await using builder = await LayerBuilder.create(staged.path, { lower: tree, signal: this.#build.signal });
+    await fill(builder);
+    const { bytes } = await builder.finish();
+    await chmod(staged.path, LAYER_FILE_MODE);
+    return { path: staged.path, bytes };
+  }
+
+  async #add(
+    builder: LayerBuilder,
+    { mount, from }: Wanted,
+    { path, isNew }: { readonly path: ByteString; readonly isNew: boolean },
+  ): Promise<void> {
+    if (mount.type === 'secret' || (mount.type === 'cache' && !isNew)) return;
+    if (mount.type !== 'bind') {
+      await builder.opaque(path);
+      const mode = mount.mode ?? (mount.type === 'cache' ? CACHE_MODE : TMPFS_MODE);
+      await builder.add(path, directory(mode, mount));
+      return;
+    }
+    if (from === undefined) return await this.#bind(builder, await this.#source(this.#build.context.root, mount), path);
+    const { store, readers } = this.#build.place;
+    await using tree = await Tree.open(await store.layers.files(store.images.get(from.uuid).layers), readers);
+    await this.#bind(builder, await this.#source(new ImageSourceNode(tree), mount), path);
+  }
+
+  async #bind(builder: LayerBuilder, source: SourceNode, path: ByteString): Promise<void> {
+    if (source.type === 'directory') await builder.opaque(path);
+    for await (const { rest, node } of filesBelow(source)) {
+      await builder.add(rest === '' ? path : `${path}/${rest}`, await node.entry(this.#build.signal));
+    }
+  }
+
+  async #source(root: SourceNode, { source = '/' }: RunMount): Promise<SourceNode> {
+    const node = await locateSource(root, toByteString(posix.normalize(`/${source}`)));
+    if (node === undefined) throw dockerfileFault(this.#line, `--mount: there is no ${JSON.stringify(source)} to bind`);
+    return node;
+  }
+}
+
+function refuse({ type, from, source, sizeBytes, required }: RunMount, line: number): void {
+  if (type === 'ssh') throw dockerfileFault(line, '--mount=type=ssh is not supported; use a secret');
+  if (type === 'cache' && (from ?? source) !== undefined) {
+    throw dockerfileFault(line, '--mount=type=cache with from or source is not supported');
+  }
+  if (sizeBytes !== undefined) throw dockerfileFault(line, '--mount=type=tmpfs with a size is not supported');
+  if (required && type !== 'secret') throw dockerfileFault(line, `--mount=type=${type} does not have required`);
+}
+
+function targetOf({ type, target, id, source, env }: RunMount, cwd: string): string {
+  if (type === 'secret' && target === undefined) {
+    // A secret in a variable is in no file.
+    return env === undefined ? `${SECRETS_DIRECTORY}/${posix.basename(id ?? source ?? '')}` : SECRETS_DIRECTORY;
+  }
+  return posix.resolve('/', cwd, target ?? '/');
+}
+
+/** Returns the value of a secret. Faults: DOCKERFILE_INVALID for one that is required and not given, or too large. */
+function secretOf(
+  build: OngoingBuild,
+  { type, id, source, target, required }: RunMount,
+  line: number,
+): Uint8Array | undefined {
+  if (type !== 'secret') return undefined;
+  const name = id ?? source ?? posix.basename(target ?? '');
+  const given = build.request.secrets?.find((secret) => secret.id === name);
+  if (given === undefined && required) throw dockerfileFault(line, `the secret ${JSON.stringify(name)} is not given`);
+  const bytes = given && streamBytes(given.content);
+  if (bytes !== undefined && bytes.byteLength > limits.buildSecretBytesMax) {
+    throw dockerfileFault(
+      line,
+      `the secret ${JSON.stringify(name)} is larger than ${limits.buildSecretBytesMax} bytes`,
+    );
+  }
+  return bytes;
+}
+
+/** Puts a secret into its layer, which has no marks and no attributes: drivers keep no other form of such a layer. */
+async function addSecret(builder: LayerBuilder, { mount, target, secret }: Wanted, path: ByteString): Promise<void> {
+  const inVariable = mount.env !== undefined && mount.target === undefined;
+  if (mount.type !== 'secret' || secret === undefined || inVariable || target === '/') return;
+  const entry: LayerEntry = {
+    ...directory(mount.mode ?? SECRET_MODE, mount),
+    type: 'file',
+    size: secret.byteLength,
+    content: once(secret),
+  };
+  await builder.add(path, entry);
+}
+
+/** Gives the directories above mounts the metadata of the image, which the layers of caches do not know. */
+async function keepAbove(builder: LayerBuilder, image: Tree, paths: readonly ByteString[]): Promise<void> {
+  await builder.add('', { type: 'directory', ...(await metadataOf(image, image.root)) });
+  const above = new Set(
+    paths.flatMap((path) => path.split('/').map((_, index, names) => names.slice(0, index).join('/'))),
+  );
+  for (const path of [...above].filter((name) => name !== '').sort()) {
+    const node = await image.resolve(`/${path}`, { followLast: false }).catch((error: unknown) => {
+      if (isFault(error, 'FILE_NOT_FOUND')) return undefined;
+      throw error;
+    });
+    if (node?.type === 'directory') await builder.add(path, { type: 'directory', ...(await metadataOf(image, node)) });
+  }
+}
+
+/** Returns the path of a target in an image, with symlinks of its directories resolved, without leading slash. */
+async function resolved(image: Tree, target: string): Promise<ByteString> {
+  const names = toByteString(target)
+    .split('/')
+    .filter((name) => name !== '');
+  for (let length = names.length; length > 0; length -= 1) {
+    try {
+      const { path } = await image.locate(`/${names.slice(0, length).join('/')}`);
+      return [path, ...names.slice(length)].filter((name) => name !== '').join('/');
+    } catch (error) {
+      if (!isFault(error, 'FILE_NOT_FOUND')) throw error;
+    }
+  }
+  return names.join('/');
+}
+
+function directory(
+  mode: number,
+  { uid = 0, gid = 0 }: RunMount,
+): Extract<LayerEntry, { type: 'directory' | 'fifo' | 'socket' }> {
+  return { type: 'directory', mode, uid, gid, mtimeSeconds: STEP_TIME_SECONDS, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  if (bytes.byteLength > 0) yield bytes;
+}
