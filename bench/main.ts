@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { benchAnswers } from './answers.ts';
+import { benchBuilds } from './builds.ts';
 import { benchDepth } from './depth.ts';
 import { benchEndurance } from './endurance.ts';
 import { benchGvisor } from './gvisor.ts';
@@ -18,12 +19,13 @@ import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
 /**
- * `npm run bench [-- runs gvisor live instances network images servers answers depth transfer waiting load]`: measures the
+ * `npm run bench [-- runs gvisor builds live instances network images servers answers depth transfer waiting load]`: measures the
  * budgets of the design, alongside the tools that we compare with.
  */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
   gvisor: benchGvisor,
+  builds: benchBuilds,
   live: benchLive,
   instances: benchInstances,
   network: benchNetwork,

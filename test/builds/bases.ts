@@ -37,7 +37,8 @@ export async function makeBases(buildah: Buildah, folder: string, cache: string)
   return { archives, folders };
 }
 
-async function busyboxRoot(folder: string): Promise<string> {
+/** Makes the root file system of a BusyBox image below a folder, and returns its path. */
+export async function busyboxRoot(folder: string): Promise<string> {
   const root = join(folder, 'busybox');
   for (const name of [
     'bin',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Stats } from 'node:fs';
 
 /** Paths that programs which run commands make or fill themselves. */
-const OF_THE_SANDBOX = /^\/(?:dev|proc|sys|run\/\.containerenv|etc\/(?:hosts|resolv\.conf|hostname|mtab))(?:\/|$)/u;
+const OF_THE_SANDBOX = /^\/(?:dev|proc|sys|run|etc\/(?:hosts|resolv\.conf|hostname|mtab))(?:\/|$)/u;
 
 /** Lines of a tree by path: type, mode, owner, and content. Times are left out. */
 export type TreeLines = ReadonlyMap<string, string>;
