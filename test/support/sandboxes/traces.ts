@@ -1,13 +1,13 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ownerOf } from '../../../src/sandbox/host/stale-vms.ts';
-import { jailPids } from '../microvm.ts';
+import { GUEST_DIR, jailPids } from '../microvm.ts';
 
 /** Everything that runs of one driver might leave behind on this host, each as a sorted list. */
 interface Traces {
   /** Processes in its jails or in its control groups. */
   readonly processes: readonly string[];
-  /** Mounts that this process sees, namespaces that are kept by a mount included. */
+  /** Mounts that this process sees on or above the guest's files, or in the driver's folder. Other programs make others. */
   readonly mounts: readonly string[];
   /** Namespaces that processes are in which belong to the driver, or that descriptors of this process keep. */
   readonly namespaces: readonly string[];
@@ -32,12 +32,17 @@ export async function tracesOf(stateDir: string): Promise<Traces> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).trim().split('\n');
   return {
     processes,
-    mounts: mounts.toSorted(),
+    mounts: mounts.filter((line) => isOfDriver(line, stateDir)).toSorted(),
     namespaces: [...new Set([...inside.flat(), ...links.filter((link) => NAMESPACE.test(link))])].toSorted(),
     cgroups: await groupsOf(owner),
     files: (await readdir(stateDir, { recursive: true })).toSorted(),
     descriptors: links.map((link) => link.replace(/\d+/gu, 'N')).toSorted(),
   };
+}
+
+/** A line of /proc/PID/mountinfo has its mount point in the fifth field (proc(5)). */
+function isOfDriver(line: string, stateDir: string): boolean {
+  return line.includes(dirname(stateDir)) || GUEST_DIR.startsWith(line.split(' ')[4] ?? '');
 }
 
 async function ownProcesses(stateDir: string, owner: string): Promise<string[]> {
