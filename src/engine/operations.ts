@@ -240,9 +240,11 @@ export class Operations {
     this.#stopping = true;
   }
 
-  /** Reports whether the instances that stay have ended within that time. */
+  /** Reports whether the instances that are open have ended within that time. */
   async instancesEnded(withinMs: number): Promise<boolean> {
-    const ends = [...this.#active.values()].filter(({ stays }) => stays).map(({ done }) => done);
+    const ends = [...this.#active.values()]
+      .filter(({ stays, instance }) => stays && instance !== undefined)
+      .map(({ done }) => done);
     return settlesWithin(Promise.allSettled(ends), withinMs);
   }
 
@@ -388,12 +390,6 @@ function keptOf({ image, tag, imageBytes }: ReturnType<WorkResult['publish']>): 
 
 /** Returns what an operation that was interrupted had published. */
 function keptSoFar({ resultImage, resultTag, imageBytes, outcome }: StoredOperation): Omit<OperationEnd, 'status'> {
-  return {
-    outcome,
-    ...present({
-      resultImage: resultImage ?? undefined,
-      resultTag: resultTag ?? undefined,
-      imageBytes: imageBytes ?? undefined,
-    }),
-  };
+  if (resultImage === null) return { outcome };
+  return { outcome, resultImage, ...(resultTag !== null && { resultTag }), ...(imageBytes !== null && { imageBytes }) };
 }

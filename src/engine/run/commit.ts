@@ -30,11 +30,21 @@ export async function commitChanges(
   place: CommitPlace,
   signal: AbortSignal,
 ): Promise<Layer | undefined> {
-  const { store, readers, lower, bytesMax, keep } = place;
   const chunks = streamed[Symbol.asyncIterator]();
-  const head = await readHead(chunks, 1);
-  if (head.ended) return undefined;
-  const changes = withHead(head, chunks);
+  try {
+    const head = await readHead(chunks, 1);
+    return head.ended ? undefined : await stored(withHead(head, chunks), place, signal);
+  } finally {
+    // Whatever went wrong before it was read: a guest that goes on must not wait for its reader.
+    await chunks.return?.();
+  }
+}
+
+async function stored(
+  changes: AsyncIterable<Uint8Array>,
+  { store, readers, lower, bytesMax, keep }: CommitPlace,
+  signal: AbortSignal,
+): Promise<Layer | undefined> {
   await using tree = await Tree.open(lower, readers);
   await using staged = store.layers.stage();
   const built = await buildLayer(changes, staged.path, { lower: tree, marks: 'overlay', bytesMax, signal }).catch(
