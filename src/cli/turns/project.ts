@@ -44,6 +44,8 @@ export interface ProjectState {
   readonly written: Readonly<Record<string, string | null>>;
   /** UUID of the instance in which commands are executed; empty for none. */
   readonly instance: string;
+  /** Commands that are being executed: the process of this command line, and the instance. */
+  readonly running: readonly { readonly pid: number; readonly instance: string }[];
   readonly turns: readonly Turn[];
   /** Number of turns that are not undone. */
   readonly position: number;
@@ -93,6 +95,7 @@ export class Project {
       applied: '',
       written: {},
       instance: '',
+      running: [],
       turns: [],
       position: 0,
     });
@@ -197,4 +200,17 @@ export function withCommand(state: ProjectState, line: string, image: string): P
 export function stillWritten({ written }: ProjectState, now: Manifest): ProjectState['written'] {
   const kept = Object.entries(written).filter(([path, mark]) => (now[path] ?? null) === mark);
   return Object.fromEntries(kept);
+}
+
+/** Returns the commands that other processes are executing; those of processes that were killed do not count. */
+export function othersRunning({ running }: ProjectState): ProjectState['running'] {
+  return running.filter(({ pid }) => pid !== process.pid && isAlive(pid));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }

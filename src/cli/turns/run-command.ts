@@ -7,7 +7,7 @@ import { execute } from '../instances/exec.ts';
 import { openInstance } from '../instances/instance.ts';
 import { Interrupts } from '../terminal/interrupts.ts';
 import { openTransfers } from '../transfer/local-transfers.ts';
-import { stillWritten, withCommand, withPoint, type Project, type ProjectState } from './project.ts';
+import { othersRunning, stillWritten, withCommand, withPoint, type Project, type ProjectState } from './project.ts';
 
 /** Time that the instance of a project stays without commands. */
 const IDLE_SECONDS = 3_600;
@@ -28,16 +28,37 @@ export interface AgentCommand {
 export async function runAgentCommand(cli: Cli, project: Project, { cwd, line }: AgentCommand): Promise<number> {
   const contree = await cli.contree();
   using interrupts = new Interrupts(cli);
-  const { instance } = await project.change((state) => prepared(cli, project, state), interrupts.impatient);
+  const { instance } = await project.change(async (state) => {
+    const next = await prepared(cli, project, state);
+    return { ...next, running: [...othersRunning(state), { pid: process.pid, instance: next.instance }] };
+  }, interrupts.impatient);
   const spec = { command: 'sh', args: ['-c', IN_BASH, line], cwd };
-  const { exitCode } = await execute(cli, contree, { instance, spec, input: { kind: 'none' }, interrupts });
-  await project.change(async (state) => {
-    // Another command may have needed another instance meanwhile; what this one changed is then in none of its images.
-    if (state.instance !== instance) return state;
-    const { image, changed } = await contree.instances.snapshot(instance, {});
-    return changed ? withCommand(state, line, image) : state;
-  }, AbortSignal.any([]));
-  return interrupts.exitCode ?? exitCode;
+  try {
+    const { exitCode } = await execute(cli, contree, { instance, spec, input: { kind: 'none' }, interrupts });
+    return interrupts.exitCode ?? exitCode;
+  } finally {
+    await project.change((state) => saved(cli, { ...state, running: othersRunning(state) }, { instance, line }), NEVER);
+  }
+}
+
+/** Signal of what is done however the command ended. */
+const NEVER = new AbortController().signal;
+
+/** Returns the state after a command, with the image of what it changed. */
+async function saved(
+  cli: Cli,
+  state: ProjectState,
+  { instance, line }: { readonly instance: string; readonly line: string },
+): Promise<ProjectState> {
+  const contree = await cli.contree();
+  if (!(await isOpen(contree, instance))) return state;
+  const { image, changed } = await contree.instances.snapshot(instance, {});
+  if (state.instance === instance) return changed ? withCommand(state, line, image) : state;
+  // The folder was changed meanwhile, so another command has begun the next instance.
+  if (changed)
+    cli.host.stderr.write(`contree: what this command changed is in image ${image}, not in the current one\n`);
+  if (!state.running.some((other) => other.instance === instance)) await discard(contree, instance);
+  return state;
 }
 
 /** Returns the state with an open instance that has the current files and the user's folder as it is now. */
@@ -48,7 +69,8 @@ async function prepared(cli: Cli, project: Project, state: ProjectState): Promis
   const states = report.directoryState === '' ? {} : { directory_states: [report.directoryState] };
   const request = { image: imageReference(state.current.image), ...states, idle_timeout: IDLE_SECONDS };
   const { uuid } = await openInstance(contree, request, cli.signal);
-  if (state.instance !== '') await discard(contree, state.instance);
+  const isUsed = othersRunning(state).some(({ instance }) => instance === state.instance);
+  if (state.instance !== '' && !isUsed) await discard(contree, state.instance);
   const { image } = await contree.instances.snapshot(uuid, {}, cli.signal);
   const now = report.manifest ?? {};
   const manifest = await project.storeManifest(now);
