@@ -9,6 +9,7 @@ import { collect } from '../../src/std/bytes.ts';
 import { layerOf, Scratch } from '../support/layers.ts';
 import { bootSpec, runScript } from '../support/microvm.ts';
 import { tarOf } from '../support/tar.ts';
+import { liveSnapshotTests } from './live-snapshots.ts';
 import { savedModelTest } from './saved-model.ts';
 import { snapshotModelTest } from './snapshot-model.ts';
 
@@ -60,6 +61,7 @@ export function guestTests(name: string, bench: GuestBench): void {
     describeOddChanges(bench);
     savedModelTest(name, bench, bench.modelRounds);
     snapshotModelTest(name, bench, bench.modelRounds);
+    liveSnapshotTests(name, bench);
     describeProcesses(bench);
     describeCommands(bench);
     describeLimits(bench);
