@@ -1,8 +1,13 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempDisposable, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { InstanceOpenRequest } from '../src/contract/instance.ts';
 import type { ExecSpec } from '../src/contract/run.ts';
 import { defined } from '../src/std/assert.ts';
 import { hasRunsc } from '../test/support/gvisor.ts';
+import { until } from '../test/support/time/until.ts';
 import { memoryOfJails } from './support/jail-memory.ts';
 import { sampleOf, timeMs } from './support/measure.ts';
 import type { Place } from './support/place.ts';
@@ -13,6 +18,10 @@ const OPEN = 50;
 const SMALL = { memory_mib: 128 };
 const FILES = 5_000;
 const SNAPSHOTS = 3;
+const DOWNLOADS = 3;
+const FILE_BYTES = 1024 ** 3;
+const PORT = 8_000;
+const HTTP_SERVER = ['-m', 'http.server', '--bind', '127.0.0.1'];
 
 type Sandbox = 'gvisor' | 'microvm';
 
@@ -126,11 +135,63 @@ async function snapshots(place: Place, report: Report, sandbox: Sandbox): Promis
   });
 }
 
-/** Measures instances that stay: their commands, their memory, their snapshots. */
+/** Reads a file from a web server at a loopback port. Returns MB/s. */
+async function downloaded(port: number): Promise<number> {
+  let bytes = 0;
+  const ms = await timeMs(async () => {
+    const { body } = await fetch(`http://127.0.0.1:${port}/file`);
+    for await (const chunk of defined(body, 'the file has content')) bytes += (chunk as Uint8Array).byteLength;
+  });
+  if (bytes !== FILE_BYTES) throw new Error(`the file arrived with ${bytes} bytes`);
+  return bytes / 1e6 / (ms / 1_000);
+}
+
+/** Starts Python's web server on the host, over a file of the same size. */
+async function nativeServer(folder: string): Promise<{ readonly port: number } & Disposable> {
+  await writeFile(join(folder, 'file'), '');
+  await truncate(join(folder, 'file'), FILE_BYTES);
+  const server = spawn('python3', ['-u', ...HTTP_SERVER, '0'], { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
+  const [line] = (await once(server.stdout, 'data')) as [Buffer];
+  const port = Number(defined(/port (\d+)/u.exec(line.toString())?.[1], 'the server says its port'));
+  return { port, [Symbol.dispose]: () => void server.kill() };
+}
+
+/** Downloads a large file through a published port, in turns with the same server on the host. */
+async function download(place: Place, report: Report): Promise<void> {
+  const uuid = await open(place, { sandbox: 'gvisor', disposable: true, publish: [{ port: PORT }] });
+  await execute(place, uuid, { command: 'truncate', args: ['-s', String(FILE_BYTES), '/srv/file'] });
+  await place.contree.processes.start(uuid, { command: 'python3', args: [...HTTP_SERVER, String(PORT)], cwd: '/srv' });
+  const [{ host_port: port } = { host_port: 0 }] = (await place.contree.instances.get(uuid)).ports;
+  await until(() =>
+    fetch(`http://127.0.0.1:${port}/`).then(
+      ({ ok }) => ok,
+      () => false,
+    ),
+  );
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'contree-download-'));
+  using native = await nativeServer(folder.path);
+  const [ours, peer]: [number[], number[]] = [[], []];
+  for (let round = 0; round < DOWNLOADS; round += 1) {
+    ours.push(await downloaded(port));
+    peer.push(await downloaded(native.port));
+  }
+  await place.contree.instances.close(uuid);
+  await place.finished(uuid);
+  report.add({
+    what: '1 GiB from python3 -m http.server through a published port (gvisor)',
+    value: sampleOf(ours).medianMs,
+    unit: 'MB/s',
+    budget: { atLeast: 100 },
+    peer: `the same server on the host ${sampleOf(peer).medianMs.toFixed(0)} MB/s`,
+  });
+}
+
+/** Measures instances that stay: their commands, their memory, their snapshots, their ports. */
 export async function benchInstances(place: Place, report: Report): Promise<void> {
   report.section('Instances');
   const sandboxes: Sandbox[] = (await hasRunsc()) ? ['gvisor', 'microvm'] : ['microvm'];
   for (const sandbox of sandboxes) await execs(place, report, sandbox);
   if (sandboxes.includes('gvisor')) await many(place, report);
   for (const sandbox of sandboxes) await snapshots(place, report, sandbox);
+  if (sandboxes.includes('gvisor')) await download(place, report);
 }
