@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSyn
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { withHooks } from '../../../src/cli/agents/hooks.ts';
-import { openCli, type CliBench, type Ran } from '../../support/cli-bench.ts';
+import { collectChild, openCli, type CliBench, type Ran } from '../../support/cli-bench.ts';
 import type { Program } from '../../support/scripted/process.ts';
 
 interface HookBench extends CliBench {
@@ -134,6 +134,30 @@ test('what the user changes meanwhile comes into the instance, and is not overwr
   await cli.bash('true');
   const [gone] = contree.calls('uploads', 'offerDirectory').at(-1) ?? [];
   assert.deepEqual(gone?.entries, [{ path: file, mode: 0, removed: true }]);
+});
+
+test('a command that runs while the folder changes keeps its instance until it has ended', async () => {
+  await using cli = await bench();
+  const { contree, project } = cli;
+  await cli.inProject(['install', 'claude-code', '--hook', 'base']);
+  const [started, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  contree.programs['slow'] = async ({ args: [path = ''], write }) => {
+    started.resolve();
+    await release.promise;
+    write(path, 'late');
+    return 0;
+  };
+  const env = { XDG_STATE_HOME: join(cli.folder, 'state') };
+  const ended = collectChild(cli.start(['hook', 'run', '--cwd', project, '--', `slow ${project}/x`], env));
+  await started.promise;
+  writeFileSync(join(project, 'src', 'a.txt'), 'changed meanwhile\n');
+  assert.equal((await cli.bash('true')).code, 0);
+  assert.equal((await contree.instances.list()).length, 2);
+  release.resolve();
+  const { code, stderr } = await ended;
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /what this command changed is in image \S+, not in the current one/u);
+  assert.equal((await contree.instances.list()).length, 1);
 });
 
 test('a hook leaves alone what is not its own, and refuses what it cannot take over', async () => {
