@@ -20,7 +20,11 @@ before(async () => {
   await home.json(['import', '--tag', 'base', `docker://${registry.host}/team/app:1`], { env });
 });
 
-after(() => home[Symbol.asyncDispose]());
+after(async () => {
+  // The instance of the project is still open.
+  await home.run(['engine', 'stop', '--force'], { env });
+  await home[Symbol.asyncDispose]();
+});
 
 test('lines of a shell share variables and the directory, and their changes are undone and redone', async () => {
   const lines = [
