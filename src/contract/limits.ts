@@ -97,7 +97,7 @@ export const limits = {
   importsAtOnce: 2,
 
   // Builds: a Dockerfile is hostile, too
-  dockerfileBytesMax: 1 * MiB,
+  dockerfileBytesMax: 256 * KiB,
   dockerfileInstructionsMax: 2_000,
   dockerfileStagesMax: 100,
   dockerignoreRulesMax: 1_000,

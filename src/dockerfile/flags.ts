@@ -25,6 +25,9 @@ const FLAGS: Readonly<Record<string, Readonly<Record<string, FlagKind>>>> = {
   },
 };
 
+/** Flags of one instruction; the time to gather them grows with the square. */
+const FLAGS_MAX = 200;
+
 /** Flags of one instruction by name. */
 export class Flags {
   readonly #values = new Map<string, string[]>();
@@ -32,6 +35,7 @@ export class Flags {
   /** Parses the flags. Faults: DOCKERFILE_INVALID for one that the instruction does not have, or that is given twice. */
   constructor({ keyword, flags, line }: RawInstruction) {
     const known = FLAGS[keyword] ?? {};
+    if (flags.length > FLAGS_MAX) throw dockerfileFault(line, `${keyword} has more than ${FLAGS_MAX} flags`);
     for (const flag of flags) {
       const [, name = '', value] = /^--([^=]*)(?:=([^]*))?$/u.exec(flag) ?? [];
       const kind = Object.hasOwn(known, name) ? known[name] : undefined;

@@ -168,6 +168,7 @@ const FAULTS: readonly (readonly [text: string, line: number, reason: RegExp])[]
   ['FROM a\nCOPY --from a b', 2, /needs a value/u],
   ['FROM a\nCOPY a <<E\nE', 2, /destination/u],
   ['FROM a\nADD --keep-git-dir=true a b', 2, /keep-git-dir/u],
+  [`FROM a\nCOPY ${'--exclude=a '.repeat(201)}a b`, 2, /more than 200 flags/u],
   ['FROM a\nENV a', 2, /name and a value/u],
   ['FROM a\nENV a=1 b', 2, /lacks the =/u],
   ['FROM a\nENV =1', 2, /needs a name/u],
