@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { describe, test } from 'node:test';
 import { TarReader } from '../../src/tar/reader.ts';
@@ -15,12 +16,13 @@ import { snapshotModelTest } from './snapshot-model.ts';
 
 const MIB = 1024 ** 2;
 const SIGINT = 2;
-const soon = (): AbortSignal => AbortSignal.timeout(60_000);
+const soon = (): AbortSignal => AbortSignal.timeout(300_000); // The template, on a busy machine.
 const SHELL = { env: { PATH: '/bin' }, cwd: '/', uid: 0, gid: 0, stdin: false };
 
 /** One opened driver and what the tests need to know of it. */
 export interface GuestBench {
   readonly driver: SandboxDriver;
+  readonly stateDir: string;
   /** Layers of a busybox image. */
   readonly layers: readonly LayerFile[];
   /** Shell command that ends everything in the run. */
@@ -362,6 +364,11 @@ function describeCommands(bench: GuestBench): void {
 }
 
 function describeLimits(bench: GuestBench): void {
+  test('a run starts after something removed the folder for the files of runs', async () => {
+    await rm(`${bench.stateDir}/tmp`, { recursive: true, force: true });
+    await using instance = await boot(bench);
+    assert.equal((await runScript(instance, 'echo x > /x && cat /x')).stdout, 'x\n');
+  });
   test('memory that is not there kills the one who wants it, and says so', async () => {
     await using instance = await bench.driver.start(bootSpec(bench.layers, { memoryMib: 128 }), soon());
     const hungry = await runScript(instance, 'tail /dev/zero');

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { chmod, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { chmod, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import { LayerReader } from '../../erofs/reader.ts';
+import { makeFolders } from '../../std/files.ts';
 import type { DriverCollection, DriverGarbage, MemoryAndDisk } from '../driver.ts';
 import { writePlainLayer } from './plain-layer.ts';
 
@@ -30,7 +31,7 @@ export class MountableLayers {
   }
 
   static async open(folder: string): Promise<MountableLayers> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolders(folder, 0o700);
     for (const name of await readdir(folder)) {
       if (name.endsWith('.partial')) await rm(join(folder, name), { force: true });
     }
@@ -57,6 +58,7 @@ export class MountableLayers {
   /** Removes plain forms that no run has used since then. */
   async collect({ filesUnusedSinceMs, dryRun }: DriverCollection): Promise<DriverGarbage> {
     const bytes = { freed: 0, used: 0 };
+    await makeFolders(this.#folder, 0o700);
     for (const name of await readdir(this.#folder)) {
       const path = join(this.#folder, name);
       const { mtimeMs, size } = await stat(path);
@@ -74,6 +76,8 @@ export class MountableLayers {
     const path = join(this.#folder, createHash('sha256').update(`${FORM}\0${key}`).digest('hex'));
     if (!(await touch(path))) {
       const partial = `${path}.partial`;
+      // Something may have cleaned up while the engine ran.
+      await makeFolders(this.#folder, 0o700);
       await rm(partial, { force: true });
       await writePlainLayer(reader, partial, signal);
       // As the layers of the store: the sandbox's own user opens the file again through /proc.

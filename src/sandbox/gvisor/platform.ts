@@ -2,6 +2,7 @@ import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import { makeFolders } from '../../std/files.ts';
 import { Cgroups } from '../host/cgroup.ts';
 import { findTools } from '../host/programs.ts';
 import type { Identities } from '../host/identity.ts';
@@ -55,6 +56,7 @@ export interface GvisorPlatform extends AsyncDisposable {
 export async function openGvisorPlatform(options: GvisorPlatformOptions, signal: AbortSignal): Promise<GvisorPlatform> {
   const { stateDir, guestDir, path, identities } = options;
   const scratch = join(stateDir, 'tmp');
+  await makeFolders(scratch, 0o700);
   const owner = ownerOf(await realpath(stateDir));
   const [{ bwrap }, guest] = await Promise.all([findTools(['bwrap']), loadGuest(guestDir), endStaleVms(owner)]);
   const answerMsMax = await answerLimit(bwrap, signal);

@@ -2,6 +2,7 @@ import { open, realpath, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fault } from '../../../contract/errors.ts';
 import { limits } from '../../../contract/limits.ts';
+import { makeFolders } from '../../../std/files.ts';
 import {
   type AcceleratorSetting,
   chooseAccelerator,
@@ -56,6 +57,7 @@ export class HostPlatform implements AsyncDisposable {
   static async open(options: PlatformOptions, identities: Identities, signal: AbortSignal): Promise<HostPlatform> {
     const { stateDir, guestDir, log } = options;
     const scratch = join(stateDir, 'tmp');
+    await makeFolders(scratch, 0o700);
     const owner = ownerOf(await realpath(stateDir));
     const [host, guest] = await Promise.all([surveyHost(signal), loadGuest(guestDir), endStaleVms(owner)]);
     await using stack = new AsyncDisposableStack();

@@ -1,7 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import {
   access,
-  mkdir,
   open,
   readdir,
   readFile,
@@ -14,6 +13,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { makeFolders } from '../../../std/files.ts';
 import type { Guest } from '../../host/guest.ts';
 import type { Host } from '../host/host.ts';
 import { bootArguments, type Accelerator, type Machine } from '../vm/machine.ts';
@@ -226,7 +226,7 @@ export class TemplateStore {
   /** Has `make` fill a new folder, and publishes it as a whole. */
   async add(name: TemplateKey, make: (folder: string) => Promise<Made>): Promise<void> {
     const folder = join(this.#scratch, randomUUID());
-    await mkdir(folder, { mode: 0o700 });
+    await makeFolders(folder, 0o700);
     try {
       const made = await make(folder);
       const record: z.input<typeof TemplateRecord> = {
@@ -238,6 +238,7 @@ export class TemplateStore {
         ram: recordOf(made.files.ram),
       };
       await writeFile(join(folder, TEMPLATE_FILES.record), JSON.stringify(record), { flag: 'wx', mode: 0o600 });
+      await makeFolders(this.#folder, 0o700);
       await rm(join(this.#folder, name.key), { recursive: true, force: true });
       await rename(folder, join(this.#folder, name.key));
     } catch (error) {
@@ -259,6 +260,7 @@ export class TemplateStore {
   }
 
   async list(): Promise<StoredTemplate[]> {
+    await makeFolders(this.#folder, 0o700);
     const names = await readdir(this.#folder);
     return Promise.all(names.map((key) => this.#stored(key)));
   }
