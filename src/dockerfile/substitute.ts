@@ -29,6 +29,8 @@ export function expandContent(text: string, substitution: Substitution): string 
 const DEPTH_MAX = 50;
 const NAME = /^(?:\d+|[@*#?\-$!]|[\p{L}_][\p{L}\p{Nd}_]*)/u;
 const NAME_CHARACTERS_MAX = 1_000;
+/** Variables in one text: each may have a pattern, which takes some 10 µs. */
+const VARIABLES_MAX = 10_000;
 
 /** Text gathered so far, whole and as words. */
 class Gathered {
@@ -78,6 +80,7 @@ class Expansion {
   #at = 0;
   #depth = 0;
   #length = 0;
+  #variables = 0;
 
   constructor(text: string, given: Substitution, { quotes = true } = {}) {
     this.#text = text;
@@ -156,6 +159,8 @@ class Expansion {
 
   #dollar(): string {
     this.#at += 1;
+    this.#variables += 1;
+    if (this.#variables > VARIABLES_MAX) throw this.#problem(`it has more than ${VARIABLES_MAX} variables`);
     if (this.#peek() !== '{') {
       const name = this.#name();
       return name === '' ? '$' : (this.#given.variables.get(name) ?? '');

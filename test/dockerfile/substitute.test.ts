@@ -96,6 +96,7 @@ const FAULTS: readonly (readonly [text: string, reason: RegExp])[] = [
   ['${a#\\x}', /escape/u],
   ['${a/b}', /lacks/u],
   ['${x:-'.repeat(60), /nested deeper/u],
+  ['$a'.repeat(10_001), /more than 10000 variables/u],
 ];
 
 for (const [text, reason] of FAULTS) {

@@ -109,7 +109,7 @@ export class CopyStep {
   async #style(tree: Tree): Promise<CopyStyle> {
     const { line, link, parents } = this.#instruction;
     const { chown, chmod, exclude } = this.#expanded;
-    const owner = chown === undefined ? undefined : await resolveUser(tree, chown);
+    const owner = chown === undefined ? undefined : await resolveUser(tree, chown, 'owner');
     if (owner !== undefined && 'unknown' in owner) {
       throw dockerfileFault(line, `the image does not know the user or group ${JSON.stringify(owner.unknown)}`);
     }

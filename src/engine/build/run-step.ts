@@ -102,7 +102,7 @@ export async function executeStep(
 
 async function commandOf({ readers }: RunStepPlace, step: RunStep, lower: readonly LayerFile[]): Promise<Command> {
   await using tree = await Tree.open(lower, readers);
-  const user: NamedUser | { readonly unknown: string } = await resolveUser(tree, step.user);
+  const user: NamedUser | { readonly unknown: string } = await resolveUser(tree, step.user, 'user');
   if ('unknown' in user) {
     throw fault('ARGUMENT_INVALID', {
       reason: `the image does not know the user or group ${JSON.stringify(user.unknown)}`,
@@ -115,6 +115,8 @@ async function commandOf({ readers }: RunStepPlace, step: RunStep, lower: readon
     cwd: step.cwd,
     uid: user.uid,
     gid: user.gid,
+    // Looked up once more in the guest, for the user's other groups.
+    ...(user.uid !== 0 && { account: { user: step.user, home: false } }),
     stdin: step.stdin !== undefined,
   };
 }

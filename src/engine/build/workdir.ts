@@ -29,7 +29,7 @@ export async function directoryLayer(
     missing.unshift(at);
   }
   if (missing.length === 0) return undefined;
-  const owner = await resolveUser(tree, user);
+  const owner = await resolveUser(tree, user, 'user');
   if ('unknown' in owner) {
     throw fault('ARGUMENT_INVALID', {
       reason: `the image does not know the user or group ${JSON.stringify(owner.unknown)}`,

@@ -13,23 +13,24 @@ export interface NamedUser {
 }
 
 /**
- * Resolves `user`, `user:group` or numbers in the passwd and group of an image, as USER and --chown of a Dockerfile do. A
- * group that is not given is that of the user for USER; `--chown=55` means 55:55 where the image does not know 55. Returns
- * the name that the image does not have.
+ * Resolves `user`, `user:group` or numbers in the passwd and group of an image. A group that is not given is the user's. A
+ * number that the image does not know has the group 0 as the user of a command (`USER`), and its own number as the owner of
+ * files (`--chown`), as in BuildKit. Returns the name that the image does not have.
  */
 export async function resolveUser(
   tree: Tree | undefined,
   text: string,
+  role: 'user' | 'owner',
 ): Promise<NamedUser | { readonly unknown: string }> {
   const [user = '', group] = text.split(':', 2);
-  const account = await findUser(tree, user);
+  const account = await findUser(tree, user, role);
   if (account === undefined) return { unknown: user };
   if (group === undefined || group === '') return account;
   const gid = await findGroup(tree, group);
   return gid === undefined ? { unknown: group } : { ...account, gid };
 }
 
-async function findUser(tree: Tree | undefined, user: string): Promise<NamedUser | undefined> {
+async function findUser(tree: Tree | undefined, user: string, role: 'user' | 'owner'): Promise<NamedUser | undefined> {
   const id = idOf(user);
   for (const line of await linesOf(tree, '/etc/passwd')) {
     const [name = '', , uid = '', gid = '', , home = ''] = line.split(':');
@@ -38,7 +39,7 @@ async function findUser(tree: Tree | undefined, user: string): Promise<NamedUser
     return { uid: found, gid: group, home: home.startsWith('/') && !home.includes('\0') ? home : undefined };
   }
   if (user === '' || user === 'root') return { uid: 0, gid: 0, home: undefined };
-  return id === undefined ? undefined : { uid: id, gid: id === 0 ? 0 : id, home: undefined };
+  return id === undefined ? undefined : { uid: id, gid: role === 'owner' ? id : 0, home: undefined };
 }
 
 async function findGroup(tree: Tree | undefined, group: string): Promise<number | undefined> {
