@@ -94,6 +94,13 @@ test('an instance is opened, typed into, saved, branched and closed in the conso
   await page.keyboard.press('Control+c');
   await page.keyboard.type('echo still $((1+1)) here\n');
   await line(page, 'still 2 here');
+  await page.keyboard.type('httpd -p 127.0.0.1:8080 -h /root && echo serving $((1+1))\n');
+  await line(page, 'serving 2');
+  await page.getByLabel('Port in the instance').fill('8080');
+  await page.getByRole('button', { name: 'Publish' }).click();
+  const published = (await page.getByText(/^8080 at port \d+$/u).textContent()) ?? '';
+  const answer = await fetch(`http://127.0.0.1:${/\d+$/u.exec(published)?.[0]}/answer`);
+  assert.equal(await answer.text(), '42\n');
   await page.getByRole('button', { name: 'Snapshot…' }).click();
   await page.getByLabel('Tag').fill('console/kept');
   await page.getByRole('button', { name: 'Make an image' }).click();

@@ -163,6 +163,10 @@ export const publishPort = (instance, body, signal) =>
 export const unpublishPort = (instance, port, signal) =>
   change('DELETE', v1(`/instances/${instance}/ports/${port}`), { signal });
 
+/** @type {ContreeServer['pages']['link']} */
+export const linkToPort = (instance, port, signal) =>
+  change('POST', v1(`/instances/${instance}/ports/${port}/link`), { signal });
+
 /** @type {ContreeServer['processes']['start']} */
 export const startProcess = (operation, body, signal) =>
   change('POST', v1(`/operations/${operation}/subprocesses`), { body, signal });

@@ -24,6 +24,7 @@ import { TerminalPanel } from './terminal-panel.js';
 /**
  * @import { Route } from '../../kit/route.js'
  * @import { Scope } from '../../kit/scope.js'
+ * @typedef {() => Promise<void>} Refresh reads the instance again and draws what has changed; the terminal stays
  * @import { InstanceDetails, InstanceProcess } from '../../../../src/contract/instance.ts'
  */
 
@@ -39,9 +40,14 @@ export async function instance({ path }, scope) {
   let now = await getInstance(uuid, scope.signal);
   const [head, about, processes] = [h('div'), h('div'), h('div')];
   const terminal = new TerminalPanel(uuid, scope);
-  const ports = new Ports(uuid, scope);
+  const refresh = async () => {
+    now = await getInstance(uuid, scope.signal);
+    await released();
+    draw();
+  };
+  const ports = new Ports(uuid, refresh);
   const draw = () => {
-    fill(head, headOf(now, scope));
+    fill(head, headOf(now, refresh));
     fill(about, panel('About', [aboutOf(now)]));
     fill(processes, panel('Processes', [processTable(now, terminal)]));
     ports.draw(now);
@@ -50,10 +56,7 @@ export async function instance({ path }, scope) {
   };
   draw();
   every(scope, REFRESH_MS, async () => {
-    if (hasEnded(now)) return;
-    now = await getInstance(uuid, scope.signal);
-    await released();
-    draw();
+    if (!hasEnded(now)) await refresh();
   });
   document.title = `Instance ${short(uuid)} · ConTree`;
   return h('div', null, head, terminal.element, processes, ports.element, about);
@@ -71,9 +74,9 @@ function hasEnded({ status }) {
 
 /**
  * @param {InstanceDetails} now
- * @param {Scope} scope
+ * @param {Refresh} refresh
  */
-function headOf(now, scope) {
+function headOf(now, refresh) {
   const { uuid, created_at: created, last_snapshot: last } = now;
   const tell = (/** @type {unknown} */ reason) => announce(reason instanceof Error ? reason.message : String(reason));
   const act = (/** @type {() => Promise<void>} */ work) => () => void work().catch(tell);
@@ -81,7 +84,7 @@ function headOf(now, scope) {
     ? [
         button(
           'Snapshot…',
-          act(() => snapshot(uuid, scope)),
+          act(() => snapshot(uuid, refresh)),
           { kind: 'primary' },
         ),
         button(
@@ -91,7 +94,7 @@ function headOf(now, scope) {
         ),
         button(
           'Close…',
-          act(() => close(now, scope)),
+          act(() => close(now, refresh)),
           { kind: 'danger' },
         ),
       ]
@@ -111,9 +114,9 @@ function headOf(now, scope) {
 
 /**
  * @param {string} uuid
- * @param {Scope} scope
+ * @param {Refresh} refresh
  */
-async function snapshot(uuid, scope) {
+async function snapshot(uuid, refresh) {
   const tag = await askText('Make an image of its present state?', 'Tag', {
     confirm: 'Make an image',
     hint: 'Its processes stop for a moment and go on. Leave it empty for no tag.',
@@ -122,7 +125,7 @@ async function snapshot(uuid, scope) {
   if (tag === undefined) return;
   const { image, changed } = await snapshotInstance(uuid, tag === '' ? {} : { tag });
   announce(changed ? `Image ${short(image)} was made.` : 'Nothing has changed since the last image.');
-  scope.reload();
+  await refresh();
 }
 
 /** @param {string} uuid */
@@ -135,14 +138,14 @@ async function branch(uuid) {
 
 /**
  * @param {InstanceDetails} now
- * @param {Scope} scope
+ * @param {Refresh} refresh
  */
-async function close({ uuid, disposable }, scope) {
+async function close({ uuid, disposable }, refresh) {
   const keep = checkbox('Keep its changes as an image', !disposable);
   const body = [h('p', null, 'Its processes are killed.'), keep.element];
   if (!(await ask('Close this instance?', body, { confirm: 'Close', danger: true }))) return;
   await closeInstance(uuid, { keep: keep.box.checked });
-  scope.reload();
+  await refresh();
 }
 
 /** @param {InstanceDetails} now */

@@ -88,7 +88,7 @@ function row(instance) {
     h(
       'td',
       null,
-      ports.flatMap((port) => [portLink(port), ' ']),
+      ports.flatMap((port) => [portLink(uuid, port), ' ']),
     ),
     h('td', { title: moment(used) }, age(used)),
     h('td', { class: 'wide-only' }, ends === null ? '–' : moment(ends)),

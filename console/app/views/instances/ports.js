@@ -1,42 +1,56 @@
-import { publishPort, unpublishPort } from '../../api/v1.js';
+import { linkToPort, publishPort, unpublishPort } from '../../api/v1.js';
 import { fill, h } from '../../kit/dom.js';
 import { form } from '../../kit/form.js';
-import { button, field, panel } from '../../kit/parts.js';
+import { announce, button, field, panel } from '../../kit/parts.js';
 
 /**
- * @import { Scope } from '../../kit/scope.js'
  * @import { InstanceDetails, PortInfo } from '../../../../src/contract/instance.ts'
  */
 
 /**
- * Returns a link to a published port. Its page has an origin of its own, and learns nothing of this one.
+ * Returns a link to the pages of a published port, which have an origin of their own. Following it signs the browser in
+ * there; this page's token stays here.
+ * @param {string} uuid of the instance
  * @param {PortInfo} port
  */
-export function portLink({ port, host_port: hostPort, url }) {
-  return url !== null && /^https?:\/\//u.test(url)
-    ? h('a', { href: url, target: '_blank', rel: 'noopener noreferrer' }, `:${port}`)
-    : h('code', null, `${port} at port ${hostPort}`);
+export function portLink(uuid, { port, host_port: hostPort, url }) {
+  if (url === null || !isWeb(url)) return h('code', null, `${port} at port ${hostPort}`);
+  const follow = async () => {
+    const link = await linkToPort(uuid, port);
+    if (isWeb(link.url)) window.open(link.url, '_blank', 'noopener,noreferrer');
+  };
+  const onclick = (/** @type {MouseEvent} */ event) => {
+    event.preventDefault();
+    void follow().catch((/** @type {Error} */ error) => announce(error.message));
+  };
+  return h('a', { href: url, target: '_blank', rel: 'noopener noreferrer', onclick }, `:${port}`);
+}
+
+/** @param {string} url */
+function isWeb(url) {
+  return /^https?:\/\//u.test(url);
 }
 
 /** Panel of the published ports of an instance, with a form that publishes another. */
 export class Ports {
   #list = h('div');
   #uuid;
-  #scope;
+  #refresh;
   /** The list as it is drawn. */
   #drawn = '';
 
   /**
    * @param {string} uuid
-   * @param {Scope} scope
+   * @param {() => Promise<void>} refresh reads the instance again
    */
-  constructor(uuid, scope) {
+  constructor(uuid, refresh) {
     this.#uuid = uuid;
-    this.#scope = scope;
+    this.#refresh = refresh;
     const port = h('input', { type: 'number', min: 1, max: 65_535 });
     const act = async () => {
       await publishPort(uuid, { port: port.valueAsNumber });
-      scope.reload();
+      port.value = '';
+      await refresh();
     };
     this.element = panel('Ports', [
       this.#list,
@@ -56,7 +70,7 @@ export class Ports {
         : h(
             'ul',
             { class: 'plain-list' },
-            ports.map((published) => h('li', null, portLink(published), ' ', this.#remove(published))),
+            ports.map((published) => h('li', null, portLink(this.#uuid, published), ' ', this.#remove(published))),
           ),
     );
   }
@@ -65,11 +79,15 @@ export class Ports {
   #remove({ port }) {
     const remove = async () => {
       await unpublishPort(this.#uuid, port);
-      this.#scope.reload();
+      await this.#refresh();
     };
-    return button('Stop publishing', () => void remove().catch(() => this.#scope.reload()), {
-      kind: 'quiet',
-      title: `Stop publishing port ${port}`,
-    });
+    return button(
+      'Stop publishing',
+      () => void remove().catch((/** @type {Error} */ error) => announce(error.message)),
+      {
+        kind: 'quiet',
+        title: `Stop publishing port ${port}`,
+      },
+    );
   }
 }
