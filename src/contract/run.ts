@@ -126,7 +126,11 @@ export const RunStarted = z.object({
   reused: z.literal(true).optional(),
 });
 
-export const InstanceSpawnResponse = InstanceSpawnRequest.extend({ uuid: z.string() });
+/** Repeats the request, as the hosted service does. */
+export const InstanceSpawnResponse = InstanceSpawnRequest.extend({
+  uuid: z.string(),
+  reused: z.literal(true).optional(),
+});
 
 export const SubprocessStarted = z.object({ spid: z.int() });
 

@@ -40,8 +40,8 @@ test('a tool is called from its page: form, progress, result, request, errors', 
   await seen(page, 'starts a sandbox');
   await page.getByRole('row', { name: /^timeout integer seconds default 300/u }).waitFor();
   await page.getByLabel('command').fill('echo hello from the page');
-  await page.getByLabel('image').fill('tag:common/base');
   await page.getByText(/^Optional arguments/u).click();
+  await page.getByLabel('image').fill('tag:common/base');
   await page.getByLabel('disposable').selectOption('false');
   await page.getByLabel('env').fill('A=1\nB=2');
   await page.getByLabel('command').press('Control+Enter');

@@ -9,6 +9,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import type { InstanceSummary, PortInfo } from '../../contract/instance.ts';
 import { fault } from '../../contract/errors.ts';
 import { isTag } from '../../contract/names.ts';
+import { present } from '../../std/present.ts';
 
 /** Returns the answer to queued work: its operation, and where to follow it. */
 function started(uuid: string, echo: object = {}): HttpReply {
@@ -60,8 +61,8 @@ export const HANDLERS: Handlers = {
   runs: {
     start: async ({ contree, principal, body, signal }) => {
       authorize(principal, body.disposable ? RUNS.start.permissions : ['spawn']);
-      const { uuid, image } = await contree.runs.start(body, signal);
-      return started(uuid, { ...body, ...(image !== undefined && { image }) });
+      const { uuid, image, reused } = await contree.runs.start(body, signal);
+      return started(uuid, { ...body, ...present({ image, reused }) });
     },
   },
   instances: {

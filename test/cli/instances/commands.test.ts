@@ -121,7 +121,7 @@ test('every option of a command reaches the engine, and --detach returns at once
   assert.deepEqual([code, stdout], [0, '2\n']);
   const [[operation, spec] = []] = cli.contree.calls('processes', 'start');
   assert.equal(operation, instance);
-  const command = { command: 'sleep', args: ['-x'], env: { A: '1' }, cwd: '/srv', uid: 5, gid: 5, timeout: 9 };
+  const command = { command: 'sleep', args: ['-x'], env: { A: '1' }, cwd: '/srv', uid: 5, timeout: 9 };
   assert.deepEqual(spec, command);
 });
 
