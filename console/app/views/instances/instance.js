@@ -203,7 +203,7 @@ function processRow(now, { spid, pid, command, started_at: started, exit_code: c
     h('td', { title: moment(started) }, age(started)),
     h(
       'td',
-      { class: 'actions' },
+      { class: 'nowrap' },
       button('Show', () => void terminal.attach(spid), {
         kind: 'quiet',
         title: `Show process ${spid} in the terminal`,

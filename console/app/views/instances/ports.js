@@ -14,7 +14,14 @@ import { announce, button, field, panel } from '../../kit/parts.js';
  * @param {PortInfo} port
  */
 export function portLink(uuid, { port, host_port: hostPort, url }) {
-  if (url === null || !isWeb(url)) return h('code', null, `${port} at port ${hostPort}`);
+  if (url === null || !isWeb(url)) {
+    const text = `${port} at port ${hostPort}`;
+    // A port of the machine of the engine, and so of this browser where the engine is local.
+    const address = `http://127.0.0.1:${hostPort}/`;
+    return isLocal()
+      ? h('a', { href: address, target: '_blank', rel: 'noopener noreferrer' }, text)
+      : h('code', null, text);
+  }
   const follow = async () => {
     const link = await linkToPort(uuid, port);
     if (isWeb(link.url)) window.open(link.url, '_blank', 'noopener,noreferrer');
@@ -24,6 +31,10 @@ export function portLink(uuid, { port, host_port: hostPort, url }) {
     void follow().catch((/** @type {Error} */ error) => announce(error.message));
   };
   return h('a', { href: url, target: '_blank', rel: 'noopener noreferrer', onclick }, `:${port}`);
+}
+
+function isLocal() {
+  return location.hostname === 'localhost' || location.hostname === '127.0.0.1';
 }
 
 /** @param {string} url */
