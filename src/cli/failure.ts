@@ -14,7 +14,8 @@ export function tellFailure(host: CliHost, error: unknown, json: boolean): numbe
     return EXIT.bug;
   }
   if (json) host.stdout.write(`${JSON.stringify({ error: fault.toJSON() })}\n`);
-  else host.stderr.write(`error: ${visible(fault.message)}\n${fault.hint}\n`);
+  // Further lines, such as output of a step, are set back, so that none of them can pass for one of ours.
+  else host.stderr.write(`error: ${fault.message.trimEnd().split('\n').map(visible).join('\n  ')}\n${fault.hint}\n`);
   return fault.exitCode;
 }
 

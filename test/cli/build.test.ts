@@ -58,6 +58,7 @@ test('contree build sends a folder, shows its steps and prints the image; then o
   const failing = await cli(['build', '-'], { input: 'FROM base\nRUN echo why && false\n' });
   assert.equal(failing.code, 2);
   assert.match(failing.stderr, /#2 why\n#2 FAILED\n/u);
+  assert.match(failing.stderr, /^error: line 2 of the Dockerfile: .*\n  why\n/mu);
   assert.match(
     failing.stderr,
     /error: line 2 of the Dockerfile: RUN echo why && false: exit code 1; the image before it is/u,
