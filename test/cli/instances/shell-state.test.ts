@@ -66,6 +66,8 @@ function session(kind: ShellKind, lines: readonly string[]): readonly (readonly 
       const { status, stdout, stderr } = spawnSync(kind, lineArguments(kind, line, file), {
         cwd: folder,
         encoding: 'utf8',
+        // bash reads the user's start-up file when its input is a socket and no shell is above it.
+        env: { ...process.env, HOME: folder },
       });
       return [stdout + stderr, status] as const;
     });
