@@ -8,14 +8,8 @@ export const SHELL_FILE: string = `${FOLDER}/shell`;
 /** Shells of a guest that can keep their state: bash all of it, any other one what POSIX lets it print. */
 export type ShellKind = 'bash' | 'sh';
 
-/**
- * Script of bash that restores the state from the file `$1`, executes the line `$2` and saves the state, however the
- * line ends: variables, functions, aliases, options, umask and the working directory, with the directory in its first
- * line (`#/srv`). Traps are not part of it, nor the options that end or trace every line (`set -exv`).
- */
-const BASH = String.raw`
-shopt -s expand_aliases
-[ -r "$1" ] && . "$1" 2>/dev/null
+/** Beginning of both scripts: restores the state, and begins to write it at the end of the line. */
+const RESTORE = String.raw`[ -r "$1" ] && . "$1" 2>/dev/null
 __contree_file=$1 __contree_line=$2
 set --
 __contree_save() {
@@ -26,7 +20,27 @@ __contree_save() {
   trap - EXIT INT
   {
     printf '#%s\n' "$PWD"
-    declare -p IFS
+`;
+
+/** End of both scripts, after the shell has written what it can print: writes the rest, and executes the line. */
+const SAVED = String.raw`    printf '__contree_last=%s\n%s\n' "$__contree_status" "$__contree_options"
+  } > "$__contree_file"
+  exit "$__contree_status"
+} 2>/dev/null
+trap __contree_save EXIT
+trap 'exit 130' INT
+(exit "${'$'}{__contree_last:-0}")
+eval "$__contree_line"
+`;
+
+/**
+ * Script of bash that restores the state from the file `$1`, executes the line `$2` and saves the state, however the
+ * line ends: variables, functions, aliases, options, umask and the working directory, with the directory in its first
+ * line (`#/srv`). Traps are not part of it, nor the options that end or trace every line (`set -exv`).
+ */
+const BASH = String.raw`
+shopt -s expand_aliases
+${RESTORE}    declare -p IFS
     IFS=$' \t\n'
     for __contree_name in $(compgen -v); do
       case $__contree_name in
@@ -45,44 +59,17 @@ __contree_save() {
     shopt -p
     umask -p
     printf 'cd -- %q; export OLDPWD=%q\n' "$PWD" "$OLDPWD"
-    printf '__contree_last=%s\n%s\n' "$__contree_status" "$__contree_options"
-  } > "$__contree_file"
-  exit "$__contree_status"
-} 2>/dev/null
-trap __contree_save EXIT
-trap 'exit 130' INT
-(exit "${'$'}{__contree_last:-0}")
-eval "$__contree_line"
-`;
+${SAVED}`;
 
 /** Script of other shells, which can print variables, aliases, options and the umask, but no functions. */
 const SH = String.raw`
-[ -r "$1" ] && . "$1" 2>/dev/null
-__contree_file=$1 __contree_line=$2
-set --
-__contree_save() {
-  __contree_status=$?
-  set +exv
-  __contree_options=$(set +o)
-  set +u
-  trap - EXIT INT
-  {
-    printf '#%s\n' "$PWD"
-    set
+${RESTORE}    set
     export -p
     alias | while IFS= read -r __contree_name; do printf 'alias %s\n' "${'$'}{__contree_name#alias }"; done
     printf 'umask %s\n' "$(umask)"
     printf '__contree_to=$PWD __contree_from=$OLDPWD\n'
     printf 'cd -- "$__contree_to" && OLDPWD=$__contree_from\n'
-    printf '__contree_last=%s\n%s\n' "$__contree_status" "$__contree_options"
-  } > "$__contree_file"
-  exit "$__contree_status"
-} 2>/dev/null
-trap __contree_save EXIT
-trap 'exit 130' INT
-(exit "${'$'}{__contree_last:-0}")
-eval "$__contree_line"
-`;
+${SAVED}`;
 
 /** Returns the arguments with which a shell of that kind executes one line. */
 export function lineArguments(kind: ShellKind, line: string, file: string): readonly string[] {

@@ -1,5 +1,4 @@
 import { Tree } from '../../layers/tree.ts';
-import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
@@ -7,7 +6,7 @@ import type { BootSpec, Command, Instance, OutputChunk, Process, SandboxDriver }
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { untilAborted } from '../../std/abort.ts';
-import { type NamedUser, resolveUser } from '../../images/inspect/users.ts';
+import { commandUser } from '../../images/inspect/users.ts';
 import { type CommitPlace, commitChanges } from '../run/commit.ts';
 import { Deadline } from '../run/deadline.ts';
 import { exitEvent, killedOutcome } from '../run/exit-event.ts';
@@ -102,12 +101,7 @@ export async function executeStep(
 
 async function commandOf({ readers }: RunStepPlace, step: RunStep, lower: readonly LayerFile[]): Promise<Command> {
   await using tree = await Tree.open(lower, readers);
-  const user: NamedUser | { readonly unknown: string } = await resolveUser(tree, step.user, 'user');
-  if ('unknown' in user) {
-    throw fault('ARGUMENT_INVALID', {
-      reason: `the image does not know the user or group ${JSON.stringify(user.unknown)}`,
-    });
-  }
+  const user = await commandUser(tree, step.user);
   const home = user.home ?? (user.uid === 0 ? '/root' : '/');
   return {
     argv: step.argv,

@@ -4,7 +4,7 @@ import { Tree } from '../../layers/tree.ts';
 import { fault, isFault } from '../../contract/errors.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
-import { resolveUser } from '../../images/inspect/users.ts';
+import { commandUser } from '../../images/inspect/users.ts';
 import { toByteString } from '../../std/bytes.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
@@ -29,15 +29,9 @@ export async function directoryLayer(
     missing.unshift(at);
   }
   if (missing.length === 0) return undefined;
-  const owner = await resolveUser(tree, user, 'user');
-  if ('unknown' in owner) {
-    throw fault('ARGUMENT_INVALID', {
-      reason: `the image does not know the user or group ${JSON.stringify(owner.unknown)}`,
-    });
-  }
+  const { uid, gid } = await commandUser(tree, user);
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path, { lower: tree, signal });
-  const { uid, gid } = owner;
   for (const directory of missing) {
     const metadata = { mode: 0o755, uid, gid, mtimeSeconds: STEP_TIME_SECONDS, mtimeNanoseconds: 0, xattrs: NO_XATTRS };
     await builder.add(toByteString(directory), { ...metadata, type: 'directory' });

@@ -1,4 +1,4 @@
-import { isFault } from '../../contract/errors.ts';
+import { fault, isFault } from '../../contract/errors.ts';
 import type { Tree } from '../../layers/tree.ts';
 
 const ACCOUNT_FILE_BYTES_MAX = 256 * 1024;
@@ -28,6 +28,14 @@ export async function resolveUser(
   if (group === undefined || group === '') return account;
   const gid = await findGroup(tree, group);
   return gid === undefined ? { unknown: group } : { ...account, gid };
+}
+
+/** Returns the user of a command, as `resolveUser` does. Faults: ARGUMENT_INVALID for one that the image does not know. */
+export async function commandUser(tree: Tree, text: string): Promise<NamedUser> {
+  const user = await resolveUser(tree, text, 'user');
+  if (!('unknown' in user)) return user;
+  const reason = `the image does not know the user or group ${JSON.stringify(user.unknown)}`;
+  throw fault('ARGUMENT_INVALID', { reason });
 }
 
 async function findUser(tree: Tree | undefined, user: string, role: 'user' | 'owner'): Promise<NamedUser | undefined> {
