@@ -29,23 +29,28 @@ export interface LayerDigest {
  * the file. The finished file is complete but not synced to disk: the caller does that before publishing it.
  */
 export class LayerWriter implements AsyncDisposable {
-  readonly #path: string;
+  /** Path of a file that the writer made; undefined for one that its caller owns. */
+  readonly #path: string | undefined;
   readonly #file: FileHandle;
   readonly #output: LayerOutput;
   readonly #bytesMax: number;
   #finished = false;
   #closed = false;
 
-  private constructor(path: string, file: FileHandle, bytesMax: number) {
+  private constructor(path: string | undefined, file: FileHandle, bytesMax: number) {
     this.#path = path;
     this.#file = file;
     this.#bytesMax = bytesMax;
     this.#output = new LayerOutput(file, BLOCK_BYTES, bytesMax);
   }
 
-  /** Creates the file, which must not exist. More than `bytesMax` bytes is LAYER_LIMIT. */
-  static async create(path: string, bytesMax: number = limits.layerFileBytesMax): Promise<LayerWriter> {
-    return new LayerWriter(path, await open(path, 'wx+', 0o644), bytesMax);
+  /**
+   * Creates the file, which must not exist, or writes to an empty one that the caller has opened and closes. More than
+   * `bytesMax` bytes is LAYER_LIMIT.
+   */
+  static async create(target: string | FileHandle, bytesMax: number = limits.layerFileBytesMax): Promise<LayerWriter> {
+    if (typeof target !== 'string') return new LayerWriter(undefined, target, bytesMax);
+    return new LayerWriter(target, await open(target, 'wx+', 0o644), bytesMax);
   }
 
   /**
@@ -104,7 +109,7 @@ export class LayerWriter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#output.abandon();
     await this.#close();
-    if (!this.#finished) await rm(this.#path, { force: true });
+    if (!this.#finished && this.#path !== undefined) await rm(this.#path, { force: true });
   }
 
   async #writeSuperblock(superblock: Uint8Array): Promise<void> {
@@ -118,7 +123,7 @@ export class LayerWriter implements AsyncDisposable {
   async #close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#file.close();
+    if (this.#path !== undefined) await this.#file.close();
   }
 }
 

@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import { fault, isFault } from '../contract/errors.ts';
 import { limits } from '../contract/limits.ts';
 import { DEVICE_MAJOR_MAX, DEVICE_MINOR_MAX, ownerId, SYMLINK_BYTES_MAX } from '../erofs/format.ts';
@@ -84,8 +85,8 @@ export class LayerBuilder implements AsyncDisposable {
     this.#share = new MetadataShare(options.budget ?? metadataBudget, options.signal);
   }
 
-  /** Creates the builder and the new file at `target`. */
-  static async create(target: string, options: LayerBuilderOptions = {}): Promise<LayerBuilder> {
+  /** Creates the builder and the new file at `target`, or writes to a file that the caller has opened and closes. */
+  static async create(target: string | FileHandle, options: LayerBuilderOptions = {}): Promise<LayerBuilder> {
     const { lower } = options;
     const root =
       lower === undefined

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { changesAnything } from '../../layers/changes-anything.ts';
 import { LayerBuilder } from '../../layers/layer-builder.ts';
 import { OVERLAY_OPAQUE, Tree } from '../../layers/tree.ts';
 import { isFault } from '../../contract/errors.ts';
@@ -32,17 +33,25 @@ export async function loadCache(
   return { source, path, layer: known && (await store.layers.file(known.digest)) };
 }
 
+/** Layers of the mounts of a command, bottom first, and that of what it changed. */
+export interface CacheLayers {
+  readonly mounts: readonly LayerFile[];
+  readonly changes: LayerFile;
+}
+
 /**
- * Stores the content that a cache has in these layers, bottom first. One that has grown beyond its bound stays as it was
- * before.
+ * Stores the content that a cache has after a command, unless that changed nothing in it. One that has grown beyond its
+ * bound stays as it was before.
  */
 export async function saveCache(
   { store, readers }: { readonly store: ProjectStore; readonly readers: ReaderPool },
   { source, path }: CacheMount,
-  layers: readonly LayerFile[],
+  { mounts, changes }: CacheLayers,
   signal: AbortSignal,
 ): Promise<void> {
-  await using tree = await Tree.open(layers, readers);
+  await using before = await Tree.open(mounts, readers);
+  if (!(await changesAnything(changes, before, path))) return;
+  await using tree = await Tree.open([...mounts, changes], readers);
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path, { bytesMax: limits.buildCacheBytesMax, signal });
   try {

@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import { chmod } from 'node:fs/promises';
 import { metadataOf } from '../../layers/build-directory.ts';
 import { LayerBuilder, type LayerEntry } from '../../layers/layer-builder.ts';
+import { memoryLayer } from '../../layers/memory-layer.ts';
 import { Tree } from '../../layers/tree.ts';
 import { withoutPaths } from '../../layers/without-paths.ts';
 import { isFault } from '../../contract/errors.ts';
@@ -125,7 +126,6 @@ export class RunMounts {
       cache === undefined || wanted.mount.readOnly ? [] : [cache],
     );
     const stored = caches.map(({ layer }) => layer).filter((layer) => layer !== undefined);
-    const isSecret = ({ wanted }: { readonly wanted: Wanted }): boolean => wanted.mount.type === 'secret';
     const bound = await this.#layer(owned, [...image, ...stored], async (builder) => {
       await keepAbove(
         builder,
@@ -135,21 +135,31 @@ export class RunMounts {
       for (const { wanted, path, cache } of placed)
         await this.#add(builder, wanted, { path, isNew: cache?.layer === undefined });
     });
-    const secrets = placed.some(isSecret)
-      ? [
-          await this.#layer(owned, [...image, ...stored, bound], async (builder) => {
-            for (const { wanted, path } of placed) await addSecret(builder, wanted, path);
-          }),
-        ]
-      : [];
+    const secrets = await this.#secrets(owned, [...image, ...stored, bound], placed);
     const paths = new Set(placed.map(({ path }) => path));
     const mounts = [...stored, bound];
     const keep: CommitPlace['keep'] = async (changes, target) => {
-      for (const cache of written) await saveCache(this.#build.place, cache, [...mounts, changes], this.#build.signal);
+      for (const cache of written) await saveCache(this.#build.place, cache, { mounts, changes }, this.#build.signal);
       return await withoutPaths(changes, target, { paths, image: imageTree }, this.#build.signal);
     };
     const kept = owned.move();
     return { mounts, secrets, keep, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  }
+
+  /** Makes the layer of secrets, which is in memory until its owner is disposed; none where there are no secrets. */
+  async #secrets(
+    owned: AsyncDisposableStack,
+    lower: readonly LayerFile[],
+    placed: readonly { readonly wanted: Wanted; readonly path: ByteString }[],
+  ): Promise<readonly LayerFile[]> {
+    const files = new Map<ByteString, LayerEntry>();
+    for (const { wanted, path } of placed) {
+      const entry = secretEntry(wanted);
+      if (entry !== undefined) files.set(path, entry);
+    }
+    if (files.size === 0) return [];
+    await using tree = await Tree.open(lower, this.#build.place.readers);
+    return [owned.use(await memoryLayer(files, tree, this.#build.signal))];
   }
 
   /** Builds a layer that is removed with its owner. */
@@ -237,17 +247,16 @@ function secretOf(
   return bytes;
 }
 
-/** Puts a secret into its layer, which has no marks and no attributes: drivers keep no other form of such a layer. */
-async function addSecret(builder: LayerBuilder, { mount, target, secret }: Wanted, path: ByteString): Promise<void> {
+/** Returns the file of a secret; undefined for other mounts, and for a secret that is in a variable only or not given. */
+function secretEntry({ mount, target, secret }: Wanted): LayerEntry | undefined {
   const inVariable = mount.env !== undefined && mount.target === undefined;
-  if (mount.type !== 'secret' || secret === undefined || inVariable || target === '/') return;
-  const entry: LayerEntry = {
+  if (mount.type !== 'secret' || secret === undefined || inVariable || target === '/') return undefined;
+  return {
     ...directory(mount.mode ?? SECRET_MODE, mount),
     type: 'file',
     size: secret.byteLength,
     content: once(secret),
   };
-  await builder.add(path, entry);
 }
 
 /** Gives the directories above mounts the metadata of the image, which the layers of caches do not know. */

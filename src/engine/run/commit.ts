@@ -1,13 +1,12 @@
 import { buildLayer } from '../../layers/build-layer.ts';
 import type { LayerSummary } from '../../layers/layer-builder.ts';
 import { Tree } from '../../layers/tree.ts';
+import { changesAnything } from '../../layers/changes-anything.ts';
 import { fault, isFault } from '../../contract/errors.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
-import { LayerReader } from '../../erofs/reader.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
-import { Pace } from '../../std/event-loop.ts';
 import { readHead, withHead } from '../../std/streams.ts';
 
 export interface CommitPlace {
@@ -60,30 +59,4 @@ async function stored(
   const summary = await keep(changed, kept.path);
   if (!(await changesAnything({ path: kept.path, bytes: summary.bytes }, tree))) return undefined;
   return await store.layers.publish(kept, summary);
-}
-
-/**
- * Reports whether the layer has more than unchanged directories. A directory in which something was created and removed
- * again has new timestamps; that alone does not make a new image.
- */
-async function changesAnything(layer: LayerFile, lower: Tree): Promise<boolean> {
-  // Reads the raw layer, because a tree does not show whiteouts.
-  await using reader = await LayerReader.open(layer);
-  const pending = [{ path: '/', inode: await reader.root() }];
-  const pace = new Pace();
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    if (pace.due()) await pace.rest();
-    const { path, inode } = next;
-    if (inode.xattrBytes > 0) return true;
-    const below = await lower.resolve(path, { followLast: false }).catch(() => undefined);
-    if (below?.type !== 'directory' || below.mode !== inode.mode) return true;
-    if (below.uid !== inode.uid || below.gid !== inode.gid) return true;
-    for await (const entries of reader.blocks(inode)) {
-      const children = await reader.inodes(entries.map(({ nid }) => nid));
-      if (children.some(({ type }) => type !== 'directory')) return true;
-      for (const [at, child] of children.entries())
-        pending.push({ path: `${path}${entries[at]?.name}/`, inode: child });
-    }
-  }
-  return false;
 }

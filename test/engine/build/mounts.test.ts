@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { streamRepr } from '../../../src/contract/stream.ts';
+import type { BootSpec } from '../../../src/sandbox/driver.ts';
+import { LayerStore } from '../../../src/store/layers.ts';
+import { CACHE_MOUNT } from '../../../src/store/usage.ts';
+import { listing } from '../../support/layers.ts';
 import { bench, build, built, FILES, filesOf } from './bench.ts';
 
 const SECRET = 'correct-horse-battery-staple-7319';
@@ -32,6 +36,42 @@ RUN --mount=type=secret,id=s,env=PLAIN touch /two`;
   assert.deepEqual(await filesWith(SECRET), []);
   assert.deepEqual(await filesOf(image, '/run/secrets/s'), [], 'what is written over it is not kept either');
   assert.deepEqual((await filesOf(image)).filter((line) => /^\/(?:one|two) /u.test(line)).length, 2);
+});
+
+test('a secret is on no disk while its command runs, and in no file afterwards', async (context) => {
+  const { driver } = bench;
+  const { start } = driver;
+  const found: (readonly [inLayer: string[], onDisk: string[]])[] = [];
+  context.mock.method(driver, 'start', async (spec: BootSpec, signal: AbortSignal) => {
+    const layers = spec.layers.slice(-1);
+    found.push([(await listing(layers)).filter((line) => line.includes(SECRET)), await filesWith(SECRET)]);
+    return start.call(driver, spec, signal);
+  });
+  const before = await readdir('/dev/shm');
+  const file = 'FROM base\nRUN --mount=type=secret,id=s,uid=7,mode=0440 touch /of-memory';
+  const { operation } = await build({ dockerfile_text: file, secrets });
+  assert.equal(operation.status, 'SUCCESS', operation.error ?? '');
+  assert.deepEqual(found, [[[`/run/secrets/s 440 7:0 ${JSON.stringify(SECRET)}`], []]]);
+  assert.deepEqual(await readdir('/dev/shm'), before, 'it has no name in memory either');
+  const open = await readdir('/proc/self/fd');
+  const targets = await Promise.all(open.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+  assert.deepEqual(
+    targets.filter((target) => target.startsWith('/dev/shm')),
+    [],
+  );
+});
+
+test('a cache is written again only when the command changed it', async (context) => {
+  const publish = context.mock.method(LayerStore.prototype, 'publish');
+  const written = async (command: string): Promise<number> => {
+    publish.mock.resetCalls();
+    await built(`FROM base\nRUN --mount=type=cache,target=/cache ${command}`, {}, { no_cache: true });
+    return publish.mock.calls.filter(({ arguments: [, { source }] }) => source?.startsWith(CACHE_MOUNT)).length;
+  };
+  assert.equal(await written('touch /outside'), 0, 'an empty cache is not stored');
+  assert.equal(await written('mkdir /cache && echo one > /cache/file'), 1);
+  assert.equal(await written('mkdir /cache && touch /cache/file && rm /cache/file'), 0, 'only times have changed');
+  assert.equal(await written('mkdir /cache && mkdir /cache/folder'), 1);
 });
 
 test('another value of a secret makes no step again, and another content that is bound does', async () => {
