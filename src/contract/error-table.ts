@@ -131,7 +131,7 @@ export const ERRORS = {
     class: 'missing',
     message: ({ operation, spid, ended }) =>
       ended ? `process ${spid} of operation ${operation} has ended` : `operation ${operation} has no process ${spid}`,
-    hint: 'Use the spid that creating the subprocess returned.',
+    hint: 'Use the spid that creating the subprocess returned; an instance forgets the oldest of very many.',
   }),
   FILE_NOT_FOUND: row<{ path: string; nearest?: string; closest?: string }>({
     class: 'missing',

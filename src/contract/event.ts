@@ -94,6 +94,11 @@ export const EventDataTruncated = z.object({
    * ones.
    */
   bytes_kept: z.int().optional(),
+  /**
+   * Addition, in an instance that stays: position in the stream at which its output after this event goes on. A reader who is
+   * there already has missed nothing: output is removed from such a log only after it was shown.
+   */
+  resumes_at: z.int().optional(),
 });
 
 export const EventDataSizeCap = z.object({ limit_bytes: z.int(), file_size: z.int() });

@@ -116,7 +116,11 @@ export const InstanceProcess = z.object({
 export type InstanceProcess = z.infer<typeof InstanceProcess>;
 
 /** An instance with its processes: all that run, and the last ones that have ended. */
-export const InstanceDetails = InstanceSummary.extend({ processes: z.array(InstanceProcess) });
+export const InstanceDetails = InstanceSummary.extend({
+  processes: z.array(InstanceProcess),
+  /** Number of ended processes whose events are not kept any more, if there are any, while it is open. */
+  processes_forgotten: z.int().optional(),
+});
 export type InstanceDetails = z.infer<typeof InstanceDetails>;
 
 export const InstanceList = z.array(InstanceSummary);

@@ -39,8 +39,16 @@ export const limits = {
   instancesPerProjectMax: 64,
   /** Ended processes that the description of an instance still names. */
   instanceProcessesListed: 100,
+  /** Ended processes whose events the log of an instance keeps; of more, those that ended first are forgotten. */
+  instanceProcessesLogged: 1_000,
+  /** Events of input that are recorded of one process. */
+  instanceInputsLogged: 1_000,
   /** Output that the log of an instance keeps; beyond it the oldest is dropped. */
   instanceOutputBytesMax: 64 * MiB,
+  instanceOutputRowsMax: 600_000,
+  /** Output of one stream that the log keeps after the first `outputBytesKept`: the last bytes, which go on with it. */
+  instanceTailBytesMax: 8 * MiB,
+  instanceTailRowsMax: 16_384,
   /** Time in which all open instances keep their changes when the engine stops. */
   instanceStopMsMax: 20_000,
 
@@ -186,5 +194,9 @@ assert(
   limits.instanceIdleSecondsDefault <= limits.instanceLifeSecondsDefault,
   'an instance may be idle before it ends',
 );
-assert(2 * limits.outputBytesKept < limits.instanceOutputBytesMax, 'one command leaves room for others in the log');
+assert(
+  2 * (limits.outputBytesKept + limits.instanceTailBytesMax) < limits.instanceOutputBytesMax,
+  'one command leaves room for others in the log',
+);
+assert(limits.instanceProcessesListed <= limits.instanceProcessesLogged, 'what is listed can be read');
 assert(limits.layersMountedMax < limits.layersPerImageMax, 'compaction happens before the hard limit');

@@ -15,6 +15,7 @@ import {
   type PageKey,
   type StoredEvent,
 } from './log/event-rows.ts';
+import { removeOutput, removeProcess, type DroppedOutput, type DroppedProcess, type LogPart } from './log/removal.ts';
 
 export interface ReadOptions {
   /** Id of the last event that the reader has; -1 for none. */
@@ -22,20 +23,6 @@ export interface ReadOptions {
   readonly follow: boolean;
   /** Only the events of this process. */
   readonly spid?: number | undefined;
-}
-
-interface DroppedRow {
-  readonly id: number;
-  readonly spid: number;
-  readonly stream: OutputStream;
-  readonly bytes: number;
-}
-
-/** Output that was removed from a log; `last` is the id of its last event. */
-export interface DroppedOutput {
-  readonly last: number;
-  readonly bytes: number;
-  readonly rows: readonly DroppedRow[];
 }
 
 /** Entry without an id yet. */
@@ -60,7 +47,8 @@ const PAGE_EVENTS = 256;
 const PAGE_BYTES = 128 * 1024;
 
 /**
- * Logs of all operations: append-only, with ids from 0 per operation, replayable forever, followed by notification.
+ * Logs of all operations: append-only, with ids from 0 per operation, replayable forever, followed by
+ * notification. Only of instances that stay for days is the oldest removed.
  * Appending only queues; the queue is written a few milliseconds later in one transaction. Readers never see an event
  * that is not in the database.
  */
@@ -95,7 +83,10 @@ export class EventStore implements Disposable {
     );
   }
 
-  /** Appends output of a process, merged with pending output of the same stream. The bytes are not copied. */
+  /**
+   * Appends output of a process, merged with pending output of the same stream. The bytes are not copied. Returns whether it
+   * becomes an event of its own.
+   */
   appendOutput(
     operation: string,
     output: {
@@ -105,7 +96,7 @@ export class EventStore implements Disposable {
       readonly bytes: Uint8Array;
       readonly progress?: ImportProgress | undefined;
     },
-  ): void {
+  ): boolean {
     const { spid, stream, offset, bytes, progress } = output;
     const last = this.#pending.at(-1);
     if (
@@ -120,11 +111,12 @@ export class EventStore implements Disposable {
       last.chunks.push(bytes);
       last.length += bytes.byteLength;
       last.progress = progress ?? last.progress;
-      return;
+      return false;
     }
     assert(bytes.byteLength <= limits.outputEventBytesMax, 'output is appended in pieces');
     const atMs = Date.now();
     this.#queue({ operation, atMs, spid, type: stream, offset, chunks: [bytes], length: bytes.byteLength, progress });
+    return true;
   }
 
   /** Writes the queue, in the open transaction or in its own. */
@@ -207,27 +199,37 @@ export class EventStore implements Disposable {
     return event?.type === 'spawn' ? event : undefined;
   }
 
-  /**
-   * Removes the oldest output of a log, from after an event on, until so many bytes are gone or a bounded number of rows.
-   * The facts of the log stay.
-   */
-  dropOutput(operation: string, after: number, bytesWanted: number): DroppedOutput {
+  /** Returns the id of the last event of a log so far; -1 when there is none. */
+  lastId(operation: string): number {
+    this.#tryFlush();
+    return (this.#nextId.get(operation) ?? this.#firstFreeId(operation)) - 1;
+  }
+
+  /** Removes the oldest output of a part of a log, as `removeOutput` does. */
+  dropOutput(operation: string, part: LogPart, wanted: Parameters<typeof removeOutput>[3]): DroppedOutput {
     this.#tryFlush();
     this.#lastPage = undefined;
-    const select = `SELECT id, spid, type AS stream, length(bytes) AS bytes FROM events
-      WHERE operation = ? AND id > ? AND bytes IS NOT NULL ORDER BY id LIMIT ?`;
-    const rows = this.#database.all<DroppedRow>(select, operation, after, PAGE_EVENTS);
-    let [last, bytes] = [after, 0];
-    const dropped: DroppedRow[] = [];
-    for (const row of rows) {
-      if (bytes >= bytesWanted) break;
-      dropped.push(row);
-      bytes += row.bytes;
-      last = row.id;
-    }
-    const remove = 'DELETE FROM events WHERE operation = ? AND id > ? AND id <= ? AND bytes IS NOT NULL';
-    this.#database.run(remove, operation, after, last);
-    return { last, bytes, rows: dropped };
+    return removeOutput(this.#database, operation, part, wanted);
+  }
+
+  /** Removes events of a process that has ended, as `removeProcess` does. */
+  dropProcess(operation: string, spid: number): DroppedProcess {
+    this.#tryFlush();
+    this.#lastPage = undefined;
+    return removeProcess(this.#database, operation, spid);
+  }
+
+  /** Puts a fact about missing output in the place of an event that was removed, or of the fact that is there. */
+  putGap(operation: string, id: number, spid: number, data: EventData<'truncated'>): void {
+    this.#lastPage = undefined;
+    this.#database.run(
+      `INSERT OR REPLACE INTO events (operation, id, at, spid, type, data) VALUES (?, ?, ?, ?, 'truncated', ?)`,
+      operation,
+      id,
+      Date.now(),
+      spid,
+      JSON.stringify(data),
+    );
   }
 
   /** Yields the log: what it has now, or with `follow` until the completion of the operation. */

@@ -234,7 +234,7 @@ test('a follower of one process ends with the operation, even if its sandbox say
   const { store } = bench;
   const uuid = operation(store);
   const reading = all(store.events.read(uuid, { since: -1, follow: true, spid: 2 }));
-  const output = (spid: number): void =>
+  const output = (spid: number): boolean =>
     store.events.appendOutput(uuid, { spid, stream: 'stdout', offset: 0, bytes: Buffer.from('x') });
   output(2);
   output(3);

@@ -1,5 +1,6 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { isFault } from '../../contract/errors.ts';
+import type { OperationEvent } from '../../contract/event.ts';
 import { SPID_MAIN } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { TerminalSize } from '../../contract/run.ts';
@@ -38,6 +39,8 @@ export class Attached implements AsyncDisposable {
   readonly #isMain: boolean;
   readonly #stop = new AbortController();
   readonly #cleanup = new AsyncDisposableStack();
+  /** Positions in the streams up to which they were shown. */
+  readonly #shown = { stdout: 0, stderr: 0 };
 
   constructor(cli: Cli, contree: ConTree, operation: string, options: AttachOptions) {
     const { input, tty, interrupts, spid } = options;
@@ -53,14 +56,11 @@ export class Attached implements AsyncDisposable {
 
   /** Copies output as it arrives until the process has ended, and with the main one the operation. */
   async follow(): Promise<AttachResult> {
-    const { stdout, stderr } = this.#cli.host;
     let exitCode: number | undefined;
     const query = { follow: true, full: true, ...(!this.#isMain && { spid: this.#spid }) };
     // Not ended by the signal of the command line: Ctrl-C is the process's.
     for await (const event of this.#contree.operations.events(this.#operation, query)) {
-      const ours = event.spid === this.#spid && !this.#cli.json;
-      if (event.type === 'stdout' && ours) await this.#cli.write(streamBytes(event.data), stdout);
-      if (event.type === 'stderr' && ours) await this.#cli.write(streamBytes(event.data), stderr);
+      if (event.spid === this.#spid && !this.#cli.json) await this.#show(event);
       if (event.type === 'exit' && event.spid === this.#spid) {
         exitCode = exitCodeOf(event.data);
         if (event.data.timed_out) this.#cli.note('stopped by its timeout');
@@ -77,6 +77,20 @@ export class Attached implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#cleanup.disposeAsync();
+  }
+
+  async #show(event: OperationEvent): Promise<void> {
+    if (event.type === 'stdout' || event.type === 'stderr') {
+      const bytes = streamBytes(event.data);
+      this.#shown[event.type] += bytes.byteLength;
+      await this.#cli.write(bytes, this.#cli.host[event.type]);
+    }
+    if (event.type !== 'truncated' || event.data.resumes_at === undefined) return;
+    const { stream, resumes_at: resumesAt } = event.data;
+    const missing = resumesAt - this.#shown[stream];
+    if (missing <= 0) return;
+    this.#cli.note(`${missing} bytes of ${stream} were removed from the log before they were shown`);
+    this.#shown[stream] = resumesAt;
   }
 
   /** Passes the first Ctrl-C to the command; the second one cancels the operation, or kills one of its other processes. */

@@ -5,6 +5,7 @@ import type { EventStore } from '../../store/events.ts';
 import type { Instance } from '../../sandbox/driver.ts';
 import type { LiveInstance } from '../run/live-instance.ts';
 import { InstanceClock, type TimeUp } from './clock.ts';
+import type { LogBudget } from './log-budget.ts';
 import { InstancePorts } from './ports.ts';
 import type { Snapshots } from './snapshots.ts';
 
@@ -28,6 +29,8 @@ export interface OpenInstanceParts {
   /** Address of the host at which its ports are published. */
   readonly publishAddress: string;
   readonly snapshots: Snapshots;
+  /** Bounds on its log. */
+  readonly budget: LogBudget;
 }
 
 /** An instance that is open: how long it stays, who uses it, and what ends it. Its owner ends the sandbox. */
@@ -40,18 +43,21 @@ export class OpenInstance implements AsyncDisposable {
   readonly #terms: InstanceTerms;
   readonly #disposable: boolean;
   readonly #snapshots: Snapshots;
+  readonly #budget: LogBudget;
   readonly #ended = Promise.withResolvers<InstanceEnd>();
   #end: InstanceEnd | undefined;
   /** Uses other than processes, such as connections to its ports. */
   #uses = 0;
 
-  constructor({ uuid, live, events, terms, disposable, instance, publishAddress, snapshots }: OpenInstanceParts) {
+  constructor(parts: OpenInstanceParts) {
+    const { uuid, live, events, terms, disposable, instance, publishAddress, snapshots, budget } = parts;
     this.uuid = uuid;
     this.live = live;
     this.sandbox = instance.facts.sandbox;
     this.#terms = terms;
     this.#disposable = disposable;
     this.#snapshots = snapshots;
+    this.#budget = budget;
     this.clock = new InstanceClock(
       { idleSeconds: terms.idle_timeout, lifeSeconds: terms.lifetime },
       {
@@ -71,6 +77,11 @@ export class OpenInstance implements AsyncDisposable {
   /** True when its changes are not kept. */
   get disposable(): boolean {
     return this.#disposable;
+  }
+
+  /** Number of ended processes whose events are not kept any more. */
+  get forgotten(): number {
+    return this.#budget.forgotten;
   }
 
   /** Resolves when the instance is to end. */

@@ -1,7 +1,6 @@
 import { fault } from '../../contract/errors.ts';
 import { SPID_INIT, SPID_MAIN } from '../../contract/event.ts';
 import type { InstanceTerms, PortPublishRequest } from '../../contract/instance.ts';
-import { limits } from '../../contract/limits.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { OperationContext, WorkResult } from '../operations.ts';
 import type { InjectedSet } from '../run/injected-set.ts';
@@ -10,9 +9,9 @@ import { inSession, type RunPlace, type Session } from '../run/session.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { CommandTrail } from './command-trail.ts';
 import type { Instances } from './instances.ts';
+import { LogBudget } from './log-budget.ts';
 import type { LongHold } from './long-hold.ts';
 import { OpenInstance, type InstanceEnd } from './open-instance.ts';
-import { OutputBudget } from './output-budget.ts';
 import { Snapshots } from './snapshots.ts';
 
 /** Accepted instance. */
@@ -72,15 +71,17 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
     }
   };
   using checkpoints = new Checkpoints(terms.checkpoint ?? {}, automatic, () => live.running > 0);
-  await using budget = new OutputBudget(events, uuid, limits.instanceOutputBytesMax);
+  await using budget = new LogBudget(events, uuid);
   const { disposable } = plan;
   const { publishAddress } = place;
-  await using open = new OpenInstance({ uuid, live, events, terms, disposable, instance, publishAddress, snapshots });
+  const parts = { uuid, live, events, terms, disposable, instance, publishAddress, snapshots, budget };
+  await using open = new OpenInstance(parts);
   live.adopt(plan.launch, {
     used: () => open.clock.used(),
-    wrote: (bytes) => budget.wrote(bytes),
+    wrote: (output) => budget.wrote(output),
     ended: (facts) => {
       trail.add(facts);
+      budget.ended(facts.spid);
       checkpoints.ran();
     },
   });

@@ -38,7 +38,11 @@ export function portInfo({ port, hostPort }: PublishedPort): PortInfo {
 /** Returns an instance with its processes. */
 export function instanceDetails(operation: StoredOperation, open: OpenInstance | undefined): InstanceDetails {
   const processes = (open?.live.processes ?? []).map(processOf);
-  return { ...instanceSummary(operation, open), processes };
+  return {
+    ...instanceSummary(operation, open),
+    processes,
+    ...present({ processes_forgotten: open?.forgotten || undefined }),
+  };
 }
 
 function processOf({ spid, pid, command, startedAtMs, exitCode }: ProcessFacts): InstanceProcess {

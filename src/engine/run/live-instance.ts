@@ -7,7 +7,7 @@ import { defined } from '../../std/assert.ts';
 import { settlesWithin } from '../../std/abort.ts';
 import type { EventStore } from '../../store/events.ts';
 import { exitEvent, killedOutcome } from './exit-event.ts';
-import { ProcessLog } from './process-log.ts';
+import { ProcessLog, type AddedOutput } from './process-log.ts';
 import { Deadline } from './deadline.ts';
 import { maskEnv } from './secrets.ts';
 
@@ -37,6 +37,8 @@ interface LiveProcess {
   readonly ended: Promise<ProcessExit>;
   /** True while its standard input is open for writing. */
   takesInput: boolean;
+  /** Number of times that something was written to it. */
+  inputs: number;
 }
 
 /** Parts of a running instance that its processes need. */
@@ -63,9 +65,9 @@ export interface ProcessFacts {
 export interface LiveObserver {
   /** Called on every use: a process was started or has ended, input, a signal. */
   readonly used: () => void;
-  /** Called with the number of bytes of output that were added to the log. */
-  readonly wrote: (bytes: number) => void;
-  /** Called when a process has ended. */
+  /** Called with output that was added to the log, all of which is. */
+  readonly wrote: (output: AddedOutput) => void;
+  /** Called when a process has ended, after its last event. */
   readonly ended: (facts: ProcessFacts) => void;
 }
 
@@ -113,6 +115,11 @@ export class LiveInstance {
     return all.toSorted((one, other) => one.spid - other.spid);
   }
 
+  /** Number of inputs of one process that are recorded: in an instance that stays a terminal may be used for days. */
+  get #inputsLogged(): number {
+    return this.#observer === undefined ? Infinity : limits.instanceInputsLogged;
+  }
+
   /** Number of processes that run. */
   get running(): number {
     return this.#running;
@@ -146,14 +153,14 @@ export class LiveInstance {
     this.#logSpawn(spid, process.pid, { ...launch, command });
     const ended = this.#follow(spid, process, launch);
     const facts = { spid, pid: process.pid, command: shownCommand(launch), startedAtMs: Date.now() };
-    const live = { process, facts, ended, takesInput: launch.stdin?.close === false };
+    const live = { process, facts, ended, takesInput: launch.stdin?.close === false, inputs: 0 };
     this.#processes.set(spid, live);
     ended.then(
       ({ outcome }) => this.#over({ ...facts, exitCode: outcome.exitCode }),
       () => this.#over(facts),
     );
     // Not awaited, because a program may never read its input. The loss of the guest shows in `ended`.
-    this.#feed(spid, process, launch.stdin).catch(() => {});
+    this.#feed(spid, live, launch.stdin).catch(() => {});
     return { spid, ended };
   }
 
@@ -172,7 +179,7 @@ export class LiveInstance {
     if (!live.takesInput) throw fault('STDIN_CLOSED', { operation: this.#operation, spid });
     live.takesInput = input.close === false;
     this.#observer?.used();
-    await this.#feed(spid, live.process, input);
+    await this.#feed(spid, live, input);
   }
 
   async resize(spid: number, size: { readonly columns: number; readonly rows: number }): Promise<void> {
@@ -242,12 +249,15 @@ export class LiveInstance {
     });
   }
 
-  async #feed(spid: number, process: Process, input: ClosableStreamRepr | undefined): Promise<void> {
+  async #feed(spid: number, live: LiveProcess, input: ClosableStreamRepr | undefined): Promise<void> {
     if (input === undefined) return;
+    const { process } = live;
     const bytes = streamBytes(input);
     if (bytes.byteLength > 0) {
+      live.inputs += 1;
       // Input may be a password, so the log records only that there was some.
-      this.#events.append(this.#operation, spid, 'stdin', { value: '', encoding: 'ascii', truncated: true });
+      if (live.inputs <= this.#inputsLogged)
+        this.#events.append(this.#operation, spid, 'stdin', { value: '', encoding: 'ascii', truncated: true });
       await process.write(bytes);
     }
     if (input.close !== false) await process.closeStdin();

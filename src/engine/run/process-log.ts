@@ -8,14 +8,28 @@ import type { EventStore } from '../../store/events.ts';
  */
 const CHUNKS_MAX = 262_144;
 
+/** Output that was added to the log. */
+export interface AddedOutput {
+  readonly spid: number;
+  readonly stream: OutputStream;
+  readonly bytes: number;
+  /** Number of events that it takes up. */
+  readonly rows: number;
+  /** True for what comes after the first bytes of the stream, up to the limit. */
+  readonly tail: boolean;
+}
+
 export interface ProcessLogOptions {
   /** The caller's `truncate_output_at`; the log keeps more than that. */
   readonly shownMax: number;
-  /** Called with the number of bytes that were added to the log. */
-  readonly wrote?: ((bytes: number) => void) | undefined;
+  /** Called with what was added to the log, of which its receiver removes what is too much. */
+  readonly wrote?: ((output: AddedOutput) => void) | undefined;
 }
 
-/** Writes the output of one process to the log of its operation: the first bytes up to the limit, and the last ones. */
+/**
+ * Writes the output of one process to the log of its operation: the first bytes up to the limit, and the last ones when it
+ * has ended. With `wrote` all of it is written at once, so that followers see it.
+ */
 export class ProcessLog {
   readonly #events: EventStore;
   readonly #operation: string;
@@ -37,8 +51,13 @@ export class ProcessLog {
 
   write({ stream, bytes }: OutputChunk): void {
     const state = this.#streams[stream];
-    const { kept } = state;
-    this.#append(stream, kept, bytes.subarray(0, state.take(bytes)));
+    const at = state.total;
+    const kept = state.take(bytes);
+    this.#append(stream, at, bytes.subarray(0, kept));
+    if (kept === bytes.byteLength) return;
+    const rest = bytes.subarray(kept);
+    if (this.#wrote === undefined) state.remember(rest);
+    else this.#append(stream, at + kept, rest, { tail: true });
   }
 
   /** Records what is not shown. Called once, when the process has ended. */
@@ -52,18 +71,22 @@ export class ProcessLog {
         bytes_emitted: emitted,
         bytes_dropped: total - emitted,
         bytes_kept: kept,
+        ...(this.#wrote !== undefined && { resumes_at: total }),
       });
       // A long output has its errors at the end.
       this.#append(stream, total - tail.byteLength, tail);
     }
   }
 
-  #append(stream: OutputStream, offset: number, bytes: Uint8Array): void {
+  #append(stream: OutputStream, offset: number, bytes: Uint8Array, { tail = false } = {}): void {
+    const spid = this.#spid;
+    let rows = 0;
     for (let at = 0; at < bytes.byteLength; at += limits.outputEventBytesMax) {
       const piece = bytes.subarray(at, at + limits.outputEventBytesMax);
-      this.#events.appendOutput(this.#operation, { spid: this.#spid, stream, offset: offset + at, bytes: piece });
+      const added = this.#events.appendOutput(this.#operation, { spid, stream, offset: offset + at, bytes: piece });
+      rows += added ? 1 : 0;
     }
-    this.#wrote?.(bytes.byteLength);
+    if (bytes.byteLength > 0) this.#wrote?.({ spid, stream, bytes: bytes.byteLength, rows, tail });
   }
 }
 
@@ -90,11 +113,11 @@ class StreamState {
     this.#chunks += 1;
     this.total += chunk.byteLength;
     this.kept += kept;
-    if (kept < chunk.byteLength) this.#remember(chunk.subarray(kept));
     return kept;
   }
 
-  #remember(bytes: Uint8Array): void {
+  /** Adds bytes that are not kept, of which the last ones are. */
+  remember(bytes: Uint8Array): void {
     this.#tail.push(bytes);
     this.#tailBytes += bytes.byteLength;
     // Concatenated at intervals, so that neither tiny nor large chunks make the tail expensive.

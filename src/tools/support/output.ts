@@ -2,7 +2,7 @@ import { limits } from '../../contract/limits.ts';
 import { SPID_MAIN } from '../../contract/operation-state.ts';
 import { streamBytes } from '../../contract/stream.ts';
 import type { ConTree } from '../../contract/contree.ts';
-import type { OperationEvent } from '../../contract/event.ts';
+import type { EventData, OperationEvent } from '../../contract/event.ts';
 import { grouped } from './text.ts';
 
 export type StreamName = 'stdout' | 'stderr';
@@ -102,34 +102,56 @@ export async function readOutput(
   return collected.kept;
 }
 
-/** Collects one stream of a process from its events, which are those of `EventQuery.full`. */
+/**
+ * Collects one stream of a process from its events, which are those of `EventQuery.full`. It keeps no more than the engine,
+ * because a server that sends more must not exhaust our memory.
+ */
 export class StreamCollector {
   readonly #stream: StreamName;
-  readonly #parts: Readonly<Record<'first' | 'last', Buffer[]>> = { first: [], last: [] };
-  #part: 'first' | 'last' = 'first';
-  #bytesLeft: number = limits.outputBytesKept;
+  readonly #first: Buffer[] = [];
+  #firstBytes = 0;
+  #last: Buffer[] = [];
+  #lastBytes = 0;
   #totalBytes = 0;
+  /** True after the first bytes. */
+  #isTail = false;
+  /** True once the total is known, which counts what was dropped and what follows. */
+  #isTotal = false;
 
   constructor(stream: StreamName) {
     this.#stream = stream;
   }
 
   get kept(): KeptOutput {
-    const { first, last } = this.#parts;
-    return { first: Buffer.concat(first), last: Buffer.concat(last), totalBytes: this.#totalBytes };
+    const last = Buffer.concat(this.#last).subarray(-limits.outputBytesKept);
+    return { first: Buffer.concat(this.#first), last, totalBytes: this.#totalBytes };
   }
 
   add(event: OperationEvent): void {
-    if (event.type === 'truncated' && event.data.stream === this.#stream) {
-      this.#totalBytes = event.data.bytes_emitted + event.data.bytes_dropped;
-      [this.#part, this.#bytesLeft] = ['last', limits.outputBytesKept];
-    }
+    if (event.type === 'truncated' && event.data.stream === this.#stream) this.#skip(event.data);
     if (event.type !== this.#stream) return;
     const bytes = streamBytes(event.data);
-    if (this.#part === 'first') this.#totalBytes += bytes.length;
-    // The engine keeps no more than this; a server that sends more must not exhaust our memory.
-    this.#parts[this.#part].push(bytes.subarray(0, this.#bytesLeft));
-    this.#bytesLeft = Math.max(0, this.#bytesLeft - bytes.length);
+    if (!this.#isTotal) this.#totalBytes += bytes.length;
+    const left = this.#isTail ? 0 : limits.outputBytesKept - this.#firstBytes;
+    this.#first.push(bytes.subarray(0, left));
+    this.#firstBytes += Math.min(left, bytes.length);
+    if (bytes.length > left) this.#addLast(bytes.subarray(left));
+  }
+
+  #skip({ bytes_emitted: emitted, bytes_dropped: dropped, resumes_at: resumesAt }: EventData<'truncated'>): void {
+    if (resumesAt !== undefined && resumesAt <= this.#totalBytes) return;
+    this.#isTotal = resumesAt === undefined;
+    this.#totalBytes = resumesAt ?? emitted + dropped;
+    [this.#isTail, this.#last, this.#lastBytes] = [true, [], 0];
+  }
+
+  #addLast(bytes: Buffer): void {
+    this.#isTail = true;
+    this.#last.push(bytes);
+    this.#lastBytes += bytes.length;
+    if (this.#lastBytes < 2 * limits.outputBytesKept) return;
+    this.#last = [Buffer.concat(this.#last).subarray(-limits.outputBytesKept)];
+    this.#lastBytes = limits.outputBytesKept;
   }
 }
 

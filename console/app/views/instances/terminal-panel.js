@@ -94,9 +94,18 @@ export class TerminalPanel {
   async #follow(terminal, spid, signal) {
     const say = (/** @type {'live' | 'waiting'} */ state) =>
       fill(this.#state, badge(state === 'live' ? 'live' : 'reconnecting…', state === 'live' ? 'busy' : 'warn'));
+    const shown = { stdout: 0, stderr: 0 };
     for await (const { type, data } of follow(this.#uuid, signal, say, spid)) {
-      if (type === 'stdout' || type === 'stderr') terminal.write(bytesOf(data));
-      if (type === 'truncated') terminal.say(`${data.bytes_dropped} bytes are not kept`);
+      if (type === 'stdout' || type === 'stderr') {
+        const bytes = bytesOf(data);
+        shown[type] += bytes.length;
+        terminal.write(bytes);
+      }
+      if (type === 'truncated') {
+        const { stream, bytes_dropped: dropped, resumes_at: resumesAt = shown[stream] + dropped } = data;
+        if (resumesAt > shown[stream]) terminal.say(`${resumesAt - shown[stream]} bytes are not kept`);
+        shown[stream] = Math.max(shown[stream], resumesAt);
+      }
       if (type === 'exit') {
         terminal.say(data.signal > 0 ? `ended by signal ${data.signal}` : `exit ${data.code}`);
         break;
