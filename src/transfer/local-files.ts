@@ -25,6 +25,8 @@ export interface SyncRequest {
   readonly filter?: SyncFilter | undefined;
   /** True to bring what looks like a secret (default: it is skipped). */
   readonly secrets?: boolean | undefined;
+  /** True to bring the set-user-ID, set-group-ID and sticky bits (default: only the permissions of owner, group and others). */
+  readonly wholeModes?: boolean | undefined;
   /** Image of which everything at the destination is removed that the source lacks; not what was left out there. */
   readonly mirror?: string | undefined;
   /** Manifest of an earlier sync: only what differs from it is in the directory state. */

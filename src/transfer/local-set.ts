@@ -54,6 +54,7 @@ const ATTEMPTS = 3;
 const COARSE_NS = 2_000_000_000n;
 const TICK_NS = 50_000_000n;
 const PERMISSIONS = 0o777n;
+const WHOLE_MODE = 0o7777n;
 const FOLDERS_SHOWN = 5;
 /** Longest path below the source; the rest is for the destination. */
 const PATH_BYTES_MAX = limits.pathBytesMax / 2;
@@ -63,6 +64,8 @@ const NAME_SAFE = limits.nameBytesMax / 4;
 export interface CollectOptions {
   readonly rules: Rules;
   readonly cache: CachedFolder;
+  /** True to keep the bits above those of owner, group and others. */
+  readonly wholeModes: boolean;
   readonly signal: AbortSignal;
   readonly onFile?: (count: number) => void;
 }
@@ -107,7 +110,7 @@ class Collector implements LocalSet {
     const problem = pathProblem(path);
     if (problem !== undefined) return this.skip(path, problem);
     if (kind === 'file') return this.#visitFile(found);
-    const mode = kind === 'folder' ? Number(info.mode & PERMISSIONS) : 0o777;
+    const mode = kind === 'folder' ? this.#mode(info) : 0o777;
     const target = kind === 'link' ? textFromPath(found.folder.linkTarget(found.name)) : undefined;
     this.others.push({ path, mode, ...(target !== undefined && { target }) });
   };
@@ -135,11 +138,15 @@ class Collector implements LocalSet {
     }
   }
 
+  #mode({ mode }: Found['info']): number {
+    return Number(mode & (this.#options.wholeModes ? WHOLE_MODE : PERMISSIONS));
+  }
+
   #add({ path, info, wanted }: Found, content: Content): void {
     const { secret, content: bytes, ...facts } = content;
     if (secret && !wanted) return this.skip(path, LOOKS_SECRET);
     const mtime = Number(info.mtimeNs / 1_000_000_000n);
-    this.files.push({ path, mode: Number(info.mode & PERMISSIONS), mtime, ...facts, content: this.#kept(bytes) });
+    this.files.push({ path, mode: this.#mode(info), mtime, ...facts, content: this.#kept(bytes) });
     this.#options.onFile?.(this.files.length);
   }
 

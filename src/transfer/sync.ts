@@ -36,6 +36,7 @@ export async function syncFolder(
   const all = await collectFolder(source.folder, {
     rules,
     cache: source.cache,
+    wholeModes: request.wholeModes === true,
     signal,
     ...(onProgress && { onFile: (done: number) => onProgress({ done, what: 'scanning files' }) }),
   });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { DirectoryStateEntry } from '../../src/contract/file.ts';
 import { LocalFolders, type LocalFoldersOptions } from '../../src/transfer/local-folders.ts';
-import type { SyncReport } from '../../src/transfer/local-files.ts';
+import type { SyncReport, SyncRequest } from '../../src/transfer/local-files.ts';
 import { ScriptedContree } from './scripted/contree.ts';
 
 /** Long enough ago for the clock to have advanced since. */
@@ -44,7 +44,7 @@ export interface BenchFolder extends Disposable {
   localOf(options: Partial<LocalFoldersOptions> & Pick<LocalFoldersOptions, 'namedBy'>): LocalFolders;
   /** Writes a file below the root, with an old time. */
   write(path: string, content: string | Uint8Array, mode?: number): string;
-  sync(exclude?: readonly string[], source?: string): Promise<SyncReport>;
+  sync(exclude?: readonly string[], source?: string, more?: Partial<SyncRequest>): Promise<SyncReport>;
 }
 
 export function benchFolder(): BenchFolder {
@@ -70,7 +70,8 @@ export function benchFolder(): BenchFolder {
       utimesSync(file, SETTLED, SETTLED);
       return file;
     },
-    sync: (exclude = [], source = root) => local.sync(contree, { source, destination: '/work', exclude }, { signal }),
+    sync: (exclude = [], source = root, more = {}) =>
+      local.sync(contree, { source, destination: '/work', exclude, ...more }, { signal }),
     [Symbol.dispose]: () => rmSync(top, { recursive: true, force: true }),
   };
 }

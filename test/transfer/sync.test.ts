@@ -44,6 +44,8 @@ test('a folder becomes a directory state: contents, modes, times, links, empty d
   assert.equal(last['/work/bin/tool']?.mode, 0o755);
   assert.equal(last['/work/suid']?.mode, 0o755, 'owned by root in there, so no set-user-id bit');
   assert.deepEqual(last['/work/nothing'], { path: '/work/nothing', mode: 0o750 });
+  await at.sync([], at.root, { wholeModes: true });
+  assert.equal(at.contree.last['/work/suid']?.mode, 0o4755);
   assert.deepEqual(last['/work/far'], { path: '/work/far', symlink_to: '/etc/shadow', mode: 0o777 });
   assert.equal(last['/work/bin/link']?.symlink_to, '../a.txt');
   assert.equal(offers.at(-1)?.length, 8);

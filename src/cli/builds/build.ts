@@ -160,6 +160,7 @@ async function sendFolder(cli: Cli, contree: ConTree, source: string, ignore: st
       gitignore: false,
       git: true,
       secrets: true,
+      wholeModes: true,
       filter: DockerIgnore.parse(ignore),
     },
     { signal: cli.signal, onProgress: shownSteps(progress, 'files') },

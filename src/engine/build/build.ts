@@ -1,7 +1,7 @@
 import type { BuildRequest } from '../../contract/build.ts';
 import { fault } from '../../contract/errors.ts';
 import type { ImageImportMetadata } from '../../contract/operation.ts';
-import { EMPTY_IMAGE_CONFIG } from '../../contract/image.ts';
+import { EMPTY_IMAGE_CONFIG, type ImageConfig } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import { LayerBuilder } from '../../layers/layer-builder.ts';
 import type { Dockerfile } from '../../dockerfile/instruction.ts';
@@ -16,6 +16,12 @@ import { type BuildContext, openContext } from './context.ts';
 import { checkBuildPlatform, platformArgs } from './platform.ts';
 import type { BuildPlace, OngoingBuild } from './ongoing-build.ts';
 import { StageBuild } from './stage.ts';
+
+/** Configuration of `FROM scratch`, which BuildKit and buildah give a PATH. */
+const SCRATCH_CONFIG: ImageConfig = {
+  ...EMPTY_IMAGE_CONFIG,
+  env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+};
 
 /** Returns the stored form of a build request: without arguments' values and without secrets. */
 export function recordBuild(request: BuildRequest): ImageImportMetadata {
@@ -159,8 +165,8 @@ class Build implements OngoingBuild {
     await using builder = await LayerBuilder.create(staged.path);
     const { digest } = await store.layers.publish(staged, await builder.finish());
     return (
-      store.images.findRoot([digest], EMPTY_IMAGE_CONFIG) ??
-      store.images.create({ layers: [digest], config: EMPTY_IMAGE_CONFIG, operation: this.operation.uuid })
+      store.images.findRoot([digest], SCRATCH_CONFIG) ??
+      store.images.create({ layers: [digest], config: SCRATCH_CONFIG, operation: this.operation.uuid })
     );
   }
 }

@@ -10,8 +10,8 @@ import { NO_XATTRS } from '../../erofs/node.ts';
 import { type ByteString, toByteString } from '../../std/bytes.ts';
 import { readHead } from '../../std/streams.ts';
 import { textFromPath } from '../../std/path-text.ts';
-import { STEP_TIME_SECONDS } from './source-node.ts';
-import { type CopiedFile, filesBelow, type Match } from './copy-sources.ts';
+import { locateSource, type SourceNode, STEP_TIME_SECONDS } from './source-node.ts';
+import { filesBelow, type Match } from './copy-sources.ts';
 
 /** Owner and mode of what is copied. */
 export interface CopyStyle {
@@ -60,10 +60,14 @@ export class CopyLayer {
     this.#signal = signal;
   }
 
-  /** Copies what a source of COPY names; `given` is the source as it was written, in which a pivot may be. */
-  async copy(match: Match, given: string, { unpack }: { readonly unpack: boolean }): Promise<void> {
+  /** Copies what a source of COPY names below a root; `given` is the source as it was written, in which a pivot may be. */
+  async copy(
+    match: Match,
+    { given, root }: { readonly given: string; readonly root: SourceNode },
+    { unpack }: { readonly unpack: boolean },
+  ): Promise<void> {
     const { node, path } = match;
-    if (this.#style.parents) return await this.#copyWithParents(match, given);
+    if (this.#style.parents) return await this.#copyWithParents(match, given, root);
     if (node.type === 'directory') return await this.#copyTree(match, this.#target);
     if (!this.#style.exclude.ignores(textFromPath(lastName(path)))) await this.add(match, { unpack });
   }
@@ -71,7 +75,7 @@ export class CopyLayer {
   /** Copies one file, or unpacks it if it is an archive. */
   async add(match: Match, { unpack }: { readonly unpack: boolean }): Promise<void> {
     if (unpack && (await this.#unpacked(match))) return;
-    await this.#copyFile({ rest: '', node: match.node }, await this.#fileTarget(lastName(match.path)));
+    await this.#copyFile(match.node, await this.#fileTarget(lastName(match.path)));
   }
 
   get #target(): ByteString {
@@ -86,15 +90,26 @@ export class CopyLayer {
     return joined(this.#target, name);
   }
 
-  async #copyWithParents({ path, node }: Match, given: string): Promise<void> {
+  /** Copies a source with the directories between the root, or the pivot `./`, and itself. */
+  async #copyWithParents({ path, node }: Match, given: string, root: SourceNode): Promise<void> {
     const pivot = posix.normalize(`/${given.split('/./')[0] ?? ''}`).slice(1);
     const from = given.includes('/./') && pivot !== '' ? toByteString(pivot).length + 1 : 0;
-    const target = joined(this.#target, path.slice(from));
-    if (node.type === 'directory') return await this.#copyTree({ path, node }, target);
-    await this.#copyFile({ rest: '', node }, target);
+    const kept = path.slice(from);
+    for (let slash = kept.indexOf('/'); slash >= 0; slash = kept.indexOf('/', slash + 1)) {
+      const target = joined(this.#target, kept.slice(0, slash));
+      const directory = await locateSource(root, path.slice(0, from + slash));
+      if (directory?.type === 'directory' && !this.#made.has(target)) await this.#copyFile(directory, target);
+    }
+    const target = joined(this.#target, kept);
+    if (node.type !== 'directory') return await this.#copyFile(node, target);
+    if (kept !== '') await this.#copyFile(node, target);
+    await this.#copyBelow(node, target);
   }
 
-  /** Copies the content of a directory, and the directory itself where the image has none. */
+  /**
+   * Copies the content of a directory. The directory itself is not copied: where the image has none, it is made like those
+   * above it (Dockerfile reference, COPY).
+   */
   async #copyTree({ node }: Match, target: ByteString): Promise<void> {
     const existing = await this.#existing(target);
     if (existing !== undefined && existing.type !== 'directory') {
@@ -102,15 +117,18 @@ export class CopyLayer {
         `the image has a ${existing.type} at ${shown(target)}, over which no directory can be copied`,
       );
     }
-    for await (const file of filesBelow(node, this.#style.exclude)) {
+    if (target !== '') await this.#makeDirectory(target);
+    await this.#copyBelow(node, target);
+  }
+
+  async #copyBelow(node: SourceNode, target: ByteString): Promise<void> {
+    for await (const { rest, node: child } of filesBelow(node, this.#style.exclude)) {
       this.#signal.throwIfAborted();
-      const isTop = file.rest === '';
-      if (isTop && (existing !== undefined || target === '' || this.#made.has(target))) continue;
-      await this.#copyFile(file, isTop ? target : joined(target, file.rest));
+      if (rest !== '') await this.#copyFile(child, joined(target, rest));
     }
   }
 
-  async #copyFile({ node }: CopiedFile, target: ByteString): Promise<void> {
+  async #copyFile(node: SourceNode, target: ByteString): Promise<void> {
     await this.#makeParents(target);
     const existing = await this.#existing(target);
     if (node.type === 'directory') {
@@ -133,7 +151,7 @@ export class CopyLayer {
     if (node.inode !== undefined) this.#inodes.set(node.inode, target);
   }
 
-  async #entry(node: CopiedFile['node']): Promise<LayerEntry> {
+  async #entry(node: SourceNode): Promise<LayerEntry> {
     const entry = await node.entry(this.#signal);
     const { owner = { uid: node.uid, gid: node.gid }, mode } = this.#style;
     const changed =

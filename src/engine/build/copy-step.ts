@@ -17,6 +17,7 @@ import type { OngoingBuild } from './ongoing-build.ts';
 import { CopyLayer, type CopyStyle } from './copy-layer.ts';
 import { filesBelow, type Match, matchAnywhere, matchSources } from './copy-sources.ts';
 import { downloadFor, isUrl } from './downloads.ts';
+import { unknownUser } from './workdir.ts';
 import { digestOfTexts, GivenNode, ImageSourceNode, type SourceNode, STEP_TIME_SECONDS } from './source-node.ts';
 
 /** State of the stage that a COPY depends on. */
@@ -91,7 +92,9 @@ export class CopyStep {
     await this.#inSource(async (root) => {
       const layer = new CopyLayer({ builder, tree }, await this.#style(tree), await this.#place(root), signal);
       const { kind, unpack = kind === 'ADD' } = this.#instruction;
-      for (const { match, source } of await this.#matches(root)) await layer.copy(match, source, { unpack });
+      for (const { match, source } of await this.#matches(root)) {
+        await layer.copy(match, { given: source, root }, { unpack });
+      }
       for (const file of this.#expanded.given) await layer.add(file, { unpack: false });
       // What is downloaded stays packed unless that is asked for.
       for (const file of await this.#downloaded()) await layer.add(file, { unpack: this.#instruction.unpack === true });
@@ -110,9 +113,7 @@ export class CopyStep {
     const { line, link, parents } = this.#instruction;
     const { chown, chmod, exclude } = this.#expanded;
     const owner = chown === undefined ? undefined : await resolveUser(tree, chown, 'owner');
-    if (owner !== undefined && 'unknown' in owner) {
-      throw dockerfileFault(line, `the image does not know the user or group ${JSON.stringify(owner.unknown)}`);
-    }
+    if (owner !== undefined && 'unknown' in owner) throw unknownUser(owner.unknown, line);
     return {
       owner: owner && { uid: owner.uid, gid: owner.gid },
       mode: chmod === undefined ? undefined : parseChmod(chmod, line),

@@ -164,7 +164,12 @@ export class StageBuild {
     const place = { store: this.#build.place.store, readers: this.#build.place.readers };
     const make = async (): Promise<Layer | undefined> =>
       instruction.kind === 'WORKDIR'
-        ? await directoryLayer(place, this.#parent.layers, { path: config.cwd, user: config.user }, this.#build.signal)
+        ? await directoryLayer(
+            place,
+            this.#parent.layers,
+            { path: config.cwd, user: config.user, line: instruction.line },
+            this.#build.signal,
+          )
         : undefined;
     return { keys: [() => [JSON.stringify(config)]], config, make };
   }

@@ -2,9 +2,10 @@ import { posix } from 'node:path';
 import { LayerBuilder } from '../../layers/layer-builder.ts';
 import { Tree } from '../../layers/tree.ts';
 import { fault, isFault } from '../../contract/errors.ts';
+import { dockerfileFault } from '../../dockerfile/faults.ts';
 import { NO_XATTRS } from '../../erofs/node.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
-import { commandUser } from '../../images/inspect/users.ts';
+import { resolveUser } from '../../images/inspect/users.ts';
 import { toByteString } from '../../std/bytes.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
@@ -12,12 +13,12 @@ import { STEP_TIME_SECONDS } from './source-node.ts';
 
 /**
  * Makes the layer in which a directory of an image, and those above it, exist; undefined when the image has it. What is
- * made belongs to the user of the image. Faults: NOT_A_DIRECTORY, ARGUMENT_INVALID for an unknown user.
+ * made belongs to the user of the image. Faults: NOT_A_DIRECTORY, DOCKERFILE_INVALID for an unknown user.
  */
 export async function directoryLayer(
   { store, readers }: { readonly store: ProjectStore; readonly readers: ReaderPool },
   layers: readonly string[],
-  { path, user }: { readonly path: string; readonly user: string },
+  { path, user, line }: { readonly path: string; readonly user: string; readonly line: number },
   signal: AbortSignal,
 ): Promise<Layer | undefined> {
   await using tree = await Tree.open(await store.layers.files(layers), readers);
@@ -29,7 +30,9 @@ export async function directoryLayer(
     missing.unshift(at);
   }
   if (missing.length === 0) return undefined;
-  const { uid, gid } = await commandUser(tree, user);
+  const owner = await resolveUser(tree, user, 'owner');
+  if ('unknown' in owner) throw unknownUser(owner.unknown, line);
+  const { uid, gid } = owner;
   await using staged = store.layers.stage();
   await using builder = await LayerBuilder.create(staged.path, { lower: tree, signal });
   for (const directory of missing) {
@@ -37,6 +40,11 @@ export async function directoryLayer(
     await builder.add(toByteString(directory), { ...metadata, type: 'directory' });
   }
   return await store.layers.publish(staged, await builder.finish());
+}
+
+/** Returns the fault of an owner whom the image does not know. */
+export function unknownUser(name: string, line: number): Error {
+  return dockerfileFault(line, `the image does not know the user or group ${JSON.stringify(name)}`);
 }
 
 async function typeAt(tree: Tree, path: string): Promise<string | undefined> {

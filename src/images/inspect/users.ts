@@ -13,9 +13,9 @@ export interface NamedUser {
 }
 
 /**
- * Resolves `user`, `user:group` or numbers in the passwd and group of an image. A group that is not given is the user's. A
- * number that the image does not know has the group 0 as the user of a command (`USER`), and its own number as the owner of
- * files (`--chown`), as in BuildKit. Returns the name that the image does not have.
+ * Resolves `user`, `user:group` or numbers in the passwd and group of an image. A group that is not given is the user's. The
+ * group of a number is 0 for the user of a command (`USER`) whom the image does not know, and always that number for the
+ * owner of files (`--chown`), as in BuildKit. Returns the name that the image does not have.
  */
 export async function resolveUser(
   tree: Tree | undefined,
@@ -40,6 +40,7 @@ export async function commandUser(tree: Tree, text: string): Promise<NamedUser> 
 
 async function findUser(tree: Tree | undefined, user: string, role: 'user' | 'owner'): Promise<NamedUser | undefined> {
   const id = idOf(user);
+  if (id !== undefined && role === 'owner') return { uid: id, gid: id, home: undefined };
   for (const line of await linesOf(tree, '/etc/passwd')) {
     const [name = '', , uid = '', gid = '', , home = ''] = line.split(':');
     const [found, group] = [idOf(uid), idOf(gid)];
@@ -47,7 +48,7 @@ async function findUser(tree: Tree | undefined, user: string, role: 'user' | 'ow
     return { uid: found, gid: group, home: home.startsWith('/') && !home.includes('\0') ? home : undefined };
   }
   if (user === '' || user === 'root') return { uid: 0, gid: 0, home: undefined };
-  return id === undefined ? undefined : { uid: id, gid: role === 'owner' ? id : 0, home: undefined };
+  return id === undefined ? undefined : { uid: id, gid: 0, home: undefined };
 }
 
 async function findGroup(tree: Tree | undefined, group: string): Promise<number | undefined> {

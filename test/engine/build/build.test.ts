@@ -131,13 +131,13 @@ test('the triggers of a base run first, once', async () => {
   assert.deepEqual(await filesOf(uuid, '/x'), ['/x 644 0:0 "v\\n"']);
 });
 
-test('a number that the image does not know is a user of group 0, and an owner of its own group', async () => {
+test('a number that the image does not know is a user of group 0, and an owner (--chown, WORKDIR) of its own group', async () => {
   const { uuid } = await built(
     'FROM base\nUSER 1234\nRUN id > /x && id -g >> /x\nWORKDIR /w\nCOPY --chown=55 d/a /a',
     FILES,
   );
   assert.deepEqual(await filesOf(uuid, '/x'), ['/x 644 0:0 "1234\\n0\\n"']);
-  assert.deepEqual(await filesOf(uuid, '/w'), ['/w 755 1234:0 directory']);
+  assert.deepEqual(await filesOf(uuid, '/w'), ['/w 755 1234:1234 directory']);
   assert.match((await filesOf(uuid, '/a'))[0] ?? '', /^\/a \d+ 55:55 /u);
 });
 

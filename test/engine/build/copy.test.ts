@@ -14,7 +14,7 @@ const COPIES: readonly (readonly [name: string, lines: string, expected: readonl
     'the content of a directory',
     'COPY d /x',
     [
-      '/x 750 0:0 directory',
+      '/x 755 0:0 directory',
       '/x/a 640 0:0 "a"',
       '/x/e 755 0:0 directory',
       '/x/e/b.txt 644 0:0 "b"',
@@ -34,7 +34,7 @@ const COPIES: readonly (readonly [name: string, lines: string, expected: readonl
     'with owner and mode',
     'COPY --chown=7:8 --chmod=u=rwX,go= d /x',
     [
-      '/x 700 7:8 directory',
+      '/x 755 7:8 directory',
       '/x/a 600 7:8 "a"',
       '/x/e 700 7:8 directory',
       '/x/e/b.txt 600 7:8 "b"',
@@ -45,7 +45,7 @@ const COPIES: readonly (readonly [name: string, lines: string, expected: readonl
   [
     'without what is excluded',
     'COPY --exclude=*.txt --exclude=**/*.txt --exclude=l d /x',
-    ['/x 750 0:0 directory', '/x/a 640 0:0 "a"', '/x/e 755 0:0 directory'],
+    ['/x 755 0:0 directory', '/x/a 640 0:0 "a"', '/x/e 755 0:0 directory'],
   ],
   [
     'with its parents',
@@ -53,7 +53,7 @@ const COPIES: readonly (readonly [name: string, lines: string, expected: readonl
     [
       '/x 755 0:0 directory',
       '/x/a 640 0:0 "a"',
-      '/x/d 755 0:0 directory',
+      '/x/d 750 0:0 directory',
       '/x/d/e 755 0:0 directory',
       '/x/d/e/b.txt 644 0:0 "b"',
     ],
@@ -61,7 +61,7 @@ const COPIES: readonly (readonly [name: string, lines: string, expected: readonl
   [
     'with its parents at any depth',
     'COPY --parents **/b.txt /x/',
-    ['/x 755 0:0 directory', '/x/d 755 0:0 directory', '/x/d/e 755 0:0 directory', '/x/d/e/b.txt 644 0:0 "b"'],
+    ['/x 755 0:0 directory', '/x/d 750 0:0 directory', '/x/d/e 755 0:0 directory', '/x/d/e/b.txt 644 0:0 "b"'],
   ],
   [
     'from a here-document',
@@ -106,7 +106,7 @@ test('what .dockerignore names is not there, but the Dockerfile itself is read',
   const own = { ...files, 'sub/D': 'FROM base\nCOPY d /x', 'sub/D.dockerignore': 'd/*\n!d/a' };
   const second = await build({ context: await contextOf(own), dockerfile: 'sub/D' });
   assert.deepEqual(await filesOf(second.operation.result?.image ?? '', '/x'), [
-    '/x 750 0:0 directory',
+    '/x 755 0:0 directory',
     '/x/a 640 0:0 "a"',
   ]);
   const { error } = await failed('FROM base\nCOPY t.tgz /x', files);
