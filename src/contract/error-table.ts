@@ -1,5 +1,6 @@
 import { bound, row } from './errors/classes.ts';
 import { BUILD_ERRORS } from './errors/builds.ts';
+import { CLUSTER_ERRORS } from './errors/cluster.ts';
 import { INSTANCE_ERRORS } from './errors/instances.ts';
 
 /**
@@ -214,6 +215,7 @@ export const ERRORS = {
     hint: 'Call again with overwrite=true, or give another destination.',
   }),
   ...BUILD_ERRORS,
+  ...CLUSTER_ERRORS,
   ...INSTANCE_ERRORS,
   OPERATION_LIMIT: row<{ limit: number }>({
     class: 'exhausted',

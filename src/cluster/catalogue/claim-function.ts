@@ -1,0 +1,74 @@
+/**
+ * Function `claim_operations`: gives waiting operations to a node, each to one only.
+ *
+ * Between projects it is start-time fair queueing (Goyal, Vin, Cheng 1996): a project whose turn it was is served again once
+ * the others that wait have been; one that comes new or after a pause begins at the present turn, so it neither waits for
+ * the backlog of others nor catches up on what it did not use. Within a project it is the order of acceptance, with two
+ * bounded exceptions for locality: an operation whose image the node has counts as accepted `head_start` earlier, and one
+ * whose image only others have is left to them until it has waited for `patience`.
+ *
+ * One node chooses at a time. Nothing is written to disk under the lock: a claim that a crash of the server forgets is
+ * refused when its node begins.
+ */
+export const CLAIM_FUNCTION = `
+  CREATE FUNCTION claim_operations(
+    me text, mine uuid, wanted integer, have uuid[], head_start interval, patience interval
+  ) RETURNS TABLE (claimed uuid, number bigint, later boolean) LANGUAGE plpgsql AS $$
+  DECLARE
+    passed text[] := '{}';
+    present double precision;
+    turn double precision;
+    chosen text;
+    picked uuid;
+  BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM pg_advisory_xact_lock(6517873);
+    IF NOT EXISTS (SELECT FROM nodes WHERE name = me AND session = mine AND lease_until > clock_timestamp()) THEN
+      RETURN;
+    END IF;
+    WHILE wanted > 0 LOOP
+      SELECT coalesce(max(served), 0) INTO present FROM turns;
+      WITH RECURSIVE waiting (project) AS (
+        (SELECT o.project FROM operations o WHERE o.status = 'PENDING' ORDER BY o.project LIMIT 1)
+        UNION ALL
+        SELECT (SELECT o.project FROM operations o
+          WHERE o.status = 'PENDING' AND o.project > w.project ORDER BY o.project LIMIT 1)
+        FROM waiting w WHERE w.project IS NOT NULL
+      )
+      SELECT w.project, greatest(coalesce(t.next, 0), present) INTO chosen, turn
+        FROM waiting w LEFT JOIN turns t ON t.project = w.project
+        WHERE w.project IS NOT NULL AND w.project <> ALL (passed)
+        ORDER BY 2, coalesce(t.served, -1), w.project LIMIT 1;
+      EXIT WHEN chosen IS NULL;
+      SELECT o.uuid INTO picked FROM (
+          SELECT w.uuid, w.image, w.created_at, w.id FROM operations w
+          WHERE w.status = 'PENDING' AND w.project = chosen ORDER BY w.id LIMIT 64 FOR UPDATE SKIP LOCKED
+        ) o
+        WHERE o.image IS NULL OR o.image = ANY (have) OR o.created_at < clock_timestamp() - patience
+          OR NOT EXISTS (
+            SELECT FROM nodes n WHERE n.name <> me AND n.works AND n.lease_until > clock_timestamp()
+              AND o.image = ANY (n.images)
+          )
+        ORDER BY o.created_at - CASE WHEN o.image = ANY (have) THEN head_start ELSE interval '0' END, o.id
+        LIMIT 1;
+      IF picked IS NULL THEN
+        passed := passed || chosen;
+        later := true;
+        CONTINUE;
+      END IF;
+      UPDATE operations SET status = 'ASSIGNED', node = me, fence = nextval('fences'), claims = claims + 1
+        WHERE uuid = picked RETURNING uuid, fence INTO claimed, number;
+      INSERT INTO turns AS t (project, served, next) VALUES (chosen, turn, turn + 1)
+        ON CONFLICT (project) DO UPDATE SET served = turn, next = turn + 1;
+      later := false;
+      RETURN NEXT;
+      wanted := wanted - 1;
+    END LOOP;
+    IF cardinality(passed) > 0 THEN
+      claimed := NULL;
+      number := NULL;
+      later := true;
+      RETURN NEXT;
+    END IF;
+  END $$;
+`;
