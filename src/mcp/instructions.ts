@@ -44,7 +44,7 @@ const WORKFLOW = `1. CHECK list_images(tag_prefix="common/") and your project's 
 2. PREPARE once if nothing fits: import_image(registry_url="docker://python:3.11-slim"); run(command="pip install numpy pandas", image=UUID, disposable=false); set_tag(image_uuid=NEW_UUID, tag="common/python-ml/python:3.11-slim"). Tags are {scope}/{purpose}/{base}; scope is common or a project's name.
 3. EXECUTE run(command="python train.py", image="tag:common/python-ml/python:3.11-slim"). Runs are disposable by default: their changes are gone afterwards.`;
 
-const COSTS = `run, import_image and open_instance cost a VM (seconds); all else is free. Look with list_files, read_file, grep and diff, never run("ls") or run("cat"); put related shell steps into one run.`;
+const COSTS = `run, import_image, build_image and open_instance cost a VM (seconds); all else is free. Look with list_files, read_file, grep and diff, never run("ls") or run("cat"); put related shell steps into one run.`;
 
 const BRANCHING = `Branches: start runs from one image with wait=false, collect them with wait_operations(operation_ids=[...], mode="any_success" for a race), keep the winner's image_uuid, cancel_operation the rest.
 Between runs only the image remains: pass env and cwd, since exports, cd and background processes end with their run; servers need open_instance and run(instance=...). The shell is /bin/sh.

@@ -1,3 +1,4 @@
+import { buildImage } from './images/build-image.ts';
 import { closeInstance } from './instances/close-instance.ts';
 import { openInstance } from './instances/open-instance.ts';
 import { snapshot } from './instances/snapshot.ts';
@@ -40,6 +41,7 @@ export const TOOLS: readonly Tool[] = [
   listImages,
   getImage,
   importImage,
+  buildImage,
   setTag,
   run,
   openInstance,

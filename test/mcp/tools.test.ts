@@ -74,7 +74,7 @@ for (const era of ERAS) {
     const { tools } = await mcp.client.listTools();
     const names = tools.map(({ name }) => name);
     for (const name of [...ANNOUNCED, 'grep', 'diff', 'whoami']) assert.ok(names.includes(name), name);
-    assert.equal(names.length, 23);
+    assert.equal(names.length, 24);
     assert.ok(Buffer.byteLength(JSON.stringify(await mcp.client.listTools())) <= 16 * 1024);
     for (const { name, title, annotations, inputSchema, outputSchema } of tools) {
       assert.ok(title, name);

@@ -28,7 +28,7 @@ test('every tool says its cost, in a description that clients do not cut', () =>
   }
   assert.deepEqual(
     TOOLS.filter(({ cost }) => cost === 'vm').map(({ name }) => name),
-    ['import_image', 'run', 'open_instance'],
+    ['import_image', 'build_image', 'run', 'open_instance'],
   );
 });
 
@@ -55,6 +55,7 @@ test('annotations follow from the effect', () => {
     list_images: '1010',
     get_image: '1010',
     import_image: '0001',
+    build_image: '0001',
     registry_token_obtain: '0011',
     registry_auth: '0011',
     set_tag: '0110',
@@ -90,7 +91,7 @@ test('every output schema accepts unknown fields and names itself an object', ()
 
 test('chooseTools drops what a mode forbids, and unknown names are told', () => {
   const names = (choice: Parameters<typeof chooseTools>[0]): string[] => chooseTools(choice).map(({ name }) => name);
-  assert.equal(names({ localFiles: true }).length, 23);
+  assert.equal(names({ localFiles: true }).length, 24);
   assert.deepEqual(
     names({ localFiles: true }).filter((name) => !names({ localFiles: false }).includes(name)),
     ['rsync', 'download'],

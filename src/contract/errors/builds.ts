@@ -1,5 +1,10 @@
 import { row } from './classes.ts';
 
+/** Returns the image before a failed step, from the message of its BUILD_FAILED. */
+export function imageBefore(message: string): string | undefined {
+  return /; the image before it is (?<image>[0-9a-f-]{36})(?:\n|$)/u.exec(message)?.groups?.['image'];
+}
+
 /** Faults of builds from Dockerfiles. */
 export const BUILD_ERRORS = {
   DOCKERFILE_INVALID: row<{ line: number; reason: string }>({

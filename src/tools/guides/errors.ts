@@ -20,6 +20,7 @@ are results of your command: a non-zero \`exit_code\`, a \`signal\`, and \`timed
 | REGISTRY_RATE_LIMITED | too many anonymous pulls | wait, or registry_auth |
 | LOCAL_FILE_NOT_FOUND | the path is not on the user's machine | correct it; list_files shows images only |
 | PATH_OUTSIDE_ROOT | the local path is not in an allowed folder | use a path below the folder that the message names |
+| BUILD_FAILED | a step of a Dockerfile failed; the message has its line, the end of its output and the image before it | open_instance with that image; correct the line; build_image again |
 | OPERATION_LIMIT | too many operations at once | wait_operations on your own, then again |
 | DRIVER_UNAVAILABLE | this machine cannot start a sandbox now | ask the user to run "contree doctor" |
 | "This can pass" on the third line | temporary | repeat the same call once or twice |

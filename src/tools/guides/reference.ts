@@ -12,6 +12,7 @@ export const referenceGuide: Guide = {
 | run | vm | a command as root in a fresh sandbox |
 | open_instance, snapshot, close_instance | vm, free, free | a sandbox that stays, for run(instance=…) |
 | import_image | vm | an image from an OCI registry |
+| build_image | vm | an image from a Dockerfile: a text, or a path in the folder that rsync(…, destination="/") stored; \`steps\` has an image per instruction |
 | list_images, get_image, set_tag | free | find and name images |
 | list_files, read_file, grep, diff | free | look into images without a VM |
 | upload, rsync, download | free | files in and out |

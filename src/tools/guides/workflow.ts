@@ -40,7 +40,7 @@ Runs are disposable unless you say otherwise: whatever they write is gone afterw
 
 | cost | tools |
 |---|---|
-| a VM (0.5–5 s plus the command itself) | run, import_image, open_instance |
+| a VM (0.5–5 s plus the command itself) | run, import_image, build_image, open_instance |
 | free (milliseconds) | everything else |
 
 So look before you run: \`list_files\`, \`read_file\` and \`grep\` read an image without starting anything, and \`diff\` shows

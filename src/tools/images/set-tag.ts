@@ -11,7 +11,7 @@ export const setTag = defineTool({
   name: 'set_tag',
   title: 'Tag or untag an image',
   description:
-    'Free. Points a tag at an image; moves it if it exists, saying from where. Name tags {scope}/{purpose}/{base}: ' +
+    'Free. Points a tag at an image; moves an existing one. Name tags {scope}/{purpose}/{base}: ' +
     "common/python-ml/python:3.11-slim. Without tag, removes the image's.",
   cost: 'free',
   effect: 'replaces',

@@ -30,8 +30,8 @@ export const openInstance = defineTool({
   title: 'Open an instance',
   description:
     'Costs a VM (0.5-5 s). Opens a sandbox that stays: run(instance=…) executes in it in milliseconds, its processes go ' +
-    'on between calls, and published ports have addresses on this machine. End it with close_instance; after 30 min ' +
-    'without use it ends and keeps its files.',
+    'on between calls, and published ports have addresses on this machine. close_instance ends it; unused for 30 ' +
+    'min it ends and keeps its files.',
   cost: 'vm',
   effect: 'creates',
   openWorld: true,
@@ -39,7 +39,7 @@ export const openInstance = defineTool({
   output: z.object({
     instance: z.string(),
     image_uuid: imageUuid,
-    ports: z.array(Port).optional(),
+    ports: hiddenFromClients(z.array(Port).optional()),
     hint: hiddenFromClients(z.string()),
   }),
   handle: async (call, input) => {

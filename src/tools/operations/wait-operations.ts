@@ -30,7 +30,7 @@ export const waitOperations = defineTool({
   title: 'Wait for operations',
   description:
     'Free. Waits for operations of wait=false: all, any (first to end) or any_success (first with exit_code 0, the ' +
-    'winner). Cancels none: the others stay pending. If timed_out, call again.',
+    'winner). Cancels none. If timed_out, call again.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,

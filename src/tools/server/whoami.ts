@@ -6,7 +6,7 @@ import { defineTool } from '../support/tool.ts';
 export const whoami = defineTool({
   name: 'whoami',
   title: 'Show limits and costs',
-  description: 'Free. Permissions, limits, operations by status, and which tools cost a VM.',
+  description: 'Free. Permissions, limits, costs, operations by status.',
   cost: 'free',
   effect: 'reads',
   openWorld: false,
@@ -29,7 +29,7 @@ export const whoami = defineTool({
       ...(names(false).length > 0 && { denied: names(false) }),
       limits,
       operations: operations_stat,
-      costs: { vm: ['run', 'import_image', 'open_instance'], free: 'every other tool' },
+      costs: { vm: ['run', 'import_image', 'build_image', 'open_instance'], free: 'every other tool' },
       ...(Object.keys(hostEnv).length > 0 && { env_from: Object.keys(hostEnv) }),
       ...(token_expiration !== null && { token_expiration: new Date(token_expiration * 1_000).toISOString() }),
     };

@@ -39,6 +39,8 @@ const NEXT_CALL: { readonly [Code in ErrorCode]?: (detail: Detail, tool: string)
   FILE_TOO_LARGE: () => 'Call download to save it as a local file, or read_file with offset and limit.',
   OPERATION_FINISHED: ({ operation }) => `Call get_operation(operation_id="${operation}") for its result.`,
   OPERATION_LIMIT: () => 'Call wait_operations on operations you started, then try again.',
+  BUILD_FAILED: ({ image }) =>
+    `open_instance(image="${image}") shows what the step saw; correct it and call build_image again: steps before it are reused.`,
   REGISTRY_DENIED: ({ registry }) =>
     `Check the image name; if it is private call registry_auth(registry_url="${registry}") and import again.`,
   REGISTRY_RATE_LIMITED: ({ registry }) =>
@@ -89,8 +91,9 @@ export function hintOf(code: string | undefined): string | undefined {
 
 /** Returns the fault that an operation ended with; `detail` adds details known to the caller. */
 export function operationFault(operation: OperationResponse, detail: Detail = {}): ContreeError {
-  const { uuid, kind, error, error_code: code = 'REMOTE_FAILED' } = operation;
-  const message = `${kind === 'instance' ? 'run' : 'import'} ${uuid} failed: ${error ?? 'no reason was given'}`;
+  const { uuid, kind, metadata, error, error_code: code = 'REMOTE_FAILED' } = operation;
+  const what = 'build' in metadata ? 'build' : 'import';
+  const message = `${kind === 'instance' ? 'run' : what} ${uuid} failed: ${error ?? 'no reason was given'}`;
   const known =
     faultFromReport({ code, message, detail }) ?? faultFromReport({ code: 'REMOTE_FAILED', message, detail });
   return defined(known, 'REMOTE_FAILED is in the table');

@@ -1,5 +1,7 @@
 import { isFault } from '../../contract/errors.ts';
 import type { ImageImportMetadata, OperationResponse } from '../../contract/operation.ts';
+import { imageBefore } from '../../contract/errors/builds.ts';
+import { present } from '../../std/present.ts';
 import { operationFault } from './failure.ts';
 import { summarize, type OperationFields, type SummaryOptions } from './operation.ts';
 import { registryHostOf } from './registry-hosts.ts';
@@ -11,11 +13,15 @@ import { registryHostOf } from './registry-hosts.ts';
 export async function outcomeOf(operation: OperationResponse, options: SummaryOptions): Promise<OperationFields> {
   if (operation.status !== 'FAILED') return await summarize(operation, options);
   const { kind, metadata } = operation;
-  throw operationFault(operation, kind === 'instance' ? {} : detailOf(metadata as ImageImportMetadata));
+  throw operationFault(
+    operation,
+    kind === 'instance' ? {} : detailOf(metadata as ImageImportMetadata, operation.error),
+  );
 }
 
-/** Returns details of an import for the next call: the registry to sign in to. */
-function detailOf({ registry: { url } }: ImageImportMetadata): { readonly registry: string } {
+/** Returns details for the next call: of an import the registry to sign in to, of a build the image before the failed step. */
+function detailOf({ registry: { url }, build }: ImageImportMetadata, error: string | null): Record<string, string> {
+  if (build !== undefined) return present({ image: imageBefore(error ?? '') });
   try {
     return { registry: registryHostOf(url) };
   } catch (error) {

@@ -62,7 +62,8 @@ export class ScriptedContree extends ScriptedImages implements ConTree {
   readonly images: Mutable<ConTree['images']> = this.scripted('images', {
     ...this.imageGroup,
     import: async (request) => this.#import(request),
-    build: async () => Promise.reject(fault('ENGINE_UNAVAILABLE', { reason: 'this engine builds nothing' })),
+    build: async ({ dockerfile = 'Dockerfile', tag } = {}) =>
+      this.#import({ registry: { url: `dockerfile:${dockerfile}` }, tag }),
     importArchive: async (request) => {
       const { sha256 } = await this.uploads.get(request.file);
       return this.#import({ registry: { url: `archive:${sha256}` }, tag: request.tag });
