@@ -117,7 +117,7 @@ function readInstruction(cursor: LineCursor, escape: Escape): RawInstruction | u
   for (let first = cursor.next(); first !== undefined; first = cursor.next()) {
     const line = cursor.at;
     const head = withoutBreak(first).trimStart();
-    if (head.startsWith('#')) continue;
+    if (head === '' || head.startsWith('#')) continue;
     const joined = joinContinued(cursor, head, escape);
     if (joined.trim() !== '') return instructionOf(cursor, joined.trim(), line);
   }
@@ -176,7 +176,12 @@ function readBody(cursor: LineCursor, { name, chomp }: Heredoc, line: number): s
 }
 
 function withoutBreak(line: string): string {
-  return line.replace(/\r?\n$/u, '').replace(/\r$/u, '');
+  let end = line.length;
+  if (line[end - 1] === '\n') end -= 1;
+  if (line[end - 1] === '\r') end -= 1;
+  // A carriage return before `\r\n` belongs to the break, too.
+  if (end < line.length && line[end - 1] === '\r') end -= 1;
+  return line.slice(0, end);
 }
 
 function lineOf(text: string, at: number): number {

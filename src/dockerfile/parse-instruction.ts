@@ -71,7 +71,7 @@ function parseRun(raw: RawInstruction, flags: Flags): Instruction {
 
 function parseCopy(kind: 'COPY' | 'ADD', raw: RawInstruction, flags: Flags): CopyInstruction {
   const { line, rest, heredocs } = raw;
-  const words = jsonWords(rest, line) ?? copyWords(rest, heredocs, line);
+  const words = few(raw, jsonWords(rest, line) ?? copyWords(rest, heredocs, line));
   const destination = words.at(-1);
   if (destination === undefined || words.length < 2) {
     throw dockerfileFault(line, `${kind} needs at least a source and a destination`);
@@ -118,8 +118,9 @@ function parseArg(raw: RawInstruction, _flags: Flags, escape: Escape): Instructi
 }
 
 /** Parses `name=value …`, or the old form `name value` in which the value is the rest of the line. */
-function pairsOf({ keyword, rest, line }: RawInstruction, escape: Escape): readonly Pair[] {
-  const words = quotedWords(rest, escape);
+function pairsOf(raw: RawInstruction, escape: Escape): readonly Pair[] {
+  const { keyword, rest, line } = raw;
+  const words = few(raw, quotedWords(rest, escape));
   const [first] = words;
   if (first === undefined) throw dockerfileFault(line, `${keyword} needs a name and a value`);
   if (!first.includes('=')) {
@@ -140,7 +141,17 @@ function textOf({ keyword, rest, line }: RawInstruction): string {
   return rest;
 }
 
-function some({ keyword, line }: RawInstruction, words: readonly string[]): readonly string[] {
+/** Words of one instruction. */
+const WORDS_MAX = 10_000;
+
+function few({ keyword, line }: RawInstruction, words: string[]): string[] {
+  if (words.length > WORDS_MAX) throw dockerfileFault(line, `${keyword} has more than ${WORDS_MAX} words`);
+  return words;
+}
+
+function some(raw: RawInstruction, given: string[]): readonly string[] {
+  const { keyword, line } = raw;
+  const words = few(raw, given);
   if (words.every((word) => word.trim() === '')) throw dockerfileFault(line, `${keyword} needs an argument`);
   if (words.some((word) => word.trim() === '')) throw dockerfileFault(line, `${keyword} has an empty argument`);
   return words;

@@ -1,5 +1,5 @@
 import type { ArgInstruction } from './instruction.ts';
-import { expandWord, type Substitution } from './substitute.ts';
+import { expandWord, type Substitution, Work } from './substitute.ts';
 import type { Escape } from './words.ts';
 
 /** Arguments that every RUN gets when they are given, although no ARG declares them; they are not part of what it depends on. */
@@ -22,9 +22,10 @@ export function globalScope(
   escape: Escape,
 ): ReadonlyMap<string, string> {
   const variables = new Map(given.platform);
+  const work = new Work();
   for (const { args: declared, line } of args) {
     for (const { name, value } of declared) {
-      const chosen = given.build.get(name) ?? (value && expandWord(value, { variables, escape, line }));
+      const chosen = given.build.get(name) ?? (value && expandWord(value, { variables, escape, line, work }));
       if (chosen !== undefined) variables.set(name, chosen);
     }
   }
@@ -58,9 +59,14 @@ export class StageScope {
     }
   }
 
-  /** Returns the variables for the texts of an instruction. */
+  /** Returns the variables for the texts of one instruction. */
   substitution(line: number, env: Readonly<Record<string, string>>): Substitution {
-    return { variables: new Map([...this.#args, ...Object.entries(env)]), escape: this.#escape, line };
+    return {
+      variables: new Map([...this.#args, ...Object.entries(env)]),
+      escape: this.#escape,
+      line,
+      work: new Work(),
+    };
   }
 
   /** Returns the arguments that a RUN sees besides the environment of its image. */

@@ -1,6 +1,6 @@
 import { dockerfileFault } from './faults.ts';
 import type { Dockerfile, Stage } from './instruction.ts';
-import { expandWord, type Substitution } from './substitute.ts';
+import { expandWord, type Substitution, Work } from './substitute.ts';
 
 /** Base of a stage. */
 export type Base =
@@ -37,10 +37,11 @@ export function planStages(
     throw dockerfileFault(1, `there is no stage ${JSON.stringify(target)}; it has ${shownNames(stages)}`);
   }
   const needed = new Map<number, PlannedStage>();
+  const work = new Work();
   const pending = [chosen];
   for (let stage = pending.pop(); stage !== undefined; stage = pending.pop()) {
     if (needed.has(stage.index)) continue;
-    const planned = plan(stage, stages, { variables: globals, escape, line: stage.line });
+    const planned = plan(stage, stages, { variables: globals, escape, line: stage.line, work });
     needed.set(stage.index, planned);
     const { base } = planned;
     const names = [...sourcesOf(stage)].map((name) => findStage(stages, name, stage.index)?.index);
@@ -58,6 +59,15 @@ export function findStage(stages: readonly Stage[], name: string, end: number): 
   const earlier = stages.slice(0, end);
   const named = earlier.findLast((stage) => stage.name === name.toLowerCase());
   return named ?? (/^\d{1,4}$/u.test(name) ? earlier[Number(name)] : undefined);
+}
+
+/** Returns what a stage needs. Faults: DOCKERFILE_INVALID. */
+export function planStage(
+  { stages, escape }: Dockerfile,
+  stage: Stage,
+  globals: ReadonlyMap<string, string>,
+): PlannedStage {
+  return plan(stage, stages, { variables: globals, escape, line: stage.line, work: new Work() });
 }
 
 function plan(stage: Stage, stages: readonly Stage[], substitution: Substitution): PlannedStage {

@@ -1,5 +1,4 @@
 import { RE2JS } from 're2js';
-import { limits } from '../contract/limits.ts';
 import { dockerfileFault } from './faults.ts';
 import type { Escape } from './words.ts';
 
@@ -8,6 +7,30 @@ export interface Substitution {
   readonly variables: ReadonlyMap<string, string>;
   readonly escape: Escape;
   readonly line: number;
+  /** Work of all texts that are substituted in one turn of the event loop, such as those of one instruction. */
+  readonly work: Work;
+}
+
+/** Most units of work in one turn of the event loop. A unit takes about 1 µs. */
+const UNITS_MAX = 20_000;
+/** Units of a text and of a variable, besides those of their characters. */
+const UNITS_OF_TEXT = 2;
+const UNITS_PER_CHARACTER = 1 / 16;
+/** Values are split into words, too. */
+const UNITS_PER_VALUE_CHARACTER = 1 / 8;
+/** Units of a pattern, each of its tokens, and each character that it is compared with. */
+const UNITS_OF_PATTERN = 25;
+const UNITS_PER_TOKEN = 5;
+
+/** Counts the work of substitutions: values may double with every line, and patterns compared with them take long. */
+export class Work {
+  #units = 0;
+
+  /** Adds units and reports whether that is still allowed. */
+  allows(units: number): boolean {
+    this.#units += units;
+    return this.#units <= UNITS_MAX;
+  }
 }
 
 /** Returns a word with its variables replaced and its quotes and escapes removed. Faults: DOCKERFILE_INVALID. */
@@ -29,8 +52,6 @@ export function expandContent(text: string, substitution: Substitution): string 
 const DEPTH_MAX = 50;
 const NAME = /^(?:\d+|[@*#?\-$!]|[\p{L}_][\p{L}\p{Nd}_]*)/u;
 const NAME_CHARACTERS_MAX = 1_000;
-/** Variables in one text: each may have a pattern, which takes some 10 µs. */
-const VARIABLES_MAX = 10_000;
 
 /** Text gathered so far, whole and as words. */
 class Gathered {
@@ -79,13 +100,12 @@ class Expansion {
   readonly #quotes: boolean;
   #at = 0;
   #depth = 0;
-  #length = 0;
-  #variables = 0;
 
   constructor(text: string, given: Substitution, { quotes = true } = {}) {
     this.#text = text;
     this.#given = given;
     this.#quotes = quotes;
+    this.#spend(UNITS_OF_TEXT + text.length * UNITS_PER_CHARACTER);
   }
 
   whole(): { readonly text: string; readonly words: string[] } {
@@ -100,7 +120,7 @@ class Expansion {
         this.#at += 1;
         return gathered.finish();
       }
-      if (character === '$') gathered.add(this.#bounded(this.#dollar()));
+      if (character === '$') gathered.add(this.#dollar());
       else if (this.#quotes && character === "'") gathered.addQuoted(this.#single());
       else if (this.#quotes && character === '"') gathered.addQuoted(this.#double());
       else if (character === this.#given.escape) this.#escaped(gathered, rawEscapes);
@@ -144,7 +164,7 @@ class Expansion {
       const character = this.#peek();
       if (character === '') throw this.#problem('a double quotation mark " has no end');
       if (character === '$') {
-        parts.push(this.#bounded(this.#dollar()));
+        parts.push(this.#dollar());
         continue;
       }
       this.#at += 1;
@@ -158,9 +178,13 @@ class Expansion {
   }
 
   #dollar(): string {
+    const value = this.#variable();
+    this.#spend(1 + value.length * UNITS_PER_VALUE_CHARACTER);
+    return value;
+  }
+
+  #variable(): string {
     this.#at += 1;
-    this.#variables += 1;
-    if (this.#variables > VARIABLES_MAX) throw this.#problem(`it has more than ${VARIABLES_MAX} variables`);
     if (this.#peek() !== '{') {
       const name = this.#name();
       return name === '' ? '$' : (this.#given.variables.get(name) ?? '');
@@ -199,7 +223,7 @@ class Expansion {
     const greedy = this.#peek() === side;
     if (greedy) this.#at += 1;
     const pattern = this.#until('}', { rawEscapes: true }).text;
-    const tokens = this.#tokens(pattern);
+    const tokens = this.#tokens(pattern, value);
     const backwards = side === '%';
     const ordered = backwards ? tokens.toReversed() : tokens;
     const subject = backwards ? reversed(value) : value;
@@ -213,7 +237,7 @@ class Expansion {
   #replaced(value: string): string {
     const all = this.#peek() === '/';
     if (all) this.#at += 1;
-    const tokens = this.#tokens(this.#until('/', { rawEscapes: true }).text);
+    const tokens = this.#tokens(this.#until('/', { rawEscapes: true }).text, value);
     const replacement = this.#until('}', { rawEscapes: false }).text;
     const matcher = compile(expressionOf(tokens, true)).matcher(value);
     const parts: string[] = [];
@@ -226,8 +250,9 @@ class Expansion {
     return [...parts, value.slice(from)].join('');
   }
 
-  /** Parses a pattern of a shell: `*`, `?`, and escapes of these. */
-  #tokens(pattern: string): Token[] {
+  /** Parses a pattern of a shell that is compared with a value: `*`, `?`, and escapes of these. */
+  #tokens(pattern: string, value: string): Token[] {
+    this.#spend(UNITS_OF_PATTERN + UNITS_PER_TOKEN * pattern.length + value.length);
     const tokens: Token[] = [];
     const characters = Array.from(pattern);
     for (let at = 0; at < characters.length; at += 1) {
@@ -261,11 +286,8 @@ class Expansion {
     return character;
   }
 
-  /** Values may double with every line, so their sum is bounded. */
-  #bounded(value: string): string {
-    this.#length += value.length;
-    if (this.#length <= limits.envBytesMax) return value;
-    throw this.#problem(`its variables have more than ${limits.envBytesMax} characters`);
+  #spend(units: number): void {
+    if (!this.#given.work.allows(units)) throw this.#problem('its variables are too many, or their values too long');
   }
 
   #problem(reason: string): Error {

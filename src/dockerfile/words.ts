@@ -81,5 +81,8 @@ export function jsonWords(text: string, line: number): string[] | undefined {
 }
 
 function isSpace(character: string | undefined): boolean {
-  return character !== undefined && /\s/u.test(character);
+  if (character === undefined) return false;
+  // Nearly all characters are ASCII, and an expression takes ten times as long as two comparisons.
+  if (character <= '~') return character === ' ' || (character >= '\t' && character <= '\r');
+  return /\s/u.test(character);
 }

@@ -8,7 +8,8 @@ import { parseDockerfile, parseTrigger } from '../../src/dockerfile/parse.ts';
 import { parseMount } from '../../src/dockerfile/mount.ts';
 import { parseChmod } from '../../src/dockerfile/mode.ts';
 import { globalScope, StageScope } from '../../src/dockerfile/scope.ts';
-import { planStages } from '../../src/dockerfile/stages.ts';
+import { planStage, planStages } from '../../src/dockerfile/stages.ts';
+import { type Substitution, Work } from '../../src/dockerfile/substitute.ts';
 import { atLine } from './at-line.ts';
 
 /** The one instruction after FROM, without its place. */
@@ -169,6 +170,10 @@ const FAULTS: readonly (readonly [text: string, line: number, reason: RegExp])[]
   ['FROM a\nCOPY a <<E\nE', 2, /destination/u],
   ['FROM a\nADD --keep-git-dir=true a b', 2, /keep-git-dir/u],
   [`FROM a\nCOPY ${'--exclude=a '.repeat(201)}a b`, 2, /more than 200 flags/u],
+  ...['ARG', 'EXPOSE', 'VOLUME', 'COPY'].map(
+    (keyword) => [`FROM a\n${keyword} ${'a '.repeat(10_001)}`, 2, /more than 10000 words/u] as const,
+  ),
+  [`FROM a\nLABEL ${'a=b '.repeat(10_001)}`, 2, /more than 10000 words/u],
   ['FROM a\nENV a', 2, /name and a value/u],
   ['FROM a\nENV a=1 b', 2, /lacks the =/u],
   ['FROM a\nENV =1', 2, /needs a name/u],
@@ -211,7 +216,14 @@ const NO_MOUNT = {
   sizeBytes: undefined,
   env: undefined,
 };
-const substitution = { variables: new Map([['D', '/data']]), escape: '\\', line: 4 } as const;
+const substitution: Substitution = {
+  variables: new Map([['D', '/data']]),
+  escape: '\\',
+  line: 4,
+  get work() {
+    return new Work();
+  },
+};
 
 const MOUNTS: readonly (readonly [text: string, expected: object])[] = [
   ['target=/a', { target: '/a', readOnly: true }],
@@ -302,9 +314,25 @@ test('only the stages that a target is made from are built', () => {
   assert.deepEqual(last.needed.get(1)?.base, { kind: 'stage', stage: 0 });
   assert.equal(last.needed.get(5)?.platform, 'linux/amd64');
   assert.deepEqual([...planStages(file, 'BASE', globals).needed.keys()], [0]);
-  assert.deepEqual(planStages(file, '3', globals).needed.get(3)?.base, { kind: 'image', source: '0' });
+  const [, , , right] = file.stages;
+  assert.ok(right);
+  assert.deepEqual(planStage(file, right, globals).base, { kind: 'image', source: '0' });
   assert.throws(() => planStages(file, 'nope', globals), atLine(1, /no stage "nope"; it has base, left/u));
   assert.throws(() => planStages(parseDockerfile('FROM $NO'), undefined, globals), atLine(1, /names no image/u));
+});
+
+test('the arguments before the first stage share one bound of work, and so do all bases', () => {
+  const args = parseDockerfile(`${`ARG ${'a=${b#c} '.repeat(20)}\n`.repeat(50)}FROM a`);
+  const none = { build: new Map(), platform: new Map() };
+  assert.throws(() => globalScope(args.globalArgs, none, args.escape), { code: 'DOCKERFILE_INVALID' });
+  const bases = parseDockerfile(`FROM ${'${a:-b}'.repeat(300)} AS last\n`.repeat(limits.dockerfileStagesMax));
+  const chain = parseDockerfile(
+    Array.from({ length: 60 }, (_, at) => `FROM ${at === 0 ? 'a' : `s${at - 1}${'${no}'.repeat(400)}`} AS s${at}`).join(
+      '\n',
+    ),
+  );
+  assert.equal(planStages(bases, undefined, new Map()).needed.size, 1, 'only what is needed counts');
+  assert.throws(() => planStages(chain, undefined, new Map()), { code: 'DOCKERFILE_INVALID' });
 });
 
 test('arguments have the scope of their stage, and the environment is over them', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { expandContent, expandWord, expandWords, type Substitution } from '../../src/dockerfile/substitute.ts';
+import { limits } from '../../src/contract/limits.ts';
+import { expandContent, expandWord, expandWords, type Substitution, Work } from '../../src/dockerfile/substitute.ts';
 import { atLine } from './at-line.ts';
 
 const variables = new Map([
@@ -12,7 +13,15 @@ const variables = new Map([
   ['stars', 'a*b*c'],
   ['ünï', 'ok'],
 ]);
-const given: Substitution = { variables, escape: '\\', line: 7 };
+/** The work is new with every use: it is that of one instruction. */
+const given: Substitution = {
+  variables,
+  escape: '\\',
+  line: 7,
+  get work() {
+    return new Work();
+  },
+};
 
 const WORDS: readonly (readonly [text: string, expected: string])[] = [
   ['$a', 'one'],
@@ -96,7 +105,6 @@ const FAULTS: readonly (readonly [text: string, reason: RegExp])[] = [
   ['${a#\\x}', /escape/u],
   ['${a/b}', /lacks/u],
   ['${x:-'.repeat(60), /nested deeper/u],
-  ['$a'.repeat(10_001), /more than 10000 variables/u],
 ];
 
 for (const [text, reason] of FAULTS) {
@@ -105,7 +113,34 @@ for (const [text, reason] of FAULTS) {
   });
 }
 
-test('values that double with every use are bounded', () => {
-  const doubling = new Map([['v', 'x'.repeat(600_000)]]);
-  assert.throws(() => expandWord('$v$v', { ...given, variables: doubling }), { code: 'DOCKERFILE_INVALID' });
+/** Texts whose work grows faster than they do, each with the longest value that it may use. */
+const WORK: readonly (readonly [what: string, text: string, value: string])[] = [
+  ['many variables', '$v'.repeat(20_000), ''],
+  ['values that double with every use', '$v$v', 'x'.repeat(100_000)],
+  ['many patterns', '${v#a}'.repeat(1_000), 'b'],
+  ['a long pattern', `\${v#${'*x'.repeat(5_000)}}`, 'x'],
+  ['a long value with a pattern', '${v//x/}', 'x'.repeat(20_000)],
+  ['a value through many levels', `${'${no:-'.repeat(40)}$v${'}'.repeat(40)}`, ' y'.repeat(5_000)],
+];
+
+for (const [what, text, value] of WORK) {
+  test(`the work of an instruction is bounded: ${what}`, () => {
+    assert.throws(
+      () => expandWord(text, { ...given, variables: new Map([['v', value]]), work: new Work() }),
+      atLine(7, /too many/u),
+    );
+  });
+}
+
+test('all texts of an instruction share one bound, and a Dockerfile of full size that has no variables is within it', () => {
+  const work = new Work();
+  for (let times = 0; times < 5_000; times += 1) expandWord('$a', { ...given, work });
+  assert.throws(
+    () => {
+      for (let times = 0; times < 10_000; times += 1) expandWord('$a', { ...given, work });
+    },
+    atLine(7, /too many/u),
+  );
+  const whole = 'x y '.repeat(limits.dockerfileBytesMax / 4);
+  assert.equal(expandContent(whole, { ...given, work: new Work() }), whole);
 });

@@ -7,7 +7,7 @@ import { LayerBuilder } from '../../layers/layer-builder.ts';
 import type { Dockerfile } from '../../dockerfile/instruction.ts';
 import { parseDockerfile } from '../../dockerfile/parse.ts';
 import { type GivenArgs, globalScope } from '../../dockerfile/scope.ts';
-import { type Base, findStage, planStages } from '../../dockerfile/stages.ts';
+import { type Base, findStage, planStage, planStages } from '../../dockerfile/stages.ts';
 import { defined } from '../../std/assert.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { OperationContext, WorkResult } from '../operations.ts';
@@ -115,8 +115,8 @@ class Build implements OngoingBuild {
   stage(index: number): Promise<StoredImage> {
     const known = this.#stages.get(index);
     if (known !== undefined) return known;
-    const planned = planStages(this.file, String(index), this.globals).needed.get(index);
-    const built = new StageBuild(this, defined(planned, 'a stage needs itself')).execute();
+    const stage = defined(this.file.stages[index], 'the stage is in the file');
+    const built = new StageBuild(this, planStage(this.file, stage, this.globals)).execute();
     this.#stages.set(index, built);
     // Those that need the stage get its failure; that nobody awaits it any more is not another one.
     built.catch(() => undefined);

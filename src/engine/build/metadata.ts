@@ -9,6 +9,8 @@ import { expandWord, expandWords, type Substitution } from '../../dockerfile/sub
 export const SHELL_DEFAULT: readonly string[] = ['/bin/sh', '-c'];
 
 const VARIABLE = /^[^=\0]+$/u;
+/** Ports of an image. */
+const PORTS_MAX = 10_000;
 const PORT = /^(?<first>\d{1,5})(?:-(?<last>\d{1,5}))?(?:\/(?<protocol>tcp|udp|sctp))?$/iu;
 
 /** Instruction that changes nothing but the configuration. */
@@ -52,13 +54,7 @@ export function applyMetadata(
       return { ...config, shell: [...instruction.words] };
     case 'EXPOSE': {
       const ports = instruction.words.flatMap((word) => expandWords(word, substitution));
-      return {
-        ...config,
-        exposed_ports: merged(
-          config.exposed_ports,
-          ports.flatMap((port) => portsOf(port, instruction)),
-        ),
-      };
+      return { ...config, exposed_ports: exposed(config.exposed_ports, ports, instruction) };
     }
     case 'VOLUME':
       return { ...config, volumes: merged(config.volumes, instruction.words.map(expand)) };
@@ -105,14 +101,22 @@ function signalOf(text: string, { line }: Instruction): string {
   throw dockerfileFault(line, `${JSON.stringify(text.slice(0, 40))} is not a signal`);
 }
 
-/** Returns `80/tcp` for `80`, and each port of a range. */
-function portsOf(text: string, { line }: Instruction): string[] {
-  const { first = '', last = first, protocol = 'tcp' } = PORT.exec(text)?.groups ?? {};
-  const [from, to] = [Number(first), Number(last)];
-  if (first === '' || from < 1 || to > 65_535 || to < from || to - from > 10_000) {
-    throw dockerfileFault(line, `${JSON.stringify(text.slice(0, 40))} is not a port such as 80, 53/udp or 8000-8010`);
+/** Adds `80/tcp` for `80`, and each port of a range. */
+function exposed(before: readonly string[] = [], added: readonly string[], { line }: Instruction): string[] {
+  const ports = new Set(before);
+  let named = before.length;
+  for (const text of added) {
+    const { first = '', last = first, protocol = 'tcp' } = PORT.exec(text)?.groups ?? {};
+    const [from, to] = [Number(first), Number(last)];
+    if (first === '' || from < 1 || to > 65_535 || to < from) {
+      throw dockerfileFault(line, `${JSON.stringify(text.slice(0, 40))} is not a port such as 80, 53/udp or 8000-8010`);
+    }
+    // Counted with those that are named twice, before any is written out.
+    named += to - from + 1;
+    if (named > PORTS_MAX) throw dockerfileFault(line, `there are more than ${PORTS_MAX} ports`);
+    for (let port = from; port <= to; port += 1) ports.add(`${port}/${protocol.toLowerCase()}`);
   }
-  return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}/${protocol.toLowerCase()}`);
+  return [...ports].sort();
 }
 
 function merged(before: readonly string[] = [], added: readonly string[]): string[] {

@@ -7,6 +7,7 @@ import type { ArgInstruction, CopyInstruction, Instruction, RunInstruction } fro
 import { parseTrigger } from '../../dockerfile/parse.ts';
 import { StageScope } from '../../dockerfile/scope.ts';
 import type { PlannedStage } from '../../dockerfile/stages.ts';
+import { Pace } from '../../std/event-loop.ts';
 import { present } from '../../std/present.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
@@ -60,7 +61,12 @@ export class StageBuild {
     this.#build.log.line(`#${this.#build.log.step()} [${this.#name} FROM] ${stage.text} → ${image.uuid}`);
     const all = [...first, ...stage.instructions];
     this.#count = all.length;
-    for (const [index, instruction] of all.entries()) await this.#step(instruction, index + 1);
+    const pace = new Pace();
+    for (const [index, instruction] of all.entries()) {
+      // Steps that are known need no waiting, so a thousand of them would be one turn.
+      if (pace.due(Infinity)) await pace.rest();
+      await this.#step(instruction, index + 1);
+    }
     return this.#parent;
   }
 

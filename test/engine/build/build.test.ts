@@ -200,6 +200,8 @@ const REFUSED: readonly (readonly [text: string, reason: RegExp])[] = [
   ['FROM base\nRUN --mount=type=bind,source=none,target=/x true', /line 2.*no "none" to bind/u],
   ['FROM base\nRUN --mount=type=secret,id=none,required true', /line 2.*"none" is not given/u],
   ['FROM base\nEXPOSE 99999', /line 2.*not a port/u],
+  ['FROM base\nEXPOSE 1-10001', /line 2.*more than 10000 ports/u],
+  ['FROM base\nEXPOSE 1-9999 1-9999', /line 2.*more than 10000 ports/u],
   ['FROM base\nENV A=${B:?needed}', /line 2.*needed/u],
   ['FROM --platform=linux/mips base', /linux\/mips/u],
   ['FROM tag:none', /none/u],
