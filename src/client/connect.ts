@@ -81,6 +81,6 @@ async function replaceOlder(
     notice?.(`an engine of version ${engine.version} is busy; using it until it is idle, then replacing it`);
     return;
   }
-  await engineLeft(local.socket, signal);
+  await engineLeft(local.socket, engine.pid, signal);
   await ensureEngine(local, signal);
 }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { answers, connect, type HttpContree, type ConnectOptions } from '../../src/client/index.ts';
-import { isOlder } from '../../src/client/local/engine.ts';
+import { engineLeft, isOlder } from '../../src/client/local/engine.ts';
 import { isFault } from '../../src/contract/errors.ts';
 import { until } from '../support/time/until.ts';
 
@@ -246,6 +246,18 @@ test('a client leaves no handle behind', async () => {
     assert.ok(!patience.aborted, `${before} → ${handles()}`);
     await new Promise(setImmediate);
   }
+});
+
+test('an engine has left when its process has ended, which may be long after it stopped to listen', async () => {
+  await using at = await place();
+  const engine = spawn('sh', ['-c', 'read line']);
+  let left = false;
+  const leaving = engineLeft(at.socket, engine.pid!).then(() => (left = true));
+  assert.equal(await answers(at.socket), false);
+  assert.equal(left, false);
+  engine.stdin.end('\n');
+  await leaving;
+  await engineLeft(at.socket, process.pid);
 });
 
 test('isOlder compares versions by number', () => {

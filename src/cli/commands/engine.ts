@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { answers, engineLeft } from '../../client/index.ts';
 import { engineFiles } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
+import { limits } from '../../contract/limits.ts';
 import type { Cli } from '../cli.ts';
 import type { Register, Runner } from '../command.ts';
 import { wholeNumber } from '../pages.ts';
@@ -53,12 +54,21 @@ function stop(group: Command, run: Runner): void {
     .action(
       run(async (cli, { force }: { force?: boolean }) => {
         if (!(await running(cli))) return cli.print({ running: false }, 'no engine is running\n');
-        await (await cli.contree()).engine.stop({ only_idle: !force }, cli.signal);
-        if (cli.settings.url === '')
-          await engineLeft(engineFiles(cli.settings.dataDir, cli.host.env).socket, cli.signal);
+        await end(cli, { onlyIdle: !force });
         await cli.print({ running: false }, '');
       }),
     );
+}
+
+/** Stops the engine and waits until it has ended, if it is one of this machine. */
+async function end(cli: Cli, { onlyIdle }: { readonly onlyIdle: boolean }): Promise<void> {
+  const { engine } = await cli.contree();
+  const { pid, busy } = await engine.status(cli.signal);
+  await engine.stop({ only_idle: onlyIdle }, cli.signal);
+  if (cli.settings.url !== '') return;
+  const seconds = limits.instanceStopMsMax / 1_000;
+  if (busy) cli.note(`the engine keeps the changes of open instances before it ends, which may take ${seconds} s`);
+  await engineLeft(engineFiles(cli.settings.dataDir, cli.host.env).socket, pid, cli.signal);
 }
 
 function live(group: Command, run: Runner): void {
@@ -102,6 +112,5 @@ export const serve: Register = (program, run) => {
  */
 async function makeWay(cli: Cli): Promise<void> {
   if (!(await running(cli))) return;
-  await (await cli.contree()).engine.stop({ only_idle: true }, cli.signal);
-  await engineLeft(engineFiles(cli.settings.dataDir, cli.host.env).socket, cli.signal);
+  await end(cli, { onlyIdle: true });
 }

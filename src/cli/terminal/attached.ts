@@ -89,7 +89,8 @@ export class Attached implements AsyncDisposable {
     const { stream, resumes_at: resumesAt } = event.data;
     const missing = resumesAt - this.#shown[stream];
     if (missing <= 0) return;
-    this.#cli.note(`${missing} bytes of ${stream} were removed from the log before they were shown`);
+    // Also where nobody watches: the reader would take it for whole.
+    this.#cli.host.stderr.write(`contree: ${missing} bytes of ${stream} were removed from the log before they were shown\n`);
     this.#shown[stream] = resumesAt;
   }
 

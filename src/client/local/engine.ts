@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connect as connectSocket } from 'node:net';
 import { dirname } from 'node:path';
 import { fault, isFault } from '../../contract/errors.ts';
@@ -7,8 +8,8 @@ import { pause } from '../../std/abort.ts';
 
 /** Interval at which waiting processes check whether the engine of another process answers. */
 const LOOK_MS = 20;
-/** Time that a replaced engine may take to release the data directory. */
-const LEAVE_MS_MAX = 10_000;
+/** Time that an engine may take to release the data directory: to keep the changes of open instances, on a busy machine. */
+const LEAVE_MS_MAX = limits.instanceStopMsMax + 25_000;
 
 export interface LocalEngineOptions {
   readonly socket: string;
@@ -78,12 +79,27 @@ async function start(
   }
 }
 
-/** Waits until the engine no longer listens. Faults: ENGINE_UNAVAILABLE. */
-export async function engineLeft(socket: string, signal?: AbortSignal): Promise<void> {
+/**
+ * Waits until an engine that was asked to stop no longer listens and its process has ended: it goes on for as long as it
+ * keeps changes. Faults: ENGINE_UNAVAILABLE.
+ */
+export async function engineLeft(socket: string, pid: number, signal?: AbortSignal): Promise<void> {
   const deadlineMs = performance.now() + LEAVE_MS_MAX;
-  while (await answers(socket)) {
-    if (performance.now() > deadlineMs) throw fault('ENGINE_UNAVAILABLE', { reason: 'the old engine does not stop' });
+  while ((await answers(socket)) || runs(pid)) {
+    if (performance.now() > deadlineMs) throw fault('ENGINE_UNAVAILABLE', { reason: `engine ${pid} does not stop` });
     await pause(LOOK_MS, signal);
+  }
+}
+
+/** Reports whether a process runs, other than our own. One that has ended may still be there until its parent asks for it. */
+function runs(pid: number): boolean {
+  if (pid === process.pid) return false;
+  try {
+    // proc_pid_stat(5): the state follows the name, which is in parentheses and may have some itself.
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !['Z', 'X'].includes(text.slice(text.lastIndexOf(')') + 2)[0] ?? '');
+  } catch {
+    return false;
   }
 }
 
