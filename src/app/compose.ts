@@ -1,5 +1,6 @@
 import { credentialFiles, type Environment, type Settings } from '../config/index.ts';
 import { Engine } from '../engine/engine.ts';
+import type { InstancePolicy } from '../engine/instance/policy.ts';
 import { engineMetrics } from './engine-metrics.ts';
 import type { OwnedEngine } from '../http/engine-life.ts';
 import type { Log } from '../http/log.ts';
@@ -21,7 +22,7 @@ export interface EngineDeps {
 /** Opens the engine of a data directory from its parts. This is the only place that knows all of them. */
 export async function openEngine(settings: Settings, surroundings: EngineDeps): Promise<OwnedEngine> {
   const { version, env, log } = surroundings;
-  const { dataDir, concurrency, publishListen: publishAddress } = settings;
+  const { dataDir, concurrency } = settings;
   await using parts = new AsyncDisposableStack();
   const store = parts.use(await Store.open(dataDir));
   const driver = parts.use(await openSandboxDriver(settings, surroundings));
@@ -35,8 +36,9 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
     ...(settings.gcMaxSize > 0 && { bytesMax: settings.gcMaxSize }),
   };
   const download = downloader(registries);
-  const network = { importer, pusher, download, publishAddress };
-  const options = { store, driver, ...network, version, concurrency, housekeeping, log };
+  const network = { importer, pusher, download, publishAddress: settings.publishListen };
+  const instancePolicy = instancePolicyOf(settings);
+  const options = { store, driver, ...network, version, concurrency, housekeeping, instancePolicy, log };
   const engine = parts.use(Engine.open(options));
   // Closed in reverse order: nothing runs when the driver is closed, nothing writes when the store is closed.
   const owned = parts.move();
@@ -47,5 +49,15 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
     metrics: async () => engineMetrics(engine, store),
     leave: (graceMs) => engine.stop(graceMs),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function instancePolicyOf(settings: Settings): InstancePolicy {
+  return {
+    idleSeconds: settings.instanceIdleTimeout,
+    lifeSeconds: settings.instanceLifetime,
+    lifeSecondsMax: settings.instanceMaxLifetime,
+    openMax: settings.instancesMax,
+    checkpoint: settings.instanceCheckpoint === 0 ? undefined : { seconds: settings.instanceCheckpoint },
   };
 }

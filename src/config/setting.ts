@@ -1,4 +1,4 @@
-import { parseBytes } from '../std/sizes.ts';
+import { parseBytes, parseSeconds } from '../std/sizes.ts';
 
 /** The two programs of the package; both may start the engine, so both take its settings. */
 export type Program = 'contree' | 'contree-mcp';
@@ -76,6 +76,18 @@ export function between(min: number, max: number): (value: string) => number {
       throw new Error(`expected a whole number from ${min} to ${max}, got ${JSON.stringify(value)}`);
     }
     return number;
+  };
+}
+
+/** Returns a parser of times such as `90s`, `30m` or `2h` into seconds between the bounds, both included. */
+export function duration(min: number, max: number): (value: string) => number {
+  return (value) => {
+    const seconds = parseSeconds(value) ?? Number.NaN;
+    if (!(seconds >= min && seconds <= max)) {
+      const bounds = `from ${min} to ${max} seconds`;
+      throw new Error(`expected a time such as 90s, 30m or 2h, ${bounds}, got ${JSON.stringify(value)}`);
+    }
+    return seconds;
   };
 }
 

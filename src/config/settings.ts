@@ -1,4 +1,5 @@
 import { limits } from '../contract/limits.ts';
+import { INSTANCE_SETTINGS } from './instance-settings.ts';
 import { between, httpUrl, list, onOff, oneOf, setting, size, text, type Program } from './setting.ts';
 
 const BOTH: readonly Program[] = ['contree', 'contree-mcp'];
@@ -198,15 +199,7 @@ export const SETTINGS = {
     doc: 'Above this size, for example 50G, the engine removes the least recently used data, untagged images included.',
     ...ENGINE,
   }),
-  publishListen: setting({
-    flag: 'publish-listen',
-    env: 'CONTREE_PUBLISH_LISTEN',
-    default: '127.0.0.1',
-    value: 'ADDRESS',
-    parse: text,
-    doc: 'Address at which published ports of instances are reached. Anything but loopback opens them to the network, without tokens.',
-    ...ENGINE,
-  }),
+  ...INSTANCE_SETTINGS,
   idleMinutes: setting({
     flag: 'idle-minutes',
     env: 'CONTREE_IDLE_MINUTES',

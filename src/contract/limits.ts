@@ -58,6 +58,8 @@ export const limits = {
   frameBytesMax: 256 * KiB,
   /** Ports of one instance that are published at ports of the host. */
   portsPublishedMax: 16,
+  /** The same of all instances of one project. */
+  portsPerProjectMax: 128,
   /** Connections to ports of one instance at the same time, and the time for each to be made. */
   portConnectionsMax: 128,
   portConnectMsMax: 10_000,

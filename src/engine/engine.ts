@@ -13,6 +13,7 @@ import { ImageTrees } from './image-trees.ts';
 import type { Downloader } from '../images/import/download.ts';
 import type { Importer } from '../images/import/importer.ts';
 import { Instances } from './instance/instances.ts';
+import { DEFAULT_POLICY, type InstancePolicy } from './instance/policy.ts';
 import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
 import { Operations } from './operations.ts';
@@ -37,6 +38,8 @@ export interface EngineOptions {
   readonly concurrency?: number;
   /** Policy of automatic collection; absent for none. */
   readonly housekeeping?: HousekeepingPolicy;
+  /** Terms of instances that stay; those that are left out are the usual ones. */
+  readonly instancePolicy?: Partial<InstancePolicy>;
   /** Address of the host at which ports of instances are published; default loopback. */
   readonly publishAddress?: string;
   readonly log?: EngineLog;
@@ -109,6 +112,7 @@ export class Engine implements ConTree {
       housekeeping,
       operations,
       instances: new Instances(),
+      instancePolicy: { ...DEFAULT_POLICY, ...options.instancePolicy },
       publishAddress: options.publishAddress ?? '127.0.0.1',
       statistics,
     });

@@ -168,3 +168,28 @@ test('the settings document lists every flag once', () => {
     assert.equal(document.split(`| \`--${flag}\``).length + document.split(`| \`--${flag} `).length, 3, flag);
   }
 });
+
+test('times have units, and what a background engine is given reads as the same', () => {
+  const flags = {
+    instanceIdleTimeout: '90',
+    instanceLifetime: '2h',
+    instanceMaxLifetime: '3d',
+    instanceCheckpoint: '5m',
+  };
+  const settings = read({ flags });
+  assert.deepEqual(
+    [
+      settings.instanceIdleTimeout,
+      settings.instanceLifetime,
+      settings.instanceMaxLifetime,
+      settings.instanceCheckpoint,
+    ],
+    [90, 7_200, 259_200, 300],
+  );
+  const passed = engineArguments(settings);
+  assert.ok(passed.includes('--instance-lifetime=7200') && passed.includes('--instance-checkpoint=300'));
+  assert.equal(read({ flags: { instanceLifetime: '7200' } }).instanceLifetime, 7_200);
+  for (const wrong of ['', '0', '8d', '1.5h', '2 h', 'soon', '-1']) {
+    assert.throws(() => read({ flags: { instanceLifetime: wrong } }), refusal(/--instance-lifetime.*90s, 30m or 2h/u));
+  }
+});

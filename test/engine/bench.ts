@@ -27,7 +27,9 @@ export interface EngineBench extends AsyncDisposable {
   readonly base: StoredImage;
 }
 
-export interface BenchOptions extends Partial<Pick<EngineOptions, 'concurrency' | 'importer' | 'pusher'>> {
+export interface BenchOptions extends Partial<
+  Pick<EngineOptions, 'concurrency' | 'importer' | 'pusher' | 'instancePolicy'>
+> {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
   /** Driver of the runs, owned by the caller; otherwise the fake one. */
@@ -73,6 +75,7 @@ export function startEngine(store: Store, driver: SandboxDriver, options: BenchO
     pusher: options.pusher ?? NO_PUSHER,
     version: 'test',
     ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
+    ...(options.instancePolicy && { instancePolicy: options.instancePolicy }),
   });
 }
 

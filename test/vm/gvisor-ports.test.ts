@@ -47,6 +47,7 @@ if (await hasRunsc()) {
     await using ports = new InstancePorts({
       connect: (port, signal) => instance.connect(port, signal),
       use: () => ({ [Symbol.dispose]: () => undefined }),
+      take: () => ({ [Symbol.dispose]: () => undefined }),
       address: '127.0.0.1',
     });
     const published = new Map<number, number>();

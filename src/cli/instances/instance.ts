@@ -3,6 +3,7 @@ import { fault } from '../../contract/errors.ts';
 import type { InstanceOpenRequest, PortInfo } from '../../contract/instance.ts';
 import { isUuid } from '../../contract/names.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
+import { parseSeconds } from '../../std/sizes.ts';
 import { failureOf } from '../terminal/outcome.ts';
 
 /** Instances whose UUIDs are named when a name fits none or several. */
@@ -74,11 +75,9 @@ export function portNumbers(text: string): { readonly port: number; readonly hos
   return { port: Number(port), ...(host !== undefined && { host_port: Number(host) }) };
 }
 
-const SECONDS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3_600, d: 86_400 };
-
 /** Parses a time such as `90`, `30m` or `2h` into seconds. Faults: ARGUMENT_INVALID. */
 export function secondsOf(text: string, name: string): number {
-  const [, amount, unit = ''] = /^(\d{1,9})([smhd]?)$/u.exec(text) ?? [];
-  if (!Number(amount)) throw fault('ARGUMENT_INVALID', { reason: `${name} takes a time such as 90s, 30m or 2h` });
-  return Number(amount) * (SECONDS[unit] ?? 1);
+  const seconds = parseSeconds(text);
+  if (!seconds) throw fault('ARGUMENT_INVALID', { reason: `${name} takes a time such as 90s, 30m or 2h` });
+  return seconds;
 }

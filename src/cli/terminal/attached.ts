@@ -90,7 +90,9 @@ export class Attached implements AsyncDisposable {
     const missing = resumesAt - this.#shown[stream];
     if (missing <= 0) return;
     // Also where nobody watches: the reader would take it for whole.
-    this.#cli.host.stderr.write(`contree: ${missing} bytes of ${stream} were removed from the log before they were shown\n`);
+    this.#cli.host.stderr.write(
+      `contree: ${missing} bytes of ${stream} were removed from the log before they were shown\n`,
+    );
     this.#shown[stream] = resumesAt;
   }
 

@@ -45,9 +45,9 @@ export const INSTANCE_ERRORS = {
     message: ({ hostPort, reason }) => `port ${hostPort} of this machine: ${reason}`,
     hint: 'Choose another port, or 0 for one that is free.',
   }),
-  PORT_LIMIT: row<{ limit: number }>({
+  PORT_LIMIT: row<{ what: 'instance' | 'project'; limit: number }>({
     class: 'conflict',
-    message: ({ limit }) => `${limit} ports of the instance are published already`,
+    message: ({ what, limit }) => `${limit} ports of the ${what} are published already`,
     hint: 'End the publication of a port that is not needed any more, then try again.',
   }),
   PAGES_UNAVAILABLE: row<unknown>({

@@ -28,6 +28,8 @@ export interface OpenInstanceParts {
   readonly instance: Instance;
   /** Address of the host at which its ports are published. */
   readonly publishAddress: string;
+  /** Counts a published port of its project. */
+  readonly takePort: () => Disposable;
   readonly snapshots: Snapshots;
   /** Bounds on its log. */
   readonly budget: LogBudget;
@@ -50,7 +52,7 @@ export class OpenInstance implements AsyncDisposable {
   #uses = 0;
 
   constructor(parts: OpenInstanceParts) {
-    const { uuid, live, events, terms, disposable, instance, publishAddress, snapshots, budget } = parts;
+    const { uuid, live, events, terms, disposable, instance, publishAddress, takePort, snapshots, budget } = parts;
     this.uuid = uuid;
     this.live = live;
     this.sandbox = instance.facts.sandbox;
@@ -70,6 +72,7 @@ export class OpenInstance implements AsyncDisposable {
     this.ports = new InstancePorts({
       connect: (port, signal) => instance.connect(port, signal),
       use: () => this.use(),
+      take: takePort,
       address: publishAddress,
     });
   }

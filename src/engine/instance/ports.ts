@@ -17,6 +17,8 @@ export interface PortsOwner {
   readonly connect: (port: number, signal: AbortSignal) => Promise<Duplex>;
   /** Counts as use of the instance until it is disposed. */
   readonly use: () => Disposable;
+  /** Counts as one more published port until it is disposed. Faults: PORT_LIMIT. */
+  readonly take: () => Disposable;
   /** Address at which the host listens for published ports. */
   readonly address: string;
 }
@@ -24,6 +26,8 @@ export interface PortsOwner {
 interface Listening extends PublishedPort {
   readonly server: Server;
   readonly sockets: Set<Socket>;
+  /** Its place among the published ports of the project. */
+  readonly place: Disposable;
 }
 
 /**
@@ -60,8 +64,9 @@ export class InstancePorts implements AsyncDisposable {
         return { port, hostPort: existing.hostPort };
       }
       if (this.#published.size >= limits.portsPublishedMax)
-        throw fault('PORT_LIMIT', { limit: limits.portsPublishedMax });
+        throw fault('PORT_LIMIT', { what: 'instance', limit: limits.portsPublishedMax });
       this.#ended.signal.throwIfAborted();
+      const place = this.#owner.take();
       const sockets = new Set<Socket>();
       const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
         sockets.add(socket);
@@ -69,9 +74,14 @@ export class InstancePorts implements AsyncDisposable {
         void this.#relay(port, socket);
       });
       server.maxConnections = limits.portConnectionsMax;
-      const at = await listening(server, this.#owner.address, hostPort);
-      this.#published.set(port, { port, hostPort: at, server, sockets });
-      return { port, hostPort: at };
+      try {
+        const at = await listening(server, this.#owner.address, hostPort);
+        this.#published.set(port, { port, hostPort: at, server, sockets, place });
+        return { port, hostPort: at };
+      } catch (error) {
+        place[Symbol.dispose]();
+        throw error;
+      }
     });
   }
 
@@ -151,7 +161,8 @@ function taken(hostPort: number, reason: string): Error {
   return fault('PORT_TAKEN', { hostPort, reason });
 }
 
-async function closed({ server, sockets }: Listening): Promise<void> {
+async function closed({ server, sockets, place }: Listening): Promise<void> {
+  place[Symbol.dispose]();
   const end = once(server, 'close');
   server.close();
   for (const socket of sockets) socket.resetAndDestroy();

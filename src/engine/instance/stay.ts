@@ -73,8 +73,9 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
   using checkpoints = new Checkpoints(terms.checkpoint ?? {}, automatic, () => live.running > 0);
   await using budget = new LogBudget(events, uuid);
   const { disposable } = plan;
-  const { publishAddress } = place;
-  const parts = { uuid, live, events, terms, disposable, instance, publishAddress, snapshots, budget };
+  const { publishAddress, instances, store } = place;
+  const takePort = (): Disposable => instances.takePort(store.project);
+  const parts = { uuid, live, events, terms, disposable, instance, publishAddress, takePort, snapshots, budget };
   await using open = new OpenInstance(parts);
   live.adopt(plan.launch, {
     used: () => open.clock.used(),
@@ -86,7 +87,7 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
     },
   });
   for (const { port, host_port: hostPort = 0 } of publish) await open.ports.publish(port, hostPort);
-  using _listed = place.instances.add(open);
+  using _listed = instances.add(open);
   context.execute(live);
   const { cause, keep, tag } = await session.whileUp(open.ended);
   await open.ports[Symbol.asyncDispose]();

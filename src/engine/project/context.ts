@@ -10,6 +10,7 @@ import type { ImageTrees } from '../image-trees.ts';
 import type { Downloader } from '../../images/import/download.ts';
 import type { Importer } from '../../images/import/importer.ts';
 import type { Instances } from '../instance/instances.ts';
+import type { InstancePolicy } from '../instance/policy.ts';
 import type { Injector } from '../run/inject.ts';
 import type { LiveInstance } from '../run/live-instance.ts';
 import type { Operations } from '../operations.ts';
@@ -38,6 +39,7 @@ export interface EngineParts {
   readonly housekeeping: Housekeeping;
   readonly operations: Operations;
   readonly instances: Instances;
+  readonly instancePolicy: InstancePolicy;
   /** Address of the host at which ports of instances are published. */
   readonly publishAddress: string;
   readonly statistics: Statistics;
@@ -56,7 +58,7 @@ export class ProjectContext {
   }
 
   get bounds(): Bounds {
-    return boundsOf(this.tenant, this.parts.capacity);
+    return boundsOf(this.tenant, this.parts.capacity, this.parts.instancePolicy);
   }
 
   /**

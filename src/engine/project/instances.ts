@@ -2,7 +2,6 @@ import type { Duplex } from 'node:stream';
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { InstanceOpenRequest, InstanceTerms } from '../../contract/instance.ts';
-import { limits } from '../../contract/limits.ts';
 import { isTag } from '../../contract/names.ts';
 import { present } from '../../std/present.ts';
 import type { StoredOperation } from '../../store/operations.ts';
@@ -133,14 +132,15 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
   }
 }
 
-/** Returns the times of a request within the bounds of its token. Faults: ARGUMENT_INVALID. */
+/** Returns the terms of a request: its own within the bounds of its token, or the usual ones. Faults: ARGUMENT_INVALID. */
 function termsOf(
-  { bounds }: ProjectContext,
-  { idle_timeout, lifetime, checkpoint, tag }: InstanceOpenRequest,
+  { bounds, parts }: ProjectContext,
+  { idle_timeout, lifetime, checkpoint: asked, tag, disposable = false }: InstanceOpenRequest,
 ): InstanceTerms {
-  const most = bounds.instance_max_lifetime;
-  const life = boundedTimeout(lifetime, limits.instanceLifeSecondsDefault, most, 'lifetime');
-  const idle = idle_timeout ?? limits.instanceIdleSecondsDefault;
+  const { lifeSeconds, idleSeconds, checkpoint: usual } = parts.instancePolicy;
+  const life = boundedTimeout(lifetime, lifeSeconds, bounds.instance_max_lifetime, 'lifetime');
+  const idle = idle_timeout ?? idleSeconds;
+  const checkpoint = asked ?? (disposable ? undefined : usual);
   return { idle_timeout: Math.min(idle, life), lifetime: life, ...present({ checkpoint, tag }) };
 }
 
@@ -158,12 +158,13 @@ function checkTag(tag: string | undefined): void {
 /** Refuses an instance too many, of the token or of the project. Faults: INSTANCE_LIMIT. */
 function checkCounts({ tenant, parts, bounds }: ProjectContext): void {
   const { token, project } = tenant;
-  const { operations } = parts;
+  const { operations, instancePolicy } = parts;
+  const { openMax } = instancePolicy;
   if (token !== undefined && operations.instancesOf({ token }) >= bounds.instances_max_open) {
     throw fault('INSTANCE_LIMIT', { what: 'token', limit: bounds.instances_max_open });
   }
-  if (operations.instancesOf({ project }) >= limits.instancesPerProjectMax) {
-    throw fault('INSTANCE_LIMIT', { what: 'project', limit: limits.instancesPerProjectMax });
+  if (operations.instancesOf({ project }) >= openMax) {
+    throw fault('INSTANCE_LIMIT', { what: 'project', limit: openMax });
   }
 }
 

@@ -3,6 +3,7 @@ import { limits } from '../../contract/limits.ts';
 import type { TokenLimits } from '../../contract/server.ts';
 import type { Resources } from '../admission.ts';
 import { runCost, usualConcurrency } from '../capacity.ts';
+import type { InstancePolicy } from '../instance/policy.ts';
 
 /** Tenant for which work is done: a project, and the token whose limits apply, if any. */
 export interface Tenant {
@@ -22,13 +23,13 @@ export interface Tenant {
 export type Bounds = Readonly<Record<keyof TokenLimits, number>>;
 
 /** Returns the effective limits of a tenant: the token's where they are lower than the engine's. */
-export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources): Bounds {
+export function boundsOf({ limits: own = {} }: Tenant, capacity: Resources, policy: InstancePolicy): Bounds {
   const usual = runCost({ cpus: limits.guestCpusDefault, memoryMib: limits.guestMemoryMibDefault });
   const engine = {
     instance_max_timeout: limits.commandTimeoutSecondsMax,
     instance_max_concurrency: usualConcurrency(capacity, usual),
-    instances_max_open: limits.instancesPerProjectMax,
-    instance_max_lifetime: limits.instanceLifeSecondsMax,
+    instances_max_open: policy.openMax,
+    instance_max_lifetime: policy.lifeSecondsMax,
     images_import_max_timeout: limits.importTimeoutSecondsMax,
   };
   const tighter = (name: keyof TokenLimits): number => Math.min(engine[name], own[name] ?? Infinity);
