@@ -2,6 +2,7 @@ import { bound, row } from './errors/classes.ts';
 import { BUILD_ERRORS } from './errors/builds.ts';
 import { CLUSTER_ERRORS } from './errors/cluster.ts';
 import { INSTANCE_ERRORS } from './errors/instances.ts';
+import { OBJECT_ERRORS } from './errors/objects.ts';
 
 /**
  * Every fault we raise on purpose. Codes are public and never renamed; messages are for people and may change.
@@ -216,6 +217,7 @@ export const ERRORS = {
   }),
   ...BUILD_ERRORS,
   ...CLUSTER_ERRORS,
+  ...OBJECT_ERRORS,
   ...INSTANCE_ERRORS,
   OPERATION_LIMIT: row<{ limit: number }>({
     class: 'exhausted',

@@ -16,6 +16,8 @@ import { Instances } from './instance/instances.ts';
 import { DEFAULT_POLICY, type InstancePolicy } from './instance/policy.ts';
 import { Injector } from './run/inject.ts';
 import { SILENT_LOG, type EngineLog } from './log.ts';
+import type { Catalogue } from './node/catalogue.ts';
+import { EngineNode } from './node/node.ts';
 import { Operations } from './operations.ts';
 import { type EngineParts, ProjectContext } from './project/context.ts';
 import { connectToPort, type PortOfInstance } from './project/instances.ts';
@@ -42,6 +44,8 @@ export interface EngineOptions {
   readonly instancePolicy?: Partial<InstancePolicy>;
   /** Address of the host at which ports of instances are published; default loopback. */
   readonly publishAddress?: string;
+  /** Catalogue of the cluster that this engine is a node of; absent for an engine by itself. */
+  readonly catalogue?: Catalogue;
   readonly log?: EngineLog;
 }
 
@@ -51,6 +55,8 @@ export interface EngineOptions {
  */
 export class Engine implements ConTree {
   readonly #parts: EngineParts;
+  /** The engine as a node of a cluster. */
+  readonly node: EngineNode;
   #stopping = false;
   readonly images: ConTree['images'];
   readonly tags: ConTree['tags'];
@@ -64,6 +70,7 @@ export class Engine implements ConTree {
 
   private constructor(parts: EngineParts) {
     this.#parts = parts;
+    this.node = new EngineNode(parts);
     const own = projectContree(parts, { project: DEFAULT_PROJECT, isOwner: true });
     this.images = own.images;
     this.tags = own.tags;
@@ -85,7 +92,7 @@ export class Engine implements ConTree {
     const capacity = runCapacity(options.concurrency ?? 0);
     const readers = new ReaderPool();
     const statistics = new Statistics();
-    const operations = new Operations(store, log, statistics);
+    const operations = new Operations(store, log, statistics, options.catalogue);
     const lost = operations.recover();
     if (lost > 0) log.warn({ operations: lost }, 'ended operations that a stopped engine left unfinished');
     driver.warm().catch((error: unknown) => log.warn({ err: error }, 'the sandbox driver is not ready'));
@@ -111,6 +118,7 @@ export class Engine implements ConTree {
       compactor: new Compactor(store, readers, log),
       housekeeping,
       operations,
+      catalogue: options.catalogue,
       instances: new Instances(),
       instancePolicy: { ...DEFAULT_POLICY, ...options.instancePolicy },
       publishAddress: options.publishAddress ?? '127.0.0.1',
@@ -118,9 +126,12 @@ export class Engine implements ConTree {
     });
   }
 
-  /** Returns the engine as a tenant sees it. This is cheap, and there is nothing to dispose. */
-  forTenant(tenant: Tenant): ConTree {
-    return projectContree(this.#parts, tenant);
+  /**
+   * Returns the engine as a tenant sees it. This is cheap, and there is nothing to dispose. The one operation that is started
+   * through a view with an `operation` has that UUID.
+   */
+  forTenant(tenant: Tenant, { operation }: { readonly operation?: string } = {}): ConTree {
+    return projectContree(this.#parts, tenant, operation);
   }
 
   /** Connects to a port of an open instance of the tenant. */

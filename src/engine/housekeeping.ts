@@ -39,6 +39,12 @@ export interface HousekeepingParts {
   readonly log: EngineLog;
 }
 
+/** Request to the store, without what the engine adds: the uses of images that it knows. */
+type StoreCollection = Pick<
+  Parameters<Store['gc']>[0],
+  'unusedSinceMs' | 'bytesMax' | 'spareSinceMs' | 'dryRun' | 'sharedOnly'
+>;
+
 /**
  * Garbage collection, on request and in the background, by age and size. Safe while runs and imports are in progress.
  */
@@ -68,6 +74,17 @@ export class Housekeeping implements AsyncDisposable {
   }: GcRequest): Promise<GcReport> {
     const unusedSinceMs = this.#nowMs() - older_than_days * DAY_MS;
     return this.#gc(present({ unusedSinceMs, bytesMax, dryRun }));
+  }
+
+  /**
+   * Evicts images that a cluster's catalogue has until the store has at most so many bytes. Only what this store is a cache
+   * for goes, and nothing that is used.
+   */
+  async evict(bytesMax: number): Promise<{ readonly images: number; readonly freedBytes: number }> {
+    await this.#parts.trees.closeIdle();
+    const request = { unusedSinceMs: Number.MIN_SAFE_INTEGER, bytesMax, dryRun: false, sharedOnly: true };
+    const { images, freed_bytes: freedBytes } = await this.#collectStore(request);
+    return { images, freedBytes };
   }
 
   /**
@@ -115,21 +132,12 @@ export class Housekeeping implements AsyncDisposable {
       log.info({ ...freed, left: usage.length }, 'collected garbage');
   }
 
-  async #gc(
-    request: Pick<Parameters<Store['gc']>[0], 'unusedSinceMs' | 'bytesMax' | 'spareSinceMs' | 'dryRun'>,
-  ): Promise<GcReport> {
-    const { store, driver, readers, trees, threads, operations } = this.#parts;
+  async #gc(request: StoreCollection): Promise<GcReport> {
+    const { driver, trees } = this.#parts;
     const { unusedSinceMs, spareSinceMs = Number.MAX_SAFE_INTEGER, dryRun } = request;
     // A tree that is kept open would keep the disk space of its layers in use.
     if (!dryRun) await trees.closeIdle();
-    const report = await store.gc({
-      ...request,
-      usedBy: (image) => operations.userOf(image),
-      onRemove: async (path) => {
-        await readers.evict(path);
-        threads.renew();
-      },
-    });
+    const report = await this.#collectStore(request);
     // Loading a template again takes a moment, so that its memory goes whatever its age; making one takes seconds.
     const kept = await driver.collect({ memoryUnusedSinceMs: spareSinceMs, filesUnusedSinceMs: unusedSinceMs, dryRun });
     const usage = [...report.usage, { what: 'templates of microVMs', bytes: kept.used.diskBytes }];
@@ -141,5 +149,17 @@ export class Housekeeping implements AsyncDisposable {
       used_memory_bytes: kept.used.memoryBytes,
       usage: usage.filter(({ bytes }) => bytes > 0).sort((left, right) => right.bytes - left.bytes),
     };
+  }
+
+  async #collectStore(request: StoreCollection): ReturnType<Store['gc']> {
+    const { store, readers, threads, operations } = this.#parts;
+    return await store.gc({
+      ...request,
+      usedBy: (image) => operations.userOf(image),
+      onRemove: async (path) => {
+        await readers.evict(path);
+        threads.renew();
+      },
+    });
   }
 }

@@ -3,7 +3,9 @@ import { SPID_INIT } from '../contract/event.ts';
 import type { ArchiveImportRequest, ImageImportRequest } from '../contract/image.ts';
 import { limits } from '../contract/limits.ts';
 import type { ImageImportMetadata } from '../contract/operation.ts';
-import type { OperationContext, WorkResult } from './operations.ts';
+import { present } from '../std/present.ts';
+import type { NewImage } from '../store/images.ts';
+import type { OperationContext, WorkResult } from './work.ts';
 import { MASK, maskUrl } from './run/secrets.ts';
 import type { Imported, ImporterContext } from '../images/import/importer.ts';
 
@@ -51,15 +53,18 @@ export async function executeImport(work: ImportWork, context: OperationContext)
     if (deadline.aborted && !isFault(error)) throw fault('TIMED_OUT', { what: 'the import', seconds: timeoutSeconds });
     throw error;
   });
-  const publish = (): { image: string; tag?: string; imageBytes: number } => {
-    const { layers, config } = imported;
-    const known = store.images.findRoot(layers, config);
+  const { layers, config } = imported;
+  const made: NewImage = { layers, config, operation: context.uuid };
+  const more = { imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };
+  const publish: WorkResult['publish'] = (shared) => {
+    // A catalogue has looked for an equal image itself.
+    const known = shared === undefined ? store.images.findRoot(layers, config) : undefined;
     // The last import's layers may have been merged, and the result damaged: now their originals are here again.
     const damaged = known?.layers.some((digest) => store.layers.find(digest) === undefined) ?? false;
     if (known !== undefined && damaged) store.stacks.replace(known.layers, layers);
-    const image = known ?? store.images.create({ layers, config, operation: context.uuid });
+    const image = known ?? store.images.create({ ...made, ...present({ shared }) });
     if (tag) store.tags.set(tag, image.uuid);
-    return { image: image.uuid, imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };
+    return { image: image.uuid, ...more };
   };
-  return { publish, durable: true, published: work.published };
+  return { planned: () => ({ image: made, ...more }), publish, durable: true, published: work.published };
 }

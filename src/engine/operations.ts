@@ -2,17 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { type ContreeError, fault, isFault } from '../contract/errors.ts';
 import { SPID_INIT } from '../contract/event.ts';
 import { limits } from '../contract/limits.ts';
-import { type OperationKind } from '../contract/operation.ts';
-import { assert } from '../std/assert.ts';
+import { assert, defined } from '../std/assert.ts';
 import { settlesWithin } from '../std/abort.ts';
 import { present } from '../std/present.ts';
-import type { OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
-import type { ProjectStore } from '../store/project-store.ts';
+import type { NewImage } from '../store/images.ts';
+import type { NewOperation, OperationEnd, OperationOutcome, StoredOperation } from '../store/operations.ts';
 import type { Store } from '../store/store.ts';
-import type { Admission, Resources } from './admission.ts';
 import type { EngineLog } from './log.ts';
+import { announce } from './node/announce.ts';
+import type { Catalogue, SharedIdentity } from './node/catalogue.ts';
+import { failure, keptOf, keptSoFar } from './operation-end.ts';
 import type { LiveInstance } from './run/live-instance.ts';
 import type { Statistics } from './statistics.ts';
+import type { ActiveOperation, KeptResult, OperationContext, WorkOrder, WorkResult } from './work.ts';
 
 /** Time after which a cancelled operation becomes CANCELLED even if its sandbox is still ending. */
 const CANCEL_MS = 1_500;
@@ -22,77 +24,10 @@ const RETRY_MS = 1_000;
 /** Longest wait for an instance that boots. */
 const READY_MS = 5_000;
 
-/** Context in which the work of an operation runs. */
-export interface OperationContext {
-  readonly uuid: string;
-  /** Aborts when the operation is cancelled or the engine stops. */
-  readonly signal: AbortSignal;
-  /** Milliseconds that the operation was queued. */
-  readonly queuedMs: number;
-  /** Records facts that must be kept however the operation ends. */
-  note(outcome: OperationOutcome): void;
-  /** Changes ASSIGNED to EXECUTING; from now on clients can reach `instance`. */
-  execute(instance?: LiveInstance): void;
-  /**
-   * Publishes a result now, durably, with what is to be noted of it. It stays the operation's result however the
-   * operation ends, unless a later one replaces it. Rejects with the reason of the signal.
-   */
-  keep(result: WorkResult, outcome: OperationOutcome): KeptResult;
-}
-
-/** Result of an operation that is visible already. */
-export type KeptResult = Pick<OperationEnd, 'resultImage' | 'resultTag' | 'imageBytes'>;
-
-/** Result of successful work, published in the transaction that ends the operation. */
-export interface WorkResult {
-  /** Called within that transaction; makes the image and its tag visible. */
-  readonly publish: () => { readonly image?: string; readonly tag?: string; readonly imageBytes?: number };
-  /** True if the publication must survive a power failure. */
-  readonly durable: boolean;
-  /** Told the image once it is visible. */
-  readonly published?: (image: string) => void;
-}
-
-export interface WorkOrder {
-  /** Store of the operation's project. */
-  readonly store: ProjectStore;
-  /** UUID of the token that requested it, if any. */
-  readonly token: string | undefined;
-  readonly kind: OperationKind;
-  /** Stored request: JSON without secrets. */
-  readonly request: string;
-  /** Input image, which cannot be deleted while the operation runs. */
-  readonly image?: string;
-  /** True for an instance that stays until it is closed. */
-  readonly stays?: boolean;
-  readonly admission: Admission;
-  readonly cost: Resources;
-  readonly work: (context: OperationContext) => Promise<WorkResult>;
-  /** Disposed when the work of the operation has ended completely. */
-  readonly release: Disposable;
-}
-
-/** Unfinished operation. */
-export interface ActiveOperation {
-  readonly uuid: string;
-  readonly kind: OperationKind;
-  readonly token: string | undefined;
-  readonly image: string | undefined;
-  readonly stays: boolean;
-  readonly store: ProjectStore;
-  readonly controller: AbortController;
-  /** Time at which it left the queue; before that, at which it was accepted. */
-  startedAtMs: number;
-  ended: boolean;
-  outcome: OperationOutcome;
-  /** Results that were published so far. */
-  kept: KeptResult;
-  readonly cost: Resources;
-  instance: LiveInstance | undefined;
-  /** Settles once the instance is up, or will never be. */
-  readonly up: PromiseWithResolvers<void>;
-  /** Settles when the work of the operation has ended completely. */
-  done: Promise<void>;
+/** Result with what is noted of its operation. */
+interface NotedResult {
+  readonly result: WorkResult;
+  readonly outcome: OperationOutcome;
 }
 
 /**
@@ -106,11 +41,14 @@ export class Operations {
   readonly #store: Store;
   readonly #log: EngineLog;
   readonly #statistics: Statistics;
+  readonly #catalogue: Catalogue | undefined;
   readonly #active = new Map<string, ActiveOperation>();
   #stopping = false;
 
-  constructor(store: Store, log: EngineLog, statistics: Statistics) {
+  /** With a catalogue, everything is published there first. */
+  constructor(store: Store, log: EngineLog, statistics: Statistics, catalogue?: Catalogue) {
     this.#store = store;
+    this.#catalogue = catalogue;
     this.#log = log;
     this.#statistics = statistics;
   }
@@ -135,8 +73,8 @@ export class Operations {
     if (this.#active.size >= limits.operationsQueuedMax) {
       throw fault('OPERATION_LIMIT', { limit: limits.operationsQueuedMax });
     }
-    const { kind, request, image, token, store, stays = false } = order;
-    const uuid = store.operations.create(present({ kind, request, image, stays }));
+    const { kind, image, token, store, stays = false } = order;
+    const uuid = this.#create(order);
     const active: ActiveOperation = {
       uuid,
       kind,
@@ -149,6 +87,7 @@ export class Operations {
       ended: false,
       outcome: {},
       kept: {},
+      publishing: Promise.resolve(),
       cost: order.cost,
       instance: undefined,
       up: Promise.withResolvers(),
@@ -159,21 +98,32 @@ export class Operations {
     return uuid;
   }
 
-  /** Creates an operation that has ended already, with the log and the result of an earlier run. Returns its UUID. */
-  repeat(order: Pick<WorkOrder, 'store' | 'request'>, earlier: StoredOperation): string {
+  /**
+   * Creates an operation that has ended already, with the log and the result of an earlier run. Returns its UUID. Rejects
+   * with faults of the catalogue.
+   */
+  async repeat(order: Pick<WorkOrder, 'store' | 'request' | 'uuid'>, earlier: StoredOperation): Promise<string> {
     if (this.#stopping) throw fault('ENGINE_UNAVAILABLE', { reason: 'it is shutting down' });
-    const { kind, image, resultImage, imageBytes, outcome, finishedAtMs } = earlier;
+    const { store, request } = order;
+    const { kind, image, resultImage, imageBytes, finishedAtMs } = earlier;
     const age = Math.max(0, Date.now() - (finishedAtMs ?? 0)) / 1_000;
-    const uuid = order.store.transaction(() => {
-      const repeated = order.store.operations.create({ kind, request: order.request, ...(image && { image }) });
-      this.#store.events.copy(earlier.uuid, repeated);
-      this.#write(repeated, Date.now(), {
-        status: 'SUCCESS',
-        // Nothing was consumed this time; the log has the resources of the earlier run.
-        outcome: { ...outcome, resources: undefined, reused: { operation: earlier.uuid, age } },
-        ...(resultImage !== null && { resultImage }),
-        ...(imageBytes !== null && { imageBytes }),
+    // Nothing was consumed this time; the log has the resources of the earlier run.
+    const outcome = { ...earlier.outcome, resources: undefined, reused: { operation: earlier.uuid, age } };
+    const operation = order.uuid ?? randomUUID();
+    const place = this.#catalogue && { catalogue: this.#catalogue, store };
+    const planned = present({ image: resultImage ?? undefined, imageBytes: imageBytes ?? undefined });
+    const { signal } = new AbortController();
+    const shared = place && (await announce(place, planned, { kind: 'end', operation, outcome }, signal));
+    const uuid = store.transaction(() => {
+      const repeated = this.#create({
+        ...present({ uuid: order.uuid, image: image ?? undefined }),
+        store,
+        kind,
+        request,
       });
+      this.#store.events.copy(earlier.uuid, repeated);
+      const end = { status: 'SUCCESS', outcome, ...present({ atMs: shared?.createdAtMs }) } as const;
+      this.#write(repeated, Date.now(), { ...end, ...keptOf({ ...present(planned) }) });
       return repeated;
     });
     this.#statistics.ended(kind, 'SUCCESS');
@@ -224,6 +174,17 @@ export class Operations {
     );
   }
 
+  /** Waits until an operation has ended completely, with its sandbox. */
+  async ended(uuid: string): Promise<void> {
+    await this.#active.get(uuid)?.done;
+  }
+
+  /** Ends an operation that is not ours any more, with the reason. */
+  abandon(uuid: string, reason: ContreeError): void {
+    const active = this.#active.get(uuid);
+    if (active !== undefined && !active.ended) this.#stop(active, reason);
+  }
+
   get activeCount(): number {
     return this.#active.size;
   }
@@ -267,8 +228,7 @@ export class Operations {
     try {
       const queuedAtMs = performance.now();
       using _place = await order.admission.enter(order.cost, controller.signal);
-      this.#store.operations.assign(uuid);
-      active.startedAtMs = Date.now();
+      active.startedAtMs = this.#store.operations.assign(uuid);
       const context: OperationContext = {
         uuid,
         signal: controller.signal,
@@ -283,10 +243,12 @@ export class Operations {
           active.up.resolve();
         },
         keep: (published, outcome) => this.#keep(active, published, outcome),
+        share: (image) => this.#share(active, image),
       };
       const result = await order.work(context);
       controller.signal.throwIfAborted();
-      this.#succeed(active, result);
+      if (this.#catalogue === undefined) this.#succeed(active, result);
+      else await this.#publishing(active, () => this.#succeedShared(active, result));
     } catch (error) {
       this.#fail(active, controller.signal.aborted ? controller.signal.reason : error);
     } finally {
@@ -300,16 +262,48 @@ export class Operations {
 
   #stop(active: ActiveOperation, reason: ContreeError): void {
     active.controller.abort(reason);
-    setTimeout(() => this.#fail(active, reason), CANCEL_MS).unref();
+    setTimeout(() => void active.publishing.then(() => this.#fail(active, reason)), CANCEL_MS).unref();
   }
 
-  #succeed(active: ActiveOperation, result: WorkResult): void {
+  #create({ uuid, kind, request, image, stays, store }: NewOperation & Pick<WorkOrder, 'store'>): string {
+    if (uuid !== undefined) this.#store.events.forget(uuid);
+    return store.operations.create(present({ uuid, kind, request, image, stays }));
+  }
+
+  /** Runs a publication in the catalogue; nothing else ends the operation until it is over. */
+  async #publishing<Value>(active: ActiveOperation, body: () => Promise<Value>): Promise<Value> {
+    const done = body();
+    active.publishing = done.catch(() => undefined);
+    return await done;
+  }
+
+  async #share(active: ActiveOperation, image: () => NewImage): Promise<SharedIdentity | undefined> {
+    const catalogue = this.#catalogue;
+    if (catalogue === undefined) return undefined;
+    const { store, controller, uuid: operation } = active;
+    return await announce({ catalogue, store }, { image: image() }, { kind: 'step', operation }, controller.signal);
+  }
+
+  async #announce(
+    { store, controller, uuid: operation }: ActiveOperation,
+    kind: 'result' | 'end',
+    { result, outcome }: NotedResult,
+  ): Promise<SharedIdentity> {
+    const catalogue = defined(this.#catalogue, 'there is a catalogue');
+    return await announce({ catalogue, store }, result.planned(), { kind, operation, outcome }, controller.signal);
+  }
+
+  async #succeedShared(active: ActiveOperation, result: WorkResult): Promise<void> {
+    this.#succeed(active, result, await this.#announce(active, 'end', { result, outcome: active.outcome }));
+  }
+
+  #succeed(active: ActiveOperation, result: WorkResult, shared?: SharedIdentity): void {
     assert(!active.ended, 'an operation that was not stopped has not ended');
     const published = this.#store.transaction(
       () => {
-        const published = result.publish();
+        const published = result.publish(shared);
         const end = { status: 'SUCCESS', outcome: active.outcome, ...active.kept, ...keptOf(published) } as const;
-        this.#write(active.uuid, active.startedAtMs, end);
+        this.#write(active.uuid, active.startedAtMs, { ...end, ...present({ atMs: shared?.createdAtMs }) });
         return published.image;
       },
       { durable: result.durable, essential: true },
@@ -319,14 +313,23 @@ export class Operations {
     if (published !== undefined) result.published?.(published);
   }
 
-  #keep(active: ActiveOperation, result: WorkResult, more: OperationOutcome): KeptResult {
+  async #keep(active: ActiveOperation, result: WorkResult, more: OperationOutcome): Promise<KeptResult> {
     active.controller.signal.throwIfAborted();
+    const outcome = { ...active.outcome, ...more };
+    if (this.#catalogue === undefined) return this.#record(active, { result, outcome });
+    return await this.#publishing(active, async () => {
+      const shared = await this.#announce(active, 'result', { result, outcome });
+      return this.#record(active, { result, outcome }, shared);
+    });
+  }
+
+  /** Records a result of an operation that goes on. */
+  #record(active: ActiveOperation, { result, outcome }: NotedResult, shared?: SharedIdentity): KeptResult {
     assert(!active.ended, 'only an operation that goes on keeps a result');
     const { uuid } = active;
-    const outcome = { ...active.outcome, ...more };
     const kept = this.#store.transaction(
       () => {
-        const published = keptOf(result.publish());
+        const published = keptOf(result.publish(shared));
         this.#store.operations.keep(uuid, { ...published, outcome });
         return published;
       },
@@ -343,24 +346,25 @@ export class Operations {
     active.ended = true;
     const end = failure(this.#known(error));
     this.#statistics.ended(active.kind, end.status);
-    this.#record(active, { ...end, outcome: active.outcome, ...active.kept });
+    this.#end(active, { ...end, outcome: active.outcome, ...active.kept });
   }
 
   /** Retries an end that cannot be written, because the disk is full, until it can. */
-  #record(active: ActiveOperation, end: OperationEnd): void {
+  #end(active: ActiveOperation, end: OperationEnd): void {
     try {
       this.#store.transaction(() => this.#write(active.uuid, active.startedAtMs, end), { essential: true });
     } catch (error) {
       this.#log.error({ operation: active.uuid, err: error }, 'the end of an operation could not be written');
-      if (!this.#stopping) setTimeout(() => this.#record(active, end), RETRY_MS).unref();
+      if (!this.#stopping) setTimeout(() => this.#end(active, end), RETRY_MS).unref();
     }
   }
 
   #write(uuid: string, startedAtMs: number, end: OperationEnd): void {
-    this.#store.operations.finish(uuid, end);
+    const { atMs = Date.now() } = end;
+    this.#store.operations.finish(uuid, { ...end, atMs });
     this.#store.events.append(uuid, SPID_INIT, 'completion', {
       status: end.status,
-      duration_ms: Math.max(0, Date.now() - startedAtMs),
+      duration_ms: Math.max(0, atMs - startedAtMs),
       result_image_uuid: end.resultImage ?? null,
       error: end.error ?? null,
       image_size_bytes: end.imageBytes ?? 0,
@@ -374,22 +378,4 @@ export class Operations {
     this.#log.error({ incident, err: error }, 'an operation failed with an unexpected error');
     return fault('INTERNAL', { incident }, { cause: error });
   }
-}
-
-function failure(error: ContreeError): OperationEnd {
-  return {
-    status: error.code === 'OPERATION_CANCELLED' ? 'CANCELLED' : 'FAILED',
-    error: error.message,
-    errorCode: error.code,
-  };
-}
-
-function keptOf({ image, tag, imageBytes }: ReturnType<WorkResult['publish']>): KeptResult {
-  return present({ resultImage: image, resultTag: tag, imageBytes });
-}
-
-/** Returns what an operation that was interrupted had published. */
-function keptSoFar({ resultImage, resultTag, imageBytes, outcome }: StoredOperation): Omit<OperationEnd, 'status'> {
-  if (resultImage === null) return { outcome };
-  return { outcome, resultImage, ...(resultTag !== null && { resultTag }), ...(imageBytes !== null && { imageBytes }) };
 }

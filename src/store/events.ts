@@ -72,6 +72,13 @@ export class EventStore implements Disposable {
     this.#queue({ operation, atMs: Date.now(), spid, type, data });
   }
 
+  /** Forgets an ended operation, whose log is about to be replaced by another. */
+  forget(operation: string): void {
+    this.flush();
+    this.#nextId.delete(operation);
+    this.#lastPage = undefined;
+  }
+
   /** Copies the log of an ended operation, except its completion, to one that has no log yet. */
   copy(from: string, to: string): void {
     this.flush();

@@ -5,6 +5,7 @@ import { isTag, isUuid } from '../contract/names.ts';
 import { limits } from '../contract/limits.ts';
 import { assert, defined } from '../std/assert.ts';
 import { Conditions, parseColumn, timestamp, type Database } from './database.ts';
+import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
 import type { StackStore } from './stacks.ts';
 import type { TagStore } from './tags.ts';
@@ -22,6 +23,8 @@ export interface NewImage {
   readonly exitCode?: number;
   /** Bytes it adds to its parent. */
   readonly layerBytes?: number;
+  /** Name and time that a cluster's catalogue has for it; by default it is this store's own image. */
+  readonly shared?: { readonly uuid: string; readonly createdAtMs: number };
 }
 
 /** An image in the store. It never changes, except that its layers may be merged into equivalent ones. */
@@ -53,27 +56,34 @@ const NEWEST_TAG = 'SELECT max(id) FROM tags WHERE image = uuid';
  */
 export class ImageStore {
   readonly #database: Database;
+  readonly #holds: Holds;
   readonly #stacks: StackStore;
   readonly #tags: TagStore;
   readonly #project: string;
 
-  constructor({ database, stacks }: StoreParts, project: string, tags: TagStore) {
+  constructor({ database, holds, stacks }: StoreParts, project: string, tags: TagStore) {
     this.#database = database;
+    this.#holds = holds;
     this.#stacks = stacks;
     this.#tags = tags;
     this.#project = project;
   }
 
-  /** Publishes an image whose layers are published; it survives a power cut once this returns. */
+  /**
+   * Publishes an image whose layers are published; it survives a power cut once this returns. A shared image that is here
+   * stays as it is.
+   */
   create(image: NewImage): StoredImage {
-    const uuid = randomUUID();
+    const { uuid = randomUUID(), createdAtMs = Date.now() } = image.shared ?? {};
     const config = JSON.stringify(image.config);
     this.#database.transaction(
       () => {
-        this.#database.run(
-          `INSERT INTO images
-             (uuid, project, parent, operation, command, exit_code, layer_bytes, config, content, created_at)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        const made = this.#database.run(
+          `INSERT INTO images (uuid, project, parent, operation, command, exit_code, layer_bytes, config, content,
+             created_at, shared_used_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (uuid) DO UPDATE
+             SET absent = 0, content = excluded.content, shared_used_at = excluded.shared_used_at WHERE absent = 1`,
           uuid,
           this.#project,
           image.parent ?? null,
@@ -83,9 +93,10 @@ export class ImageStore {
           image.layerBytes ?? null,
           config,
           contentOf(image.layers, config),
-          Date.now(),
+          createdAtMs,
+          image.shared === undefined ? null : Date.now(),
         );
-        this.#stacks.set(uuid, image.layers);
+        if (made === 1) this.#stacks.set(uuid, image.layers);
       },
       { durable: true },
     );
@@ -122,7 +133,8 @@ export class ImageStore {
    */
   findRoot(layers: readonly string[], config: ImageConfig): StoredImage | undefined {
     const row = this.#database.get<ImageRow>(
-      'SELECT * FROM images WHERE content = ? AND project = ? AND parent IS NULL ORDER BY created_at DESC LIMIT 1',
+      `SELECT * FROM images WHERE content = ? AND project = ? AND parent IS NULL AND absent = 0
+         ORDER BY created_at DESC LIMIT 1`,
       contentOf(layers, JSON.stringify(config)),
       this.#project,
     );
@@ -136,7 +148,10 @@ export class ImageStore {
   list(query: ImageQuery): Image[] {
     const byTag = query.tag !== undefined || query.tagged === true;
     const conditions = new Conditions();
-    conditions.add('?1 = ?1', query.tag ?? '').add('images.project = ?', this.#project);
+    conditions
+      .add('?1 = ?1', query.tag ?? '')
+      .add('images.project = ?', this.#project)
+      .add('absent = 0');
     if (byTag) conditions.add('substr(name, 1, length(?1)) = ?1');
     if (query.uuid !== undefined) conditions.add('uuid = ?', query.uuid.toLowerCase());
     if (query.since !== undefined) conditions.add('created_at >= ?', query.since.getTime());
@@ -222,17 +237,21 @@ export class ImageStore {
 
   count(): number {
     return (
-      this.#database.get<{ count: number }>('SELECT count(*) AS count FROM images WHERE project = ?', this.#project)
-        ?.count ?? 0
+      this.#database.get<{ count: number }>(
+        'SELECT count(*) AS count FROM images WHERE project = ? AND absent = 0',
+        this.#project,
+      )?.count ?? 0
     );
   }
 
   #row(uuid: string): ImageRow | undefined {
-    return this.#database.get<ImageRow>('SELECT * FROM images WHERE uuid = ? AND project = ?', uuid, this.#project);
+    const sql = 'SELECT * FROM images WHERE uuid = ? AND project = ? AND absent = 0';
+    return this.#database.get<ImageRow>(sql, uuid, this.#project);
   }
 
   #stored(row: ImageRow): StoredImage {
     const layers = this.#stacks.of(row.uuid);
+    this.#holds.touch(row.uuid);
     return {
       uuid: row.uuid,
       parent: row.parent,

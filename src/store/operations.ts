@@ -52,6 +52,8 @@ export interface StoredOperation {
 }
 
 export interface NewOperation {
+  /** UUID that it was given elsewhere; a finished operation that has it is replaced. */
+  readonly uuid?: string;
   readonly kind: OperationKind;
   /** Request as JSON, without secrets. */
   readonly request: string;
@@ -64,6 +66,8 @@ export interface NewOperation {
 /** End of an operation. */
 export interface OperationEnd {
   readonly status: 'SUCCESS' | 'FAILED' | 'CANCELLED';
+  /** Time of the end; default now. */
+  readonly atMs?: number;
   readonly resultImage?: string;
   readonly resultTag?: string;
   readonly imageBytes?: number;
@@ -105,7 +109,10 @@ export class OperationStore {
 
   /** Creates a PENDING operation and returns its UUID. */
   create(operation: NewOperation): string {
-    const uuid = randomUUID();
+    const { uuid = randomUUID() } = operation;
+    if (operation.uuid !== undefined) {
+      this.#database.run(`DELETE FROM operations WHERE uuid = ? AND status NOT IN ${UNFINISHED}`, uuid);
+    }
     this.#database.run(
       `INSERT INTO operations (uuid, project, kind, status, request, image, stays, created_at)
        VALUES (?, ?, ?, 'PENDING', ?, ?, ?, ?)`,
@@ -132,9 +139,11 @@ export class OperationStore {
     return operation;
   }
 
-  /** Moves an operation from PENDING to ASSIGNED: it has been admitted and starts now. */
-  assign(uuid: string): void {
-    this.#move(`status = 'ASSIGNED', started_at = ?`, `'PENDING'`, Date.now(), uuid);
+  /** Moves an operation from PENDING to ASSIGNED: it has been admitted and starts now. Returns that time (ms since 1970). */
+  assign(uuid: string): number {
+    const atMs = Date.now();
+    this.#move(`status = 'ASSIGNED', started_at = ?`, `'PENDING'`, atMs, uuid);
+    return atMs;
   }
 
   /** Moves an operation from ASSIGNED to EXECUTING. */
@@ -168,7 +177,7 @@ export class OperationStore {
       end.outcome ? JSON.stringify(end.outcome) : null,
       end.error ?? null,
       end.errorCode ?? null,
-      Date.now(),
+      end.atMs ?? Date.now(),
       uuid,
     );
     assert(changed === 1, `operation ${uuid} ends once`);

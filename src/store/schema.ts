@@ -253,4 +253,12 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX build_steps_image ON build_steps (image);
   `,
+  // A store that is a cache of a cluster's catalogue: what the catalogue has, when it was used last, and images of which only the
+  // row is here.
+  `
+  ALTER TABLE images ADD COLUMN shared_used_at INTEGER;
+  ALTER TABLE images ADD COLUMN absent INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX images_shared ON images (shared_used_at) WHERE shared_used_at IS NOT NULL AND absent = 0;
+  ALTER TABLE operations ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

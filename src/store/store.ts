@@ -1,4 +1,4 @@
-import { access, chmod, lstat, readdir, rm } from 'node:fs/promises';
+import { access, chmod, lstat, readdir, rm, statfs } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { fault, isFault } from '../contract/errors.ts';
@@ -10,6 +10,8 @@ import { collectGarbage, type CollectionRequest, type StoreReport } from './gc/g
 import { countByStatus, unfinishedOperations, type StoredOperation } from './operations.ts';
 import { STORE_FOLDERS, StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
+import { SharedImages } from './shared/images.ts';
+import { dropIncomplete, SharedOperations } from './shared/operations.ts';
 import { storeBytes } from './usage.ts';
 
 /** Mode bits of the group and of everybody else. */
@@ -27,11 +29,16 @@ const PROJECTS_KEPT_MAX = 256;
  */
 export class Store extends ProjectStore implements AsyncDisposable {
   readonly #parts: StoreParts;
+  /** Images and operations that a cluster's catalogue has, of all projects. */
+  readonly sharedImages: SharedImages;
+  readonly sharedOperations: SharedOperations;
   readonly #projects = new Map<string, ProjectStore>();
 
   private constructor(parts: StoreParts) {
     super(parts, DEFAULT_PROJECT);
     this.#parts = parts;
+    this.sharedImages = new SharedImages(parts);
+    this.sharedOperations = new SharedOperations(parts);
   }
 
   /**
@@ -45,6 +52,7 @@ export class Store extends ProjectStore implements AsyncDisposable {
     try {
       await emptyDirectory(join(directory, 'tmp'));
       const parts = new StoreParts(directory, database);
+      dropIncomplete(parts);
       await parts.takeReserve();
       return new Store(parts);
     } catch (error) {
@@ -86,6 +94,12 @@ export class Store extends ProjectStore implements AsyncDisposable {
   /** Returns the bytes of all layers, uploads and output of all projects. */
   bytes(): number {
     return storeBytes(this.#parts.database);
+  }
+
+  /** Returns the bytes that are free on the disk of the data directory. */
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.directory);
+    return bavail * bsize;
   }
 
   /** Frees everything unused in all projects. */

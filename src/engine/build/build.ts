@@ -9,8 +9,8 @@ import { parseDockerfile } from '../../dockerfile/parse.ts';
 import { type GivenArgs, globalScope } from '../../dockerfile/scope.ts';
 import { type Base, findStage, planStage, planStages } from '../../dockerfile/stages.ts';
 import { defined } from '../../std/assert.ts';
-import type { StoredImage } from '../../store/images.ts';
-import type { OperationContext, WorkResult } from '../operations.ts';
+import type { NewImage, StoredImage } from '../../store/images.ts';
+import type { OperationContext, WorkResult } from '../work.ts';
 import { BuildLog } from './build-log.ts';
 import { type BuildContext, openContext } from './context.ts';
 import { checkBuildPlatform, platformArgs } from './platform.ts';
@@ -48,12 +48,15 @@ export async function executeBuild(
   await using context = await openContext(store, request, operation.signal);
   const image = await new Build(place, request, { operation, context }).execute();
   const { tag } = request;
-  const publish = (): { image: string; tag?: string; imageBytes: number } => {
+  const planned = (): { image: string; tag?: string; imageBytes: number } => {
     const { uuid, layers } = store.images.get(image.uuid);
-    if (tag) store.tags.set(tag, uuid);
     return { image: uuid, imageBytes: store.layers.bytesOf(layers), ...(tag && { tag }) };
   };
-  return { publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
+  const publish: WorkResult['publish'] = () => {
+    if (tag) store.tags.set(tag, image.uuid);
+    return planned();
+  };
+  return { planned, publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
 }
 
 /** One build: its stages, each started once, and the images they begin with. */
@@ -144,18 +147,33 @@ class Build implements OngoingBuild {
   /** Returns an image of the store, by tag or UUID, or imports it. */
   async #resolve(source: string, line: number): Promise<StoredImage> {
     const { store, importer, imports, privateByName, mayImport } = this.place;
-    const tagged = store.tags.find(source.replace(/^tag:/u, ''));
-    const own = tagged === undefined ? store.images.find(source.toLowerCase()) : store.images.get(tagged);
+    const own = await this.#own(source);
     if (own !== undefined) return own;
     if (source.startsWith('tag:')) throw fault('IMAGE_NOT_FOUND', { image: source });
     if (!mayImport) throw fault('PERMISSION_MISSING', { permission: 'import' });
     using _place = await imports.enter({ imports: 1 }, this.signal);
     const progress = (text: string): void => this.log.line(`line ${line}: ${source}: ${text}`);
     const imported = await importer.fromRegistry({ url: source }, { store, progress, privateByName }, this.signal);
-    const { layers, config } = imported;
-    return (
-      store.images.findRoot(layers, config) ?? store.images.create({ layers, config, operation: this.operation.uuid })
-    );
+    return await this.#root(imported);
+  }
+
+  /** Returns an image that is there by its tag or UUID. */
+  async #own(source: string): Promise<StoredImage | undefined> {
+    const { store, catalogue } = this.place;
+    const name = source.replace(/^tag:/u, '');
+    const shared = await catalogue?.resolve(store.project, name, this.signal);
+    if (shared !== undefined) return store.images.get(shared);
+    const tagged = catalogue === undefined ? store.tags.find(name) : undefined;
+    return tagged === undefined ? store.images.find(source.toLowerCase()) : store.images.get(tagged);
+  }
+
+  /** Returns the root image with these layers, which is made where there is none. */
+  async #root({ layers, config }: Pick<NewImage, 'layers' | 'config'>): Promise<StoredImage> {
+    const { images } = this.place.store;
+    const made: NewImage = { layers, config, operation: this.operation.uuid };
+    const shared = await this.operation.share(() => made);
+    if (shared !== undefined) return images.create({ ...made, shared });
+    return images.findRoot(layers, config) ?? images.create(made);
   }
 
   /** Returns the empty image, which is one root image of the project. */
@@ -164,9 +182,6 @@ class Build implements OngoingBuild {
     await using staged = store.layers.stage();
     await using builder = await LayerBuilder.create(staged.path);
     const { digest } = await store.layers.publish(staged, await builder.finish());
-    return (
-      store.images.findRoot([digest], SCRATCH_CONFIG) ??
-      store.images.create({ layers: [digest], config: SCRATCH_CONFIG, operation: this.operation.uuid })
-    );
+    return await this.#root({ layers: [digest], config: SCRATCH_CONFIG });
   }
 }

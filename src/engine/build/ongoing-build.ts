@@ -10,7 +10,8 @@ import type { StoredImage } from '../../store/images.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import type { Admission } from '../admission.ts';
 import type { Compactor } from '../compaction.ts';
-import type { OperationContext } from '../operations.ts';
+import type { Catalogue } from '../node/catalogue.ts';
+import type { OperationContext } from '../work.ts';
 import type { BuildLog } from './build-log.ts';
 import type { BuildContext } from './context.ts';
 
@@ -22,6 +23,8 @@ export interface BuildPlace {
   readonly compactor: Compactor;
   readonly importer: Importer;
   readonly download: Downloader | undefined;
+  /** Catalogue of the cluster, if any, which knows more images than the store. */
+  readonly catalogue: Catalogue | undefined;
   readonly runs: Admission;
   readonly imports: Admission;
   /** True when a base that names a registry on a loopback or private address permits that address. */

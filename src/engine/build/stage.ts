@@ -9,7 +9,7 @@ import { StageScope } from '../../dockerfile/scope.ts';
 import type { PlannedStage } from '../../dockerfile/stages.ts';
 import { Pace } from '../../std/event-loop.ts';
 import { present } from '../../std/present.ts';
-import type { StoredImage } from '../../store/images.ts';
+import type { NewImage, StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
 import { runCost } from '../capacity.ts';
 import { HOSTNAME_DEFAULT, networkOf } from '../run/plan.ts';
@@ -114,26 +114,30 @@ export class StageBuild {
       const digest = digestOfTexts([parent.uuid, instruction.kind, ...(await key())]);
       digests.push(digest);
       const known = request.no_cache === true ? undefined : store.buildSteps.find(digest);
-      const image = known === undefined ? undefined : store.images.find(known);
+      const image = known === undefined ? undefined : await this.#made(known);
       if (image === undefined) continue;
       store.buildSteps.remember(digests, image.uuid);
       return { image, isCached: true };
     }
     const layer = await make();
     this.#build.signal.throwIfAborted();
+    const made = (): NewImage => {
+      // The current layers of the parent: they may have been merged meanwhile.
+      const { layers } = store.images.get(parent.uuid);
+      return {
+        layers: layer === undefined ? layers : [...layers, layer.digest],
+        config,
+        parent: parent.uuid,
+        operation: operation.uuid,
+        command: instruction.text,
+        layerBytes: layer?.bytes ?? 0,
+        ...(instruction.kind === 'RUN' && { exitCode: 0 }),
+      };
+    };
+    const shared = await operation.share(made);
     const image = store.transaction(
       () => {
-        // The current layers of the parent: they may have been merged meanwhile.
-        const { layers } = store.images.get(parent.uuid);
-        const created = store.images.create({
-          layers: layer === undefined ? layers : [...layers, layer.digest],
-          config,
-          parent: parent.uuid,
-          operation: operation.uuid,
-          command: instruction.text,
-          layerBytes: layer?.bytes ?? 0,
-          ...(instruction.kind === 'RUN' && { exitCode: 0 }),
-        });
+        const created = store.images.create({ ...made(), ...present({ shared }) });
         store.buildSteps.remember(digests, created.uuid);
         return created;
       },
@@ -141,6 +145,15 @@ export class StageBuild {
     );
     compactor.schedule(image.uuid);
     return { image, isCached: false };
+  }
+
+  /** Returns an image that a step has made, from the cluster's catalogue if need be. */
+  async #made(uuid: string): Promise<StoredImage | undefined> {
+    const { store, catalogue } = this.#build.place;
+    const here = store.images.find(uuid);
+    if (here !== undefined || catalogue === undefined) return here;
+    const shared = await catalogue.resolve(store.project, uuid, this.#build.signal);
+    return shared === undefined ? undefined : store.images.find(shared);
   }
 
   async #prepare(instruction: Instruction, number: number): Promise<Step> {

@@ -5,7 +5,7 @@ import { defined } from '../../std/assert.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
-import type { OperationContext, WorkResult } from '../operations.ts';
+import type { OperationContext, WorkResult } from '../work.ts';
 import type { ProcessFacts } from '../run/live-instance.ts';
 import { publication } from '../run/publication.ts';
 import type { RunPlace, Session } from '../run/session.ts';
@@ -84,7 +84,7 @@ export class Snapshots implements AsyncDisposable {
     const changed = layer !== undefined || this.#injected !== undefined;
     if (!changed && tag === undefined) return { image: this.#last.uuid, changed, frozen_ms: frozen };
     const count = this.#count + (changed ? 1 : 0);
-    const { resultImage } = context.keep(this.#result(layer, commands, tag), { snapshots: count });
+    const { resultImage } = await context.keep(this.#result(layer, commands, tag), { snapshots: count });
     const image = defined(resultImage, 'a snapshot has an image');
     if (!changed) return { image, changed, frozen_ms: frozen };
     snapshot.accept();

@@ -2,7 +2,7 @@ import { fault } from '../../contract/errors.ts';
 import { SPID_INIT, SPID_MAIN } from '../../contract/event.ts';
 import type { InstanceTerms, PortPublishRequest } from '../../contract/instance.ts';
 import type { StoredImage } from '../../store/images.ts';
-import type { OperationContext, WorkResult } from '../operations.ts';
+import type { OperationContext, WorkResult } from '../work.ts';
 import type { InjectedSet } from '../run/injected-set.ts';
 import type { RunPlan } from '../run/plan.ts';
 import { inSession, type RunPlace, type Session } from '../run/session.ts';
@@ -50,7 +50,7 @@ export async function executeStay(place: StayPlace, stay: Stay, context: Operati
     cause,
   });
   if (cause !== 'engine_stopped') return result;
-  context.keep(result, {});
+  await context.keep(result, {});
   throw fault('ENGINE_STOPPED', { operation: context.uuid });
 }
 
@@ -95,7 +95,7 @@ async function stayIn(place: StayPlace, stay: Stay, context: OperationContext, s
   checkpoints[Symbol.dispose]();
   await snapshots.settled();
   session.mark('open');
-  if (!keep) return { cause, result: { publish: () => ({}), durable: false } };
+  if (!keep) return { cause, result: { planned: () => ({}), publish: () => ({}), durable: false } };
   hold.tighten();
   return { cause, result: await snapshots.last(tag) };
 }

@@ -12,6 +12,7 @@ import type { Importer } from '../../images/import/importer.ts';
 import type { Instances } from '../instance/instances.ts';
 import type { InstancePolicy } from '../instance/policy.ts';
 import type { Injector } from '../run/inject.ts';
+import type { Catalogue } from '../node/catalogue.ts';
 import type { LiveInstance } from '../run/live-instance.ts';
 import type { Operations } from '../operations.ts';
 import type { Pusher } from '../../images/export/push.ts';
@@ -38,6 +39,7 @@ export interface EngineParts {
   readonly compactor: Compactor;
   readonly housekeeping: Housekeeping;
   readonly operations: Operations;
+  readonly catalogue: Catalogue | undefined;
   readonly instances: Instances;
   readonly instancePolicy: InstancePolicy;
   /** Address of the host at which ports of instances are published. */
@@ -50,11 +52,15 @@ export class ProjectContext {
   readonly parts: EngineParts;
   readonly tenant: Tenant;
   readonly store: ProjectStore;
+  /** Store and UUID of an operation that is started. */
+  readonly place: { readonly store: ProjectStore; readonly uuid?: string };
 
-  constructor(parts: EngineParts, tenant: Tenant) {
+  /** With an `operation`, what is started has that UUID. */
+  constructor(parts: EngineParts, tenant: Tenant, operation?: string) {
     this.parts = parts;
     this.tenant = tenant;
     this.store = parts.store.forProject(tenant.project);
+    this.place = { store: this.store, ...(operation !== undefined && { uuid: operation }) };
   }
 
   get bounds(): Bounds {

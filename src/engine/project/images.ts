@@ -61,7 +61,7 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
     const timeoutSeconds = boundedTimeout(timeout, limits.importTimeoutSecondsDefault, most);
     const published = (image: string): void => parts.compactor.schedule(image);
     const uuid = parts.operations.start({
-      store,
+      ...context.place,
       token: tenant.token,
       kind: 'image_import',
       request: JSON.stringify(record),
@@ -105,7 +105,7 @@ function builds(context: ProjectContext): Pick<ConTree['images'], 'build'> {
       try {
         if (files?.directory_state !== undefined) store.states.ensure(files.directory_state);
         const uuid = parts.operations.start({
-          store,
+          ...context.place,
           token: tenant.token,
           kind: 'image_import',
           request: JSON.stringify(recordBuild(request)),

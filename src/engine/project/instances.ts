@@ -114,7 +114,7 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
     checkCounts(context);
     checkInstanceMemory(context, cost);
     const uuid = parts.operations.start({
-      store,
+      ...context.place,
       token: tenant.token,
       kind: 'instance',
       stays: true,

@@ -10,9 +10,12 @@ import { projectTags } from './tags.ts';
 import type { Tenant } from './tenant.ts';
 import { projectUploads } from './uploads.ts';
 
-/** Returns the engine as one tenant sees it: only its own project, within the limits of its token. */
-export function projectContree(parts: EngineParts, tenant: Tenant): ConTree {
-  const context = new ProjectContext(parts, tenant);
+/**
+ * Returns the engine as one tenant sees it: only its own project, within the limits of its token. What it starts has the UUID
+ * `operation`, if given.
+ */
+export function projectContree(parts: EngineParts, tenant: Tenant, operation?: string): ConTree {
+  const context = new ProjectContext(parts, tenant, operation);
   return {
     images: projectImages(context),
     tags: projectTags(context),

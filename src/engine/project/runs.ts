@@ -29,16 +29,13 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
         const record = JSON.stringify(recordRun({ ...bounded, image: image.uuid }));
         const earlier = recordedRun(store, request, { key: reuseKey, sandbox });
         if (earlier !== undefined) {
+          const uuid = await parts.operations.repeat({ ...context.place, request: record }, earlier);
           hold[Symbol.dispose]();
-          return {
-            uuid: parts.operations.repeat({ store, request: record }, earlier),
-            image: image.uuid,
-            reused: true,
-          };
+          return { uuid, image: image.uuid, reused: true };
         }
         const command = [request.command, ...(request.args ?? [])].join(' ');
         const uuid = parts.operations.start({
-          store,
+          ...context.place,
           token: tenant.token,
           kind: 'instance',
           request: record,

@@ -1,8 +1,9 @@
 import type { ImageConfig } from '../../contract/image.ts';
 import { present } from '../../std/present.ts';
-import type { StoredImage } from '../../store/images.ts';
+import type { NewImage, StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
-import type { OperationContext, WorkResult } from '../operations.ts';
+import type { Planned } from '../node/announce.ts';
+import type { OperationContext, WorkResult } from '../work.ts';
 import type { RunPlace } from './session.ts';
 
 /** Image that an operation adds to another. */
@@ -31,14 +32,21 @@ export function publication(
     return { image, ...present({ tag }) };
   };
   const sameConfig = JSON.stringify(config) === JSON.stringify(parent.config);
-  if (added.length === 0 && sameConfig) return { publish: () => named(parent.uuid), durable: tag !== undefined };
+  if (added.length === 0 && sameConfig) {
+    const planned = (): Planned => ({ image: parent.uuid, ...present({ tag }) });
+    return { planned, publish: () => named(parent.uuid), durable: tag !== undefined };
+  }
   const layerBytes = added.reduce((sum, { bytes }) => sum + bytes, 0);
   const made = { config, parent: parent.uuid, operation: context.uuid, command, ...present({ exitCode }), layerBytes };
-  const publish: WorkResult['publish'] = () => {
-    // The parent's current layers: they may have been merged meanwhile, which does not change the content.
+  // The parent's current layers: they may have been merged meanwhile, which does not change the content.
+  const image = (): NewImage => {
     const layers = [...store.images.get(parent.uuid).layers, ...added.map(({ digest }) => digest)];
-    const { uuid } = store.images.create({ ...made, layers });
+    return { ...made, layers };
+  };
+  const publish: WorkResult['publish'] = (shared) => {
+    const { uuid } = store.images.create({ ...image(), ...present({ shared }) });
     return { ...named(uuid), imageBytes: layerBytes };
   };
-  return { publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
+  const planned = (): Planned => ({ image: image(), imageBytes: layerBytes, ...present({ tag }) });
+  return { planned, publish, durable: true, published: (uuid) => compactor.schedule(uuid) };
 }

@@ -1,7 +1,7 @@
 import { SPID_INIT, SPID_MAIN } from '../../contract/event.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
-import type { OperationContext, WorkResult } from '../operations.ts';
+import type { OperationContext, WorkResult } from '../work.ts';
 import { exitEvent, exitResources, exitState } from './exit-event.ts';
 import type { InjectedSet } from './injected-set.ts';
 import type { ProcessExit } from './live-instance.ts';
@@ -43,13 +43,13 @@ export async function executeRun(place: RunPlace, run: Run, context: OperationCo
   });
   const { exitCode } = exit.outcome;
   const result: WorkResult = plan.disposable
-    ? { publish: () => ({}), durable: false }
+    ? { planned: () => ({}), publish: () => ({}), durable: false }
     : publication(place, context, { parent: image, added, config: plan.config, command, exitCode });
   const { reuseKey } = run;
   if (reuseKey === undefined || !isReproducible(end)) return result;
   const record = (): void =>
     recordResult(place.store, end.session.instance, { key: reuseKey, operation: context.uuid });
-  return { ...result, publish: () => (record(), result.publish()) };
+  return { ...result, publish: (shared) => (record(), result.publish(shared)) };
 }
 
 /** Reports whether a command ended well by itself, so that an equal run would do the same. */

@@ -8,7 +8,7 @@ import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import type { Compactor } from '../compaction.ts';
-import type { OperationContext } from '../operations.ts';
+import type { OperationContext } from '../work.ts';
 import type { Statistics } from '../statistics.ts';
 import { Steps } from '../steps.ts';
 import { commitChanges } from './commit.ts';

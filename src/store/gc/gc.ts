@@ -50,12 +50,11 @@ export async function collectGarbage(
   const sweep = sweepRows(place, request);
   if (!request.dryRun) {
     // In the same tick as the commit, so that the same content cannot be published in between.
-    const doomed = [
-      ...moveAway(place, place.layers, sweep.layers),
-      ...moveAway(place, place.files, sweep.files),
-      ...moveAway(place, place.layers, await orphans(place, 'layers', request)),
-      ...moveAway(place, place.files, await orphans(place, 'files', request)),
-    ];
+    const doomed = [...moveAway(place, place.layers, sweep.layers), ...moveAway(place, place.files, sweep.files)];
+    if (request.sharedOnly !== true) {
+      doomed.push(...moveAway(place, place.layers, await orphans(place, 'layers', request)));
+      doomed.push(...moveAway(place, place.files, await orphans(place, 'files', request)));
+    }
     for (const digest of sweep.layers) await request.onRemove?.(join(place.layers, digest));
     for (const path of doomed) await rm(path, { force: true });
     await shrink(place.database, signal);

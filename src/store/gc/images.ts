@@ -1,4 +1,5 @@
 import type { Database } from '../database.ts';
+import { LayerCounts } from './layer-counts.ts';
 
 export interface DropRequest {
   /** Bytes of layers to be freed. */
@@ -11,6 +12,8 @@ interface Candidate {
   readonly uuid: string;
   readonly parent: string | null;
   readonly tagged: number;
+  /** 1 when a cluster's catalogue has it: that says when it goes. */
+  readonly shared: number;
   readonly created_at: number;
 }
 
@@ -21,15 +24,17 @@ interface Candidate {
  */
 export function imagesToDrop(database: Database, { excess, madeBeforeMs, usedBy }: DropRequest): string[] {
   const images = database.all<Candidate>(
-    `SELECT uuid, parent, created_at, uuid IN (SELECT image FROM tags) AS tagged FROM images ORDER BY created_at, rowid`,
+    `SELECT uuid, parent, created_at, uuid IN (SELECT image FROM tags) AS tagged,
+       shared_used_at IS NOT NULL AS shared FROM images ORDER BY created_at, rowid`,
   );
   const byUuid = new Map(images.map((image) => [image.uuid, image]));
   const children = new Map<string, number>();
   for (const { parent } of images) if (parent !== null) children.set(parent, (children.get(parent) ?? 0) + 1);
   const layers = new LayerCounts(database);
   const dropped = new Set<string>();
-  const mayGo = ({ uuid, tagged, created_at }: Candidate): boolean =>
+  const mayGo = ({ uuid, tagged, shared, created_at }: Candidate): boolean =>
     tagged === 0 &&
+    shared === 0 &&
     created_at < madeBeforeMs &&
     (children.get(uuid) ?? 0) === 0 &&
     !dropped.has(uuid) &&
@@ -45,31 +50,4 @@ export function imagesToDrop(database: Database, { excess, madeBeforeMs, usedBy 
     }
   }
   return [...dropped];
-}
-
-/** Number of images that need each layer, and the space freed when some of them are deleted. */
-class LayerCounts {
-  freedBytes = 0;
-  readonly #layersOf = new Map<string, { readonly layer: string; readonly bytes: number }[]>();
-  readonly #users = new Map<string, number>();
-
-  constructor(database: Database) {
-    const rows = database.all<{ image: string; layer: string; bytes: number }>(
-      'SELECT DISTINCT image, layer, bytes FROM image_layers JOIN layers ON digest = layer',
-    );
-    for (const { image, layer, bytes } of rows) {
-      const layers = this.#layersOf.get(image) ?? [];
-      layers.push({ layer, bytes });
-      this.#layersOf.set(image, layers);
-      this.#users.set(layer, (this.#users.get(layer) ?? 0) + 1);
-    }
-  }
-
-  drop(image: string): void {
-    for (const { layer, bytes } of this.#layersOf.get(image) ?? []) {
-      const users = (this.#users.get(layer) ?? 1) - 1;
-      this.#users.set(layer, users);
-      if (users === 0) this.freedBytes += bytes;
-    }
-  }
 }

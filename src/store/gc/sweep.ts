@@ -1,5 +1,6 @@
 import type { GcReport } from '../../contract/server.ts';
 import type { Database } from '../database.ts';
+import { evictImages } from '../shared/images.ts';
 import { imagesToDrop } from './images.ts';
 import type { Holds } from './holds.ts';
 import { dropUnusableRecords } from '../recorded-runs.ts';
@@ -12,6 +13,8 @@ export interface SweepRequest {
   readonly bytesMax?: number;
   /** Time after which items made or used are kept whatever the size (default: none is kept). */
   readonly spareSinceMs?: number;
+  /** True to free only images that a cluster's catalogue has, however recently used, down to `bytesMax`. */
+  readonly sharedOnly?: boolean;
   /** Names a use of an image that the database does not know, for example by a running operation. */
   readonly usedBy: (image: string) => string | undefined;
 }
@@ -44,11 +47,16 @@ const STEPS_MS = [7 * 24 * HOUR_MS, 24 * HOUR_MS, HOUR_MS];
 export function sweepUnneeded(place: SweepPlace, request: SweepRequest): Sweep {
   const { unusedSinceMs, bytesMax, spareSinceMs = Number.MAX_SAFE_INTEGER } = request;
   const sweep: Sweep = { images: 0, layers: [], files: [], events: 0, freedBytes: 0, usage: [] };
+  if (request.sharedOnly === true) {
+    sweepShared(place, { bytesMax: bytesMax ?? 0, usedBy: request.usedBy }, Number.MAX_SAFE_INTEGER, sweep);
+    return sweep;
+  }
   sweepUnused(place, { unusedSinceMs, spareSinceMs }, sweep);
   const younger = [...STEPS_MS.map((age) => Date.now() - age), spareSinceMs];
   for (const sinceMs of younger.filter((since) => since > unusedSinceMs && since <= spareSinceMs)) {
     if (bytesMax === undefined || storeBytes(place.database) <= bytesMax) break;
     sweepUnused(place, { unusedSinceMs: sinceMs, spareSinceMs }, sweep);
+    sweepShared(place, { ...request, bytesMax }, sinceMs, sweep);
     const excess = storeBytes(place.database) - bytesMax;
     for (const uuid of imagesToDrop(place.database, { excess, madeBeforeMs: sinceMs, usedBy: request.usedBy })) {
       place.database.run('DELETE FROM images WHERE uuid = ?', uuid);
@@ -59,6 +67,20 @@ export function sweepUnneeded(place: SweepPlace, request: SweepRequest): Sweep {
   dropUnusableRecords(place.database);
   sweep.usage = spaceUsage(place.database);
   return sweep;
+}
+
+/** Makes images absent that a cluster's catalogue has, the least recently used first, and frees their layers. */
+function sweepShared(
+  place: SweepPlace,
+  { bytesMax, usedBy }: { readonly bytesMax: number; readonly usedBy: SweepRequest['usedBy'] },
+  usedBeforeMs: number,
+  sweep: Sweep,
+): void {
+  const excess = storeBytes(place.database) - bytesMax;
+  const evicted = evictImages(place, { excess, usedBeforeMs, usedBy });
+  sweep.images += evicted;
+  const all = Number.MAX_SAFE_INTEGER;
+  if (evicted > 0) sweepLayers(place, { unusedSinceMs: Number.MIN_SAFE_INTEGER, spareSinceMs: all }, sweep);
 }
 
 /** Age limits: last used before `unusedSinceMs`; for anything but caches, made before `spareSinceMs`. */
@@ -112,7 +134,10 @@ function sweepOutput(database: Database, { unusedSinceMs }: Ages, sweep: Sweep):
   const output = `type IN ('stdout', 'stderr') AND operation IN (${old})`;
   const sum = `SELECT coalesce(sum(length(bytes)), 0) AS bytes FROM events WHERE ${output}`;
   sweep.freedBytes += database.get<{ bytes: number }>(sum, unusedSinceMs)?.bytes ?? 0;
+  // What the catalogue has is forgotten as a whole, and fetched again when it is asked for.
+  const forgotten = 'DELETE FROM operations WHERE shared = 1 AND finished_at < ?';
   const marked = `UPDATE operations SET output_dropped = 1 WHERE finished_at < ? AND output_dropped = 0`;
   sweep.events += database.run(`DELETE FROM events WHERE ${output}`, unusedSinceMs);
+  database.run(forgotten, unusedSinceMs);
   database.run(marked, unusedSinceMs);
 }
