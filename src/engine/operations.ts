@@ -228,6 +228,8 @@ export class Operations {
     try {
       const queuedAtMs = performance.now();
       using _place = await order.admission.enter(order.cost, controller.signal);
+      const begins = { project: active.store.project, operation: uuid };
+      if (this.#catalogue !== undefined) await this.#catalogue.begin(begins, controller.signal);
       active.startedAtMs = this.#store.operations.assign(uuid);
       const context: OperationContext = {
         uuid,

@@ -59,6 +59,11 @@ export interface Published {
  */
 export interface Catalogue {
   /**
+   * Notes durably that an operation begins, before anything of it has an effect. When it rejects nothing begins, and the
+   * operation ends with that fault.
+   */
+  begin(operation: Pick<Publication, 'project' | 'operation'>, signal: AbortSignal): Promise<void>;
+  /**
    * Publishes an image, a tag and the end of an operation. When it rejects nothing becomes visible, and the operation ends
    * with that fault. When it resolves all of it is a fact, and is recorded here even if the operation was cancelled
    * meanwhile: then the signal is aborted, and it rejects only if it has published nothing.

@@ -53,7 +53,7 @@ export class EngineNode {
 
   /** Reports whether an image is here with its layers. */
   hasImage(project: string, uuid: string): boolean {
-    return this.#parts.store.sharedImages.use(project, uuid);
+    return this.#parts.store.sharedImages.has(project, uuid);
   }
 
   /** Returns an operation of this store. */
@@ -140,13 +140,13 @@ export class EngineNode {
   /** Reports whether an image is here and its layers are as they were published. */
   #isWhole(project: string, uuid: string): boolean {
     const { store } = this.#parts;
-    return this.hasImage(project, uuid) && store.layers.versions(store.stacks.of(uuid)) !== undefined;
+    return store.sharedImages.use(project, uuid) && store.layers.versions(store.stacks.of(uuid)) !== undefined;
   }
 
   async #adopt(project: string, image: ImageToAdopt, fetch: FetchLayer, signal: AbortSignal): Promise<void> {
     const { store } = this.#parts;
     // Looked at again: files that were only touched are whole.
-    if (this.hasImage(project, image.uuid) && (await this.#areWhole(store.stacks.of(image.uuid)))) return;
+    if (store.sharedImages.use(project, image.uuid) && (await this.#areWhole(store.stacks.of(image.uuid)))) return;
     const missing: Layer[] = [];
     for (const layer of image.layers) if (!(await this.#areWhole([layer.digest]))) missing.push(layer);
     await this.#makeSpace(missing);

@@ -45,17 +45,18 @@ export class SharedImages {
     this.#database = parts.database;
   }
 
-  /** Reports whether an image is here with its layers, and records the use of one of the catalogue. */
+  /** Reports whether an image is here with its layers. */
+  has(project: string, uuid: string): boolean {
+    return this.#usedAtMs(project, uuid) !== undefined;
+  }
+
+  /** Does the same for work that needs the image: a use of it is recorded, and it is held. */
   use(project: string, uuid: string): boolean {
-    const row = this.#database.get<{ used: number | null }>(
-      'SELECT shared_used_at AS used FROM images WHERE uuid = ? AND project = ? AND absent = 0',
-      uuid,
-      project,
-    );
-    if (row === undefined) return false;
+    const usedAtMs = this.#usedAtMs(project, uuid);
+    if (usedAtMs === undefined) return false;
     this.#parts.holds.touch(uuid);
     const nowMs = Date.now();
-    if (row.used === null || Math.abs(nowMs - row.used) < USE_RECORDED_MS) return true;
+    if (usedAtMs === null || Math.abs(nowMs - usedAtMs) < USE_RECORDED_MS) return true;
     this.#database.run('UPDATE images SET shared_used_at = ? WHERE uuid = ?', nowMs, uuid);
     return true;
   }
@@ -80,6 +81,12 @@ export class SharedImages {
       // Space must become free on a full disk, too.
       { essential: true },
     );
+  }
+
+  /** Returns the time of the last use; null for an image that only this store has, undefined for one that is not here. */
+  #usedAtMs(project: string, uuid: string): number | null | undefined {
+    const sql = 'SELECT shared_used_at AS used FROM images WHERE uuid = ? AND project = ? AND absent = 0';
+    return this.#database.get<{ used: number | null }>(sql, uuid, project)?.used;
   }
 
   #forget(uuid: string, usedBy: (image: string) => string | undefined): boolean {

@@ -3,12 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { EMPTY_IMAGE_CONFIG } from '../../../src/contract/image.ts';
-import { fault } from '../../../src/contract/errors.ts';
+import { type ContreeError, fault } from '../../../src/contract/errors.ts';
 import type { Catalogue, Publication, Published } from '../../../src/engine/node/catalogue.ts';
 import { DEFAULT_PROJECT } from '../../../src/contract/names.ts';
 import { completion, executed, opened } from '../../conformance/instances.ts';
 import { aborted } from '../../../src/std/abort.ts';
-import { addRoot, finished, openEngine, run, script, seen, stdoutOf } from '../bench.ts';
+import { addRoot, finished, followed, openEngine, run, script, seen, stdoutOf } from '../bench.ts';
 
 /** Time that the catalogue of these tests gives everything. */
 const AT_MS = Date.parse('2020-02-02T20:20:20.000Z');
@@ -17,7 +17,14 @@ const AT_MS = Date.parse('2020-02-02T20:20:20.000Z');
 class TestCatalogue implements Catalogue {
   readonly asked: Publication[] = [];
   answer: (publication: Publication, signal: AbortSignal) => Promise<Published> = async () => ({ atMs: AT_MS });
+  /** Fault with which every beginning is refused. */
+  refusal: ContreeError | undefined;
   readonly images = new Map<string, string>();
+
+  async begin({ operation }: Pick<Publication, 'operation'>): Promise<void> {
+    assert.equal(store.operations.get(operation).status, 'PENDING');
+    if (this.refusal !== undefined) throw this.refusal;
+  }
 
   async publish(publication: Publication, signal: AbortSignal): Promise<Published> {
     this.asked.push(publication);
@@ -90,6 +97,19 @@ test('a run is published in the catalogue first, with its layers, and is here as
   assert.equal(Date.parse(createdAt), AT_MS);
   assert.equal(engine.node.operation(DEFAULT_PROJECT, operation)?.finishedAtMs, AT_MS);
   assert.equal(store.sharedImages.use(DEFAULT_PROJECT, image.uuid), true);
+});
+
+test('an operation that may not begin does nothing, and says why', async () => {
+  catalogue.refusal = fault('LEASE_LOST', { operation: 'x' });
+  const ended = await run(engine, script(bench, 'echo x > /x'));
+  catalogue.refusal = undefined;
+  assert.equal(ended.error_code, 'LEASE_LOST');
+  const events = await followed(engine, ended.uuid);
+  assert.deepEqual(
+    events.map(({ type }) => type),
+    ['completion'],
+  );
+  assert.equal(catalogue.take().length, 0);
 });
 
 test('a run without changes names the image that is there, and a disposable one none', async () => {
