@@ -127,6 +127,7 @@ function checkAdditions(store: Store, version: number): void {
   const stayed = store.operations.instances({ all: true }).map(({ uuid }) => uuid);
   assert.deepEqual(stayed, version < 6 ? [] : [CANCELLED]);
   assert.equal(store.buildSteps.find('key-1'), version < 8 ? undefined : CHILD);
+  assert.equal(store.sharedOperations.has('default', RUN!), version >= 9);
 }
 
 for (const [index] of MIGRATIONS.entries()) {

@@ -1,5 +1,5 @@
 import { type ContreeError, fault, isFault } from '../../contract/errors.ts';
-import { SharedWork } from '../../std/shared-work.ts';
+import { SharedWork } from './shared-work.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { SharedImage } from '../../store/shared/images.ts';

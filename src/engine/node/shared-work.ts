@@ -1,4 +1,4 @@
-import { untilAborted } from './abort.ts';
+import { untilAborted } from '../../std/abort.ts';
 
 interface Job {
   readonly done: Promise<void>;

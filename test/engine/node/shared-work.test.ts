@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { aborted } from '../../src/std/abort.ts';
-import { SharedWork } from '../../src/std/shared-work.ts';
+import { aborted } from '../../../src/std/abort.ts';
+import { SharedWork } from '../../../src/engine/node/shared-work.ts';
 
 const never = new AbortController().signal;
 
