@@ -4,6 +4,7 @@ import { askText } from './kit/dialog.js';
 import { button, liveRegion, pageHead, problem } from './kit/parts.js';
 import { href, parseRoute } from './kit/route.js';
 import { applyTheme, nextTheme, theme } from './kit/theme.js';
+import { buildForm } from './views/builds/build-form.js';
 import { compare } from './views/images/compare.js';
 import { image } from './views/images/image.js';
 import { images } from './views/images/images.js';
@@ -34,13 +35,14 @@ const VIEWS = {
   compare,
   run: runForm,
   import: importForm,
+  build: buildForm,
 };
 
 /** @type {readonly (readonly [path: string, label: string, icon: IconName, also: readonly string[]])[]} */
 const PLACES = [
   ['', 'Overview', 'overview', []],
   ['tools', 'Tools', 'tools', []],
-  ['images', 'Images', 'images', ['compare', 'import']],
+  ['images', 'Images', 'images', ['compare', 'import', 'build']],
   ['instances', 'Instances', 'instances', ['open']],
   ['operations', 'Operations', 'operations', ['run']],
 ];

@@ -9,11 +9,16 @@ import { markdown } from '../../console/app/kit/markdown.js';
 import { bytesOf, OutputLog } from '../../console/app/kit/output-log.js';
 import { href, parseRoute } from '../../console/app/kit/route.js';
 import { parts, plain } from '../../console/app/kit/text.js';
+import { tarOf } from '../../console/app/kit/tar.js';
+import { Steps } from '../../console/app/views/builds/steps.js';
 import { pairsOf } from '../../console/app/kit/values.js';
 import { forest, visibleRows } from '../../console/app/views/images/image-forest.js';
 import { parsePatch } from '../../console/app/views/images/patch.js';
 import { fieldsOf } from '../../console/app/api/schema.js';
 import { formatMode } from '../../src/std/listing.ts';
+import { buildSteps } from '../../src/tools/images/build-steps.ts';
+import { TarReader } from '../../src/tar/reader.ts';
+import { collect } from '../../src/std/bytes.ts';
 import type { Image } from '../../src/contract/image.ts';
 import { HttpMetrics } from '../../src/http/metrics.ts';
 
@@ -193,4 +198,54 @@ test('guides are read block by block', () => {
       ],
     },
   ]);
+});
+
+test('a folder is sent as a tar, whatever its names', async () => {
+  const files: Record<string, string> = {
+    'a/b': 'x'.repeat(513),
+    [`${'long/'.repeat(60)}ä`]: '',
+    Dockerfile: 'FROM a',
+  };
+  const blob = tarOf(Object.entries(files).map(([path, text]) => ({ path, file: new Blob([text]) })));
+  const reader = new TarReader(blob.stream());
+  const found: Record<string, string> = {};
+  for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+    assert.deepEqual([entry.type, entry.mode, entry.uid], ['file', 0o644, 0]);
+    const content = await collect(reader.content(), 10_000);
+    found[Buffer.from(entry.path, 'latin1').toString()] = content.toString();
+  }
+  assert.deepEqual(found, files);
+});
+
+test('the steps of a build are read from its log as the tools read them', () => {
+  const [a, b] = ['11111111-1111-1111-1111-111111111111', '22222222-2222-2222-2222-222222222222'];
+  const lines = [
+    `#1 [web FROM] base → ${a}`,
+    `#2 [web 1/3] RUN echo "#1 FAILED" → ${b}`,
+    'line 3: name: 10 %',
+    `#2 DONE 0.1s → ${b}`,
+    '#3 [web 2/3] ENV ä=1',
+    `#3 CACHED → ${b}`,
+    '#4 [web 3/3] RUN false',
+    '#4 FAILED',
+    '#5 [other 1/1] RUN true',
+  ];
+  const steps = new Steps();
+  const said = (spid: number, value: string): void => {
+    for (const byte of Buffer.from(value)) {
+      const data = { value: Buffer.of(byte).toString('base64'), encoding: 'base64' };
+      steps.take({ type: 'stdout', spid, data } as never);
+    }
+  };
+  said(0, `${lines.join('\n')}\n`);
+  said(4, 'why\n');
+  assert.deepEqual(
+    steps.all.map(({ number, stage, text, state, image: at }) => ({ number, stage, text, state, image: at })),
+    buildSteps(lines),
+  );
+  assert.deepEqual(
+    steps.all.map(({ took, output }) => took + output.lines.map(({ text }) => text).join()),
+    ['', '0.1s', '', 'why', ''],
+  );
+  assert.deepEqual(steps.notes, ['line 3: name: 10 %']);
 });

@@ -142,7 +142,7 @@ test('everything can be done with the keyboard alone', async () => {
   await press('Enter');
   await page.getByRole('tree').waitFor();
   assert.equal(await focused(page), 'Images', 'a new page begins at its heading');
-  await press('Tab', 'Tab', 'Tab', 'Tab');
+  await press('Tab', 'Tab', 'Tab', 'Tab', 'Tab');
   assert.equal(await focused(page), 'Images by lineage');
   await press('ArrowDown', 'Space', 'ArrowDown', 'Space');
   await page.getByRole('button', { name: 'Compare' }).waitFor();
@@ -187,7 +187,7 @@ for (const [scheme, width] of [
       tools tools/run tools/instructions tools/prompts/run-shell tools/guides/workflow tools/resources
       images ${inHard} ${inHard}/files?path=/hostile ${inHard}/files?path=/large.txt ${inHard}/files?path=/program
       ${inTagged}/lineage ${inTagged}/search?pattern=root compare?from=${tagged}&to=${branches[0]}
-      operations operations/${operation!.uuid} run import images/none nowhere`.split(/\s+/u);
+      operations operations/${operation!.uuid} run import build images/none nowhere`.split(/\s+/u);
     for (const place of places) {
       await watched.visit(place);
       await watched.page.getByRole('heading', { level: 1 }).waitFor();

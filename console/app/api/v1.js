@@ -76,16 +76,28 @@ export const deleteImage = async (image, query, signal) =>
 /** @type {ContreeServer['images']['import']} */
 export const importImage = (body, signal) => change('POST', v1('/images/import'), { body, signal });
 
+/** @type {ContreeServer['images']['build']} */
+export const startBuild = (body = {}, signal) => change('POST', v1('/builds'), { body, signal });
+
 /**
- * Uploads an archive and starts its import: two methods in one. Browsers upload a `Blob`, not an async iterable.
+ * Uploads a file and returns its UUID. Browsers upload a `Blob`, not an async iterable.
+ * @param {Blob} content
+ * @returns {Promise<string>}
+ */
+export async function uploadFile(content) {
+  const headers = { 'Content-Type': 'application/octet-stream' };
+  return (await (await request(v1('/files'), { method: 'POST', headers, body: content })).json()).uuid;
+}
+
+/**
+ * Uploads an archive and starts its import: two methods in one.
  * @param {Blob} archive
  * @param {string} name
  * @param {string | undefined} tag
  * @returns {ReturnType<ContreeServer['images']['importArchive']>}
  */
 export async function importArchive(archive, name, tag) {
-  const headers = { 'Content-Type': 'application/octet-stream' };
-  const { uuid: file } = await (await request(v1('/files'), { method: 'POST', headers, body: archive })).json();
+  const file = await uploadFile(archive);
   const body = { file, name, ...(tag !== undefined && { tag }) };
   return await change('POST', v1('/images/import-archive'), { body });
 }

@@ -67,7 +67,10 @@ export async function images(route, scope) {
     { class: 'fill' },
     pageHead('Images', {
       about: 'Every run that keeps its changes creates a child image. Select two images to compare them.',
-      actions: [buttonLink('Import an image', href(['import']), { kind: 'primary', icon: 'plus' })],
+      actions: [
+        buttonLink('Build from a Dockerfile', href(['build'])),
+        buttonLink('Import an image', href(['import']), { kind: 'primary', icon: 'plus' }),
+      ],
     }),
     h('div', { class: 'toolbar' }, filter, tagged.element, total),
     bar,
@@ -91,9 +94,14 @@ async function everyImage(signal) {
 }
 
 function firstImage() {
-  return empty('No images yet', 'Import one from a registry such as Docker Hub, or from an archive on this machine.', [
-    buttonLink('Import an image', href(['import']), { kind: 'primary' }),
-  ]);
+  return empty(
+    'No images yet',
+    'Import one from a registry such as Docker Hub or from an archive on this machine, or build a Dockerfile.',
+    [
+      buttonLink('Import an image', href(['import']), { kind: 'primary' }),
+      buttonLink('Build from a Dockerfile', href(['build'])),
+    ],
+  );
 }
 
 /**

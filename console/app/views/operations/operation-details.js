@@ -153,7 +153,17 @@ function request(run) {
 }
 
 /** @param {ImageImportMetadata} metadata */
-function importRequest({ registry, tag, timeout }) {
+function importRequest({ registry, tag, timeout, build }) {
+  if (build !== undefined) {
+    const rows = /** @type {const} */ ([
+      ['Dockerfile', h('code', null, shown(build.dockerfile))],
+      ['stage', build.target && h('code', null, shown(build.target))],
+      ['arguments', build.build_args.length > 0 && h('span', null, shown(cut(build.build_args.join(', '), 500)))],
+      ['tag', tag],
+      ['time limit of a step', duration(timeout)],
+    ]);
+    return panel('Request', [facts(rows)]);
+  }
   return panel('Request', [
     facts([
       ['from', h('code', null, shown(registry.url))],

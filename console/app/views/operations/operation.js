@@ -19,6 +19,7 @@ import { href } from '../../kit/route.js';
 import { every, released } from '../../kit/scope.js';
 import { cut, shown } from '../../kit/text.js';
 import { details } from './operation-details.js';
+import { StepsPanel } from '../builds/steps-panel.js';
 import { Output } from './output.js';
 import { Processes } from './processes.js';
 
@@ -47,6 +48,7 @@ export async function operation({ path }, scope) {
   const connection = h('span', { role: 'status' });
   const output = new Output(uuid.slice(0, 8));
   const processes = new Processes();
+  const build = isBuild(now) ? new StepsPanel(connection) : undefined;
   const draw = () => {
     fill(head, headOf(now, scope));
     fill(about, details(now));
@@ -64,6 +66,8 @@ export async function operation({ path }, scope) {
   };
   draw();
   every(scope, REFRESH_MS, async () => void (isFinished(now) || (await refresh())));
+  const onEvent = (/** @type {OperationEvent} */ event) =>
+    build === undefined ? take(event, output, processes) : build.take(event);
   const watch = async () => {
     const say = (/** @type {'live' | 'waiting'} */ state) =>
       fill(
@@ -71,8 +75,9 @@ export async function operation({ path }, scope) {
         isFinished(now) ? '' : badge(state === 'live' ? 'live' : 'reconnecting…', state === 'live' ? 'busy' : 'warn'),
       );
     try {
-      for await (const event of follow(uuid, scope.signal, say)) take(event, output, processes);
+      for await (const event of follow(uuid, scope.signal, say)) onEvent(event);
       await refresh();
+      build?.end();
       fill(connection);
       output.say(now.kind === 'instance' ? 'No output.' : 'Imports have no output.');
     } catch (error) {
@@ -88,10 +93,25 @@ export async function operation({ path }, scope) {
     'div',
     null,
     head,
+    build?.element,
     now.kind === 'instance' && panel(['Output ', connection], [output.element], { class: 'output-panel' }),
     processes.element,
     about,
   );
+}
+
+/** @param {OperationResponse} operation */
+function isBuild({ metadata }) {
+  return 'build' in metadata && metadata.build !== undefined;
+}
+
+/**
+ * Returns the reason of a failure. Of a build without the output of the failed step, which stands at the step.
+ * @param {OperationResponse} operation
+ * @param {string} error
+ */
+function reasonOf(operation, error) {
+  return isBuild(operation) ? (error.split('\n', 1)[0] ?? '') : error;
 }
 
 /** @param {{ status: string }} operation */
@@ -138,7 +158,10 @@ function headOf(now, scope) {
   const title =
     kind === 'instance'
       ? h('code', { class: 'command-title' }, shown(cut(subject, 300)))
-      : ['Import of ', h('code', null, shown(cut(subject, 300)))];
+      : [
+          isBuild(now) ? 'Build of ' : 'Import of ',
+          h('code', null, shown(cut(subject.replace(/^dockerfile:/u, ''), 300))),
+        ];
   return h(
     'div',
     null,
@@ -156,7 +179,7 @@ function headOf(now, scope) {
       h(
         'div',
         { class: 'problem' },
-        h('p', { class: 'problem-title' }, shown(cut(error, 4_000))),
+        h('p', { class: 'problem-title' }, shown(cut(reasonOf(now, error), 4_000))),
         now.error_code && h('p', { class: 'muted' }, 'Code ', h('code', null, now.error_code)),
       ),
   );

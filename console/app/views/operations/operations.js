@@ -40,6 +40,9 @@ const SINCE = [
   ['1w', 'Last week'],
 ];
 
+/** Beginning of the subject of a build, before the path of its Dockerfile. */
+const BUILT = 'dockerfile:';
+
 /**
  * Lists runs and imports, newest first, and keeps the list up to date. The filters are part of the address.
  * @param {Route} route
@@ -149,8 +152,8 @@ function row(operation) {
       h(
         'a',
         { href: href(['operations', uuid]) },
-        kind === 'image_import' && 'Import ',
-        h('code', null, shown(cut(subject, 160) || short(uuid))),
+        kind === 'image_import' && (subject.startsWith(BUILT) ? 'Build ' : 'Import '),
+        h('code', null, shown(cut(subject.replace(BUILT, ''), 160) || short(uuid))),
       ),
       error !== null && h('p', { class: 'error-line' }, shown(cut(error, 200))),
     ),
