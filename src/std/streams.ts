@@ -46,8 +46,27 @@ export async function* atMost(source: Bytes, bytesMax: number, excess: () => Err
   }
 }
 
+/** Content by its length and sha256 (hex). */
+export interface ContentDigest {
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/** Passes on the bytes that a digest names; throws the error that `damaged` makes for others, at the latest at their end. */
+export async function* matching(
+  source: Bytes,
+  { sha256, bytes }: ContentDigest,
+  damaged: (reason: string) => Error,
+): AsyncGenerator<Uint8Array> {
+  const digest = new StreamDigest();
+  yield* digest.through(atMost(source, bytes, () => damaged(`there are more than ${bytes} bytes`)));
+  if (digest.bytes !== bytes) throw damaged(`there are ${digest.bytes} bytes instead of ${bytes}`);
+  const actual = digest.sha256();
+  if (actual !== sha256) throw damaged(`their sha256 is ${actual}`);
+}
+
 /** Reads a stream to its end and returns its length and sha256 (hex). */
-export async function hashStream(source: Bytes): Promise<{ readonly sha256: string; readonly bytes: number }> {
+export async function hashStream(source: Bytes): Promise<ContentDigest> {
   const digest = new StreamDigest();
   for await (const _ of digest.through(source));
   return { sha256: digest.sha256(), bytes: digest.bytes };

@@ -11,7 +11,7 @@ import { Conditions, timestamp, type Database } from './database.ts';
 import { isMissing, writing } from './disk.ts';
 import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
-import { hashStream, readHead, StreamDigest, withHead } from '../std/streams.ts';
+import { hashStream, matching, readHead, StreamDigest, withHead } from '../std/streams.ts';
 
 /** Largest content stored in the database: creating a file costs many times more than its bytes. */
 const SMALL_BYTES = limits.bulkFileBytesMax;
@@ -25,6 +25,24 @@ export interface StoredFile {
   readonly id: number;
   readonly size: number;
 }
+
+/** File of a cluster's catalogue. */
+export interface SharedFile {
+  readonly uuid: string;
+  readonly sha256: string;
+  readonly size: number;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/** Returns the bytes of a file that is not here. */
+export type FetchFile = (file: SharedFile, signal: AbortSignal) => AsyncIterable<Uint8Array>;
+
+/** Content of a file with its digest. */
+export type ContentToShare = { readonly sha256: string; readonly size: number } & (
+  | { readonly bytes: Uint8Array }
+  | { readonly path: string }
+);
 
 interface FileRow {
   readonly id: number;
@@ -179,6 +197,36 @@ export class FileStore {
     } finally {
       await rm(temporary, { force: true });
     }
+  }
+
+  /**
+   * Stores a file of a cluster's catalogue under its UUID there. Its bytes come from elsewhere, unless they are here, and only
+   * those that its digest names are kept. Rejects with OBJECT_DAMAGED, DISK_FULL and the faults of `fetch`.
+   */
+  async adopt(file: SharedFile, fetch: FetchFile, signal: AbortSignal): Promise<void> {
+    const { uuid, sha256, size, createdAtMs, updatedAtMs } = file;
+    if (!this.isWhole(sha256)) {
+      const damaged = (reason: string): Error => fault('OBJECT_DAMAGED', { key: `file ${sha256}`, reason });
+      await this.write(matching(fetch(file, signal), { sha256, bytes: size }, damaged), signal);
+    }
+    this.#database.run(
+      `UPDATE files SET uuid = ?, created_at = ?, updated_at = max(updated_at, ?) WHERE sha256 = ? AND project = ?`,
+      uuid,
+      createdAtMs,
+      updatedAtMs,
+      sha256,
+      this.#project,
+    );
+  }
+
+  /** Returns the content of a file: small ones as bytes, others as the path of their file. Throws UPLOAD_NOT_FOUND. */
+  content(id: string): ContentToShare {
+    const row = this.#row(id);
+    if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
+    const { sha256, size } = row;
+    return row.inside === 1
+      ? { sha256, size, bytes: this.#bytesOf(row) }
+      : { sha256, size, path: this.#pathOf(sha256) };
   }
 
   /** Drops a file whose content is damaged or missing, and the directory states that need it, in every project. */

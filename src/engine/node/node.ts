@@ -1,5 +1,6 @@
 import { type ContreeError, fault, isFault } from '../../contract/errors.ts';
 import { SharedWork } from './shared-work.ts';
+import type { FetchFile, ContentToShare, SharedFile } from '../../store/files.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { SharedImage } from '../../store/shared/images.ts';
@@ -35,6 +36,7 @@ export class EngineNode {
   readonly #parts: EngineNodeParts;
   readonly #images = new SharedWork<string>();
   readonly #layers = new SharedWork<string>();
+  readonly #files = new SharedWork<string>();
   readonly #logs = new SharedWork<string>();
 
   constructor(parts: EngineNodeParts) {
@@ -115,6 +117,30 @@ export class EngineNode {
       await sharedOperations.adopt(project, operation, log(either), either);
     };
     await this.#logs.run(operation.uuid, adopt, signal);
+  }
+
+  /**
+   * Makes a file of the catalogue available here under its UUID, and keeps it until the result is disposed. Rejects with
+   * DISK_FULL, OBJECT_DAMAGED, and faults of `fetch`.
+   */
+  async adoptFile(project: string, file: SharedFile, fetch: FetchFile, signal: AbortSignal): Promise<Disposable> {
+    const store = this.#parts.store.forProject(project);
+    const pin = store.pin([file.sha256]);
+    try {
+      const adopt = async (either: AbortSignal): Promise<void> => store.files.adopt(file, fetch, either);
+      if (store.files.find(file.uuid) === undefined || !store.files.isWhole(file.sha256)) {
+        await this.#files.run(`${project} ${file.sha256}`, adopt, signal);
+      }
+      return pin;
+    } catch (error) {
+      pin[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Returns the content of a file, to be stored elsewhere. The caller holds the store. Throws UPLOAD_NOT_FOUND. */
+  file(project: string, id: string): ContentToShare {
+    return this.#parts.store.forProject(project).files.content(id);
   }
 
   /**

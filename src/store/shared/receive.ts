@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises';
 import { fault } from '../../contract/errors.ts';
 import { writeFully } from '../../std/files.ts';
-import { atMost, StreamDigest } from '../../std/streams.ts';
+import { matching } from '../../std/streams.ts';
 import { writing } from '../disk.ts';
 import type { Layer, LayerStore } from '../layers.ts';
 
@@ -19,21 +19,17 @@ export async function receiveLayer(
   chunks: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
+  const named = { sha256: layer.digest, bytes: layer.bytes };
   const damaged = (reason: string): Error => fault('OBJECT_DAMAGED', { key: `layer ${layer.digest}`, reason });
-  const digest = new StreamDigest();
-  const bounded = atMost(chunks, layer.bytes, () => damaged(`more than ${layer.bytes} bytes`));
   await using staged = store.stage();
   await writing(async () => {
     await using file = await open(staged.path, 'wx', 0o600);
     let at = 0;
-    for await (const chunk of digest.through(bounded)) {
+    for await (const chunk of matching(chunks, named, damaged)) {
       signal.throwIfAborted();
       await writeFully(file, [chunk], at);
       at += chunk.byteLength;
     }
   });
-  if (digest.bytes !== layer.bytes) throw damaged(`${digest.bytes} bytes instead of ${layer.bytes}`);
-  const actual = digest.sha256();
-  if (actual !== layer.digest) throw damaged(`they have digest ${actual}`);
   await store.publish(staged, layer);
 }

@@ -12,7 +12,7 @@ import type { Layer } from '../../../src/store/layers.ts';
 import type { FetchLayer } from '../../../src/store/shared/receive.ts';
 import { faults } from '../../conformance/faults.ts';
 import { aborted } from '../../../src/std/abort.ts';
-import { collectEvents, finished, openEngine, run, script, seen } from '../bench.ts';
+import { collectEvents, finished, once, openEngine, run, script, seen } from '../bench.ts';
 
 /** The node that makes things, and one that adopts them. */
 const [origin, node] = [await openEngine(), await openEngine()];
@@ -32,11 +32,7 @@ const fetch: FetchLayer = ({ digest }) => {
 
 /** Makes an image that adds a file of random bytes. */
 async function made(parent = origin.base.uuid, bytes = 64 * 1024): Promise<string> {
-  const { uuid } = await origin.engine.uploads.create(
-    (async function* () {
-      yield randomBytes(bytes);
-    })(),
-  );
+  const { uuid } = await origin.engine.uploads.create(once(randomBytes(bytes)));
   const { result_image_uuid: image } = await run(
     origin.engine,
     script(origin, 'true', { image: parent, files: { '/data': { uuid } } }),
@@ -239,6 +235,31 @@ test('an operation of another node is adopted with its log, and stays what it wa
   await assert.rejects(node.engine.operations.get(uuid), faults('OPERATION_NOT_FOUND'));
   await adoption(log);
   assert.equal((await node.engine.operations.get(uuid)).status, 'SUCCESS');
+});
+
+test('a file is adopted under the UUID that the catalogue has, whatever this node called the same content', async () => {
+  const contents = [Buffer.from('small'), randomBytes(2 * 1024 * 1024)];
+  for (const bytes of contents) {
+    const theirs = await origin.engine.uploads.create(once(bytes));
+    const { created_at: createdAt, ...found } = await origin.engine.uploads.get(theirs.uuid);
+    const times = { createdAtMs: Date.parse(createdAt), updatedAtMs: Date.parse(found.updated_at) };
+    const file = { uuid: theirs.uuid, sha256: found.sha256, size: found.size, ...times };
+    const content = origin.engine.node.file(DEFAULT_PROJECT, theirs.uuid);
+    const open = () => ('path' in content ? createReadStream(content.path) : once(content.bytes));
+    const adopted = async (from: () => AsyncIterable<Uint8Array>): Promise<Disposable> =>
+      node.engine.node.adoptFile(DEFAULT_PROJECT, file, from, signal);
+    await assert.rejects(
+      adopted(() => once(Buffer.alloc(file.size))),
+      faults('OBJECT_DAMAGED'),
+    );
+    await assert.rejects(node.engine.uploads.get(file.sha256), faults('UPLOAD_NOT_FOUND'));
+    assert.deepEqual(await leftovers(), []);
+    const ours = bytes.length < 100 ? await node.engine.uploads.create(once(bytes)) : undefined;
+    (await adopted(open))[Symbol.dispose]();
+    const { updated_at: _, ...here } = await node.engine.uploads.get(theirs.uuid);
+    assert.deepEqual(here, { ...theirs, created_at: createdAt });
+    if (ours !== undefined) await assert.rejects(node.engine.uploads.get(ours.uuid), faults('UPLOAD_NOT_FOUND'));
+  }
 });
 
 test('an end that this node recorded by itself gives way to the one that the catalogue has', async () => {
