@@ -4,24 +4,33 @@ import { globSync } from 'node:fs';
 import { command } from './support/command.ts';
 
 /**
- * `npm run test:compat`: the contract of the hosted service and its published clients against the engine, and our own
- * Python wheel. What they need is fetched from PyPI when it runs. Where PyPI cannot be reached, it says so and tries
- * nothing; any later failure is one.
+ * `npm run test:compat`: the contract of the hosted service and its published clients against the engine, our own Python
+ * wheel, and the hook in the agents that have one. What they need is fetched from PyPI and npm when it runs. Where these cannot
+ * be reached, it says so and leaves out what needs them; any later failure is one.
  */
-const REACHABLE = ['-m', 'pip', '--disable-pip-version-check', 'index', 'versions', 'contree-client'];
+const AGENTS = 'test/compat/agents.test.ts';
+const PROBES = {
+  PyPI: ['python3', '-m', 'pip', '--disable-pip-version-check', 'index', 'versions', 'contree-client'],
+  npm: ['npm', 'view', '@openai/codex', 'version'],
+} as const;
 
-async function reachable(): Promise<boolean> {
+async function reachable(source: keyof typeof PROBES): Promise<boolean> {
+  const [program, ...args] = PROBES[source];
   try {
-    await command('python3', REACHABLE, { timeout: 60_000 });
+    await command(program, args, { timeout: 60_000 });
     return true;
   } catch (error) {
-    console.log(`test:compat: no packages can be fetched here, so nothing was tried: ${String(error)}`);
+    console.log(
+      `test:compat: no packages of ${source} can be fetched here, so what needs them was not tried: ${String(error)}`,
+    );
     return false;
   }
 }
 
-if (await reachable()) {
-  const files = process.argv.length > 2 ? process.argv.slice(2) : globSync('test/compat/*.test.ts').toSorted();
+const asked = process.argv.length > 2 ? process.argv.slice(2) : globSync('test/compat/*.test.ts').toSorted();
+const [pypi, npm] = [await reachable('PyPI'), await reachable('npm')];
+const files = asked.filter((file) => (file === AGENTS ? npm : pypi));
+if (files.length > 0) {
   const limits = ['--test-timeout=900000', '--test-concurrency=1'];
   const child = spawn(process.execPath, ['--test', '--test-reporter=spec', ...limits, ...files], { stdio: 'inherit' });
   const [code] = (await once(child, 'exit')) as [number | null];

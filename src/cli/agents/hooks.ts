@@ -3,11 +3,24 @@ import { fault } from '../../contract/errors.ts';
 import type { UserDirectories } from './agent-config.ts';
 import { FORMATS, isObject, valueAt } from './config-formats.ts';
 
+type FileOf = (directories: UserDirectories) => string;
+
+const inCodex =
+  (...path: readonly string[]): FileOf =>
+  ({ home, env }) =>
+    join(env['CODEX_HOME'] || join(home, '.codex'), ...path);
+
 /** Files in which agents look for hooks; both have the form that Claude Code documents. */
-const HOOK_FILES: Readonly<Record<string, (directories: UserDirectories) => string>> = {
+const HOOK_FILES: Readonly<Record<string, FileOf>> = {
   'claude-code': ({ home, env }) => join(env['CLAUDE_CONFIG_DIR'] || join(home, '.claude'), 'settings.json'),
-  codex: ({ home, env }) => join(env['CODEX_HOME'] || join(home, '.codex'), 'hooks.json'),
+  codex: inCodex('hooks.json'),
 };
+
+/**
+ * Files of our own for agents that execute every command in a sandbox, in which ours does not reach the engine: a rule that
+ * lets it run outside (https://developers.openai.com/codex/rules).
+ */
+const RULE_FILES: Readonly<Record<string, FileOf>> = { codex: inCodex('rules', 'contree.rules') };
 
 /** Events that the hook answers, with the tools for which it is called. */
 const EVENTS: Readonly<Record<string, { readonly matcher?: string }>> = {
@@ -26,6 +39,18 @@ export function hooksFile(agent: string, directories: UserDirectories): string {
   throw fault('ARGUMENT_INVALID', {
     reason: `${agent} has no hooks that could take its commands; --hook knows ${known}`,
   });
+}
+
+/** Returns the file for our rule, for an agent that needs one. */
+export function ruleFile(agent: string, directories: UserDirectories): string | undefined {
+  return Object.hasOwn(RULE_FILES, agent) ? RULE_FILES[agent]?.(directories) : undefined;
+}
+
+/** Returns the rule for command lines that begin with these words: they execute nothing but commands in an instance. */
+export function ruleText(words: readonly string[]): string {
+  return `# Written by "contree install codex --hook": the shell commands that the hook takes over.
+prefix_rule(pattern = ${JSON.stringify(words)}, decision = "allow")
+`;
 }
 
 /** Returns the text with our hooks, started by `command`, in place of earlier ones; without a command, with none. */

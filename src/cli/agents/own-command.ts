@@ -25,6 +25,7 @@ export function shellLine(words: readonly string[]): string {
   return words.map(quoted).join(' ');
 }
 
+/** Quotes a word. A quotation mark in it is quoted too, not escaped: Codex applies its rules to no word with a backslash. */
 function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/u.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+  return /^[\w@%+=:,./-]+$/u.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
 }

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { plainDataDir } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
@@ -63,21 +64,25 @@ async function installHook(
   name: string,
   { hook, uninstall = false, print = false }: InstallOptions,
 ): Promise<void> {
-  const [{ hooksFile, withHooks }, { editFile }, { Project }] = await Promise.all([
+  const [{ hooksFile, ruleFile, ruleText, withHooks }, { editFile }, { Project }] = await Promise.all([
     import('../agents/hooks.ts'),
     import('../agents/edit-file.ts'),
     import('../turns/project.ts'),
   ]);
   const { env } = cli.host;
-  const file = hooksFile(name, { home: env['HOME'] || homedir(), platform: process.platform, env });
+  const directories = { home: env['HOME'] || homedir(), platform: process.platform, env };
+  const [file, rules] = [hooksFile(name, directories), ruleFile(name, directories)];
   const command = shellLine([...ownCommand(cli), 'hook', 'answer']);
+  const rule = ruleText([...ownCommand(cli), 'hook', 'run']);
   if (print) {
     const text = withHooks('', command);
+    if (rules !== undefined) cli.note(`Add this to ${rules}:\n${rule}`);
     cli.note(`Add this to ${file}:`);
     return await cli.print({ agent: name, file, text }, text);
   }
   if (uninstall) {
     const changed = await editFile(file, (text) => withHooks(text, undefined));
+    if (rules !== undefined) await rm(rules, { force: true });
     return await cli.print(
       { agent: name, file, changed },
       `${changed ? 'removed the hook from' : 'there is no hook in'} ${file}\n`,
@@ -86,6 +91,7 @@ async function installHook(
   if (hook === true || hook === undefined) throw fault('ARGUMENT_INVALID', { reason: 'name the image: --hook IMAGE' });
   const { uuid } = await (await cli.contree()).images.get(imageReference(hook), cli.signal);
   const { folder } = await Project.create(env, process.cwd(), uuid);
+  if (rules !== undefined) await editFile(rules, () => rule);
   const changed = await editFile(file, (text) => withHooks(text, command));
   const told = `shell commands of ${name} in ${folder} are executed in instances of image ${uuid}; restart the agent\n`;
   await cli.print({ agent: name, file, changed, folder, image: uuid }, told);

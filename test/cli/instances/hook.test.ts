@@ -180,6 +180,30 @@ test('a hook leaves alone what is not its own, and refuses what it cannot take o
   assert.equal((await cli.inProject(['hook', 'answer'], 'not JSON')).code, 2);
 });
 
+test('Codex, which has a sandbox of its own, gets a rule for what the hook starts, as long as it has the hook', async () => {
+  await using cli = await bench();
+  const home = join(cli.folder, '.codex');
+  assert.equal((await cli.inProject(['install', 'codex', '--hook', 'base'])).code, 0);
+  const rule = readFileSync(join(home, 'rules', 'contree.rules'), 'utf8');
+  const pattern = JSON.parse(/pattern = (\[.*\]), decision = "allow"/u.exec(rule)?.[1] ?? '[]') as string[];
+  assert.deepEqual(pattern.slice(-2), ['hook', 'run']);
+  // Codex applies a rule to words that are quoted in any way, and to no line with a backslash.
+  const input = {
+    hook_event_name: 'PreToolUse',
+    tool_name: 'Bash',
+    cwd: cli.project,
+    tool_input: { command: "echo it's" },
+  };
+  const { stdout } = await cli.inProject(['hook', 'answer'], JSON.stringify(input));
+  const line = (JSON.parse(stdout) as Answer).hookSpecificOutput.updatedInput['command'];
+  assert.equal(line, `${pattern.join(' ')} --cwd ${cli.project} -- 'echo it'"'"'s'`);
+  assert.equal((await cli.inProject(['install', 'codex', '--hook', '-u'])).code, 0);
+  assert.deepEqual(
+    [existsSync(join(home, 'rules', 'contree.rules')), existsSync(join(home, 'hooks.json'))],
+    [false, true],
+  );
+});
+
 test('the hook is added to what is there, once, and taken out again', () => {
   const others = { PreToolUse: [{ matcher: 'Edit', hooks: [{ type: 'command', command: 'lint' }] }], Stop: [] };
   const before = `{\n  // mine\n  "model": "opus",\n  "hooks": ${JSON.stringify(others)}\n}\n`;
