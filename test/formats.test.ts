@@ -128,6 +128,9 @@ function checkAdditions(store: Store, version: number): void {
   assert.deepEqual(stayed, version < 6 ? [] : [CANCELLED]);
   assert.equal(store.buildSteps.find('key-1'), version < 8 ? undefined : CHILD);
   assert.equal(store.sharedOperations.has('default', RUN!), version >= 9);
+  assert.deepEqual([...store.quotas.all()], version < 10 ? [] : [['other', { runs: 2, storage_bytes: 1_000_000 }]]);
+  const layerBytes = LAYERS.reduce((sum, bytes) => sum + bytes.length, 0);
+  assert.equal(store.quotas.bytesOf('default'), layerBytes + CONTENT.length, 'counted when the store was migrated');
 }
 
 for (const [index] of MIGRATIONS.entries()) {

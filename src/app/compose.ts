@@ -1,4 +1,4 @@
-import { credentialFiles, type Environment, type Settings } from '../config/index.ts';
+import { credentialFiles, quotaOf, type Environment, type Settings } from '../config/index.ts';
 import { Engine } from '../engine/engine.ts';
 import type { InstancePolicy } from '../engine/instance/policy.ts';
 import { engineMetrics } from './engine-metrics.ts';
@@ -37,14 +37,15 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
   };
   const download = downloader(registries);
   const network = { importer, pusher, download, publishAddress: settings.publishListen };
-  const instancePolicy = instancePolicyOf(settings);
-  const options = { store, driver, ...network, version, concurrency, housekeeping, instancePolicy, log };
+  const bounds = { concurrency, instancePolicy: instancePolicyOf(settings), quota: quotaOf(settings.projectQuota) };
+  const options = { store, driver, ...network, version, ...bounds, housekeeping, log };
   const engine = parts.use(Engine.open(options));
   // Closed in reverse order: nothing runs when the driver is closed, nothing writes when the store is closed.
   const owned = parts.move();
   return {
     contreeFor: (principal) => engine.forTenant(principal),
     connect: (principal, port, signal) => engine.connect(principal, port, signal),
+    projects: engine.projects,
     busy: async () => engine.activeCount > 0,
     metrics: async () => engineMetrics(engine, store),
     leave: (graceMs) => engine.stop(graceMs),

@@ -1,9 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OPERATION_STATUSES } from '../contract/operation.ts';
+import type { ProjectUsage } from '../contract/server.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { Metric } from '../http/metrics.ts';
 import type { Store } from '../store/store.ts';
+
+/** Projects with metrics of their own. */
+const PROJECTS_MAX = 200;
 
 type Samples = Metric['samples'];
 
@@ -36,7 +40,25 @@ export async function engineMetrics(engine: Engine, store: Store): Promise<reado
       'Runs that went through each phase.',
       [...phases].map(([phase, { count }]) => ({ labels: { phase }, value: count })),
     ),
+    ...(await projectMetrics(engine)),
     gauge('store_bytes', 'Bytes in the data directory, by kind.', await storeSamples(store)),
+  ];
+}
+
+/** Returns what projects wait for, use and may use: of the busiest ones, because each is a series of its own. */
+async function projectMetrics(engine: Engine): Promise<readonly Metric[]> {
+  const all = await engine.projects.list();
+  const activity = ({ queued, used }: ProjectUsage): number => queued + used.runs + used.instances;
+  const busiest = all.toSorted((one, other) => activity(other) - activity(one)).slice(0, PROJECTS_MAX);
+  const amounts = (name: 'used' | 'quota'): Samples =>
+    busiest.flatMap(({ project, [name]: values }) =>
+      Object.entries(values).map(([what, value = 0]) => ({ labels: { project, what }, value })),
+    );
+  const queued = busiest.map(({ project, queued: value }) => ({ labels: { project }, value }));
+  return [
+    { name: 'project_queued', help: 'Operations that wait, by project.', type: 'gauge', samples: queued },
+    { name: 'project_used', help: 'Resources that projects use.', type: 'gauge', samples: amounts('used') },
+    { name: 'project_quota', help: 'Quotas of projects.', type: 'gauge', samples: amounts('quota') },
   ];
 }
 

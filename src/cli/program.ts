@@ -25,6 +25,7 @@ import { EXIT, tellFailure } from './failure.ts';
 import { exec } from './instances/exec.ts';
 import { close, expose, instances, snapshot } from './instances/instances.ts';
 import { open } from './instances/open.ts';
+import { project, usage } from './projects/projects.ts';
 import { shell } from './shell/shell.ts';
 import { apply } from './turns/apply.ts';
 import { hook } from './turns/hook.ts';
@@ -39,7 +40,10 @@ const COMMANDS: readonly (readonly [group: string, Readonly<Record<string, Regis
   ['Looking into images (no run needed):', { ls, cat, grep, diff }],
   ['Files:', { rsync, upload, cp }],
   ['Commands of coding agents in instances:', { undo, redo, apply, hook }],
-  ['This installation:', { doctor, gc, engine, serve, token, auth, profile, whoami, install, help, skill }],
+  [
+    'This installation:',
+    { doctor, gc, engine, serve, token, project, auth, profile, whoami, usage, install, help, skill },
+  ],
 ];
 /** Commands that show all others. */
 const ABOUT_ALL = new Set(['help', 'skill']);

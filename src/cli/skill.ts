@@ -11,7 +11,7 @@ export function skillText(program: Command): string {
 }
 
 /** Commands that manage the installation. */
-const NOT_FOR_AGENTS = new Set(['engine', 'serve', 'token', 'install', 'skill', 'gc', 'profile']);
+const NOT_FOR_AGENTS = new Set(['engine', 'serve', 'token', 'project', 'install', 'skill', 'gc', 'profile']);
 
 const HEAD = `---
 name: contree

@@ -1,9 +1,9 @@
-import { limits } from '../contract/limits.ts';
 import { INSTANCE_SETTINGS } from './instance-settings.ts';
-import { between, httpUrl, list, onOff, oneOf, setting, size, text, type Program } from './setting.ts';
+import { MCP_SETTINGS } from './mcp-settings.ts';
+import { quotaParts } from './quota.ts';
+import { between, httpUrl, list, oneOf, setting, size, text, type Program } from './setting.ts';
 
 const BOTH: readonly Program[] = ['contree', 'contree-mcp'];
-const MCP: readonly Program[] = ['contree-mcp'];
 const HTTP = { group: 'http', programs: BOTH } as const;
 const ENGINE = { group: 'engine', programs: BOTH } as const;
 
@@ -144,6 +144,16 @@ export const SETTINGS = {
     doc: 'Maximum number of concurrent runs; further runs wait in the queue. 0 derives it from cores and memory.',
     ...ENGINE,
   }),
+  projectQuota: setting({
+    flag: 'project-quota',
+    env: 'CONTREE_PROJECT_QUOTA',
+    default: [] as readonly string[],
+    defaultText: 'none',
+    value: 'PARTS',
+    parse: quotaParts,
+    doc: 'Quota of each project that has none of its own, for example runs=4,cpus=8,memory=8G,instances=4,storage=50G.',
+    ...ENGINE,
+  }),
   allowedRegistries: setting({
     flag: 'allowed-registries',
     env: 'CONTREE_ALLOWED_REGISTRIES',
@@ -272,116 +282,7 @@ export const SETTINGS = {
     doc: 'Private key (PEM) of --tls-cert.',
     ...HTTP,
   }),
-  mode: setting({
-    flag: 'mode',
-    env: 'CONTREE_MODE',
-    default: 'stdio',
-    value: 'MODE',
-    parse: oneOf('stdio', 'http'),
-    doc: 'Transport for MCP clients: stdio, or http with the console at its root.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  fsRoot: setting({
-    flag: 'fs-root',
-    env: 'CONTREE_FS_ROOT',
-    default: [] as readonly string[],
-    defaultText: 'the folder the server was started in',
-    value: 'DIRS',
-    parse: list,
-    doc: 'Local folders that upload, rsync and download may touch.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  noLocalFs: setting({
-    flag: 'no-local-fs',
-    env: 'CONTREE_NO_LOCAL_FS',
-    default: false,
-    parse: onOff,
-    doc: 'Keep tools away from local files: no rsync, no download, upload of literal content only.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  allowStartupFiles: setting({
-    flag: 'allow-startup-files',
-    env: 'CONTREE_ALLOW_STARTUP_FILES',
-    default: false,
-    parse: onOff,
-    doc: 'Let download write start-up files of shells, editors, agents and version control (.bashrc, .vscode/, .git/); never executable ones.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  readOnly: setting({
-    flag: 'read-only',
-    env: 'CONTREE_READ_ONLY',
-    default: false,
-    parse: onOff,
-    doc: 'Offer only read-only tools.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  tools: setting({
-    flag: 'tools',
-    env: 'CONTREE_TOOLS',
-    default: [] as readonly string[],
-    defaultText: 'all',
-    value: 'NAMES',
-    parse: list,
-    doc: 'Offer only these tools.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  envFrom: setting({
-    flag: 'env-from',
-    env: 'CONTREE_ENV_FROM',
-    default: [] as readonly string[],
-    defaultText: 'none',
-    value: 'NAMES',
-    parse: list,
-    doc: "Variables of this server's own environment that run may pass on by name (env_from); their values are never shown.",
-    group: 'mcp',
-    programs: MCP,
-  }),
-  inlineWait: setting({
-    flag: 'inline-wait',
-    env: 'CONTREE_INLINE_WAIT',
-    default: limits.inlineWaitMs / 1_000,
-    value: 'SECONDS',
-    parse: between(1, 86_400),
-    doc: 'Time a call waits for an operation when its client does not request progress; after it the call returns the operation id.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  onCancel: setting({
-    flag: 'on-cancel',
-    env: 'CONTREE_ON_CANCEL',
-    default: 'stop',
-    value: 'WHAT',
-    parse: oneOf('stop', 'detach'),
-    doc: 'Effect on the operation when a client closes its response stream (HTTP, protocol 2026-07-28): stop, or detach.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  cacheGeneral: setting({
-    flag: 'cache-general',
-    env: 'CONTREE_CACHE_GENERAL',
-    default: '',
-    defaultText: 'none',
-    value: 'FILE',
-    parse: text,
-    doc: 'Has no effect. Accepted because configurations of the Python server may contain it.',
-    group: 'mcp',
-    programs: MCP,
-  }),
-  allowTokenArg: setting({
-    flag: 'allow-token-arg',
-    env: 'CONTREE_ALLOW_TOKEN_ARG',
-    default: false,
-    parse: onOff,
-    doc: 'Let registry_auth take the secret as an argument, where the model can see it.',
-    group: 'mcp',
-    programs: MCP,
-  }),
+  ...MCP_SETTINGS,
 } as const;
 
 export type SettingName = keyof typeof SETTINGS;

@@ -3,6 +3,7 @@ import { BUILD_ERRORS } from './errors/builds.ts';
 import { CLUSTER_ERRORS } from './errors/cluster.ts';
 import { INSTANCE_ERRORS } from './errors/instances.ts';
 import { OBJECT_ERRORS } from './errors/objects.ts';
+import { PROJECT_ERRORS } from './errors/projects.ts';
 
 /**
  * Every fault we raise on purpose. Codes are public and never renamed; messages are for people and may change.
@@ -18,11 +19,6 @@ export const ERRORS = {
     class: 'invalid',
     message: ({ tag }) => `"${tag}" is not a tag`,
     hint: 'Use at most 256 characters of A-Z a-z 0-9 _ - separated by : / or . such as common/python-ml/python:3.11-slim.',
-  }),
-  PROJECT_INVALID: row<{ project: string }>({
-    class: 'invalid',
-    message: ({ project }) => `${JSON.stringify(project)} is not the name of a project`,
-    hint: 'Use 1 to 64 of a-z 0-9 . _ - that begin with a letter or digit.',
   }),
   REFERENCE_INVALID: row<{ reference: string; reason: string }>({
     class: 'invalid',
@@ -219,6 +215,7 @@ export const ERRORS = {
   ...CLUSTER_ERRORS,
   ...OBJECT_ERRORS,
   ...INSTANCE_ERRORS,
+  ...PROJECT_ERRORS,
   OPERATION_LIMIT: row<{ limit: number }>({
     class: 'exhausted',
     message: ({ limit }) => `${limit} operations are already waiting or running`,

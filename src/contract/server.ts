@@ -128,3 +128,46 @@ export const CreatedToken = Token.extend({ token: z.string().describe('shown onc
 export type CreatedToken = z.infer<typeof CreatedToken>;
 
 export const TokenListResponse = z.object({ tokens: z.array(Token) });
+
+const amount = z.int().min(1);
+
+/** Quota of a project; what is absent has no bound. */
+export const Quota = z.object({
+  runs: amount.optional().describe('runs, and RUN steps of builds, at the same time; further ones wait'),
+  cpus: amount.optional().describe('cores of all runs at the same time'),
+  memory_mib: amount.optional().describe('memory of all runs and open instances, MiB'),
+  instances: amount.optional().describe('instances open at the same time'),
+  storage_bytes: amount.optional().describe('bytes of all layers of images, each once, and of all uploads'),
+});
+export type Quota = z.infer<typeof Quota>;
+
+/** Change of a project's quota: absent fields stay, null is the default of the server again. */
+export const QuotaChange = z.object({
+  runs: amount.nullable().optional(),
+  cpus: amount.nullable().optional(),
+  memory_mib: amount.nullable().optional(),
+  instances: amount.nullable().optional(),
+  storage_bytes: amount.nullable().optional(),
+});
+export type QuotaChange = z.infer<typeof QuotaChange>;
+
+/** Resources that a project uses, and its quota. */
+export const ProjectUsage = z.object({
+  project: z.string(),
+  used: z.object({
+    runs: z.int(),
+    cpus: z.int(),
+    memory_mib: z.int(),
+    instances: z.int(),
+    storage_bytes: z.int(),
+  }),
+  /** Operations that wait for their turn. */
+  queued: z.int(),
+  /** Quota in effect. */
+  quota: Quota,
+  /** Part of it that was set for this project. */
+  own_quota: Quota,
+});
+export type ProjectUsage = z.infer<typeof ProjectUsage>;
+
+export const ProjectListResponse = z.object({ projects: z.array(ProjectUsage) });

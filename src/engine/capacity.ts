@@ -50,6 +50,16 @@ export function instanceCost({ memoryMib }: Pick<BootSpec, 'memoryMib'>): Resour
   return { memoryMib: memoryMib + GUEST_OVERHEAD_MIB };
 }
 
+/** Returns the resources of a guest as a quota counts them: those it was asked to have, without our overhead. */
+export function runClaim({ cpus, memoryMib }: Pick<BootSpec, 'cpus' | 'memoryMib'>): Resources {
+  return { runs: 1, cpus, memoryMib };
+}
+
+/** Returns the resources of an instance that stays as a quota counts them. */
+export function instanceClaim({ memoryMib }: Pick<BootSpec, 'memoryMib'>): Resources {
+  return { memoryMib };
+}
+
 /** Returns the memory that instances may hold together: all but what a usual run needs, so that runs always go on. */
 export function instanceMemoryMib({ memoryMib = 0 }: Resources): number {
   return Math.max(0, memoryMib - limits.guestMemoryMibDefault - GUEST_OVERHEAD_MIB);

@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream';
 import { DEFAULT_PROJECT } from '../contract/names.ts';
-import type { ConTree } from '../contract/contree.ts';
+import type { ConTree, ContreeServer } from '../contract/contree.ts';
 import { limits } from '../contract/limits.ts';
+import type { Quota } from '../contract/server.ts';
 import { ReaderPool } from '../erofs/reader-pool.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { Store } from '../store/store.ts';
@@ -19,6 +20,8 @@ import { SILENT_LOG, type EngineLog } from './log.ts';
 import type { Catalogue } from './node/catalogue.ts';
 import { EngineNode } from './node/node.ts';
 import { Operations } from './operations.ts';
+import { projectsOf } from './quota/projects.ts';
+import { Quotas } from './quota/quotas.ts';
 import { type EngineParts, ProjectContext } from './project/context.ts';
 import { connectToPort, type PortOfInstance } from './project/instances.ts';
 import { projectContree } from './project/project.ts';
@@ -38,6 +41,8 @@ export interface EngineOptions {
   readonly version: string;
   /** Number of concurrent runs; 0 (default) derives it from cores and memory. */
   readonly concurrency?: number;
+  /** Quota of projects that have none of their own; default none. */
+  readonly quota?: Quota;
   /** Policy of automatic collection; absent for none. */
   readonly housekeeping?: HousekeepingPolicy;
   /** Terms of instances that stay; those that are left out are the usual ones. */
@@ -100,6 +105,7 @@ export class Engine implements ConTree {
     const threads = new Threads();
     const parts = { store, driver, readers, trees, threads, operations, log };
     const housekeeping = new Housekeeping(parts, options.housekeeping);
+    const quotas = new Quotas(store.quotas, options.quota ?? {});
     return new Engine({
       store,
       driver,
@@ -108,7 +114,8 @@ export class Engine implements ConTree {
       download,
       version,
       capacity,
-      runs: new Admission(capacity),
+      quotas,
+      runs: new Admission(capacity, (project) => quotas.claims(project)),
       imports: new Admission({ imports: limits.importsAtOnce }),
       builds: new Admission({ builds: limits.buildsAtOnce }),
       readers,
@@ -154,9 +161,14 @@ export class Engine implements ConTree {
     return this.#parts.statistics;
   }
 
-  get queues(): Readonly<Record<'runs' | 'imports', QueueLength>> {
-    const { runs, imports } = this.#parts;
-    return { runs: queueLength(runs), imports: queueLength(imports) };
+  get queues(): Readonly<Record<'runs' | 'imports' | 'builds', QueueLength>> {
+    const { runs, imports, builds } = this.#parts;
+    return { runs: queueLength(runs), imports: queueLength(imports), builds: queueLength(builds) };
+  }
+
+  /** Returns the projects with what they use, and changes their quotas. */
+  get projects(): ContreeServer['projects'] {
+    return projectsOf(this.#parts);
   }
 
   /** Waits for background work that no client asked for. */

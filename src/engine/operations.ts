@@ -227,7 +227,8 @@ export class Operations {
     const { uuid, controller } = active;
     try {
       const queuedAtMs = performance.now();
-      using _place = await order.admission.enter(order.cost, controller.signal);
+      const entry = { ...order, project: order.store.project, lasting: active.stays };
+      using _place = await order.admission.enter(entry, controller.signal);
       const begins = { project: active.store.project, operation: uuid };
       if (this.#catalogue !== undefined) await this.#catalogue.begin(begins, controller.signal);
       active.startedAtMs = this.#store.operations.assign(uuid);

@@ -68,6 +68,8 @@ export interface WorkOrder {
   readonly stays?: boolean;
   readonly admission: Admission;
   readonly cost: Resources;
+  /** Resources that count against the quota of its project. */
+  readonly claim?: Resources;
   readonly work: (context: OperationContext) => Promise<WorkResult>;
   /** Disposed when the work of the operation has ended completely. */
   readonly release: Disposable;

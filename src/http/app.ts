@@ -145,7 +145,7 @@ class Server {
 
   async #call({ row }: Route, principal: Principal, context: AppContext): Promise<Call> {
     const request = context.req.raw;
-    const { contreeFor, log, tokens, engine, pages, closing } = this.#options;
+    const { contreeFor, log, tokens, engine, projects, pages, closing } = this.#options;
     const search = new URL(request.url).searchParams;
     const parsed = {
       subject: readSubject(row, context.req.param() as Readonly<Record<string, string>>),
@@ -156,7 +156,7 @@ class Server {
     return {
       contree: contreeFor(principal, request),
       log,
-      ...present({ tokens, engine, pages, closing }),
+      ...present({ tokens, engine, projects, pages, closing }),
       principal,
       // Parsed according to the row from which the handler gets its types.
       ...(parsed as Pick<Call, keyof typeof parsed>),

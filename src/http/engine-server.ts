@@ -1,4 +1,4 @@
-import type { ConTree } from '../contract/contree.ts';
+import type { ConTree, ContreeServer } from '../contract/contree.ts';
 import { limits } from '../contract/limits.ts';
 import { present } from '../std/present.ts';
 import { Activity } from './activity.ts';
@@ -35,6 +35,8 @@ export interface ServedEngine {
   readonly busy: () => Promise<boolean>;
   /** Connects to ports of instances, for the pages at their own origins; absent for none. */
   readonly connect?: ConnectToPage;
+  /** Quotas of projects; absent where they cannot be changed. */
+  readonly projects?: ContreeServer['projects'];
   /** Returns metrics for `/metrics`. */
   readonly metrics?: () => Promise<readonly Metric[]>;
 }
@@ -104,7 +106,7 @@ function applications(
     tokens,
     ...process,
     metrics: new HttpMetrics(),
-    ...present({ moreMetrics: served.metrics }),
+    ...present({ moreMetrics: served.metrics, projects: served.projects }),
   };
   const local: AppOptions = { ...shared, authentication: { kind: 'owner', verifier: tokens } };
   const socket: Where = { kind: 'unix', path: options.socket };

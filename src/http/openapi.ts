@@ -58,6 +58,7 @@ const SUBJECTS: Readonly<Record<keyof Subjects, readonly Json[]>> = {
   port: [UUID, INTEGER],
   upload: [{ type: 'string' }],
   token: [UUID],
+  project: [{ type: 'string' }],
 };
 
 interface Parameter {

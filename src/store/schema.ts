@@ -261,4 +261,58 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX images_shared ON images (shared_used_at) WHERE shared_used_at IS NOT NULL AND absent = 0;
   ALTER TABLE operations ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
   `,
+  // Bytes and quotas of projects. Triggers keep the sums, so that reading them costs nothing and no writer can forget them.
+  `
+  CREATE TABLE project_quotas (
+    project TEXT PRIMARY KEY,
+    quota TEXT NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE project_bytes (
+    project TEXT PRIMARY KEY,
+    layers INTEGER NOT NULL DEFAULT 0,
+    files INTEGER NOT NULL DEFAULT 0
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE project_layers (
+    project TEXT NOT NULL,
+    layer TEXT NOT NULL,
+    uses INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (project, layer)
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TRIGGER project_layers_first AFTER INSERT ON project_layers BEGIN
+    INSERT INTO project_bytes (project, layers) VALUES (NEW.project, NEW.bytes)
+      ON CONFLICT (project) DO UPDATE SET layers = layers + NEW.bytes;
+  END;
+  CREATE TRIGGER project_layers_last AFTER DELETE ON project_layers BEGIN
+    UPDATE project_bytes SET layers = layers - OLD.bytes WHERE project = OLD.project;
+  END;
+  CREATE TRIGGER image_layers_added AFTER INSERT ON image_layers BEGIN
+    INSERT INTO project_layers (project, layer, uses, bytes)
+      SELECT images.project, NEW.layer, 1, layers.bytes FROM images JOIN layers ON digest = NEW.layer WHERE uuid = NEW.image
+      ON CONFLICT (project, layer) DO UPDATE SET uses = uses + 1;
+  END;
+  CREATE TRIGGER image_layers_removed AFTER DELETE ON image_layers BEGIN
+    UPDATE project_layers SET uses = uses - 1
+      WHERE project = (SELECT project FROM images WHERE uuid = OLD.image) AND layer = OLD.layer;
+    DELETE FROM project_layers
+      WHERE project = (SELECT project FROM images WHERE uuid = OLD.image) AND layer = OLD.layer AND uses = 0;
+  END;
+  CREATE TRIGGER images_removed BEFORE DELETE ON images BEGIN
+    DELETE FROM image_layers WHERE image = OLD.uuid;
+  END;
+  CREATE TRIGGER files_added AFTER INSERT ON files BEGIN
+    INSERT INTO project_bytes (project, files) VALUES (NEW.project, NEW.size)
+      ON CONFLICT (project) DO UPDATE SET files = files + NEW.size;
+  END;
+  CREATE TRIGGER files_removed AFTER DELETE ON files BEGIN
+    UPDATE project_bytes SET files = files - OLD.size WHERE project = OLD.project;
+  END;
+
+  INSERT INTO project_layers (project, layer, uses, bytes)
+    SELECT project, layer, count(*), bytes
+    FROM image_layers JOIN images ON uuid = image JOIN layers ON digest = layer GROUP BY project, layer;
+  INSERT INTO project_bytes (project, files) SELECT project, sum(size) FROM files WHERE true GROUP BY project
+    ON CONFLICT (project) DO UPDATE SET files = excluded.files;
+  `,
 ];

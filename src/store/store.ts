@@ -12,7 +12,8 @@ import { STORE_FOLDERS, StoreParts } from './parts.ts';
 import { ProjectStore } from './project-store.ts';
 import { SharedImages } from './shared/images.ts';
 import { dropIncomplete, SharedOperations } from './shared/operations.ts';
-import { storeBytes } from './usage.ts';
+import { QuotaStore } from './quotas.ts';
+import { storeBytes } from './gc/usage.ts';
 
 /** Mode bits of the group and of everybody else. */
 const OTHERS = 0o077;
@@ -33,12 +34,14 @@ export class Store extends ProjectStore implements AsyncDisposable {
   readonly sharedImages: SharedImages;
   readonly sharedOperations: SharedOperations;
   readonly #projects = new Map<string, ProjectStore>();
+  readonly quotas: QuotaStore;
 
   private constructor(parts: StoreParts) {
     super(parts, DEFAULT_PROJECT);
     this.#parts = parts;
     this.sharedImages = new SharedImages(parts);
     this.sharedOperations = new SharedOperations(parts);
+    this.quotas = new QuotaStore(parts.database);
   }
 
   /**

@@ -381,6 +381,10 @@ async function lists({ contree, base }: ContreeUnderTest): Promise<void> {
 
 async function about({ contree, base }: ContreeUnderTest): Promise<void> {
   await run(contree, { command: 'true', image: base, disposable: true });
+  const { project, used, quota } = await contree.system.usage();
+  assert.equal(project, 'default');
+  assert.ok(used.storage_bytes > 0, 'the root image');
+  assert.deepEqual([used.runs, used.instances, quota], [0, 0, {}]);
   const me = await contree.system.whoami();
   assert.deepEqual([me.limits['instance_max_timeout'], me.operations_stat['SUCCESS']], [3_600, 1]);
   assert.ok(Object.values(me.permissions).some(Boolean));

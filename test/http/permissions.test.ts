@@ -56,6 +56,7 @@ const NEEDED: Readonly<Record<string, string>> = {
   'GET /inspect/{image_uuid}/grep': 'list',
   'GET /inspect/{image_uuid}/diff': 'list',
   'GET /whoami': '-',
+  'GET /usage': 'list',
   'POST /gc': 'admin',
   'GET /doctor': 'list',
   'GET /engine': 'metrics admin',
@@ -63,6 +64,8 @@ const NEEDED: Readonly<Record<string, string>> = {
   'GET /tokens': 'admin',
   'POST /tokens': 'admin',
   'DELETE /tokens/{uuid}': 'admin',
+  'GET /projects': 'admin',
+  'PATCH /projects/{project}': 'admin',
 };
 
 test('each route asks for its permission, over the wire, and for no other', async () => {

@@ -2,7 +2,7 @@ import { FILES, UPLOADS } from './files.ts';
 import { IMAGES, TAGS } from './images.ts';
 import { INSTANCES, PAGES } from './instances.ts';
 import { OPERATIONS, PROCESSES, RUNS } from './operations.ts';
-import { ENGINE, SYSTEM, TOKENS } from './server.ts';
+import { ENGINE, PROJECTS, SYSTEM, TOKENS } from './server.ts';
 
 /** Operations of an engine, one row each: `API.images.list` is `contree.images.list()` and `GET /v1/images`. */
 export const CONTREE_API: {
@@ -31,11 +31,13 @@ export const CONTREE_API: {
 export const API: typeof CONTREE_API & {
   readonly engine: typeof ENGINE;
   readonly tokens: typeof TOKENS;
+  readonly projects: typeof PROJECTS;
   readonly pages: typeof PAGES;
 } = {
   ...CONTREE_API,
   engine: ENGINE,
   tokens: TOKENS,
+  projects: PROJECTS,
   pages: PAGES,
 };
 export type Api = typeof API;

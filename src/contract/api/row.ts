@@ -25,6 +25,7 @@ export interface Subjects {
   /** sha256 (hex) or UUID. */
   readonly upload: [id: string];
   readonly token: [token: string];
+  readonly project: [project: string];
 }
 
 /** Number of path parameters of each subject. */
@@ -35,6 +36,7 @@ export const SUBJECT_PARTS: Readonly<Record<keyof Subjects, number>> = {
   port: 2,
   upload: 1,
   token: 1,
+  project: 1,
 };
 
 /** Client types of answers that are not one JSON value. */

@@ -106,6 +106,10 @@ export const COMPONENTS = {
   Token: server.Token,
   CreatedToken: server.CreatedToken,
   TokenListResponse: server.TokenListResponse,
+  Quota: server.Quota,
+  QuotaChange: server.QuotaChange,
+  ProjectUsage: server.ProjectUsage,
+  ProjectListResponse: server.ProjectListResponse,
 } as const satisfies Readonly<Record<string, z.ZodType>>;
 
 /** Schemas that rows refer to and the document shows inline. */

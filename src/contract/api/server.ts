@@ -12,6 +12,17 @@ export const SYSTEM = {
     answer: 'WhoAmIResponse',
     status: 200,
   },
+  /** Returns the resources that the project uses, and its quota. */
+  usage: {
+    method: 'GET',
+    path: '/usage',
+    operationId: 'getUsage',
+    summary: 'Resources that the project uses, and its quota',
+    permissions: ['list'],
+    answer: 'ProjectUsage',
+    status: 200,
+    addition: true,
+  },
   /** Removes what no project uses any more. */
   gc: {
     method: 'POST',
@@ -100,6 +111,34 @@ export const TOKENS = {
     permissions: ['admin'],
     status: 204,
     success: 'revoked',
+    addition: true,
+  },
+} as const satisfies Rows;
+
+/** Projects of a server, for administrators. */
+export const PROJECTS = {
+  list: {
+    method: 'GET',
+    path: '/projects',
+    operationId: 'listProjects',
+    summary: 'Resources that each project uses, and its quota',
+    permissions: ['admin'],
+    answer: 'ProjectListResponse',
+    field: 'projects',
+    status: 200,
+    addition: true,
+  },
+  /** Changes the quota of a project; null in a field is the default again. Faults: PROJECT_INVALID. */
+  change: {
+    method: 'PATCH',
+    path: '/projects/{project}',
+    subject: 'project',
+    operationId: 'changeProject',
+    summary: 'Change the quota of a project; fields that are null have the default again',
+    permissions: ['admin'],
+    body: 'QuotaChange',
+    answer: 'ProjectUsage',
+    status: 200,
     addition: true,
   },
 } as const satisfies Rows;

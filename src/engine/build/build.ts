@@ -151,7 +151,7 @@ class Build implements OngoingBuild {
     if (own !== undefined) return own;
     if (source.startsWith('tag:')) throw fault('IMAGE_NOT_FOUND', { image: source });
     if (!mayImport) throw fault('PERMISSION_MISSING', { permission: 'import' });
-    using _place = await imports.enter({ imports: 1 }, this.signal);
+    using _place = await imports.enter({ project: store.project, cost: { imports: 1 } }, this.signal);
     const progress = (text: string): void => this.log.line(`line ${line}: ${source}: ${text}`);
     const imported = await importer.fromRegistry({ url: source }, { store, progress, privateByName }, this.signal);
     return await this.#root(imported);

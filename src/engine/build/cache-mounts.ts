@@ -7,7 +7,7 @@ import { limits } from '../../contract/limits.ts';
 import type { LayerFile } from '../../erofs/layer-file.ts';
 import type { ReaderPool } from '../../erofs/reader-pool.ts';
 import type { ByteString } from '../../std/bytes.ts';
-import { CACHE_MOUNT } from '../../store/usage.ts';
+import { CACHE_MOUNT } from '../../store/gc/usage.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { ImageSourceNode } from './source-node.ts';
 

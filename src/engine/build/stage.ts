@@ -11,7 +11,7 @@ import { Pace } from '../../std/event-loop.ts';
 import { present } from '../../std/present.ts';
 import type { NewImage, StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
-import { runCost } from '../capacity.ts';
+import { runClaim, runCost } from '../capacity.ts';
 import { HOSTNAME_DEFAULT, networkOf } from '../run/plan.ts';
 import type { OngoingBuild } from './ongoing-build.ts';
 import { CopyStep } from './copy-step.ts';
@@ -236,7 +236,8 @@ export class StageBuild {
       const layers = await place.compactor.mountable(this.#parent.uuid, signal);
       const image = await place.store.layers.files(layers);
       await using opened = await mounts.prepare(image);
-      using _place = await place.runs.enter(runCost(boot), signal);
+      const entry = { project: place.store.project, cost: runCost(boot), claim: runClaim(boot) };
+      using _place = await place.runs.enter(entry, signal);
       const step = {
         spid: number,
         ...command,

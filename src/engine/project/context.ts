@@ -16,6 +16,7 @@ import type { Catalogue } from '../node/catalogue.ts';
 import type { LiveInstance } from '../run/live-instance.ts';
 import type { Operations } from '../operations.ts';
 import type { Pusher } from '../../images/export/push.ts';
+import type { Quotas } from '../quota/quotas.ts';
 import type { Statistics } from '../statistics.ts';
 import type { Threads } from '../workers/threads.ts';
 import { boundsOf, type Bounds, type Tenant } from './tenant.ts';
@@ -29,6 +30,7 @@ export interface EngineParts {
   readonly download: Downloader | undefined;
   readonly version: string;
   readonly capacity: Resources;
+  readonly quotas: Quotas;
   readonly runs: Admission;
   readonly imports: Admission;
   readonly builds: Admission;
@@ -80,6 +82,19 @@ export class ProjectContext {
   instance(operation: string): Promise<LiveInstance> {
     return this.parts.operations.instance(this.store.operations.get(operation));
   }
+}
+
+/**
+ * Refuses work that the project's quota does not allow, before it is accepted: what it claims, which does not become free
+ * by waiting, and what it stores. What was accepted is kept, even where it then exceeds the storage. Faults:
+ * QUOTA_EXCEEDED.
+ */
+export function checkQuota(
+  { store: { project }, parts }: ProjectContext,
+  { claim = {}, lasting = false, stores }: { claim?: Resources; lasting?: boolean; stores: boolean },
+): void {
+  parts.runs.check({ project, cost: {}, claim, lasting });
+  if (stores) parts.quotas.checkStorage(project);
 }
 
 /** Returns the timeout of a request in seconds. A requested timeout is never shortened silently; a default one is. */

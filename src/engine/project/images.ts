@@ -9,7 +9,7 @@ import type { ProjectStore } from '../../store/project-store.ts';
 import { executeImport, recordArchiveImport, recordImport, type ImportWork } from '../import.ts';
 import { executeBuild, recordBuild } from '../build/build.ts';
 import { pushEvents } from '../push.ts';
-import { boundedTimeout, type ProjectContext } from './context.ts';
+import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 import { layersOf, streamed } from './inspect.ts';
 
 /** Listing, comparing and deleting a project's images. */
@@ -59,6 +59,7 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
     if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
     const most = context.bounds.images_import_max_timeout;
     const timeoutSeconds = boundedTimeout(timeout, limits.importTimeoutSecondsDefault, most);
+    checkQuota(context, { stores: true });
     const published = (image: string): void => parts.compactor.schedule(image);
     const uuid = parts.operations.start({
       ...context.place,
@@ -94,6 +95,7 @@ function builds(context: ProjectContext): Pick<ConTree['images'], 'build'> {
     build: async (request = {}) => {
       const { tag, context: files } = request;
       if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+      checkQuota(context, { stores: true });
       if (files?.file !== undefined) store.files.get(files.file);
       const timeout = boundedTimeout(
         request.timeout,
@@ -139,7 +141,10 @@ function exports(context: ProjectContext): Pick<ConTree['images'], 'export' | 'p
       using _hold = store.hold();
       const exported = await exportOf(store, store.images.resolve(image).uuid);
       // Compression needs a core, as an import does.
-      using _place = await parts.imports.enter({ imports: 1 }, signal ?? new AbortController().signal);
+      using _place = await parts.imports.enter(
+        { project: store.project, cost: { imports: 1 } },
+        signal ?? new AbortController().signal,
+      );
       yield* pushEvents(
         (onProgress, ends) => parts.pusher(exported, request, { store, onProgress, privateByName }, ends),
         signal,

@@ -6,7 +6,7 @@ import { isTag } from '../../contract/names.ts';
 import { present } from '../../std/present.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { Resources } from '../admission.ts';
-import { checkMemory, instanceCost, instanceMemoryMib } from '../capacity.ts';
+import { checkMemory, instanceClaim, instanceCost, instanceMemoryMib } from '../capacity.ts';
 import { LongHold } from '../instance/long-hold.ts';
 import type { OpenInstance } from '../instance/open-instance.ts';
 import { instanceDetails, instanceSummary, portInfo } from '../instance/summary.ts';
@@ -14,7 +14,7 @@ import { executeStay } from '../instance/stay.ts';
 import { injectedSet } from '../run/injected-set.ts';
 import { planOpen } from '../run/plan.ts';
 import { recordOpen } from '../run/record.ts';
-import { boundedTimeout, type ProjectContext } from './context.ts';
+import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 
 /** Returns the instances group of a project. */
 export function projectInstances(context: ProjectContext): ConTree['instances'] {
@@ -111,7 +111,9 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
     checkMemory(request.resources_limits?.memory_mib);
     const injected = injectedSet(store, request);
     const cost = instanceCost(plan.boot);
+    const claim = instanceClaim(plan.boot);
     checkCounts(context);
+    checkQuota(context, { claim, stores: request.disposable !== true });
     checkInstanceMemory(context, cost);
     const uuid = parts.operations.start({
       ...context.place,
@@ -122,6 +124,7 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
       image: image.uuid,
       admission: parts.runs,
       cost,
+      claim,
       work: (operation) => executeStay({ ...parts, store }, { image, plan, injected, terms, publish, hold }, operation),
       release: hold,
     });
@@ -158,8 +161,8 @@ function checkTag(tag: string | undefined): void {
 /** Refuses an instance too many, of the token or of the project. Faults: INSTANCE_LIMIT. */
 function checkCounts({ tenant, parts, bounds }: ProjectContext): void {
   const { token, project } = tenant;
-  const { operations, instancePolicy } = parts;
-  const { openMax } = instancePolicy;
+  const { operations, instancePolicy, quotas } = parts;
+  const openMax = Math.min(instancePolicy.openMax, quotas.of(project).instances ?? Infinity);
   if (token !== undefined && operations.instancesOf({ token }) >= bounds.instances_max_open) {
     throw fault('INSTANCE_LIMIT', { what: 'token', limit: bounds.instances_max_open });
   }

@@ -2,13 +2,13 @@ import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import type { InstanceSpawnRequest } from '../../contract/run.ts';
-import { checkMemory, runCost } from '../capacity.ts';
+import { checkMemory, runClaim, runCost } from '../capacity.ts';
 import { injectedSet } from '../run/injected-set.ts';
 import { planRun } from '../run/plan.ts';
 import { recordRun } from '../run/record.ts';
 import { recordedRun, reuseKey as keyOf, reusedSandbox } from '../run/reuse.ts';
 import { executeRun } from '../run/run.ts';
-import { boundedTimeout, type ProjectContext } from './context.ts';
+import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 
 /** Returns the runs group of a project. */
 export function projectRuns(context: ProjectContext): ConTree['runs'] {
@@ -33,6 +33,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
           hold[Symbol.dispose]();
           return { uuid, image: image.uuid, reused: true };
         }
+        checkQuota(context, { claim: runClaim(plan.boot), stores: request.disposable !== true });
         const command = [request.command, ...(request.args ?? [])].join(' ');
         const uuid = parts.operations.start({
           ...context.place,
@@ -42,6 +43,7 @@ export function projectRuns(context: ProjectContext): ConTree['runs'] {
           image: image.uuid,
           admission: parts.runs,
           cost: runCost(plan.boot),
+          claim: runClaim(plan.boot),
           work: (operation) => executeRun({ ...parts, store }, { image, plan, injected, command, reuseKey }, operation),
           release: hold,
         });

@@ -2,6 +2,7 @@ import type { ConTree } from '../../contract/contree.ts';
 import { limits } from '../../contract/limits.ts';
 import { PERMISSIONS } from '../../contract/permissions.ts';
 import { diagnose } from '../health.ts';
+import { usageOf } from '../quota/projects.ts';
 import type { ProjectContext } from './context.ts';
 
 /** UUID that represents "no token" in answers. */
@@ -22,6 +23,7 @@ export function projectSystem(context: ProjectContext): ConTree['system'] {
       operations_stat: { ...store.operations.counts() },
       project: tenant.project,
     }),
+    usage: async () => usageOf(parts, tenant.project),
     gc: async (request = {}) => parts.housekeeping.collect(request),
     doctor: async ({ verify = false } = {}, signal = new AbortController().signal) => {
       const checks = await diagnose(parts.store, parts.driver, { verify, signal });

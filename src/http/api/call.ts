@@ -1,7 +1,7 @@
 import type { CONTREE_API } from '../../contract/api/index.ts';
 import type { Row, SchemaName, Subjects, Value } from '../../contract/api/row.ts';
 import type { WIRE_ONLY } from '../../contract/api/wire-only.ts';
-import type { ConTree } from '../../contract/contree.ts';
+import type { ConTree, ContreeServer } from '../../contract/contree.ts';
 import type { Principal } from '../auth.ts';
 import type { Log } from '../log.ts';
 import type { HttpReply } from '../reply.ts';
@@ -23,6 +23,7 @@ export interface Services {
   readonly log: Log;
   readonly tokens?: TokenStore;
   readonly engine?: EngineControl;
+  readonly projects?: ContreeServer['projects'];
   /** Pages of instances; absent where there is no listener for browsers. */
   readonly pages?: InstancePages;
   /** Aborts when the server closes, to end streams that would not end by themselves. */

@@ -42,6 +42,7 @@ const SUBJECTS: { readonly [Kind in keyof Subjects]: (...parts: string[]) => Sub
   port: (operation = '', port = '') => [operationOf(operation), readParameter(PortNumber, 'port', port)],
   upload: (upload = '') => [uploadOf(upload)],
   token: (token = '') => [token],
+  project: (project = '') => [project.slice(0, 100)],
 };
 
 /** Names of the parameters in a path of OpenAPI's notation. */

@@ -2,9 +2,9 @@ import type { ContreeServer } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { Call } from './call.ts';
 
-/** Groups of the API that an engine itself does not have: the engine process, the tokens and the pages of a server. */
+/** Groups of the API that an engine itself does not have: its process, and the tokens, projects and pages of a server. */
 export const SERVER_GROUPS: {
-  readonly [Group in 'engine' | 'tokens' | 'pages']: (call: Call) => ContreeServer[Group];
+  readonly [Group in 'engine' | 'tokens' | 'projects' | 'pages']: (call: Call) => ContreeServer[Group];
 } = {
   engine: ({ engine }) => {
     if (engine === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'engine' });
@@ -25,6 +25,10 @@ export const SERVER_GROUPS: {
       return { url };
     },
   }),
+  projects: ({ projects }) => {
+    if (projects === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'projects' });
+    return projects;
+  },
   tokens: ({ tokens, principal }) => {
     if (tokens === undefined) throw fault('ROUTE_NOT_FOUND', { route: 'tokens' });
     return {

@@ -4,7 +4,7 @@ import { evictImages } from '../shared/images.ts';
 import { imagesToDrop } from './images.ts';
 import type { Holds } from './holds.ts';
 import { dropUnusableRecords } from '../recorded-runs.ts';
-import { spaceUsage, storeBytes } from '../usage.ts';
+import { spaceUsage, storeBytes } from './usage.ts';
 
 export interface SweepRequest {
   /** Time before which uploads, directory states, injected layers and output must have been last used to be dropped. */

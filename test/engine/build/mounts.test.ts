@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { streamRepr } from '../../../src/contract/stream.ts';
 import type { BootSpec } from '../../../src/sandbox/driver.ts';
 import { LayerStore } from '../../../src/store/layers.ts';
-import { CACHE_MOUNT } from '../../../src/store/usage.ts';
+import { CACHE_MOUNT } from '../../../src/store/gc/usage.ts';
 import { listing } from '../../support/layers.ts';
 import { bench, build, built, FILES, filesOf } from './bench.ts';
 

@@ -42,6 +42,7 @@ export async function serveBench(
         contreeFor: (principal) => engine.forTenant(principal),
         connect: (principal, port, signal) => engine.connect(principal, port, signal),
         busy: async () => engine.activeCount > 0,
+        projects: engine.projects,
         metrics: () => engineMetrics(engine, store),
       },
       version: '1.2.3',

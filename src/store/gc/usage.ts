@@ -1,5 +1,5 @@
-import type { GcReport } from '../contract/server.ts';
-import type { Database } from './database.ts';
+import type { GcReport } from '../../contract/server.ts';
+import type { Database } from '../database.ts';
 
 /** Key prefix of layers with the content of cache mounts: injected ones, which are kept while they are used. */
 export const CACHE_MOUNT = 'files:cache:';
