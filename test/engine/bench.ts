@@ -28,7 +28,7 @@ export interface EngineBench extends AsyncDisposable {
 }
 
 export interface BenchOptions extends Partial<
-  Pick<EngineOptions, 'concurrency' | 'quota' | 'importer' | 'pusher' | 'instancePolicy' | 'catalogue'>
+  Pick<EngineOptions, 'concurrency' | 'quota' | 'importer' | 'pusher' | 'download' | 'instancePolicy' | 'catalogue'>
 > {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
@@ -78,6 +78,7 @@ export function startEngine(store: Store, driver: SandboxDriver, options: BenchO
     ...(options.instancePolicy && { instancePolicy: options.instancePolicy }),
     ...(options.catalogue !== undefined && { catalogue: options.catalogue }),
     ...(options.quota && { quota: options.quota }),
+    ...(options.download !== undefined && { download: options.download }),
   });
 }
 

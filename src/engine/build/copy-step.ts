@@ -16,7 +16,7 @@ import type { Layer } from '../../store/layers.ts';
 import type { OngoingBuild } from './ongoing-build.ts';
 import { CopyLayer, type CopyStyle } from './copy-layer.ts';
 import { filesBelow, type Match, matchAnywhere, matchSources } from './copy-sources.ts';
-import { downloadFor, isUrl } from './downloads.ts';
+import { checksumOf, downloadFor, isUrl } from './downloads.ts';
 import { unknownUser } from './workdir.ts';
 import { digestOfTexts, GivenNode, ImageSourceNode, type SourceNode, STEP_TIME_SECONDS } from './source-node.ts';
 
@@ -32,6 +32,7 @@ export interface CopyState {
 interface Expanded {
   readonly paths: readonly string[];
   readonly urls: readonly string[];
+  readonly checksum: string | undefined;
   readonly destination: string;
   readonly chown: string | undefined;
   readonly chmod: string | undefined;
@@ -74,9 +75,9 @@ export class CopyStep {
 
   /** Keys of the step: by the image that is copied from, which is known at once, and by the contents that are copied. */
   get keys(): readonly (() => Promise<readonly string[]> | readonly string[])[] {
-    const { link, parents, checksum, unpack } = this.#instruction;
+    const { link, parents, unpack } = this.#instruction;
     const { given: _given, ...texts } = this.#expanded;
-    const written = JSON.stringify({ ...texts, link, parents, checksum, unpack });
+    const written = JSON.stringify({ ...texts, link, parents, unpack });
     const from = this.#from;
     const byContent = async (): Promise<readonly string[]> => ['content', written, await this.#digest()];
     return from === undefined ? [byContent] : [() => ['image', written, from.uuid], byContent];
@@ -171,7 +172,9 @@ export class CopyStep {
           texts.push(`${rest} ${node.type} ${node.mode} ${owner} ${await node.fingerprint(signal)}`);
         }
       }
-      for (const { path, node } of [...this.#expanded.given, ...(await this.#downloaded())]) {
+      // What has a checksum is known without being downloaded.
+      const downloads = this.#expanded.checksum === undefined ? await this.#downloaded() : [];
+      for (const { path, node } of [...this.#expanded.given, ...downloads]) {
         texts.push(`${path} ${await node.fingerprint(signal)}`);
       }
       return digestOfTexts(texts);
@@ -179,7 +182,7 @@ export class CopyStep {
   }
 
   async #downloaded(): Promise<readonly Match[]> {
-    this.#downloads ??= await downloadFor(this.#build, this.#expanded.urls, this.#instruction);
+    this.#downloads ??= await downloadFor(this.#build, { ...this.#expanded, line: this.#instruction.line });
     return this.#downloads;
   }
 }
@@ -199,7 +202,8 @@ function expand(instruction: CopyInstruction, { substitution, cwd }: CopyState):
     );
   }
   if (from !== undefined && kind === 'ADD') throw dockerfileFault(line, 'ADD does not have --from');
-  if (instruction.checksum !== undefined && (urls.length !== 1 || sources.length !== 1)) {
+  const checksum = optional(instruction.checksum);
+  if (checksum !== undefined && (urls.length !== 1 || sources.length !== 1)) {
     throw dockerfileFault(line, '--checksum is for one URL');
   }
   const given = instruction.contents.map((heredoc): Match => {
@@ -210,6 +214,7 @@ function expand(instruction: CopyInstruction, { substitution, cwd }: CopyState):
   return {
     paths,
     urls,
+    checksum: checksum === undefined ? undefined : checksumOf(checksum, line),
     destination,
     chown: optional(instruction.chown),
     chmod: optional(instruction.chmod),

@@ -1,8 +1,9 @@
 import { fault } from '../../contract/errors.ts';
 import { AddressGuard } from '../../registry/address.ts';
 import type { RegistrySettings } from '../../registry/client.ts';
-import { NetworkError, Transport } from '../../registry/transport.ts';
+import { networkFailure, NetworkError, Transport } from '../../registry/transport.ts';
 import { present } from '../../std/present.ts';
+import { atMost } from '../../std/streams.ts';
 
 /** Answer to a download. The body must be read to its end or given up. */
 export interface Download {
@@ -11,15 +12,16 @@ export interface Download {
   readonly modifiedSeconds: number | undefined;
 }
 
-/** Downloads a URL that a Dockerfile names. */
-export type Downloader = (url: URL, signal: AbortSignal) => Promise<Download>;
+/** Downloads a URL that a Dockerfile names, of at most so many bytes. */
+export type Downloader = (url: URL, bytesMax: number, signal: AbortSignal) => Promise<Download>;
 
 /**
  * Returns the downloader of builds. The rules are those of imports, but a URL permits no private address by naming it:
- * Dockerfiles come from others. Faults: REGISTRY_ADDRESS_DENIED, REGISTRY_UNREACHABLE.
+ * Dockerfiles come from others. Faults: REGISTRY_ADDRESS_DENIED, REGISTRY_UNREACHABLE,
+ * FILE_TOO_LARGE, also while the body is read.
  */
 export function downloader(settings: RegistrySettings): Downloader {
-  return async (url, signal) => {
+  return async (url, bytesMax, signal) => {
     const guard = new AddressGuard({ named: url.host, allowed: settings.allowed ?? [], privateByName: false });
     const transport = new Transport({
       guard,
@@ -31,22 +33,38 @@ export function downloader(settings: RegistrySettings): Downloader {
       if (status !== 200) throw unreachable(url, `it answers with status ${status}`);
       const modified = Date.parse(headers['last-modified'] ?? '');
       const modifiedSeconds = Number.isNaN(modified) ? undefined : Math.floor(modified / 1_000);
-      return { body: disposing(body, transport, url), modifiedSeconds };
+      // Said at once where the server says it, and counted in any case.
+      const stated = Number(headers['content-length'] ?? 0);
+      if (stated > bytesMax) throw tooLarge(url, stated, bytesMax);
+      const bounded = atMost(body, bytesMax, () => tooLarge(url, bytesMax + 1, bytesMax));
+      return { body: disposing(bounded, transport, { url, signal }), modifiedSeconds };
     } catch (error) {
       await transport[Symbol.asyncDispose]();
-      throw error instanceof NetworkError ? unreachable(url, error.message, error) : error;
+      throw failure(error, url);
     }
   };
 }
 
-async function* disposing(body: AsyncIterable<Uint8Array>, transport: Transport, url: URL): AsyncGenerator<Uint8Array> {
+async function* disposing(
+  body: AsyncIterable<Uint8Array>,
+  transport: Transport,
+  { url, signal }: { readonly url: URL; readonly signal: AbortSignal },
+): AsyncGenerator<Uint8Array> {
   try {
     yield* body;
   } catch (error) {
-    throw error instanceof NetworkError ? unreachable(url, error.message, error) : error;
+    throw failure(networkFailure(error, url, signal), url);
   } finally {
     await transport[Symbol.asyncDispose]();
   }
+}
+
+function failure(error: unknown, url: URL): unknown {
+  return error instanceof NetworkError ? unreachable(url, error.message, error) : error;
+}
+
+function tooLarge({ pathname }: URL, bytes: number, limit: number): Error {
+  return fault('FILE_TOO_LARGE', { path: pathname, bytes, limit });
 }
 
 function unreachable(url: URL, reason: string, cause?: unknown): Error {

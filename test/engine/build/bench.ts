@@ -7,12 +7,13 @@ import type { DirectoryStateEntry } from '../../../src/contract/file.ts';
 import type { ImageConfig } from '../../../src/contract/image.ts';
 import type { OperationResponse } from '../../../src/contract/operation.ts';
 import { streamBytes } from '../../../src/contract/stream.ts';
+import { downloader } from '../../../src/images/import/download.ts';
 import { listing } from '../../support/layers.ts';
 import { tarOf } from '../../support/tar.ts';
 import { followed, once, openEngine } from '../bench.ts';
 
-/** Engine of one test file, with the tag `base`. */
-export const bench = await openEngine();
+/** Engine of one test file, with the tag `base`. Builds may download from 127.0.0.1, and from no other private address. */
+export const bench = await openEngine({ download: downloader({ allowed: ['127.0.0.1'] }) });
 bench.store.tags.set('base', bench.base.uuid);
 after(async () => bench[Symbol.asyncDispose]());
 
