@@ -95,8 +95,8 @@ impl Agent {
         let (mut fds, mut sources) = (Vec::new(), Vec::new());
         loop {
             self.channel.flush()?;
-            self.watch(&mut fds, &mut sources);
-            match sys::wait_for(&mut fds, self.timeout_ms()) {
+            let collecting_ms = self.watch(&mut fds, &mut sources);
+            match sys::wait_for(&mut fds, self.timeout_ms(collecting_ms)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
@@ -117,10 +117,14 @@ impl Agent {
         }
     }
 
-    /// Lists the descriptors to poll. Output is polled only while there is credit and room for it.
-    fn watch(&self, fds: &mut Vec<PollFd>, sources: &mut Vec<Source>) {
+    /// Lists the descriptors to poll. Output is polled only while there is credit and room for it. Returns the milliseconds
+    /// until output has to be polled that is not yet, because its pieces are collected; −1 when there is none. The clock is read
+    /// once for both: an output that is neither polled nor waited for would stand still.
+    fn watch(&self, fds: &mut Vec<PollFd>, sources: &mut Vec<Source>) -> i32 {
         fds.clear();
         sources.clear();
+        let now = Instant::now();
+        let mut soonest: Option<Duration> = None;
         let mut add = |fd: RawFd, events: i16, source: Source| {
             fds.push(PollFd { fd, events, revents: 0 });
             sources.push(source);
@@ -142,28 +146,30 @@ impl Agent {
                 continue;
             }
             for (index, output) in process.outputs.iter().enumerate() {
-                if let Some(output) = output.as_ref().filter(|output| output.collecting().is_zero()) {
+                let output = match output {
+                    Some(output) => output,
+                    None => continue,
+                };
+                let wait = output.collecting(now);
+                if wait.is_zero() {
                     add(output.fd.as_raw_fd(), sys::POLLIN, Source::Output(process.id, index));
+                } else {
+                    soonest = Some(soonest.map_or(wait, |before| before.min(wait)));
                 }
             }
         }
+        soonest.map_or(-1, |wait| wait.as_millis() as i32 + 1)
     }
 
     /// Milliseconds until something has to be done that no descriptor announces; −1 when there is nothing.
-    fn timeout_ms(&self) -> i32 {
+    fn timeout_ms(&self, collecting_ms: i32) -> i32 {
         if self.host_gone.is_some() {
             return 20;
         }
         let terminal = if self.processes.iter().any(Process::may_lose_end) { TERMINAL_CHECK_MS } else { -1 };
         let memory = self.memory.as_ref().filter(|_| !self.processes.is_empty()).map_or(-1, Memory::pause_ms);
-        let waits = [self.drain_ms(), self.collecting_ms(), terminal, memory];
+        let waits = [self.drain_ms(), collecting_ms, terminal, memory];
         waits.into_iter().filter(|wait| *wait >= 0).min().unwrap_or(-1)
-    }
-
-    fn collecting_ms(&self) -> i32 {
-        let outputs = self.processes.iter().flat_map(|process| process.outputs.iter().flatten());
-        let waits = outputs.map(Output::collecting).filter(|wait| !wait.is_zero());
-        waits.min().map_or(-1, |wait| wait.as_millis() as i32 + 1)
     }
 
     fn drain_ms(&self) -> i32 {

@@ -28,10 +28,11 @@ impl Output {
         Output { fd, owed: 0, read_at: None, collects: false }
     }
 
-    /// Returns the time for which pieces are still collected; zero when the output is to be read as soon as there is some.
-    pub fn collecting(&self) -> Duration {
+    /// Returns the time from `now` for which pieces are still collected; zero when the output is to be read as soon as there is
+    /// some.
+    pub fn collecting(&self, now: Instant) -> Duration {
         match self.read_at {
-            Some(read_at) if self.collects => COLLECT.saturating_sub(read_at.elapsed()),
+            Some(read_at) if self.collects => COLLECT.saturating_sub(now.saturating_duration_since(read_at)),
             _ => Duration::ZERO,
         }
     }
