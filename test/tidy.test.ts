@@ -78,6 +78,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   re2js: ['images', 'dockerfile'],
   pino: ['http'],
   pg: ['cluster'],
+  '@aws-sdk/client-s3': ['cluster'],
   commander: ['cli'],
   undici: ['registry'],
   yaml: ['http', 'cli'],

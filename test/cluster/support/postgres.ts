@@ -131,7 +131,8 @@ function asUser(program: string, args: readonly string[]): [string, string[]] {
   return ['setpriv', [`--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', '--', program, ...args]];
 }
 
-async function freePort(): Promise<number> {
+/** Returns a port of loopback that nothing uses. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
