@@ -3,18 +3,21 @@ import { engineFiles, type Settings } from '../config/index.ts';
 import { fault } from '../contract/errors.ts';
 import { Activity } from '../http/activity.ts';
 import type { HttpContree } from '../client/index.ts';
+import { openTunnel } from '../client/port-tunnel.ts';
 import { createApp, type Mount } from '../http/app.ts';
 import { ANYONE, bearer, ON_BEHALF, type Authentication, type TokenVerifier } from '../http/auth.ts';
 import { isLoopback } from '../http/guard.ts';
 import { listen } from '../http/listen.ts';
 import { openLog } from '../http/log.ts';
 import { folderMount } from '../http/static.ts';
+import { InstancePages, type PagesOptions } from '../http/pages/instance-pages.ts';
 import { FileTokenStore } from '../http/tokens.ts';
 import type { McpHost } from './mcp-host.ts';
 import { keptToken } from './http-token.ts';
 import { connectMcp, mcpOptions } from './mcp-options.ts';
 import { mcpMount } from './mcp-mount.ts';
 import { aborted } from '../std/abort.ts';
+import { present } from '../std/present.ts';
 
 /**
  * Runs `contree-mcp --mode http`: MCP at `/mcp`, the API at `/v1`, the console at `/`. A token is asked for: the one
@@ -35,23 +38,49 @@ export async function serveHttp(host: McpHost, settings: Settings, signal: Abort
   const page = await folderMount(host.consoleDir);
   if (page !== undefined) mounts.push(page);
   const activity = new Activity();
+  const log = openLog(settings.logLevel, 2);
+  const { authentication } = endpoint;
+  const origin = { names, anyHost: !loopback && names.length === 0 };
+  const pages = pagesOf(settings, host.env, { authentication, origin, log, closing: signal });
   const app = createApp({
     contreeFor: (_principal, request) => viewOf(shared, endpoint, request),
     version: host.version,
-    log: openLog(settings.logLevel, 2),
-    authentication: endpoint.authentication,
-    origin: { names, anyHost: !loopback && names.length === 0 },
+    log,
+    authentication,
+    origin,
+    ...present({ pages }),
     mounts,
     activity,
     closing: signal,
   });
   const tls = cert === '' ? {} : { tls: { cert, key } };
-  await using listener = await listen(app, { kind: 'tcp', host: httpListen, port: httpPort, ...tls }, activity);
+  await using listener = await listen(app, { kind: 'tcp', host: httpListen, port: httpPort, ...tls }, activity, pages);
   const { address } = listener;
+  if (pages !== undefined) pages.address = address;
   const console = page === undefined ? '' : `, console at ${address}/`;
   host.stderr.write(`MCP at ${address}/mcp, API at ${address}/v1${console}\n`);
   if (endpoint.made !== undefined) host.stderr.write(signInNote(address, endpoint.made));
   await aborted(signal);
+}
+
+/**
+ * Returns the pages of instances, whose ports are reached through the engine of this machine, for the client that asks. A
+ * remote server has pages of its own.
+ */
+function pagesOf(
+  { url, dataDir }: Settings,
+  env: McpHost['env'],
+  options: Pick<PagesOptions, 'authentication' | 'origin' | 'log' | 'closing'>,
+): InstancePages | undefined {
+  if (url !== '') return undefined;
+  const files = engineFiles(dataDir, env);
+  const tokens = new FileTokenStore(files.tokens);
+  return new InstancePages({
+    ...options,
+    connect: ({ token = 'anyone' }, target, signal) =>
+      openTunnel(files.socket, { ...target, headers: { [ON_BEHALF]: token } }, signal),
+    isCurrent: async ({ token }) => token === undefined || (await tokens.principalOf(token)) !== undefined,
+  });
 }
 
 /** Authentication of the server, and the origin of its tokens. */

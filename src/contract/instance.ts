@@ -123,6 +123,13 @@ export const InstanceDetails = InstanceSummary.extend({
 });
 export type InstanceDetails = z.infer<typeof InstanceDetails>;
 
+/** Request on the owner's socket that becomes a connection to a port of an instance. */
+export const PORT_TUNNEL = {
+  protocol: 'contree-port',
+  path: /^\/v1\/instances\/(?<instance>[\w-]{1,64})\/ports\/(?<port>\d{1,5})\/tunnel$/u,
+  pathOf: (instance: string, port: number): string => `/v1/instances/${instance}/ports/${port}/tunnel`,
+} as const;
+
 export const InstanceList = z.array(InstanceSummary);
 
 export const InstanceQuery = z.object({

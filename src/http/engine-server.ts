@@ -10,6 +10,7 @@ import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import type { EngineControl } from './api/call.ts';
 import { InstancePages, type ConnectToPage } from './pages/instance-pages.ts';
+import { PortTunnel } from './pages/tunnel.ts';
 import { FileTokenStore } from './tokens.ts';
 import { aborted } from '../std/abort.ts';
 
@@ -72,8 +73,11 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   };
   await using listeners = new AsyncDisposableStack();
   const opened: Listener[] = [];
-  for (const { where, app, pages } of applications(options, { engine, activity, closing: ended })) {
-    const listener = listeners.use(await listen(createApp(app), where, activity, pages));
+  for (const { where, app, pages, tunnel } of applications(options, { engine, activity, closing: ended })) {
+    const application = createApp(app);
+    const listener = listeners.use(
+      tunnel ? await listen(application, where, activity, tunnel) : await listen(application, where, activity, pages),
+    );
     if (pages !== undefined) pages.address = listener.address;
     opened.push(listener);
   }
@@ -86,11 +90,12 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   return String(ended.reason);
 }
 
-/** Application of a listener; `pages` where browsers reach it. */
+/** Application of a listener; `pages` where browsers reach it, `tunnel` where only the owner does. */
 interface Served {
   readonly where: Where;
   readonly app: AppOptions;
   readonly pages?: InstancePages;
+  readonly tunnel?: PortTunnel;
 }
 
 function applications(
@@ -110,18 +115,21 @@ function applications(
   };
   const local: AppOptions = { ...shared, authentication: { kind: 'owner', verifier: tokens } };
   const socket: Where = { kind: 'unix', path: options.socket };
-  if (tcp === undefined) return [{ where: socket, app: local }];
+  const { connect } = served;
+  const { closing } = process;
+  const principalOf = (token: string): Promise<Principal | undefined> => tokens.principalOf(token);
+  const tunnel = connect && new PortTunnel({ connect, principalOf, log, closing });
+  if (tcp === undefined) return [{ where: socket, app: local, ...present({ tunnel }) }];
   const authentication =
     tcp.authentication === 'token' ? { kind: 'token' as const, verifier: tokens } : tcp.authentication;
   const origin = { names: tcp.names, anyHost: tcp.anyHost };
   const held = new HeldAnswers(limits.answerBytesHeldMax);
-  const { connect } = served;
-  const isCurrent = async ({ token }: Principal): Promise<boolean> => token === undefined || tokens.isCurrent(token);
-  const { closing } = process;
+  const isCurrent = async ({ token }: Principal): Promise<boolean> =>
+    token === undefined || (await principalOf(token)) !== undefined;
   const pages = connect && new InstancePages({ connect, authentication, origin, log, isCurrent, closing });
   const remote = { ...shared, ...present({ pages }), held, authentication, origin, ...present({ mounts: tcp.mounts }) };
   return [
-    { where: socket, app: { ...local, ...present({ pages }) } },
+    { where: socket, app: { ...local, ...present({ pages }) }, ...present({ tunnel }) },
     { where: tcp.where, app: remote, ...present({ pages }) },
   ];
 }

@@ -12,7 +12,6 @@ import { settlesWithin } from '../std/abort.ts';
 import type { Activity } from './activity.ts';
 import type { App } from './app.ts';
 import { boundConnections, connectionBounds } from './connections.ts';
-import type { InstancePages } from './pages/instance-pages.ts';
 
 /** Address of a listener. */
 export type Where =
@@ -40,8 +39,18 @@ const HEADERS_LOOK_MS = 1_000;
 const KEEP_ALIVE_MS = 60_000;
 const CLOSE_GRACE_MS = 1_000;
 
-/** Passes what is for pages of instances to these, before the application sees it. */
-function servePages(server: Server, pages: InstancePages, activity: Activity): void {
+/** Answers to requests that the application does not see, such as those for pages of instances. */
+export interface Diversion<Target> {
+  /** Returns what a request is for; undefined to leave it to the application. */
+  find(request: IncomingMessage): Target | undefined;
+  /** Answers a request. Never rejects. */
+  answer(target: Target, request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Answers a request that asks to switch protocols. Never rejects. */
+  upgrade(target: Target, request: IncomingMessage, socket: Duplex, first: Buffer): Promise<void>;
+}
+
+/** Passes requests to pages of instances, or to connections to their ports, before the application sees them. */
+function divert<Target>(server: Server, pages: Diversion<Target>, activity: Activity): void {
   const others = server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[];
   server.removeAllListeners('request');
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
@@ -62,7 +71,12 @@ function servePages(server: Server, pages: InstancePages, activity: Activity): v
 }
 
 /** Opens a listener. Faults: CONFIG_INVALID when the address or the certificate cannot be used. */
-export async function listen(app: App, where: Where, activity: Activity, pages?: InstancePages): Promise<Listener> {
+export async function listen<Target>(
+  app: App,
+  where: Where,
+  activity: Activity,
+  pages?: Diversion<Target>,
+): Promise<Listener> {
   const server = await createServer(app, where.kind === 'unix' ? undefined : where.tls);
   // Request bodies have no time limit.
   server.headersTimeout = limits.headersMsMax;
@@ -75,7 +89,7 @@ export async function listen(app: App, where: Where, activity: Activity, pages?:
     activity.began();
     response.once('close', () => activity.ended());
   });
-  if (pages !== undefined) servePages(server, pages, activity);
+  if (pages !== undefined) divert(server, pages, activity);
   try {
     await open(server, where);
   } catch (error) {

@@ -21,8 +21,8 @@ const TokenFile = z.object({ version: z.literal(FILE_VERSION), tokens: z.array(S
 export interface TokenStore extends TokenVerifier {
   create(request: TokenRequest): Promise<CreatedToken>;
   list(): Promise<Token[]>;
-  /** Reports whether there is a token of that UUID that has not expired. */
-  isCurrent(uuid: string): Promise<boolean>;
+  /** Returns the principal of the token with that UUID; undefined when there is none, or it has expired. */
+  principalOf(uuid: string): Promise<Principal | undefined>;
   /** Revokes a token; returns false when there is no such token. */
   revoke(uuid: string): Promise<boolean>;
 }
@@ -49,10 +49,7 @@ export class FileTokenStore implements TokenStore {
     for (const stored of await this.#read()) {
       if (timingSafeEqual(Buffer.from(stored.hash, 'hex'), presented)) found = stored;
     }
-    if (found === undefined) return undefined;
-    if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
-    const { uuid, expires_at: expiresAt, permissions, project, limits } = found;
-    return { token: uuid, expiresAt, permissions: new Set(permissions), project, limits, isOwner: false };
+    return current(found);
   }
 
   async create(request: TokenRequest): Promise<CreatedToken> {
@@ -81,9 +78,8 @@ export class FileTokenStore implements TokenStore {
     return (await this.#read()).map((stored) => Token.parse(stored));
   }
 
-  async isCurrent(uuid: string): Promise<boolean> {
-    const found = (await this.#read()).find((token) => token.uuid === uuid);
-    return found !== undefined && (found.expires_at === null || found.expires_at * 1000 > Date.now());
+  async principalOf(uuid: string): Promise<Principal | undefined> {
+    return current((await this.#read()).find((token) => token.uuid === uuid));
   }
 
   async revoke(uuid: string): Promise<boolean> {
@@ -110,6 +106,14 @@ export class FileTokenStore implements TokenStore {
   #write(tokens: readonly StoredToken[]): Promise<void> {
     return writeFileAtomically(this.#path, JSON.stringify({ version: FILE_VERSION, tokens }), { mode: 0o600 });
   }
+}
+
+/** Returns the principal of a token that has not expired. */
+function current(found: StoredToken | undefined): Principal | undefined {
+  if (found === undefined) return undefined;
+  if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
+  const { uuid, expires_at: expiresAt, permissions, project, limits } = found;
+  return { token: uuid, expiresAt, permissions: new Set(permissions), project, limits, isOwner: false };
 }
 
 function parse(text: string): readonly StoredToken[] {

@@ -31,9 +31,9 @@ async function authorizeInput(contree: ConTree, principal: Principal, operation:
   if (!('disposable' in metadata) || metadata.disposable !== true) authorize(principal, ['spawn']);
 }
 
-/** Adds the address of a port's pages, which only the server knows. */
+/** Adds the address of a port's pages, which only the server knows, or another one behind it. */
 function withUrl({ pages }: Services, instance: string, info: PortInfo): PortInfo {
-  return { ...info, url: pages?.urlOf({ instance, port: info.port }) ?? null };
+  return { ...info, url: pages?.urlOf({ instance, port: info.port }) ?? info.url };
 }
 
 function withUrls<Summary extends Pick<InstanceSummary, 'uuid' | 'ports'>>(

@@ -31,6 +31,8 @@ export interface Asked {
   readonly host?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string;
+  /** Port of another listener than that of the engine. */
+  readonly listener?: number;
 }
 
 export interface Answered {
@@ -57,9 +59,9 @@ export async function openPage(listener: RequestListener, raw?: (stream: Duplex)
     uuid,
     listener: Number(port),
     host,
-    ask: async ({ method = 'GET', path = '/', host: at = host(), headers = {}, body } = {}) => {
+    ask: async ({ method = 'GET', path = '/', host: at = host(), headers = {}, body, listener: to = port } = {}) => {
       const sent = httpRequest({
-        port,
+        port: to,
         host: '127.0.0.1',
         method,
         path,
