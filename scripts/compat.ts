@@ -5,10 +5,11 @@ import { command } from './support/command.ts';
 
 /**
  * `npm run test:compat`: the contract of the hosted service and its published clients against the engine, our own Python
- * wheel, and the hook in the agents that have one. What they need is fetched from PyPI and npm when it runs. Where these cannot
- * be reached, it says so and leaves out what needs them; any later failure is one.
+ * wheel, the hook in the agents that have one, and development servers in an instance. What they need is fetched from PyPI
+ * and npm when it runs. Where these cannot be reached, it says so and leaves out what needs them; any later failure is one.
  */
-const AGENTS = 'test/compat/agents.test.ts';
+/** Tests that need npm; the others need PyPI. */
+const OF_NPM = ['test/compat/agents.test.ts', 'test/compat/dev-server.test.ts'];
 const PROBES = {
   PyPI: ['python3', '-m', 'pip', '--disable-pip-version-check', 'index', 'versions', 'contree-client'],
   npm: ['npm', 'view', '@openai/codex', 'version'],
@@ -29,7 +30,7 @@ async function reachable(source: keyof typeof PROBES): Promise<boolean> {
 
 const asked = process.argv.length > 2 ? process.argv.slice(2) : globSync('test/compat/*.test.ts').toSorted();
 const [pypi, npm] = [await reachable('PyPI'), await reachable('npm')];
-const files = asked.filter((file) => (file === AGENTS ? npm : pypi));
+const files = asked.filter((file) => (OF_NPM.includes(file) ? npm : pypi));
 if (files.length > 0) {
   const limits = ['--test-timeout=900000', '--test-concurrency=1'];
   const child = spawn(process.execPath, ['--test', '--test-reporter=spec', ...limits, ...files], { stdio: 'inherit' });
