@@ -16,6 +16,7 @@ export const SAYS = {
   stdinCredit: 0x88,
   changesData: 0x89,
   changesEnd: 0x8a,
+  snapshotEnd: 0x8d,
   fault: 0x8c,
   connected: 0x8e,
   disconnected: 0x8f,
