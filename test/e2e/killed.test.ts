@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import type { OperationSummary } from '../../src/contract/operation.ts';
+import type { OperationResponse, OperationSummary } from '../../src/contract/operation.ts';
 import { executed, opened } from '../conformance/instances.ts';
+import { hasRunsc } from '../support/gvisor.ts';
 import { cliHome, ROOT, type CliHome } from '../support/home.ts';
-import { jailPids } from '../support/microvm.ts';
+import { tracesOf } from '../support/sandboxes/traces.ts';
 import { FakeRegistry } from '../support/servers/registry.ts';
 import { addBusybox, busyboxMembers, layerOfMembers } from '../support/small-image.ts';
 import { until } from '../support/time/until.ts';
@@ -45,13 +46,18 @@ function url(name: string): string {
 }
 
 /**
- * Possible remains of a killed engine: jails with QEMU, unfinished files. The next engine has such files too, for a
- * moment, while it starts its driver.
+ * Possible remains of a killed engine: jails and what runs in them, control groups, unfinished files. The next engine has
+ * such files too, for a moment, while it starts its drivers.
  */
 async function leftovers(): Promise<string[]> {
-  const stateDir = await realpath(join(home.dataDir, 'microvm'));
-  const found = (await jailPids(stateDir)).map((pid) => `jail ${pid}`);
-  for (const folder of ['tmp', 'microvm/tmp']) found.push(...(await readdir(join(home.dataDir, folder))));
+  const found: string[] = [];
+  for (const name of await readdir(home.dataDir)) {
+    if (!['microvm', 'gvisor'].includes(name)) continue;
+    const { processes, cgroups } = await tracesOf(await realpath(join(home.dataDir, name)));
+    found.push(...processes, ...cgroups);
+    found.push(...(await readdir(join(home.dataDir, name, 'tmp'))));
+  }
+  found.push(...(await readdir(join(home.dataDir, 'tmp'))));
   return found.filter((name) => name !== 'padding');
 }
 
@@ -127,25 +133,47 @@ test('30: an engine killed before any step of an import leaves a whole store, no
   assert.ok(steps.includes('sync') && failed > 3, `${failed} of ${steps.join(' ')}`);
 });
 
-test('an engine killed with an instance open: its last snapshot is there, and nothing of it is left', async () => {
-  let kept = '';
-  let uuid = '';
+test('an engine killed with instances open: the last image of each is there, and nothing of them is left', async () => {
+  const sandboxes = (await hasRunsc()) ? (['microvm', 'gvisor'] as const) : (['microvm'] as const);
+  // Starts the engine.
+  await operations();
+  const open: { readonly uuid: string; readonly sandbox: string; readonly image: string; readonly port: number }[] = [];
   {
-    // Starts the engine.
-    await operations();
     await using contree = await home.connect();
-    uuid = await opened(contree, { image: 'tag:base' });
-    await contree.processes.start(uuid, { command: 'sleep', args: ['600'] });
-    await executed(contree, uuid, { command: 'echo kept > /kept', shell: true });
-    const { image, changed } = await contree.instances.snapshot(uuid);
-    assert.equal(changed, true);
-    kept = image;
-    await executed(contree, uuid, { command: 'echo lost > /lost', shell: true });
+    for (const sandbox of sandboxes) {
+      const request = { image: 'tag:base', sandbox, publish: [{ port: 8_000 }], checkpoint: { commands: 2 } };
+      const uuid = await opened(contree, request);
+      await contree.processes.start(uuid, { command: 'httpd', args: ['-f', '-p', '127.0.0.1:8000', '-h', '/etc'] });
+      await executed(contree, uuid, { command: `echo ${sandbox} > /kept`, shell: true });
+      await executed(contree, uuid, { command: 'true' });
+      let image = '';
+      for await (const event of contree.operations.events(uuid, { follow: true })) {
+        if (event.type !== 'snapshot') continue;
+        image = event.data.image ?? assert.fail(event.data.error);
+        break;
+      }
+      await executed(contree, uuid, { command: 'echo lost > /lost', shell: true });
+      const port = (await contree.instances.get(uuid)).ports[0]?.host_port ?? assert.fail();
+      await until(() => answers(port));
+      open.push({ uuid, sandbox, image, port });
+    }
     const { pid } = await contree.engine.status();
     process.kill(pid, 'SIGKILL');
   }
-  const newest = await assertWhole('with an instance open');
-  assert.deepEqual([newest.uuid, newest.status, newest.result_image_uuid], [uuid, 'FAILED', kept]);
-  assert.equal((await home.run(['cat', kept, '/kept'], { env })).stdout, 'kept\n');
-  assert.notEqual((await home.run(['cat', kept, '/lost'], { env })).code, 0);
+  await assertWhole('with instances open');
+  for (const { uuid, sandbox, image, port } of open) {
+    const { status, error_code: code, result_image_uuid: result } = await home.json<OperationResponse>(['show', uuid]);
+    assert.deepEqual([status, code, result], ['FAILED', 'ENGINE_STOPPED', image], sandbox);
+    assert.equal((await home.run(['cat', image, '/kept'], { env })).stdout, `${sandbox}\n`);
+    assert.notEqual((await home.run(['cat', image, '/lost'], { env })).code, 0);
+    assert.equal(await answers(port), false, `${sandbox}: its port is closed`);
+  }
 });
+
+/** Reports whether a web server answers at a port of this machine. */
+function answers(port: number): Promise<boolean> {
+  return fetch(`http://127.0.0.1:${port}/group`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+}

@@ -6,6 +6,7 @@ import { present } from '../../std/present.ts';
 import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, SandboxDriver } from '../driver.ts';
 import { DriverLifetime } from '../driver-lifetime.ts';
 import { Identities } from '../host/identity.ts';
+import { clearRemains } from '../host/stale-vms.ts';
 import type { NetworkOptions } from '../network/index.ts';
 import { type GvisorPlatform, openGvisorPlatform } from './platform.ts';
 import { explained } from './refusal.ts';
@@ -31,6 +32,7 @@ export async function openGvisorDriver(options: GvisorOptions): Promise<TriedDri
   const scratch = join(options.stateDir, 'tmp');
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true, mode: 0o700 });
+  await clearRemains(options.stateDir);
   return new GvisorDriver(options, await Identities.open(options.stateDir));
 }
 

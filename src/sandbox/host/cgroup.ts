@@ -107,6 +107,18 @@ export class Cgroup implements AsyncDisposable {
   }
 }
 
+/** Returns the groups of a driver in all trees. There are none once its engine has stopped, unless it was killed. */
+export async function groupsLeft(owner: string, mount: string = MOUNT): Promise<readonly string[]> {
+  const folders = [...unified(mount), ...separate(mount)].map((hierarchy) => join(hierarchy.mount, owner));
+  const found = folders.map((folder) =>
+    access(folder).then(
+      () => [folder],
+      () => [],
+    ),
+  );
+  return (await Promise.all(found)).flat();
+}
+
 function unified(mount: string): readonly Hierarchy[] {
   return [{ mount, controllers: CONTROLLERS, version: 2 }];
 }
@@ -184,7 +196,8 @@ const SETTINGS: Readonly<Record<1 | 2, Readonly<Record<Controller, (bounds: Boun
   },
 };
 
-async function removeTrees(folders: readonly string[]): Promise<void> {
+/** Removes groups whose processes have ended, with those below them. */
+export async function removeTrees(folders: readonly string[]): Promise<void> {
   await Promise.all(folders.map(removeTree));
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { groupsLeft, removeTrees } from './cgroup.ts';
 
 /** Returns the name of the driver of one state folder, which its jails have as their hostname. */
 export function ownerOf(stateDir: string): string {
@@ -34,4 +35,16 @@ export async function endStaleVms(owner: string): Promise<number> {
     }
   }
   return ended;
+}
+
+/**
+ * Ends what a killed engine left of the driver of this state folder, and removes its control groups, which tell that there may
+ * be something. Called before the driver is used, which may be long after.
+ */
+export async function clearRemains(stateDir: string): Promise<void> {
+  const owner = ownerOf(await realpath(stateDir));
+  const groups = await groupsLeft(owner);
+  if (groups.length === 0) return;
+  await endStaleVms(owner);
+  await removeTrees(groups);
 }

@@ -5,6 +5,7 @@ import type { BootSpec, DriverCheck, DriverCollection, DriverGarbage, Instance, 
 import { DriverLifetime } from '../driver-lifetime.ts';
 import { type AcceleratorSetting, forgetAccelerator, type Verdict } from './host/accelerator.ts';
 import { Identities } from '../host/identity.ts';
+import { clearRemains } from '../host/stale-vms.ts';
 import { inspectHost } from './host/inspect.ts';
 import type { Machine } from './vm/machine.ts';
 import type { NetworkOptions } from '../network/index.ts';
@@ -32,6 +33,7 @@ export async function openMicrovmDriver(options: MicrovmOptions): Promise<Accele
   await rm(scratch, { recursive: true, force: true });
   await mkdir(scratch, { recursive: true, mode: 0o700 });
   await mkdir(join(options.stateDir, 'templates'), { recursive: true, mode: 0o700 });
+  await clearRemains(options.stateDir);
   return new MicrovmDriver(options, await Identities.open(options.stateDir));
 }
 
