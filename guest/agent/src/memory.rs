@@ -1,9 +1,11 @@
 //! Memory limit where the kernel has none (gVisor): the agent ends a process before the host would end the whole sandbox.
 
+use crate::boot::Machine;
 use crate::oom;
 use crate::process::Process;
 use crate::sys;
 use std::fs;
+use std::io::{Error, ErrorKind, Result};
 use std::os::raw::c_int;
 use std::time::{Duration, Instant};
 
@@ -38,10 +40,11 @@ impl Memory {
             return;
         }
         self.looked = Instant::now();
-        let free = match fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(free_bytes) {
-            Some(free) => free,
-            None => return,
-        };
+        let free =
+            match fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(|table| bytes_of("MemFree:", table)) {
+                Some(free) => free,
+                None => return,
+            };
         self.pause = if free < self.bytes / 2 { PAUSE_SHORT } else { PAUSE };
         if free > self.bytes / RESERVE_PART || self.is_ending() {
             return;
@@ -59,9 +62,18 @@ impl Memory {
     }
 }
 
-/// Returns `MemFree` of /proc/meminfo, which is in KiB, in bytes.
-fn free_bytes(table: &str) -> Option<u64> {
-    let line = table.lines().find_map(|line| line.strip_prefix("MemFree:"))?;
+/// Returns the memory of the guest.
+pub fn total_bytes(machine: &Machine) -> Result<u64> {
+    match machine.memory_bytes {
+        Some(bytes) => Ok(bytes),
+        None => bytes_of("MemTotal:", &fs::read_to_string("/proc/meminfo")?)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidData, "/proc/meminfo has no MemTotal")),
+    }
+}
+
+/// Returns a row of /proc/meminfo, which is in KiB, in bytes.
+fn bytes_of(name: &str, table: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
@@ -82,12 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn free_memory_is_read_from_the_kernels_table() {
+    fn memory_is_read_from_the_kernels_table() {
         assert_eq!(
-            free_bytes("MemTotal:  1048576 kB\nMemFree:          944 kB\nMemAvailable: 1 kB\n"),
+            bytes_of("MemFree:", "MemTotal:  1048576 kB\nMemFree:          944 kB\nMemAvailable: 1 kB\n"),
             Some(944 * 1024)
         );
-        assert_eq!(free_bytes("MemTotal: 1 kB\n"), None);
-        assert_eq!(free_bytes("MemFree: many kB\n"), None);
+        assert_eq!(bytes_of("MemFree:", "MemTotal: 1 kB\n"), None);
+        assert_eq!(bytes_of("MemFree:", "MemFree: many kB\n"), None);
     }
 }

@@ -84,6 +84,6 @@ export const INSTANCE_ERRORS = {
   SNAPSHOT_FAILED: row<{ reason: string }>({
     class: 'unavailable',
     message: ({ reason }) => `no snapshot was taken: ${reason}`,
-    hint: 'Try again; the instance goes on as before.',
+    hint: 'Remove the reason, or try again; the instance goes on as before.',
   }),
 } as const;

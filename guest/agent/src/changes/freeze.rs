@@ -18,6 +18,8 @@ const FITHAW: c_ulong = 0xc004_5878;
 
 /// Time in which all threads have to stop.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// The same for those of a debugger: one that stops at all, as under strace, does so at its next system call.
+const STOP_TRACED_MAX: Duration = Duration::from_secs(1);
 /// Interval at which threads that have not stopped yet are looked at.
 const LOOK: Duration = Duration::from_micros(200);
 /// Looks at which a thread was in an uninterruptible wait, after which it counts as stopped: it waits for a child of `vfork`
@@ -101,14 +103,15 @@ struct Task {
 fn stop_all(tasks: &mut Vec<Task>, init: c_int) -> Result<()> {
     let started = Instant::now();
     loop {
-        let running = look(tasks, init)?;
-        match running {
+        let id = match look(tasks, init)? {
             None => return Ok(()),
-            Some(id) if started.elapsed() > STOP_MAX => {
-                return Err(Error::new(ErrorKind::TimedOut, format!("process {id} cannot be stopped")));
-            }
-            Some(_) => sleep(LOOK),
+            Some(id) => id,
+        };
+        let waited = started.elapsed();
+        if waited > STOP_MAX || (waited > STOP_TRACED_MAX && tracer_of(id).is_some()) {
+            return Err(Error::new(ErrorKind::TimedOut, unstoppable(id)));
         }
+        sleep(LOOK);
     }
 }
 
@@ -163,6 +166,38 @@ fn threads(init: c_int) -> Result<Vec<c_int>> {
 
 fn numbers(folder: &str) -> Result<Vec<c_int>> {
     Ok(fs::read_dir(folder)?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Returns the reason why a thread did not stop, with the names and numbers that the run itself knows.
+fn unstoppable(id: c_int) -> String {
+    match tracer_of(id) {
+        None => format!("{} does not stop", named(id)),
+        Some(tracer) => {
+            format!("{} is traced by {}, and cannot be stopped: end the tracing first", named(id), named(tracer))
+        }
+    }
+}
+
+/// Returns the debugger of a thread, unless that is this agent.
+fn tracer_of(id: c_int) -> Option<c_int> {
+    let own = unsafe { sys::getpid() };
+    status(id, "TracerPid:")?.parse().ok().filter(|tracer| *tracer != 0 && *tracer != own)
+}
+
+fn named(id: c_int) -> String {
+    let number = status(id, "NSpid:").unwrap_or_else(|| id.to_string());
+    match status(id, "Name:") {
+        Some(name) => format!("process {number} ({name})"),
+        None => format!("process {number}"),
+    }
+}
+
+/// Returns the last word of a line of /proc/PID/status; of NSpid, that is the number in the innermost namespace.
+fn status(id: c_int, field: &str) -> Option<String> {
+    let text = fs::read(format!("/proc/{id}/status")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().last().map(str::to_string)
 }
 
 /// Returns the letter of a thread's state, as proc(5) lists them; None when it has ended.

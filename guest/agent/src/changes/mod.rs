@@ -13,11 +13,12 @@ mod tar;
 pub use snapshot::Snapshots;
 
 use crate::boot::{Machine, UPPER};
+use crate::memory;
 use crate::setup;
 use crate::sys::{self, c, Subject};
 use digest::Digests;
 use node::*;
-use record::{Cursor, Record, State, NOTHING};
+use record::{Cursor, Record, Records, State, NOTHING};
 use sink::Sink;
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -47,7 +48,7 @@ pub fn send(before: &Before, machine: &Machine, sink: &mut Sink, digests: Option
         sink,
         placeholders: before.placeholders,
         old: Cursor::new(before.records),
-        new: Vec::new(),
+        new: Records::within(memory::total_bytes(machine)?),
         digests,
         groups: HashMap::new(),
         links: HashMap::new(),
@@ -66,7 +67,7 @@ pub fn send(before: &Before, machine: &Machine, sink: &mut Sink, digests: Option
             return Err(damaged());
         }
     }
-    Ok((walk.entries, walk.new))
+    Ok((walk.entries, walk.new.into_bytes()))
 }
 
 fn damaged() -> Error {
@@ -108,7 +109,7 @@ struct Walk<'a, 'b, 'c> {
     sink: &'a mut Sink<'c>,
     placeholders: &'b [String],
     old: Cursor<'b>,
-    new: Vec<u8>,
+    new: Records,
     digests: Option<&'b Digests>,
     /// Inode with several names → digest of them all. Filled only when there are digests.
     groups: HashMap<u64, u64>,
@@ -219,7 +220,7 @@ impl<'b> Walk<'_, 'b, '_> {
         if node.is_whiteout() || node.is(S_IFSOCK) {
             // A tar cannot hold sockets, but what the socket replaced is removed nevertheless.
             if place.below.is_some() {
-                self.note(node, place, Record { state: State::Removed, ..NOTHING });
+                self.note(node, place, Record { state: State::Removed, ..NOTHING })?;
             }
             let shown = place.record.map_or(place.below.is_some(), |record| record.state != State::Removed);
             return if shown { self.whiteout(place.path) } else { Ok(()) };
@@ -261,7 +262,7 @@ impl<'b> Walk<'_, 'b, '_> {
             (None, Some(below)) => same_owner(node, below) && xattrs == xattrs_of(&below.subject()?, &mut self.buffer)?,
             (None, None) => self.is_placeholder(place.path),
         };
-        self.note(node, place, Record { state: now, meta, ..NOTHING });
+        self.note(node, place, Record { state: now, meta, ..NOTHING })?;
         if opaque {
             xattrs.push((OPAQUE.to_vec(), b"y".to_vec()));
         }
@@ -276,11 +277,12 @@ impl<'b> Walk<'_, 'b, '_> {
     }
 
     /// Adds a record of what is sent now or was before.
-    fn note(&mut self, node: &Node, place: &Place, record: Record) {
-        if self.digests.is_some() {
-            let name = if place.depth == 0 { &b""[..] } else { node.name.to_bytes() };
-            Record { depth: place.depth, name, ..record }.append(&mut self.new);
+    fn note(&mut self, node: &Node, place: &Place, record: Record) -> Result<()> {
+        if self.digests.is_none() {
+            return Ok(());
         }
+        let name = if place.depth == 0 { &b""[..] } else { node.name.to_bytes() };
+        self.new.add(&Record { depth: place.depth, name, ..record })
     }
 
     /// Sends the queued headers of the folders above the entry.
@@ -315,7 +317,7 @@ impl<'b> Walk<'_, 'b, '_> {
         let linked = node.stat.nlink > 1;
         // Before the comparison: even a file that is as it was in the image may have become a name of another one.
         if let Some(Linked { first, sent }) = self.links.get(&node.stat.ino).filter(|_| linked).cloned() {
-            self.note(node, place, Record { state: State::Leaf, group, ..NOTHING });
+            self.note(node, place, Record { state: State::Leaf, group, ..NOTHING })?;
             return if known.is_some() && !sent { Ok(()) } else { self.link(node, path, &first) };
         }
         let sent = self.unlinked_leaf(node, place, known, group)?;
@@ -336,7 +338,7 @@ impl<'b> Walk<'_, 'b, '_> {
     fn unlinked_leaf(&mut self, node: &Node, place: &Place, known: Option<Record>, group: u64) -> Result<bool> {
         let stamp = self.digests.map_or(0, |digests| digests.stamp(node));
         if let Some(record) = known.filter(|record| stamp != 0 && record.stamp == stamp) {
-            self.note(node, place, record);
+            self.note(node, place, record)?;
             return Ok(false);
         }
         let target = if node.is(S_IFLNK) { sys::read_link(node.dir, &node.name)? } else { Vec::new() };
@@ -347,7 +349,7 @@ impl<'b> Walk<'_, 'b, '_> {
         if let Some(record) = known.filter(|record| record.meta == meta) {
             let content = self.content(node, false)?;
             if content == record.content {
-                self.note(node, place, Record { stamp, ..record });
+                self.note(node, place, Record { stamp, ..record })?;
                 return Ok(false);
             }
         }
@@ -366,7 +368,7 @@ impl<'b> Walk<'_, 'b, '_> {
             Some(_) => self.content(node, true),
             None => Ok(0),
         }?;
-        self.note(node, place, Record { state: State::Leaf, meta, content, stamp, group, ..NOTHING });
+        self.note(node, place, Record { state: State::Leaf, meta, content, stamp, group, ..NOTHING })?;
         Ok(true)
     }
 

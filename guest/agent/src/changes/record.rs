@@ -1,6 +1,8 @@
 //! What an earlier snapshot has: one short record for each path of the upper directory, in the order of the walk. A snapshot
 //! of 100,000 files has about 6 MB of them.
 
+use std::io::{Error, ErrorKind, Result};
+
 /// What a snapshot shows at a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -47,6 +49,35 @@ impl Record<'_> {
         // A name has at most 255 bytes.
         out.push(self.name.len() as u8);
         out.extend_from_slice(self.name);
+    }
+}
+
+/// Records of one snapshot, of which the agent holds as many as its memory allows.
+pub struct Records {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Records {
+    /// `memory`: bytes of the guest, of which they take a 16th at most, because two are held while one is taken.
+    pub fn within(memory: u64) -> Self {
+        const SHARE: u64 = 16;
+        const MAX: u64 = 64 * 1024 * 1024;
+        Records { bytes: Vec::new(), bytes_max: (memory / SHARE).min(MAX) as usize }
+    }
+
+    /// Fails when there are too many.
+    pub fn add(&mut self, record: &Record) -> Result<()> {
+        if self.bytes.len() + FIXED_BYTES + record.name.len() > self.bytes_max {
+            let reason = "too many files were changed for the memory of this instance: close it to keep them, or open one with more memory";
+            return Err(Error::new(ErrorKind::OutOfMemory, reason));
+        }
+        record.append(&mut self.bytes);
+        Ok(())
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 }
 
@@ -110,6 +141,17 @@ impl<'a> Cursor<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_no_more_records_than_memory_for_them() {
+        let long = [b'n'; 255];
+        let mut records = Records::within(16 * 2 * (FIXED_BYTES + long.len()) as u64);
+        for _ in 0..2 {
+            records.add(&record(1, &long)).unwrap();
+        }
+        assert!(records.add(&record(1, b"")).unwrap_err().to_string().contains("more memory"));
+        assert_eq!(records.into_bytes().len(), 2 * (FIXED_BYTES + long.len()));
+    }
 
     fn record(depth: u32, name: &[u8]) -> Record<'_> {
         Record { depth, name, state: State::Solid, meta: 1, content: u64::MAX, stamp: 3, group: 4 }
