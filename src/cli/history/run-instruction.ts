@@ -20,7 +20,6 @@ export function runInstructions(run: OperationInstanceMetadata, exitCode: number
   if (run.networking?.mode === 'allowlist')
     missing.push('the list of hosts that the run could reach: the build reaches all');
   if (run.tty !== undefined) missing.push('the terminal of the run');
-  if (exitCode < 0) missing.push('the end of the command by a signal: the build runs it to its end');
   const user = `${run.uid ?? 0}${run.gid === undefined ? '' : `:${run.gid}`}`;
   const flags = [
     ...(run.networking?.enabled === false || run.networking?.mode === 'none' ? ['--network=none'] : []),
@@ -62,12 +61,13 @@ function runLines(flags: readonly string[], text: string): string[] {
 }
 
 /** Returns what the run kept for the next one. A Dockerfile can set a variable, not remove one. */
-function keptInstructions(run: OperationInstanceMetadata): Instructions {
+export function keptInstructions(run: OperationInstanceMetadata): Instructions {
   const lines: string[] = [];
   const missing: string[] = [];
   for (const [name, value] of run.preserve_env === true ? Object.entries(run.env ?? {}) : []) {
     if (value === null || value === '') missing.push(`that ${name} is no longer set in the image`);
-    else if (value !== MASK) lines.push(`ENV ${name}=${JSON.stringify(value).replaceAll('$', '\\$')}`);
+    else if (value === MASK) missing.push(`the value of ${name}, which the image keeps`);
+    else lines.push(`ENV ${name}=${JSON.stringify(value).replaceAll('$', '\\$')}`);
   }
   if (run.preserve_cwd === true && run.cwd) lines.push(`WORKDIR ${run.cwd}`);
   return { lines, missing };
