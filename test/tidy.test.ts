@@ -28,7 +28,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   transfer: ['std', 'contract'],
   engine: ['std', 'contract', 'dockerfile', 'erofs', 'layers', 'store', 'images', 'sandbox'],
   client: ['std', 'contract', 'config'],
-  cluster: ['std', 'contract', 'store', 'engine'],
+  cluster: ['std', 'contract', 'store', 'engine', 'client'],
   tools: ['std', 'contract', 'transfer'],
   mcp: ['std', 'contract', 'transfer', 'tools'],
   http: ['std', 'contract'],

@@ -18,6 +18,9 @@ import type { ProjectStore } from '../store/project-store.ts';
 import { exitResources, exitState, runningState, UNKNOWN, UNKNOWN_RESOURCES } from './run/exit-event.ts';
 import { RunRecord } from './run/record.ts';
 
+/** Logs, of which those of one process are read. */
+type ProcessEvents = Pick<ProjectStore['events'], 'ofProcess'>;
+
 /** Returns an operation as lists show it. Times are in seconds, `consumed_memory` is in KiB. */
 export function summaryOf(operation: StoredOperation): OperationSummary {
   const { resources, state } = operation.outcome;
@@ -58,7 +61,7 @@ function subjectOf({ uuid, request }: StoredOperation): string {
  * many bytes from the start of each stream and as many from its end.
  */
 export function responseOf(
-  store: ProjectStore,
+  store: { readonly events: ProcessEvents },
   operation: StoredOperation,
   outputBytesMax?: number,
 ): OperationResponse {
@@ -83,7 +86,7 @@ export function processResult(store: ProjectStore, operation: StoredOperation, s
 }
 
 function runMetadata(
-  store: ProjectStore,
+  store: { readonly events: ProcessEvents },
   operation: StoredOperation,
   outputBytesMax?: number,
 ): OperationResponse['metadata'] {

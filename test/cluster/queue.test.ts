@@ -59,7 +59,7 @@ class TestCluster implements AsyncDisposable {
   async accept(project: string, count: number, image?: string): Promise<string[]> {
     const uuids = Array.from({ length: count }, () => randomUUID());
     if (image !== undefined) {
-      const made = `INSERT INTO images (uuid, project, config) VALUES ($1, $2, '{}') ON CONFLICT DO NOTHING`;
+      const made = `INSERT INTO images (uuid, project, config, content) VALUES ($1, $2, '{}', '') ON CONFLICT DO NOTHING`;
       await this.database.run(made, image, project);
     }
     for (const uuid of uuids) {

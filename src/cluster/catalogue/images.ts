@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { closestOf } from '../../contract/closest.ts';
 import { fault } from '../../contract/errors.ts';
 import { ImageConfig, type Image, type ImageQuery, type Lineage, type LineageNode } from '../../contract/image.ts';
@@ -88,17 +89,7 @@ export class CatalogueImages {
       this.#project,
     );
     if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: source });
-    return {
-      uuid: row.uuid,
-      parent: row.parent,
-      operation: row.operation,
-      command: row.command,
-      exitCode: row.exit_code,
-      layerBytes: row.layer_bytes,
-      config: parsed(ImageConfig, row.config, `configuration of image ${row.uuid}`),
-      createdAtMs: row.created_ms,
-      layers: row.layers ?? [],
-    };
+    return { ...imageOf(row), layers: row.layers ?? [] };
   }
 
   /** Lists images as `ImageStore.list` does: newest first, or one entry for each tag that the filter accepts. */
@@ -149,6 +140,18 @@ export class CatalogueImages {
     );
     const self = defined(image, 'a line starts with the image itself');
     return { image: self, ancestors, children: children.map(node), root: ancestors.at(-1)?.uuid ?? self.uuid };
+  }
+
+  /** Returns the ancestors of an image, its parent first, without their layers. */
+  async ancestors(uuid: string): Promise<Omit<CatalogueImage, 'layers'>[]> {
+    const rows = await this.#database.rows<ImageRow>(
+      `WITH RECURSIVE line (uuid, depth) AS (
+         SELECT parent, 1 FROM images WHERE images.uuid = $1 UNION ALL
+         SELECT images.parent, depth + 1 FROM line JOIN images USING (uuid)
+       ) SELECT ${COLUMNS} FROM line JOIN images USING (uuid) ORDER BY depth`,
+      uuid,
+    );
+    return rows.map(imageOf);
   }
 
   /** Points a tag at an image, moving it if it exists. Faults: TAG_INVALID, IMAGE_NOT_FOUND. */
@@ -265,15 +268,18 @@ export async function setTag(
   );
 }
 
-/** Inserts an image whose layers are in the object storage, in the transaction that publishes it. */
+/**
+ * Inserts an image whose layers are in the object storage, in the transaction that publishes it. Returns its time, ms since
+ * 1970.
+ */
 export async function insertImage(
   sql: Sql,
   project: string,
   image: Omit<CatalogueImage, 'createdAtMs'>,
-): Promise<void> {
-  await sql.run(
-    `INSERT INTO images (uuid, project, parent, operation, command, exit_code, layer_bytes, config)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+): Promise<number> {
+  const [row] = await sql.rows<{ created_ms: number }>(
+    `INSERT INTO images (uuid, project, parent, operation, command, exit_code, layer_bytes, config, content)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ${epochMs('created_at')} AS created_ms`,
     image.uuid,
     project,
     image.parent,
@@ -282,6 +288,7 @@ export async function insertImage(
     image.exitCode,
     image.layerBytes,
     JSON.stringify(image.config),
+    contentOf(image),
   );
   await sql.run(
     `INSERT INTO image_layers (image, position, layer)
@@ -289,6 +296,40 @@ export async function insertImage(
     image.uuid,
     image.layers.map(({ digest }) => digest),
   );
+  return defined(row, 'an insert returns its row').created_ms;
+}
+
+/** Returns the UUID of a root image with exactly these layers and this configuration, if there is one. */
+export async function findRoot(
+  sql: Sql,
+  project: string,
+  image: Pick<CatalogueImage, 'layers' | 'config'>,
+): Promise<string | undefined> {
+  const [row] = await sql.rows<{ uuid: string }>(
+    'SELECT uuid FROM images WHERE project = $1 AND content = $2 AND parent IS NULL ORDER BY id DESC LIMIT 1 FOR KEY SHARE',
+    project,
+    contentOf(image),
+  );
+  return row?.uuid;
+}
+
+/** Returns the key of an image's content: equal for equal layers and configuration. */
+function contentOf({ layers, config }: Pick<CatalogueImage, 'layers' | 'config'>): string {
+  const text = `${layers.map(({ digest }) => digest).join(' ')}\n${JSON.stringify(config)}`;
+  return createHash('sha256').update(text).digest('hex');
+}
+
+function imageOf(row: ImageRow): Omit<CatalogueImage, 'layers'> {
+  return {
+    uuid: row.uuid,
+    parent: row.parent,
+    operation: row.operation,
+    command: row.command,
+    exitCode: row.exit_code,
+    layerBytes: row.layer_bytes,
+    config: parsed(ImageConfig, row.config, `configuration of image ${row.uuid}`),
+    createdAtMs: row.created_ms,
+  };
 }
 
 function wire(row: ImageRow, tag: string | null): Image {

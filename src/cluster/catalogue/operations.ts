@@ -13,9 +13,11 @@ export interface CatalogueOperation extends StoredOperation {
   readonly token: string | null;
   /** Node that has it, or had it last. */
   readonly node: string | null;
+  /** Number of nodes that have claimed it so far. */
+  readonly claims: number;
   readonly cancelled: boolean;
   /** Place of its log, once it has ended and the log was put away. */
-  readonly log: 'row' | { readonly object: string } | undefined;
+  readonly log: 'row' | { readonly object: string; readonly bytes: number } | undefined;
 }
 
 /** Operation to be accepted. */
@@ -30,6 +32,8 @@ export interface AcceptedOperation {
   readonly work: Buffer;
   /** UUID of its input image. */
   readonly image: string | undefined;
+  /** Key under which its result may be given to equal runs. */
+  readonly reuseKey?: string | undefined;
 }
 
 interface OperationRow {
@@ -42,6 +46,7 @@ interface OperationRow {
   readonly request: string;
   readonly image: string | null;
   readonly node: string | null;
+  readonly claims: number;
   readonly cancelled: boolean;
   readonly result_image: string | null;
   readonly result_tag: string | null;
@@ -50,14 +55,15 @@ interface OperationRow {
   readonly error: string | null;
   readonly error_code: string | null;
   readonly log_kind: string | null;
+  readonly log_bytes: number | null;
   readonly created_ms: number;
   readonly started_ms: number | null;
   readonly finished_ms: number | null;
 }
 
-const COLUMNS = `uuid, project, token, kind, stays, status, request, image, node, cancelled, result_image, result_tag,
+const COLUMNS = `uuid, project, token, kind, stays, status, request, image, node, claims, cancelled, result_image, result_tag,
   image_bytes::float8 AS image_bytes, outcome, error, error_code,
-  CASE WHEN log IS NOT NULL THEN 'row' ELSE log_object END AS log_kind,
+  CASE WHEN log IS NOT NULL THEN 'row' ELSE log_object END AS log_kind, log_bytes::float8 AS log_bytes,
   ${epochMs('created_at')} AS created_ms, ${epochMs('started_at')} AS started_ms, ${epochMs('finished_at')} AS finished_ms`;
 
 /** Operations of one project of a cluster. */
@@ -75,19 +81,20 @@ export class CatalogueOperations {
    * deleted meanwhile.
    */
   async accept(operation: AcceptedOperation): Promise<void> {
-    const { uuid, token, kind, stays, request, work, image } = operation;
+    const { uuid, token, kind, stays, request, work, image, reuseKey } = operation;
     const accepted = await this.#database.run(
       `WITH input AS (SELECT uuid FROM images WHERE uuid = $8 AND project = $2 FOR KEY SHARE)
-       INSERT INTO operations (uuid, project, token, kind, stays, request, work, image)
-       SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE $8::uuid IS NULL OR EXISTS (SELECT FROM input)`,
+       INSERT INTO operations (uuid, project, token, kind, stays, request, work, image, reuse_key)
+       SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE $8::uuid IS NULL OR EXISTS (SELECT FROM input)`,
       uuid,
       this.#project,
-      token !== undefined && isUuid(token) ? token : null,
+      token ?? null,
       kind,
       stays,
       request,
       work,
       image ?? null,
+      reuseKey ?? null,
     );
     if (accepted === 0) throw fault('IMAGE_NOT_FOUND', { image: image ?? '' });
   }
@@ -153,9 +160,18 @@ export class CatalogueOperations {
       `SELECT count(*)::float8 AS count FROM operations
         WHERE project = $1 AND token = $2 AND kind = 'instance' AND NOT stays AND finished_at IS NULL`,
       this.#project,
-      isUuid(token) ? token : null,
+      token,
     );
     return row?.count ?? 0;
+  }
+
+  /** Forgets that an operation's result may be given to equal runs, because something else acts on it. */
+  async disturb(uuid: string): Promise<void> {
+    await this.#database.run(
+      'UPDATE operations SET reuse_key = NULL WHERE uuid = $1 AND project = $2 AND reuse_key IS NOT NULL',
+      uuid,
+      this.#project,
+    );
   }
 
   /**
@@ -201,6 +217,9 @@ export async function workOf(
   return row === undefined || row.work === null ? undefined : { operation: operationOf(row), work: row.work };
 }
 
+/** Log of an operation that ends: itself, or the digest of its object. */
+export type EndedLog = { readonly bytes: number } & ({ readonly content: Buffer } | { readonly object: string });
+
 /**
  * Ends an operation of a claim. Returns the time, ms since 1970; undefined when the claim is lost or it has ended
  * already, so that nothing may be published.
@@ -208,11 +227,11 @@ export async function workOf(
 export async function endOperation(
   sql: Sql,
   { operation, fence }: { readonly operation: string; readonly fence: number },
-  end: OperationEnd,
+  end: OperationEnd & { readonly log?: EndedLog | undefined },
 ): Promise<number | undefined> {
   const [row] = await sql.rows<{ finished_ms: number }>(
     `UPDATE operations SET status = $3, result_image = $4, result_tag = $5, image_bytes = $6, outcome = $7, error = $8,
-       error_code = $9, finished_at = clock_timestamp(), work = NULL
+       error_code = $9, log = $10, log_object = $11, log_bytes = $12, finished_at = clock_timestamp(), work = NULL
       WHERE uuid = $1 AND fence = $2 AND finished_at IS NULL RETURNING ${epochMs('finished_at')} AS finished_ms`,
     operation,
     fence,
@@ -223,8 +242,30 @@ export async function endOperation(
     end.outcome === undefined ? null : JSON.stringify(end.outcome),
     end.error ?? null,
     end.errorCode ?? null,
+    end.log !== undefined && 'content' in end.log ? end.log.content : null,
+    end.log !== undefined && 'object' in end.log ? end.log.object : null,
+    end.log?.bytes ?? null,
   );
   return row?.finished_ms;
+}
+
+/** Records what an operation that goes on has published so far. Returns false when the claim is lost. */
+export async function keepResult(
+  sql: Sql,
+  { operation, fence }: { readonly operation: string; readonly fence: number },
+  kept: Omit<OperationEnd, 'status'>,
+): Promise<boolean> {
+  const changed = await sql.run(
+    `UPDATE operations SET result_image = $3, result_tag = $4, image_bytes = $5, outcome = $6
+      WHERE uuid = $1 AND fence = $2 AND finished_at IS NULL`,
+    operation,
+    fence,
+    kept.resultImage ?? null,
+    kept.resultTag ?? null,
+    kept.imageBytes ?? null,
+    kept.outcome === undefined ? null : JSON.stringify(kept.outcome),
+  );
+  return changed === 1;
 }
 
 function operationOf(row: OperationRow): CatalogueOperation {
@@ -241,6 +282,7 @@ function operationOf(row: OperationRow): CatalogueOperation {
     image: row.image,
     stays: row.stays,
     node: row.node,
+    claims: row.claims,
     cancelled: row.cancelled,
     resultImage: row.result_image,
     resultTag: row.result_tag,
@@ -248,7 +290,7 @@ function operationOf(row: OperationRow): CatalogueOperation {
     outcome: row.outcome === null ? {} : parsed(OperationOutcome, row.outcome, what),
     error: row.error,
     errorCode: row.error_code,
-    log: logOf(row.log_kind),
+    log: logOf(row),
     createdAtMs: row.created_ms,
     startedAtMs: row.started_ms,
     finishedAtMs: row.finished_ms,
@@ -256,7 +298,7 @@ function operationOf(row: OperationRow): CatalogueOperation {
   };
 }
 
-function logOf(kind: string | null): CatalogueOperation['log'] {
+function logOf({ log_kind: kind, log_bytes: bytes }: OperationRow): CatalogueOperation['log'] {
   if (kind === null || kind === 'row') return kind ?? undefined;
-  return { object: kind };
+  return { object: kind, bytes: bytes ?? 0 };
 }

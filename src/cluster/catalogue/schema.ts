@@ -40,9 +40,12 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     exit_code integer,
     layer_bytes bigint,
     config text NOT NULL,
+    -- Digest of layers and configuration, so that a repeated import makes no second image.
+    content text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
   );
   CREATE INDEX images_project ON images (project, id);
+  CREATE INDEX images_content ON images (project, content) WHERE parent IS NULL;
   CREATE INDEX images_parent ON images (parent);
 
   CREATE TABLE image_layers (
@@ -79,6 +82,7 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     id text NOT NULL,
     -- Digest of the object with its entries.
     object text NOT NULL,
+    object_bytes bigint NOT NULL,
     entries bigint NOT NULL,
     bytes bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -89,7 +93,7 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     id bigint GENERATED ALWAYS AS IDENTITY,
     uuid uuid PRIMARY KEY,
     project text NOT NULL,
-    token uuid,
+    token text,
     kind text NOT NULL,
     stays boolean NOT NULL DEFAULT false,
     status text NOT NULL DEFAULT 'PENDING',
@@ -103,6 +107,8 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     fence bigint,
     claims integer NOT NULL DEFAULT 0,
     cancelled boolean NOT NULL DEFAULT false,
+    -- Key under which its result is recorded for equal runs.
+    reuse_key text,
     result_image uuid,
     result_tag text,
     image_bytes bigint,
@@ -112,6 +118,7 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     -- Its log, once it has ended: a small one itself, otherwise the digest of an object.
     log bytea,
     log_object text,
+    log_bytes bigint,
     created_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
     finished_at timestamptz
@@ -155,7 +162,7 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     IF NEW.status = 'PENDING' AND NOT NEW.cancelled THEN
       PERFORM pg_notify('contree_queue', '');
     ELSE
-      PERFORM pg_notify('contree_operation', NEW.uuid::text);
+      PERFORM pg_notify('contree_operation', NEW.uuid || CASE WHEN NEW.cancelled THEN ' cancelled' ELSE '' END);
     END IF;
     RETURN NULL;
   END $$;

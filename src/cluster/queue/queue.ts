@@ -55,8 +55,8 @@ export class Queue {
   }
 
   /**
-   * Marks that work of a claim begins: from now on no other node will begin it. Returns the time, ms since 1970, or undefined
-   * when the claim is lost.
+   * Marks that work of a claim begins: from now on no other node will begin it. Returns false when the claim is lost, or the
+   * operation was cancelled.
    */
   async begin({ operation, fence }: Claim): Promise<boolean> {
     const changed = await this.#database.run(
@@ -68,13 +68,14 @@ export class Queue {
     return changed === 1;
   }
 
-  /** Gives a claim back of which nothing was begun. */
-  async giveBack({ operation, fence }: Claim): Promise<void> {
-    await this.#database.run(
+  /** Gives a claim back of which nothing was begun. Returns false when it had begun, or was lost. */
+  async giveBack({ operation, fence }: Claim): Promise<boolean> {
+    const changed = await this.#database.run(
       `UPDATE operations SET status = 'PENDING', node = NULL, fence = NULL
         WHERE uuid = $1 AND fence = $2 AND started_at IS NULL AND status = 'ASSIGNED'`,
       operation,
       fence,
     );
+    return changed === 1;
   }
 }

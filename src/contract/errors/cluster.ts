@@ -24,6 +24,11 @@ export const CLUSTER_ERRORS = {
       `operation ${operation} had begun on node ${JSON.stringify(node)}, which stopped answering`,
     hint: 'Start it again; nothing of it was published.',
   }),
+  NODE_UNREACHABLE: row<{ node: string; reason: string }>({
+    class: 'unavailable',
+    message: ({ node, reason }) => `node ${JSON.stringify(node)}, which has it, cannot be reached: ${reason}`,
+    hint: 'Try again in a moment: once the lease of the node has ended, the operation ends or goes to another.',
+  }),
   LEASE_LOST: row<{ operation: string }>({
     class: 'conflict',
     message: ({ operation }) => `operation ${operation} does not belong to this node any more; nothing was published`,

@@ -3,7 +3,7 @@ import { defined } from '../../std/assert.ts';
 import { present } from '../../std/present.ts';
 import type { NewImage } from '../../store/images.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
-import type { Catalogue, ImageToShare, LayerToShare, Publication, SharedIdentity } from './catalogue.ts';
+import type { Catalogue, ImageToShare, LayerToShare, Publication, RecordedUse, SharedIdentity } from './catalogue.ts';
 
 /** Image and tag that a result makes visible. */
 export interface Planned {
@@ -11,6 +11,8 @@ export interface Planned {
   readonly image?: NewImage | string;
   readonly tag?: string;
   readonly imageBytes?: number;
+  /** Present where an equal run may be given this result. */
+  readonly recorded?: RecordedUse;
 }
 
 /** Operation on whose behalf something is published. */
@@ -22,7 +24,7 @@ export type Announcement = Pick<Publication, 'kind' | 'operation' | 'outcome'>;
  */
 export async function announce(
   { catalogue, store }: { readonly catalogue: Catalogue; readonly store: ProjectStore },
-  { image, tag, imageBytes }: Planned,
+  { image, tag, imageBytes, recorded }: Planned,
   announcement: Announcement,
   signal: AbortSignal,
 ): Promise<SharedIdentity> {
@@ -32,7 +34,7 @@ export async function announce(
     ...announcement,
     project: store.project,
     ...(uuid !== undefined && { image: { uuid, ...(isMade && { made: await toShare(store, image) }) } }),
-    ...present({ tag, imageBytes }),
+    ...present({ tag, imageBytes, recorded }),
   };
   const published = await catalogue.publish(publication, signal);
   return { uuid: published.image ?? uuid ?? '', createdAtMs: published.atMs ?? Date.now() };

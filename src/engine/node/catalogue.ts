@@ -22,6 +22,12 @@ export interface ImageToShare {
   readonly layers: readonly LayerToShare[];
 }
 
+/** Sandbox that ran a command which an equal run need not repeat, and its use of the network. */
+export interface RecordedUse {
+  readonly sandbox: string;
+  readonly network: boolean;
+}
+
 /** Things that an operation is about to make visible. */
 export interface Publication {
   /**
@@ -41,6 +47,8 @@ export interface Publication {
   /** Tag to point at the image. */
   readonly tag?: string;
   readonly imageBytes?: number;
+  /** Present at the `end` of a run whose result an equal run may be given. */
+  readonly recorded?: RecordedUse;
   /** Absent for a `step`. */
   readonly outcome?: OperationOutcome;
 }

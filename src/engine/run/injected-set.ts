@@ -18,6 +18,12 @@ export interface InjectedSet {
   readonly entries: () => Promise<readonly DirectoryStateEntry[]>;
 }
 
+/** Files and directory states of a project. */
+export interface InjectableFiles {
+  readonly files: Pick<ProjectStore['files'], 'get'>;
+  readonly states: Pick<ProjectStore['states'], 'ensure' | 'entries'>;
+}
+
 /** Parses a mode as clients write it: `0644`, `644`, `0o644`, `0o100644`, or a number. Type bits are dropped. */
 export function parseMode(mode: string | number | undefined): number {
   if (mode === undefined) return 0o644;
@@ -29,7 +35,7 @@ export function parseMode(mode: string | number | undefined): number {
  * PATH_INVALID, UPLOAD_NOT_FOUND, DIRECTORY_STATE_NOT_FOUND or LAYER_LIMIT.
  */
 export function injectedSet(
-  store: ProjectStore,
+  store: InjectableFiles,
   request: Pick<InstanceSpawnRequest, 'files' | 'directory_states'>,
 ): InjectedSet | undefined {
   const named = request.directory_states ?? [];
@@ -62,7 +68,7 @@ export function injectedSet(
 }
 
 async function merged(
-  store: ProjectStore,
+  store: InjectableFiles,
   states: readonly string[],
   files: readonly DirectoryStateEntry[],
 ): Promise<readonly DirectoryStateEntry[]> {

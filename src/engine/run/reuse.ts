@@ -22,7 +22,10 @@ export interface PlannedRun {
  * Returns the key under which the result of a run is recorded and found. Undefined for a run that is never reused: its request
  * has a variable whose name suggests a secret, or its input is sent while it runs.
  */
-export function reuseKey(store: ProjectStore, run: PlannedRun): string | undefined {
+export function reuseKey(
+  store: { readonly recordedRuns: Pick<ProjectStore['recordedRuns'], 'keyOf'> },
+  run: PlannedRun,
+): string | undefined {
   const { env, stdin } = run.request;
   if (Object.entries(env ?? {}).some(([name, value]) => value !== null && isSecretVariable(name))) return undefined;
   if (stdin?.close === false) return undefined;
@@ -70,16 +73,13 @@ export function recordedRun(
   return found === undefined ? undefined : store.operations.get(found);
 }
 
-/** Records the result of a run that ended in an instance. Called in the transaction that publishes it. */
-export function recordResult(
-  store: ProjectStore,
-  instance: Pick<Instance, 'facts' | 'networkUse'>,
-  { key, operation }: { readonly key: string; readonly operation: string },
-): void {
+/**
+ * Reports whether a run used its network. Frames that were dropped unanswered, as those of an interface that comes up, tell
+ * the guest nothing.
+ */
+export function usedNetwork(instance: Pick<Instance, 'networkUse'>): boolean {
   const use = instance.networkUse();
-  // Frames that were dropped unanswered, as those of an interface that comes up, tell the guest nothing.
-  const network = use.txPackets + use.rxPackets > 0;
-  store.recordedRuns.record({ key, sandbox: instance.facts.sandbox }, operation, { network });
+  return use.txPackets + use.rxPackets > 0;
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

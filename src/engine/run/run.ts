@@ -7,7 +7,7 @@ import type { InjectedSet } from './injected-set.ts';
 import type { ProcessExit } from './live-instance.ts';
 import type { RunPlan } from './plan.ts';
 import { publication } from './publication.ts';
-import { recordResult } from './reuse.ts';
+import { usedNetwork } from './reuse.ts';
 import { inSession, type RunPlace, type Session } from './session.ts';
 
 /** Accepted run. */
@@ -47,9 +47,13 @@ export async function executeRun(place: RunPlace, run: Run, context: OperationCo
     : publication(place, context, { parent: image, added, config: plan.config, command, exitCode });
   const { reuseKey } = run;
   if (reuseKey === undefined || !isReproducible(end)) return result;
-  const record = (): void =>
-    recordResult(place.store, end.session.instance, { key: reuseKey, operation: context.uuid });
-  return { ...result, publish: (shared) => (record(), result.publish(shared)) };
+  const { instance } = end.session;
+  const recorded = { sandbox: instance.facts.sandbox, network: usedNetwork(instance) };
+  const publish: WorkResult['publish'] = (shared) => {
+    place.store.recordedRuns.record({ key: reuseKey, sandbox: recorded.sandbox }, context.uuid, recorded);
+    return result.publish(shared);
+  };
+  return { ...result, planned: () => ({ ...result.planned(), recorded }), publish };
 }
 
 /** Reports whether a command ended well by itself, so that an equal run would do the same. */

@@ -1,0 +1,82 @@
+import type { ConTree } from '../../contract/contree.ts';
+import { fault } from '../../contract/errors.ts';
+import type { InstanceOpenRequest, InstanceSummary } from '../../contract/instance.ts';
+import { limits } from '../../contract/limits.ts';
+import { isTag } from '../../contract/names.ts';
+import { isFinished } from '../../contract/operation.ts';
+import { checkMemory } from '../../engine/capacity.ts';
+import { instanceSummary } from '../../engine/instance/summary.ts';
+import { boundedTimeout } from '../../engine/project/context.ts';
+import { planOpen } from '../../engine/run/plan.ts';
+import { recordOpen } from '../../engine/run/record.ts';
+import { present } from '../../std/present.ts';
+import type { CatalogueOperation } from '../catalogue/operations.ts';
+import { accept } from './accept.ts';
+import type { ClusterContext } from './context.ts';
+
+/** Returns the instances group of a project: opened by the node that claims it, which is asked from then on. */
+export function clusterInstances(context: ClusterContext): ConTree['instances'] {
+  const { operations } = context;
+  const asked = async <Answer>(uuid: string, ask: (instances: ConTree['instances']) => Promise<Answer>) => {
+    if (!(await operations.get(uuid)).stays) throw fault('OPERATION_NOT_FOUND', { operation: uuid });
+    return await context.asked(uuid, ({ instances }) => ask(instances));
+  };
+  return {
+    open: async (request) => open(context, request),
+    list: async (query = {}) => summaries(context, await operations.instances(query)),
+    get: async (uuid) => asked(uuid, (instances) => instances.get(uuid)),
+    snapshot: async (uuid, request) => {
+      checkTag(request?.tag);
+      return await asked(uuid, (instances) => instances.snapshot(uuid, request));
+    },
+    close: async (uuid, request) => {
+      checkTag(request?.tag);
+      await asked(uuid, (instances) => instances.close(uuid, request));
+    },
+    publish: async (uuid, request) => asked(uuid, (instances) => instances.publish(uuid, request)),
+    unpublish: async (uuid, port) => asked(uuid, (instances) => instances.unpublish(uuid, port)),
+  };
+}
+
+async function open(context: ClusterContext, request: InstanceOpenRequest): Promise<{ uuid: string; image: string }> {
+  checkTag(request.tag);
+  const bounds = (await context.own.system.whoami()).limits;
+  const most = bounds['instance_max_lifetime'] ?? limits.instanceLifeSecondsMax;
+  const lifetime = boundedTimeout(request.lifetime, limits.instanceLifeSecondsDefault, most, 'lifetime');
+  const idle = request.idle_timeout ?? limits.instanceIdleSecondsDefault;
+  const image = await context.images.get(request.image);
+  const bounded = { ...request, image: image.uuid, lifetime, idle_timeout: Math.min(idle, lifetime) };
+  planOpen(bounded, image.config);
+  checkMemory(request.resources_limits?.memory_mib);
+  const { idle_timeout, checkpoint, tag } = bounded;
+  const record = recordOpen(bounded, { idle_timeout, lifetime, ...present({ checkpoint, tag }) });
+  const work = { method: 'open', request: bounded } as const;
+  const uuid = await accept(context, { work, kind: 'instance', record, image: image.uuid, stays: true });
+  return { uuid, image: image.uuid };
+}
+
+/** Describes instances; those that are open as their nodes have them, as far as these can be reached. */
+async function summaries(
+  context: ClusterContext,
+  operations: readonly CatalogueOperation[],
+): Promise<InstanceSummary[]> {
+  const begun = operations.filter(({ status, startedAtMs }) => !isFinished(status) && startedAtMs !== null);
+  const known = new Map<string, InstanceSummary>();
+  const nodes = Map.groupBy(begun, ({ node }) => node);
+  await Promise.all(
+    [...nodes.values()].map(async ([first]) => {
+      if (first === undefined) return;
+      try {
+        const { instances } = await context.live(first);
+        for (const one of await instances.list({ limit: limits.pageMax })) known.set(one.uuid, one);
+      } catch (error) {
+        context.parts.log.warn({ node: first.node, err: error }, 'a node did not tell its instances');
+      }
+    }),
+  );
+  return operations.map((operation) => known.get(operation.uuid) ?? instanceSummary(operation, undefined));
+}
+
+function checkTag(tag: string | undefined): void {
+  if (tag !== undefined && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+}

@@ -1,0 +1,177 @@
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { z } from 'zod';
+import { fault } from '../../contract/errors.ts';
+import { DirectoryStateEntry, type DirectoryState } from '../../contract/file.ts';
+import type { ImageConfig } from '../../contract/image.ts';
+import { limits } from '../../contract/limits.ts';
+import type { Engine } from '../../engine/engine.ts';
+import type { FetchLayer } from '../../store/shared/receive.ts';
+import { collect } from '../../std/bytes.ts';
+import type { Store } from '../../store/store.ts';
+import type { ClusterDatabase } from '../catalogue/database.ts';
+import { CatalogueImages, type CatalogueImage } from '../catalogue/images.ts';
+import type { CatalogueOperation } from '../catalogue/operations.ts';
+import { CatalogueUploads } from '../catalogue/uploads.ts';
+import type { Objects } from './objects.ts';
+
+/** Images whose use is announced to other nodes. */
+const ANNOUNCED_MAX = 200;
+/** Contents that are sent or fetched at once. */
+const AT_ONCE = 8;
+/** Largest object with the entries of a directory state: a path and its fields are bounded, too. */
+const STATE_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** An image that is here until it is disposed. */
+export interface AdoptedImage extends Disposable {
+  readonly uuid: string;
+  readonly config: ImageConfig;
+}
+
+/** Makes available to the own engine what the catalogue has: images, files, directory states, ended operations. */
+export class Adoption {
+  readonly #database: ClusterDatabase;
+  readonly #objects: Objects;
+  readonly #store: Store;
+  readonly #engine: Engine;
+  readonly #used = new Set<string>();
+
+  constructor(parts: {
+    readonly database: ClusterDatabase;
+    readonly objects: Objects;
+    readonly store: Store;
+    readonly engine: Engine;
+  }) {
+    this.#database = parts.database;
+    this.#objects = parts.objects;
+    this.#store = parts.store;
+    this.#engine = parts.engine;
+  }
+
+  /** Images that are here, used last first, as other nodes shall know. */
+  get images(): string[] {
+    return [...this.#used].toReversed();
+  }
+
+  /** Adopts the image of a UUID or tag. Faults: IMAGE_NOT_FOUND, DISK_FULL, OBJECT_DAMAGED and others of the object storage. */
+  async image(project: string, source: string, signal: AbortSignal): Promise<AdoptedImage> {
+    const images = new CatalogueImages(this.#database, project);
+    return await this.known(project, await images.get(source), signal);
+  }
+
+  /** Adopts an image that was looked up already. */
+  async known(project: string, image: CatalogueImage, signal: AbortSignal): Promise<AdoptedImage> {
+    const { node } = this.#engine;
+    const { uuid, config } = image;
+    // Rows of ancestors are needed only once.
+    const isHere = node.hasImage(project, uuid);
+    const ancestors = isHere ? [] : await new CatalogueImages(this.#database, project).ancestors(uuid);
+    const pin = await node.adoptImage(project, { ...image, ancestors }, this.#fetch, signal);
+    this.use(uuid);
+    return { uuid, config, [Symbol.dispose]: () => pin[Symbol.dispose]() };
+  }
+
+  /** Notes that an image is here and was used. */
+  use(uuid: string): void {
+    this.#used.delete(uuid);
+    this.#used.add(uuid);
+    const [oldest = uuid] = this.#used;
+    if (this.#used.size > ANNOUNCED_MAX) this.#used.delete(oldest);
+  }
+
+  /** Adopts an operation that has ended, with its log. */
+  async operation(operation: CatalogueOperation, signal: AbortSignal): Promise<void> {
+    const { project, uuid } = operation;
+    const log = (either: AbortSignal): AsyncIterable<Uint8Array> => this.#logOf(operation, either);
+    await this.#engine.node.adoptOperation(project, { ...operation, uuid }, log, signal);
+  }
+
+  /** Makes files of the project available here, by sha256. Faults: UPLOAD_NOT_FOUND. */
+  async files(project: string, sha256s: readonly string[], signal: AbortSignal): Promise<void> {
+    const { files } = this.#store.forProject(project);
+    const lacking = [...new Set(sha256s)].filter((sha256) => !files.isWhole(sha256));
+    const uploads = new CatalogueUploads(this.#database, project);
+    await inParallel(lacking, async (sha256) => {
+      const { size } = await uploads.get(sha256);
+      const content = this.#objects.read({ key: `files/${sha256}`, sha256, bytes: size }, signal);
+      const written = await files.write(content, signal);
+      if (written.sha256 !== sha256) throw fault('UPLOAD_NOT_FOUND', { file: sha256 });
+    });
+  }
+
+  /** Stores files of the own engine in the object storage. */
+  async share(
+    project: string,
+    shared: readonly { readonly sha256: string; readonly size: number }[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { files } = this.#store.forProject(project);
+    const unique = [...new Map(shared.map((file) => [file.sha256, file])).values()];
+    await inParallel(unique, async ({ sha256, size }) => {
+      const path = await files.asFile(sha256);
+      await this.#objects.put({ key: `files/${sha256}`, sha256, bytes: size, path }, signal);
+    });
+  }
+
+  /** Makes a directory state available here. Faults: DIRECTORY_STATE_NOT_FOUND, UPLOAD_NOT_FOUND. */
+  async state(project: string, id: string, signal: AbortSignal): Promise<void> {
+    const found = await new CatalogueUploads(this.#database, project).state(id);
+    const { states } = this.#store.forProject(project);
+    if (isHere(() => states.ensure(id))) return;
+    const { sha256, bytes } = found.object;
+    const object = this.#objects.read({ key: `states/${sha256}`, sha256, bytes }, signal);
+    const json = gunzipSync(await collect(object, STATE_BYTES_MAX), { maxOutputLength: STATE_BYTES_MAX });
+    const entries = z
+      .array(DirectoryStateEntry)
+      .max(limits.directoryStateEntriesMax)
+      .parse(JSON.parse(json.toString()));
+    await this.files(
+      project,
+      entries.flatMap((entry) => entry.sha256 ?? []),
+      signal,
+    );
+    await states.offer(entries);
+  }
+
+  /** Stores a directory state of the own engine in the object storage, and records it. */
+  async shareState(project: string, state: DirectoryState, signal: AbortSignal): Promise<void> {
+    const entries = await this.#store.forProject(project).states.entries(state.id);
+    const object = await this.#objects.putBytes('states/', gzipSync(JSON.stringify(entries)), signal);
+    await new CatalogueUploads(this.#database, project).recordState(state, object);
+  }
+
+  readonly #fetch: FetchLayer = ({ digest, bytes }, signal) =>
+    this.#objects.read({ key: `layers/${digest}`, sha256: digest, bytes }, signal);
+
+  async *#logOf({ uuid, log }: CatalogueOperation, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+    if (log === undefined) {
+      yield gzipSync('');
+    } else if (log === 'row') {
+      const [row] = await this.#database.rows<{ log: Buffer }>('SELECT log FROM operations WHERE uuid = $1', uuid);
+      yield row?.log ?? gzipSync('');
+    } else {
+      yield* this.#objects.read({ key: `logs/${log.object}`, sha256: log.object, bytes: log.bytes }, signal);
+    }
+  }
+}
+
+function isHere(ensure: () => unknown): boolean {
+  try {
+    ensure();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Does something with each of them, some at a time; the first failure ends it. */
+async function inParallel<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
+  const pending = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = pending.shift(); item !== undefined; item = pending.shift()) await work(item);
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, worker));
+  } finally {
+    pending.length = 0;
+  }
+}

@@ -1,0 +1,137 @@
+import { randomUUID } from 'node:crypto';
+import { ERRORS } from '../../contract/error-table.ts';
+import { type ContreeError, fault, isFault } from '../../contract/errors.ts';
+import { pause } from '../../std/abort.ts';
+import { present } from '../../std/present.ts';
+import type { OperationEnd, StoredOperation } from '../../store/operations.ts';
+import { endOperation, workOf, type CatalogueOperation } from '../catalogue/operations.ts';
+import { CatalogueUploads } from '../catalogue/uploads.ts';
+import type { Claim, Queue } from '../queue/queue.ts';
+import type { NodeParts } from './parts.ts';
+import type { Publisher } from './publisher.ts';
+import { inputsOf, openedEnvelope, startWork, withDigests, type ClusterWork } from './work.ts';
+
+/** Claims of one operation after which a node that cannot prepare it ends it instead of giving it back. */
+const TRIES_MAX = 3;
+const RETRY_MS = 250;
+
+/** Executes claimed operations on the own engine. */
+export class Executor {
+  readonly #parts: NodeParts;
+  readonly #queue: Queue;
+  readonly #publisher: Publisher;
+
+  constructor(parts: NodeParts, queue: Queue, publisher: Publisher) {
+    this.#parts = parts;
+    this.#queue = queue;
+    this.#publisher = publisher;
+  }
+
+  /**
+   * Executes an operation to its end, or gives it back. `prepared` is called once the engine has it. Never rejects: an
+   * operation ends with what went wrong.
+   */
+  async execute(claim: Claim, prepared: () => void, signal: AbortSignal): Promise<void> {
+    const { claims, log } = this.#parts;
+    try {
+      await this.#execute(claim, prepared, signal);
+    } catch (error) {
+      log.error({ operation: claim.operation, err: error }, 'an operation could not be ended in the catalogue');
+    } finally {
+      claims.drop(claim);
+      prepared();
+    }
+  }
+
+  async #execute(claim: Claim, prepared: () => void, signal: AbortSignal): Promise<void> {
+    const found = await workOf(this.#parts.database, claim);
+    if (found === undefined) return;
+    const { operation, work: sealed } = found;
+    await using pins = new AsyncDisposableStack();
+    try {
+      const { work, tenant } = openedEnvelope(this.#parts.secret.open(sealed, operation.uuid));
+      const ready = await this.#prepare(operation, work, { signal, pins });
+      const view = this.#parts.engine.forTenant(tenant, { operation: operation.uuid });
+      await startWork(view, ready);
+    } catch (error) {
+      // A node that leaves has no reason to refuse anything.
+      if (signal.aborted && (await this.#queue.giveBack(claim))) return;
+      await this.#refuse(claim, operation, error);
+      return;
+    }
+    prepared();
+    const { node } = this.#parts.engine;
+    await node.ended(operation.uuid);
+    const ended = node.operation(operation.project, operation.uuid);
+    // What waited in the engine's queue when it stopped had not begun.
+    if (ended?.errorCode === 'ENGINE_STOPPED' && (await this.#queue.giveBack(claim))) return;
+    if (ended !== undefined && ended.status !== 'SUCCESS') await this.#end(claim, endOf(ended), operation.uuid);
+    node.shared(operation.uuid);
+  }
+
+  /** Makes everything available that the operation needs. */
+  async #prepare(
+    { project, image }: CatalogueOperation,
+    work: ClusterWork,
+    { signal, pins }: { readonly signal: AbortSignal; readonly pins: AsyncDisposableStack },
+  ): Promise<ClusterWork> {
+    const { adoption, database } = this.#parts;
+    if (image !== null) pins.use(await adoption.image(project, image, signal));
+    const { files, states } = inputsOf(work);
+    const uploads = new CatalogueUploads(database, project);
+    const digests = new Map<string, string>();
+    for (const id of new Set(files)) digests.set(id, (await uploads.get(id)).sha256);
+    await adoption.files(project, [...digests.values()], signal);
+    for (const state of new Set(states)) await adoption.state(project, state, signal);
+    return withDigests(work, (id) => digests.get(id) ?? id);
+  }
+
+  /** Ends an operation that did not get as far as the engine, or gives it back where another node may do better. */
+  async #refuse(claim: Claim, { claims }: CatalogueOperation, error: unknown): Promise<void> {
+    const known = this.#known(error);
+    const passes = ERRORS[known.code].class === 'unavailable' || known.code === 'DISK_FULL';
+    // One that has begun is not given back, which the queue checks.
+    if (passes && claims < TRIES_MAX && (await this.#queue.giveBack(claim))) return;
+    await this.#end(claim, failure(known));
+  }
+
+  /** Writes an end, as long as the node believes in its claim. */
+  async #end(claim: Claim, end: OperationEnd, logged?: string): Promise<void> {
+    const { database, claims } = this.#parts;
+    for (;;) {
+      try {
+        const log = logged === undefined ? undefined : await this.#publisher.log(logged, AbortSignal.timeout(60_000));
+        await endOperation(database, claim, { ...end, ...present({ log }) });
+        return;
+      } catch (error) {
+        if (!isFault(error) || !claims.has(claim)) throw error;
+        await pause(RETRY_MS);
+      }
+    }
+  }
+
+  #known(error: unknown): ContreeError {
+    if (isFault(error)) return error;
+    const incident = randomUUID();
+    this.#parts.log.error({ incident, err: error }, 'an operation could not be started, by an unexpected error');
+    return fault('INTERNAL', { incident }, { cause: error });
+  }
+}
+
+function failure(error: ContreeError): OperationEnd {
+  const status = error.code === 'OPERATION_CANCELLED' ? 'CANCELLED' : 'FAILED';
+  return { status, error: error.message, errorCode: error.code };
+}
+
+function endOf(operation: StoredOperation): OperationEnd {
+  const { status, resultImage, resultTag, imageBytes, outcome, error, errorCode } = operation;
+  return {
+    status: status === 'CANCELLED' ? 'CANCELLED' : 'FAILED',
+    outcome,
+    ...(resultImage !== null && { resultImage }),
+    ...(resultTag !== null && { resultTag }),
+    ...(imageBytes !== null && { imageBytes }),
+    ...(error !== null && { error }),
+    ...(errorCode !== null && { errorCode }),
+  };
+}

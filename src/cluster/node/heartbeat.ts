@@ -1,0 +1,100 @@
+import { fault } from '../../contract/errors.ts';
+import type { Membership } from '../queue/membership.ts';
+import type { Claim, Queue } from '../queue/queue.ts';
+import type { NodeParts } from './parts.ts';
+
+/** Part of a lease after which it is extended, so that one or two failures do no harm. */
+const BEATS_PER_LEASE = 4;
+
+export interface HeartbeatOptions {
+  readonly membership: Membership;
+  readonly queue: Queue;
+  readonly leaseMs: number;
+  /** Called when another process has taken the node's name: it must not go on. */
+  readonly out: () => void;
+}
+
+/**
+ * Extends the lease of a node, stops operations that are not its own any more, and takes those of lost nodes from them. The
+ * node's time is measured, never read from a clock: it gives up before the catalogue does.
+ */
+export class Heartbeat implements AsyncDisposable {
+  readonly #parts: NodeParts;
+  readonly #options: HeartbeatOptions;
+  readonly #unknown = new Set<number>();
+  #timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> = Promise.resolve();
+  #lastMs = performance.now();
+  #closed = false;
+
+  constructor(parts: NodeParts, options: HeartbeatOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#schedule();
+  }
+
+  /** True while other nodes leave this node what it has. */
+  get hasLease(): boolean {
+    return performance.now() - this.#lastMs < this.#options.leaseMs;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#beating;
+  }
+
+  #schedule(): void {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#beating = this.#beat().finally(() => this.#schedule());
+    }, this.#options.leaseMs / BEATS_PER_LEASE);
+    // A node is kept running by its server, not by this.
+    this.#timer.unref();
+  }
+
+  async #beat(): Promise<void> {
+    const { claims, log } = this.#parts;
+    // Before the request: the lease may begin as soon as it is sent.
+    const startedMs = performance.now();
+    const before = claims.all();
+    try {
+      const held = await this.#options.membership.beat(this.#parts.adoption.images);
+      if (held === undefined) {
+        for (const claim of before) this.#lose(claim);
+        this.#options.out();
+        return;
+      }
+      this.#lastMs = startedMs;
+      const fences = new Map(held.map(({ operation, fence }) => [operation, fence]));
+      for (const claim of before) if (fences.get(claim.operation) !== claim.fence) this.#lose(claim);
+      for (const { operation, cancelled } of held) if (cancelled) this.cancel(operation);
+      await this.#giveBackUnknown(held);
+      await this.#options.membership.reap();
+    } catch (error) {
+      log.warn({ err: error }, 'the lease of this node could not be extended');
+      if (!this.hasLease) for (const claim of claims.all()) this.#lose(claim);
+    }
+  }
+
+  /** Cancels an operation of this node; nothing when it has none of that UUID. */
+  cancel(operation: string): void {
+    if (this.#parts.claims.find(operation) === undefined) return;
+    this.#parts.engine.node.stop(operation, fault('OPERATION_CANCELLED', { operation }));
+  }
+
+  #lose(claim: Claim): void {
+    const { claims, engine } = this.#parts;
+    if (!claims.has(claim)) return;
+    claims.drop(claim);
+    engine.node.stop(claim.operation, fault('LEASE_LOST', { operation: claim.operation }));
+  }
+
+  /** Gives claims back whose answer was lost: those that nobody here knows of, twice in a row. */
+  async #giveBackUnknown(held: readonly Claim[]): Promise<void> {
+    const unknown = held.filter((claim) => !this.#parts.claims.has(claim));
+    for (const claim of unknown) if (this.#unknown.has(claim.fence)) await this.#options.queue.giveBack(claim);
+    this.#unknown.clear();
+    for (const { fence } of unknown) this.#unknown.add(fence);
+  }
+}

@@ -1,0 +1,55 @@
+import { httpContree, type HttpContree } from '../../client/http-contree.ts';
+import { Requester } from '../../client/requester.ts';
+import { HttpTransport } from '../../client/transport.ts';
+import { fault } from '../../contract/errors.ts';
+import type { ClusterDatabase } from '../catalogue/database.ts';
+import type { ClusterSecret } from './seal.ts';
+
+/** Time for which the address of a node is remembered. */
+const REMEMBERED_MS = 2_000;
+
+interface Address {
+  readonly url: string;
+  readonly knownMs: number;
+}
+
+/** Other nodes, reached by the HTTP API that clients use. */
+export class Peers implements AsyncDisposable {
+  readonly #database: ClusterDatabase;
+  readonly #token: string;
+  readonly #clients = new Map<string, HttpContree>();
+  readonly #addresses = new Map<string, Address>();
+
+  constructor(database: ClusterDatabase, secret: ClusterSecret) {
+    this.#database = database;
+    this.#token = secret.peerToken;
+  }
+
+  /** Returns the engine of another node as a project sees it. Faults: NODE_UNREACHABLE when it has no lease. */
+  async contree(node: string, project: string): Promise<HttpContree> {
+    return this.#client(await this.#urlOf(node)).withHeaders({ Project: project });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#clients.values()].map((client) => client[Symbol.asyncDispose]()));
+  }
+
+  async #urlOf(node: string): Promise<string> {
+    const known = this.#addresses.get(node);
+    if (known !== undefined && performance.now() - known.knownMs < REMEMBERED_MS) return known.url;
+    const statement = 'SELECT url FROM nodes WHERE name = $1 AND lease_until > clock_timestamp()';
+    const [row] = await this.#database.rows<{ url: string }>(statement, node);
+    if (row === undefined) throw fault('NODE_UNREACHABLE', { node, reason: 'its lease has ended' });
+    this.#addresses.set(node, { url: row.url, knownMs: performance.now() });
+    return row.url;
+  }
+
+  #client(url: string): HttpContree {
+    const known = this.#clients.get(url);
+    if (known !== undefined) return known;
+    const transport = new HttpTransport({ url, headers: { Authorization: `Bearer ${this.#token}` } });
+    const client = httpContree(new Requester({ transport, checked: true }), async () => transport[Symbol.dispose]());
+    this.#clients.set(url, client);
+    return client;
+  }
+}

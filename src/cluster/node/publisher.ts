@@ -1,0 +1,201 @@
+import { fault, isFault } from '../../contract/errors.ts';
+import type { Catalogue, ImageToShare, Publication, Published, RecordedUse } from '../../engine/node/catalogue.ts';
+import type { Engine } from '../../engine/engine.ts';
+import { pause } from '../../std/abort.ts';
+import { collect } from '../../std/bytes.ts';
+import { present } from '../../std/present.ts';
+import type { ClusterDatabase, Sql } from '../catalogue/database.ts';
+import { findRoot, insertImage, setTag, CatalogueImages } from '../catalogue/images.ts';
+import { endOperation, keepResult, type EndedLog } from '../catalogue/operations.ts';
+import { epochMs } from '../catalogue/values.ts';
+import type { Claim, Queue } from '../queue/queue.ts';
+import type { Adoption } from './adoption.ts';
+import type { HeldClaims } from './held-claims.ts';
+import type { Objects } from './objects.ts';
+
+/** Largest log, compressed, that is kept in its row: most are small, and an object would cost more than they do. */
+const ROW_LOG_BYTES_MAX = 16 * 1024;
+/** Largest log, compressed; output is bounded, so no log is larger. */
+const LOG_BYTES_MAX = 2 * 1024 ** 3 - 1;
+/** Time between attempts to publish while the database is away. */
+const RETRY_MS = 250;
+
+export interface PublisherParts {
+  readonly database: ClusterDatabase;
+  readonly objects: Objects;
+  readonly claims: HeldClaims;
+  readonly queue: Queue;
+  readonly engine: Engine;
+  readonly adoption: Adoption;
+}
+
+/**
+ * Publishes what operations of this node make: layers first, each to the object storage; then, in one transaction that
+ * checks the claim, the image, its tag and the end of the operation. So what is published can always be read, and a node
+ * that has lost an operation publishes nothing.
+ */
+export class Publisher implements Catalogue {
+  /** Set before the first operation runs: the engine is opened with its catalogue. */
+  #parts: PublisherParts | undefined;
+
+  attach(parts: PublisherParts): void {
+    this.#parts = parts;
+  }
+
+  async begin({ operation }: Pick<Publication, 'operation'>, signal: AbortSignal): Promise<void> {
+    const { claims, queue, database } = this.#attached;
+    const claim = claims.find(operation);
+    if (claim === undefined) throw fault('LEASE_LOST', { operation });
+    signal.throwIfAborted();
+    if (await queue.begin(claim)) return;
+    const statement = 'SELECT cancelled FROM operations WHERE uuid = $1 AND fence = $2';
+    const [row] = await database.rows<{ cancelled: boolean }>(statement, operation, claim.fence);
+    throw row?.cancelled === true ? fault('OPERATION_CANCELLED', { operation }) : fault('LEASE_LOST', { operation });
+  }
+
+  async publish(publication: Publication, signal: AbortSignal): Promise<Published> {
+    const { claims } = this.#attached;
+    const { operation, kind, image } = publication;
+    const claim = claims.find(operation);
+    if (claim === undefined) throw fault('LEASE_LOST', { operation });
+    if (image?.made !== undefined) await this.#store(image.made, signal);
+    const log = kind === 'end' ? await this.log(operation, signal) : undefined;
+    signal.throwIfAborted();
+    const published = await this.#untilKnown(claim, () => this.#commit(claim, publication, log));
+    if (published.image !== undefined) {
+      // Published, and cancelled by nothing any more; its layers are here.
+      const never = new AbortController().signal;
+      using _adopted = await this.#attached.adoption.image(publication.project, published.image, never);
+    }
+    if (image !== undefined) this.#attached.adoption.use(published.image ?? image.uuid);
+    return published;
+  }
+
+  async resolve(project: string, source: string, signal: AbortSignal): Promise<string | undefined> {
+    const { database, adoption } = this.#attached;
+    try {
+      const image = await new CatalogueImages(database, project).get(source);
+      using adopted = await adoption.known(project, image, signal);
+      return adopted.uuid;
+    } catch (error) {
+      if (isFault(error, 'IMAGE_NOT_FOUND')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Puts the log of an operation, as it is now, where its end will name it. */
+  async log(operation: string, signal: AbortSignal): Promise<EndedLog> {
+    const { engine, objects } = this.#attached;
+    const content = await collect(engine.node.exportLog(operation), LOG_BYTES_MAX);
+    if (content.byteLength <= ROW_LOG_BYTES_MAX) return { content, bytes: content.byteLength };
+    const { sha256, bytes } = await objects.putBytes('logs/', content, signal);
+    return { object: sha256, bytes };
+  }
+
+  /**
+   * Stores the layers that the object storage lacks. Their rows come first and are touched, so that nobody takes an object
+   * for unused that is about to be published.
+   */
+  async #store({ layers }: ImageToShare, signal: AbortSignal): Promise<void> {
+    const { database, objects } = this.#attached;
+    const digests = layers.map(({ digest }) => digest);
+    const fresh = await database.rows<{ digest: string }>(
+      `SELECT digest FROM layers WHERE digest = ANY ($1) AND stored AND used_at > now() - interval '1 hour'`,
+      digests,
+    );
+    const known = new Set(fresh.map(({ digest }) => digest));
+    const others = layers
+      .filter(({ digest }) => !known.has(digest))
+      .toSorted((left, right) => (left.digest < right.digest ? -1 : 1));
+    if (others.length === 0) return;
+    const touched = await database.rows<{ digest: string; stored: boolean }>(
+      `INSERT INTO layers (digest, bytes, entries) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+       ON CONFLICT (digest) DO UPDATE SET used_at = now() RETURNING digest, stored`,
+      others.map(({ digest }) => digest),
+      others.map(({ bytes }) => String(bytes)),
+      others.map(({ entries }) => String(entries)),
+    );
+    const stored = new Set(touched.filter((row) => row.stored).map(({ digest }) => digest));
+    const lacking = others.filter(({ digest }) => !stored.has(digest));
+    for (const { digest, bytes, path } of lacking) {
+      await objects.put({ key: `layers/${digest}`, sha256: digest, bytes, path }, signal);
+    }
+    const statement = 'UPDATE layers SET stored = true WHERE digest = ANY ($1) AND NOT stored';
+    if (lacking.length > 0) await database.run(statement, lacking.map(({ digest }) => digest).toSorted());
+  }
+
+  async #commit(claim: Claim, publication: Publication, log: EndedLog | undefined): Promise<Published> {
+    return this.#attached.database.transaction(async (sql) => {
+      const earlier = await this.#checked(sql, claim, publication);
+      if (earlier !== undefined) return earlier;
+      const { kind, operation, project, image, tag, imageBytes, outcome } = publication;
+      const made = image?.made;
+      const known = made?.parent === null ? await findRoot(sql, project, made) : undefined;
+      const result = known ?? image?.uuid;
+      let atMs: number | undefined;
+      if (made !== undefined && image !== undefined && known === undefined) {
+        atMs = await insertImage(sql, project, { ...made, uuid: image.uuid, operation });
+      }
+      if (tag !== undefined && result !== undefined) await setTag(sql, { project, name: tag, image: result });
+      const fields = { ...present({ resultImage: result, resultTag: tag, imageBytes, outcome, log }) };
+      if (publication.recorded !== undefined) await recordRun(sql, operation, publication.recorded);
+      if (kind === 'end') atMs = await endOperation(sql, claim, { status: 'SUCCESS', ...fields });
+      if (kind === 'result') await keepResult(sql, claim, fields);
+      return { ...present({ image: known, atMs }) };
+    });
+  }
+
+  /**
+   * Checks, and keeps until the transaction ends, that the operation belongs to the claim. Returns what was published by a
+   * transaction whose answer got lost. Faults: LEASE_LOST.
+   */
+  async #checked(sql: Sql, claim: Claim, { kind, image, project }: Publication): Promise<Published | undefined> {
+    const { operation, fence } = claim;
+    const [row] = await sql.rows<{ status: string; result: string | null; ended_ms: number | null }>(
+      `SELECT status, result_image AS result, ${epochMs('finished_at')} AS ended_ms FROM operations
+        WHERE uuid = $1 AND fence = $2 AND project = $3 FOR UPDATE`,
+      operation,
+      fence,
+      project,
+    );
+    if (row === undefined) throw fault('LEASE_LOST', { operation });
+    if (row.ended_ms === null) {
+      if (kind === 'end' || image?.made === undefined) return undefined;
+      const statement = `SELECT ${epochMs('created_at')} AS created_ms FROM images WHERE uuid = $1`;
+      const [done] = await sql.rows<{ created_ms: number }>(statement, image.uuid);
+      return done && { atMs: done.created_ms };
+    }
+    if (kind !== 'end' || row.status !== 'SUCCESS') throw fault('LEASE_LOST', { operation });
+    const other = row.result !== null && row.result !== image?.uuid ? row.result : undefined;
+    return { atMs: row.ended_ms, ...present({ image: other }) };
+  }
+
+  /** Repeats a transaction while the database is away, as long as the node believes in its claim. */
+  async #untilKnown<Value>(claim: Claim, commit: () => Promise<Value>): Promise<Value> {
+    for (;;) {
+      try {
+        return await commit();
+      } catch (error) {
+        if (!isFault(error, 'CLUSTER_UNAVAILABLE') || !this.#attached.claims.has(claim)) throw error;
+        await pause(RETRY_MS);
+      }
+    }
+  }
+
+  get #attached(): PublisherParts {
+    if (this.#parts === undefined) throw new Error('the publisher has no node yet');
+    return this.#parts;
+  }
+}
+
+/** Records the result of a run as the latest for its key. */
+async function recordRun(sql: Sql, operation: string, { sandbox, network }: RecordedUse): Promise<void> {
+  await sql.run(
+    `INSERT INTO recorded_runs (project, key, sandbox, network, operation)
+     SELECT project, reuse_key, $2, $3, uuid FROM operations WHERE uuid = $1 AND reuse_key IS NOT NULL
+     ON CONFLICT (project, key, sandbox, network) DO UPDATE SET operation = excluded.operation`,
+    operation,
+    sandbox,
+    network,
+  );
+}
