@@ -11,8 +11,6 @@ import { untilAborted } from '../std/abort.ts';
 
 /** Number of layers above which an image is compacted in the background (figures in decision 0005). */
 const LAYERS_WANTED = 16;
-/** Number of layers above which they are merged before a run. One mount is left for injected files. */
-const LAYERS_BELOW_RUN_MAX = limits.layersMountedMax - 1;
 /** Minimum number of layers to merge at once, so that a layer is rarely copied. */
 const MERGED_MIN = 8;
 
@@ -57,12 +55,12 @@ export class Compactor implements AsyncDisposable {
   }
 
   /**
-   * Returns the layers of an image for a guest to mount all at once. Compacts first if there are too many for that,
-   * otherwise later. Layers whose merge would exceed the limits of a layer are left as they are. The caller holds the
-   * store.
+   * Returns the layers of an image for a guest to mount all at once, with so many others over them (at most 8; one holds
+   * injected files). Compacts first if there are too many for that, otherwise later. Layers whose merge would exceed the
+   * limits of a layer are left as they are. The caller holds the store.
    */
-  async mountable(image: string, signal: AbortSignal): Promise<readonly string[]> {
-    if (this.#needs(image, LAYERS_BELOW_RUN_MAX)) {
+  async mountable(image: string, signal: AbortSignal, others = 1): Promise<readonly string[]> {
+    if (this.#needs(image, limits.layersMountedMax - others)) {
       try {
         await untilAborted(this.#once(image), signal);
       } catch (error) {

@@ -19,10 +19,12 @@ interface DockerImage {
 const TIMEOUT_MS = 300_000;
 
 /** buildah with a storage of its own below a folder. It needs root, and neither a daemon nor a container engine. */
-export class Buildah {
+export class Buildah implements AsyncDisposable {
+  readonly #root: string;
   readonly #storage: readonly string[];
 
-  private constructor(storage: readonly string[]) {
+  private constructor(root: string, storage: readonly string[]) {
+    this.#root = root;
     this.#storage = storage;
   }
 
@@ -30,13 +32,19 @@ export class Buildah {
   static async open(folder: string): Promise<Buildah> {
     const place = (driver: string): Buildah => {
       const [root, run] = [join(folder, `storage-${driver}`), join(folder, 'run')];
-      return new Buildah(['--root', root, '--runroot', run, '--storage-driver', driver]);
+      return new Buildah(root, ['--root', root, '--runroot', run, '--storage-driver', driver]);
     };
     const overlay = place('overlay');
     return await overlay.run(['info']).then(
       () => overlay,
       () => place('vfs'),
     );
+  }
+
+  /** Removes all containers and the mount of the storage itself, so that its folder can be removed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.run(['rm', '--all']).catch(() => undefined);
+    await command('umount', [join(this.#root, 'overlay')]).catch(() => undefined);
   }
 
   /** Runs a command of buildah and returns its output. */
@@ -74,7 +82,8 @@ export class Buildah {
     const root = (await this.run(['mount', container])).trim();
     const tree = await readTree(root);
     await this.run(['rm', container]);
-    await this.run(['rmi', image]);
+    // By force: stages that were not needed leave containers behind.
+    await this.run(['rmi', '--force', image]);
     return { tree, config: configLines(Docker.config), seconds };
   }
 }

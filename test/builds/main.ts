@@ -23,7 +23,7 @@ const startedMs = performance.now();
 const counts = { same: 0, listed: 0, failed: 0 };
 try {
   await using contree = new Contree(folder);
-  const buildah = await Buildah.open(folder);
+  await using buildah = await Buildah.open(folder);
   const { archives, folders } = await makeBases(buildah, folder, cache);
   for (const [name, archive] of archives) await contree.run(['import', archive, '--tag', name]);
   for (const [name, context] of folders) await contree.run(['build', '-t', name, context]);

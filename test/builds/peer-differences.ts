@@ -23,6 +23,11 @@ const PEER_DIFFERENCES: readonly PeerDifference[] = [
     },
   },
   {
+    buildah: 'makes the directories of the last VOLUME of a stage',
+    rule: 'VOLUME changes the configuration only: BuildKit makes no directory (dispatchVolume)',
+    lines: { 'volume-forms': ['"/from-env": ours absent, buildah directory 0755 0:0'] },
+  },
+  {
     buildah: 'drops the set-user-ID and set-group-ID bits of files of the context',
     rule: 'Dockerfile reference, COPY: contents are copied "including filesystem metadata"',
     lines: {

@@ -21,11 +21,11 @@ ARG GREETING=hello
 ENV NAME=world
 WORKDIR /work
 RUN echo 'builder:x:1000:1000::/home/builder:/bin/sh' >> /etc/passwd && echo 'builder:x:1000:' >> /etc/group && chown builder:builder /work
+USER builder
 RUN <<EOF
 #!/bin/sh -e
 echo "script of $0" > script
 EOF
-USER builder
 RUN <<EOF
 echo "$GREETING $NAME" > greeting
 id -u > id
@@ -84,7 +84,7 @@ if (await hasRunsc()) {
       '/work/greeting 644 1000:1000 "hello world\\n"',
       '/work/home 644 1000:1000 "/home/builder\\n"',
       '/work/id 644 1000:1000 "1000\\n"',
-      '/work/script 644 0:0 "script of /dev/stdin\\n"',
+      '/work/script 644 1000:1000 "script of /run/contree-script\\n"',
       '/work/two 644 1000:1000 "first /root\\nsecond $HOME\\n"',
     ]);
     assert.deepEqual([image.config.user, image.config.cwd], ['builder', '/work']);

@@ -3,6 +3,7 @@ import { chmod } from 'node:fs/promises';
 import { metadataOf } from '../../layers/build-directory.ts';
 import { LayerBuilder, type LayerEntry } from '../../layers/layer-builder.ts';
 import { memoryLayer } from '../../layers/memory-layer.ts';
+import { mergeLayers } from '../../layers/merge-layers.ts';
 import { Tree } from '../../layers/tree.ts';
 import { withoutPaths } from '../../layers/without-paths.ts';
 import { isFault } from '../../contract/errors.ts';
@@ -19,6 +20,7 @@ import type { StoredImage } from '../../store/images.ts';
 import type { CommitPlace } from '../run/commit.ts';
 import { type CacheMount, loadCache, saveCache } from './cache-mounts.ts';
 import { filesBelow } from './copy-sources.ts';
+import { SCRIPT_PATH } from './run-command.ts';
 import type { OngoingBuild } from './ongoing-build.ts';
 import { digestOfTexts, ImageSourceNode, locateSource, type SourceNode, STEP_TIME_SECONDS } from './source-node.ts';
 
@@ -26,7 +28,12 @@ const SECRETS_DIRECTORY = '/run/secrets';
 /** Modes of secrets and of caches where a mount states none (Dockerfile reference, RUN --mount). */
 const SECRET_MODE = 0o400;
 const CACHE_MODE = 0o755;
+const SCRIPT_MODE = 0o755;
 const TMPFS_MODE = 0o1777;
+/** Layers of caches of one RUN; those of more are merged into one for its time. */
+const CACHE_LAYERS_MAX = 4;
+/** Most layers of mounts over an image: caches, what is bound, and secrets. */
+export const MOUNT_LAYERS_MAX = CACHE_LAYERS_MAX + 2;
 /** Layers of a sandbox have this mode: it may run as another user and opens them again. */
 const LAYER_FILE_MODE = 0o444;
 
@@ -39,6 +46,18 @@ interface Wanted {
   readonly from: StoredImage | undefined;
   /** Value of a secret. */
   readonly secret: Uint8Array | undefined;
+  /** Content of an executable file, instead of what a bind mount is from. */
+  readonly script?: Uint8Array;
+}
+
+/** State of the stage that mounts depend on. */
+export interface MountState {
+  readonly substitution: Substitution;
+  readonly cwd: string;
+  /** Index of the stage. */
+  readonly stage: number;
+  /** Script that the command runs. */
+  readonly script: string | undefined;
 }
 
 /** Layers and variables of mounts, valid until they are disposed. */
@@ -67,9 +86,9 @@ export class RunMounts {
   static async open(
     build: OngoingBuild,
     { mounts, line }: RunInstruction,
-    { substitution, cwd, stage }: { readonly substitution: Substitution; readonly cwd: string; readonly stage: number },
+    { substitution, cwd, stage, script }: MountState,
   ): Promise<RunMounts> {
-    const wanted: Wanted[] = [];
+    const wanted: Wanted[] = script === undefined ? [] : [scriptMount(script, substitution)];
     for (const text of mounts) {
       const mount = parseMount(text, substitution);
       refuse(mount, line);
@@ -94,7 +113,9 @@ export class RunMounts {
   /** Returns texts that stand for the mounts: with the contents of bind mounts, without values of secrets. */
   async keys(): Promise<readonly string[]> {
     const texts: string[] = [];
-    for (const { mount, target, from } of this.#wanted) {
+    for (const { mount, target, from, script } of this.#wanted) {
+      // The script is part of the command.
+      if (script !== undefined) continue;
       texts.push(JSON.stringify({ ...mount, target, from: from?.uuid }));
       if (mount.type !== 'bind' || from !== undefined) continue;
       const contents: string[] = [];
@@ -125,7 +146,8 @@ export class RunMounts {
     const written = placed.flatMap(({ wanted, cache }) =>
       cache === undefined || wanted.mount.readOnly ? [] : [cache],
     );
-    const stored = caches.map(({ layer }) => layer).filter((layer) => layer !== undefined);
+    const each = caches.map(({ layer }) => layer).filter((layer) => layer !== undefined);
+    const stored = each.length > CACHE_LAYERS_MAX ? [await this.#merged(owned, each, imageTree)] : each;
     const bound = await this.#layer(owned, [...image, ...stored], async (builder) => {
       await keepAbove(
         builder,
@@ -138,6 +160,10 @@ export class RunMounts {
     const secrets = await this.#secrets(owned, [...image, ...stored, bound], placed);
     const paths = new Set(placed.map(({ path }) => path));
     const mounts = [...stored, bound];
+    if (image.length + mounts.length + secrets.length > limits.layersMountedMax) {
+      const reason = `the image and the mounts have more than ${limits.layersMountedMax} layers, and are too large to be merged`;
+      throw dockerfileFault(this.#line, reason);
+    }
     const keep: CommitPlace['keep'] = async (changes, target) => {
       for (const cache of written) await saveCache(this.#build.place, cache, { mounts, changes }, this.#build.signal);
       return await withoutPaths(changes, target, { paths, image: imageTree }, this.#build.signal);
@@ -162,6 +188,15 @@ export class RunMounts {
     return [owned.use(await memoryLayer(files, tree, this.#build.signal))];
   }
 
+  /** Merges the layers of many caches into one that is removed with its owner. */
+  async #merged(owned: AsyncDisposableStack, layers: readonly LayerFile[], lower: Tree): Promise<LayerFile> {
+    const { store, readers } = this.#build.place;
+    const staged = owned.use(store.layers.stage());
+    const { bytes } = await mergeLayers({ layers, lower, readers, target: staged.path }, this.#build.signal);
+    await chmod(staged.path, LAYER_FILE_MODE);
+    return { path: staged.path, bytes };
+  }
+
   /** Builds a layer that is removed with its owner. */
   async #layer(
     owned: AsyncDisposableStack,
@@ -180,7 +215,7 @@ export class RunMounts {
 
   async #add(
     builder: LayerBuilder,
-    { mount, from }: Wanted,
+    { mount, from, script }: Wanted,
     { path, isNew }: { readonly path: ByteString; readonly isNew: boolean },
   ): Promise<void> {
     if (mount.type === 'secret' || (mount.type === 'cache' && !isNew)) return;
@@ -189,6 +224,9 @@ export class RunMounts {
       const mode = mount.mode ?? (mount.type === 'cache' ? CACHE_MODE : TMPFS_MODE);
       await builder.add(path, directory(mode, mount));
       return;
+    }
+    if (script !== undefined) {
+      return await builder.add(path, fileEntry(script, SCRIPT_MODE, mount));
     }
     if (from === undefined) return await this.#bind(builder, await this.#source(this.#build.context.root, mount), path);
     const { store, readers } = this.#build.place;
@@ -251,12 +289,16 @@ function secretOf(
 function secretEntry({ mount, target, secret }: Wanted): LayerEntry | undefined {
   const inVariable = mount.env !== undefined && mount.target === undefined;
   if (mount.type !== 'secret' || secret === undefined || inVariable || target === '/') return undefined;
-  return {
-    ...directory(mount.mode ?? SECRET_MODE, mount),
-    type: 'file',
-    size: secret.byteLength,
-    content: once(secret),
-  };
+  return fileEntry(secret, mount.mode ?? SECRET_MODE, mount);
+}
+
+function scriptMount(script: string, substitution: Substitution): Wanted {
+  const mount = parseMount(`target=${SCRIPT_PATH}`, substitution);
+  return { mount, target: SCRIPT_PATH, from: undefined, secret: undefined, script: Buffer.from(script) };
+}
+
+function fileEntry(bytes: Uint8Array, mode: number, mount: RunMount): LayerEntry {
+  return { ...directory(mode, mount), type: 'file', size: bytes.byteLength, content: once(bytes) };
 }
 
 /** Gives the directories above mounts the metadata of the image, which the layers of caches do not know. */

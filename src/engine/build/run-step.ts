@@ -37,7 +37,6 @@ export interface RunStep {
   readonly cwd: string;
   /** User in the form of USER: `user`, `user:group` or numbers. */
   readonly user: string;
-  readonly stdin: string | undefined;
   readonly timeoutSeconds: number;
   readonly boot: Omit<BootSpec, 'layers'>;
   /** Names of variables whose values are secrets. */
@@ -111,7 +110,7 @@ async function commandOf({ readers }: RunStepPlace, step: RunStep, lower: readon
     gid: user.gid,
     // Looked up once more in the guest, for the user's other groups.
     ...(user.uid !== 0 && { account: { user: step.user, home: false } }),
-    stdin: step.stdin !== undefined,
+    stdin: false,
   };
 }
 
@@ -125,7 +124,7 @@ interface Running {
 /** Runs the command to its end. Returns the reason if it failed. */
 async function run(
   { store, operation }: RunStepPlace,
-  { spid, stdin, timeoutSeconds, hidden }: RunStep,
+  { spid, timeoutSeconds, hidden }: RunStep,
   { instance, command, tail }: Running,
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -146,8 +145,6 @@ async function run(
   });
   const log = new ProcessLog(store.events, operation, spid, { shownMax: limits.outputBytesKept });
   using deadline = new Deadline(timeoutSeconds, () => process.kill(SIGKILL));
-  // A program need not read its input; that the guest is lost shows elsewhere.
-  feed(process, stdin).catch(() => undefined);
   const outcome = await Promise.race([
     drain(process, (chunk) => {
       log.write(chunk);
@@ -169,12 +166,6 @@ async function run(
 async function drain(process: Process, take: (chunk: OutputChunk) => void): Promise<Awaited<Process['outcome']>> {
   for await (const chunk of process.output) take(chunk);
   return await process.outcome;
-}
-
-async function feed(process: Process, stdin: string | undefined): Promise<void> {
-  if (stdin === undefined) return;
-  await process.write(Buffer.from(stdin));
-  await process.closeStdin();
 }
 
 /** Rejects when the guest ends unexpectedly. */

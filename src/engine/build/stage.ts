@@ -18,7 +18,7 @@ import { CopyStep } from './copy-step.ts';
 import { buildFailure, StepFailed } from './failure.ts';
 import { applyMetadata, type MetadataInstruction } from './metadata.ts';
 import { checkBuildPlatform } from './platform.ts';
-import { RunMounts } from './mounts.ts';
+import { MOUNT_LAYERS_MAX, RunMounts } from './mounts.ts';
 import { commandOfRun } from './run-command.ts';
 import { executeStep } from './run-step.ts';
 import { digestOfTexts } from './source-node.ts';
@@ -208,12 +208,13 @@ export class StageBuild {
   async #run(instruction: RunInstruction, number: number): Promise<Step> {
     const { place, request, operation, signal } = this.#build;
     const config = this.#current;
+    const command = commandOfRun(instruction, config);
     const mounts = await RunMounts.open(this.#build, instruction, {
       substitution: this.#scope.substitution(instruction.line, config.env),
       cwd: config.cwd || '/',
       stage: this.#planned.stage.index,
+      script: command.script,
     });
-    const command = commandOfRun(instruction, config);
     const args = this.#scope.argsOfRun(config.env);
     const network: NetworkPolicy = instruction.network === 'none' ? { mode: 'none' } : networkOf(request);
     const bounds = request.resources_limits;
@@ -227,20 +228,20 @@ export class StageBuild {
     };
     const key = async (): Promise<readonly string[]> => [
       ...command.argv,
-      command.stdin ?? '',
+      command.script ?? '',
       JSON.stringify(Object.entries(args).sort(([left], [right]) => (left < right ? -1 : 1))),
       JSON.stringify(network),
       ...(await mounts.keys()),
     ];
     const make = async (): Promise<Layer | undefined> => {
-      const layers = await place.compactor.mountable(this.#parent.uuid, signal);
+      const layers = await place.compactor.mountable(this.#parent.uuid, signal, MOUNT_LAYERS_MAX);
       const image = await place.store.layers.files(layers);
       await using opened = await mounts.prepare(image);
       const entry = { project: place.store.project, cost: runCost(boot), claim: runClaim(boot) };
       using _place = await place.runs.enter(entry, signal);
       const step = {
         spid: number,
-        ...command,
+        argv: command.argv,
         env: { ...this.#scope.proxyArgs(config.env), ...args, ...config.env, ...mounts.env },
         hidden: new Set(Object.keys(mounts.env)),
         cwd: posix.resolve('/', config.cwd),

@@ -12,8 +12,14 @@ import { listing } from '../../support/layers.ts';
 import { tarOf } from '../../support/tar.ts';
 import { followed, once, openEngine } from '../bench.ts';
 
+/** Number of layers of each guest that was started. */
+export const layersBooted: number[] = [];
+
 /** Engine of one test file, with the tag `base`. Builds may download from 127.0.0.1, and from no other private address. */
-export const bench = await openEngine({ download: downloader({ allowed: ['127.0.0.1'] }) });
+export const bench = await openEngine({
+  download: downloader({ allowed: ['127.0.0.1'] }),
+  hooks: { beforeBoot: async ({ layers }) => void layersBooted.push(layers.length) },
+});
 bench.store.tags.set('base', bench.base.uuid);
 after(async () => bench[Symbol.asyncDispose]());
 

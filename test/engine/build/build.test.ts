@@ -191,7 +191,6 @@ const REFUSED: readonly (readonly [text: string, reason: RegExp])[] = [
   ['FROM base\nCOPY --chown=nobody:x d/a /x', /line 2.*does not know.*"nobody"/u],
   ['FROM base\nCOPY --chmod=9 d/a /x', /line 2.*not a mode/u],
   ['FROM base\nADD https://github.com/a/b.git /x', /line 2.*not supported/u],
-  ['FROM base\nADD http://127.0.0.1:1/x /x', /line 2.*not possible here/u],
   ['FROM base\nUSER nobody\nRUN true', /line 3.*does not know the user.*"nobody"/u],
   ['FROM base\nRUN --mount=type=ssh true', /line 2.*ssh is not supported/u],
   ['FROM base\nRUN --mount=type=cache,target=/x,from=base true', /line 2.*not supported/u],

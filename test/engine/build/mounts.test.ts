@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { limits } from '../../../src/contract/limits.ts';
 import { streamRepr } from '../../../src/contract/stream.ts';
 import type { BootSpec } from '../../../src/sandbox/driver.ts';
 import { LayerStore } from '../../../src/store/layers.ts';
 import { CACHE_MOUNT } from '../../../src/store/gc/usage.ts';
 import { listing } from '../../support/layers.ts';
-import { bench, build, built, FILES, filesOf } from './bench.ts';
+import { loadCache } from '../../../src/engine/build/cache-mounts.ts';
+import { bench, build, built, FILES, filesOf, layersBooted } from './bench.ts';
 
 const SECRET = 'correct-horse-battery-staple-7319';
 const secrets = [{ id: 's', content: streamRepr(Buffer.from(SECRET)) }];
@@ -83,4 +85,34 @@ test('another value of a secret makes no step again, and another content that is
   const first = await built(bound, FILES);
   assert.equal((await built(bound, { ...FILES, unrelated: 'x' })).uuid, first.uuid);
   assert.notEqual((await built(bound, { ...FILES, 'd/e/b.txt': 'B' })).uuid, first.uuid);
+});
+
+test('a long Dockerfile whose steps have many mounts never needs more layers than a sandbox mounts', async () => {
+  const names = Array.from({ length: 10 }, (_, at) => `c${at}`);
+  const caches = names.map((name) => `--mount=type=cache,target=/${name}`).join(' ');
+  const mounts = `${caches} --mount=type=bind,source=d,target=/m --mount=type=secret,id=s`;
+  const writes = (file: string): string =>
+    names.map((name) => `mkdir /${name} && echo 1 > /${name}/${file}`).join(' && ');
+  const steps = Array.from({ length: 26 }, (_, at) => `RUN touch /f${at}`);
+  const lines = ['FROM base', `RUN ${mounts} ${writes('x')}`, ...steps, `RUN ${mounts} ${writes('y')} && touch /end`];
+  layersBooted.length = 0;
+  const { uuid } = await built(lines.join('\n'), FILES, { secrets });
+  assert.equal(layersBooted.length, 28);
+  assert.ok(Math.max(...layersBooted) <= limits.layersMountedMax, String(layersBooted));
+  assert.equal((await filesOf(uuid, '/f')).length, 26);
+  assert.deepEqual(await filesOf(uuid, '/c7'), []);
+  const { layer } = await loadCache(bench.store, { id: '/c7', path: 'c7' });
+  assert.ok(layer);
+  const kept = (await listing([layer])).filter((line) => line.startsWith('/c7/'));
+  assert.deepEqual(kept, ['/c7/x 644 0:0 "1\\n"', '/c7/y 644 0:0 "1\\n"']);
+});
+
+test('a here-document that begins with #! is an executable file for the time of its command', async () => {
+  const { operation, events } = await build({ dockerfile_text: 'FROM base\nRUN <<EOF\n#!/bin/none -x\nbody\nEOF' });
+  const spawned = events.filter((event) => event.type === 'spawn');
+  assert.deepEqual(
+    spawned.map(({ data }) => [data.command, data.args]),
+    [['/run/contree-script', []]],
+  );
+  assert.equal(operation.error_code, 'BUILD_FAILED', 'the fake guest runs no scripts');
 });
