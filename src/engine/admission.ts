@@ -160,7 +160,8 @@ export class Admission {
       this.#waiting += 1;
       if (entry.lasting) add(line.lasting, entry.claim, 1);
       signal.addEventListener('abort', leave, { once: true });
-      this.advance();
+      // Behind other work of its project it changes nothing.
+      if (line.waiting.size === 1) this.advance();
     });
   }
 
@@ -170,8 +171,9 @@ export class Admission {
     let found: { readonly line: Line; readonly head: Waiting } | undefined;
     for (const [project, line] of this.#lines) {
       const [head] = line.waiting;
-      if (head === undefined || !withinQuota(line, head, this.#quotaOf(project))) continue;
-      if (found === undefined || goesFirst({ line, head }, found)) found = { line, head };
+      // The quota last: there may be thousands of projects, and most of them are not next.
+      if (head === undefined || (found !== undefined && !goesFirst({ line, head }, found))) continue;
+      if (withinQuota(line, head, this.#quotaOf(project))) found = { line, head };
     }
     return found?.head;
   }
@@ -252,10 +254,7 @@ interface Candidate {
 }
 
 function goesFirst(one: Candidate, other: Candidate): boolean {
-  const differences = [
-    one.line.held - other.line.held,
-    one.line.start - other.line.start,
-    one.head.number - other.head.number,
-  ];
-  return (differences.find((difference) => difference !== 0) ?? 0) < 0;
+  if (one.line.held !== other.line.held) return one.line.held < other.line.held;
+  if (one.line.start !== other.line.start) return one.line.start < other.line.start;
+  return one.head.number < other.head.number;
 }
