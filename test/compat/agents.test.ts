@@ -18,7 +18,7 @@ import { FakeModel } from './agents/model.ts';
 /** Versions of the agents, fetched from npm. */
 const PACKAGES = ['@anthropic-ai/claude-code@2.1.332', '@openai/codex@0.171.0'] as const;
 const INSTALL_MS_MAX = 600_000;
-const AGENT_MS_MAX = 120_000;
+const AGENT_MS_MAX = 600_000;
 
 interface Agent {
   readonly name: string;
@@ -67,6 +67,8 @@ before(async () => {
   await addBusybox(registry, '1');
   // The engine that this starts looks for no KVM, which takes long where it does not work.
   await contree(['--accelerator', 'emulated', 'import', '--tag', 'base', `docker://${registry.host}/team/app:1`]);
+  // The sandbox is chosen now, and not while an agent waits for its first command.
+  await contree(['run', '--disposable', 'base', '--', 'true']);
 });
 
 after(async () => {

@@ -1,7 +1,9 @@
 import { fault, isFault } from '../../contract/errors.ts';
 import type { Tree } from '../../layers/tree.ts';
 
-const ACCOUNT_FILE_BYTES_MAX = 256 * 1024;
+/** Bounds of the guest agent (guest/agent/src/process/users.rs), which resolves the same names for other commands. */
+const ACCOUNT_FILE_BYTES_MAX = 1024 * 1024;
+const HOME_BYTES_MAX = 4_096;
 const ID_MAX = 0xffff_fffe;
 
 /** A user or owner named by an image. */
@@ -22,11 +24,12 @@ export async function resolveUser(
   text: string,
   role: 'user' | 'owner',
 ): Promise<NamedUser | { readonly unknown: string }> {
-  const [user = '', group] = text.split(':', 2);
+  const colon = text.indexOf(':');
+  const [user, group] = colon === -1 ? [text, ''] : [text.slice(0, colon), text.slice(colon + 1)];
   const account = await findUser(tree, user, role);
-  if (account === undefined) return { unknown: user };
-  if (group === undefined || group === '') return account;
-  const gid = await findGroup(tree, group);
+  if (account === undefined || (user === '' && group !== '' && role === 'user')) return { unknown: user };
+  if (group === '') return account;
+  const gid = await findGroup(tree, group, role);
   return gid === undefined ? { unknown: group } : { ...account, gid };
 }
 
@@ -44,25 +47,31 @@ async function findUser(tree: Tree | undefined, user: string, role: 'user' | 'ow
   for (const line of await linesOf(tree, '/etc/passwd')) {
     const [name = '', , uid = '', gid = '', , home = ''] = line.split(':');
     const [found, group] = [idOf(uid), idOf(gid)];
-    if (found === undefined || group === undefined || (name !== user && found !== id)) continue;
-    return { uid: found, gid: group, home: home.startsWith('/') && !home.includes('\0') ? home : undefined };
+    if (found === undefined || group === undefined || name === '') continue;
+    // A number is an id, also where a user has it for a name.
+    if (id === undefined ? name !== user : found !== id) continue;
+    return { uid: found, gid: group, home: isHome(home) ? home : '/' };
   }
   if (user === '' || user === 'root') return { uid: 0, gid: 0, home: undefined };
   return id === undefined ? undefined : { uid: id, gid: 0, home: undefined };
 }
 
-async function findGroup(tree: Tree | undefined, group: string): Promise<number | undefined> {
+function isHome(home: string): boolean {
+  return home.startsWith('/') && !home.includes('\0') && Buffer.byteLength(home) <= HOME_BYTES_MAX;
+}
+
+async function findGroup(tree: Tree | undefined, group: string, role: 'user' | 'owner'): Promise<number | undefined> {
   const id = idOf(group);
   if (id !== undefined) return id;
   for (const line of await linesOf(tree, '/etc/group')) {
     const [name, , gid = ''] = line.split(':');
     if (name === group && idOf(gid) !== undefined) return idOf(gid);
   }
-  return group === 'root' ? 0 : undefined;
+  return group === 'root' && role === 'owner' ? 0 : undefined;
 }
 
 function idOf(text: string): number | undefined {
-  return /^\d{1,10}$/u.test(text) && Number(text) <= ID_MAX ? Number(text) : undefined;
+  return /^\d{1,100}$/u.test(text) && Number(text) <= ID_MAX ? Number(text) : undefined;
 }
 
 async function linesOf(tree: Tree | undefined, path: string): Promise<string[]> {

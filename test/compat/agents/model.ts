@@ -14,6 +14,17 @@ interface ModelRequest {
   readonly input?: readonly unknown[];
 }
 
+/** Call of a tool by the model. */
+interface Call {
+  readonly tool: string;
+  readonly id: string;
+  readonly input: unknown;
+}
+
+/** Time that an agent waits for a command, and after which Codex answers while it goes on. */
+const COMMAND_MS_MAX = 600_000;
+const WAIT_MS = 30_000;
+
 /** Event of a stream: its type is also the name of the server-sent event. */
 interface ModelEvent {
   readonly type: string;
@@ -23,6 +34,8 @@ interface ModelEvent {
 /** Server on loopback that answers as models do: it has the agent execute shell commands, then it says that it is done. */
 export class FakeModel implements AsyncDisposable {
   readonly #server = createServer((request, response) => void this.#answer(request, response));
+  /** Number of calls so far. */
+  #calls = 0;
   /** Commands that are asked for one after another. */
   commands: string[] = [];
   /** Last entries of the conversation as JSON, one for each request with the shell tool: there the agent sends what came out. */
@@ -57,19 +70,25 @@ export class FakeModel implements AsyncDisposable {
     else response.writeHead(404, { 'Content-Type': 'application/json' }).end('{}');
   }
 
-  /** Returns the next command for a request that offers one of these tools. */
-  #next({ tools = [], messages, input }: ModelRequest, ...names: readonly string[]) {
+  /** Returns the next call for a request that offers one of these tools: the next command, or to wait for the last one. */
+  #next({ tools = [], messages, input }: ModelRequest, ...names: readonly string[]): Call | undefined {
     const tool = names.find((name) => tools.some((offered) => offered.name === name));
     if (tool === undefined) return undefined;
-    this.seen.push(JSON.stringify((messages ?? input ?? []).at(-1)));
+    const last = JSON.stringify((messages ?? input ?? []).at(-1));
+    const id = `call_${(this.#calls += 1)}`;
+    // Codex answers before a slow command has ended.
+    const session = /Process running with session ID (\d+)/u.exec(last)?.[1];
+    if (session !== undefined) {
+      return { tool: 'write_stdin', id, input: { session_id: Number(session), chars: '', yield_time_ms: WAIT_MS } };
+    }
+    this.seen.push(last);
     const command = this.commands.shift();
-    return command === undefined ? undefined : { tool, command, id: `call_${this.seen.length}` };
+    return command === undefined ? undefined : { tool, id, input: inputOf(tool, command) };
   }
 
   /** https://docs.anthropic.com/en/api/messages-streaming */
   #answerMessages(body: ModelRequest, response: ServerResponse): void {
     const next = this.#next(body, 'Bash');
-    const input = next && { command: next.command, description: 'what it does' };
     const block = next
       ? { type: 'tool_use', id: next.id, name: next.tool, input: {} }
       : { type: 'text', text: body.stream ? '' : 'done' };
@@ -85,12 +104,12 @@ export class FakeModel implements AsyncDisposable {
       usage: { input_tokens: 1, output_tokens: 1 },
     };
     if (body.stream !== true) {
-      const whole = JSON.stringify({ ...message, ...stop, content: [next ? { ...block, input } : block] });
+      const whole = JSON.stringify({ ...message, ...stop, content: [next ? { ...block, input: next.input } : block] });
       response.writeHead(200, { 'Content-Type': 'application/json' }).end(whole);
       return;
     }
     const delta = next
-      ? { type: 'input_json_delta', partial_json: JSON.stringify(input) }
+      ? { type: 'input_json_delta', partial_json: JSON.stringify(next.input) }
       : { type: 'text_delta', text: 'done' };
     send(response, [
       { type: 'message_start', message },
@@ -116,10 +135,22 @@ export class FakeModel implements AsyncDisposable {
 
 const DONE = { type: 'message', role: 'assistant', id: 'message_1', content: [{ type: 'output_text', text: 'done' }] };
 
-function callOf({ tool, command, id }: { readonly tool: string; readonly command: string; readonly id: string }) {
-  const line = tool === 'shell' ? { command: ['bash', '-lc', command] } : { command };
-  const input = tool === 'exec_command' ? { cmd: command } : line;
+function callOf({ tool, id, input }: Call) {
   return { type: 'function_call', id: `item_${id}`, call_id: id, name: tool, arguments: JSON.stringify(input) };
+}
+
+/** Returns the input with which the tool executes a command and waits for it. */
+function inputOf(tool: string, command: string): unknown {
+  switch (tool) {
+    case 'Bash':
+      return { command, description: 'what it does', timeout: COMMAND_MS_MAX };
+    case 'exec_command':
+      return { cmd: command, yield_time_ms: WAIT_MS };
+    case 'shell':
+      return { command: ['bash', '-lc', command], timeout_ms: COMMAND_MS_MAX };
+    default:
+      return { command, timeout_ms: COMMAND_MS_MAX };
+  }
 }
 
 function send(response: ServerResponse, events: readonly ModelEvent[]): void {

@@ -158,6 +158,29 @@ mod tests {
         assert_eq!(resolved("rel"), Ok((8, 8, vec![8], "/".into())));
     }
 
+    /// Asserts what the host's tests assert of its own look-up (test/images/inspect/users.test.ts), so that both agree.
+    #[test]
+    fn the_host_resolves_the_same() {
+        let text = include_str!("../../golden/users.txt");
+        let section = |name: &str| -> Vec<u8> {
+            let (_, rest) = text.split_once(&format!("== {name}\n")).unwrap();
+            rest.split("== ").next().unwrap().as_bytes().to_vec()
+        };
+        let accounts = Accounts { passwd: section("passwd"), group: section("group") };
+        let lines = |name: &str| String::from_utf8(section(name)).unwrap();
+        for line in lines("resolved").lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let found = accounts.resolve(fields[0].as_bytes()).unwrap();
+            let shown = format!("{} {} {}", found.uid, found.gid, String::from_utf8(found.home).unwrap());
+            assert_eq!(shown, fields[1..].join(" "), "{line}");
+        }
+        for (name, unknown) in [("unknown user", Unknown::User), ("unknown group", Unknown::Group)] {
+            for line in lines(name).lines() {
+                assert_eq!(accounts.resolve(line.as_bytes()), Err(unknown), "{line}");
+            }
+        }
+    }
+
     #[test]
     fn what_has_no_row_is_unknown() {
         for text in ["", "bob", "odd", "high", "4294967295", "+5", "bad", ":audio", "an"] {
