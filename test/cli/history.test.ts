@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { writeBuildFolder } from '../../src/cli/history/build-folder.ts';
 import { runInstructions } from '../../src/cli/history/run-instruction.ts';
-import type { LineageNode } from '../../src/contract/image.ts';
+import type { ImageConfig, LineageNode } from '../../src/contract/image.ts';
 import type { OperationInstanceMetadata } from '../../src/contract/operation.ts';
 import { executed, opened } from '../conformance/instances.ts';
 import { finished, once, openEngine, run, script, type EngineBench } from '../engine/bench.ts';
@@ -122,13 +122,27 @@ USER 7`;
   await engine.instances.close(uuid, { keep: false });
   const { path, missing, text } = await written(bench, image, place.path);
   assert.deepEqual(missing, []);
-  assert.match(text, /^USER 0:0\nRUN --network=none \["rm","-rf","--",.*"\/gone".*\]\nUSER 7$/mu);
+  assert.match(text, /^USER 0:0\nRUN --network=none \["\/bin\/rm","-rf","--",.*"\/gone".*\]\nUSER 7$/mu);
   assert.ok(!text.includes('$NAME"\n'), 'what used an argument that only the build knew is written by its result');
   await assertSame(bench, path, image);
 });
 
+const CONFIG: Partial<ImageConfig> = {
+  env: { QUOTED: 'a "b" $c \\' },
+  cwd: '/root',
+  entrypoint: ['e'],
+  cmd: ['c', 'd e'],
+  labels: { 'l m': 'n' },
+  exposed_ports: ['80/tcp'],
+  volumes: ['/v w'],
+  stop_signal: 'SIGQUIT',
+  healthcheck: { test: ['CMD-SHELL', 'x | y'], interval: 90_000_000_000, retries: 2 },
+  onbuild: ['RUN never'],
+  shell: ['/bin/sh', '-uc'],
+};
+
 test('what cannot be run again is written by its result, and what no instruction can say is told', async () => {
-  await using bench = await openEngine();
+  await using bench = await openEngine({ config: CONFIG });
   await using place = await scratch();
   const { engine, store } = bench;
   const upload = await engine.uploads.create(once('gone'));

@@ -115,7 +115,7 @@ class FolderWriter {
   async #run(pair: ImagePair, node: LineageNode, operation: OperationResponse): Promise<void> {
     const run = operation.metadata as OperationInstanceMetadata;
     if (run.command === '') {
-      await this.#changes(pair, `snapshot of instance ${operation.uuid}`);
+      await this.#changes(pair, `snapshot of instance ${operation.uuid}: ${oneLine(node.command ?? '')}`);
       return;
     }
     const exitCode = operation.exit_code ?? node.exit_code ?? 0;
@@ -158,7 +158,9 @@ class FolderWriter {
       if (injected === null) return false;
       if (injected === pair.from) return true;
       await this.#archive({ from: pair.from, to: injected });
-      if (injected !== pair.to) await contree.images.delete(injected, {}, signal).catch(() => undefined);
+      // The image of an earlier run is not ours to delete.
+      const isOurs = injected !== pair.to && probe.reused !== true;
+      if (isOurs) await contree.images.delete(injected, {}, signal).catch(() => undefined);
       return true;
     } catch (error) {
       if (!isFault(error, 'UPLOAD_NOT_FOUND', 'DIRECTORY_STATE_NOT_FOUND')) throw error;
@@ -233,27 +235,28 @@ class FolderWriter {
   /** Removes what an archive cannot remove: with the rm of the image, as root. */
   async #remove(pair: ImagePair, removed: readonly string[]): Promise<void> {
     if (removed.length === 0) return;
-    const line = `RUN --network=none ${JSON.stringify(['rm', '-rf', '--', ...removed])}`;
+    const rm = await this.#rm(pair.from);
+    const line = `RUN --network=none ${JSON.stringify([rm, '-rf', '--', ...removed])}`;
     const shown = `${JSON.stringify(removed[0])}${removed.length > 1 ? ` and ${removed.length - 1} more` : ''}`;
     const isText = removed.every((path) => pathFromText(path) === toByteString(path));
     if (line.length > REMOVED_CHARACTERS_MAX) this.#lack(`that ${shown} are removed: their names are too long`);
     else if (!isText) this.#lack(`that ${shown} are removed: a name is not text`);
-    else if (!(await this.#hasRm(pair.from))) this.#lack(`that ${shown} are removed: the image has no rm`);
+    else if (rm === undefined) this.#lack(`that ${shown} are removed: the image has no rm`);
     else this.lines.push(...this.#asUser(['USER 0:0', line]));
   }
 
-  async #hasRm(image: string): Promise<boolean> {
+  /** Returns the path of rm in an image; undefined where it has none. */
+  async #rm(image: string): Promise<string | undefined> {
     const { contree, signal } = this.#reading;
-    const found = ['/bin/rm', '/usr/bin/rm'].map((path) =>
-      contree.files.stat(image, { path }, signal).then(
-        () => true,
-        (error: unknown) => {
-          if (isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY')) return false;
-          throw error;
-        },
-      ),
-    );
-    return (await Promise.all(found)).includes(true);
+    for (const path of ['/bin/rm', '/usr/bin/rm']) {
+      try {
+        await contree.files.stat(image, { path }, signal);
+        return path;
+      } catch (error) {
+        if (!isFault(error, 'FILE_NOT_FOUND', 'NOT_A_DIRECTORY')) throw error;
+      }
+    }
+    return undefined;
   }
 
   #lack(text: string): void {

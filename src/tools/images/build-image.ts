@@ -77,8 +77,7 @@ export const buildImage = defineTool({
     lines(
       operationText(answer),
       ...steps.map(
-        ({ instruction, image_uuid: image, cached }) =>
-          `${image} ${cached ? 'reused' : 'made  '} ${plainName(instruction)}`,
+        ({ instruction, image_uuid: image, cached }) => `${image} ${cached ? 'reused ' : ''}${plainName(instruction)}`,
       ),
     ),
 });
