@@ -7,6 +7,7 @@ import { isTag } from '../../contract/names.ts';
 import type { OperationResponse } from '../../contract/operation.ts';
 import { collect } from '../../std/bytes.ts';
 import { present } from '../../std/present.ts';
+import type { SyncFilter } from '../../transfer/local-files.ts';
 import { limits } from '../../contract/limits.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
@@ -146,8 +147,6 @@ async function contextOf(
 }
 
 async function sendFolder(cli: Cli, contree: ConTree, source: string, ignore: string): Promise<string> {
-  // Loaded on demand: other commands read no patterns.
-  const { DockerIgnore } = await import('../../dockerfile/ignore.ts');
   using progress = new ProgressLine(cli);
   const transfers = await openTransfers(cli);
   const report = await transfers.sync(
@@ -161,7 +160,7 @@ async function sendFolder(cli: Cli, contree: ConTree, source: string, ignore: st
       git: true,
       secrets: true,
       wholeModes: true,
-      filter: DockerIgnore.parse(ignore),
+      filter: await filterOf(ignore),
     },
     { signal: cli.signal, onProgress: shownSteps(progress, 'files') },
   );
@@ -169,6 +168,13 @@ async function sendFolder(cli: Cli, contree: ConTree, source: string, ignore: st
   cli.note(`${report.files} files, ${report.uploaded} sent`);
   if (report.skipped.length > 0) cli.note(cli.name(`skipped: ${report.skipped.join(', ')}`));
   return report.directoryState;
+}
+
+/** Returns the rules of an ignore file. Patterns are loaded where there are some: it takes longer than the whole folder. */
+async function filterOf(ignore: string): Promise<SyncFilter | undefined> {
+  if (ignore.trim() === '') return undefined;
+  const { DockerIgnore } = await import('../../dockerfile/ignore.ts');
+  return DockerIgnore.parse(ignore);
 }
 
 async function archiveContext(
