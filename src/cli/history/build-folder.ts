@@ -97,11 +97,19 @@ class FolderWriter {
       this.lines.push(`FROM ${reference}`);
       return;
     }
-    const archive = 'root.tar';
-    const content = await contree.files.archive(node.uuid, { path: '/' }, signal);
-    await pipeline(Readable.from(content), createWriteStream(join(this.#folder, archive), { flags: 'wx' }), { signal });
     const { OnBuild: _, ...rest } = config;
-    this.lines.push('FROM scratch', `ADD ${archive} /`, ...configInstructions(rest).lines);
+    this.lines.push('FROM scratch', ...(await this.#rootFiles(node.uuid)), ...configInstructions(rest).lines);
+  }
+
+  async #rootFiles(image: string): Promise<string[]> {
+    const { contree, signal } = this.#reading;
+    const { files } = await contree.files.list(image, { path: '/', limit: 1 }, signal);
+    // ADD would not recognize an archive without members.
+    if (files.length === 0) return [];
+    const archive = 'root.tar';
+    const content = await contree.files.archive(image, { path: '/' }, signal);
+    await pipeline(Readable.from(content), createWriteStream(join(this.#folder, archive), { flags: 'wx' }), { signal });
+    return [`ADD ${archive} /`];
   }
 
   /** Adds the triggers of the root image, which a build from it has run, and a run has kept. */
