@@ -1,4 +1,5 @@
 import { dockerfileFault } from './faults.ts';
+import { isSpace } from './words.ts';
 
 /** A here-document of RUN, COPY or ADD. */
 export interface Heredoc {
@@ -22,11 +23,12 @@ export function heredocsOf(text: string, line: number): Heredoc[] {
   if (!text.includes('<<') || text.startsWith('[')) return [];
   const found: Heredoc[] = [];
   for (let at = 0; at < text.length;) {
-    if (/\s/u.test(text[at] ?? '')) {
+    const first = text[at] ?? '';
+    if (isSpace(first)) {
       at += 1;
       continue;
     }
-    const mark = MARK.exec(text.slice(at, at + 1_000));
+    const mark = first === '<' || (first >= '0' && first <= '9') ? MARK.exec(text.slice(at, at + 1_000)) : null;
     const start = at + (mark?.[0].length ?? 0);
     const { end, quote } = wordEnd(text, start);
     if (mark !== null) {
@@ -72,7 +74,7 @@ function wordEnd(text: string, start: number): { readonly end: number; readonly 
     if (character === '\\' && quote !== "'") at += 1;
     else if (quote !== '') quote = character === quote ? '' : quote;
     else if (character === '"' || character === "'") quote = character;
-    else if (/\s/u.test(character)) return { end: at, quote };
+    else if (isSpace(character)) return { end: at, quote };
   }
   return { end: text.length, quote };
 }

@@ -79,6 +79,11 @@ class LineCursor {
     return this.at < this.#lines.length ? `${line}\n` : line;
   }
 
+  /** Goes past empty lines. */
+  skipEmpty(): void {
+    while (this.#lines[this.at] === '') this.at += 1;
+  }
+
   back(): void {
     this.at -= 1;
   }
@@ -114,6 +119,7 @@ function readDirectives(cursor: LineCursor): Escape {
 }
 
 function readInstruction(cursor: LineCursor, escape: Escape): RawInstruction | undefined {
+  cursor.skipEmpty();
   for (let first = cursor.next(); first !== undefined; first = cursor.next()) {
     const line = cursor.at;
     const head = withoutBreak(first).trimStart();

@@ -80,7 +80,8 @@ export function jsonWords(text: string, line: number): string[] | undefined {
   return words;
 }
 
-function isSpace(character: string | undefined): boolean {
+/** Reports whether a character is white space. */
+export function isSpace(character: string | undefined): boolean {
   if (character === undefined) return false;
   // Nearly all characters are ASCII, and an expression takes ten times as long as two comparisons.
   if (character <= '~') return character === ' ' || (character >= '\t' && character <= '\r');

@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
 import { dockerfileFault } from '../../dockerfile/faults.ts';
+import { DownloadRefused } from '../../images/import/download.ts';
 import { toByteString } from '../../std/bytes.ts';
 import type { Match } from './copy-sources.ts';
 import { type GivenContent, GivenNode, STEP_TIME_SECONDS } from './source-node.ts';
@@ -46,7 +47,10 @@ export async function downloadFor(build: OngoingBuild, { urls, checksum, line }:
     if (download === undefined) throw dockerfileFault(line, 'ADD of a URL is not possible here');
     const target = parseUrl(url, line);
     build.log.line(`line ${line}: downloading ${target.origin}${target.pathname}`);
-    const answer = await download(target, limits.buildDownloadBytesMax, signal);
+    const answer = await download(target, limits.buildDownloadBytesMax, signal).catch((error: unknown) => {
+      if (!(error instanceof DownloadRefused)) throw error;
+      throw dockerfileFault(line, `${target.origin}${target.pathname} answers with ${error.message}`);
+    });
     const { sha256, size } = await store.files.write(answer.body, signal);
     if (checksum !== undefined && checksum !== `sha256:${sha256}`) {
       throw fault('DIGEST_MISMATCH', { what: url.slice(0, 200), expected: checksum, actual: `sha256:${sha256}` });

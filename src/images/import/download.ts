@@ -12,13 +12,22 @@ export interface Download {
   readonly modifiedSeconds: number | undefined;
 }
 
+/** Answer of a server that is not the file. */
+export class DownloadRefused extends Error {
+  override readonly name = 'DownloadRefused';
+
+  constructor(status: number) {
+    super(`status ${status}`);
+  }
+}
+
 /** Downloads a URL that a Dockerfile names, of at most so many bytes. */
 export type Downloader = (url: URL, bytesMax: number, signal: AbortSignal) => Promise<Download>;
 
 /**
  * Returns the downloader of builds. The rules are those of imports, but a URL permits no private address by naming it:
  * Dockerfiles come from others. Faults: REGISTRY_ADDRESS_DENIED, REGISTRY_UNREACHABLE,
- * FILE_TOO_LARGE, also while the body is read.
+ * FILE_TOO_LARGE, also while the body is read. Rejects with DownloadRefused for another status than 200.
  */
 export function downloader(settings: RegistrySettings): Downloader {
   return async (url, bytesMax, signal) => {
@@ -30,7 +39,7 @@ export function downloader(settings: RegistrySettings): Downloader {
     });
     try {
       const { status, headers, body } = await transport.send({ method: 'GET', url }, signal);
-      if (status !== 200) throw unreachable(url, `it answers with status ${status}`);
+      if (status !== 200) throw new DownloadRefused(status);
       const modified = Date.parse(headers['last-modified'] ?? '');
       const modifiedSeconds = Number.isNaN(modified) ? undefined : Math.floor(modified / 1_000);
       // Said at once where the server says it, and counted in any case.
