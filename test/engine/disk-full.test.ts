@@ -10,6 +10,7 @@ function module(path: string): string {
 const SCRIPT = `
   import { readdirSync, rmSync, writeFileSync } from 'node:fs';
   import { collectEvents, openEngine, once, run, script } from ${module('./bench.ts')};
+  import { completion, executed, opened } from ${module('../conformance/instances.ts')};
   import { tryLock } from ${module('../../src/client/local/start-lock.ts')};
   import { Store } from ${module('../../src/store/store.ts')};
   const bench = await openEngine();
@@ -25,6 +26,17 @@ const SCRIPT = `
   const full = await run(engine, script(bench, 'echo again > /again'));
   await engine.system.gc({ older_than_days: -1 });
   const after = await run(engine, script(bench, 'echo again > /again; echo ok'));
+  // Its instance goes on without the snapshot, and has one once there is room.
+  const open = await opened(engine, { image: bench.base.uuid });
+  await executed(engine, open, { command: 'flood 30000000 > /big', shell: true });
+  const images = (await engine.images.list({})).length;
+  const snapshots = [await engine.instances.snapshot(open).catch(({ code }) => code)];
+  snapshots.push((await engine.images.list({})).length - images, readdirSync(store.tmp).length);
+  await executed(engine, open, { command: 'rm /big; echo small > /small', shell: true });
+  snapshots.push((await engine.instances.snapshot(open)).changed);
+  await engine.instances.close(open);
+  const closed = (await completion(engine, open)).data;
+  snapshots.push(closed.status, (await engine.files.stat(closed.result_image_uuid, { path: '/small' })).size);
   const other = bench.directory + '/other';
   await (await Store.open(other))[Symbol.asyncDispose]();
   tryLock(other + '/start.lock')[Symbol.dispose]();
@@ -46,6 +58,7 @@ const SCRIPT = `
   rmSync(ballast);
   const { checks } = await engine.system.doctor({ verify: true });
   console.log(JSON.stringify({
+    snapshots,
     before: before.status,
     big: [big.status, big.error_code, big.result_image_uuid],
     last: events.at(-1).type,
@@ -87,6 +100,7 @@ test('a full disk fails what needs the space and nothing else', (context) => {
   }
   const { noisy, ...rest } = output as { noisy: [string, string?][] };
   assert.deepEqual(rest, {
+    snapshots: ['DISK_FULL', 0, 0, true, 'SUCCESS', 6],
     before: 'SUCCESS',
     big: ['FAILED', 'DISK_FULL', null],
     last: 'completion',
