@@ -50,9 +50,11 @@ const COMMANDS: Readonly<Record<string, ShellCommand>> = {
   quit: { usage: ':quit', help: 'leave, as Ctrl-D and exit do', run: async () => '' },
 };
 
-/** Reports whether a line leaves the shell. */
-export function isQuit(line: string): boolean {
-  return /^(?::quit|:q|exit|logout)$/u.test(line.trim());
+/** Returns the exit code with which a line leaves the shell, null for that of the line before; undefined for other lines. */
+export function quitCode(line: string): number | null | undefined {
+  const [quits, code] = /^(?::quit|:q|logout|exit(?:\s+(\d{1,3}))?)$/u.exec(line.trim()) ?? [];
+  if (quits === undefined) return undefined;
+  return code === undefined ? null : Number(code) % 256;
 }
 
 /** Returns the command of the shell that a line is, or undefined for a line of the guest, such as `: > file`. */

@@ -13,7 +13,7 @@ import {
   type ProcessOptions,
   type SandboxOptions,
 } from '../sandbox-options.ts';
-import { isQuit, shellCommand } from './commands.ts';
+import { quitCode, shellCommand } from './commands.ts';
 import { pipedLines, promptedLines } from './lines.ts';
 import { ShellSession } from './session.ts';
 
@@ -69,7 +69,8 @@ export const shell: Register = (program, runner) => {
 async function executed(cli: Cli, session: ShellSession, lines: AsyncIterable<string>): Promise<number> {
   let exitCode = 0;
   for await (const line of lines) {
-    if (isQuit(line)) break;
+    const quit = quitCode(line);
+    if (quit !== undefined) return quit ?? exitCode;
     if (line.trim() === '') continue;
     try {
       const own = shellCommand(line);
