@@ -47,6 +47,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     'transfer',
     'engine',
     'client',
+    'cluster',
     'tools',
     'mcp',
     'http',

@@ -39,6 +39,12 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
   const network = { importer, pusher, download, publishAddress: settings.publishListen };
   const bounds = { concurrency, instancePolicy: instancePolicyOf(settings), quota: quotaOf(settings.projectQuota) };
   const options = { store, driver, ...network, version, ...bounds, housekeeping, log };
+  if (settings.cluster !== '') {
+    const { openNode } = await import('./cluster/node.ts');
+    const node = await openNode(settings, options, parts);
+    const owned = parts.move();
+    return { ...node, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  }
   const engine = parts.use(Engine.open(options));
   // Closed in reverse order: nothing runs when the driver is closed, nothing writes when the store is closed.
   const owned = parts.move();

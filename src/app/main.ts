@@ -109,7 +109,9 @@ async function runEngineProcess(settings: Settings, { tcp, readyDescriptor, prin
     tokens: files.tokens,
     idleMs: background ? settings.idleMinutes * 60_000 : 0,
     onRest: () => memory.trim(),
-    open: (log) => openEngine(settings, { version: version(), env, log, guestDir }),
+    // Other nodes ask over TCP, so an engine with a socket only never joins a cluster, even if the environment names one.
+    open: (log) =>
+      openEngine(tcp ? settings : { ...settings, cluster: '' }, { version: version(), env, log, guestDir }),
     ...(background && { readyDescriptor }),
     ...(tcp && { tcp: { ...(await tcpOptions(settings)), mounts: await servedMounts(mounts) } }),
     onReady: (addresses) => {

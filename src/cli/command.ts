@@ -30,6 +30,7 @@ const GROUPS: Readonly<Record<SettingGroup, string>> = {
   server: 'Server settings:',
   engine: 'Engine settings:',
   http: 'HTTP settings:',
+  cluster: 'Cluster settings:',
   mcp: 'MCP settings:',
 };
 

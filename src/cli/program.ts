@@ -103,7 +103,7 @@ function buildProgram(host: CliHost, argv: readonly string[], finish: (exitCode:
 }
 
 /** Commands whose help shows settings that other commands only pass on. */
-const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serve: ['engine', 'http'] };
+const SHOWN_SETTINGS: Readonly<Record<string, readonly SettingGroup[]>> = { serve: ['engine', 'http', 'cluster'] };
 
 function addShownSettings(command: Command): void {
   addSettings(command, SHOWN_SETTINGS[command.name()] ?? []);

@@ -7,6 +7,7 @@ const TITLES: Readonly<Record<SettingGroup, string>> = {
   server: 'Remote server',
   engine: 'Engine',
   http: 'HTTP server',
+  cluster: 'Cluster',
   mcp: 'MCP server',
 };
 

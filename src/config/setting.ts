@@ -4,7 +4,7 @@ import { parseBytes, parseSeconds } from '../std/sizes.ts';
 export type Program = 'contree' | 'contree-mcp';
 
 /** Groups of settings, in the order of help and documentation. */
-export const SETTING_GROUPS = ['general', 'server', 'engine', 'http', 'mcp'] as const;
+export const SETTING_GROUPS = ['general', 'server', 'engine', 'http', 'cluster', 'mcp'] as const;
 export type SettingGroup = (typeof SETTING_GROUPS)[number];
 
 /** One row of the settings table. */

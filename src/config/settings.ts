@@ -1,3 +1,4 @@
+import { CLUSTER_SETTINGS } from './cluster-settings.ts';
 import { INSTANCE_SETTINGS } from './instance-settings.ts';
 import { MCP_SETTINGS } from './mcp-settings.ts';
 import { quotaParts } from './quota.ts';
@@ -282,6 +283,7 @@ export const SETTINGS = {
     doc: 'Private key (PEM) of --tls-cert.',
     ...HTTP,
   }),
+  ...CLUSTER_SETTINGS,
   ...MCP_SETTINGS,
 } as const;
 

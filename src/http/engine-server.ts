@@ -11,7 +11,7 @@ import { HttpMetrics, type Metric } from './metrics.ts';
 import type { EngineControl } from './api/call.ts';
 import { InstancePages, type ConnectToPage } from './pages/instance-pages.ts';
 import { PortTunnel } from './pages/tunnel.ts';
-import { FileTokenStore } from './tokens.ts';
+import { FileTokenStore, type TokenStore } from './tokens.ts';
 import { aborted } from '../std/abort.ts';
 
 /** Time without requests after which an engine counts as at rest. */
@@ -38,6 +38,8 @@ export interface ServedEngine {
   readonly connect?: ConnectToPage;
   /** Quotas of projects; absent where they cannot be changed. */
   readonly projects?: ContreeServer['projects'];
+  /** Tokens of its clients; by default those of the file. */
+  readonly tokens?: TokenStore;
   /** Returns metrics for `/metrics`. */
   readonly metrics?: () => Promise<readonly Metric[]>;
 }
@@ -103,7 +105,7 @@ function applications(
   process: Required<Pick<AppOptions, 'engine' | 'activity' | 'closing'>>,
 ): Served[] {
   const { served, log, version, tcp } = options;
-  const tokens = new FileTokenStore(options.tokens);
+  const tokens = served.tokens ?? new FileTokenStore(options.tokens);
   const shared = {
     contreeFor: served.contreeFor,
     log,

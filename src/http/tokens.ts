@@ -27,6 +27,33 @@ export interface TokenStore extends TokenVerifier {
   revoke(uuid: string): Promise<boolean>;
 }
 
+/** Returns a new token, and the hash by which it is found again. Faults: PROJECT_INVALID. */
+export function newToken(request: TokenRequest): {
+  readonly shown: Token;
+  readonly token: string;
+  readonly hash: string;
+} {
+  const token = `ctr_${randomBytes(32).toString('base64url')}`;
+  const permissions: Permission[] = [...new Set(request.permissions ?? TENANT_PERMISSIONS)];
+  const { project = DEFAULT_PROJECT, limits = {} } = request;
+  if (!isProject(project)) throw fault('PROJECT_INVALID', { project });
+  const shown: Token = {
+    uuid: randomUUID(),
+    name: request.name ?? '',
+    created_at: new Date().toISOString(),
+    expires_at: request.expires_in ? Math.floor(Date.now() / 1000) + request.expires_in : null,
+    permissions,
+    project,
+    limits,
+  };
+  return { shown, token, hash: hashOf(token) };
+}
+
+/** Returns the hash of a token, hex. */
+export function hashOf(token: string): string {
+  return createHash('sha256').update(token).digest('hex');
+}
+
 /**
  * Tokens in a JSON file of mode 0600 that is replaced atomically. Only the engine that owns the data directory writes
  * it. Other processes may verify tokens with it, so it is read again whenever it has changed.
@@ -49,27 +76,14 @@ export class FileTokenStore implements TokenStore {
     for (const stored of await this.#read()) {
       if (timingSafeEqual(Buffer.from(stored.hash, 'hex'), presented)) found = stored;
     }
-    return current(found);
+    return principalOfToken(found);
   }
 
   async create(request: TokenRequest): Promise<CreatedToken> {
-    const token = `ctr_${randomBytes(32).toString('base64url')}`;
-    const permissions: Permission[] = [...new Set(request.permissions ?? TENANT_PERMISSIONS)];
-    const { project = DEFAULT_PROJECT, limits = {} } = request;
-    if (!isProject(project)) throw fault('PROJECT_INVALID', { project });
-    const shown: Token = {
-      uuid: randomUUID(),
-      name: request.name ?? '',
-      created_at: new Date().toISOString(),
-      expires_at: request.expires_in ? Math.floor(Date.now() / 1000) + request.expires_in : null,
-      permissions,
-      project,
-      limits,
-    };
-    const stored = { ...shown, hash: createHash('sha256').update(token).digest('hex') };
+    const { shown, token, hash } = newToken(request);
     await this.#change((tokens) => {
       if (tokens.length >= TOKENS_MAX) throw fault('ARGUMENT_INVALID', { reason: `there are ${TOKENS_MAX} tokens` });
-      return [...tokens, stored];
+      return [...tokens, { ...shown, hash }];
     });
     return { ...shown, token };
   }
@@ -79,7 +93,7 @@ export class FileTokenStore implements TokenStore {
   }
 
   async principalOf(uuid: string): Promise<Principal | undefined> {
-    return current((await this.#read()).find((token) => token.uuid === uuid));
+    return principalOfToken((await this.#read()).find((token) => token.uuid === uuid));
   }
 
   async revoke(uuid: string): Promise<boolean> {
@@ -108,8 +122,8 @@ export class FileTokenStore implements TokenStore {
   }
 }
 
-/** Returns the principal of a token that has not expired. */
-function current(found: StoredToken | undefined): Principal | undefined {
+/** Returns the rights of a token; undefined where there is none, or it has expired. */
+export function principalOfToken(found: Token | undefined): Principal | undefined {
   if (found === undefined) return undefined;
   if (found.expires_at !== null && found.expires_at * 1000 <= Date.now()) return undefined;
   const { uuid, expires_at: expiresAt, permissions, project, limits } = found;
