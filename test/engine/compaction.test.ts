@@ -5,7 +5,9 @@ import { test } from 'node:test';
 import { LayerBuilder } from '../../src/layers/layer-builder.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { limits } from '../../src/contract/limits.ts';
-import { mergeFrom } from '../../src/engine/compaction.ts';
+import { Compactor, mergeFrom } from '../../src/engine/compaction.ts';
+import { SILENT_LOG } from '../../src/engine/log.ts';
+import { ReaderPool } from '../../src/erofs/reader-pool.ts';
 import { NO_XATTRS } from '../../src/erofs/node.ts';
 import { collect } from '../../src/std/bytes.ts';
 import type { StoredImage } from '../../src/store/images.ts';
@@ -154,6 +156,17 @@ for (const depth of [limits.layersMountedMax, 200, 1_000]) {
     assert.ok(store.images.get(child).layers.length < limits.layersMountedMax);
   });
 }
+
+test('an image is merged earlier where other layers are mounted over it', async () => {
+  await using bench = await openEngine();
+  await using readers = new ReaderPool();
+  await using compactor = new Compactor(bench.store, readers, SILENT_LOG);
+  const { uuid } = await deepImage(bench, 19);
+  const { signal } = new AbortController();
+  const others = limits.layersMountedMax - 20;
+  assert.equal((await compactor.mountable(uuid, signal, others)).length, 20, 'they just fit');
+  assert.ok((await compactor.mountable(uuid, signal, others + 4)).length <= 16);
+});
 
 test('branches of one deep image wait for one merge and share its layer', async () => {
   await using bench = await openEngine();

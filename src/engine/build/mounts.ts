@@ -32,8 +32,6 @@ const SCRIPT_MODE = 0o755;
 const TMPFS_MODE = 0o1777;
 /** Layers of caches of one RUN; those of more are merged into one for its time. */
 const CACHE_LAYERS_MAX = 4;
-/** Most layers of mounts over an image: caches, what is bound, and secrets. */
-export const MOUNT_LAYERS_MAX = CACHE_LAYERS_MAX + 2;
 /** Layers of a sandbox have this mode: it may run as another user and opens them again. */
 const LAYER_FILE_MODE = 0o444;
 
@@ -98,6 +96,11 @@ export class RunMounts {
       wanted.push({ mount, target, from, secret: secretOf(build, mount, line) });
     }
     return new RunMounts(build, wanted, line);
+  }
+
+  /** Most layers that are over those of the image: caches, what is bound, and secrets. */
+  get layersMax(): number {
+    return this.isEmpty ? 0 : CACHE_LAYERS_MAX + 2;
   }
 
   get isEmpty(): boolean {

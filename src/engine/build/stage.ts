@@ -18,7 +18,7 @@ import { CopyStep } from './copy-step.ts';
 import { buildFailure, StepFailed } from './failure.ts';
 import { applyMetadata, type MetadataInstruction } from './metadata.ts';
 import { checkBuildPlatform } from './platform.ts';
-import { MOUNT_LAYERS_MAX, RunMounts } from './mounts.ts';
+import { RunMounts } from './mounts.ts';
 import { commandOfRun } from './run-command.ts';
 import { executeStep } from './run-step.ts';
 import { digestOfTexts } from './source-node.ts';
@@ -234,7 +234,7 @@ export class StageBuild {
       ...(await mounts.keys()),
     ];
     const make = async (): Promise<Layer | undefined> => {
-      const layers = await place.compactor.mountable(this.#parent.uuid, signal, MOUNT_LAYERS_MAX);
+      const layers = await place.compactor.mountable(this.#parent.uuid, signal, mounts.layersMax);
       const image = await place.store.layers.files(layers);
       await using opened = await mounts.prepare(image);
       const entry = { project: place.store.project, cost: runCost(boot), claim: runClaim(boot) };

@@ -93,13 +93,14 @@ test('a long Dockerfile whose steps have many mounts never needs more layers tha
   const mounts = `${caches} --mount=type=bind,source=d,target=/m --mount=type=secret,id=s`;
   const writes = (file: string): string =>
     names.map((name) => `mkdir /${name} && echo 1 > /${name}/${file}`).join(' && ');
-  const steps = Array.from({ length: 26 }, (_, at) => `RUN touch /f${at}`);
+  // As many layers as are never merged by themselves.
+  const steps = Array.from({ length: 15 }, (_, at) => `RUN touch /f${at}`);
   const lines = ['FROM base', `RUN ${mounts} ${writes('x')}`, ...steps, `RUN ${mounts} ${writes('y')} && touch /end`];
   layersBooted.length = 0;
   const { uuid } = await built(lines.join('\n'), FILES, { secrets });
-  assert.equal(layersBooted.length, 28);
+  assert.equal(layersBooted.length, 17);
   assert.ok(Math.max(...layersBooted) <= limits.layersMountedMax, String(layersBooted));
-  assert.equal((await filesOf(uuid, '/f')).length, 26);
+  assert.equal((await filesOf(uuid, '/f')).length, 15);
   assert.deepEqual(await filesOf(uuid, '/c7'), []);
   const { layer } = await loadCache(bench.store, { id: '/c7', path: 'c7' });
   assert.ok(layer);
