@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { linkSync, renameSync, rmSync } from 'node:fs';
+import { linkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { posix } from 'node:path';
+import { dirname, posix } from 'node:path';
 import type { ConTree } from '../contract/contree.ts';
 import { fault, type ContreeError } from '../contract/errors.ts';
-import type { ByteString } from '../std/bytes.ts';
+import { bytesOf, type ByteString } from '../std/bytes.ts';
 import { pathFromText, textFromPath } from '../std/path-text.ts';
 import { StreamDigest } from '../std/streams.ts';
 import { systemCode, type Folder } from './folder.ts';
-import type { DownloadReport, DownloadRequest, TransferOptions } from './local-files.ts';
+import type { DownloadReport, DownloadRequest, LinkRequest, TransferOptions } from './local-files.ts';
 import type { Place, Roots } from './roots.ts';
 import { isStartUpFile } from './start-up-files.ts';
 
@@ -67,6 +67,27 @@ export async function downloadFile(
   const file = { body: reported(body, size, onProgress), size, executable, overwrite };
   const written = await writeFileInto(place, file, signal);
   return { destination: place.path, ...written, overwritten: replaced };
+}
+
+/**
+ * Makes a symlink, which replaces a file or a link of its name and is never followed. Faults: PATH_OUTSIDE_ROOT when it or its
+ * target is outside the allowed folders, ARGUMENT_INVALID when it cannot be made.
+ */
+export function makeLink(roots: Roots, { path, target }: LinkRequest): void {
+  makeFolders(roots, path);
+  using place = roots.place(path);
+  if (!roots.keeps(place.path, target)) throw fault('PATH_OUTSIDE_ROOT', { path: target, roots: dirname(place.path) });
+  whatIsThere(place, true);
+  const temporary = `.contree-${randomUUID()}.part`;
+  const { folder, name } = place;
+  try {
+    symlinkSync(bytesOf(pathFromText(target)), folder.at(temporary));
+    renameSync(folder.at(temporary), folder.at(name));
+  } catch (error) {
+    throw writeFault(error, path);
+  } finally {
+    rmSync(folder.at(temporary), { force: true });
+  }
 }
 
 function makeFolders(roots: Roots, destination: string): void {

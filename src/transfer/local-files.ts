@@ -87,6 +87,12 @@ export interface DownloadRequest {
   readonly overwrite: boolean;
 }
 
+/** Symlink to make in place of what is at its path, except a directory. */
+export interface LinkRequest {
+  readonly path: string;
+  readonly target: string;
+}
+
 export interface DownloadReport {
   readonly destination: string;
   readonly size: number;

@@ -1,12 +1,13 @@
 import type { ConTree } from '../contract/contree.ts';
 import { fault } from '../contract/errors.ts';
-import { downloadFile } from './download.ts';
+import { downloadFile, makeLink } from './download.ts';
 import { systemCode, type Folder } from './folder.ts';
 import { HashCache, type CacheOptions } from './hash-cache.ts';
 import { IgnoreRules } from './rules/ignore-rules.ts';
 import type {
   DownloadReport,
   DownloadRequest,
+  LinkRequest,
   LocalFiles,
   SyncReport,
   SyncRequest,
@@ -80,6 +81,16 @@ export class LocalFolders implements LocalFiles {
     const refused = namedBy === 'model' && (!startUpFiles || request.executable);
     const into = { roots: this.#roots, startUpFiles: !refused };
     return await downloadFile(contree, into, request, options);
+  }
+
+  /** Reports whether a symlink would stay in the allowed folder in which it is. */
+  keepsLink({ path, target }: LinkRequest): boolean {
+    return this.#roots.keeps(path, target);
+  }
+
+  /** Makes a symlink, as `makeLink` does. Faults: PATH_OUTSIDE_ROOT, ARGUMENT_INVALID. */
+  link(request: LinkRequest): void {
+    makeLink(this.#roots, request);
   }
 }
 

@@ -1,6 +1,6 @@
 import { lstatSync, mkdirSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
+import { basename, dirname, isAbsolute, join, normalize, resolve } from 'node:path';
 import { fault, type ContreeError } from '../contract/errors.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { textFromPath } from '../std/path-text.ts';
@@ -73,6 +73,26 @@ export class Roots {
     const roots = [...this.#given, ...this.#realRoots()];
     const root = roots.filter((folder) => isBelow(path, folder)).sort((left, right) => right.length - left.length)[0];
     return path.slice(root === undefined || root === '/' ? 1 : root.length + 1);
+  }
+
+  /** Reports whether a symlink at a path would stay in its allowed folder, wherever the links on its way lead now. */
+  keeps(path: string, target: string): boolean {
+    const above = nearestOf(expand(path));
+    const folder = join(realpath(above.nearest) ?? '/', ...above.missing.slice(0, -1));
+    const root = this.#rootOf(folder);
+    const names = target.split('/').filter((name) => name !== '' && name !== '.');
+    let up = 0;
+    while (names[up] === '..') up += 1;
+    // After a name it may not go up: that name may be a link.
+    if (root === undefined || target === '' || target.includes('\0') || names.includes('..', up)) return false;
+    const leads = resolve(folder, target);
+    if (!isBelow(leads, root)) return false;
+    const real = realpath(leads);
+    if (real !== undefined) return isBelow(real, root);
+    const { nearest, missing } = nearestOf(leads);
+    // A link to what does not exist is not followed to see where.
+    const isLink = lstatSync(join(nearest, missing[0] ?? ''), { throwIfNoEntry: false }) !== undefined;
+    return !isLink && isBelow(realpath(nearest) ?? '/', root);
   }
 
   #check(path: string, given: string): void {

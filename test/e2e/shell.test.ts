@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { cliHome, execute, type CliHome } from '../support/home.ts';
@@ -75,14 +75,23 @@ test('commands that an agent’s hook takes over run in a guest with the project
     return await execute('sh', ['-c', updatedInput.command], { cwd: project, env: settings });
   };
   await contree(['install', 'claude-code', '--hook', 'base']);
-  const first = await bash("cat src/a.txt; echo it\\'s > src/b.txt; mkdir out; echo x > out/y; rm src/a.txt; exit 4");
+  const first = await bash(
+    "cat src/a.txt; echo it\\'s > src/b.txt; mkdir out; echo x > out/y; rm src/a.txt; ln -s b.txt src/c; exit 4",
+  );
   assert.deepEqual([first.code, first.stdout], [4, 'from the user\n'], first.stderr);
   const second = await bash('pwd; ls src out');
-  assert.equal(second.stdout, `${project}\nout:\ny\n\nsrc:\nb.txt\n`);
+  assert.equal(second.stdout, `${project}\nout:\ny\n\nsrc:\nb.txt\nc\n`);
   assert.equal(existsSync(join(project, 'src', 'b.txt')), false, 'nothing reaches the folder by itself');
   const applied = await contree(['apply', '--yes']);
-  assert.match(applied, /^D src\/a\.txt\n(?:.*\n)*A src\/b\.txt\n(?:.*\n)*\+it's\n$/u);
+  assert.match(applied, /^D src\/a\.txt\n(?:.*\n)*A src\/b\.txt\n(?:.*\n)*\+it's\nA src\/c -> b\.txt\n$/u);
   assert.equal(readFileSync(join(project, 'src', 'b.txt'), 'utf8'), "it's\n");
+  assert.equal(readlinkSync(join(project, 'src', 'c')), 'b.txt');
+  const outside = await bash('ln -sf /etc/passwd src/c; ln -s ../../x out-link');
+  assert.equal(outside.code, 0, outside.stderr);
+  const refused = await home.run(['apply', '--yes'], options);
+  assert.deepEqual([refused.code, refused.stdout], [1, '']);
+  assert.match(refused.stderr, /src\/c \(it is a symlink to \/etc\/passwd\)/u);
+  assert.match(refused.stderr, /out-link \(it is a symlink to \.\.\/\.\.\/x\)/u);
   assert.deepEqual([existsSync(join(project, 'src', 'a.txt')), existsSync(join(project, 'out'))], [false, false]);
   await contree(['undo']);
   assert.equal((await bash('ls src')).stdout, 'a.txt\n');

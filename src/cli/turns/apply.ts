@@ -7,6 +7,7 @@ import { hashCacheFile } from '../../config/index.ts';
 import { fault } from '../../contract/errors.ts';
 import type { Cli } from '../cli.ts';
 import type { Register } from '../command.ts';
+import type { LocalFolders } from '../../transfer/local-folders.ts';
 import { askLine } from '../terminal/prompt.ts';
 import { visible } from '../text.ts';
 import { changesOf, type Change, type Changes } from './changes.ts';
@@ -58,7 +59,10 @@ interface Looked {
 async function differences(cli: Cli, project: Project, { state, staging }: Looked): Promise<Changes> {
   const contree = await cli.contree();
   const [known, now] = [await project.known(state), await syncedSince(cli, project, state)];
-  return await changesOf(contree, state, { known, now, staging }, cli.signal);
+  const folders = await foldersOf(cli, project);
+  const keepsLink = (path: string, target: string): boolean =>
+    folders.keepsLink({ path: join(project.folder, path), target });
+  return await changesOf(contree, state, { known, now, staging, keepsLink }, cli.signal);
 }
 
 async function show(
@@ -67,10 +71,13 @@ async function show(
   { found: { changes, refused }, staging }: { readonly found: Changes; readonly staging: string },
 ): Promise<void> {
   if (cli.json) return;
-  for (const { path, kind } of changes) {
-    await cli.write(`${LETTERS[kind]} ${cli.name(path)}\n`);
+  for (const { path, kind, target, replacesLink } of changes) {
+    const link = target === undefined ? '' : ` -> ${cli.name(target)}`;
+    await cli.write(`${LETTERS[kind]} ${cli.name(path)}${link}\n`);
+    if (target !== undefined || (kind === 'removed' && replacesLink)) continue;
     const [before, after] = [
-      kind === 'added' ? '/dev/null' : join(folder, path),
+      // A link would be followed.
+      kind === 'added' || replacesLink ? '/dev/null' : join(folder, path),
       kind === 'removed' ? '/dev/null' : join(staging, path),
     ];
     await cli.write(shown(cli, await patchOf(path, before, after)));
@@ -123,9 +130,10 @@ async function write(cli: Cli, project: Project, { state, changes }: Writing): P
 
 async function writeOne(
   cli: Cli,
-  { folder }: Project,
-  { image, change: { path, kind, executable } }: { readonly image: string; readonly change: Change },
+  project: Project,
+  { image, change: { path, kind, executable, target } }: { readonly image: string; readonly change: Change },
 ): Promise<void> {
+  const { folder } = project;
   const destination = join(folder, path);
   if (kind === 'removed') {
     // A link may have taken the place of a directory meanwhile.
@@ -133,10 +141,15 @@ async function writeOne(
     await rm(destination, { force: true });
     return;
   }
-  // Confined to the folder: a link in it must not lead a write elsewhere.
-  const { LocalFolders } = await import('../../transfer/local-folders.ts');
-  const cache = { path: hashCacheFile(cli.settings, cli.host.env), keptDays: cli.settings.cachePruneDays };
-  const folders = new LocalFolders({ roots: [folder], cache, namedBy: 'user' });
+  const folders = await foldersOf(cli, project);
+  if (target !== undefined) return folders.link({ path: destination, target });
   const request = { image, path: destination, destination, executable, overwrite: true };
   await folders.download(await cli.contree(), request, { signal: cli.signal });
+}
+
+/** Returns the folder for writing, confined: a link in it must not lead a write elsewhere. */
+async function foldersOf(cli: Cli, { folder }: Project): Promise<LocalFolders> {
+  const { LocalFolders } = await import('../../transfer/local-folders.ts');
+  const cache = { path: hashCacheFile(cli.settings, cli.host.env), keptDays: cli.settings.cachePruneDays };
+  return new LocalFolders({ roots: [folder], cache, namedBy: 'user' });
 }

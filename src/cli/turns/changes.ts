@@ -12,6 +12,10 @@ import type { ProjectState } from './project.ts';
 /** Most files that are compared at a time. */
 const CHANGES_MAX = 10_000;
 const ANY_EXECUTE = 0o111;
+/** Beginning of the text of a symlink in a manifest, before its target. */
+const LINK_MARK = '-> ';
+/** Text of a directory in a manifest. */
+const FOLDER_MARK = /^[0-7]+$/u;
 
 /** A file of the user's folder that commands of an agent have changed. */
 export interface Change {
@@ -19,6 +23,10 @@ export interface Change {
   readonly path: string;
   readonly kind: 'added' | 'modified' | 'removed';
   readonly executable: boolean;
+  /** Target of a symlink that it is now. */
+  readonly target?: string;
+  /** True when the user's folder has a symlink there. */
+  readonly replacesLink?: boolean;
 }
 
 /** Changes that can be applied, and those that cannot: path and reason. */
@@ -33,6 +41,8 @@ export interface Folders {
   readonly now: Pick<SyncReport, 'manifest' | 'leavesOut'>;
   /** Folder of this machine into which new contents are written, at their paths. */
   readonly staging: string;
+  /** Reports whether a symlink at that path below the folder would stay in the folder. */
+  readonly keepsLink: (path: string, target: string) => boolean;
 }
 
 /**
@@ -55,33 +65,47 @@ export async function changesOf(
     const path = pathBelow(folder, entry.path);
     if (path === undefined || entry.type === 'directory' || folders.now.leavesOut?.(path) === true) continue;
     const stage = async (): Promise<string> => staged(contree, { image: current.image, entry, path, folders }, signal);
-    const change = entry.type === 'file' ? await changeOf(entry, path, folders, stage) : `it is a ${entry.type}`;
+    const linked = async (): Promise<string> =>
+      (await contree.files.stat(current.image, { path: entry.path }, signal)).symlink_to;
+    const change = await changeOf(entry, path, folders, entry.type === 'symlink' ? { linked } : { stage });
     if (typeof change === 'string') found.refused.push(`${path} (${change})`);
     else if (change !== undefined) found.changes.push(change);
   }
   return found;
 }
 
-/** Returns the change of a file, undefined when the folder has it already, or the reason for which it is refused. */
+/** Content of a changed entry: the digest of a file, which is staged, or the target of a symlink. */
+type Content = { readonly stage: () => Promise<string> } | { readonly linked: () => Promise<string> };
+
+/** Returns the change of an entry, undefined when the folder has it already, or the reason for which it is refused. */
 async function changeOf(
   entry: DiffEntry,
   path: string,
-  { known, now }: Folders,
-  stage: () => Promise<string>,
+  { known, now, keepsLink }: Folders,
+  content: Content,
 ): Promise<Change | string | undefined> {
+  if (entry.type !== 'file' && entry.type !== 'symlink') return `it is a ${entry.type}`;
   const here = now.manifest?.[path];
   const changedHere = here !== known[path];
+  const replacesLink = here?.startsWith(LINK_MARK) === true;
+  const was = { path, executable: false, ...(replacesLink && { replacesLink }) };
   if (entry.change === 'removed') {
     if (here === undefined) return undefined;
-    return changedHere ? 'you have changed it meanwhile' : { path, kind: 'removed', executable: false };
+    return changedHere ? 'you have changed it meanwhile' : { ...was, kind: 'removed' };
+  }
+  if (here !== undefined && FOLDER_MARK.test(here)) return 'a directory is there';
+  const kind = here === undefined ? 'added' : 'modified';
+  if ('linked' in content) {
+    const target = await content.linked();
+    if (here === `${LINK_MARK}${target}`) return undefined;
+    if (changedHere) return 'you have changed it meanwhile';
+    return keepsLink(path, target) ? { ...was, kind, target } : `it is a symlink to ${target}`;
   }
   const executable = ((entry.mode ?? 0) & ANY_EXECUTE) !== 0;
   const [digest, mode = '0'] = here?.split(' ') ?? [];
   const wasExecutable = (Number.parseInt(mode, 8) & ANY_EXECUTE) !== 0;
-  if (digest === (await stage()) && executable === wasExecutable) return undefined;
-  return changedHere
-    ? 'you have changed it meanwhile'
-    : { path, kind: here === undefined ? 'added' : 'modified', executable };
+  if (digest === (await content.stage()) && executable === wasExecutable) return undefined;
+  return changedHere ? 'you have changed it meanwhile' : { ...was, kind, executable };
 }
 
 interface Staged {
