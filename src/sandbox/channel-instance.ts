@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { isFault } from '../contract/errors.ts';
+import { fault, isFault } from '../contract/errors.ts';
 import type { Channel } from './channel/index.ts';
 import type { Command, Instance, InstanceFacts, NetworkUse, Outcome, Process, Snapshot } from './driver.ts';
 
@@ -56,9 +56,10 @@ export class ChannelInstance implements Instance {
   }
 
   snapshot(signal: AbortSignal): Snapshot {
-    const snapshot = this.#parts.channel.snapshot(AbortSignal.any([signal, AbortSignal.timeout(SNAPSHOT_MS_MAX)]));
+    const deadline = AbortSignal.timeout(SNAPSHOT_MS_MAX);
+    const snapshot = this.#parts.channel.snapshot(AbortSignal.any([signal, deadline]));
     return {
-      changes: this.#explainedItems(this.#stored(snapshot.changes)),
+      changes: this.#explainedItems(inTime(this.#stored(snapshot.changes), deadline)),
       get frozenMs() {
         return snapshot.frozenMs;
       },
@@ -113,5 +114,15 @@ export class ChannelInstance implements Instance {
   /** The channel only knows that it was closed. */
   async #explanation(error: unknown): Promise<unknown> {
     return isFault(error, 'GUEST_LOST') && this.#disposal === undefined ? this.lost : error;
+  }
+}
+
+/** Passes the changes of a snapshot on. Rejects with SNAPSHOT_FAILED when they were not read by the deadline. */
+async function* inTime(changes: AsyncIterable<Uint8Array>, deadline: AbortSignal): AsyncGenerator<Uint8Array> {
+  try {
+    yield* changes;
+  } catch (error) {
+    if (!deadline.aborted || error !== deadline.reason) throw error;
+    throw fault('SNAPSHOT_FAILED', { reason: `it took longer than ${SNAPSHOT_MS_MAX / 1_000} s` }, { cause: error });
   }
 }

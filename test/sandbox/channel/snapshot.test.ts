@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFault } from '../../../src/contract/errors.ts';
+import { ChannelInstance } from '../../../src/sandbox/channel-instance.ts';
 import type { Snapshot } from '../../../src/sandbox/driver.ts';
 import { collect } from '../../../src/std/bytes.ts';
 import { SNAPSHOT_STEP } from '../../../src/sandbox/channel/message.ts';
@@ -10,6 +11,14 @@ import { fields, ScriptedGuest } from './scripted-guest.ts';
 const signal = new AbortController().signal;
 const PROTOCOL = { code: 'GUEST_PROTOCOL' };
 const TAR = Buffer.from('tar');
+const FACTS = {
+  sandbox: 'none',
+  accelerator: 'none',
+  jail: { parts: [], missing: [] },
+  kernel: 'test',
+  bootId: '',
+  stepsMs: {},
+} as const;
 
 /** Payload of SNAPSHOT_END. */
 function ended(bytes: number, failure = ''): Buffer {
@@ -124,4 +133,20 @@ test('a guest that does not end a snapshot which is not wanted any more is given
       await assert.rejects(next, { code: 'GUEST_LOST' });
     }
   }
+});
+
+test('a snapshot that takes longer than 300 s fails as one, and lets the guest go on', async (t) => {
+  const deadline = new AbortController();
+  const timeout = t.mock.method(AbortSignal, 'timeout', () => deadline.signal);
+  using guest = new ScriptedGuest();
+  const { channel } = guest;
+  await using resources = new AsyncDisposableStack();
+  const parts = { channel, network: { use: () => assert.fail() }, resources, reasonOf: async (error: Error) => error };
+  const read = collect(new ChannelInstance(FACTS, parts).snapshot(signal).changes, 1_000);
+  await stepped(guest, 'take');
+  assert.deepEqual(timeout.mock.calls[0]?.arguments, [300_000]);
+  deadline.abort(new DOMException('late', 'TimeoutError'));
+  await assert.rejects(read, { code: 'SNAPSHOT_FAILED' });
+  await stepped(guest, 'cancel');
+  guest.say('snapshotEnd', 0, ended(0, 'the host asked to stop'));
 });
