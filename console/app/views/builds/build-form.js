@@ -95,6 +95,10 @@ function contextControls(onDockerfile) {
       void take([]);
     };
     const found = files.find(({ path }) => path === DOCKERFILE);
+    // Before the folder is told as read: what the user writes from then on stays.
+    const text = await found?.file.text();
+    if (files !== given) return;
+    if (text !== undefined) onDockerfile(text);
     fill(
       told,
       files.length > 0 && [
@@ -102,7 +106,6 @@ function contextControls(onDockerfile) {
         button('Remove', clear, { kind: 'quiet' }),
       ],
     );
-    if (found) onDockerfile(await found.file.text());
   };
   const failed = (/** @type {unknown} */ error) =>
     fill(told, shown(cut(error instanceof Error ? error.message : String(error), 400)));
