@@ -14,6 +14,8 @@ import { inputsOf, openedEnvelope, startWork, withDigests, type ClusterWork } fr
 /** Claims of one operation after which a node that cannot prepare it ends it instead of giving it back. */
 const TRIES_MAX = 3;
 const RETRY_MS = 250;
+/** Ends of operations that the engine had, and that may not have begun. */
+const WAITS: ReadonlySet<string> = new Set(['ENGINE_STOPPED', 'CLUSTER_UNAVAILABLE']);
 
 /** Executes claimed operations on the own engine. */
 export class Executor {
@@ -63,8 +65,8 @@ export class Executor {
     const { node } = this.#parts.engine;
     await node.ended(operation.uuid);
     const ended = node.operation(operation.project, operation.uuid);
-    // What waited in the engine's queue when it stopped had not begun.
-    if (ended?.errorCode === 'ENGINE_STOPPED' && (await this.#queue.giveBack(claim))) return;
+    // What only waited in the engine's queue may be done by another node.
+    if (WAITS.has(ended?.errorCode ?? '') && (await this.#queue.giveBack(claim))) return;
     if (ended !== undefined && ended.status !== 'SUCCESS') await this.#end(claim, endOf(ended), operation.uuid);
     node.shared(operation.uuid);
   }

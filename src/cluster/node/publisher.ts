@@ -58,7 +58,9 @@ export class Publisher implements Catalogue {
     const { operation, kind, image } = publication;
     const claim = claims.find(operation);
     if (claim === undefined) throw fault('LEASE_LOST', { operation });
-    if (image?.made !== undefined) await this.#store(image.made, signal);
+    const made = image?.made;
+    // Until the transaction a cancelled operation need not wait for the database.
+    if (made !== undefined) await this.#untilKnown(claim, () => (signal.throwIfAborted(), this.#store(made, signal)));
     const log = kind === 'end' ? await this.log(operation, signal) : undefined;
     signal.throwIfAborted();
     const published = await this.#untilKnown(claim, () => this.#commit(claim, publication, log));

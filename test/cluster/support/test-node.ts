@@ -1,0 +1,89 @@
+import { randomUUID } from 'node:crypto';
+import { ClusterNode } from '../../../src/cluster/node/node.ts';
+import type { Objects } from '../../../src/cluster/node/objects.ts';
+import { PERMISSIONS } from '../../../src/contract/permissions.ts';
+import { Engine } from '../../../src/engine/engine.ts';
+import { SILENT_LOG } from '../../../src/engine/log.ts';
+import type { Catalogue } from '../../../src/engine/node/catalogue.ts';
+import { Activity } from '../../../src/http/activity.ts';
+import { createApp } from '../../../src/http/app.ts';
+import type { Authentication } from '../../../src/http/auth.ts';
+import { listen } from '../../../src/http/listen.ts';
+import { SILENT } from '../../../src/http/log.ts';
+import { Store } from '../../../src/store/store.ts';
+import { IMPORTER, PUSHER } from '../../conformance/contree.ts';
+import { FakeDriver } from '../../support/fake-sandbox/driver.ts';
+
+const SECRET = 'the secret of the test';
+
+export interface TestNodeOptions {
+  readonly works?: boolean;
+  readonly leaseMs?: number;
+  /** Puts something between the engine and the catalogue. */
+  readonly wrap?: (catalogue: Catalogue) => Catalogue;
+}
+
+/** Place of a node in a cluster. */
+export interface TestNodePlace {
+  readonly databaseUrl: string;
+  readonly objects: Objects;
+  readonly dataDir: string;
+  readonly name: string;
+}
+
+/** A node of a test, with the fake driver and a listener for other nodes. */
+export interface TestNode extends AsyncDisposable {
+  readonly node: ClusterNode;
+  readonly store: Store;
+  readonly name: string;
+}
+
+/** Opens a node in this process. */
+export async function openTestNode(place: TestNodePlace, options: TestNodeOptions = {}): Promise<TestNode> {
+  const { databaseUrl, objects, dataDir, name } = place;
+  const { wrap = (catalogue) => catalogue } = options;
+  await using owned = new AsyncDisposableStack();
+  const store = owned.use(await Store.open(dataDir));
+  const driver = owned.use(new FakeDriver());
+  const stop = new AbortController();
+  const opening: { node?: ClusterNode } = {};
+  const app = createApp({
+    contreeFor: ({ project }) => opening.node!.engine.forTenant({ project, permissions: new Set(PERMISSIONS) }),
+    version: 'test',
+    log: SILENT,
+    authentication: peersOf(opening),
+    closing: stop.signal,
+  });
+  const listener = owned.use(await listen(app, { kind: 'tcp', host: '127.0.0.1', port: 0 }, new Activity()));
+  owned.defer(() => stop.abort());
+  const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test' };
+  const node = await ClusterNode.open({
+    databaseUrl,
+    objects,
+    store,
+    openEngine: (catalogue) => Engine.open({ ...parts, catalogue: wrap(catalogue) }),
+    secret: SECRET,
+    name,
+    owner: randomUUID(),
+    url: listener.address,
+    version: 'test',
+    works: options.works ?? true,
+    out: () => undefined,
+    log: SILENT_LOG,
+    ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
+  });
+  opening.node = node;
+  owned.defer(async () => {
+    await node[Symbol.asyncDispose]();
+    await node.engine[Symbol.asyncDispose]();
+  });
+  const all = owned.move();
+  return { node, store, name, [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
+/** Lets in the other nodes. */
+function peersOf(opening: { readonly node?: ClusterNode }): Authentication {
+  const peer = { expiresAt: null, permissions: new Set(PERMISSIONS), project: 'default', limits: {}, isOwner: false };
+  const verify = async (token: string) => (opening.node?.isPeerToken(token) === true ? peer : undefined);
+  return { kind: 'token', verifier: { verify } };
+}
