@@ -29,6 +29,16 @@ const FILE_BYTES = 1024 ** 3;
 /** Folder of the sources in the image. */
 const APP = '/srv/app';
 
+/** Writes the large file, of which no two pieces are equal, and prints its SHA-256. */
+const MAKE_FILE = `import os, hashlib
+digest, random = hashlib.sha256(), os.urandom(1 << 20)
+with open("/srv/large.bin", "wb") as file:
+  for piece in range(${FILE_BYTES} >> 20):
+    content = piece.to_bytes(8, "big") + random[8:]
+    digest.update(content)
+    file.write(content)
+print(digest.hexdigest())`;
+
 const SOURCES = {
   'package.json': JSON.stringify({ private: true, type: 'module' }),
   'index.html':
@@ -163,13 +173,8 @@ if (await hasRunsc()) {
 
   test('1 GiB of Python’s web server arrives whole in curl and Chromium, through the origin and the port of the host', async () => {
     const uuid = await opened(contree, { image: 'tag:app', publish: [{ port: FILE_PORT }], disposable: true });
-    const make = `import os,hashlib
-  d,b=hashlib.sha256(),os.urandom(1<<20)
-  with open("/srv/large.bin","wb") as f:
-    for i in range(${FILE_BYTES}>>20):
-      p=i.to_bytes(8,"big")+b[8:]; d.update(p); f.write(p)
-  print(d.hexdigest())`;
-    const made = await executed(contree, uuid, { command: 'python3', args: ['-c', make] });
+    const made = await executed(contree, uuid, { command: 'python3', args: ['-c', MAKE_FILE] });
+    assert.equal(made.state?.exit_code, 0, made.stderr?.value);
     const sum = made.stdout?.value.trim();
     const serving = ['-m', 'http.server', '--bind', '127.0.0.1', String(FILE_PORT)];
     await contree.processes.start(uuid, { command: 'python3', args: serving, cwd: '/srv' });
