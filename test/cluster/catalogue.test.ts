@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { CatalogueImages, insertImage, setTag } from '../../src/cluster/catalogue/images.ts';
 import { ClusterDatabase } from '../../src/cluster/catalogue/database.ts';
 import { migrate } from '../../src/cluster/catalogue/migrate.ts';
+import { CATALOGUE_MIGRATIONS } from '../../src/cluster/catalogue/schema.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
 import { SILENT_LOG } from '../../src/engine/log.ts';
 import { faults, NOWHERE } from '../conformance/faults.ts';
@@ -24,6 +25,7 @@ async function opened(): Promise<ClusterDatabase> {
 async function image(database: ClusterDatabase, project: string, parent: string | null = null): Promise<string> {
   const uuid = randomUUID();
   const layer = { digest: uuid.replaceAll('-', '').padEnd(64, '0'), bytes: 1, entries: 1 };
+  await database.run(`INSERT INTO objects (key, bytes, stored) VALUES ('layers/' || $1, 1, true)`, layer.digest);
   await database.run('INSERT INTO layers VALUES ($1, 1, 1, true)', layer.digest);
   const origin = { parent, operation: null, command: null, exitCode: null, layerBytes: 1 };
   await database.transaction((sql) =>
@@ -65,7 +67,11 @@ test('a server that is gone is a fault that can be retried, and is used again on
   heard = Promise.withResolvers<void>();
   await own.start();
   await heard.promise;
-  assert.deepEqual(await database.rows('SELECT version FROM catalogue'), [{ version: 1 }], 'what was committed stays');
+  assert.deepEqual(
+    await database.rows('SELECT version FROM catalogue'),
+    [{ version: CATALOGUE_MIGRATIONS.length }],
+    'what was committed stays',
+  );
 });
 
 test('images and tags of one project are not those of another', async () => {

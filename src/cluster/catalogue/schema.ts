@@ -1,4 +1,5 @@
 import { CLAIM_FUNCTION } from './claim-function.ts';
+import { OBJECTS_STEP } from './objects-step.ts';
 
 /**
  * Steps from each version of the catalogue to the next; the index is the version a step starts from. A released step is
@@ -171,4 +172,5 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     FOR EACH ROW EXECUTE FUNCTION operation_changed();
   ${CLAIM_FUNCTION}
   `,
+  OBJECTS_STEP,
 ];

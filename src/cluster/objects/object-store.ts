@@ -7,6 +7,9 @@ export interface ObjectName {
   readonly bytes: number;
 }
 
+/** Content of an object that is stored: a file, or bytes that are in memory anyway. */
+export type ObjectSource = { readonly path: string } | { readonly content: Uint8Array };
+
 /** Object as the store lists it. */
 export interface ObjectEntry {
   readonly key: string;
@@ -23,10 +26,10 @@ export interface ObjectStore extends Disposable {
   /** Rejects where the bucket does not exist or may not be used. */
   check(signal: AbortSignal): Promise<void>;
   /**
-   * Stores a file. Nothing is sent when an object of that key and length is there. The store checks the digests that are sent
+   * Stores a content. Nothing is sent when an object of that key and length is there. The store checks the digests that are sent
    * along. Rejects with STORE_CORRUPT when the file has not that content.
    */
-  put(object: ObjectName & { readonly path: string }, signal: AbortSignal): Promise<void>;
+  put(object: ObjectName & ObjectSource, signal: AbortSignal): Promise<void>;
   /** Stores small content under `prefix` and its sha256, and returns its name. */
   putBytes(prefix: string, content: Uint8Array, signal: AbortSignal): Promise<ObjectName>;
   /**

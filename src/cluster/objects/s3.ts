@@ -23,7 +23,7 @@ import { fault } from '../../contract/errors.ts';
 import { settlesWithin, untilAborted } from '../../std/abort.ts';
 import { matching } from '../../std/streams.ts';
 import type { ObjectsAddress } from './address.ts';
-import type { ObjectEntry, ObjectName, ObjectStore } from './object-store.ts';
+import type { ObjectEntry, ObjectName, ObjectSource, ObjectStore } from './object-store.ts';
 import { BrokenOff, rest, retried, type RetryPolicy, statusOf } from './retry.ts';
 
 /** Files above this are sent in parts. A part is in memory while it is sent, so that it can be sent again. */
@@ -81,8 +81,10 @@ export class S3Objects implements ObjectStore {
     );
   }
 
-  async put({ path, ...object }: ObjectName & { readonly path: string }, signal: AbortSignal): Promise<void> {
+  async put(object: ObjectName & ObjectSource, signal: AbortSignal): Promise<void> {
     if (await this.#has(object, signal)) return;
+    if ('content' in object) return await this.#putWhole(object, object.content, signal);
+    const { path } = object;
     const damaged = (reason: string): Error => fault('STORE_CORRUPT', { what: path, reason });
     await using file = await open(path, 'r');
     if (object.bytes > PART_BYTES) return await this.#putParts(object, { file, damaged }, signal);
@@ -94,7 +96,7 @@ export class S3Objects implements ObjectStore {
   async putBytes(prefix: string, content: Uint8Array, signal: AbortSignal): Promise<ObjectName> {
     const sha256 = hash('sha256', content, 'hex');
     const object = { key: `${prefix}${sha256}`, sha256, bytes: content.byteLength };
-    if (!(await this.#has(object, signal))) await this.#putWhole(object, content, signal);
+    await this.put({ ...object, content }, signal);
     return object;
   }
 
