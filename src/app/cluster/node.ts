@@ -30,11 +30,11 @@ export async function openNode(
   const { quota: _quota, ...own } = options;
   const { store, log, version } = own;
   const { url, secret } = nodeSettings(settings);
-  const objects = parts.use(await openObjects(settings.objects));
-  await objects.check(AbortSignal.timeout(CHECK_MS));
+  const storage = parts.use(await openObjects(settings.objects));
+  await storage.check(AbortSignal.timeout(CHECK_MS));
   const node = await ClusterNode.open({
     databaseUrl: settings.cluster,
-    objects,
+    storage,
     store,
     openEngine: (catalogue) => parts.use(Engine.open({ ...own, catalogue })),
     secret,

@@ -34,9 +34,10 @@ const UNUSED = `NOT EXISTS (SELECT FROM layers WHERE layers.object = objects.key
 const NO_IMAGE = 'NOT EXISTS (SELECT FROM image_layers WHERE image_layers.layer = layers.digest)';
 
 /**
- * Deletes contents that nothing in the catalogue refers to. Any number of nodes may do so at any time: a row is deleted first, under
- * a lock that excludes whoever is about to refer to it, and then the object that only this row named. A crash in between
- * leaves an object without a row, which the next collection finds. Faults: CLUSTER_UNAVAILABLE and those of the storage.
+ * Deletes contents that nothing in the catalogue refers to. Any number of nodes may do so at any time: a row is deleted first,
+ * under a lock that excludes a publication that is about to refer to it, and then the object that only this row named. A crash
+ * in between leaves an object without a row, which the next collection finds. Faults: CLUSTER_UNAVAILABLE and those of the
+ * storage.
  */
 export async function collectObjects(
   database: ClusterDatabase,

@@ -23,5 +23,7 @@ export const OBJECTS_STEP = `
   ALTER TABLE states ADD COLUMN key text GENERATED ALWAYS AS ('states/' || object) STORED REFERENCES objects (key);
   CREATE INDEX states_key ON states (key);
   ALTER TABLE operations ADD COLUMN log_key text GENERATED ALWAYS AS ('logs/' || log_object) STORED REFERENCES objects (key);
+  -- Time of the last collection, which one node does for all.
+  ALTER TABLE catalogue ADD COLUMN collected_at timestamptz NOT NULL DEFAULT now();
   CREATE INDEX operations_log_key ON operations (log_key) WHERE log_key IS NOT NULL;
 `;

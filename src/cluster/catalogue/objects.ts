@@ -16,9 +16,9 @@ interface ObjectRow {
  */
 export class CatalogueObjects {
   readonly #database: ClusterDatabase;
-  readonly #objects: ObjectStore;
+  readonly #objects: Pick<ObjectStore, 'put' | 'read'>;
 
-  constructor(database: ClusterDatabase, objects: ObjectStore) {
+  constructor(database: ClusterDatabase, objects: Pick<ObjectStore, 'put' | 'read'>) {
     this.#database = database;
     this.#objects = objects;
   }

@@ -9,10 +9,10 @@ import type { FetchLayer } from '../../store/shared/receive.ts';
 import { collect } from '../../std/bytes.ts';
 import type { Store } from '../../store/store.ts';
 import type { ClusterDatabase } from '../catalogue/database.ts';
+import type { CatalogueObjects } from '../catalogue/objects.ts';
 import { CatalogueImages, type CatalogueImage } from '../catalogue/images.ts';
 import type { CatalogueOperation } from '../catalogue/operations.ts';
 import { CatalogueUploads } from '../catalogue/uploads.ts';
-import type { Objects } from './objects.ts';
 
 /** Images whose use is announced to other nodes. */
 const ANNOUNCED_MAX = 200;
@@ -30,14 +30,14 @@ export interface AdoptedImage extends Disposable {
 /** Makes available to the own engine what the catalogue has: images, files, directory states, ended operations. */
 export class Adoption {
   readonly #database: ClusterDatabase;
-  readonly #objects: Objects;
+  readonly #objects: CatalogueObjects;
   readonly #store: Store;
   readonly #engine: Engine;
   readonly #used = new Set<string>();
 
   constructor(parts: {
     readonly database: ClusterDatabase;
-    readonly objects: Objects;
+    readonly objects: CatalogueObjects;
     readonly store: Store;
     readonly engine: Engine;
   }) {

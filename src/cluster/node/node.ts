@@ -16,7 +16,9 @@ import { OperationChanges } from './changes.ts';
 import { Executor } from './executor.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { HeldClaims } from './held-claims.ts';
-import type { Objects } from './objects.ts';
+import type { ObjectStore } from '../objects/object-store.ts';
+import { CatalogueObjects } from '../catalogue/objects.ts';
+import { Janitor } from './janitor.ts';
 import type { NodeParts } from './parts.ts';
 import { Peers } from './peers.ts';
 import { Publisher } from './publisher.ts';
@@ -28,7 +30,8 @@ const CHANNELS = ['contree_queue', 'contree_operation'] as const;
 export interface NodeOptions {
   /** `postgres://…` */
   readonly databaseUrl: string;
-  readonly objects: Objects;
+  /** Object storage of the cluster; disposed by the caller. */
+  readonly storage: ObjectStore;
   readonly store: Store;
   /** Opens the engine of the store with the catalogue of the cluster; disposed by the caller. */
   readonly openEngine: (catalogue: Catalogue) => Engine;
@@ -80,10 +83,11 @@ export class ClusterNode implements AsyncDisposable {
    * Enters the cluster, and begins to work. Faults: CLUSTER_UNAVAILABLE, CLUSTER_VERSION_UNSUPPORTED, NODE_NAME_TAKEN.
    */
   static async open(options: NodeOptions): Promise<ClusterNode> {
-    const { log, objects, store, leaseMs = LEASE_MS } = options;
+    const { log, storage, store, leaseMs = LEASE_MS } = options;
     await using owned = new AsyncDisposableStack();
     const database = owned.use(new ClusterDatabase(options.databaseUrl, log));
     await migrate(database);
+    const objects = new CatalogueObjects(database, storage);
     const identity = { name: options.name, session: randomUUID() };
     const queue = new Queue(database, identity);
     const membership = new Membership(database, { ...options, ...identity }, leaseMs);
@@ -107,6 +111,7 @@ export class ClusterNode implements AsyncDisposable {
       wake: () => worker?.wake(),
     };
     publisher.attach({ ...parts, queue });
+    owned.use(new Janitor(database, storage, log));
     const heartbeat = owned.use(new Heartbeat(parts, { membership, queue, leaseMs, out: options.out }));
     owned.use(await database.listen(CHANNELS, (channel, payload) => hear(parts, heartbeat, { channel, payload })));
     if (options.works) {

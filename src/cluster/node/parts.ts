@@ -2,11 +2,11 @@ import type { Engine } from '../../engine/engine.ts';
 import type { EngineLog } from '../../engine/log.ts';
 import type { Store } from '../../store/store.ts';
 import type { ClusterDatabase } from '../catalogue/database.ts';
+import type { CatalogueObjects } from '../catalogue/objects.ts';
 import type { NodeIdentity } from '../queue/queue.ts';
 import type { Adoption } from './adoption.ts';
 import type { OperationChanges } from './changes.ts';
 import type { HeldClaims } from './held-claims.ts';
-import type { Objects } from './objects.ts';
 import type { Peers } from './peers.ts';
 import type { ClusterSecret } from './seal.ts';
 
@@ -14,7 +14,7 @@ import type { ClusterSecret } from './seal.ts';
 export interface NodeParts {
   readonly identity: NodeIdentity;
   readonly database: ClusterDatabase;
-  readonly objects: Objects;
+  readonly objects: CatalogueObjects;
   readonly store: Store;
   readonly engine: Engine;
   readonly adoption: Adoption;

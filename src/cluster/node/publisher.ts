@@ -5,13 +5,14 @@ import { pause } from '../../std/abort.ts';
 import { collect } from '../../std/bytes.ts';
 import { present } from '../../std/present.ts';
 import type { ClusterDatabase, Sql } from '../catalogue/database.ts';
+import type { CatalogueObjects } from '../catalogue/objects.ts';
 import { findRoot, insertImage, setTag, CatalogueImages } from '../catalogue/images.ts';
 import { endOperation, keepResult, type EndedLog } from '../catalogue/operations.ts';
 import { epochMs } from '../catalogue/values.ts';
+import { OBJECT_PREFIXES } from '../objects/object-store.ts';
 import type { Claim, Queue } from '../queue/queue.ts';
 import type { Adoption } from './adoption.ts';
 import type { HeldClaims } from './held-claims.ts';
-import type { Objects } from './objects.ts';
 
 /** Largest log, compressed, that is kept in its row: most are small, and an object would cost more than they do. */
 const ROW_LOG_BYTES_MAX = 16 * 1024;
@@ -19,10 +20,12 @@ const ROW_LOG_BYTES_MAX = 16 * 1024;
 const LOG_BYTES_MAX = 2 * 1024 ** 3 - 1;
 /** Time between attempts to publish while the database is away. */
 const RETRY_MS = 250;
+/** Attempts at a publication whose layers are collected in between, which takes a collection each time. */
+const ATTEMPTS_MAX = 5;
 
 export interface PublisherParts {
   readonly database: ClusterDatabase;
-  readonly objects: Objects;
+  readonly objects: CatalogueObjects;
   readonly claims: HeldClaims;
   readonly queue: Queue;
   readonly engine: Engine;
@@ -59,11 +62,13 @@ export class Publisher implements Catalogue {
     const claim = claims.find(operation);
     if (claim === undefined) throw fault('LEASE_LOST', { operation });
     const made = image?.made;
-    // Until the transaction a cancelled operation need not wait for the database.
-    if (made !== undefined) await this.#untilKnown(claim, () => (signal.throwIfAborted(), this.#store(made, signal)));
     const log = kind === 'end' ? await this.log(operation, signal) : undefined;
-    signal.throwIfAborted();
-    const published = await this.#untilKnown(claim, () => this.#commit(claim, publication, log));
+    const published = await retryingCollected(async () => {
+      // Until the transaction a cancelled operation need not wait for the database.
+      if (made !== undefined) await this.#untilKnown(claim, () => (signal.throwIfAborted(), this.#store(made, signal)));
+      signal.throwIfAborted();
+      return await this.#untilKnown(claim, () => this.#commit(claim, publication, log));
+    });
     if (published.image !== undefined) {
       // Published, and cancelled by nothing any more; its layers are here.
       const never = new AbortController().signal;
@@ -95,8 +100,8 @@ export class Publisher implements Catalogue {
   }
 
   /**
-   * Stores the layers that the object storage lacks. Their rows come first and are touched, so that nobody takes an object
-   * for unused that is about to be published.
+   * Stores the layers that the object storage lacks, and then their rows, which refer to them. Both are touched, so that
+   * nobody takes them for unused that are about to be published.
    */
   async #store({ layers }: ImageToShare, signal: AbortSignal): Promise<void> {
     const { database, objects } = this.#attached;
@@ -110,20 +115,17 @@ export class Publisher implements Catalogue {
       .filter(({ digest }) => !known.has(digest))
       .toSorted((left, right) => (left.digest < right.digest ? -1 : 1));
     if (others.length === 0) return;
-    const touched = await database.rows<{ digest: string; stored: boolean }>(
-      `INSERT INTO layers (digest, bytes, entries) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-       ON CONFLICT (digest) DO UPDATE SET used_at = now() RETURNING digest, stored`,
+    for (const { digest, bytes, path } of others) {
+      await objects.put({ key: `${OBJECT_PREFIXES.layer}${digest}`, sha256: digest, bytes, path }, signal);
+    }
+    await database.run(
+      `INSERT INTO layers (digest, bytes, entries, stored)
+       SELECT *, true FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+       ON CONFLICT (digest) DO UPDATE SET used_at = now()`,
       others.map(({ digest }) => digest),
       others.map(({ bytes }) => String(bytes)),
       others.map(({ entries }) => String(entries)),
     );
-    const stored = new Set(touched.filter((row) => row.stored).map(({ digest }) => digest));
-    const lacking = others.filter(({ digest }) => !stored.has(digest));
-    for (const { digest, bytes, path } of lacking) {
-      await objects.put({ key: `layers/${digest}`, sha256: digest, bytes, path }, signal);
-    }
-    const statement = 'UPDATE layers SET stored = true WHERE digest = ANY ($1) AND NOT stored';
-    if (lacking.length > 0) await database.run(statement, lacking.map(({ digest }) => digest).toSorted());
   }
 
   async #commit(claim: Claim, publication: Publication, log: EndedLog | undefined): Promise<Published> {
@@ -187,6 +189,21 @@ export class Publisher implements Catalogue {
   get #attached(): PublisherParts {
     if (this.#parts === undefined) throw new Error('the publisher has no node yet');
     return this.#parts;
+  }
+}
+
+/**
+ * Repeats a publication that came so late that something it refers to had been collected as unused: the database refuses it
+ * (SQLSTATE 23503, foreign_key_violation).
+ */
+async function retryingCollected(publish: () => Promise<Published>): Promise<Published> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await publish();
+    } catch (error) {
+      const isRefused = error instanceof Error && 'code' in error && error.code === '23503';
+      if (!isRefused || attempt >= ATTEMPTS_MAX) throw error;
+    }
   }
 }
 

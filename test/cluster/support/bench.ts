@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ClusterDatabase } from '../../../src/cluster/catalogue/database.ts';
 import { insertImage } from '../../../src/cluster/catalogue/images.ts';
 import { migrate } from '../../../src/cluster/catalogue/migrate.ts';
+import { CatalogueObjects } from '../../../src/cluster/catalogue/objects.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../../src/contract/image.ts';
 import { SILENT_LOG } from '../../../src/engine/log.ts';
 import { Store } from '../../../src/store/store.ts';
@@ -54,9 +55,15 @@ export class TestCluster implements AsyncDisposable {
     const layer = await rootLayer(store, 'base');
     const { digest, bytes, entries } = layer;
     const { path } = await store.layers.file(digest);
-    await new FolderObjects(this.objectsFolder).put({ key: `layers/${digest}`, sha256: digest, bytes, path });
+    const objects = new CatalogueObjects(this.database, new FolderObjects(this.objectsFolder));
+    await objects.put({ key: `layers/${digest}`, sha256: digest, bytes, path }, new AbortController().signal);
     const uuid = randomUUID();
-    await this.database.run('INSERT INTO layers VALUES ($1, $2, $3, true)', digest, bytes, entries);
+    await this.database.run(
+      'INSERT INTO layers (digest, bytes, entries, stored) VALUES ($1, $2, $3, true)',
+      digest,
+      bytes,
+      entries,
+    );
     const origin = { parent: null, operation: null, command: null, exitCode: null, layerBytes: null };
     await this.database.transaction((sql) =>
       insertImage(sql, project, { uuid, ...origin, config: EMPTY_IMAGE_CONFIG, layers: [layer] }),

@@ -1,4 +1,3 @@
-import type { Objects } from '../../../src/cluster/node/objects.ts';
 import type { Catalogue } from '../../../src/engine/node/catalogue.ts';
 import { FolderObjects } from './folder-objects.ts';
 import { openTestNode } from './test-node.ts';
@@ -62,7 +61,7 @@ function deadly(catalogue: Catalogue): Catalogue {
   };
 }
 
-const objects: Objects = new DeadlyObjects(objectsFolder);
+const objects = new DeadlyObjects(objectsFolder);
 const { node } = await openTestNode({ ...place, objects }, { wrap: deadly });
 process.stdout.write('ready\n');
 process.once('SIGTERM', () => void node[Symbol.asyncDispose]().then(() => process.exit(0)));

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { ClusterNode } from '../../../src/cluster/node/node.ts';
-import type { Objects } from '../../../src/cluster/node/objects.ts';
+import type { ObjectStore } from '../../../src/cluster/objects/object-store.ts';
 import { PERMISSIONS } from '../../../src/contract/permissions.ts';
 import { Engine } from '../../../src/engine/engine.ts';
 import { SILENT_LOG } from '../../../src/engine/log.ts';
@@ -26,7 +26,7 @@ export interface TestNodeOptions {
 /** Place of a node in a cluster. */
 export interface TestNodePlace {
   readonly databaseUrl: string;
-  readonly objects: Objects;
+  readonly objects: ObjectStore;
   readonly dataDir: string;
   readonly name: string;
 }
@@ -59,7 +59,7 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
   const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test' };
   const node = await ClusterNode.open({
     databaseUrl,
-    objects,
+    storage: objects,
     store,
     openEngine: (catalogue) => Engine.open({ ...parts, catalogue: wrap(catalogue) }),
     secret: SECRET,
