@@ -93,6 +93,9 @@ export class LogBudget implements AsyncDisposable {
   /** Records that a process has ended, after its last event. */
   ended(spid: number): void {
     this.#ended.push(spid);
+    // At once, because many may end before other work gives way.
+    const oldest = this.#ended.length > this.#bounds.processes ? this.#ended[0] : undefined;
+    if (oldest !== undefined && !this.#stopped) withRoom(() => this.#forget(oldest));
     this.#keepBounds();
   }
 
@@ -217,6 +220,15 @@ export class LogBudget implements AsyncDisposable {
       bytes_kept: startsAt,
       resumes_at: resumesAt,
     });
+  }
+}
+
+/** Does what may fail on a full disk; then the next event tries again. */
+function withRoom(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!isFault(error, 'DISK_FULL')) throw error;
   }
 }
 
