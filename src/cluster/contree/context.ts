@@ -60,13 +60,15 @@ export class ClusterContext {
    */
   async asked<Answer>(uuid: string, ask: (contree: ConTree) => Promise<Answer>): Promise<Answer> {
     const startedMs = performance.now();
+    const { changes } = this.parts;
     for (;;) {
+      const { count } = changes;
       const operation = await this.operations.get(uuid);
       if (isFinished(operation.status)) return await ask(await this.ended(operation));
       const waits = performance.now() - startedMs < BEGIN_MS;
       const answer = await this.#askedLive(operation, ask, waits);
       if (answer !== undefined) return answer.value;
-      await this.parts.changes.wait(operation.uuid, LOOK_MS);
+      await changes.wait(operation.uuid, { count, ms: LOOK_MS });
     }
   }
 

@@ -82,6 +82,7 @@ async function* events(
   let last = query.since ?? -1;
   for (;;) {
     signal?.throwIfAborted();
+    const { count } = context.parts.changes;
     const operation = await context.operations.get(uuid);
     if (isFinished(operation.status)) {
       yield* endedEvents(context, operation, { ...query, since: last }, signal);
@@ -93,7 +94,7 @@ async function* events(
       if (answer.isComplete) return;
     }
     if (query.follow !== true) return;
-    await context.parts.changes.wait(operation.uuid, LOOK_MS, signal);
+    await context.parts.changes.wait(operation.uuid, { count, ms: LOOK_MS }, signal);
   }
 }
 
@@ -154,8 +155,9 @@ async function* liveEvents(
 async function untilEnded({ operations, parts }: ClusterContext, uuid: string, signal?: AbortSignal): Promise<void> {
   const startedMs = performance.now();
   while (performance.now() - startedMs < END_MS) {
+    const { count } = parts.changes;
     if (isFinished((await operations.get(uuid)).status)) return;
-    await parts.changes.wait(uuid, LOOK_FOR_END_MS, signal);
+    await parts.changes.wait(uuid, { count, ms: LOOK_FOR_END_MS }, signal);
   }
 }
 
