@@ -108,6 +108,16 @@ test('what one node makes, another shows, with a token of the first', async () =
   assert.equal(await text(read.body), 'hello\n');
   await api.owner.tokens.revoke((await api.owner.tokens.list())[0]!.uuid);
   await assert.rejects(client.images.list(), faults('TOKEN_INVALID'));
+  const { token: reader } = await worker.owner.tokens.create({ permissions: ['metrics'] });
+  const headers = { Authorization: `Bearer ${reader}` };
+  const metrics = await (await fetch(`http://127.0.0.1:${api.port}/metrics`, { headers })).text();
+  const counted = [
+    'queue{state="waiting"} 0',
+    'queue{state="running"} 0',
+    'nodes{role="any"} 2',
+    'nodes{role="worker"} 1',
+  ];
+  for (const line of counted) assert.ok(metrics.includes(`contree_cluster_${line}\n`), line);
 });
 
 test('a second node of a name is refused', async () => {

@@ -12,6 +12,7 @@ import type { OwnedEngine } from '../../http/engine-life.ts';
 import type { Log } from '../../http/log.ts';
 import { writeFileAtomically } from '../../std/files.ts';
 import { engineMetrics } from '../engine-metrics.ts';
+import { clusterMetrics } from './metrics.ts';
 import { ClusterTokens, isPeer } from './tokens.ts';
 
 const SECRET_CHARACTERS_MIN = 32;
@@ -53,7 +54,7 @@ export async function openNode(
     contreeFor: (principal) => (isPeer(principal) ? engine.forTenant(principal) : node.forTenant(principal)),
     connect: (principal, port, signal) => engine.connect(principal, port, signal),
     busy: async () => engine.activeCount > 0,
-    metrics: async () => engineMetrics(engine, store),
+    metrics: async () => [...(await engineMetrics(engine, store)), ...(await clusterMetrics(() => node.load()))],
     tokens: new ClusterTokens(node),
     leave: async (graceMs) => {
       await node.rest();

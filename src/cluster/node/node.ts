@@ -6,6 +6,7 @@ import type { EngineLog } from '../../engine/log.ts';
 import type { Tenant } from '../../engine/project/tenant.ts';
 import type { Store } from '../../store/store.ts';
 import { ClusterDatabase } from '../catalogue/database.ts';
+import { clusterLoad, type ClusterLoad } from '../catalogue/load.ts';
 import { migrate } from '../catalogue/migrate.ts';
 import { CatalogueTokens } from '../catalogue/tokens.ts';
 import { clusterContree } from '../contree/contree.ts';
@@ -145,6 +146,11 @@ export class ClusterNode implements AsyncDisposable {
   /** Number of statements sent to the database so far. */
   get statements(): number {
     return this.#parts.database.statements;
+  }
+
+  /** Counts the work and the nodes of the cluster. Faults: CLUSTER_UNAVAILABLE. */
+  async load(): Promise<ClusterLoad> {
+    return clusterLoad(this.#parts.database);
   }
 
   /** Takes no more operations; called before the engine stops. */
