@@ -148,7 +148,7 @@ export class ChangesReader {
     void stream.chunks.return();
     const late = setTimeout(() => {
       this.#line.fail(fault('GUEST_LOST', { reason: 'it did not end a snapshot' }));
-    }, CANCEL_MS_MAX);
+    }, CANCEL_MS_MAX).unref();
     void stream.ended.promise.then(() => {
       clearTimeout(late);
     });
