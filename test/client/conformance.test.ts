@@ -20,7 +20,7 @@ testContree('the engine, for a tenant', async () => {
   const tenant = { project: 'other', token: 'a', limits: { instance_max_concurrency: 50 } };
   const base = await addRoot(bench.store.forProject('other'));
   const contree = bench.engine.forTenant(tenant);
-  return { contree, base: base.uuid, [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
+  return { contree, base: base.uuid, project: 'other', [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose]() };
 });
 
 testContree('the API without a connection in between', async () => {

@@ -19,6 +19,8 @@ export interface ContreeUnderTest extends AsyncDisposable {
   readonly contree: ConTree;
   /** UUID of an image made by `addRoot`. */
   readonly base: string;
+  /** Project that it sees; absent for the default one. */
+  readonly project?: string;
 }
 
 /**
@@ -379,10 +381,10 @@ async function lists({ contree, base }: ContreeUnderTest): Promise<void> {
   assert.deepEqual(await contree.uploads.list({ until: before }), []);
 }
 
-async function about({ contree, base }: ContreeUnderTest): Promise<void> {
+async function about({ contree, base, project: own = 'default' }: ContreeUnderTest): Promise<void> {
   await run(contree, { command: 'true', image: base, disposable: true });
   const { project, used, quota } = await contree.system.usage();
-  assert.equal(project, 'default');
+  assert.equal(project, own);
   assert.ok(used.storage_bytes > 0, 'the root image');
   assert.deepEqual([used.runs, used.instances, quota], [0, 0, {}]);
   const me = await contree.system.whoami();

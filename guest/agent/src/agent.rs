@@ -9,7 +9,6 @@ use crate::message::{self, kind, Command, Ending, FaultCode, Request, Step};
 use crate::oom;
 use crate::process::{self, Process};
 use crate::setup::{self, Ready};
-use crate::streams::Output;
 use crate::sys::{self, PollFd};
 use crate::wire::{Malformed, Parsed};
 use std::io::{Error, ErrorKind, Result};
