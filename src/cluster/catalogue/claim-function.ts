@@ -8,7 +8,8 @@
  * whose image only others have is left to them until it has waited for `patience`.
  *
  * One node chooses at a time. Nothing is written to disk under the lock: a claim that a crash of the server forgets is
- * refused when its node begins.
+ * refused when its node begins. Such a crash may also forget what the sequence has given: the last 20 bits of a
+ * fence are random, so that no other claim has the same.
  */
 export const CLAIM_FUNCTION = `
   CREATE FUNCTION claim_operations(
@@ -56,7 +57,8 @@ export const CLAIM_FUNCTION = `
         later := true;
         CONTINUE;
       END IF;
-      UPDATE operations SET status = 'ASSIGNED', node = me, fence = nextval('fences'), claims = claims + 1
+      UPDATE operations SET status = 'ASSIGNED', node = me, claims = claims + 1,
+          fence = nextval('fences') * 1048576 + floor(random() * 1048576)::bigint
         WHERE uuid = picked RETURNING uuid, fence INTO claimed, number;
       INSERT INTO turns AS t (project, served, next) VALUES (chosen, turn, turn + 1)
         ON CONFLICT (project) DO UPDATE SET served = turn, next = turn + 1;
