@@ -25,7 +25,7 @@ import { Quotas } from './quota/quotas.ts';
 import { type EngineParts, ProjectContext } from './project/context.ts';
 import { connectToPort, type PortOfInstance } from './project/instances.ts';
 import { projectContree } from './project/project.ts';
-import type { Tenant } from './project/tenant.ts';
+import type { Bounds, Tenant } from './project/tenant.ts';
 import type { Pusher } from '../images/export/push.ts';
 import { queueLength, Statistics, type QueueLength } from './statistics.ts';
 import { Threads } from './workers/threads.ts';
@@ -139,6 +139,11 @@ export class Engine implements ConTree {
    */
   forTenant(tenant: Tenant, { operation }: { readonly operation?: string } = {}): ConTree {
     return projectContree(this.#parts, tenant, operation);
+  }
+
+  /** Returns the effective limits of a tenant. */
+  boundsOf(tenant: Tenant): Bounds {
+    return new ProjectContext(this.#parts, tenant).bounds;
   }
 
   /** Connects to a port of an open instance of the tenant. */

@@ -1,7 +1,7 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { fault, isFault } from '../../contract/errors.ts';
 import { isFinished } from '../../contract/operation.ts';
-import type { Tenant } from '../../engine/project/tenant.ts';
+import type { Bounds, Tenant } from '../../engine/project/tenant.ts';
 import { CatalogueImages } from '../catalogue/images.ts';
 import { CatalogueOperations, type CatalogueOperation } from '../catalogue/operations.ts';
 import { CatalogueUploads } from '../catalogue/uploads.ts';
@@ -35,6 +35,10 @@ export class ClusterContext {
 
   get project(): string {
     return this.tenant.project;
+  }
+
+  get bounds(): Bounds {
+    return this.parts.engine.boundsOf(this.tenant);
   }
 
   /** Makes an image available to the own engine. Faults: IMAGE_NOT_FOUND, and those of the object storage. */

@@ -64,22 +64,18 @@ function deleter({ images, parts }: ClusterContext): ConTree['images']['delete']
 
 /** Imports and builds: accepted here, executed by the node that claims them. */
 function accepted(context: ClusterContext): Pick<ConTree['images'], 'import' | 'importArchive' | 'build'> {
-  const longestOf = async (limit: string, otherwise: number): Promise<number> =>
-    (await context.own.system.whoami()).limits[limit] ?? otherwise;
-  const importTimeout = async (asked: number | undefined): Promise<number> => {
-    const longest = await longestOf('images_import_max_timeout', limits.importTimeoutSecondsMax);
-    return boundedTimeout(asked, limits.importTimeoutSecondsDefault, longest);
-  };
+  const importTimeout = (asked: number | undefined): number =>
+    boundedTimeout(asked, limits.importTimeoutSecondsDefault, context.bounds.images_import_max_timeout);
   return {
     import: async (request) => {
       checkTag(request.tag);
-      const timeout = await importTimeout(request.timeout);
+      const timeout = importTimeout(request.timeout);
       const work = { method: 'import', request: { ...request, timeout } } as const;
       return { uuid: await accept(context, { work, kind: 'image_import', record: recordImport(request) }) };
     },
     importArchive: async (request) => {
       checkTag(request.tag);
-      const timeout = await importTimeout(request.timeout);
+      const timeout = importTimeout(request.timeout);
       // The name that is shown is that of the request, whatever the upload is called where it is read.
       const named = { ...request, name: request.name ?? request.file };
       const work = { method: 'archive', request: { ...named, timeout } } as const;
@@ -87,8 +83,7 @@ function accepted(context: ClusterContext): Pick<ConTree['images'], 'import' | '
     },
     build: async (request = {}) => {
       checkTag(request.tag);
-      const longest = await longestOf('instance_max_timeout', limits.commandTimeoutSecondsMax);
-      boundedTimeout(request.timeout, limits.commandTimeoutSecondsMax, longest);
+      boundedTimeout(request.timeout, limits.commandTimeoutSecondsMax, context.bounds.instance_max_timeout);
       const work = { method: 'build', request } as const;
       return { uuid: await accept(context, { work, kind: 'image_import', record: recordBuild(request) }) };
     },

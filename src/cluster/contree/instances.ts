@@ -40,8 +40,7 @@ export function clusterInstances(context: ClusterContext): ConTree['instances'] 
 
 async function open(context: ClusterContext, request: InstanceOpenRequest): Promise<{ uuid: string; image: string }> {
   checkTag(request.tag);
-  const bounds = (await context.own.system.whoami()).limits;
-  const most = bounds['instance_max_lifetime'] ?? limits.instanceLifeSecondsMax;
+  const most = context.bounds.instance_max_lifetime;
   const lifetime = boundedTimeout(request.lifetime, limits.instanceLifeSecondsDefault, most, 'lifetime');
   const idle = request.idle_timeout ?? limits.instanceIdleSecondsDefault;
   const image = await context.images.get(request.image);

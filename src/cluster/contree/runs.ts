@@ -14,8 +14,7 @@ export function clusterRuns(context: ClusterContext): ConTree['runs'] {
   return {
     start: async (request) => {
       await checkConcurrency(context);
-      const bounds = (await context.own.system.whoami()).limits;
-      const longest = bounds['instance_max_timeout'] ?? limits.commandTimeoutSecondsMax;
+      const longest = context.bounds.instance_max_timeout;
       const timeout = boundedTimeout(request.timeout, limits.commandTimeoutSecondsDefault, longest);
       const image = await context.images.get(request.image);
       const bounded = { ...request, timeout, image: image.uuid };
