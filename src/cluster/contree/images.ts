@@ -1,10 +1,9 @@
 import type { ConTree } from '../../contract/contree.ts';
-import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
-import { isTag, isUuid } from '../../contract/names.ts';
 import { recordBuild } from '../../engine/build/build.ts';
 import { recordArchiveImport, recordImport } from '../../engine/import.ts';
 import { boundedTimeout } from '../../engine/project/context.ts';
+import { checkOtherTags, checkTag } from '../../engine/project/tags.ts';
 import { accept } from './accept.ts';
 import type { ClusterContext } from './context.ts';
 import { whileHeld } from './held.ts';
@@ -49,12 +48,7 @@ export function clusterTags({ images }: ClusterContext): ConTree['tags'] {
 function deleter({ images, parts }: ClusterContext): ConTree['images']['delete'] {
   return async (image, { cascade = false } = {}) => {
     const uuid = await images.resolve(image);
-    // A caller that gives one tag may not know the others; a UUID is the image itself.
-    const others = isUuid(image) ? [] : (await images.tagsOf(uuid)).filter((name) => image !== `tag:${name}`);
-    if (others.length > 0 && !cascade) {
-      const shown = [...others.slice(0, 3), ...(others.length > 3 ? ['…'] : [])].join(', ');
-      throw fault('IMAGE_IN_USE', { image, by: `its other tag${others.length === 1 ? '' : 's'} ${shown}` });
-    }
+    if (!cascade) checkOtherTags(image, await images.tagsOf(uuid));
     const gone = await images.delete(uuid, { cascade });
     // Other nodes forget it with what they use least; nobody is shown it any more.
     parts.engine.node.forgetImages(gone);
@@ -68,13 +62,13 @@ function accepted(context: ClusterContext): Pick<ConTree['images'], 'import' | '
     boundedTimeout(asked, limits.importTimeoutSecondsDefault, context.bounds.images_import_max_timeout);
   return {
     import: async (request) => {
-      checkTag(request.tag);
+      checkTag(request.tag || undefined);
       const timeout = importTimeout(request.timeout);
       const work = { method: 'import', request: { ...request, timeout } } as const;
       return { uuid: await accept(context, { work, kind: 'image_import', record: recordImport(request) }) };
     },
     importArchive: async (request) => {
-      checkTag(request.tag);
+      checkTag(request.tag || undefined);
       const timeout = importTimeout(request.timeout);
       // The name that is shown is that of the request, whatever the upload is called where it is read.
       const named = { ...request, name: request.name ?? request.file };
@@ -82,14 +76,10 @@ function accepted(context: ClusterContext): Pick<ConTree['images'], 'import' | '
       return { uuid: await accept(context, { work, kind: 'image_import', record: recordArchiveImport(request) }) };
     },
     build: async (request = {}) => {
-      checkTag(request.tag);
+      checkTag(request.tag || undefined);
       boundedTimeout(request.timeout, limits.commandTimeoutSecondsMax, context.bounds.instance_max_timeout);
       const work = { method: 'build', request } as const;
       return { uuid: await accept(context, { work, kind: 'image_import', record: recordBuild(request) }) };
     },
   };
-}
-
-function checkTag(tag: string | null | undefined): void {
-  if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
 }

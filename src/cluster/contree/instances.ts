@@ -2,11 +2,11 @@ import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { InstanceOpenRequest, InstanceSummary } from '../../contract/instance.ts';
 import { limits } from '../../contract/limits.ts';
-import { isTag } from '../../contract/names.ts';
 import { isFinished } from '../../contract/operation.ts';
 import { checkMemory } from '../../engine/capacity.ts';
 import { instanceSummary } from '../../engine/instance/summary.ts';
 import { boundedTimeout } from '../../engine/project/context.ts';
+import { checkTag } from '../../engine/project/tags.ts';
 import { planOpen } from '../../engine/run/plan.ts';
 import { recordOpen } from '../../engine/run/record.ts';
 import { present } from '../../std/present.ts';
@@ -74,8 +74,4 @@ async function summaries(
     }),
   );
   return operations.map((operation) => known.get(operation.uuid) ?? instanceSummary(operation, undefined));
-}
-
-function checkTag(tag: string | undefined): void {
-  if (tag !== undefined && !isTag(tag)) throw fault('TAG_INVALID', { tag });
 }

@@ -1,8 +1,6 @@
 import type { ConTree } from '../../contract/contree.ts';
-import { fault } from '../../contract/errors.ts';
 import type { ImageImportRequest } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
-import { isTag, isUuid } from '../../contract/names.ts';
 import type { ExportRequest } from '../../images/export/oci-layout.ts';
 import { endsSource, readHead, withHead } from '../../std/streams.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
@@ -11,6 +9,7 @@ import { executeBuild, recordBuild } from '../build/build.ts';
 import { pushEvents } from '../push.ts';
 import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 import { layersOf, streamed } from './inspect.ts';
+import { checkOtherTags, checkTag } from './tags.ts';
 
 /** Listing, comparing and deleting a project's images. */
 function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], 'list' | 'get' | 'lineage' | 'diff'> {
@@ -31,12 +30,7 @@ function keptImages({ store, parts }: ProjectContext): Pick<ConTree['images'], '
 function deleter({ store, parts }: ProjectContext): ConTree['images']['delete'] {
   return async (image, { cascade = false } = {}) => {
     const { uuid } = store.images.resolve(image);
-    // A caller that gives one tag may not know the others; a UUID is the image itself.
-    const others = isUuid(image) ? [] : store.tags.of(uuid).filter((name) => image !== `tag:${name}`);
-    if (others.length > 0 && !cascade) {
-      const shown = [...others.slice(0, 3), ...(others.length > 3 ? ['…'] : [])].join(', ');
-      throw fault('IMAGE_IN_USE', { image, by: `its other tag${others.length === 1 ? '' : 's'} ${shown}` });
-    }
+    if (!cascade) checkOtherTags(image, store.tags.of(uuid));
     const usedBy = (id: string): string | undefined => parts.operations.userOf(id);
     // Freeing space must be possible on a full disk.
     const gone = store.transaction(() => store.images.delete(uuid, { cascade, usedBy }), {
@@ -56,7 +50,7 @@ function imports(context: ProjectContext): Pick<ConTree['images'], 'import' | 'i
     record: object,
     fetchImage: ImportWork['fetchImage'],
   ): { uuid: string } => {
-    if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+    checkTag(tag || undefined);
     const most = context.bounds.images_import_max_timeout;
     const timeoutSeconds = boundedTimeout(timeout, limits.importTimeoutSecondsDefault, most);
     checkQuota(context, { stores: true });
@@ -94,7 +88,7 @@ function builds(context: ProjectContext): Pick<ConTree['images'], 'build'> {
   return {
     build: async (request = {}) => {
       const { tag, context: files } = request;
-      if (tag && !isTag(tag)) throw fault('TAG_INVALID', { tag });
+      checkTag(tag || undefined);
       checkQuota(context, { stores: true });
       if (files?.file !== undefined) store.files.get(files.file);
       const timeout = boundedTimeout(

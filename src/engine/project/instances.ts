@@ -2,7 +2,6 @@ import type { Duplex } from 'node:stream';
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import type { InstanceOpenRequest, InstanceTerms } from '../../contract/instance.ts';
-import { isTag } from '../../contract/names.ts';
 import { present } from '../../std/present.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { Resources } from '../admission.ts';
@@ -15,6 +14,7 @@ import { injectedSet } from '../run/injected-set.ts';
 import { planOpen } from '../run/plan.ts';
 import { recordOpen } from '../run/record.ts';
 import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
+import { checkTag } from './tags.ts';
 
 /** Returns the instances group of a project. */
 export function projectInstances(context: ProjectContext): ConTree['instances'] {
@@ -152,10 +152,6 @@ function instanceOf({ store }: ProjectContext, operation: string): StoredOperati
   const stored = store.operations.get(operation);
   if (!stored.stays) throw fault('OPERATION_NOT_FOUND', { operation });
   return stored;
-}
-
-function checkTag(tag: string | undefined): void {
-  if (tag !== undefined && !isTag(tag)) throw fault('TAG_INVALID', { tag });
 }
 
 /** Refuses an instance too many, of the token or of the project. Faults: INSTANCE_LIMIT. */
