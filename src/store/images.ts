@@ -1,12 +1,13 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { fault } from '../contract/errors.ts';
 import { ImageConfig, type Image, type ImageQuery, type Lineage, type LineageNode } from '../contract/image.ts';
 import { isTag, isUuid } from '../contract/names.ts';
 import { limits } from '../contract/limits.ts';
-import { assert, defined } from '../std/assert.ts';
-import { Conditions, parseColumn, timestamp, type Database } from './database.ts';
+import { defined } from '../std/assert.ts';
+import { Conditions, parseColumn, type Database } from './database.ts';
 import type { Holds } from './gc/holds.ts';
 import type { StoreParts } from './parts.ts';
+import { contentKey, type ImageFacts, lineageNode, listedImage } from './shared/image-answer.ts';
 import type { StackStore } from './stacks.ts';
 import type { TagStore } from './tags.ts';
 
@@ -38,13 +39,7 @@ export interface StoredImage {
   readonly layers: readonly string[];
 }
 
-interface ImageRow {
-  readonly uuid: string;
-  readonly parent: string | null;
-  readonly operation: string | null;
-  readonly command: string | null;
-  readonly exit_code: number | null;
-  readonly layer_bytes: number | null;
+interface ImageRow extends ImageFacts {
   readonly config: string;
   readonly created_at: number;
 }
@@ -92,7 +87,7 @@ export class ImageStore {
           image.exitCode ?? null,
           image.layerBytes ?? null,
           config,
-          contentOf(image.layers, config),
+          contentKey(image.layers, config),
           createdAtMs,
           image.shared === undefined ? null : Date.now(),
         );
@@ -135,7 +130,7 @@ export class ImageStore {
     const row = this.#database.get<ImageRow>(
       `SELECT * FROM images WHERE content = ? AND project = ? AND parent IS NULL AND absent = 0
          ORDER BY created_at DESC LIMIT 1`,
-      contentOf(layers, JSON.stringify(config)),
+      contentKey(layers, JSON.stringify(config)),
       this.#project,
     );
     return row && this.#stored(row);
@@ -165,14 +160,14 @@ export class ImageStore {
       query.limit ?? limits.pageDefault,
       query.offset ?? 0,
     );
-    return rows.map((row) => this.#wire(row, row.shown));
+    return rows.map((row) => listedImage(this.#node(row), row.shown));
   }
 
   /** Returns the image as in the API, with its newest tag. */
   describe(uuid: string): Image {
     const row = this.#row(uuid);
     if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: uuid });
-    return this.#wire(row, this.#tags.of(uuid)[0] ?? null);
+    return listedImage(this.#node(row), this.#tags.of(uuid)[0] ?? null);
   }
 
   lineage(uuid: string): Lineage {
@@ -262,23 +257,8 @@ export class ImageStore {
     };
   }
 
-  #wire(row: ImageRow, tag: string | null): Image {
-    const { command, ...node } = this.#node(row);
-    // Long commands are cut in lists; lineage and operation have the whole command.
-    return { ...node, tag, command: command === null ? null : command.slice(0, limits.commandCharactersListed) };
-  }
-
   #node(row: ImageRow): LineageNode {
-    return {
-      uuid: row.uuid,
-      parent_uuid: row.parent,
-      tags: this.#tags.of(row.uuid),
-      created_at: timestamp(row.created_at),
-      operation_uuid: row.operation,
-      command: row.command ?? (row.parent === null ? 'import' : null),
-      exit_code: row.exit_code,
-      layer_bytes: row.layer_bytes,
-    };
+    return lineageNode(row, { tags: this.#tags.of(row.uuid), createdAtMs: row.created_at });
   }
 
   #notFound(source: string, name: string): Error {
@@ -288,15 +268,4 @@ export class ImageStore {
       ...(closest.length > 0 && { closest: closest.map((tag) => `tag:${tag}`).join(', ') }),
     });
   }
-}
-
-/** Returns the key of an image's content: equal for equal layers and configuration. */
-function contentOf(layers: readonly string[], config: string): string {
-  assert(
-    layers.every((layer) => layer.length === 64),
-    'layers are sha256 digests',
-  );
-  return createHash('sha256')
-    .update(`${layers.join(' ')}\n${config}`)
-    .digest('hex');
 }

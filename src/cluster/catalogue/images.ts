@@ -1,43 +1,23 @@
-import { createHash } from 'node:crypto';
 import { closestOf } from '../../contract/closest.ts';
 import { fault } from '../../contract/errors.ts';
 import { ImageConfig, type Image, type ImageQuery, type Lineage, type LineageNode } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import { isTag, isUuid } from '../../contract/names.ts';
 import { defined } from '../../std/assert.ts';
+import type { Layer } from '../../store/layers.ts';
+import { contentKey, type ImageFacts, lineageNode, listedImage } from '../../store/shared/image-answer.ts';
+import type { SharedAncestor } from '../../store/shared/images.ts';
 import type { ClusterDatabase, Sql, SqlValue } from './database.ts';
 import { epochMs, parsed } from './values.ts';
 
-/** Layer of an image as the catalogue knows it. */
-export interface CatalogueLayer {
-  /** sha256, hex; also its name in the object storage. */
-  readonly digest: string;
-  readonly bytes: number;
-  readonly entries: number;
-}
-
 /** An image of the cluster; it never changes. */
-export interface CatalogueImage {
-  readonly uuid: string;
+export interface CatalogueImage extends SharedAncestor {
   readonly parent: string | null;
-  readonly operation: string | null;
-  readonly command: string | null;
-  readonly exitCode: number | null;
-  /** Bytes that it adds to its parent. */
-  readonly layerBytes: number | null;
-  readonly config: ImageConfig;
-  readonly createdAtMs: number;
-  /** Its layers, bottom first. */
-  readonly layers: readonly CatalogueLayer[];
+  /** Its layers, bottom first; a digest is also the name in the object storage. */
+  readonly layers: readonly Layer[];
 }
 
-interface ImageRow {
-  readonly uuid: string;
-  readonly parent: string | null;
-  readonly operation: string | null;
-  readonly command: string | null;
-  readonly exit_code: number | null;
-  readonly layer_bytes: number | null;
+interface ImageRow extends ImageFacts {
   readonly config: string;
   readonly created_ms: number;
   readonly tags: readonly string[];
@@ -80,7 +60,7 @@ export class CatalogueImages {
   /** Returns an image with its layers. Faults: IMAGE_NOT_FOUND. */
   async get(source: string): Promise<CatalogueImage> {
     const uuid = await this.resolve(source);
-    const [row] = await this.#database.rows<ImageRow & { layers: CatalogueLayer[] }>(
+    const [row] = await this.#database.rows<ImageRow & { layers: Layer[] }>(
       `SELECT ${COLUMNS}, (
          SELECT json_agg(json_build_object('digest', digest, 'bytes', bytes, 'entries', entries)
            ORDER BY position) FROM image_layers JOIN layers ON layer = digest WHERE image = images.uuid
@@ -313,10 +293,11 @@ export async function findRoot(
   return row?.uuid;
 }
 
-/** Returns the key of an image's content: equal for equal layers and configuration. */
 function contentOf({ layers, config }: Pick<CatalogueImage, 'layers' | 'config'>): string {
-  const text = `${layers.map(({ digest }) => digest).join(' ')}\n${JSON.stringify(config)}`;
-  return createHash('sha256').update(text).digest('hex');
+  return contentKey(
+    layers.map(({ digest }) => digest),
+    JSON.stringify(config),
+  );
 }
 
 function imageOf(row: ImageRow): Omit<CatalogueImage, 'layers'> {
@@ -333,20 +314,9 @@ function imageOf(row: ImageRow): Omit<CatalogueImage, 'layers'> {
 }
 
 function wire(row: ImageRow, tag: string | null): Image {
-  const { command, ...rest } = node(row);
-  // Long commands are cut in lists; lineage and operation have the whole command.
-  return { ...rest, tag, command: command === null ? null : command.slice(0, limits.commandCharactersListed) };
+  return listedImage(node(row), tag);
 }
 
 function node(row: ImageRow): LineageNode {
-  return {
-    uuid: row.uuid,
-    parent_uuid: row.parent,
-    tags: [...row.tags],
-    created_at: new Date(row.created_ms).toISOString(),
-    operation_uuid: row.operation,
-    command: row.command ?? (row.parent === null ? 'import' : null),
-    exit_code: row.exit_code,
-    layer_bytes: row.layer_bytes,
-  };
+  return lineageNode(row, { tags: row.tags, createdAtMs: row.created_ms });
 }
