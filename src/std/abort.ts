@@ -47,3 +47,29 @@ export function settlesWithin(promise: Promise<unknown>, ms: number): Promise<bo
     promise.then(settled, settled);
   });
 }
+
+/**
+ * Does something with each item, at most so many at a time. The first failure ends it: the signal of the others is aborted,
+ * and it rejects with that failure once they have settled.
+ */
+export async function inParallel<Item>(
+  items: readonly Item[],
+  { atOnce, signal }: { readonly atOnce: number; readonly signal: AbortSignal },
+  work: (item: Item, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const stop = new AbortController();
+  const either = AbortSignal.any([signal, stop.signal]);
+  const pending = [...items];
+  const worker = async (): Promise<void> => {
+    for (let item = pending.shift(); item !== undefined; item = pending.shift()) await work(item, either);
+  };
+  const workers = Array.from({ length: Math.min(atOnce, items.length) }, worker);
+  try {
+    await Promise.all(workers);
+  } catch (error) {
+    pending.length = 0;
+    stop.abort(error);
+    await Promise.allSettled(workers);
+    throw error;
+  }
+}

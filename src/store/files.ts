@@ -38,12 +38,6 @@ export interface SharedFile {
 /** Returns the bytes of a file that is not here. */
 export type FetchFile = (file: SharedFile, signal: AbortSignal) => AsyncIterable<Uint8Array>;
 
-/** Content of a file with its digest. */
-export type ContentToShare = { readonly sha256: string; readonly size: number } & (
-  | { readonly bytes: Uint8Array }
-  | { readonly path: string }
-);
-
 interface FileRow {
   readonly id: number;
   /** 1 when the content is in the database, 0 when it is a separate file. */
@@ -217,16 +211,6 @@ export class FileStore {
       sha256,
       this.#project,
     );
-  }
-
-  /** Returns the content of a file: small ones as bytes, others as the path of their file. Throws UPLOAD_NOT_FOUND. */
-  content(id: string): ContentToShare {
-    const row = this.#row(id);
-    if (row === undefined || !this.isWhole(row.sha256)) throw fault('UPLOAD_NOT_FOUND', { file: id });
-    const { sha256, size } = row;
-    return row.inside === 1
-      ? { sha256, size, bytes: this.#bytesOf(row) }
-      : { sha256, size, path: this.#pathOf(sha256) };
   }
 
   /** Drops a file whose content is damaged or missing, and the directory states that need it, in every project. */

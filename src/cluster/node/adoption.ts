@@ -1,12 +1,13 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { z } from 'zod';
-import { fault } from '../../contract/errors.ts';
 import { DirectoryStateEntry, type DirectoryState } from '../../contract/file.ts';
 import type { ImageConfig } from '../../contract/image.ts';
 import { limits } from '../../contract/limits.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { FetchLayer } from '../../store/shared/receive.ts';
 import { collect } from '../../std/bytes.ts';
+import { inParallel } from '../../std/abort.ts';
+import type { FetchFile } from '../../store/files.ts';
 import type { Store } from '../../store/store.ts';
 import type { ClusterDatabase } from '../catalogue/database.ts';
 import type { CatalogueObjects } from '../catalogue/objects.ts';
@@ -90,11 +91,13 @@ export class Adoption {
     const { files } = this.#store.forProject(project);
     const lacking = [...new Set(sha256s)].filter((sha256) => !files.isWhole(sha256));
     const uploads = new CatalogueUploads(this.#database, project);
-    await inParallel(lacking, async (sha256) => {
-      const { size } = await uploads.get(sha256);
-      const content = this.#objects.read({ key: `files/${sha256}`, sha256, bytes: size }, signal);
-      const written = await files.write(content, signal);
-      if (written.sha256 !== sha256) throw fault('UPLOAD_NOT_FOUND', { file: sha256 });
+    await inParallel(lacking, { atOnce: AT_ONCE, signal }, async (sha256, either) => {
+      const { uuid, size, created_at: createdAt, updated_at: updatedAt } = await uploads.get(sha256);
+      const times = { createdAtMs: Date.parse(createdAt), updatedAtMs: Date.parse(updatedAt) };
+      const fetch: FetchFile = (_file, ends) =>
+        this.#objects.read({ key: `files/${sha256}`, sha256, bytes: size }, ends);
+      const file = { uuid, sha256, size, ...times };
+      using _pin = await this.#engine.node.adoptFile(project, file, fetch, either);
     });
   }
 
@@ -106,9 +109,9 @@ export class Adoption {
   ): Promise<void> {
     const { files } = this.#store.forProject(project);
     const unique = [...new Map(shared.map((file) => [file.sha256, file])).values()];
-    await inParallel(unique, async ({ sha256, size }) => {
+    await inParallel(unique, { atOnce: AT_ONCE, signal }, async ({ sha256, size }, either) => {
       const path = await files.asFile(sha256);
-      await this.#objects.put({ key: `files/${sha256}`, sha256, bytes: size, path }, signal);
+      await this.#objects.put({ key: `files/${sha256}`, sha256, bytes: size, path }, either);
     });
   }
 
@@ -160,18 +163,5 @@ function isHere(ensure: () => unknown): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-/** Does something with each of them, some at a time; the first failure ends it. */
-async function inParallel<Item>(items: readonly Item[], work: (item: Item) => Promise<void>): Promise<void> {
-  const pending = [...items];
-  const worker = async (): Promise<void> => {
-    for (let item = pending.shift(); item !== undefined; item = pending.shift()) await work(item);
-  };
-  try {
-    await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, worker));
-  } finally {
-    pending.length = 0;
   }
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { ERRORS } from '../../contract/error-table.ts';
 import { type ContreeError, fault, isFault } from '../../contract/errors.ts';
+import { failure, keptSoFar } from '../../engine/operation-end.ts';
 import { pause } from '../../std/abort.ts';
 import { present } from '../../std/present.ts';
 import type { OperationEnd, StoredOperation } from '../../store/operations.ts';
@@ -120,19 +121,11 @@ export class Executor {
   }
 }
 
-function failure(error: ContreeError): OperationEnd {
-  const status = error.code === 'OPERATION_CANCELLED' ? 'CANCELLED' : 'FAILED';
-  return { status, error: error.message, errorCode: error.code };
-}
-
 function endOf(operation: StoredOperation): OperationEnd {
-  const { status, resultImage, resultTag, imageBytes, outcome, error, errorCode } = operation;
+  const { status, error, errorCode } = operation;
   return {
+    ...keptSoFar(operation),
     status: status === 'CANCELLED' ? 'CANCELLED' : 'FAILED',
-    outcome,
-    ...(resultImage !== null && { resultImage }),
-    ...(resultTag !== null && { resultTag }),
-    ...(imageBytes !== null && { imageBytes }),
     ...(error !== null && { error }),
     ...(errorCode !== null && { errorCode }),
   };

@@ -1,6 +1,7 @@
 import { type ContreeError, fault, isFault } from '../../contract/errors.ts';
+import { inParallel } from '../../std/abort.ts';
 import { SharedWork } from './shared-work.ts';
-import type { FetchFile, ContentToShare, SharedFile } from '../../store/files.ts';
+import type { FetchFile, SharedFile } from '../../store/files.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { StoredOperation } from '../../store/operations.ts';
 import type { SharedImage } from '../../store/shared/images.ts';
@@ -8,8 +9,6 @@ import { type FetchLayer, receiveLayer } from '../../store/shared/receive.ts';
 import type { Store } from '../../store/store.ts';
 import type { Housekeeping } from '../housekeeping.ts';
 import type { Operations } from '../operations.ts';
-import { layerToShare } from './announce.ts';
-import type { LayerToShare } from './catalogue.ts';
 
 /** Image of the catalogue with what is known of its layers. */
 export interface ImageToAdopt extends Omit<SharedImage, 'layers'> {
@@ -138,29 +137,12 @@ export class EngineNode {
     }
   }
 
-  /** Returns the content of a file, to be stored elsewhere. The caller holds the store. Throws UPLOAD_NOT_FOUND. */
-  file(project: string, id: string): ContentToShare {
-    return this.#parts.store.forProject(project).files.content(id);
-  }
-
   /**
    * Evicts images of the catalogue, the least recently used first, until the store has at most so many bytes. What is used or
    * only here stays, so it may remain larger.
    */
   async evict(bytesMax: number): Promise<{ readonly images: number; readonly freedBytes: number }> {
     return await this.#parts.housekeeping.evict(bytesMax);
-  }
-
-  /** Returns a layer with its file, which stays until the result is disposed. Rejects with STORE_CORRUPT. */
-  async layer(digest: string): Promise<LayerToShare & Disposable> {
-    const { store } = this.#parts;
-    const pin = store.pin([digest]);
-    try {
-      return { ...(await layerToShare(store, digest)), [Symbol.dispose]: () => pin[Symbol.dispose]() };
-    } catch (error) {
-      pin[Symbol.dispose]();
-      throw error;
-    }
   }
 
   /** Reports whether an image is here and its layers are as they were published. */
@@ -176,7 +158,8 @@ export class EngineNode {
     const missing: Layer[] = [];
     for (const layer of image.layers) if (!(await this.#areWhole([layer.digest]))) missing.push(layer);
     await this.#makeSpace(missing);
-    await this.#fetchAll(missing, fetch, signal);
+    const bounds = { atOnce: FETCHED_AT_ONCE, signal };
+    await inParallel(missing, bounds, (layer, either) => this.#fetch(layer, fetch, either));
     const layers = image.layers.map(({ digest }) => digest);
     // Layers that were merged here may be what is damaged.
     if (this.hasImage(project, image.uuid)) store.stacks.replace(store.stacks.of(image.uuid), layers);
@@ -191,25 +174,6 @@ export class EngineNode {
       return true;
     } catch (error) {
       if (isFault(error, 'STORE_CORRUPT')) return false;
-      throw error;
-    }
-  }
-
-  async #fetchAll(missing: readonly Layer[], fetch: FetchLayer, signal: AbortSignal): Promise<void> {
-    const stop = new AbortController();
-    const either = AbortSignal.any([signal, stop.signal]);
-    const pending = [...missing];
-    const worker = async (): Promise<void> => {
-      for (let layer = pending.shift(); layer !== undefined; layer = pending.shift()) {
-        await this.#fetch(layer, fetch, either);
-      }
-    };
-    const workers = Array.from({ length: Math.min(FETCHED_AT_ONCE, missing.length) }, worker);
-    try {
-      await Promise.all(workers);
-    } catch (error) {
-      stop.abort(error);
-      await Promise.allSettled(workers);
       throw error;
     }
   }
