@@ -26,7 +26,7 @@ async function image(database: ClusterDatabase, project: string, parent: string 
   const uuid = randomUUID();
   const layer = { digest: uuid.replaceAll('-', '').padEnd(64, '0'), bytes: 1, entries: 1 };
   await database.run(`INSERT INTO objects (key, bytes, stored) VALUES ('layers/' || $1, 1, true)`, layer.digest);
-  await database.run('INSERT INTO layers VALUES ($1, 1, 1, true)', layer.digest);
+  await database.run('INSERT INTO layers VALUES ($1, 1, 1)', layer.digest);
   const origin = { parent, operation: null, command: null, exitCode: null, layerBytes: 1 };
   await database.transaction((sql) =>
     insertImage(sql, project, { uuid, ...origin, config: EMPTY_IMAGE_CONFIG, layers: [layer] }),

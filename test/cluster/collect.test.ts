@@ -69,7 +69,7 @@ async function publish({ database, objects }: Cluster, texts: readonly string[])
   for (const layer of layers) {
     await objects.put(layer, signal);
     await database.run(
-      `INSERT INTO layers (digest, bytes, entries, stored) VALUES ($1, $2, 1, true)
+      `INSERT INTO layers (digest, bytes, entries) VALUES ($1, $2, 1)
        ON CONFLICT (digest) DO UPDATE SET used_at = now()`,
       layer.digest,
       layer.bytes,

@@ -26,8 +26,6 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     digest text PRIMARY KEY,
     bytes bigint NOT NULL,
     entries bigint NOT NULL,
-    -- True once the object storage has it.
-    stored boolean NOT NULL DEFAULT false,
     used_at timestamptz NOT NULL DEFAULT now()
   );
 

@@ -54,7 +54,7 @@ async function usage({ parts, project }: ClusterContext): Promise<ProjectUsage> 
 /** Returns the space that the contents of all projects take in the object storage. */
 async function storedBytes({ parts }: ClusterContext): Promise<GcReport['usage']> {
   const [row] = await parts.database.rows<{ layers: number; files: number }>(
-    `SELECT (SELECT coalesce(sum(bytes), 0) FROM layers WHERE stored)::float8 AS layers,
+    `SELECT (SELECT coalesce(sum(bytes), 0) FROM layers)::float8 AS layers,
        (SELECT coalesce(sum(size), 0) FROM (SELECT DISTINCT sha256, size FROM files) AS contents)::float8 AS files`,
   );
   return [

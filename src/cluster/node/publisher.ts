@@ -107,7 +107,7 @@ export class Publisher implements Catalogue {
     const { database, objects } = this.#attached;
     const digests = layers.map(({ digest }) => digest);
     const fresh = await database.rows<{ digest: string }>(
-      `SELECT digest FROM layers WHERE digest = ANY ($1) AND stored AND used_at > now() - interval '1 hour'`,
+      `SELECT digest FROM layers WHERE digest = ANY ($1) AND used_at > now() - interval '1 hour'`,
       digests,
     );
     const known = new Set(fresh.map(({ digest }) => digest));
@@ -119,8 +119,8 @@ export class Publisher implements Catalogue {
       await objects.put({ key: `${OBJECT_PREFIXES.layer}${digest}`, sha256: digest, bytes, path }, signal);
     }
     await database.run(
-      `INSERT INTO layers (digest, bytes, entries, stored)
-       SELECT *, true FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+      `INSERT INTO layers (digest, bytes, entries)
+       SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
        ON CONFLICT (digest) DO UPDATE SET used_at = now()`,
       others.map(({ digest }) => digest),
       others.map(({ bytes }) => String(bytes)),

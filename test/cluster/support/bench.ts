@@ -58,12 +58,7 @@ export class TestCluster implements AsyncDisposable {
     const objects = new CatalogueObjects(this.database, new FolderObjects(this.objectsFolder));
     await objects.put({ key: `layers/${digest}`, sha256: digest, bytes, path }, new AbortController().signal);
     const uuid = randomUUID();
-    await this.database.run(
-      'INSERT INTO layers (digest, bytes, entries, stored) VALUES ($1, $2, $3, true)',
-      digest,
-      bytes,
-      entries,
-    );
+    await this.database.run('INSERT INTO layers (digest, bytes, entries) VALUES ($1, $2, $3)', digest, bytes, entries);
     const origin = { parent: null, operation: null, command: null, exitCode: null, layerBytes: null };
     await this.database.transaction((sql) =>
       insertImage(sql, project, { uuid, ...origin, config: EMPTY_IMAGE_CONFIG, layers: [layer] }),
