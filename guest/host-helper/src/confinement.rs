@@ -70,10 +70,11 @@ pub fn start(arguments: &[OsString]) -> Result<()> {
 
 /// `DESCRIPTOR -- PROGRAM [ARGUMENT]...`
 ///
-/// Waits on a socket for one byte, then executes the program without that descriptor. Ends instead when the other end of the
-/// socket is closed, and when its parent ends. bubblewrap requests the latter only some time after it has started its child,
-/// which would go on if bubblewrap was killed before. This function requests it first, then checks on the socket that the
-/// engine, with which bubblewrap ends, is still alive.
+/// Asks on a socket with one byte, waits for the answer, and executes the program without that descriptor. Ends instead when the
+/// other end of the socket is closed, and when its parent ends. bubblewrap requests the latter only some time after it has
+/// started its child, which would go on if bubblewrap was killed before. This function requests it before it asks. The thread of
+/// the engine that answers is the one with which bubblewrap ends, so what comes after an answer ends with the engine. An open
+/// socket would not prove that: other threads of a killed engine hold it until they end, which is later on a busy machine.
 pub fn start_inside(arguments: &[OsString]) -> Result<()> {
     let (descriptor, path, rest) = match arguments {
         [descriptor, separator, path, rest @ ..] if separator == "--" => (descriptor, path, rest),
@@ -81,10 +82,8 @@ pub fn start_inside(arguments: &[OsString]) -> Result<()> {
     };
     sys::die_with_parent()?;
     let mut engine = sys::inherited(number(descriptor)? as c_int);
+    engine.write_all(b"\n")?;
     engine.read_exact(&mut [0])?;
-    if sys::is_hung_up(&engine)? {
-        return Err(Error::new(ErrorKind::UnexpectedEof, "the engine is gone"));
-    }
     drop(engine);
     Err(Command::new(path).args(rest).exec())
 }

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result};
-use std::os::raw::{c_char, c_int, c_long, c_short, c_uint, c_ulong, c_void};
+use std::os::raw::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::io::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
@@ -35,17 +35,9 @@ const PR_CAPBSET_DROP: c_int = 24;
 /// _LINUX_CAPABILITY_VERSION_3: sets of 64 bits in two halves.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 const SIGKILL: c_ulong = 9;
-const POLLHUP: c_short = 0x10;
 
 pub const MFD_CLOEXEC: c_uint = 1;
 pub const MFD_ALLOW_SEALING: c_uint = 2;
-
-#[repr(C)]
-struct Poll {
-    fd: c_int,
-    events: c_short,
-    found: c_short,
-}
 
 #[repr(C)]
 struct Limit {
@@ -75,7 +67,6 @@ extern "C" {
     fn getppid() -> c_int;
     #[link_name = "fork"]
     fn c_fork() -> c_int;
-    fn poll(list: *mut Poll, count: c_ulong, timeout_ms: c_int) -> c_int;
     fn setrlimit(resource: c_uint, limit: *const Limit) -> c_int;
     fn setgroups(count: usize, groups: *const c_uint) -> c_int;
     fn setresgid(real: c_uint, effective: c_uint, saved: c_uint) -> c_int;
@@ -158,14 +149,6 @@ pub fn die_with_parent() -> Result<()> {
 pub fn parent() -> i64 {
     // SAFETY: only reads a number of the process.
     unsafe { getppid().into() }
-}
-
-/// Reports whether the other end of a socket is closed.
-pub fn is_hung_up(file: &File) -> Result<bool> {
-    let mut poll_one = Poll { fd: file.as_raw_fd(), events: 0, found: 0 };
-    // SAFETY: the kernel writes into the one structure it is given.
-    unsafe { check(poll(&mut poll_one, 1, 0).into())? };
-    Ok(poll_one.found & POLLHUP != 0)
 }
 
 /// Takes ownership of a descriptor that this program inherited.

@@ -45,7 +45,7 @@ export function confined(
   return [helper, 'confine', String(descriptors), ...settings, '--', ...command];
 }
 
-/** Returns the command that waits inside the jail for a byte on the descriptor `go` before it becomes `command`. */
+/** Returns the command that asks inside the jail with a byte on the descriptor `go` and becomes `command` when it gets one. */
 export function onceAllowed(go: number, command: readonly string[]): string[] {
   return [HELPER_INSIDE, 'inside', String(go), '--', ...command];
 }

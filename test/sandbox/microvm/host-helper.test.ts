@@ -61,3 +61,24 @@ test('inside: the program is not started when the engine is gone, even if it was
   assert.deepEqual(await inside('engine.close(); jail.close()'), [1, '']);
   assert.deepEqual(await inside("engine.send(b'.'); engine.close(); jail.close()"), [1, '']);
 });
+
+test('inside: the program that asked ends with its parent, whoever still holds the socket', async () => {
+  const script = `import os, signal, socket, sys
+engine, jail = socket.socketpair()
+output, words = os.pipe()
+parent = os.fork()
+if parent == 0:
+    os.dup2(jail.fileno(), 9)
+    os.dup2(words, 1)
+    if os.fork() == 0: os.execv(sys.argv[1], sys.argv[1:])
+    signal.pause()
+jail.close(); os.close(words)
+assert engine.recv(1)
+os.kill(parent, signal.SIGKILL)
+os.waitpid(parent, 0)
+try: engine.send(b'.')
+except BrokenPipeError: pass
+sys.stdout.write(os.read(output, 100).decode() + 'end')`;
+  const { stdout } = await run('/usr/bin/python3', ['-c', script, HELPER, 'inside', '9', '--', '/bin/echo', 'runs']);
+  assert.equal(stdout, 'end');
+});

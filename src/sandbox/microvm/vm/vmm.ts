@@ -61,8 +61,9 @@ export class Vmm implements AsyncDisposable {
       info: FD.info,
       descriptors: spec.descriptors,
       release: (process) => {
-        // It stays open to show the jail that the engine is alive.
-        process.socket(FD.go).write('\n');
+        const go = process.socket(FD.go);
+        // Asked when the jail is set to end with bubblewrap, so an answer from a thread that lives proves that it will.
+        go.once('data', () => go.write('\n'));
       },
     });
     this.qmp = new Qmp(this.#process.socket(FD.qmp));
