@@ -35,7 +35,8 @@ export class Postgres implements AsyncDisposable {
   }
 
   static async open(options: PostgresOptions = {}): Promise<Postgres> {
-    if (!existsSync(join(BIN, 'initdb'))) throw new Error('PostgreSQL 15 is missing: apt-get install postgresql-15');
+    if (!existsSync(join(BIN, 'initdb')))
+      throw new Error('PostgreSQL 15 is missing: scripts/setup --cluster installs it');
     const folder = await mkdtemp(join(tmpdir(), 'contree-postgres-'));
     await chmod(folder, 0o755);
     const data = join(folder, 'data');
