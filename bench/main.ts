@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { benchAnswers } from './answers.ts';
 import { benchBuilds } from './builds.ts';
+import { benchCluster } from './cluster/cluster.ts';
 import { benchDepth } from './depth.ts';
 import { benchEndurance } from './endurance.ts';
 import { benchGvisor } from './gvisor.ts';
@@ -19,8 +20,8 @@ import { benchTransfer } from './transfer.ts';
 import { benchWaiting } from './waiting.ts';
 
 /**
- * `npm run bench [-- runs gvisor builds live instances network images servers answers depth transfer waiting load]`: measures the
- * budgets of the design, alongside the tools that we compare with.
+ * `npm run bench [-- runs gvisor builds live instances network images servers answers depth transfer waiting load cluster]`:
+ * measures the budgets of the design, alongside the tools that we compare with.
  */
 const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promise<void>>> = {
   runs: benchRuns,
@@ -37,6 +38,7 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
   transfer: benchTransfer,
   waiting: benchWaiting,
   load: benchLoad,
+  cluster: benchCluster,
 };
 
 /** Sections that take minutes and run only when named. */

@@ -10,6 +10,7 @@ import { createApp } from '../../../src/http/app.ts';
 import type { Authentication } from '../../../src/http/auth.ts';
 import { listen } from '../../../src/http/listen.ts';
 import { SILENT } from '../../../src/http/log.ts';
+import { present } from '../../../src/std/present.ts';
 import { Store } from '../../../src/store/store.ts';
 import { IMPORTER, PUSHER } from '../../conformance/contree.ts';
 import { FakeDriver } from '../../support/fake-sandbox/driver.ts';
@@ -19,6 +20,8 @@ const SECRET = 'the secret of the test';
 export interface TestNodeOptions {
   readonly works?: boolean;
   readonly leaseMs?: number;
+  /** Number of runs at once; default that of a node with this machine's processors and memory. */
+  readonly concurrency?: number;
   /** Puts something between the engine and the catalogue. */
   readonly wrap?: (catalogue: Catalogue) => Catalogue;
 }
@@ -41,7 +44,7 @@ export interface TestNode extends AsyncDisposable {
 /** Opens a node in this process. */
 export async function openTestNode(place: TestNodePlace, options: TestNodeOptions = {}): Promise<TestNode> {
   const { databaseUrl, objects, dataDir, name } = place;
-  const { wrap = (catalogue) => catalogue } = options;
+  const { wrap = (catalogue) => catalogue, concurrency } = options;
   await using owned = new AsyncDisposableStack();
   const store = owned.use(await Store.open(dataDir));
   const driver = owned.use(new FakeDriver());
@@ -56,7 +59,7 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
   });
   const listener = owned.use(await listen(app, { kind: 'tcp', host: '127.0.0.1', port: 0 }, new Activity()));
   owned.defer(() => stop.abort());
-  const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test' };
+  const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test', ...present({ concurrency }) };
   const node = await ClusterNode.open({
     databaseUrl,
     storage: objects,
