@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { credentialFiles, quotaOf, type Environment, type Settings } from '../config/index.ts';
 import { Engine } from '../engine/engine.ts';
 import type { InstancePolicy } from '../engine/instance/policy.ts';
@@ -38,7 +39,8 @@ export async function openEngine(settings: Settings, surroundings: EngineDeps): 
   const download = downloader(registries);
   const network = { importer, pusher, download, publishAddress: settings.publishListen };
   const bounds = { concurrency, instancePolicy: instancePolicyOf(settings), quota: quotaOf(settings.projectQuota) };
-  const options = { store, driver, ...network, version, ...bounds, housekeeping, log };
+  const guestAgent = join(settings.guestDir || surroundings.guestDir, 'contree-agent');
+  const options = { store, driver, ...network, guestAgent, version, ...bounds, housekeeping, log };
   if (settings.cluster !== '') {
     const { openNode } = await import('./cluster/node.ts');
     const node = await openNode(settings, options, parts);

@@ -10,6 +10,12 @@ const BuildSecret = z.object({
   }),
 });
 
+/** An SSH agent of the owner of the data directory, for RUN --mount=type=ssh. */
+const BuildSshAgent = z.object({
+  id: z.string().min(1).max(256),
+  socket: z.string().min(1).max(limits.pathBytesMax).startsWith('/').describe('path on the machine of the engine'),
+});
+
 /** Build of an image from a Dockerfile (addition to the hosted contract). */
 export const BuildRequest = z.object({
   /** Files that COPY and ADD read: a directory state, or an uploaded tar (plain, gzip or zstd); without it there are none. */
@@ -33,6 +39,11 @@ export const BuildRequest = z.object({
   target: z.string().max(256).optional().describe('stage to build; default: the last one'),
   build_args: z.record(z.string().min(1).max(4_096), z.string().max(limits.argumentBytesMax)).optional(),
   secrets: z.array(BuildSecret).max(100).optional(),
+  ssh: z
+    .array(BuildSshAgent)
+    .max(100)
+    .optional()
+    .describe('SSH agents that a RUN may ask for signatures; only from the owner, over the socket of the engine'),
   tag: z.string().nullable().optional(),
   no_cache: z.boolean().optional(),
   platform: z.string().max(100).optional().describe('os/architecture; only that of the server'),

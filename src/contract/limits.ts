@@ -116,6 +116,9 @@ export const limits = {
   buildDownloadBytesMax: 2 * GiB,
   buildSecretBytesMax: 512 * KiB,
   buildCacheBytesMax: 4 * GiB,
+  /** Request to an SSH agent, or its answer: AGENT_MAX_LEN of OpenSSH. */
+  sshMessageBytesMax: 256 * KiB,
+  sshMountsMax: 16,
   buildOutputShownBytesMax: 4 * KiB,
 
   // REST

@@ -37,6 +37,8 @@ export interface EngineOptions {
   readonly pusher: Pusher;
   /** Downloads what ADD names; absent where builds cannot. */
   readonly download?: Downloader;
+  /** File of the guest agent, for builds that are lent SSH agents. */
+  readonly guestAgent?: string;
   /** Version of the product, for doctor. */
   readonly version: string;
   /** Number of concurrent runs; 0 (default) derives it from cores and memory. */
@@ -112,6 +114,7 @@ export class Engine implements ConTree {
       importer,
       pusher,
       download,
+      guestAgent: options.guestAgent,
       version,
       capacity,
       quotas,

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { tarOf } from '../support/tar.ts';
 import { collect } from '../../src/std/bytes.ts';
 import { runHere, type RunOptions } from '../support/cli-bench.ts';
+import { openTestAgent } from '../support/ssh-agent.ts';
 import { serveBench } from '../support/servers/served-engine.ts';
 import { Scratch } from '../support/layers.ts';
 
@@ -69,4 +70,29 @@ test('contree build sends a folder, shows its steps and prints the image; then o
   assert.equal((await cli(['build', '-f', 'D', archive])).code, 0);
   assert.match((await cli(['build', join(scratch.folder, 'nowhere')])).stderr, /nowhere/u);
   assert.match((await cli(['build', '--build-arg', '=1', scratch.folder])).stderr, /a name stands before the =/u);
+});
+
+test('contree build --ssh lends the agent of the user, that of a socket, or one of its own with keys', async () => {
+  await using served = await serveBench();
+  await using agent = await openTestAgent();
+  served.bench.store.tags.set('base', served.bench.base.uuid);
+  const cli = (ssh: readonly string[], env: Readonly<Record<string, string>> = {}): ReturnType<typeof runHere> =>
+    runHere(served.bench.directory, ['build', ...ssh.flatMap((text) => ['--ssh', text]), '-'], {
+      input: 'FROM base\nENV A=1\n',
+      env: { PATH: process.env['PATH'] ?? '', ...env },
+    });
+  // The engine refuses a socket that is not there.
+  const lent = await cli(['default', `own=${agent.keyFile}`, `other=${agent.socket}`], { SSH_AUTH_SOCK: agent.socket });
+  assert.equal(lent.code, 0, lent.stderr);
+  for (const [ssh, reason] of [
+    [['default'], /SSH_AUTH_SOCK is not set/u],
+    [['a=/nowhere'], /no socket or key at \/nowhere/u],
+    [[`a=${agent.socket}`, `a=${agent.socket}`], /a is given twice/u],
+    [[`a=${agent.socket},${agent.keyFile}`], /one socket, or keys/u],
+    [['=x'], /it needs default or ID/u],
+  ] as const) {
+    const { code, stderr } = await cli(ssh);
+    assert.equal(code, 2);
+    assert.match(stderr, reason);
+  }
 });

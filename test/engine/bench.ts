@@ -28,7 +28,10 @@ export interface EngineBench extends AsyncDisposable {
 }
 
 export interface BenchOptions extends Partial<
-  Pick<EngineOptions, 'concurrency' | 'quota' | 'importer' | 'pusher' | 'download' | 'instancePolicy' | 'catalogue'>
+  Pick<
+    EngineOptions,
+    'concurrency' | 'quota' | 'importer' | 'pusher' | 'download' | 'guestAgent' | 'instancePolicy' | 'catalogue'
+  >
 > {
   readonly hooks?: FakeHooks;
   readonly config?: Partial<ImageConfig>;
@@ -79,6 +82,7 @@ export function startEngine(store: Store, driver: SandboxDriver, options: BenchO
     ...(options.catalogue !== undefined && { catalogue: options.catalogue }),
     ...(options.quota && { quota: options.quota }),
     ...(options.download !== undefined && { download: options.download }),
+    ...(options.guestAgent !== undefined && { guestAgent: options.guestAgent }),
   });
 }
 

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { BuildRequest } from '../../src/contract/build.ts';
 import { streamRepr } from '../../src/contract/stream.ts';
 import { EMPTY_IMAGE_CONFIG } from '../../src/contract/image.ts';
+import { collect } from '../../src/std/bytes.ts';
 import { buildLayer } from '../../src/layers/build-layer.ts';
 import { finished, followed, once, openEngine } from '../engine/bench.ts';
+import { GUEST_DIR } from '../support/microvm.ts';
+import { openTestAgent, sshMembers, verifySignature } from '../support/ssh-agent.ts';
 import { gvisorFolder, hasRunsc } from '../support/gvisor.ts';
 import { listing } from '../support/layers.ts';
 import { busyboxMembers } from '../support/small-image.ts';
@@ -56,11 +60,27 @@ EOF
 RUN --mount=type=cache,target=/root/.cache/tool echo 1 >> /root/.cache/tool/log && cp /root/.cache/tool/log /log
 `;
 
+const SSH = `FROM busybox
+COPY ssh /
+RUN --mount=type=ssh,required stat -c '%a %u:%g %F' $SSH_AUTH_SOCK > /socket && echo $SSH_AUTH_SOCK >> /socket && ssh-add -l > /listed
+RUN --mount=type=ssh,id=default,target=/run/a,mode=0666,uid=5,gid=6 --mount=type=ssh,id=other <<EOF
+set -e
+stat -c '%a %u:%g' /run/a >> /socket
+test ! -e /run/buildkit/ssh_agent.1
+ssh-keygen -Y sign -f /key.pub -n test /text
+! ssh-add -D
+! ssh-add -d /key.pub
+ssh-keygen -q -t ed25519 -N '' -f /own
+! ssh-add /own
+rm /own*
+EOF
+`;
+
 // Where there is one.
 if (await hasRunsc()) {
   const folder = await gvisorFolder();
   const guests = await folder.open();
-  const bench = await openEngine({ sandbox: guests.driver });
+  const bench = await openEngine({ sandbox: guests.driver, guestAgent: join(GUEST_DIR, 'contree-agent') });
   after(async () => {
     await bench[Symbol.asyncDispose]();
     await guests[Symbol.asyncDispose]();
@@ -141,5 +161,34 @@ if (await hasRunsc()) {
     );
     await engine.system.gc({ older_than_days: 0 });
     assert.ok(!(await engine.system.gc({ dry_run: true })).usage.some(({ what }) => what.includes('cache mounts')));
+  });
+
+  test('a RUN asks an SSH agent of the host to sign, and for nothing that changes it', async () => {
+    await using agent = await openTestAgent();
+    const { uuid: file } = await engine.uploads.create(once(tarOf(await sshMembers(agent))));
+    const request = { dockerfile_text: SSH, context: { file } };
+    const before = await agent.list();
+    const required = await finished(engine, (await engine.images.build(request)).uuid);
+    assert.match(required.error ?? '', /line 3 of the Dockerfile.*: the SSH agent "default" is not given/u);
+    const { uuid } = await engine.images.build({ ...request, ssh: [{ id: 'default', socket: agent.socket }] });
+    const events = await followed(engine, uuid);
+    const operation = await engine.operations.get(uuid);
+    assert.equal(operation.status, 'SUCCESS', JSON.stringify([operation.error, events.slice(-4)]));
+    const image = operation.result?.image ?? '';
+    const read = async (path: string): Promise<string> =>
+      (await collect((await engine.files.read(image, { path })).body, 10_000)).toString();
+    assert.equal(await read('/socket'), '600 0:0 socket\n/run/buildkit/ssh_agent.0\n666 5:6\n');
+    assert.equal(await read('/listed'), before);
+    await verifySignature(agent, 'signed\n', await read('/text.sig'));
+    const files = await listing(await store.layers.files(store.images.get(image).layers));
+    assert.deepEqual(
+      files.filter((line) => /^\/(?:run|own)/u.test(line)),
+      [],
+    );
+    assert.equal(await agent.list(), before);
+    const recorded = JSON.stringify([events, operation, store.images.lineage(image)]);
+    assert.ok(!recorded.includes(agent.folder), 'its path is recorded nowhere');
+    const again = await engine.images.build({ ...request, ssh: [{ id: 'default', socket: agent.socket }] });
+    assert.ok(!(await followed(engine, again.uuid)).some(({ type }) => type === 'spawn'));
   });
 }

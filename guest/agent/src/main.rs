@@ -16,6 +16,7 @@ mod network;
 mod oom;
 mod process;
 mod setup;
+mod ssh;
 mod streams;
 mod sys;
 mod wire;
@@ -35,8 +36,17 @@ fn main() {
                 std::process::exit(1);
             }
         }
+        // Beside a command of a build, in the image: not as pid 1.
+        Some((mode, settings)) if mode == "ssh-relay" => {
+            if let Err(error) = ssh::relay(settings) {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
         // A program that always exists: the host runs it to test whether programs run at all.
         Some((mode, _)) if mode == "trial" => {}
+        // Booting and powering off are for the init of a machine alone.
+        _ if unsafe { sys::getpid() } != 1 => std::process::exit(2),
         _ => {
             if let Err(error) = serve(boot::boot) {
                 // The kernel log is shown on the console, if there is one.

@@ -24,6 +24,7 @@ interface Options {
   readonly target?: string;
   readonly buildArg?: readonly string[];
   readonly secret?: readonly string[];
+  readonly ssh?: readonly string[];
   readonly cache: boolean;
   readonly platform?: string;
   readonly timeout?: string;
@@ -45,14 +46,17 @@ export const build: Register = (program, run) => {
     .option('--target <STAGE>', 'stage to build (default: the last one)')
     .option('--build-arg <NAME=VALUE>', 'value of an ARG; NAME alone takes the value of the environment', appended)
     .option('--secret <id=ID,src=PATH>', 'secret for RUN --mount=type=secret; env=NAME instead of src', appended)
+    .option('--ssh <ID[=SOCKET|KEY,…]>', 'SSH agent for RUN --mount=type=ssh; "default" is yours', appended)
     .option('--no-cache', 'make every step again')
     .option('--platform <PLATFORM>', 'os/architecture; only that of the server')
     .option('--timeout <SECONDS>', 'stop a RUN after this time')
     .action(
       run(async (cli, options: Options, [context]: [string]) => {
         const contree = await cli.contree();
+        // Loaded on demand: most builds are lent none.
+        await using agents = options.ssh && (await (await import('./ssh.ts')).lendAgents(cli, options.ssh));
         const request = await requestOf(cli, contree, context, options);
-        const { uuid } = await contree.images.build(request, cli.signal);
+        const { uuid } = await contree.images.build({ ...request, ...present({ ssh: agents?.ssh }) }, cli.signal);
         const operation = await followBuild(cli, contree, uuid);
         if (operation.status !== 'SUCCESS') throw failureOf(operation);
         await cli.print(operation, `${operation.result_image_uuid}\n`);

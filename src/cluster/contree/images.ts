@@ -1,6 +1,7 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { limits } from '../../contract/limits.ts';
 import { recordBuild } from '../../engine/build/build.ts';
+import { checkAgents } from '../../engine/build/ssh/agent.ts';
 import { recordArchiveImport, recordImport } from '../../engine/import.ts';
 import { boundedTimeout } from '../../engine/project/context.ts';
 import { checkOtherTags, checkTag } from '../../engine/project/tags.ts';
@@ -77,6 +78,8 @@ function accepted(context: ClusterContext): Pick<ConTree['images'], 'import' | '
     },
     build: async (request = {}) => {
       checkTag(request.tag || undefined);
+      // The node that builds it is not the machine of the agent.
+      await checkAgents(request, false);
       boundedTimeout(request.timeout, limits.commandTimeoutSecondsMax, context.bounds.instance_max_timeout);
       const work = { method: 'build', request } as const;
       return { uuid: await accept(context, { work, kind: 'image_import', record: recordBuild(request) }) };

@@ -21,6 +21,8 @@ import type { CommitPlace } from '../run/commit.ts';
 import { type CacheMount, loadCache, saveCache } from './cache-mounts.ts';
 import { filesBelow } from './copy-sources.ts';
 import { SCRIPT_PATH } from './run-command.ts';
+import type { SshMount } from './ssh/agent.ts';
+import { RELAY_PATH, SshMounts } from './ssh/mounts.ts';
 import type { OngoingBuild } from './ongoing-build.ts';
 import { digestOfTexts, ImageSourceNode, locateSource, type SourceNode, STEP_TIME_SECONDS } from './source-node.ts';
 
@@ -28,7 +30,9 @@ const SECRETS_DIRECTORY = '/run/secrets';
 /** Modes of secrets and of caches where a mount states none (Dockerfile reference, RUN --mount). */
 const SECRET_MODE = 0o400;
 const CACHE_MODE = 0o755;
-const SCRIPT_MODE = 0o755;
+const PROGRAM_MODE = 0o755;
+const SOCKET_FILE_MODE = 0o600;
+const NO_BYTES = Buffer.alloc(0);
 const TMPFS_MODE = 0o1777;
 /** Layers of caches of one RUN; those of more are merged into one for its time. */
 const CACHE_LAYERS_MAX = 4;
@@ -44,8 +48,8 @@ interface Wanted {
   readonly from: StoredImage | undefined;
   /** Value of a secret. */
   readonly secret: Uint8Array | undefined;
-  /** Content of an executable file, instead of what a bind mount is from. */
-  readonly script?: Uint8Array;
+  /** Content of an executable file of ours, instead of what a bind mount is from. */
+  readonly program?: Uint8Array;
 }
 
 /** State of the stage that mounts depend on. */
@@ -62,6 +66,7 @@ export interface MountState {
 export interface OpenMounts extends AsyncDisposable {
   readonly mounts: readonly LayerFile[];
   readonly secrets: readonly LayerFile[];
+  readonly agents: readonly SshMount[];
   readonly keep: CommitPlace['keep'];
 }
 
@@ -72,11 +77,13 @@ export interface OpenMounts extends AsyncDisposable {
 export class RunMounts {
   readonly #build: OngoingBuild;
   readonly #wanted: readonly Wanted[];
+  readonly #ssh: SshMounts;
   readonly #line: number;
 
-  private constructor(build: OngoingBuild, wanted: readonly Wanted[], line: number) {
+  private constructor(build: OngoingBuild, wanted: readonly Wanted[], ssh: SshMounts, line: number) {
     this.#build = build;
     this.#wanted = wanted;
+    this.#ssh = ssh;
     this.#line = line;
   }
 
@@ -86,16 +93,19 @@ export class RunMounts {
     { mounts, line }: RunInstruction,
     { substitution, cwd, stage, script }: MountState,
   ): Promise<RunMounts> {
-    const wanted: Wanted[] = script === undefined ? [] : [scriptMount(script, substitution)];
+    const wanted: Wanted[] = script === undefined ? [] : [programMount(SCRIPT_PATH, Buffer.from(script), substitution)];
+    const ssh = new SshMounts(build.request.ssh, build.place.guestAgent);
     for (const text of mounts) {
       const mount = parseMount(text, substitution);
       refuse(mount, line);
-      const target = targetOf(mount, cwd);
+      const target = mount.type === 'ssh' ? ssh.add(mount, cwd, line) : targetOf(mount, cwd);
       if (target === '/') throw dockerfileFault(line, '--mount: the target cannot be the root');
       const from = mount.from === undefined ? undefined : await build.source(mount.from, stage, line);
       wanted.push({ mount, target, from, secret: secretOf(build, mount, line) });
     }
-    return new RunMounts(build, wanted, line);
+    const relay = await ssh.relay();
+    if (relay !== undefined) wanted.push(programMount(RELAY_PATH, relay, substitution));
+    return new RunMounts(build, wanted, ssh, line);
   }
 
   /** Most layers that are over those of the image: caches, what is bound, and secrets. */
@@ -113,12 +123,17 @@ export class RunMounts {
     return Object.fromEntries(named.map(({ mount, secret = '' }) => [mount.env, Buffer.from(secret).toString('utf8')]));
   }
 
+  /** Variables that name what is mounted, for a command that does not have them. */
+  get names(): Readonly<Record<string, string>> {
+    return this.#ssh.env;
+  }
+
   /** Returns texts that stand for the mounts: with the contents of bind mounts, without values of secrets. */
   async keys(): Promise<readonly string[]> {
     const texts: string[] = [];
-    for (const { mount, target, from, script } of this.#wanted) {
+    for (const { mount, target, from, program } of this.#wanted) {
       // The script is part of the command.
-      if (script !== undefined) continue;
+      if (program !== undefined) continue;
       texts.push(JSON.stringify({ ...mount, target, from: from?.uuid }));
       if (mount.type !== 'bind' || from !== undefined) continue;
       const contents: string[] = [];
@@ -133,7 +148,8 @@ export class RunMounts {
   /** Makes the layers of the mounts over those of an image. */
   async prepare(image: readonly LayerFile[]): Promise<OpenMounts> {
     const { store, readers } = this.#build.place;
-    if (this.isEmpty) return { mounts: [], secrets: [], keep: undefined, [Symbol.asyncDispose]: async () => undefined };
+    const none = { mounts: [], secrets: [], agents: [], keep: undefined };
+    if (this.isEmpty) return { ...none, [Symbol.asyncDispose]: async () => undefined };
     await using owned = new AsyncDisposableStack();
     const imageTree = owned.use(await Tree.open(image, readers));
     const placed: { wanted: Wanted; path: ByteString; cache: CacheMount | undefined }[] = [];
@@ -172,7 +188,7 @@ export class RunMounts {
       return await withoutPaths(changes, target, { paths, image: imageTree }, this.#build.signal);
     };
     const kept = owned.move();
-    return { mounts, secrets, keep, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+    return { mounts, secrets, agents: this.#ssh.agents, keep, [Symbol.asyncDispose]: () => kept.disposeAsync() };
   }
 
   /** Makes the layer of secrets, which is in memory until its owner is disposed; none where there are no secrets. */
@@ -218,18 +234,21 @@ export class RunMounts {
 
   async #add(
     builder: LayerBuilder,
-    { mount, from, script }: Wanted,
+    { mount, from, program }: Wanted,
     { path, isNew }: { readonly path: ByteString; readonly isNew: boolean },
   ): Promise<void> {
     if (mount.type === 'secret' || (mount.type === 'cache' && !isNew)) return;
+    if (mount.type === 'ssh') {
+      // The relay puts its socket in the place of this file, whose directories are not among the changes then.
+      if (this.#ssh.isGiven(mount)) await builder.add(path, fileEntry(NO_BYTES, SOCKET_FILE_MODE, mount));
+      return;
+    }
+    if (program !== undefined) return await builder.add(path, fileEntry(program, PROGRAM_MODE, mount));
     if (mount.type !== 'bind') {
       await builder.opaque(path);
       const mode = mount.mode ?? (mount.type === 'cache' ? CACHE_MODE : TMPFS_MODE);
       await builder.add(path, directory(mode, mount));
       return;
-    }
-    if (script !== undefined) {
-      return await builder.add(path, fileEntry(script, SCRIPT_MODE, mount));
     }
     if (from === undefined) return await this.#bind(builder, await this.#source(this.#build.context.root, mount), path);
     const { store, readers } = this.#build.place;
@@ -252,12 +271,12 @@ export class RunMounts {
 }
 
 function refuse({ type, from, source, sizeBytes, required }: RunMount, line: number): void {
-  if (type === 'ssh') throw dockerfileFault(line, '--mount=type=ssh is not supported; use a secret');
   if (type === 'cache' && (from ?? source) !== undefined) {
     throw dockerfileFault(line, '--mount=type=cache with from or source is not supported');
   }
   if (sizeBytes !== undefined) throw dockerfileFault(line, '--mount=type=tmpfs with a size is not supported');
-  if (required && type !== 'secret') throw dockerfileFault(line, `--mount=type=${type} does not have required`);
+  if (required && type !== 'secret' && type !== 'ssh')
+    throw dockerfileFault(line, `--mount=type=${type} does not have required`);
 }
 
 function targetOf({ type, target, id, source, env }: RunMount, cwd: string): string {
@@ -295,9 +314,9 @@ function secretEntry({ mount, target, secret }: Wanted): LayerEntry | undefined 
   return fileEntry(secret, mount.mode ?? SECRET_MODE, mount);
 }
 
-function scriptMount(script: string, substitution: Substitution): Wanted {
-  const mount = parseMount(`target=${SCRIPT_PATH}`, substitution);
-  return { mount, target: SCRIPT_PATH, from: undefined, secret: undefined, script: Buffer.from(script) };
+/** Returns the mount of an executable file of ours. */
+function programMount(target: string, program: Uint8Array, substitution: Substitution): Wanted {
+  return { mount: parseMount(`target=${target}`, substitution), target, from: undefined, secret: undefined, program };
 }
 
 function fileEntry(bytes: Uint8Array, mode: number, mount: RunMount): LayerEntry {

@@ -23,6 +23,8 @@ export interface BuildPlace {
   readonly compactor: Compactor;
   readonly importer: Importer;
   readonly download: Downloader | undefined;
+  /** File of the guest agent, which also relays SSH agents; undefined where there is none. */
+  readonly guestAgent: string | undefined;
   /** Catalogue of the cluster, if any, which knows more images than the store. */
   readonly catalogue: Catalogue | undefined;
   readonly runs: Admission;

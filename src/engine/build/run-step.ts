@@ -12,6 +12,7 @@ import { Deadline } from '../run/deadline.ts';
 import { exitEvent, killedOutcome } from '../run/exit-event.ts';
 import { ProcessLog } from '../run/process-log.ts';
 import { MASK, maskEnv } from '../run/secrets.ts';
+import { type SshMount, withAgents } from './ssh/agent.ts';
 
 const SIGKILL = 9;
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -39,6 +40,8 @@ export interface RunStep {
   readonly user: string;
   readonly timeoutSeconds: number;
   readonly boot: Omit<BootSpec, 'layers'>;
+  /** SSH agents of the owner that the command may ask. */
+  readonly agents: readonly SshMount[];
   /** Names of variables whose values are secrets. */
   readonly hidden: ReadonlySet<string>;
 }
@@ -78,8 +81,9 @@ export async function executeStep(
   const instance = await place.driver.start({ ...step.boot, layers: [...lower, ...secrets] }, signal);
   try {
     const tail = new OutputTail();
+    const action = (): Promise<string | undefined> => run(place, step, { instance, command, tail }, signal);
     const reason = await untilAborted(
-      Promise.race([run(place, step, { instance, command, tail }, signal), lost(instance)]),
+      Promise.race([withAgents(instance, step.agents, signal, action), lost(instance)]),
       signal,
     );
     if (reason !== undefined) return { failure: { reason, output: tail.text }, layer: undefined };

@@ -242,12 +242,13 @@ export class StageBuild {
       const step = {
         spid: number,
         argv: command.argv,
-        env: { ...this.#scope.proxyArgs(config.env), ...args, ...config.env, ...mounts.env },
+        env: { ...mounts.names, ...this.#scope.proxyArgs(config.env), ...args, ...config.env, ...mounts.env },
         hidden: new Set(Object.keys(mounts.env)),
         cwd: posix.resolve('/', config.cwd),
         user: config.user,
         timeoutSeconds: request.timeout ?? limits.commandTimeoutSecondsMax,
         boot,
+        agents: opened.agents,
       };
       const end = await executeStep({ ...place, operation: operation.uuid }, step, { image, ...opened }, signal);
       if (end.failure !== undefined) throw new StepFailed(end.failure.reason, end.failure.output);

@@ -28,6 +28,7 @@ export interface EngineParts {
   readonly importer: Importer;
   readonly pusher: Pusher;
   readonly download: Downloader | undefined;
+  readonly guestAgent: string | undefined;
   readonly version: string;
   readonly capacity: Resources;
   readonly quotas: Quotas;

@@ -6,6 +6,7 @@ import { endsSource, readHead, withHead } from '../../std/streams.ts';
 import type { ProjectStore } from '../../store/project-store.ts';
 import { executeImport, recordArchiveImport, recordImport, type ImportWork } from '../import.ts';
 import { executeBuild, recordBuild } from '../build/build.ts';
+import { checkAgents } from '../build/ssh/agent.ts';
 import { pushEvents } from '../push.ts';
 import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 import { layersOf, streamed } from './inspect.ts';
@@ -89,6 +90,7 @@ function builds(context: ProjectContext): Pick<ConTree['images'], 'build'> {
     build: async (request = {}) => {
       const { tag, context: files } = request;
       checkTag(tag || undefined);
+      await checkAgents(request, tenant.isOwner === true);
       checkQuota(context, { stores: true });
       if (files?.file !== undefined) store.files.get(files.file);
       const timeout = boundedTimeout(

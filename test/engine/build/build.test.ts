@@ -192,7 +192,8 @@ const REFUSED: readonly (readonly [text: string, reason: RegExp])[] = [
   ['FROM base\nCOPY --chmod=9 d/a /x', /line 2.*not a mode/u],
   ['FROM base\nADD https://github.com/a/b.git /x', /line 2.*not supported/u],
   ['FROM base\nUSER nobody\nRUN true', /line 3.*does not know the user.*"nobody"/u],
-  ['FROM base\nRUN --mount=type=ssh true', /line 2.*ssh is not supported/u],
+  ['FROM base\nRUN --mount=type=ssh,id=k,required true', /line 2.*"k" is not given: build with --ssh k/u],
+  [`FROM base\nRUN ${'--mount=type=ssh '.repeat(17)} true`, /line 2.*more than 16 agents/u],
   ['FROM base\nRUN --mount=type=cache,target=/x,from=base true', /line 2.*not supported/u],
   ['FROM base\nRUN --mount=type=tmpfs,target=/x,size=1m true', /line 2.*not supported/u],
   ['FROM base\nRUN --mount=type=bind,target=/ true', /line 2.*root/u],
@@ -242,4 +243,11 @@ test('a tag is set with the end of the build, and arguments are recorded by name
     code: 'TAG_INVALID',
   });
   await assert.rejects(bench.engine.images.build({ context: { file: 'none' } }), { code: 'UPLOAD_NOT_FOUND' });
+});
+
+test('only the owner lends agents, and only those that are there', async () => {
+  const request = { dockerfile_text: 'FROM base', ssh: [{ id: 'default', socket: '/nowhere' }] };
+  await assert.rejects(bench.engine.images.build(request), /"default": there is no agent at its socket/u);
+  const other = bench.engine.forTenant({ project: 'default', isOwner: false });
+  await assert.rejects(other.images.build(request), /by its owner; use a secret elsewhere/u);
 });
