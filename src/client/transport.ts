@@ -43,7 +43,15 @@ export interface Sender {
   send(outgoing: Outgoing, signal?: AbortSignal): Promise<ServerAnswer>;
 }
 
-const HEADERS_MS_MAX = 120_000;
+/** Time that a client gives a server. */
+export interface Patience {
+  /** Longest time to connect. */
+  readonly connectMs: number;
+  /** Longest time to the headers of an answer, unless a request has a time limit of its own. */
+  readonly answerMs: number;
+}
+
+const PATIENCE: Patience = { connectMs: 20_000, answerMs: 120_000 };
 
 /** The connection could not be made, so the server has not seen the request. */
 export class ConnectError extends Error {
@@ -86,9 +94,11 @@ export class HttpTransport implements Sender, Disposable {
   readonly #target: Target;
   readonly #agent: Agent;
   readonly #secure: boolean;
+  readonly #patience: Patience;
 
-  constructor(target: Target, env: Readonly<Record<string, string | undefined>> = {}) {
+  constructor(target: Target, env: Readonly<Record<string, string | undefined>> = {}, patience = PATIENCE) {
     this.#target = target;
+    this.#patience = patience;
     this.#secure = target.url.startsWith('https:');
     const keep = { keepAlive: true, maxFreeSockets: 16 };
     this.#agent = this.#secure ? new (https().Agent)({ ...keep, proxyEnv: env }) : new (http().Agent)(keep);
@@ -101,7 +111,8 @@ export class HttpTransport implements Sender, Disposable {
     const answered = Promise.withResolvers<ServerAnswer>();
     sent.once('response', answered.resolve);
     sent.once('error', (error) => answered.reject(signal?.aborted ? signal.reason : classified(error)));
-    const limit = outgoing.timeoutMs ?? HEADERS_MS_MAX;
+    boundConnecting(sent, this.#patience.connectMs);
+    const limit = outgoing.timeoutMs ?? this.#patience.answerMs;
     const timer =
       limit === 0 ? undefined : setTimeout(() => sent.destroy(new SilentError(`no answer in ${limit} ms`)), limit);
     try {
@@ -134,6 +145,16 @@ export class HttpTransport implements Sender, Disposable {
     };
     return this.#secure ? https().request(options) : http().request(options);
   }
+}
+
+/** Destroys a request that gets no connection in time. One that is kept alive is connected already. */
+function boundConnecting(sent: ClientRequest, ms: number): void {
+  sent.once('socket', (socket) => {
+    if (!socket.connecting) return;
+    const timer = setTimeout(() => sent.destroy(new ConnectError(`no connection in ${ms} ms`)), ms);
+    const connected = (): void => clearTimeout(timer);
+    socket.once('connect', connected).once('close', connected);
+  });
 }
 
 /** Returns the content type of a request; undefined without a body. */

@@ -256,7 +256,7 @@ export class EventStore implements Disposable {
         if (event.type === 'completion') return;
       }
       if (page.length > 0) continue;
-      if (!follow || (spid !== undefined && this.#isComplete(operation))) return;
+      if (!follow || this.#isComplete(operation)) return;
       await this.#changed(operation, signal);
       // All followers are woken together; other work waits for one of them, not for all.
       await this.#turns.take();

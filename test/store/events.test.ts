@@ -121,6 +121,11 @@ test('followers see every event once, in order, and end with the completion', as
     left,
     'replay is the same as following',
   );
+  assert.deepEqual(
+    await all(store.events.read(uuid, { since: 9_999, follow: true })),
+    [],
+    'after the end nothing comes',
+  );
   assert.deepEqual(await all(store.events.read(uuid, { since: count - 1, follow: false })), left?.slice(count));
 });
 

@@ -1,4 +1,4 @@
-import { Client, escapeIdentifier, Pool, type PoolClient, type QueryResult } from 'pg';
+import { Client, escapeIdentifier, Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg';
 import { fault, isFault } from '../../contract/errors.ts';
 import type { EngineLog } from '../../engine/log.ts';
 
@@ -55,6 +55,16 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
     return reached(async () => (await this.#query(this.#pool, statement, values)).rowCount ?? 0);
   }
 
+  /** Returns the rows of a statement that has to be answered in so many milliseconds. Faults: CLUSTER_UNAVAILABLE. */
+  async rowsWithin<Row>(ms: number, statement: string, ...values: readonly SqlValue[]): Promise<Row[]> {
+    this.#statements += 1;
+    return reached(async () => {
+      // A field of the client that its types lack.
+      const query = { text: statement, values: [...values], query_timeout: ms } as QueryConfig;
+      return (await this.#pool.query(query)).rows as Row[];
+    });
+  }
+
   /**
    * Runs statements in one transaction, which is undone when the body rejects. The body's own faults pass through. When
    * the connection breaks at COMMIT, it is not known whether it took place: callers must be able to find out.
@@ -74,9 +84,13 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
         await this.#query(client, 'COMMIT', []);
         return value;
       } catch (error) {
-        await this.#query(client, 'ROLLBACK', []).catch((undone: Error) => {
-          broken = undone;
-        });
+        // A connection without an answer would let this wait as long again. The server undoes what was not committed.
+        if (isFault(error) ? isFault(error, 'CLUSTER_UNAVAILABLE') : isUnavailable(error)) broken = error as Error;
+        else {
+          await this.#query(client, 'ROLLBACK', []).catch((undone: Error) => {
+            broken = undone;
+          });
+        }
         throw error;
       } finally {
         client.release(broken);
@@ -108,6 +122,8 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
 }
 
 const RECONNECT_MS = 500;
+/** Time between checks that the server is still there, and for its answer: without them a lost connection looks idle. */
+const CHECK_MS = 5_000;
 
 /** Connection that only listens. */
 class Listener implements AsyncDisposable {
@@ -117,6 +133,7 @@ class Listener implements AsyncDisposable {
   readonly #log: EngineLog;
   #client: Client | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #check: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(
@@ -139,6 +156,7 @@ class Listener implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearInterval(this.#check);
     await this.#client?.end().catch(() => undefined);
   }
 
@@ -146,6 +164,7 @@ class Listener implements AsyncDisposable {
     const client = new Client({
       connectionString: this.#url,
       connectionTimeoutMillis: CONNECT_MS,
+      query_timeout: CHECK_MS,
       keepAlive: true,
       application_name: 'contree listener',
     });
@@ -153,9 +172,20 @@ class Listener implements AsyncDisposable {
     client.on('end', () => this.#lost(client));
     client.on('notification', ({ channel, payload = '' }) => this.#heard(channel, payload));
     this.#client = client;
-    await client.connect();
-    for (const channel of this.#channels) await client.query(`LISTEN ${escapeIdentifier(channel)}`);
+    try {
+      await client.connect();
+      for (const channel of this.#channels) await client.query(`LISTEN ${escapeIdentifier(channel)}`);
+    } catch (error) {
+      client.connection.stream.destroy();
+      throw error;
+    }
     for (const channel of this.#channels) this.#heard(channel, '');
+    clearInterval(this.#check);
+    this.#check = setInterval(() => {
+      // Breaks the connection, which is then made anew.
+      client.query('SELECT 1').catch(() => client.connection.stream.destroy());
+    }, CHECK_MS);
+    this.#check.unref();
   }
 
   #lost(client: Client): void {

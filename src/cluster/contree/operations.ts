@@ -5,6 +5,7 @@ import { isFinished, type OperationResponse } from '../../contract/operation.ts'
 import { responseOf, summaryOf } from '../../engine/result.ts';
 import type { CatalogueOperation } from '../catalogue/operations.ts';
 import { reached, type ClusterContext } from './context.ts';
+import { EndWatch } from './end-watch.ts';
 
 /** Time after which an operation is looked at again although nothing was heard of it. */
 const LOOK_MS = 1_000;
@@ -131,9 +132,12 @@ async function* liveEvents(
 ): AsyncGenerator<OperationEvent, LiveAnswer> {
   let last = query.since ?? -1;
   const { uuid } = operation;
+  // The own engine needs no watching.
+  using watch = operation.node === context.parts.identity.name ? undefined : new EndWatch(context, uuid);
+  const signals = [signal, watch?.signal].filter((one) => one !== undefined);
   try {
     const contree = await context.live(operation);
-    for await (const event of contree.operations.events(uuid, query, signal)) {
+    for await (const event of contree.operations.events(uuid, query, AbortSignal.any(signals))) {
       if (event.type === 'completion') {
         await untilEnded(context, uuid, signal);
         return { last, isComplete: false };
@@ -145,6 +149,7 @@ async function* liveEvents(
     return { last, isComplete: query.follow !== true || query.spid !== undefined };
   } catch (error) {
     signal?.throwIfAborted();
+    if (watch?.signal.aborted === true) return { last, isComplete: false };
     const known = reached(operation, error);
     if (!isFault(known, 'NODE_UNREACHABLE', 'OPERATION_NOT_FOUND')) throw error;
     return { last, isComplete: false };

@@ -68,8 +68,10 @@ export class Executor {
     const ended = node.operation(operation.project, operation.uuid);
     // What only waited in the engine's queue may be done by another node.
     if (WAITS.has(ended?.errorCode ?? '') && (await this.#queue.giveBack(claim))) return;
-    if (ended !== undefined && ended.status !== 'SUCCESS') await this.#end(claim, endOf(ended), operation.uuid);
-    node.shared(operation.uuid);
+    if (ended === undefined) return;
+    const isShared = ended.status === 'SUCCESS' || (await this.#end(claim, endOf(ended), operation.uuid));
+    // Otherwise the catalogue has another end, which is the one to show.
+    if (isShared) node.shared(operation.uuid);
   }
 
   /** Makes everything available that the operation needs. */
@@ -98,14 +100,13 @@ export class Executor {
     await this.#end(claim, failure(known));
   }
 
-  /** Writes an end, as long as the node believes in its claim. */
-  async #end(claim: Claim, end: OperationEnd, logged?: string): Promise<void> {
+  /** Writes an end, as long as the node believes in its claim. Returns false when the claim was lost. */
+  async #end(claim: Claim, end: OperationEnd, logged?: string): Promise<boolean> {
     const { database, claims } = this.#parts;
     for (;;) {
       try {
         const log = logged === undefined ? undefined : await this.#publisher.log(logged, AbortSignal.timeout(60_000));
-        await endOperation(database, claim, { ...end, ...present({ log }) });
-        return;
+        return (await endOperation(database, claim, { ...end, ...present({ log }) })) !== undefined;
       } catch (error) {
         if (!isFault(error) || !claims.has(claim)) throw error;
         await pause(RETRY_MS);

@@ -23,6 +23,7 @@ export class Heartbeat implements AsyncDisposable {
   readonly #options: HeartbeatOptions;
   readonly #unknown = new Set<number>();
   #timer: NodeJS.Timeout | undefined;
+  #end: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
   #lastMs = performance.now();
   #closed = false;
@@ -31,6 +32,7 @@ export class Heartbeat implements AsyncDisposable {
     this.#parts = parts;
     this.#options = options;
     this.#schedule();
+    this.#scheduleEnd();
   }
 
   /** True while other nodes leave this node what it has. */
@@ -41,6 +43,7 @@ export class Heartbeat implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#end);
     await this.#beating;
   }
 
@@ -51,6 +54,17 @@ export class Heartbeat implements AsyncDisposable {
     }, this.#options.leaseMs / BEATS_PER_LEASE);
     // A node is kept running by its server, not by this.
     this.#timer.unref();
+  }
+
+  /** Gives everything up when the lease ends, although a request that would extend it may still be waiting for an answer. */
+  #scheduleEnd(): void {
+    clearTimeout(this.#end);
+    if (this.#closed) return;
+    const leftMs = this.#lastMs + this.#options.leaseMs - performance.now();
+    this.#end = setTimeout(() => {
+      for (const claim of this.#parts.claims.all()) this.#lose(claim);
+    }, leftMs);
+    this.#end.unref();
   }
 
   async #beat(): Promise<void> {
@@ -66,6 +80,7 @@ export class Heartbeat implements AsyncDisposable {
         return;
       }
       this.#lastMs = startedMs;
+      this.#scheduleEnd();
       const fences = new Map(held.map(({ operation, fence }) => [operation, fence]));
       for (const claim of before) if (fences.get(claim.operation) !== claim.fence) this.#lose(claim);
       for (const { operation, cancelled } of held) if (cancelled) this.cancel(operation);
@@ -73,7 +88,6 @@ export class Heartbeat implements AsyncDisposable {
       await this.#options.membership.reap();
     } catch (error) {
       log.warn({ err: error }, 'the lease of this node could not be extended');
-      if (!this.hasLease) for (const claim of claims.all()) this.#lose(claim);
     }
   }
 

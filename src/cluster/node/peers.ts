@@ -1,12 +1,16 @@
 import { httpContree, type HttpContree } from '../../client/http-contree.ts';
 import { Requester } from '../../client/requester.ts';
-import { HttpTransport } from '../../client/transport.ts';
-import { fault } from '../../contract/errors.ts';
+import { HttpTransport, type Outgoing, type Sender, type ServerAnswer } from '../../client/transport.ts';
+import { fault, isFault } from '../../contract/errors.ts';
 import type { ClusterDatabase } from '../catalogue/database.ts';
 import type { ClusterSecret } from './seal.ts';
 
 /** Time for which the address of a node is remembered. */
 const REMEMBERED_MS = 2_000;
+/** Nodes are near each other; one that is cut off must not hold up those that ask it. */
+const PATIENCE = { connectMs: 2_000, answerMs: 20_000 };
+/** Time between looks at the lease of a node that takes long to answer. */
+const LOOK_MS = 3_000;
 
 interface Address {
   readonly url: string;
@@ -27,7 +31,7 @@ export class Peers implements AsyncDisposable {
 
   /** Returns the engine of another node as a project sees it. Faults: NODE_UNREACHABLE when it has no lease. */
   async contree(node: string, project: string): Promise<HttpContree> {
-    return this.#client(await this.#urlOf(node)).withHeaders({ Project: project });
+    return this.#client(node, await this.#urlOf(node)).withHeaders({ Project: project });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -44,12 +48,38 @@ export class Peers implements AsyncDisposable {
     return row.url;
   }
 
-  #client(url: string): HttpContree {
+  #client(node: string, url: string): HttpContree {
     const known = this.#clients.get(url);
     if (known !== undefined) return known;
-    const transport = new HttpTransport({ url, headers: { Authorization: `Bearer ${this.#token}` } });
-    const client = httpContree(new Requester({ transport, checked: true }), async () => transport[Symbol.dispose]());
+    const http = new HttpTransport({ url, headers: { Authorization: `Bearer ${this.#token}` } }, {}, PATIENCE);
+    const transport = new Watched(http, async () => void (await this.#urlOf(node)));
+    const client = httpContree(new Requester({ transport, checked: true }), async () => http[Symbol.dispose]());
     this.#clients.set(url, client);
     return client;
+  }
+}
+
+/** Sends requests to a node, and gives those up whose answer has not begun when the node is lost. */
+class Watched implements Sender {
+  readonly #sender: Sender;
+  readonly #check: () => Promise<void>;
+
+  /** `check` rejects with NODE_UNREACHABLE when the node has no lease. */
+  constructor(sender: Sender, check: () => Promise<void>) {
+    this.#sender = sender;
+    this.#check = check;
+  }
+
+  async send(outgoing: Outgoing, signal?: AbortSignal): Promise<ServerAnswer> {
+    const lost = new AbortController();
+    const look = (): void => {
+      this.#check().catch((error: unknown) => isFault(error, 'NODE_UNREACHABLE') && lost.abort(error));
+    };
+    const timer = setInterval(look, LOOK_MS);
+    try {
+      return await this.#sender.send(outgoing, signal ? AbortSignal.any([signal, lost.signal]) : lost.signal);
+    } finally {
+      clearInterval(timer);
+    }
   }
 }

@@ -73,7 +73,9 @@ export class Membership {
    */
   async beat(images: readonly string[]): Promise<readonly HeldOperation[] | undefined> {
     const { name, session } = this.#node;
-    const rows = await this.#database.rows<{ uuid: string | null; fence: string; cancelled: boolean }>(
+    // So that another try fits into the lease, on another connection.
+    const rows = await this.#database.rowsWithin<{ uuid: string | null; fence: string; cancelled: boolean }>(
+      this.#leaseMs / 3,
       `WITH me AS (
          UPDATE nodes SET lease_until = clock_timestamp() + $3 * interval '1 millisecond', images = $4
          WHERE name = $1 AND session = $2 RETURNING name

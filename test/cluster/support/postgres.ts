@@ -1,12 +1,13 @@
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import type { NetworkHost } from './network.ts';
 
 const run = promisify(execFile);
 
@@ -18,9 +19,17 @@ const USER = 'postgres';
 export interface PostgresOptions {
   /** True where the server is killed: what it committed must be on the disk. */
   readonly durable?: boolean;
+  /** Host of a test's network on which it runs and listens; otherwise it listens on loopback. */
+  readonly host?: NetworkHost;
 }
 
-/** A PostgreSQL server of a test, in a folder of its own, on loopback. */
+/** Time for which a client of a test waits for a server that does not answer. */
+const CONNECT_MS = 5_000;
+
+/**
+ * A PostgreSQL server of a test, in a folder of its own. The tests reach it through a socket in that folder, whatever its network
+ * does.
+ */
 export class Postgres implements AsyncDisposable {
   readonly #folder: string;
   readonly #port: number;
@@ -38,14 +47,48 @@ export class Postgres implements AsyncDisposable {
     if (!existsSync(join(BIN, 'initdb')))
       throw new Error('PostgreSQL 15 is missing: scripts/setup --cluster installs it');
     const folder = await mkdtemp(join(tmpdir(), 'contree-postgres-'));
-    await chmod(folder, 0o755);
+    await chmod(folder, 0o777);
     const data = join(folder, 'data');
     await mkdir(data, { mode: 0o700 });
     if (process.getuid?.() === 0) await chown(data, idOf('-u'), idOf('-g'));
     await run(...asUser(join(BIN, 'initdb'), ['-D', data, '-U', 'contree', '-A', 'trust', '-N', '--locale=C']));
+    await letIn(data);
     const server = new Postgres(folder, await freePort(), options);
     await server.start();
     return server;
+  }
+
+  /** Starts a server that follows this one, from which a commit here waits for it. `promote` makes it a server of its own. */
+  async standby(host: NetworkHost): Promise<Postgres> {
+    const folder = await mkdtemp(join(tmpdir(), 'contree-standby-'));
+    await chmod(folder, 0o777);
+    const data = join(folder, 'data');
+    const source = `host=${this.#address} port=${this.#port} user=contree`;
+    const [program, args] = asUser(join(BIN, 'pg_basebackup'), [
+      '-D',
+      data,
+      '-R',
+      '-X',
+      'stream',
+      '-d',
+      source,
+      '-c',
+      'fast',
+    ]);
+    await run(...host.command(program, args));
+    const server = new Postgres(folder, this.#port, { ...this.#options, host });
+    await server.start();
+    await this.#query('postgres', `ALTER SYSTEM SET synchronous_standby_names = '*'`);
+    await this.#query('postgres', 'SELECT pg_reload_conf()');
+    while (!(await this.#rows('postgres', `SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'`)))
+      await pause();
+    return server;
+  }
+
+  /** Makes a standby take over. */
+  async promote(): Promise<void> {
+    await this.#query('postgres', `ALTER SYSTEM SET synchronous_standby_names = ''`);
+    await this.#query('postgres', 'SELECT pg_promote(true)');
   }
 
   /** Makes an empty database and returns its URL. */
@@ -53,7 +96,7 @@ export class Postgres implements AsyncDisposable {
     this.#databases += 1;
     const name = `test${this.#databases}`;
     await this.#query('postgres', `CREATE DATABASE ${name}`);
-    return this.#url(name);
+    return this.url(name);
   }
 
   /** Starts the server and waits until it answers. */
@@ -61,14 +104,15 @@ export class Postgres implements AsyncDisposable {
     const fsync = this.#options.durable === true ? 'on' : 'off';
     const settings = [
       `port=${this.#port}`,
-      'listen_addresses=127.0.0.1',
-      'unix_socket_directories=',
+      `listen_addresses=${this.#options.host === undefined ? this.#address : '*'}`,
+      `unix_socket_directories=${this.#folder}`,
       `fsync=${fsync}`,
       'max_connections=200',
       'shared_buffers=32MB',
     ];
     const args = ['-D', join(this.#folder, 'data'), ...settings.flatMap((one) => ['-c', one])];
-    const [program, argv] = asUser(join(BIN, 'postgres'), args);
+    const user = asUser(join(BIN, 'postgres'), args);
+    const [program, argv] = this.#options.host?.command(...user) ?? user;
     const child = spawn(program, argv, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
     this.#process = child;
     let said = '';
@@ -78,8 +122,7 @@ export class Postgres implements AsyncDisposable {
     for (;;) {
       if (child.exitCode !== null) throw new Error(`PostgreSQL ended: ${said}`);
       if (await this.#answers()) return;
-      // Between two attempts to connect.
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause();
     }
   }
 
@@ -98,15 +141,29 @@ export class Postgres implements AsyncDisposable {
     await rm(this.#folder, { recursive: true, force: true });
   }
 
-  #url(database: string): string {
-    return `postgres://contree@127.0.0.1:${this.#port}/${database}`;
+  get #address(): string {
+    return this.#options.host?.address ?? '127.0.0.1';
+  }
+
+  /** Returns the URL of a database, at another address of the server if one is given. */
+  url(database: string, address = this.#address): string {
+    return `postgres://contree@${address}:${this.#port}/${database}`;
+  }
+
+  /** Returns the URL of a database by which this process reaches it, whatever its network does. */
+  nearUrl(database: string): string {
+    return `postgres://contree@/${database}?host=${this.#folder}&port=${this.#port}`;
   }
 
   async #query(database: string, statement: string): Promise<void> {
-    const client = new Client({ connectionString: this.#url(database) });
+    await this.#rows(database, statement);
+  }
+
+  async #rows(database: string, statement: string): Promise<number> {
+    const client = new Client({ connectionString: this.nearUrl(database), connectionTimeoutMillis: CONNECT_MS });
     await client.connect();
     try {
-      await client.query(statement);
+      return (await client.query(statement)).rowCount ?? 0;
     } finally {
       await client.end();
     }
@@ -120,6 +177,18 @@ export class Postgres implements AsyncDisposable {
       return false;
     }
   }
+}
+
+/** Lets clients of a test's network in, as those of loopback are. */
+async function letIn(data: string): Promise<void> {
+  const rules = ['host all all samenet trust', 'host replication all samenet trust', ''];
+  await appendFile(join(data, 'pg_hba.conf'), rules.join('\n'));
+}
+
+/** Waits between two attempts. */
+async function pause(): Promise<void> {
+  // Between two attempts to connect.
+  await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 function idOf(flag: '-u' | '-g'): number {

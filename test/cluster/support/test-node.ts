@@ -7,7 +7,7 @@ import { SILENT_LOG } from '../../../src/engine/log.ts';
 import type { Catalogue } from '../../../src/engine/node/catalogue.ts';
 import { Activity } from '../../../src/http/activity.ts';
 import { createApp } from '../../../src/http/app.ts';
-import type { Authentication } from '../../../src/http/auth.ts';
+import { OWNER, type Authentication } from '../../../src/http/auth.ts';
 import { listen } from '../../../src/http/listen.ts';
 import { SILENT } from '../../../src/http/log.ts';
 import { present } from '../../../src/std/present.ts';
@@ -32,6 +32,12 @@ export interface TestNodePlace {
   readonly objects: ObjectStore;
   readonly dataDir: string;
   readonly name: string;
+  /** Address at which other nodes reach it; loopback by default. */
+  readonly address?: string;
+  /** UUID of its data directory; a new one by default. */
+  readonly owner?: string;
+  /** Unix socket on which it serves the cluster to its owner; none by default. */
+  readonly socket?: string;
 }
 
 /** A node of a test, with the fake driver and a listener for other nodes. */
@@ -43,7 +49,7 @@ export interface TestNode extends AsyncDisposable {
 
 /** Opens a node in this process. */
 export async function openTestNode(place: TestNodePlace, options: TestNodeOptions = {}): Promise<TestNode> {
-  const { databaseUrl, objects, dataDir, name } = place;
+  const { databaseUrl, objects, dataDir, name, address = '127.0.0.1', socket } = place;
   const { wrap = (catalogue) => catalogue, concurrency } = options;
   await using owned = new AsyncDisposableStack();
   const store = owned.use(await Store.open(dataDir));
@@ -57,7 +63,7 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
     authentication: peersOf(opening),
     closing: stop.signal,
   });
-  const listener = owned.use(await listen(app, { kind: 'tcp', host: '127.0.0.1', port: 0 }, new Activity()));
+  const listener = owned.use(await listen(app, { kind: 'tcp', host: address, port: 0 }, new Activity()));
   owned.defer(() => stop.abort());
   const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test', ...present({ concurrency }) };
   const node = await ClusterNode.open({
@@ -67,7 +73,7 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
     openEngine: (catalogue) => Engine.open({ ...parts, catalogue: wrap(catalogue) }),
     secret: SECRET,
     name,
-    owner: randomUUID(),
+    owner: place.owner ?? randomUUID(),
     url: listener.address,
     version: 'test',
     works: options.works ?? true,
@@ -80,6 +86,16 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
     await node[Symbol.asyncDispose]();
     await node.engine[Symbol.asyncDispose]();
   });
+  if (socket !== undefined) {
+    const served = createApp({
+      contreeFor: ({ project, permissions, isOwner }) => node.forTenant({ project, permissions, isOwner }),
+      version: 'test',
+      log: SILENT,
+      authentication: { kind: 'fixed', principal: OWNER },
+      closing: stop.signal,
+    });
+    owned.use(await listen(served, { kind: 'unix', path: socket }, new Activity()));
+  }
   const all = owned.move();
   return { node, store, name, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }

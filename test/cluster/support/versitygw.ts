@@ -6,6 +6,7 @@ import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { command } from '../../../scripts/support/command.ts';
+import type { NetworkHost } from './network.ts';
 import { freePort } from './postgres.ts';
 
 /** Version of the module that is built. */
@@ -28,17 +29,20 @@ export class Versitygw implements AsyncDisposable {
   readonly folder: string;
   readonly port: number;
   readonly #place: string;
+  readonly #host: NetworkHost | undefined;
   #process: ChildProcess | undefined;
 
-  private constructor(place: string, port: number) {
+  private constructor(place: string, port: number, host: NetworkHost | undefined) {
     this.#place = place;
+    this.#host = host;
     this.folder = join(place, 'root', BUCKET);
     this.port = port;
   }
 
-  static async open(): Promise<Versitygw> {
+  /** Opens one, on a host of a test's network if one is given. */
+  static async open(host?: NetworkHost): Promise<Versitygw> {
     await buildVersitygw();
-    const server = new Versitygw(await mkdtemp(join(tmpdir(), 'contree-versitygw-')), await freePort());
+    const server = new Versitygw(await mkdtemp(join(tmpdir(), 'contree-versitygw-')), await freePort(), host);
     await mkdir(server.folder, { recursive: true });
     Object.assign(process.env, { AWS_ACCESS_KEY_ID: ACCESS, AWS_SECRET_ACCESS_KEY: SECRET });
     await server.start();
@@ -47,7 +51,11 @@ export class Versitygw implements AsyncDisposable {
 
   /** Returns the address of its bucket for `--objects`, seen through another port if given. */
   address(prefix = '', port = this.port): string {
-    return `s3://${BUCKET}/${prefix}?endpoint=http://127.0.0.1:${port}`;
+    return `s3://${BUCKET}/${prefix}?endpoint=http://${this.#address}:${port}`;
+  }
+
+  get #address(): string {
+    return this.#host?.address ?? '127.0.0.1';
   }
 
   /** Starts the server and waits until it takes connections. */
@@ -58,13 +66,15 @@ export class Versitygw implements AsyncDisposable {
       '--secret',
       SECRET,
       '--port',
-      `127.0.0.1:${this.port}`,
+      `${this.#address}:${this.port}`,
       '--quiet',
       '--keep-alive',
     ];
-    const child = spawn(PROGRAM, [...args, 'posix', join(this.#place, 'root')], { stdio: 'ignore' });
+    const own = [PROGRAM, [...args, 'posix', join(this.#place, 'root')]] as const;
+    const [program, argv] = this.#host?.command(...own) ?? own;
+    const child = spawn(program, argv, { stdio: 'ignore' });
     this.#process = child;
-    while (!(await accepts(this.port))) {
+    while (!(await this.#accepts())) {
       if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}`);
       // Between two attempts to connect.
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -80,20 +90,21 @@ export class Versitygw implements AsyncDisposable {
     await once(child, 'exit');
   }
 
+  async #accepts(): Promise<boolean> {
+    if (this.#host !== undefined) return this.#host.accepts(this.port);
+    const socket = createConnection(this.port, '127.0.0.1');
+    try {
+      await once(socket, 'connect');
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket.destroy();
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
     await rm(this.#place, { recursive: true, force: true });
-  }
-}
-
-async function accepts(port: number): Promise<boolean> {
-  const socket = createConnection(port, '127.0.0.1');
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
   }
 }
