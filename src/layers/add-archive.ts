@@ -1,6 +1,7 @@
 import { fault } from '../contract/errors.ts';
 import type { ByteString } from '../std/bytes.ts';
 import { decompress, unpackBound } from '../tar/compression.ts';
+import type { PackedFormat } from '../tar/packed/unpack-file.ts';
 import { TarReader } from '../tar/reader.ts';
 import type { LayerBuilder } from './layer-builder.ts';
 
@@ -25,11 +26,14 @@ export const ARCHIVE_HEAD_BYTES = 512;
 const CHECKSUM_OFFSET = 148;
 const CHECKSUM_BYTES = 8;
 
+/** A tar; data compressed by gzip or zstd, which are unpacked where they are read; or of a format that is not. */
+export type ArchiveKind = 'tar' | 'packed' | PackedFormat;
+
 /**
- * Recognizes an archive by its first `ARCHIVE_HEAD_BYTES`: a tar, data compressed in a format that can be unpacked here, or
- * data of another format in which tars are packed. A compressed file may turn out to hold no tar.
+ * Recognizes an archive by its first `ARCHIVE_HEAD_BYTES`: a tar, or data of a
+ * format in which tars are packed. A compressed file may turn out to hold no tar.
  */
-export function archiveKind(head: Buffer): 'tar' | 'packed' | 'bzip2' | 'xz' | undefined {
+export function archiveKind(head: Buffer): ArchiveKind | undefined {
   const hex = head.toString('hex', 0, 6);
   if (hex.startsWith('1f8b') || hex.startsWith('28b52ffd')) return 'packed';
   if (hex.startsWith('fd377a585a00')) return 'xz';

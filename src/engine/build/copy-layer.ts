@@ -1,8 +1,9 @@
 import { posix } from 'node:path';
-import { addArchive, ARCHIVE_HEAD_BYTES, archiveKind, holdsTar } from '../../layers/add-archive.ts';
+import { addArchive, ARCHIVE_HEAD_BYTES, archiveKind, type ArchiveKind, holdsTar } from '../../layers/add-archive.ts';
 import type { LayerBuilder, LayerEntry } from '../../layers/layer-builder.ts';
 import type { Tree, TreeNode } from '../../layers/tree.ts';
 import { isFault } from '../../contract/errors.ts';
+import type { Unpack } from '../workers/unpack.ts';
 import { dockerfileFault } from '../../dockerfile/faults.ts';
 import type { DockerIgnore } from '../../dockerfile/ignore.ts';
 import type { ModeChange } from '../../dockerfile/mode.ts';
@@ -34,6 +35,7 @@ export interface Destination {
 export class CopyLayer {
   readonly #builder: LayerBuilder;
   readonly #tree: Tree;
+  readonly #unpack: Unpack;
   readonly #style: CopyStyle;
   readonly #destination: Destination;
   readonly #signal: AbortSignal;
@@ -47,13 +49,14 @@ export class CopyLayer {
   readonly #intoDirectory: boolean;
 
   constructor(
-    { builder, tree }: { readonly builder: LayerBuilder; readonly tree: Tree },
+    { builder, tree, unpack }: { readonly builder: LayerBuilder; readonly tree: Tree; readonly unpack: Unpack },
     style: CopyStyle,
     { path, line, several }: Destination & { readonly several: boolean },
     signal: AbortSignal,
   ) {
     this.#builder = builder;
     this.#tree = tree;
+    this.#unpack = unpack;
     this.#style = style;
     this.#destination = { path: path.length > 1 ? path.replace(/\/+$/u, '') : path, line };
     this.#intoDirectory = path.endsWith('/') || several || style.parents;
@@ -160,14 +163,11 @@ export class CopyLayer {
   }
 
   /** Unpacks a file into the destination if it is an archive. */
-  async #unpacked({ node, path }: Match): Promise<boolean> {
+  async #unpacked({ node }: Match): Promise<boolean> {
     const entry = await node.entry(this.#signal);
     if (entry.type !== 'file') return false;
     const kind = await this.#archiveKind(entry.content);
-    if (kind === 'xz' || kind === 'bzip2') {
-      throw this.#problem(`${shown(path)} is compressed by ${kind}, which is not supported: pack it with gzip or zstd`);
-    }
-    if (kind === undefined || (kind === 'packed' && !(await this.#isPackedTar(node)))) return false;
+    if (kind === undefined || (kind !== 'tar' && !(await this.#isPackedTar(node, kind)))) return false;
     const existing = await this.#existing(this.#target);
     if (existing !== undefined && existing.type !== 'directory') {
       throw this.#problem(
@@ -178,11 +178,11 @@ export class CopyLayer {
     const again = await node.entry(this.#signal);
     if (again.type !== 'file') return false;
     const place = { directory: this.#target, owner: this.#style.owner, packedBytes: again.size };
-    await addArchive(this.#builder, place, again.content);
+    await addArchive(this.#builder, place, this.#readable(again.content, kind));
     return true;
   }
 
-  async #archiveKind(content: AsyncIterable<Uint8Array>): Promise<ReturnType<typeof archiveKind>> {
+  async #archiveKind(content: AsyncIterable<Uint8Array>): Promise<ArchiveKind | undefined> {
     const chunks = content[Symbol.asyncIterator]();
     try {
       return archiveKind((await readHead(chunks, ARCHIVE_HEAD_BYTES)).bytes.subarray(0, ARCHIVE_HEAD_BYTES));
@@ -191,9 +191,14 @@ export class CopyLayer {
     }
   }
 
-  async #isPackedTar(node: Match['node']): Promise<boolean> {
+  async #isPackedTar(node: Match['node'], kind: ArchiveKind): Promise<boolean> {
     const entry = await node.entry(this.#signal);
-    return entry.type === 'file' && (await holdsTar(entry.content, entry.size));
+    return entry.type === 'file' && (await holdsTar(this.#readable(entry.content, kind), entry.size));
+  }
+
+  /** Returns an archive as a tar, plain or in a format that is unpacked where it is read. */
+  #readable(content: AsyncIterable<Uint8Array>, kind: ArchiveKind): AsyncIterable<Uint8Array> {
+    return kind === 'xz' || kind === 'bzip2' ? this.#unpack(content, kind) : content;
   }
 
   /** Makes the directories above a path that are not there yet. */

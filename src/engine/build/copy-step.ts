@@ -14,6 +14,7 @@ import { resolveUser } from '../../images/inspect/users.ts';
 import type { StoredImage } from '../../store/images.ts';
 import type { Layer } from '../../store/layers.ts';
 import type { OngoingBuild } from './ongoing-build.ts';
+import { unpacker } from '../workers/unpack.ts';
 import { CopyLayer, type CopyStyle } from './copy-layer.ts';
 import { filesBelow, type Match, matchAnywhere, matchSources } from './copy-sources.ts';
 import { checksumOf, downloadFor, isUrl } from './downloads.ts';
@@ -85,16 +86,17 @@ export class CopyStep {
 
   /** Makes the layer over the layers of an image; undefined when nothing is copied. */
   async make(layers: readonly string[]): Promise<Layer | undefined> {
-    const { store, readers } = this.#build.place;
+    const { store, readers, threads } = this.#build.place;
     const { signal } = this.#build;
+    const unpack = unpacker({ store, threads }, signal);
     await using tree = await Tree.open(await store.layers.files(layers), readers);
     await using staged = store.layers.stage();
     await using builder = await LayerBuilder.create(staged.path, { lower: tree, signal });
     await this.#inSource(async (root) => {
-      const layer = new CopyLayer({ builder, tree }, await this.#style(tree), await this.#place(root), signal);
-      const { kind, unpack = kind === 'ADD' } = this.#instruction;
+      const layer = new CopyLayer({ builder, tree, unpack }, await this.#style(tree), await this.#place(root), signal);
+      const { kind, unpack: unpacks = kind === 'ADD' } = this.#instruction;
       for (const { match, source } of await this.#matches(root)) {
-        await layer.copy(match, { given: source, root }, { unpack });
+        await layer.copy(match, { given: source, root }, { unpack: unpacks });
       }
       for (const file of this.#expanded.given) await layer.add(file, { unpack: false });
       // What is downloaded stays packed unless that is asked for.

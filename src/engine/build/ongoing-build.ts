@@ -11,6 +11,7 @@ import type { ProjectStore } from '../../store/project-store.ts';
 import type { Admission } from '../admission.ts';
 import type { Compactor } from '../compaction.ts';
 import type { Catalogue } from '../node/catalogue.ts';
+import type { Threads } from '../workers/threads.ts';
 import type { OperationContext } from '../work.ts';
 import type { BuildLog } from './build-log.ts';
 import type { BuildContext } from './context.ts';
@@ -21,6 +22,7 @@ export interface BuildPlace {
   readonly driver: SandboxDriver;
   readonly readers: ReaderPool;
   readonly compactor: Compactor;
+  readonly threads: Threads;
   readonly importer: Importer;
   readonly download: Downloader | undefined;
   /** File of the guest agent, which also relays SSH agents; undefined where there is none. */

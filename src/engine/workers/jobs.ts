@@ -7,6 +7,7 @@ import { diff } from '../../images/inspect/diff.ts';
 import { grep } from '../../images/inspect/grep/grep.ts';
 import * as view from '../../images/inspect/view.ts';
 import { Tree } from '../../layers/tree.ts';
+import { type PackedFormat, unpackFile } from '../../tar/packed/unpack-file.ts';
 
 /** Layers that a thread keeps open for its next job, and metadata it keeps of them. */
 const LAYERS_KEPT = 64;
@@ -31,6 +32,7 @@ export interface AnswerJobs {
 export interface StreamJobs {
   archive: (job: { image: ImageLayers; path: string }) => Uint8Array;
   export: (job: { request: ExportRequest }) => Uint8Array;
+  unpack: (job: { path: string; format: PackedFormat }) => Uint8Array;
 }
 
 type JobOf<Jobs, Name extends keyof Jobs> = Jobs[Name] extends (job: infer Job) => unknown ? Job : never;
@@ -62,6 +64,13 @@ export async function answer(job: AnswerJob, signal: AbortSignal): Promise<JobRe
 export async function* pieces(job: StreamJob, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   if (job.name === 'export') {
     yield* exportLayout(job.request, signal);
+    return;
+  }
+  if (job.name === 'unpack') {
+    for await (const piece of unpackFile(job.path, job.format)) {
+      signal.throwIfAborted();
+      yield piece;
+    }
     return;
   }
   await using tree = await Tree.open(job.image.layers, readers);

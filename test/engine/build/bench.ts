@@ -116,5 +116,17 @@ export const FILES: Readonly<Record<string, Given>> = {
       ]),
     ),
   },
+  't.txz': {
+    text: Buffer.from(
+      '/Td6WFoAAATm1rRGAgAhARYAAAB0L+Wj4Cf/AGpdADSbgd6V4XBV4z1CMml0LxrFNkb2nzbH68ImIT11Eq5Q4HzA0/xExjYXpYwOVVHDxeTLUILMUy6Soj+GWTv8+VlIqHT6RGR1V21btzQIUJga8mrjhmPPDJs0256J36jN7yLWZGQL4AFyCwAAAADZFSqFH/xQtAABhgGAUAAAI5I5t7HEZ/sCAAAAAARZWg==',
+      'base64',
+    ),
+  },
+  't.tbz': {
+    text: Buffer.from(
+      'QlpoOTFBWSZTWVYm+JMAAIt7gNGAAADAAP+AAAZhIR4ACAggAHUJRNQYgGnqaNASSjJiAAaHqPzOmbEEgIRSQjDGpdLM0MpMRJiEMAyqbsgjHEAQ5e4QYjTPGgqkmZ46yIIWH+qtj0cccoJB+LuSKcKEgrE3xJg=',
+      'base64',
+    ),
+  },
   'text.gz': { text: gzipSync('no archive') },
 };

@@ -72,6 +72,12 @@ const COPIES: readonly (readonly [name: string, lines: string, expected: readonl
   ['upwards no further than the context', 'COPY ../../d/a /x', ['/x 640 0:0 "a"']],
   ['ADD of a plain file', 'ADD d/a /x', ['/x 640 0:0 "a"']],
   ['ADD of an archive', 'ADD t.tgz /x', ['/x 755 0:0 directory', '/x/in 755 3:4 directory', '/x/in/f 600 3:4 "f"']],
+  ['ADD of an xz archive', 'ADD t.txz /x', ['/x 755 0:0 directory', '/x/in 755 3:4 directory', '/x/in/f 600 3:4 "f"']],
+  [
+    'ADD of a bzip2 archive',
+    'ADD t.tbz /x',
+    ['/x 755 0:0 directory', '/x/in 755 3:4 directory', '/x/in/f 600 3:4 "f"'],
+  ],
   ['ADD of an archive that stays packed', 'ADD --unpack=false --chmod=600 text.gz /x', ['/x 600 0:0 "']],
   ['ADD of compressed data that is no archive', 'ADD --chmod=600 text.gz /x', ['/x 600 0:0 "']],
 ];
