@@ -52,17 +52,28 @@ function commandOf(text: string, line: number): CommandForm {
   return words === undefined ? { form: 'shell', expression: text } : { form: 'exec', words };
 }
 
+/** Returns the refusal of what BuildKit, too, allows only to builds that were granted an entitlement. */
+function notGranted(flag: string, entitlement: string, line: number): Error {
+  return dockerfileFault(
+    line,
+    `RUN ${flag} needs the entitlement ${entitlement}, which no build is granted; leave it out`,
+  );
+}
+
 function parseRun(raw: RawInstruction, flags: Flags): Instruction {
   const { line, rest, heredocs } = raw;
   const network = flags.text('network') ?? 'default';
   if (network !== 'default' && network !== 'none') {
-    throw dockerfileFault(
-      line,
-      `RUN --network=${network} is not supported: a command cannot share the network of the host`,
-    );
+    if (network !== 'host')
+      throw dockerfileFault(line, `--network is default, none or host; not ${network.slice(0, 40)}`);
+    throw notGranted('--network=host', 'network.host', line);
   }
   const security = flags.text('security') ?? 'sandbox';
-  if (security !== 'sandbox') throw dockerfileFault(line, `RUN --security=${security} is not supported`);
+  if (security !== 'sandbox') {
+    if (security !== 'insecure')
+      throw dockerfileFault(line, `--security is sandbox or insecure; not ${security.slice(0, 40)}`);
+    throw notGranted('--security=insecure', 'security.insecure', line);
+  }
   const command = commandOf(rest, line);
   const empty = command.form === 'exec' ? command.words.length === 0 : command.expression === '';
   if (empty) throw dockerfileFault(line, 'RUN needs a command');

@@ -29,6 +29,8 @@ export interface RegistrySettings {
   readonly proxy?: ProxySettings;
   /** Additional certificate authorities, PEM. */
   readonly ca?: string;
+  /** Time for which a server may send nothing; default `limits.registryTimeoutMs`. */
+  readonly silenceMs?: number;
   /** Waits between tries; tests replace it. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<void>;
 }

@@ -44,6 +44,8 @@ export interface TransportOptions {
   readonly proxy?: ProxySettings;
   /** Additional certificate authorities, PEM. */
   readonly ca?: string;
+  /** Time for which a server may send nothing; default `limits.registryTimeoutMs`. */
+  readonly silenceMs?: number;
 }
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -60,7 +62,7 @@ export class Transport implements AsyncDisposable {
 
   constructor(options: TransportOptions) {
     this.#options = options;
-    this.#direct = new Agent({ ...CONNECTION, connect: guardedConnector(options) });
+    this.#direct = new Agent({ ...connection(options), connect: guardedConnector(options) });
   }
 
   /** Follows redirects of GET and HEAD. Throws NetworkError, faults, or the signal's reason. */
@@ -106,23 +108,27 @@ export class Transport implements AsyncDisposable {
     if (proxy === undefined) return this.#direct;
     await this.#options.guard.checkBehindProxy(url);
     const known = this.#proxies.get(proxy);
-    const agent = known ?? proxyAgent(proxy, this.#options.ca);
+    const agent = known ?? proxyAgent(proxy, this.#options);
     this.#proxies.set(proxy, agent);
     return agent;
   }
 }
 
-/** HTTP/1.1 only: one connection per transfer, so a blob that is read slowly holds up no other. */
-const CONNECTION = {
-  allowH2: false,
-  headersTimeout: limits.registryTimeoutMs,
-  bodyTimeout: limits.registryTimeoutMs,
-};
+/** Returns the options of connections. HTTP/1.1 only: one per transfer, so a blob that is read slowly holds up no other. */
+function connection({ silenceMs = limits.registryTimeoutMs }: TransportOptions): Agent.Options {
+  return { allowH2: false, headersTimeout: silenceMs, bodyTimeout: silenceMs };
+}
 
 /** Returns a dispatcher that opens a tunnel through the proxy for every target, so that it never sees credentials. */
-function proxyAgent(uri: string, ca: string | undefined): ProxyAgent {
+function proxyAgent(uri: string, options: TransportOptions): ProxyAgent {
   const connectTimeout = limits.registryConnectTimeoutMs;
-  return new ProxyAgent({ ...CONNECTION, uri, connectTimeout, proxyTunnel: true, requestTls: trust(ca) });
+  return new ProxyAgent({
+    ...connection(options),
+    uri,
+    connectTimeout,
+    proxyTunnel: true,
+    requestTls: trust(options.ca),
+  });
 }
 
 /** Returns TLS options that trust additional certificate authorities besides those of the system. */

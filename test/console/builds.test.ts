@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import axe from 'axe-core';
-import type { Page } from 'playwright-core';
+import type { Locator, Page } from 'playwright-core';
 import { finished } from '../engine/bench.ts';
 import { openConsole } from './bench.ts';
 import { openBrowser, openPage } from './browser.ts';
@@ -14,6 +14,18 @@ async function violations(page: Page): Promise<unknown> {
   return await page.evaluate(
     `axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).slice(0, 3).join(' ')))`,
   );
+}
+
+/** Drops a file or folder of this machine, as the user does from a file manager. */
+async function dropOn(page: Page, place: Locator, path: string): Promise<void> {
+  await place.scrollIntoViewIfNeeded();
+  const { x = 0, y = 0 } = (await place.boundingBox()) ?? {};
+  const session = await page.context().newCDPSession(page);
+  const data = { items: [], files: [path], dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const) {
+    await session.send('Input.dispatchDragEvent', { type, x: x + 2, y: y + 2, data });
+  }
+  await session.detach();
 }
 
 test('a folder is built: live steps, a failed one that is opened, a cached one, and the image', async () => {
@@ -47,7 +59,7 @@ test('a folder is built: live steps, a failed one that is opened, a cached one, 
   await engine.instances.close(instance?.uuid ?? '', { keep: false });
 
   await watched.visit('build');
-  await page.getByLabel('Folder').setInputFiles(join(folder.path, 'app'));
+  await dropOn(page, page.getByText('Drop a folder here'), join(folder.path, 'app'));
   await page.getByText('2 files').waitFor();
   await page.getByLabel('Dockerfile').fill('FROM base\nARG NAME\nCOPY sub/file /copied\nRUN touch "/$NAME"');
   await page.getByText('More options').click();

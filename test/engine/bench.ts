@@ -134,9 +134,12 @@ export async function finished(contree: ConTree, uuid: string): Promise<Operatio
   return contree.operations.get(uuid);
 }
 
+/** A test that hangs ends then; busy machines take long for a hundred steps. */
+const FOLLOWED_MS_MAX = 300_000;
+
 /** Returns the whole log once the operation has ended. */
 export async function followed(contree: ConTree, uuid: string): Promise<OperationEvent[]> {
-  return collectEvents(contree.operations.events(uuid, { follow: true }, AbortSignal.timeout(30_000)));
+  return collectEvents(contree.operations.events(uuid, { follow: true }, AbortSignal.timeout(FOLLOWED_MS_MAX)));
 }
 
 export async function collectEvents(events: AsyncIterable<OperationEvent>): Promise<OperationEvent[]> {

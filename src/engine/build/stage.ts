@@ -17,7 +17,7 @@ import type { OngoingBuild } from './ongoing-build.ts';
 import { CopyStep } from './copy-step.ts';
 import { buildFailure, StepFailed } from './failure.ts';
 import { applyMetadata, type MetadataInstruction } from './metadata.ts';
-import { checkBuildPlatform } from './platform.ts';
+import { checkStagePlatform } from './platform.ts';
 import { RunMounts } from './mounts.ts';
 import { commandOfRun } from './run-command.ts';
 import { executeStep } from './run-step.ts';
@@ -52,7 +52,7 @@ export class StageBuild {
   /** Builds the stage and returns its last image. */
   async execute(): Promise<StoredImage> {
     const { stage, base, platform } = this.#planned;
-    checkBuildPlatform(platform);
+    checkStagePlatform(platform, stage.line);
     const image = await this.#build.base(base, stage.line);
     const { onbuild: triggers = [], ...config } = image.config;
     this.#image = image;

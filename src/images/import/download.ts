@@ -35,7 +35,7 @@ export function downloader(settings: RegistrySettings): Downloader {
     const transport = new Transport({
       guard,
       plainHttp: () => true,
-      ...present({ proxy: settings.proxy, ca: settings.ca }),
+      ...present({ proxy: settings.proxy, ca: settings.ca, silenceMs: settings.silenceMs }),
     });
     try {
       const { status, headers, body } = await transport.send({ method: 'GET', url }, signal);

@@ -203,7 +203,7 @@ const REFUSED: readonly (readonly [text: string, reason: RegExp])[] = [
   ['FROM base\nEXPOSE 1-10001', /line 2.*more than 10000 ports/u],
   ['FROM base\nEXPOSE 1-9999 1-9999', /line 2.*more than 10000 ports/u],
   ['FROM base\nENV A=${B:?needed}', /line 2.*needed/u],
-  ['FROM --platform=linux/mips base', /linux\/mips/u],
+  ['FROM base\nFROM --platform=linux/mips base', /line 2.*linux\/mips: this server builds for linux\/\w+ only/u],
   ['FROM tag:none', /none/u],
 ];
 

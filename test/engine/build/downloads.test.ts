@@ -38,6 +38,7 @@ const PAGES: Readonly<Record<string, Handler>> = {
   '/huge': (_request, response) => {
     response.writeHead(200, { 'content-length': String(limits.buildDownloadBytesMax + 1) }).flushHeaders();
   },
+  '/silent': (_request, response) => void held.push(response),
   '/cut': (_request, response) => {
     response.writeHead(200, { 'content-length': '100' }).write('half', () => response.destroy());
   },
@@ -181,4 +182,13 @@ test('a build that waits for a slow server can be cancelled, which closes the co
   await bench.engine.operations.cancel(uuid);
   await closed;
   assert.equal((await finished(bench.engine, uuid)).status, 'CANCELLED');
+});
+
+test('a server that says nothing, before its answer or in the middle of it, is given up', async () => {
+  const download = downloader({ allowed: ['127.0.0.1'], silenceMs: 50 });
+  const { signal } = new AbortController();
+  const silent = { code: 'REGISTRY_UNREACHABLE' };
+  await assert.rejects(download(new URL(`${at}/silent`), 100, signal), silent);
+  const { body } = await download(new URL(`${at}/held`), 100, signal);
+  await assert.rejects(collect(body, 100), silent);
 });
