@@ -85,6 +85,14 @@ export class Admission {
     return this.#admitted;
   }
 
+  /** Returns how many pieces of work of that cost fit into what is left, not counting those that wait. */
+  spare(cost: Resources): number {
+    const counts = Object.entries(this.#bounded(cost)).map(([name, amount]) =>
+      amount > 0 ? Math.floor(((this.#capacity[name] ?? 0) - (this.#used.get(name) ?? 0)) / amount) : Infinity,
+    );
+    return Math.max(0, Math.min(...counts));
+  }
+
   /** Returns what a project holds and waits for. */
   of(project: string): ProjectPlaces {
     const line = this.#lines.get(project);

@@ -5,6 +5,8 @@ import type { BootSpec } from '../sandbox/driver.ts';
 import type { Resources } from './admission.ts';
 
 const MiB = 1024 ** 2;
+/** Memory of this host, which is read from a file each time that it is asked for. */
+const HOST_MIB = totalmem() / MiB;
 /** Share of the host's memory that all guests together may use. */
 const MEMORY_SHARE = 0.75;
 /** Guests per core. More than one, because guests also wait for disks and networks. */
@@ -16,7 +18,7 @@ export const GUEST_OVERHEAD_MIB = 64;
 export function runCapacity(concurrency: number): Resources {
   // What guests touch of the usual template stays in memory as long as one of them runs: once for all of them, and
   // once more while a copy that has grown is replaced.
-  const memoryMib = Math.max(0, Math.floor((totalmem() / MiB) * MEMORY_SHARE) - 2 * limits.guestMemoryMibDefault);
+  const memoryMib = Math.max(0, Math.floor(HOST_MIB * MEMORY_SHARE) - 2 * limits.guestMemoryMibDefault);
   if (concurrency > 0) return { runs: concurrency, memoryMib };
   return { cpus: Math.max(2, Math.floor(availableParallelism() * CPU_FACTOR)), memoryMib };
 }
@@ -29,7 +31,7 @@ export function usualConcurrency(capacity: Resources, cost: Resources): number {
 
 /** Refuses a guest larger than the host's memory. Faults: ARGUMENT_INVALID. */
 export function checkMemory(askedMib: number | undefined): void {
-  const mostMib = Math.floor(totalmem() / MiB);
+  const mostMib = Math.floor(HOST_MIB);
   if (askedMib === undefined || askedMib <= mostMib) return;
   throw fault('ARGUMENT_INVALID', { reason: `resources_limits.memory_mib: this host has ${mostMib} MiB` });
 }

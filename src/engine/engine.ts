@@ -7,7 +7,7 @@ import { ReaderPool } from '../erofs/reader-pool.ts';
 import type { SandboxDriver } from '../sandbox/driver.ts';
 import type { Store } from '../store/store.ts';
 import { Admission } from './admission.ts';
-import { runCapacity } from './capacity.ts';
+import { runCapacity, runCost } from './capacity.ts';
 import { Compactor } from './compaction.ts';
 import { Housekeeping, type HousekeepingPolicy } from './housekeeping.ts';
 import { ImageTrees } from './image-trees.ts';
@@ -172,6 +172,12 @@ export class Engine implements ConTree {
   get queues(): Readonly<Record<'runs' | 'imports' | 'builds', QueueLength>> {
     const { runs, imports, builds } = this.#parts;
     return { runs: queueLength(runs), imports: queueLength(imports), builds: queueLength(builds) };
+  }
+
+  /** Number of usual runs that fit beside what runs now. */
+  get spareRuns(): number {
+    const usual = { cpus: limits.guestCpusDefault, memoryMib: limits.guestMemoryMibDefault };
+    return this.#parts.runs.spare(runCost(usual));
   }
 
   /** Returns the projects with what they use, and changes their quotas. */

@@ -1,3 +1,4 @@
+import { createSecretKey, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -31,7 +32,7 @@ export class StoreParts implements Disposable {
   readonly holds = new Holds();
   readonly events: EventStore;
   readonly stacks: StackStore;
-  #reuseSecret: Buffer | undefined;
+  #reuseSecret: KeyObject | undefined;
 
   constructor(directory: string, database: Database) {
     this.directory = directory;
@@ -41,8 +42,8 @@ export class StoreParts implements Disposable {
   }
 
   /** Returns the key with which requests of runs are hashed, made at its first use. It is in no copy of the database. */
-  get reuseSecret(): Buffer {
-    this.#reuseSecret ??= readSecret(join(this.directory, 'reuse.key'));
+  get reuseSecret(): KeyObject {
+    this.#reuseSecret ??= createSecretKey(readSecret(join(this.directory, 'reuse.key')));
     return this.#reuseSecret;
   }
 

@@ -4,9 +4,10 @@ import { after, before, test } from 'node:test';
 import { ClusterDatabase } from '../../src/cluster/catalogue/database.ts';
 import { CatalogueImages } from '../../src/cluster/catalogue/images.ts';
 import { migrate } from '../../src/cluster/catalogue/migrate.ts';
-import { CatalogueOperations, endOperation, workOf } from '../../src/cluster/catalogue/operations.ts';
+import { CatalogueOperations } from '../../src/cluster/catalogue/operations.ts';
+import type { Claim } from '../../src/cluster/catalogue/transitions.ts';
 import { Membership } from '../../src/cluster/queue/membership.ts';
-import { Queue, type Claim } from '../../src/cluster/queue/queue.ts';
+import { Queue } from '../../src/cluster/queue/queue.ts';
 import { SILENT_LOG } from '../../src/engine/log.ts';
 import { faults } from '../conformance/faults.ts';
 import { Postgres } from './support/postgres.ts';
@@ -26,9 +27,12 @@ interface TestNode {
 
 class TestCluster implements AsyncDisposable {
   readonly database: ClusterDatabase;
+  /** Queue of a node that only accepts. */
+  readonly queue: Queue;
 
   constructor(url: string) {
     this.database = new ClusterDatabase(url, SILENT_LOG);
+    this.queue = new Queue(this.database, { name: 'accepts', session: randomUUID() });
   }
 
   static async open(): Promise<TestCluster> {
@@ -70,7 +74,7 @@ class TestCluster implements AsyncDisposable {
         work: Buffer.from('work'),
         token: undefined,
       } as const;
-      await this.operations(project).accept({ uuid, image, ...request });
+      await this.queue.accept({ uuid, project, image, ...request });
     }
     return uuids;
   }
@@ -169,6 +173,95 @@ test('an operation whose image is here goes first, but not before one that is mu
   assert.deepEqual(await claimed(node, 3, [image]), [old, local, other]);
 });
 
+test('a claim has what its node needs; a large request is fetched by itself', async () => {
+  await using cluster = await TestCluster.open();
+  const image = randomUUID();
+  const [small = ''] = await cluster.accept('p', 1, image);
+  const [large = ''] = await cluster.accept('p', 1);
+  await cluster.database.run('UPDATE operations SET work = $2 WHERE uuid = $1', large, Buffer.alloc(16 * 1024 + 1));
+  const node = await cluster.join('a');
+  const { claims } = await node.queue.claim(3, [image]);
+  const facts = claims.map(({ operation, project, image: from, claims: count }) => [operation, project, from, count]);
+  assert.deepEqual(facts, [
+    [small, 'p', image, 1],
+    [large, 'p', null, 1],
+  ]);
+  assert.deepEqual(
+    claims.map(({ work }) => work?.toString()),
+    ['work', undefined],
+  );
+  const [, second] = claims;
+  assert.ok(second);
+  assert.equal((await node.queue.workOf(second))?.byteLength, 16 * 1024 + 1);
+});
+
+test('nodes are told of what is accepted, unless its own will take it, and of what that one has no room for', async () => {
+  await using cluster = await TestCluster.open();
+  const node = await cluster.join('a');
+  let heard = 0;
+  const channels = ['contree_queue', 'test'];
+  let told = (): void => undefined;
+  await using _listener = await cluster.database.listen(channels, (channel, payload) => {
+    if (channel === 'contree_queue') heard += 1;
+    else if (payload === 'now') told();
+  });
+  /** Returns how many notifications came since the last time. */
+  const news = async (): Promise<number> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    told = resolve;
+    await cluster.database.run(`SELECT pg_notify('test', 'now')`);
+    await promise;
+    const count = heard;
+    heard = 0;
+    return count;
+  };
+  await news();
+  await cluster.accept('p', 1);
+  assert.equal(await news(), 1);
+  const quiet = {
+    project: 'p',
+    kind: 'instance',
+    stays: false,
+    request: '{}',
+    work: Buffer.of(1),
+    quiet: true,
+  } as const;
+  for (let count = 0; count < 3; count += 1) {
+    await cluster.queue.accept({ ...quiet, uuid: randomUUID(), image: undefined, token: undefined });
+  }
+  assert.equal(await news(), 0);
+  assert.equal((await claimed(node, 2)).length, 2);
+  assert.equal(await news(), 1, 'more waits than it had room for');
+  assert.equal((await claimed(node, 3)).length, 2);
+  assert.equal(await news(), 0);
+});
+
+test('what several operations write at once goes in one statement; one that is lost does not spoil the others', async () => {
+  await using cluster = await TestCluster.open();
+  await cluster.accept('p', 20);
+  const node = await cluster.join('a');
+  const { claims } = await node.queue.claim(20, []);
+  await cluster.operations().cancel(claims[7]?.operation ?? '');
+  const lost = claims.map((claim, index) => (index === 3 ? { ...claim, fence: claim.fence + 1 } : claim));
+  const before = cluster.database.statements;
+  const begun = await Promise.all(lost.map((claim) => node.queue.begin(claim)));
+  assert.deepEqual(
+    begun.flatMap((may, index) => (may ? [] : [index])),
+    [3, 7],
+  );
+  await cluster.database.run(`UPDATE operations SET reuse_key = 'equal'`);
+  const recorded = { sandbox: 'none', network: false };
+  const ends = lost.map((claim) => node.queue.end(claim, { status: 'SUCCESS', recorded, outcome: {} }));
+  const ended = await Promise.all(ends);
+  assert.deepEqual(
+    ended.flatMap((atMs, index) => (atMs === undefined ? [index] : [])),
+    [3],
+  );
+  assert.equal(cluster.database.statements - before, 5, 'the first alone, and all that came meanwhile; twice');
+  const kept = await cluster.database.rows<{ operation: string }>('SELECT operation FROM recorded_runs');
+  assert.equal(kept.length, 1, 'equal runs have one record');
+});
+
 test('a node without a lease claims nothing', async () => {
   await using cluster = await TestCluster.open();
   await cluster.accept('p', 1);
@@ -198,11 +291,11 @@ test('what a lost node had not begun waits again; what it had begun ends, and it
   assert.deepEqual(await lost.membership.beat([]), [], 'its lease is extended; it has nothing');
   assert.equal(await lost.queue.begin(waiting), false);
   for (const old of [begun, waiting]) {
-    assert.equal(await endOperation(cluster.database, old, { status: 'SUCCESS' }), undefined);
-    assert.equal(await workOf(cluster.database, old), undefined);
+    assert.equal(await lost.queue.end(old, { status: 'SUCCESS' }), undefined);
+    assert.equal(await lost.queue.workOf(old), undefined);
   }
-  assert.ok(await endOperation(cluster.database, again, { status: 'SUCCESS' }));
-  assert.equal(await endOperation(cluster.database, again, { status: 'FAILED' }), undefined, 'an end is the last');
+  assert.ok(await other.queue.end(again, { status: 'SUCCESS' }));
+  assert.equal(await other.queue.end(again, { status: 'FAILED' }), undefined, 'an end is the last');
 });
 
 test('an operation that no node manages to begin ends at last', async () => {
@@ -273,6 +366,13 @@ test('an image with a waiting operation cannot be deleted, and one that is gone 
   await assert.rejects(images.delete(image, { cascade: false }), faults('IMAGE_IN_USE'));
   await cluster.operations().cancel(uuid);
   assert.deepEqual(await images.delete(image, { cascade: false }), [image]);
-  const gone = { uuid: randomUUID(), kind: 'instance', stays: false, request: '{}', work: Buffer.of(1) } as const;
-  await assert.rejects(cluster.operations().accept({ ...gone, image, token: undefined }), faults('IMAGE_NOT_FOUND'));
+  const gone = {
+    uuid: randomUUID(),
+    project: 'p',
+    kind: 'instance',
+    stays: false,
+    request: '{}',
+    work: Buffer.of(1),
+  } as const;
+  await assert.rejects(cluster.queue.accept({ ...gone, image, token: undefined }), faults('IMAGE_NOT_FOUND'));
 });

@@ -65,6 +65,14 @@ test('what is larger than everything runs alone', async () => {
   (await next)[Symbol.dispose]();
 });
 
+test('spare() counts what still fits, by the scarcest resource', async () => {
+  const admission = new Admission({ cpus: 4, memoryMib: 1_000 });
+  assert.equal(admission.spare({ cpus: 1, memoryMib: 300 }), 3);
+  using _place = await admission.enter(entry({ cpus: 3, memoryMib: 100 }), never);
+  assert.equal(admission.spare({ cpus: 1, memoryMib: 300 }), 1);
+  assert.equal(admission.spare({ cpus: 2 }), 0);
+});
+
 test('leaving the line lets the next one in', async () => {
   const admission = new Admission({ cpus: 2 });
   const one = await admission.enter(entry({ cpus: 1 }), never);

@@ -14,14 +14,25 @@
 export const CLAIM_FUNCTION = `
   CREATE FUNCTION claim_operations(
     me text, mine uuid, wanted integer, have uuid[], head_start interval, patience interval
-  ) RETURNS TABLE (claimed uuid, number bigint, later boolean) LANGUAGE plpgsql AS $$
+  ) RETURNS TABLE (
+    claimed uuid, number bigint, later boolean, project text, image uuid, claims integer, work bytea
+  ) LANGUAGE plpgsql
+  -- Plans are kept by each connection, and must not be those of a table that was still small; such plans look so costly
+  -- that they would be compiled, which takes longer than they do.
+  SET enable_seqscan = off SET jit = off AS $$
+  #variable_conflict use_column
   DECLARE
     passed text[] := '{}';
     present double precision;
     turn double precision;
     chosen text;
-    picked uuid;
+    others boolean;
+    taken integer;
   BEGIN
+    -- Most that look find nothing, and need not wait for one another.
+    IF NOT EXISTS (SELECT FROM operations WHERE status = 'PENDING') THEN
+      RETURN;
+    END IF;
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM pg_advisory_xact_lock(6517873);
     IF NOT EXISTS (SELECT FROM nodes WHERE name = me AND session = mine AND lease_until > clock_timestamp()) THEN
@@ -36,39 +47,48 @@ export const CLAIM_FUNCTION = `
           WHERE o.status = 'PENDING' AND o.project > w.project ORDER BY o.project LIMIT 1)
         FROM waiting w WHERE w.project IS NOT NULL
       )
-      SELECT w.project, greatest(coalesce(t.next, 0), present) INTO chosen, turn
+      SELECT w.project, greatest(coalesce(t.next, 0), present), count(*) OVER () > 1 INTO chosen, turn, others
         FROM waiting w LEFT JOIN turns t ON t.project = w.project
         WHERE w.project IS NOT NULL AND w.project <> ALL (passed)
         ORDER BY 2, coalesce(t.served, -1), w.project LIMIT 1;
       EXIT WHEN chosen IS NULL;
-      SELECT o.uuid INTO picked FROM (
-          SELECT w.uuid, w.image, w.created_at, w.id FROM operations w
-          WHERE w.status = 'PENDING' AND w.project = chosen ORDER BY w.id LIMIT 64 FOR UPDATE SKIP LOCKED
-        ) o
-        WHERE o.image IS NULL OR o.image = ANY (have) OR o.created_at < clock_timestamp() - patience
-          OR NOT EXISTS (
-            SELECT FROM nodes n WHERE n.name <> me AND n.works AND n.lease_until > clock_timestamp()
-              AND o.image = ANY (n.images)
-          )
-        ORDER BY o.created_at - CASE WHEN o.image = ANY (have) THEN head_start ELSE interval '0' END, o.id
-        LIMIT 1;
-      IF picked IS NULL THEN
+      -- One project alone needs to take no turns.
+      RETURN QUERY WITH picked AS (
+          SELECT o.uuid, row_number() OVER (
+            ORDER BY o.created_at - CASE WHEN o.image = ANY (have) THEN head_start ELSE interval '0' END, o.id
+          ) AS place FROM (
+            SELECT w.uuid, w.image, w.created_at, w.id FROM operations w
+            WHERE w.status = 'PENDING' AND w.project = chosen ORDER BY w.id LIMIT 64 FOR UPDATE SKIP LOCKED
+          ) o
+          WHERE o.image IS NULL OR o.image = ANY (have) OR o.created_at < clock_timestamp() - patience
+            OR NOT EXISTS (
+              SELECT FROM nodes n WHERE n.name <> me AND n.works AND n.lease_until > clock_timestamp()
+                AND o.image = ANY (n.images)
+            )
+          ORDER BY place LIMIT CASE WHEN others THEN 1 ELSE wanted END
+        ), assigned AS (
+          UPDATE operations c SET status = 'ASSIGNED', node = me, claims = c.claims + 1,
+              fence = nextval('fences') * 1048576 + floor(random() * 1048576)::bigint
+            FROM picked p WHERE c.uuid = p.uuid
+            RETURNING p.place, c.uuid, c.fence, c.project, c.image, c.claims, c.work
+        ) SELECT a.uuid, a.fence, false, a.project, a.image, a.claims,
+            -- A large one is fetched by itself, so that nobody waits for it under the lock.
+            CASE WHEN octet_length(a.work) <= 16384 THEN a.work END
+          FROM assigned a ORDER BY a.place;
+      GET DIAGNOSTICS taken = ROW_COUNT;
+      IF taken = 0 THEN
         passed := passed || chosen;
-        later := true;
         CONTINUE;
       END IF;
-      UPDATE operations SET status = 'ASSIGNED', node = me, claims = claims + 1,
-          fence = nextval('fences') * 1048576 + floor(random() * 1048576)::bigint
-        WHERE uuid = picked RETURNING uuid, fence INTO claimed, number;
-      INSERT INTO turns AS t (project, served, next) VALUES (chosen, turn, turn + 1)
-        ON CONFLICT (project) DO UPDATE SET served = turn, next = turn + 1;
-      later := false;
-      RETURN NEXT;
-      wanted := wanted - 1;
+      INSERT INTO turns AS t (project, served, next) VALUES (chosen, turn + taken - 1, turn + taken)
+        ON CONFLICT (project) DO UPDATE SET served = excluded.served, next = excluded.next;
+      wanted := wanted - taken;
     END LOOP;
+    IF wanted = 0 AND EXISTS (SELECT FROM operations WHERE status = 'PENDING') THEN
+      -- More than this node has room for; nobody may have been told of it.
+      PERFORM pg_notify('contree_queue', '');
+    END IF;
     IF cardinality(passed) > 0 THEN
-      claimed := NULL;
-      number := NULL;
       later := true;
       RETURN NEXT;
     END IF;

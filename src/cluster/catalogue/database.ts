@@ -1,15 +1,20 @@
 import { Client, escapeIdentifier, Pool, type PoolClient, type QueryConfig, type QueryResult } from 'pg';
 import { fault, isFault } from '../../contract/errors.ts';
 import type { EngineLog } from '../../engine/log.ts';
+import { present } from '../../std/present.ts';
 
 /** Connections of a node. Every statement is short, so a few serve many requests. */
 const CONNECTIONS_MAX = 10;
 const CONNECT_MS = 5_000;
 /** Longest statement, so that a node does not wait for a lock or a server that is gone. */
 const STATEMENT_MS = 15_000;
+/** Statements that are prepared; the catalogue has fewer. */
+const PREPARED_MAX = 200;
+
+type Scalar = string | number | boolean | null | Buffer;
 
 /** Values of a statement. */
-export type SqlValue = string | number | boolean | null | Buffer | readonly string[];
+export type SqlValue = Scalar | readonly Scalar[];
 
 /** Runs statements: on any connection, or on that of a transaction. */
 export interface Sql {
@@ -24,6 +29,7 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
   readonly #pool: Pool;
   readonly #url: string;
   readonly #log: EngineLog;
+  readonly #names = new Map<string, string>();
   #statements = 0;
 
   constructor(url: string, log: EngineLog) {
@@ -117,7 +123,21 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
 
   #query(on: Pool | PoolClient, text: string, values: readonly SqlValue[]): Promise<QueryResult> {
     this.#statements += 1;
-    return on.query(text, [...values]);
+    const name = this.#nameOf(text, values);
+    return on.query({ text, values: [...values], ...present({ name }) });
+  }
+
+  /**
+   * Returns the name under which a connection prepares a statement, once. Those with lists have none: the plan for a short
+   * list in a small table must not stay for long ones in a large table.
+   */
+  #nameOf(text: string, values: readonly SqlValue[]): string | undefined {
+    if (values.length === 0 || values.some((value) => Array.isArray(value))) return undefined;
+    const known = this.#names.get(text);
+    if (known !== undefined || this.#names.size >= PREPARED_MAX) return known;
+    const name = `contree${this.#names.size}`;
+    this.#names.set(text, name);
+    return name;
   }
 }
 

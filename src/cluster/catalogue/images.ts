@@ -59,17 +59,20 @@ export class CatalogueImages {
 
   /** Returns an image with its layers. Faults: IMAGE_NOT_FOUND. */
   async get(source: string): Promise<CatalogueImage> {
-    const uuid = await this.resolve(source);
+    const name = source.startsWith('tag:') ? source.slice('tag:'.length) : undefined;
+    if (name === undefined && !isUuid(source)) throw await this.#notFound(source, source);
     const [row] = await this.#database.rows<ImageRow & { layers: Layer[] }>(
       `SELECT ${COLUMNS}, (
          SELECT json_agg(json_build_object('digest', digest, 'bytes', bytes, 'entries', entries)
            ORDER BY position) FROM image_layers JOIN layers ON layer = digest WHERE image = images.uuid
-       ) AS layers FROM images WHERE uuid = $1 AND project = $2`,
-      uuid,
+       ) AS layers FROM images WHERE project = $2 AND uuid = ${
+         name === undefined ? '$1' : '(SELECT image FROM tags WHERE tags.project = $2 AND name = $1)'
+       }`,
+      name ?? source.toLowerCase(),
       this.#project,
     );
-    if (row === undefined) throw fault('IMAGE_NOT_FOUND', { image: source });
-    return { ...imageOf(row), layers: row.layers ?? [] };
+    if (row !== undefined) return { ...imageOf(row), layers: row.layers ?? [] };
+    throw name === undefined ? fault('IMAGE_NOT_FOUND', { image: source }) : await this.#notFound(source, name);
   }
 
   /** Lists images as `ImageStore.list` does: newest first, or one entry for each tag that the filter accepts. */

@@ -20,22 +20,6 @@ export interface CatalogueOperation extends StoredOperation {
   readonly log: 'row' | { readonly object: string; readonly bytes: number } | undefined;
 }
 
-/** Operation to be accepted. */
-export interface AcceptedOperation {
-  readonly uuid: string;
-  readonly token: string | undefined;
-  readonly kind: OperationKind;
-  readonly stays: boolean;
-  /** Request as JSON, without secrets. */
-  readonly request: string;
-  /** The same with secrets, encrypted. */
-  readonly work: Buffer;
-  /** UUID of its input image. */
-  readonly image: string | undefined;
-  /** Key under which its result may be given to equal runs. */
-  readonly reuseKey?: string | undefined;
-}
-
 interface OperationRow {
   readonly uuid: string;
   readonly project: string;
@@ -74,29 +58,6 @@ export class CatalogueOperations {
   constructor(database: ClusterDatabase, project: string) {
     this.#database = database;
     this.#project = project;
-  }
-
-  /**
-   * Accepts an operation: it waits from now on, and survives whatever happens. Faults: IMAGE_NOT_FOUND when its image was
-   * deleted meanwhile.
-   */
-  async accept(operation: AcceptedOperation): Promise<void> {
-    const { uuid, token, kind, stays, request, work, image, reuseKey } = operation;
-    const accepted = await this.#database.run(
-      `WITH input AS (SELECT uuid FROM images WHERE uuid = $8 AND project = $2 FOR KEY SHARE)
-       INSERT INTO operations (uuid, project, token, kind, stays, request, work, image, reuse_key)
-       SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE $8::uuid IS NULL OR EXISTS (SELECT FROM input)`,
-      uuid,
-      this.#project,
-      token ?? null,
-      kind,
-      stays,
-      request,
-      work,
-      image ?? null,
-      reuseKey ?? null,
-    );
-    if (accepted === 0) throw fault('IMAGE_NOT_FOUND', { image: image ?? '' });
   }
 
   /** Returns an operation. Faults: OPERATION_NOT_FOUND. */
@@ -202,51 +163,6 @@ export class CatalogueOperations {
     const [row] = await this.#database.rows<OperationRow>(statement, uuid, this.#project);
     return row && operationOf(row);
   }
-}
-
-/** Work of a claim: the operation, and its request with secrets, encrypted. */
-export async function workOf(
-  database: ClusterDatabase,
-  { operation, fence }: { readonly operation: string; readonly fence: number },
-): Promise<{ readonly operation: CatalogueOperation; readonly work: Buffer } | undefined> {
-  const [row] = await database.rows<OperationRow & { work: Buffer | null }>(
-    `SELECT ${COLUMNS}, work FROM operations WHERE uuid = $1 AND fence = $2 AND work IS NOT NULL`,
-    operation,
-    fence,
-  );
-  return row === undefined || row.work === null ? undefined : { operation: operationOf(row), work: row.work };
-}
-
-/** Log of an operation that ends: itself, or the digest of its object. */
-export type EndedLog = { readonly bytes: number } & ({ readonly content: Buffer } | { readonly object: string });
-
-/**
- * Ends an operation of a claim. Returns the time, ms since 1970; undefined when the claim is lost or it has ended
- * already, so that nothing may be published.
- */
-export async function endOperation(
-  sql: Sql,
-  { operation, fence }: { readonly operation: string; readonly fence: number },
-  end: OperationEnd & { readonly log?: EndedLog | undefined },
-): Promise<number | undefined> {
-  const [row] = await sql.rows<{ finished_ms: number }>(
-    `UPDATE operations SET status = $3, result_image = $4, result_tag = $5, image_bytes = $6, outcome = $7, error = $8,
-       error_code = $9, log = $10, log_object = $11, log_bytes = $12, finished_at = clock_timestamp(), work = NULL
-      WHERE uuid = $1 AND fence = $2 AND finished_at IS NULL RETURNING ${epochMs('finished_at')} AS finished_ms`,
-    operation,
-    fence,
-    end.status,
-    end.resultImage ?? null,
-    end.resultTag ?? null,
-    end.imageBytes ?? null,
-    end.outcome === undefined ? null : JSON.stringify(end.outcome),
-    end.error ?? null,
-    end.errorCode ?? null,
-    end.log !== undefined && 'content' in end.log ? end.log.content : null,
-    end.log !== undefined && 'object' in end.log ? end.log.object : null,
-    end.log?.bytes ?? null,
-  );
-  return row?.finished_ms;
 }
 
 /** Records what an operation that goes on has published so far. Returns false when the claim is lost. */

@@ -165,9 +165,9 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     END IF;
     RETURN NULL;
   END $$;
-  CREATE TRIGGER operation_inserted AFTER INSERT ON operations FOR EACH ROW EXECUTE FUNCTION operation_changed();
+  -- Nobody waits for a claim; and a node that accepts an operation tells of it itself.
   CREATE TRIGGER operation_updated AFTER UPDATE OF status, cancelled ON operations
-    FOR EACH ROW EXECUTE FUNCTION operation_changed();
+    FOR EACH ROW WHEN (NEW.status <> 'ASSIGNED' OR NEW.cancelled) EXECUTE FUNCTION operation_changed();
   ${CLAIM_FUNCTION}
   `,
   OBJECTS_STEP,

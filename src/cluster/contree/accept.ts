@@ -20,14 +20,15 @@ export interface CheckedWork {
  * DIRECTORY_STATE_NOT_FOUND.
  */
 export async function accept(context: ClusterContext, checked: CheckedWork): Promise<string> {
-  const { tenant, operations, parts, uploads } = context;
+  const { tenant, project, parts, uploads } = context;
   const { work, kind, record, image, stays = false, reuseKey } = checked;
   const { files, states } = inputsOf(work);
   for (const file of new Set(files)) await uploads.get(file);
   for (const state of new Set(states)) await uploads.state(state);
   const uuid = randomUUID();
-  await operations.accept({
+  await parts.queue.accept({
     uuid,
+    project,
     token: tenant.token,
     kind,
     stays,
@@ -35,6 +36,7 @@ export async function accept(context: ClusterContext, checked: CheckedWork): Pro
     work: parts.secret.seal(envelopeOf(work, tenant), uuid),
     image,
     reuseKey,
+    quiet: parts.takes(image),
   });
   parts.wake();
   return uuid;

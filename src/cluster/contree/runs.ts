@@ -1,6 +1,7 @@
 import type { ConTree } from '../../contract/contree.ts';
 import { fault } from '../../contract/errors.ts';
 import { limits } from '../../contract/limits.ts';
+import type { InstanceSpawnRequest } from '../../contract/run.ts';
 import { checkMemory } from '../../engine/capacity.ts';
 import { boundedTimeout } from '../../engine/project/context.ts';
 import { planRun } from '../../engine/run/plan.ts';
@@ -16,7 +17,7 @@ export function clusterRuns(context: ClusterContext): ConTree['runs'] {
       await checkConcurrency(context);
       const longest = context.bounds.instance_max_timeout;
       const timeout = boundedTimeout(request.timeout, limits.commandTimeoutSecondsDefault, longest);
-      const image = await context.images.get(request.image);
+      const image = await lookUp(context, request);
       const bounded = { ...request, timeout, image: image.uuid };
       const plan = planRun(bounded, image.config);
       checkMemory(request.resources_limits?.memory_mib);
@@ -31,6 +32,11 @@ export function clusterRuns(context: ClusterContext): ConTree['runs'] {
       return { uuid, image: image.uuid };
     },
   };
+}
+
+/** Returns the image of a run. One that is remembered may have been deleted: then the run is not accepted. */
+async function lookUp({ parts, project, images }: ClusterContext, { image, reuse }: InstanceSpawnRequest) {
+  return reuse ? await images.get(image) : await parts.adoption.find(project, image);
 }
 
 /** Refuses a run too many of a token, wherever its others are. Faults: OPERATION_LIMIT. */

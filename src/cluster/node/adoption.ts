@@ -17,6 +17,8 @@ import { CatalogueUploads } from '../catalogue/uploads.ts';
 
 /** Images whose use is announced to other nodes. */
 const ANNOUNCED_MAX = 200;
+/** Images that are remembered: they never change. */
+const REMEMBERED_MAX = 1_000;
 /** Contents that are sent or fetched at once. */
 const AT_ONCE = 8;
 /** Largest object with the entries of a directory state: a path and its fields are bounded, too. */
@@ -35,6 +37,7 @@ export class Adoption {
   readonly #store: Store;
   readonly #engine: Engine;
   readonly #used = new Set<string>();
+  readonly #remembered = new Map<string, CatalogueImage>();
 
   constructor(parts: {
     readonly database: ClusterDatabase;
@@ -57,6 +60,26 @@ export class Adoption {
   async image(project: string, source: string, signal: AbortSignal): Promise<AdoptedImage> {
     const images = new CatalogueImages(this.#database, project);
     return await this.known(project, await images.get(source), signal);
+  }
+
+  /**
+   * Returns the image of a UUID or tag, without asking the catalogue for one that was found before: it may have been deleted
+   * since. Faults: IMAGE_NOT_FOUND.
+   */
+  async find(project: string, source: string): Promise<CatalogueImage> {
+    const key = (uuid: string): string => `${project} ${uuid.toLowerCase()}`;
+    const remembered = this.#remembered.get(key(source));
+    if (remembered !== undefined) return remembered;
+    const image = await new CatalogueImages(this.#database, project).get(source);
+    this.#remembered.set(key(image.uuid), image);
+    const [oldest = ''] = this.#remembered.keys();
+    if (this.#remembered.size > REMEMBERED_MAX) this.#remembered.delete(oldest);
+    return image;
+  }
+
+  /** Reports whether an image is here, as far as is remembered. */
+  has(image: string): boolean {
+    return this.#used.has(image);
   }
 
   /** Adopts an image that was looked up already. */

@@ -5,9 +5,8 @@ import { failure, keptSoFar } from '../../engine/operation-end.ts';
 import { pause } from '../../std/abort.ts';
 import { present } from '../../std/present.ts';
 import type { OperationEnd, StoredOperation } from '../../store/operations.ts';
-import { endOperation, workOf, type CatalogueOperation } from '../catalogue/operations.ts';
 import { CatalogueUploads } from '../catalogue/uploads.ts';
-import type { Claim, Queue } from '../queue/queue.ts';
+import type { ClaimedOperation } from '../queue/queue.ts';
 import type { NodeParts } from './parts.ts';
 import type { Publisher } from './publisher.ts';
 import { inputsOf, openedEnvelope, startWork, withDigests, type ClusterWork } from './work.ts';
@@ -21,12 +20,10 @@ const WAITS: ReadonlySet<string> = new Set(['ENGINE_STOPPED', 'CLUSTER_UNAVAILAB
 /** Executes claimed operations on the own engine. */
 export class Executor {
   readonly #parts: NodeParts;
-  readonly #queue: Queue;
   readonly #publisher: Publisher;
 
-  constructor(parts: NodeParts, queue: Queue, publisher: Publisher) {
+  constructor(parts: NodeParts, publisher: Publisher) {
     this.#parts = parts;
-    this.#queue = queue;
     this.#publisher = publisher;
   }
 
@@ -34,7 +31,7 @@ export class Executor {
    * Executes an operation to its end, or gives it back. `prepared` is called once the engine has it. Never rejects: an
    * operation ends with what went wrong.
    */
-  async execute(claim: Claim, prepared: () => void, signal: AbortSignal): Promise<void> {
+  async execute(claim: ClaimedOperation, prepared: () => void, signal: AbortSignal): Promise<void> {
     const { claims, log } = this.#parts;
     try {
       await this.#execute(claim, prepared, signal);
@@ -46,42 +43,42 @@ export class Executor {
     }
   }
 
-  async #execute(claim: Claim, prepared: () => void, signal: AbortSignal): Promise<void> {
-    const found = await workOf(this.#parts.database, claim);
-    if (found === undefined) return;
-    const { operation, work: sealed } = found;
+  async #execute(claim: ClaimedOperation, prepared: () => void, signal: AbortSignal): Promise<void> {
+    const { operation: uuid, project } = claim;
+    const { queue, secret, engine } = this.#parts;
+    const sealed = claim.work ?? (await queue.workOf(claim));
+    if (sealed === undefined) return;
     await using pins = new AsyncDisposableStack();
     try {
-      const { work, tenant } = openedEnvelope(this.#parts.secret.open(sealed, operation.uuid));
-      const ready = await this.#prepare(operation, work, { signal, pins });
-      const view = this.#parts.engine.forTenant(tenant, { operation: operation.uuid });
-      await startWork(view, ready);
+      const { work, tenant } = openedEnvelope(secret.open(sealed, uuid));
+      const ready = await this.#prepare(claim, work, { signal, pins });
+      await startWork(engine.forTenant(tenant, { operation: uuid }), ready);
     } catch (error) {
       // A node that leaves has no reason to refuse anything.
-      if (signal.aborted && (await this.#queue.giveBack(claim))) return;
-      await this.#refuse(claim, operation, error);
+      if (signal.aborted && (await queue.giveBack(claim))) return;
+      await this.#refuse(claim, error);
       return;
     }
     prepared();
-    const { node } = this.#parts.engine;
-    await node.ended(operation.uuid);
-    const ended = node.operation(operation.project, operation.uuid);
+    const { node } = engine;
+    await node.ended(uuid);
+    const ended = node.operation(project, uuid);
     // What only waited in the engine's queue may be done by another node.
-    if (WAITS.has(ended?.errorCode ?? '') && (await this.#queue.giveBack(claim))) return;
+    if (WAITS.has(ended?.errorCode ?? '') && (await queue.giveBack(claim))) return;
     if (ended === undefined) return;
-    const isShared = ended.status === 'SUCCESS' || (await this.#end(claim, endOf(ended), operation.uuid));
+    const isShared = ended.status === 'SUCCESS' || (await this.#end(claim, endOf(ended), uuid));
     // Otherwise the catalogue has another end, which is the one to show.
-    if (isShared) node.shared(operation.uuid);
+    if (isShared) node.shared(uuid);
   }
 
   /** Makes everything available that the operation needs. */
   async #prepare(
-    { project, image }: CatalogueOperation,
+    { project, image }: ClaimedOperation,
     work: ClusterWork,
     { signal, pins }: { readonly signal: AbortSignal; readonly pins: AsyncDisposableStack },
   ): Promise<ClusterWork> {
     const { adoption, database } = this.#parts;
-    if (image !== null) pins.use(await adoption.image(project, image, signal));
+    if (image !== null) pins.use(await adoption.known(project, await adoption.find(project, image), signal));
     const { files, states } = inputsOf(work);
     const uploads = new CatalogueUploads(database, project);
     const digests = new Map<string, string>();
@@ -92,21 +89,21 @@ export class Executor {
   }
 
   /** Ends an operation that did not get as far as the engine, or gives it back where another node may do better. */
-  async #refuse(claim: Claim, { claims }: CatalogueOperation, error: unknown): Promise<void> {
+  async #refuse(claim: ClaimedOperation, error: unknown): Promise<void> {
     const known = this.#known(error);
     const passes = ERRORS[known.code].class === 'unavailable' || known.code === 'DISK_FULL';
     // One that has begun is not given back, which the queue checks.
-    if (passes && claims < TRIES_MAX && (await this.#queue.giveBack(claim))) return;
+    if (passes && claim.claims < TRIES_MAX && (await this.#parts.queue.giveBack(claim))) return;
     await this.#end(claim, failure(known));
   }
 
   /** Writes an end, as long as the node believes in its claim. Returns false when the claim was lost. */
-  async #end(claim: Claim, end: OperationEnd, logged?: string): Promise<boolean> {
-    const { database, claims } = this.#parts;
+  async #end(claim: ClaimedOperation, end: OperationEnd, logged?: string): Promise<boolean> {
+    const { queue, claims } = this.#parts;
     for (;;) {
       try {
         const log = logged === undefined ? undefined : await this.#publisher.log(logged, AbortSignal.timeout(60_000));
-        return (await endOperation(database, claim, { ...end, ...present({ log }) })) !== undefined;
+        return (await queue.end(claim, { ...end, ...present({ log }) })) !== undefined;
       } catch (error) {
         if (!isFault(error) || !claims.has(claim)) throw error;
         await pause(RETRY_MS);

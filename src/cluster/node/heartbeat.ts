@@ -1,6 +1,6 @@
 import { fault } from '../../contract/errors.ts';
 import type { Membership } from '../queue/membership.ts';
-import type { Claim, Queue } from '../queue/queue.ts';
+import type { Claim } from '../catalogue/transitions.ts';
 import type { NodeParts } from './parts.ts';
 
 /** Part of a lease after which it is extended, so that one or two failures do no harm. */
@@ -8,7 +8,6 @@ const BEATS_PER_LEASE = 4;
 
 export interface HeartbeatOptions {
   readonly membership: Membership;
-  readonly queue: Queue;
   readonly leaseMs: number;
   /** Called when another process has taken the node's name: it must not go on. */
   readonly out: () => void;
@@ -107,7 +106,7 @@ export class Heartbeat implements AsyncDisposable {
   /** Gives claims back whose answer was lost: those that nobody here knows of, twice in a row. */
   async #giveBackUnknown(held: readonly Claim[]): Promise<void> {
     const unknown = held.filter((claim) => !this.#parts.claims.has(claim));
-    for (const claim of unknown) if (this.#unknown.has(claim.fence)) await this.#options.queue.giveBack(claim);
+    for (const claim of unknown) if (this.#unknown.has(claim.fence)) await this.#parts.queue.giveBack(claim);
     this.#unknown.clear();
     for (const { fence } of unknown) this.#unknown.add(fence);
   }

@@ -1,4 +1,4 @@
-import type { Claim } from '../queue/queue.ts';
+import type { Claim } from '../catalogue/transitions.ts';
 
 /** Claims that this node believes it has. */
 export class HeldClaims {

@@ -108,16 +108,18 @@ export class ClusterNode implements AsyncDisposable {
       changes: new OperationChanges(),
       peers: owned.use(new Peers(database, secret)),
       secret,
+      queue,
       log,
+      takes: (image) => worker?.takes(image) === true,
       wake: () => worker?.wake(),
     };
-    publisher.attach({ ...parts, queue });
+    publisher.attach(parts);
     owned.use(new Janitor(database, storage, log));
-    const heartbeat = owned.use(new Heartbeat(parts, { membership, queue, leaseMs, out: options.out }));
+    const heartbeat = owned.use(new Heartbeat(parts, { membership, leaseMs, out: options.out }));
     owned.use(await database.listen(CHANNELS, (channel, payload) => hear(parts, heartbeat, { channel, payload })));
     if (options.works) {
-      const executor = new Executor(parts, queue, publisher);
-      worker = owned.use(new Worker(parts, { queue, executor, hasLease: () => heartbeat.hasLease }));
+      const executor = new Executor(parts, publisher);
+      worker = owned.use(new Worker(parts, { executor, hasLease: () => heartbeat.hasLease }));
       worker.start();
     }
     return new ClusterNode(parts, { worker, membership, owned: owned.move() });

@@ -3,7 +3,7 @@ import type { EngineLog } from '../../engine/log.ts';
 import type { Store } from '../../store/store.ts';
 import type { ClusterDatabase } from '../catalogue/database.ts';
 import type { CatalogueObjects } from '../catalogue/objects.ts';
-import type { NodeIdentity } from '../queue/queue.ts';
+import type { NodeIdentity, Queue } from '../queue/queue.ts';
 import type { Adoption } from './adoption.ts';
 import type { OperationChanges } from './changes.ts';
 import type { HeldClaims } from './held-claims.ts';
@@ -22,7 +22,10 @@ export interface NodeParts {
   readonly changes: OperationChanges;
   readonly peers: Peers;
   readonly secret: ClusterSecret;
+  readonly queue: Queue;
   readonly log: EngineLog;
+  /** Reports whether the own worker would take an operation with that image at once. */
+  readonly takes: (image: string | undefined) => boolean;
   /** Makes the worker look at the queue at once. */
   readonly wake: () => void;
 }

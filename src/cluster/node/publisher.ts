@@ -1,5 +1,5 @@
 import { fault, isFault } from '../../contract/errors.ts';
-import type { Catalogue, ImageToShare, Publication, Published, RecordedUse } from '../../engine/node/catalogue.ts';
+import type { Catalogue, ImageToShare, Publication, Published } from '../../engine/node/catalogue.ts';
 import type { Engine } from '../../engine/engine.ts';
 import { pause } from '../../std/abort.ts';
 import { collect } from '../../std/bytes.ts';
@@ -7,10 +7,11 @@ import { present } from '../../std/present.ts';
 import type { ClusterDatabase, Sql } from '../catalogue/database.ts';
 import type { CatalogueObjects } from '../catalogue/objects.ts';
 import { findRoot, insertImage, setTag, CatalogueImages } from '../catalogue/images.ts';
-import { endOperation, keepResult, type EndedLog } from '../catalogue/operations.ts';
+import { keepResult } from '../catalogue/operations.ts';
+import { endOperations, type Claim, type ClaimEnd, type EndedLog } from '../catalogue/transitions.ts';
 import { epochMs } from '../catalogue/values.ts';
 import { OBJECT_PREFIXES } from '../objects/object-store.ts';
-import type { Claim, Queue } from '../queue/queue.ts';
+import type { Queue } from '../queue/queue.ts';
 import type { Adoption } from './adoption.ts';
 import type { HeldClaims } from './held-claims.ts';
 
@@ -129,10 +130,21 @@ export class Publisher implements Catalogue {
   }
 
   async #commit(claim: Claim, publication: Publication, log: EndedLog | undefined): Promise<Published> {
+    const { kind, image, tag } = publication;
+    if (kind === 'end' && image?.made === undefined && tag === undefined) {
+      const end = endOf(publication, { image: image?.uuid, log });
+      const atMs = await this.#attached.queue.end(claim, end);
+      if (atMs !== undefined) return { atMs };
+      // The claim is lost, or this is the end of which an answer got lost.
+    }
+    return this.#commitAll(claim, publication, log);
+  }
+
+  async #commitAll(claim: Claim, publication: Publication, log: EndedLog | undefined): Promise<Published> {
     return this.#attached.database.transaction(async (sql) => {
       const earlier = await this.#checked(sql, claim, publication);
       if (earlier !== undefined) return earlier;
-      const { kind, operation, project, image, tag, imageBytes, outcome } = publication;
+      const { kind, operation, project, image, tag } = publication;
       const made = image?.made;
       const known = made?.parent === null ? await findRoot(sql, project, made) : undefined;
       const result = known ?? image?.uuid;
@@ -141,10 +153,9 @@ export class Publisher implements Catalogue {
         atMs = await insertImage(sql, project, { ...made, uuid: image.uuid, operation });
       }
       if (tag !== undefined && result !== undefined) await setTag(sql, { project, name: tag, image: result });
-      const fields = { ...present({ resultImage: result, resultTag: tag, imageBytes, outcome, log }) };
-      if (publication.recorded !== undefined) await recordRun(sql, operation, publication.recorded);
-      if (kind === 'end') atMs = await endOperation(sql, claim, { status: 'SUCCESS', ...fields });
-      if (kind === 'result') await keepResult(sql, claim, fields);
+      const end = endOf(publication, { image: result, log });
+      if (kind === 'end') atMs = (await endOperations(sql, [{ claim, end }])).get(operation);
+      if (kind === 'result') await keepResult(sql, claim, end);
       return { ...present({ image: known, atMs }) };
     });
   }
@@ -207,14 +218,10 @@ async function retryingCollected(publish: () => Promise<Published>): Promise<Pub
   }
 }
 
-/** Records the result of a run as the latest for its key. */
-async function recordRun(sql: Sql, operation: string, { sandbox, network }: RecordedUse): Promise<void> {
-  await sql.run(
-    `INSERT INTO recorded_runs (project, key, sandbox, network, operation)
-     SELECT project, reuse_key, $2, $3, uuid FROM operations WHERE uuid = $1 AND reuse_key IS NOT NULL
-     ON CONFLICT (project, key, sandbox, network) DO UPDATE SET operation = excluded.operation`,
-    operation,
-    sandbox,
-    network,
-  );
+/** Returns the end that a publication is. */
+function endOf(
+  { tag, imageBytes, outcome, recorded }: Publication,
+  { image, log }: { readonly image: string | undefined; readonly log: EndedLog | undefined },
+): ClaimEnd {
+  return { status: 'SUCCESS', ...present({ resultImage: image, resultTag: tag, imageBytes, outcome, recorded, log }) };
 }

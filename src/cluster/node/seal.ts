@@ -1,8 +1,10 @@
 import {
+  type KeyObject,
   createCipheriv,
   createDecipheriv,
   createHash,
   createHmac,
+  createSecretKey,
   hkdfSync,
   randomBytes,
   timingSafeEqual,
@@ -15,15 +17,16 @@ const TAG_BYTES = 16;
 
 /** Keys that all nodes of a cluster derive from its secret (HKDF, RFC 5869), each for one purpose. */
 export class ClusterSecret {
-  readonly #work: Buffer;
-  readonly #reuse: Buffer;
+  readonly #work: KeyObject;
+  readonly #reuse: KeyObject;
   /** Bearer token of requests between nodes. */
   readonly peerToken: string;
 
   constructor(secret: string) {
     const derived = (purpose: string): Buffer => Buffer.from(hkdfSync('sha256', secret, '', `contree ${purpose}`, 32));
-    this.#work = derived('work');
-    this.#reuse = derived('reuse');
+    // As keys, not as bytes, of which each use would make a key first.
+    this.#work = createSecretKey(derived('work'));
+    this.#reuse = createSecretKey(derived('reuse'));
     this.peerToken = `ctn_${derived('peers').toString('base64url')}`;
   }
 

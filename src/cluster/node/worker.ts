@@ -1,11 +1,13 @@
-import type { Queue } from '../queue/queue.ts';
 import type { Executor } from './executor.ts';
 import type { NodeParts } from './parts.ts';
 
 /** Operations that are being prepared at once: images are fetched meanwhile. */
-const PREPARED_MAX = 4;
-/** Operations that wait in the engine's own queue, so that a place that becomes free is taken at once. */
-const AHEAD_MAX = 2;
+const PREPARED_MAX = 16;
+/**
+ * Operations that are claimed beyond the places that are free, so that one that becomes free is taken at once: at least so
+ * many, and as many as ended lately, because those that are short are claimed together.
+ */
+const AHEAD = { atLeast: 2, atMost: 16, endedWithinMs: 100 } as const;
 /** Operations that a node has at most, of all kinds. */
 const HELD_MAX = 256;
 /** Time after which the queue is looked at although nothing was heard. */
@@ -16,29 +18,29 @@ const LOOK_AGAIN_MS = 100;
 /** Takes operations from the queue as long as the own engine has room for them. */
 export class Worker implements AsyncDisposable {
   readonly #parts: NodeParts;
-  readonly #queue: Queue;
   readonly #executor: Executor;
   readonly #hasLease: () => boolean;
   readonly #stop = new AbortController();
   readonly #executing = new Set<Promise<void>>();
+  /** Times of the last ends, oldest first. */
+  readonly #endedMs: number[] = [];
   #preparing = 0;
+  /** True when something may wait that was not looked at, for lack of room or because it is new. */
+  #mayWait = true;
   #awake = Promise.withResolvers<void>();
   #loop: Promise<void> | undefined;
 
   constructor(
     parts: NodeParts,
     {
-      queue,
       executor,
       hasLease,
     }: {
-      readonly queue: Queue;
       readonly executor: Executor;
       readonly hasLease: () => boolean;
     },
   ) {
     this.#parts = parts;
-    this.#queue = queue;
     this.#executor = executor;
     this.#hasLease = hasLease;
   }
@@ -47,15 +49,22 @@ export class Worker implements AsyncDisposable {
     this.#loop = this.#work();
   }
 
-  /** Looks at the queue now. */
+  /** Looks at the queue as soon as there is room: something new may wait. */
   wake(): void {
+    this.#mayWait = true;
     this.#awake.resolve();
+  }
+
+  /** Reports whether an operation with that image would be taken at once. */
+  takes(image: string | undefined): boolean {
+    if (this.#stop.signal.aborted || !this.#hasLease() || this.#room() <= 0) return false;
+    return image === undefined || this.#parts.adoption.has(image);
   }
 
   /** Takes nothing more; operations that run go on. */
   async rest(): Promise<void> {
     this.#stop.abort();
-    this.wake();
+    this.#awake.resolve();
     await this.#loop;
   }
 
@@ -79,11 +88,14 @@ export class Worker implements AsyncDisposable {
       for (;;) {
         const room = this.#room();
         if (room <= 0 || this.#stop.signal.aborted || !this.#hasLease()) return false;
-        const { claims, later } = await this.#queue.claim(room, this.#parts.adoption.images);
+        this.#mayWait = false;
+        const { claims, later } = await this.#parts.queue.claim(room, this.#parts.adoption.images);
+        if (claims.length === room) this.#mayWait = true;
         for (const claim of claims) this.#execute(claim);
-        if (claims.length === 0) return later;
+        if (!this.#mayWait) return later;
       }
     } catch (error) {
+      this.#mayWait = true;
       this.#parts.log.warn({ err: error }, 'the queue could not be read');
       return false;
     }
@@ -96,20 +108,31 @@ export class Worker implements AsyncDisposable {
     const prepared = (): void => {
       if (isPreparing) this.#preparing -= 1;
       isPreparing = false;
-      this.wake();
+      this.#makeRoom();
     };
     const executing = this.#executor.execute(claim, prepared, this.#stop.signal);
     this.#executing.add(executing);
     void executing.finally(() => {
       this.#executing.delete(executing);
-      this.wake();
+      this.#endedMs.push(performance.now());
+      if (this.#endedMs.length > AHEAD.atMost) this.#endedMs.shift();
+      this.#makeRoom();
     });
   }
 
+  /** Looks again when something may have waited for room. */
+  #makeRoom(): void {
+    if (this.#mayWait) this.#awake.resolve();
+  }
+
+  /** Returns how many operations to claim. While there are some ahead, it waits until several can be claimed together. */
   #room(): number {
-    const { runs, imports } = this.#parts.engine.queues;
-    const ahead = AHEAD_MAX - runs.waiting - imports.waiting;
-    return Math.min(PREPARED_MAX - this.#preparing, ahead - this.#preparing, HELD_MAX - this.#executing.size);
+    const { queues, spareRuns } = this.#parts.engine;
+    const sinceMs = performance.now() - AHEAD.endedWithinMs;
+    const most = Math.max(AHEAD.atLeast, this.#endedMs.filter((endedMs) => endedMs > sinceMs).length);
+    const ahead = queues.runs.waiting + queues.imports.waiting + this.#preparing - spareRuns;
+    const room = Math.min(PREPARED_MAX - this.#preparing, most - ahead, HELD_MAX - this.#executing.size);
+    return ahead > 0 && room < most / 2 ? 0 : room;
   }
 
   async #sleep(ms: number): Promise<void> {

@@ -112,6 +112,8 @@ export class EngineNode {
     const { sharedOperations } = this.#parts.store;
     if (sharedOperations.has(project, operation.uuid)) return;
     await this.ended(operation.uuid);
+    // The end of our own is marked in the same moment.
+    if (sharedOperations.has(project, operation.uuid)) return;
     const adopt = async (either: AbortSignal): Promise<void> => {
       await sharedOperations.adopt(project, operation, log(either), either);
     };

@@ -1,4 +1,4 @@
-import { createGunzip, createGzip } from 'node:zlib';
+import { createGunzip, createGzip, gzipSync } from 'node:zlib';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { fault, isFault } from '../../contract/errors.ts';
@@ -23,6 +23,8 @@ const Line = z.strictObject({
 
 /** Longest line that is read: a fact, or 64 KiB of output as base64. */
 const LINE_BYTES_MAX = 16 * 1024 * 1024;
+/** Largest log that is compressed at once: a stream costs more than that. */
+const COMPRESSED_AT_ONCE = 64 * 1024;
 /** Events written at once, so that other work comes in between. */
 const PER_TURN = 64;
 /** No project has this name: an operation whose log is not complete yet is found by nobody. */
@@ -52,7 +54,7 @@ export class SharedOperations {
 
   /** Yields the log of an operation, compressed. */
   exportLog(uuid: string): AsyncIterable<Uint8Array> {
-    return Readable.from(this.#lines(uuid)).pipe(createGzip());
+    return compressed(this.#lines(uuid));
   }
 
   /**
@@ -159,6 +161,23 @@ export class SharedOperations {
       bytes,
     );
   }
+}
+
+async function* compressed(lines: AsyncGenerator<Uint8Array, void>): AsyncGenerator<Uint8Array> {
+  const first: Uint8Array[] = [];
+  for (let bytes = 0; bytes <= COMPRESSED_AT_ONCE; bytes += first.at(-1)?.byteLength ?? 0) {
+    const { value, done } = await lines.next();
+    if (done === true) {
+      yield gzipSync(Buffer.concat(first));
+      return;
+    }
+    first.push(value);
+  }
+  const all = async function* (): AsyncGenerator<Uint8Array> {
+    yield* first;
+    yield* lines;
+  };
+  yield* Readable.from(all()).pipe(createGzip());
 }
 
 /** Deletes operations whose log was not complete when the process ended. */
