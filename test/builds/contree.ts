@@ -1,9 +1,10 @@
-import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { command } from '../../scripts/support/command.ts';
+import { configOf } from '../../src/cli/history/image-config.ts';
+import { clientOfSocket } from '../support/client.ts';
 import type { Built } from './buildah.ts';
 import type { BuildCase } from './corpus.ts';
-import { configLines, readTree } from './tree.ts';
+import { configLines, readTarTree } from './tree.ts';
 
 const PROGRAM = new URL('../../bin/contree', import.meta.url).pathname;
 const TIMEOUT_MS = 300_000;
@@ -28,25 +29,15 @@ export class Contree implements AsyncDisposable {
     const tag = `case-${name}`;
     await this.run(['build', '-t', tag, ...options, '.'], context);
     const seconds = (performance.now() - started) / 1_000;
-    const root = join(this.#folder, 'root');
-    await rm(root, { recursive: true, force: true });
-    await mkdir(root);
-    const tar = join(this.#folder, 'root.tar');
-    await this.run(['cp', `${tag}:/`, tar]);
-    await command('tar', ['--numeric-owner', '-xpf', tar, '-C', root]);
-    return { tree: await readTree(root), config: await this.#config(tag), seconds };
+    const tree = await readTarTree(PROGRAM, ['cp', `${tag}:/`, '-'], this.#env);
+    return { tree, config: await this.#config(tag), seconds };
   }
 
   /** Returns the configuration as other tools see it: that of the exported image. */
   async #config(tag: string): Promise<ReadonlyMap<string, string>> {
-    const layout = join(this.#folder, 'layout.tar');
-    await this.run(['export', tag, '-o', layout]);
-    const read = async (path: string): Promise<unknown> => JSON.parse(await command('tar', ['-xOf', layout, path]));
-    const blob = (digest: string): string => `blobs/${digest.replace(':', '/')}`;
-    const index = (await read('index.json')) as { manifests: [{ digest: string }] };
-    const manifest = (await read(blob(index.manifests[0].digest))) as { config: { digest: string } };
-    const image = (await read(blob(manifest.config.digest))) as { config: Record<string, unknown> };
-    return configLines(image.config);
+    await using client = clientOfSocket(join(this.#folder, 'data', 'engine.sock'));
+    const config = await configOf(client, `tag:${tag}`, AbortSignal.timeout(TIMEOUT_MS));
+    return configLines({ ...config });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -69,6 +69,7 @@ test('contree build sends a folder, shows its steps and prints the image; then o
   writeFileSync(archive, tarOf([{ path: 'D', content: 'FROM base\nCOPY D /d' }]));
   assert.equal((await cli(['build', '-f', 'D', archive])).code, 0);
   assert.match((await cli(['build', join(scratch.folder, 'nowhere')])).stderr, /nowhere/u);
+  assert.match((await cli(['build', 'https://host/a.git'])).stderr, /not a URL or a repository; clone it/u);
   assert.match((await cli(['build', '--build-arg', '=1', scratch.folder])).stderr, /a name stands before the =/u);
 });
 

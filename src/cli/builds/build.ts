@@ -133,6 +133,11 @@ async function contextOf(
     const text = await collect(cli.host.stdin, limits.dockerfileBytesMax);
     return { dockerfile_text: text.toString('utf8') };
   }
+  if (/^(?:[a-z][a-z+]*:\/\/|git@)/iu.test(context)) {
+    throw fault('ARGUMENT_INVALID', {
+      reason: 'the context is not a URL or a repository; clone it, and name its folder',
+    });
+  }
   const path = absolutePath(context);
   const info = await stat(path).catch(() => undefined);
   if (info === undefined) throw fault('LOCAL_FILE_NOT_FOUND', { path: context });

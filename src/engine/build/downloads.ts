@@ -16,7 +16,10 @@ const GIT = /^(?:git@|git:\/\/|ssh:\/\/)|^https?:\/\/[^?#]*\.git(?:[#?].*)?$/iu;
 
 /** Reports whether a source of ADD is a URL. Faults: DOCKERFILE_INVALID for a repository. */
 export function isUrl(source: string, line: number): boolean {
-  if (GIT.test(source)) throw dockerfileFault(line, `ADD of the repository ${source.slice(0, 200)} is not supported`);
+  if (GIT.test(source)) {
+    const instead = 'clone it in a RUN, with --mount=type=ssh or type=secret where it is private';
+    throw dockerfileFault(line, `ADD of the repository ${source.slice(0, 200)} is not supported: ${instead}`);
+  }
   return /^https?:\/\//iu.test(source);
 }
 

@@ -190,7 +190,7 @@ const REFUSED: readonly (readonly [text: string, reason: RegExp])[] = [
   ['FROM base\nCOPY d/a /etc/passwd/x', /line 2.*not a directory/u],
   ['FROM base\nCOPY --chown=nobody:x d/a /x', /line 2.*does not know.*"nobody"/u],
   ['FROM base\nCOPY --chmod=9 d/a /x', /line 2.*not a mode/u],
-  ['FROM base\nADD https://github.com/a/b.git /x', /line 2.*not supported/u],
+  ['FROM base\nADD https://github.com/a/b.git /x', /line 2.*not supported: clone it in a RUN/u],
   ['FROM base\nUSER nobody\nRUN true', /line 3.*does not know the user.*"nobody"/u],
   ['FROM base\nRUN --mount=type=ssh,id=k,required true', /line 2.*"k" is not given: build with --ssh k/u],
   [`FROM base\nRUN ${'--mount=type=ssh '.repeat(17)} true`, /line 2.*more than 16 agents/u],
