@@ -46,7 +46,7 @@ test('every test that docs/attacks.md names exists', () => {
     attacks.map(({ item }) => item),
     [
       ...Array.from({ length: 45 }, (_, index) => `${index + 1}`),
-      ...Array.from({ length: 22 }, (_, index) => `F${index + 1}`),
+      ...Array.from({ length: 23 }, (_, index) => `F${index + 1}`),
     ],
   );
   const lost = attacks.flatMap(({ item, tests, gvisor }) =>
