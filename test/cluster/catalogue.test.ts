@@ -37,7 +37,7 @@ async function image(database: ClusterDatabase, project: string, parent: string 
 test('nodes that start together migrate once; a catalogue of a newer version is refused', async () => {
   const url = await postgres.database();
   const nodes = Array.from({ length: 5 }, () => new ClusterDatabase(url, SILENT_LOG));
-  await Promise.all(nodes.map(migrate));
+  await Promise.all(nodes.map((node) => migrate(node)));
   const [first] = nodes;
   assert.deepEqual(await first?.rows('SELECT count(*)::int FROM catalogue'), [{ count: 1 }]);
   await first?.run('UPDATE catalogue SET version = 99');

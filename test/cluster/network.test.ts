@@ -19,8 +19,12 @@ before(async () => {
 after(() => cluster[Symbol.asyncDispose]());
 // What a test that failed left cut would fail the others, too.
 afterEach(async () => {
-  for (const host of [cluster.postgresHost, cluster.objectsHost, two.host]) await cluster.network.heal(one.host, host);
+  await cluster.network.healFloating(one.host);
+  for (const host of [cluster.objectsHost, two.host]) await cluster.network.heal(one.host, host);
 });
+
+/** Part of its disk that a node leaves free (`engine/node/node.ts`). */
+const SPARE_MIB = 64;
 
 /** Starts a run on the only node that works; it ends once its input does. */
 async function started(contree: ConTree, path: string): Promise<string> {
@@ -31,21 +35,23 @@ async function started(contree: ConTree, path: string): Promise<string> {
 }
 
 async function imagesOf(operation: string): Promise<number> {
-  return (await cluster.database.rows('SELECT 1 FROM images WHERE operation = $1', operation)).length;
+  await using database = cluster.connect();
+  return (await database.rows('SELECT 1 FROM images WHERE operation = $1', operation)).length;
 }
 
 async function statusOf(operation: string): Promise<string | undefined> {
+  await using database = cluster.connect();
   const statement = 'SELECT status FROM operations WHERE uuid = $1';
-  return (await cluster.database.rows<{ status: string }>(statement, operation))[0]?.status;
+  return (await database.rows<{ status: string }>(statement, operation))[0]?.status;
 }
 
 test('a node that is cut off from PostgreSQL ends its run, comes back and publishes nothing of it', async () => {
-  const { network, postgresHost } = cluster;
+  const { network } = cluster;
   const uuid = await started(two.contree, '/cut');
-  await network.cut(one.host, postgresHost);
+  await network.cutFloating(one.host);
   // The others take the run from it, as a run of a node that is lost.
   assert.equal((await finished(two.contree, uuid)).error_code, 'NODE_LOST');
-  await network.heal(one.host, postgresHost);
+  await network.healFloating(one.host);
   assert.equal((await run(two.contree, { command: 'echo x > /next', shell: true, image: base })).status, 'SUCCESS');
   const ended = await one.contree.operations.get(uuid);
   assert.deepEqual([ended.status, ended.error_code, await imagesOf(uuid)], ['FAILED', 'NODE_LOST', 0]);
@@ -62,10 +68,10 @@ test('a node that is stopped beyond its lease, and goes on with its run, publish
 
 test('what a node published before it was cut off is read by the others', async () => {
   const made = await run(one.contree, { command: 'echo kept > /kept', shell: true, image: base });
-  await cluster.network.cut(one.host, cluster.postgresHost);
+  await cluster.network.cutFloating(one.host);
   await cluster.network.cut(one.host, two.host);
   const { size } = await two.contree.files.stat(made.result!.image!, { path: '/kept' });
-  await cluster.network.heal(one.host, cluster.postgresHost);
+  await cluster.network.healFloating(one.host);
   await cluster.network.heal(one.host, two.host);
   assert.equal(size, 5);
 });
@@ -93,4 +99,41 @@ test('what runs on a node that cannot be reached is said to be there, and can be
   await until(async () => (await statusOf(uuid)) === 'CANCELLED');
   await network.heal(one.host, two.host);
   assert.equal((await finished(two.contree, uuid)).status, 'CANCELLED');
+});
+
+test('PostgreSQL fails over to its standby during a run: nothing acknowledged is lost, and the run is published', async () => {
+  const before = await run(two.contree, { command: 'echo x > /before', shell: true, image: base });
+  const uuid = await started(two.contree, '/over');
+  await cluster.postgres.failOver();
+  await two.contree.processes.write(uuid, 1, { value: '', close: true });
+  const ended = await finished(two.contree, uuid);
+  // The run was stopped if the change took longer than its node's lease.
+  const published = ended.status === 'SUCCESS' ? 1 : 0;
+  assert.ok(published === 1 || ended.error_code === 'NODE_LOST', String(ended.error));
+  assert.equal(await imagesOf(uuid), published);
+  assert.equal((await two.contree.files.stat(before.result!.image!, { path: '/before' })).size, 2);
+  assert.equal((await run(two.contree, { command: 'echo x > /after', shell: true, image: base })).status, 'SUCCESS');
+});
+
+test('a node whose disk is too small says so, the others go on, and it keeps what it has room for', async () => {
+  const small = await cluster.join('small', { works: false, diskMib: SPARE_MIB + 16 });
+  const script = (bytes: number): string => `flood ${bytes} > /large`;
+  const made: string[] = [];
+  for (const bytes of [20_000_000, 4_500_001, 4_500_002, 4_500_003]) {
+    const { result } = await run(two.contree, { command: script(bytes), shell: true, image: base });
+    made.push(result!.image!);
+  }
+  const [tooLarge = '', ...others] = made;
+  const sizeOn = async ({ contree }: NetworkedNode, image: string): Promise<number> =>
+    (await contree.files.stat(image, { path: '/large' })).size;
+  await assert.rejects(sizeOn(small, tooLarge), (error) => isFault(error, 'DISK_FULL'));
+  assert.equal(await sizeOn(two, tooLarge), 20_000_000);
+  // More than it has room for at once: those used least go.
+  const sizes: number[] = [];
+  for (const image of [...others, ...others]) sizes.push(await sizeOn(small, image));
+  assert.deepEqual(
+    sizes,
+    [1, 2, 3, 1, 2, 3].map((last) => 4_500_000 + last),
+  );
+  await small.signal('SIGTERM');
 });

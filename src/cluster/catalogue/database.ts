@@ -79,6 +79,11 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
     return reached(async () => {
       const client = await this.#pool.connect();
       let broken: Error | undefined;
+      // A connection that breaks is told to its statement, too; without a listener the error would end the process.
+      const broke = (error: Error): void => {
+        broken = error;
+      };
+      client.on('error', broke);
       try {
         await this.#query(client, 'BEGIN', []);
         const value = await body({
@@ -99,6 +104,7 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
         }
         throw error;
       } finally {
+        client.off('error', broke);
         client.release(broken);
       }
     });

@@ -9,18 +9,17 @@ const LOCK = 0x63_74_72_65;
  * Brings the catalogue to the version of this program, one node at a time. Older nodes go on: a step only adds. Rejects
  * with CLUSTER_VERSION_UNSUPPORTED when a newer program has changed it; there is no way back but a backup.
  */
-export async function migrate(database: ClusterDatabase): Promise<void> {
+export async function migrate(database: ClusterDatabase, steps = CATALOGUE_MIGRATIONS): Promise<void> {
   await database.transaction(async (sql) => {
     await sql.run(`SELECT pg_advisory_xact_lock(${LOCK})`);
     await sql.run('CREATE TABLE IF NOT EXISTS catalogue (version integer NOT NULL)');
     const [found] = await sql.rows<{ version: number }>('SELECT version FROM catalogue');
     const version = found?.version ?? 0;
-    if (version > CATALOGUE_MIGRATIONS.length) {
-      throw fault('CLUSTER_VERSION_UNSUPPORTED', { version, supported: CATALOGUE_MIGRATIONS.length });
+    if (version > steps.length) {
+      throw fault('CLUSTER_VERSION_UNSUPPORTED', { version, supported: steps.length });
     }
-    for (const step of CATALOGUE_MIGRATIONS.slice(version)) await sql.run(step);
-    if (found === undefined) await sql.run('INSERT INTO catalogue VALUES ($1)', CATALOGUE_MIGRATIONS.length);
-    else if (version < CATALOGUE_MIGRATIONS.length)
-      await sql.run('UPDATE catalogue SET version = $1', CATALOGUE_MIGRATIONS.length);
+    for (const step of steps.slice(version)) await sql.run(step);
+    if (found === undefined) await sql.run('INSERT INTO catalogue VALUES ($1)', steps.length);
+    else if (version < steps.length) await sql.run('UPDATE catalogue SET version = $1', steps.length);
   });
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClusterDatabase } from '../../../src/cluster/catalogue/database.ts';
@@ -28,9 +28,11 @@ export class TestCluster implements AsyncDisposable {
     this.objectsFolder = join(folder, 'objects');
   }
 
-  static async open(url: string): Promise<TestCluster> {
+  /** Opens a cluster, with a copy of the objects in a folder if one is given. */
+  static async open(url: string, objectsFolder?: string): Promise<TestCluster> {
     const folder = await mkdtemp(join(tmpdir(), 'contree-cluster-'));
-    await mkdir(join(folder, 'objects'));
+    if (objectsFolder === undefined) await mkdir(join(folder, 'objects'));
+    else await cp(objectsFolder, join(folder, 'objects'), { recursive: true });
     const cluster = new TestCluster(url, folder);
     await migrate(cluster.database);
     return cluster;

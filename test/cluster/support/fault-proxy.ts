@@ -25,24 +25,27 @@ export interface Asked {
   readonly range: string | undefined;
 }
 
-/** Proxy between a client and an HTTP server on loopback, which does to requests what a test says. */
+/** Proxy between a client and an HTTP server on the same host, which does to requests what a test says. */
 export class FaultProxy implements AsyncDisposable {
   readonly asked: Asked[] = [];
   /** Returns the fault of a request; undefined for none. */
   fault: (asked: Asked) => Fault | undefined = () => undefined;
   readonly #server: Server;
   readonly #target: number;
+  readonly #address: string;
 
-  private constructor(target: number) {
+  private constructor(target: number, address: string) {
     this.#target = target;
+    this.#address = address;
     this.#server = createServer(
       (incoming, outgoing) => void this.#handle(incoming, outgoing).catch(() => outgoing.destroy()),
     );
   }
 
-  static async open(target: number): Promise<FaultProxy> {
-    const proxy = new FaultProxy(target);
-    proxy.#server.listen(0, '127.0.0.1');
+  /** Opens one before a server with that port, on the same address. */
+  static async open(target: number, address = '127.0.0.1'): Promise<FaultProxy> {
+    const proxy = new FaultProxy(target, address);
+    proxy.#server.listen(0, address);
     await once(proxy.#server, 'listening');
     return proxy;
   }
@@ -94,7 +97,7 @@ export class FaultProxy implements AsyncDisposable {
 
   async #forward(incoming: IncomingMessage, body: Buffer): Promise<{ answer: IncomingMessage; content: Buffer }> {
     const { method, url, headers } = incoming;
-    const forwarded = request({ port: this.#target, host: '127.0.0.1', method, path: url, headers, agent: false });
+    const forwarded = request({ port: this.#target, host: this.#address, method, path: url, headers, agent: false });
     forwarded.end(body);
     const [answer] = (await once(forwarded, 'response')) as [IncomingMessage];
     return { answer, content: Buffer.concat(await Array.fromAsync(answer as AsyncIterable<Buffer>)) };

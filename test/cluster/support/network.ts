@@ -5,6 +5,7 @@ import { defined } from '../../../src/std/assert.ts';
 import { command } from '../../../scripts/support/command.ts';
 
 const SUBNET = '10.213.7';
+const FLOATING = `${SUBNET}.200`;
 /** Hardware address that nothing has: what is sent to it is lost without an answer, as on a network that is cut. */
 const NOWHERE = '02:00:00:ff:ff:ff';
 
@@ -16,6 +17,7 @@ const NOWHERE = '02:00:00:ff:ff:ff';
 export class TestNetwork implements AsyncDisposable {
   readonly #switch: Namespace;
   readonly #hosts: NetworkHost[] = [];
+  #floating: NetworkHost | undefined;
 
   private constructor(namespace: Namespace) {
     this.#switch = namespace;
@@ -41,6 +43,7 @@ export class TestNetwork implements AsyncDisposable {
     const host = new NetworkHost(namespace, `${SUBNET}.${number}`, mac);
     await namespace.ip('address', 'add', `${host.address}/24`, 'dev', 'eth0');
     this.#hosts.push(host);
+    if (this.#floating !== undefined) await this.healFloating(host);
     return host;
   }
 
@@ -53,16 +56,26 @@ export class TestNetwork implements AsyncDisposable {
     await Promise.all([one.find(other.address, other.mac), other.find(one.address, one.mac)]);
   }
 
-  /** Gives an address to one host of several, as a load balancer or a Kubernetes service does. */
-  async move(address: string, to: NetworkHost): Promise<void> {
-    for (const host of this.#hosts) await host.lacks(address);
-    await to.has(address);
-    for (const host of this.#hosts) if (host !== to) await host.find(address, to.mac);
+  /** Gives the floating address to one host, as a load balancer or a Kubernetes service does. */
+  async move(to: NetworkHost): Promise<void> {
+    for (const host of this.#hosts) await host.lacks(FLOATING);
+    await to.has(FLOATING);
+    this.#floating = to;
+    for (const host of this.#hosts) if (host !== to) await host.find(FLOATING, to.mac);
   }
 
-  /** Returns an address that no host has yet, for `move`. */
+  /** Address that one of the hosts has, after `move`. */
   get floatingAddress(): string {
-    return `${SUBNET}.200`;
+    return FLOATING;
+  }
+
+  /** Loses what a host sends to the floating address, from now on. */
+  async cutFloating(host: NetworkHost): Promise<void> {
+    await host.find(FLOATING, NOWHERE);
+  }
+
+  async healFloating(host: NetworkHost): Promise<void> {
+    await host.find(FLOATING, defined(this.#floating, 'a host has the floating address').mac);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -82,9 +95,10 @@ export class NetworkHost implements AsyncDisposable {
     this.mac = mac;
   }
 
-  /** Returns the command that runs another one on this host. */
+  /** Returns the command that runs another one on this host, at most as long as this process. */
   command(program: string, args: readonly string[]): [string, string[]] {
-    return ['nsenter', [`--net=/proc/${this.#namespace.pid}/ns/net`, '--', program, ...args]];
+    const inside = ['nsenter', `--net=/proc/${this.#namespace.pid}/ns/net`, '--', program, ...args];
+    return ['setpriv', ['--pdeathsig=KILL', '--', ...inside]];
   }
 
   /** Reports whether something on this host listens on a port of its address. */

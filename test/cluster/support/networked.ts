@@ -5,7 +5,6 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClusterDatabase } from '../../../src/cluster/catalogue/database.ts';
-import { migrate } from '../../../src/cluster/catalogue/migrate.ts';
 import { httpContree, type HttpContree } from '../../../src/client/http-contree.ts';
 import { Requester } from '../../../src/client/requester.ts';
 import { HttpTransport } from '../../../src/client/transport.ts';
@@ -14,38 +13,35 @@ import { SILENT_LOG } from '../../../src/engine/log.ts';
 import { finished } from '../../engine/bench.ts';
 import { TestNetwork, type NetworkHost } from './network.ts';
 import type { NetworkNodeArguments } from './network-node.ts';
-import { Postgres } from './postgres.ts';
+import { ReplicatedPostgres } from './replicated-postgres.ts';
 import { Versitygw } from './versitygw.ts';
 
 const PROGRAM = join(import.meta.dirname, 'network-node.ts');
 const DATABASE = 'test1';
 
+interface Parts {
+  readonly network: TestNetwork;
+  readonly postgres: ReplicatedPostgres;
+  readonly objects: Versitygw;
+  readonly objectsHost: NetworkHost;
+  readonly folder: string;
+}
+
 /** A cluster whose parts run on hosts of a network of their own, each in a process. */
 export class NetworkedCluster implements AsyncDisposable {
   readonly network: TestNetwork;
-  readonly postgres: Postgres;
-  readonly postgresHost: NetworkHost;
+  readonly postgres: ReplicatedPostgres;
   readonly objects: Versitygw;
   readonly objectsHost: NetworkHost;
-  /** Connection of the test, which no fault of the network disturbs. */
-  readonly database: ClusterDatabase;
-  readonly folder: string;
+  readonly #folder: string;
   readonly #owned: AsyncDisposableStack;
 
-  private constructor(
-    parts: Pick<
-      NetworkedCluster,
-      'network' | 'postgres' | 'postgresHost' | 'objects' | 'objectsHost' | 'database' | 'folder'
-    >,
-    owned: AsyncDisposableStack,
-  ) {
+  private constructor(parts: Parts, owned: AsyncDisposableStack) {
     this.network = parts.network;
     this.postgres = parts.postgres;
-    this.postgresHost = parts.postgresHost;
     this.objects = parts.objects;
     this.objectsHost = parts.objectsHost;
-    this.database = parts.database;
-    this.folder = parts.folder;
+    this.#folder = parts.folder;
     this.#owned = owned;
   }
 
@@ -54,24 +50,23 @@ export class NetworkedCluster implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), 'contree-networked-'));
     owned.defer(() => rm(folder, { recursive: true, force: true }));
     const network = owned.use(await TestNetwork.open());
-    const [postgresHost, objectsHost] = [await network.add(), await network.add()];
-    const postgres = owned.use(await Postgres.open({ durable: true, host: postgresHost }));
-    await postgres.database();
+    const postgres = owned.use(await ReplicatedPostgres.open(network));
+    const objectsHost = await network.add();
     const objects = owned.use(await Versitygw.open(objectsHost));
-    const database = owned.use(new ClusterDatabase(postgres.nearUrl(DATABASE), SILENT_LOG));
-    await migrate(database);
-    return new NetworkedCluster(
-      { network, postgres, postgresHost, objects, objectsHost, database, folder },
-      owned.move(),
-    );
+    return new NetworkedCluster({ network, postgres, objects, objectsHost, folder }, owned.move());
+  }
+
+  /** Connects the test to the server that serves now, whatever the network does. */
+  connect(): ClusterDatabase {
+    return new ClusterDatabase(this.postgres.primary.nearUrl(DATABASE), SILENT_LOG);
   }
 
   /** Adds a node on a host of its own, and starts it. */
   async join(name: string, options: NetworkNodeOptions = {}): Promise<NetworkedNode> {
     const host = await this.network.add();
-    const dataDir = options.dataDir ?? join(this.folder, name);
+    const dataDir = options.dataDir ?? join(this.#folder, name);
     await mkdir(dataDir, { recursive: true });
-    const { databaseAddress, objectsUrl = this.objects.address('cluster'), works = true, leaseMs = 4_000 } = options;
+    const { objectsUrl = this.objects.address('cluster'), works = true, leaseMs = 4_000 } = options;
     const given: NetworkNodeArguments = {
       name,
       dataDir,
@@ -79,11 +74,11 @@ export class NetworkedCluster implements AsyncDisposable {
       works,
       leaseMs,
       owner: randomUUID(),
-      databaseUrl: this.postgres.url(DATABASE, databaseAddress),
+      databaseUrl: this.postgres.primary.url(DATABASE, this.postgres.address),
       address: host.address,
-      socket: join(this.folder, `${name}.sock`),
+      socket: join(this.#folder, `${name}.sock`),
     };
-    const node = this.#owned.use(new NetworkedNode(host, given));
+    const node = this.#owned.use(new NetworkedNode(host, given, options.diskMib));
     await node.start();
     return node;
   }
@@ -97,9 +92,9 @@ export interface NetworkNodeOptions {
   readonly works?: boolean;
   readonly leaseMs?: number;
   readonly dataDir?: string;
-  /** Address of PostgreSQL, if not that of its host. */
-  readonly databaseAddress?: string;
   readonly objectsUrl?: string;
+  /** Size of the disk with its data directory, which is gone with the process. */
+  readonly diskMib?: number;
 }
 
 /** A node in a process of its own, on a host of its own. */
@@ -108,10 +103,15 @@ export class NetworkedNode implements AsyncDisposable {
   readonly name: string;
   /** The cluster as the owner of the node's data directory sees it from there, whatever its network does. */
   readonly contree: HttpContree;
-  readonly #given: NetworkNodeArguments;
+  #given: NetworkNodeArguments;
+  /** Ends of the process that nothing asked for. */
+  readonly crashes: string[] = [];
   #process: ChildProcess | undefined;
 
-  constructor(host: NetworkHost, given: NetworkNodeArguments) {
+  readonly #diskMib: number | undefined;
+
+  constructor(host: NetworkHost, given: NetworkNodeArguments, diskMib?: number) {
+    this.#diskMib = diskMib;
     this.host = host;
     this.name = given.name;
     this.#given = given;
@@ -119,13 +119,24 @@ export class NetworkedNode implements AsyncDisposable {
     this.contree = httpContree(new Requester({ transport, checked: false }), async () => transport[Symbol.dispose]());
   }
 
-  /** Starts the process and waits until it serves. */
-  async start(): Promise<void> {
-    const [program, args] = this.host.command(process.execPath, [PROGRAM, JSON.stringify(this.#given)]);
+  /** Starts the process, with a wrong clock if so told, and waits until it serves. */
+  async start(clockErrorMs = 0): Promise<void> {
+    this.#given = { ...this.#given, clockErrorMs };
+    const own = [process.execPath, PROGRAM, JSON.stringify(this.#given)];
+    const [program, args] = this.host.command('env', this.#diskMib === undefined ? own : this.#onSmallDisk(own));
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#process = child;
     const [ready] = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
     if (!(ready instanceof Buffer)) throw new Error(`the node ${this.name} ended with ${String(ready)}`);
+    child.once('exit', (code, signal) => {
+      if (this.#process === child) this.crashes.push(`${this.name} crashed: ${code ?? signal}`);
+    });
+  }
+
+  /** Returns the command that runs another one with a small file system of its own in the place of the data directory. */
+  #onSmallDisk(own: readonly string[]): string[] {
+    const mount = `mount -t tmpfs -o size=${this.#diskMib}m tmpfs "$0" && exec "$@"`;
+    return ['unshare', '--mount', '--', 'sh', '-c', mount, this.#given.dataDir, ...own];
   }
 
   /** Imports a root image and returns its UUID. */
@@ -138,7 +149,7 @@ export class NetworkedNode implements AsyncDisposable {
   /** Sends a signal to the process; resolves with its end when the signal is one that ends it. */
   async signal(signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     const child = this.#process;
-    if (child === undefined) return;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ends = signal === 'SIGKILL' || signal === 'SIGTERM';
     const ended = ends ? once(child, 'exit') : undefined;
     if (ends) this.#process = undefined;

@@ -1,4 +1,5 @@
 import type { Catalogue } from '../../../src/engine/node/catalogue.ts';
+import { setClockWrong } from './clock.ts';
 import { FolderObjects } from './folder-objects.ts';
 import { openTestNode } from './test-node.ts';
 
@@ -19,17 +20,7 @@ export interface NodeProcessArguments {
 
 const { clockErrorMs = 0, objectsFolder, dies, ...place } = JSON.parse(process.argv[2] ?? '{}') as NodeProcessArguments;
 
-if (clockErrorMs !== 0) {
-  const Real = Date;
-  globalThis.Date = class extends Real {
-    constructor(...given: readonly unknown[]) {
-      super(...((given.length === 0 ? [Real.now() + clockErrorMs] : given) as [number]));
-    }
-    static override now(): number {
-      return Real.now() + clockErrorMs;
-    }
-  } as DateConstructor;
-}
+setClockWrong(clockErrorMs);
 
 function dieAt(step: DeathStep): void {
   if (step === dies) process.kill(process.pid, 'SIGKILL');

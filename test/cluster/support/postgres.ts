@@ -87,8 +87,9 @@ export class Postgres implements AsyncDisposable {
 
   /** Makes a standby take over. */
   async promote(): Promise<void> {
-    await this.#query('postgres', `ALTER SYSTEM SET synchronous_standby_names = ''`);
     await this.#query('postgres', 'SELECT pg_promote(true)');
+    await this.#query('postgres', `ALTER SYSTEM SET synchronous_standby_names = ''`);
+    await this.#query('postgres', 'SELECT pg_reload_conf()');
   }
 
   /** Makes an empty database and returns its URL. */
@@ -97,6 +98,18 @@ export class Postgres implements AsyncDisposable {
     const name = `test${this.#databases}`;
     await this.#query('postgres', `CREATE DATABASE ${name}`);
     return this.url(name);
+  }
+
+  /** Writes a copy of a database into a file, while it is used. */
+  async dump(url: string, file: string): Promise<void> {
+    await run(join(BIN, 'pg_dump'), ['--format=custom', `--file=${file}`, url]);
+  }
+
+  /** Makes a database of such a copy, and returns its URL. */
+  async restored(file: string): Promise<string> {
+    const url = await this.database();
+    await run(join(BIN, 'pg_restore'), ['--exit-on-error', `--dbname=${url}`, file]);
+    return url;
   }
 
   /** Starts the server and waits until it answers. */
@@ -161,6 +174,8 @@ export class Postgres implements AsyncDisposable {
 
   async #rows(database: string, statement: string): Promise<number> {
     const client = new Client({ connectionString: this.nearUrl(database), connectionTimeoutMillis: CONNECT_MS });
+    // Told to the statement, too.
+    client.on('error', () => undefined);
     await client.connect();
     try {
       return (await client.query(statement)).rowCount ?? 0;
@@ -198,7 +213,8 @@ function idOf(flag: '-u' | '-g'): number {
 /** Returns the command as the unprivileged user. */
 function asUser(program: string, args: readonly string[]): [string, string[]] {
   if (process.getuid?.() !== 0) return [program, [...args]];
-  return ['setpriv', [`--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', '--', program, ...args]];
+  const user = [`--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', '--pdeathsig=KILL'];
+  return ['setpriv', [...user, '--', program, ...args]];
 }
 
 /** Returns a port of loopback that nothing uses. */
