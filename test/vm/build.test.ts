@@ -57,7 +57,15 @@ test ! -e /image/own
 echo t > /image/t
 cp /image/t /tmpfs
 EOF
-RUN --mount=type=cache,target=/root/.cache/tool echo 1 >> /root/.cache/tool/log && cp /root/.cache/tool/log /log
+RUN --mount=type=cache,target=/root/.cache/tool --mount=type=cache,target=/begun,from=busybox,source=/bin,uid=7 <<EOF
+set -e
+echo 1 >> /root/.cache/tool/log
+cp /root/.cache/tool/log /log
+test -x /begun/busybox
+echo 2 >> /begun/log
+cp /begun/log /begun-log
+stat -c %u /begun >> /begun-log
+EOF
 `;
 
 const SSH = `FROM busybox
@@ -146,6 +154,7 @@ if (inMicrovm || (await hasRunsc())) {
       no_cache: true,
     };
     const expected = (log: string): string[] => [
+      `/begun-log 644 0:0 ${JSON.stringify(`${log.replaceAll('1', '2')}7\n`)}`,
       '/image 755 0:0 directory',
       '/image/own 644 0:0 "own\\n"',
       '/log 644 0:0 '.concat(JSON.stringify(log)),
@@ -153,7 +162,7 @@ if (inMicrovm || (await hasRunsc())) {
       '/seen 644 0:0 "of context\\nof stage\\nhush hush\\n"',
       '/tmpfs 644 0:0 "t\\n"',
     ];
-    const shown = /^\/(?:image|log|root|run|seen|bound|tmpfs)/u;
+    const shown = /^\/(?:begun|image|log|root|run|seen|bound|tmpfs)/u;
     assert.deepEqual(await filesOf(request, shown), expected('1\n'));
     assert.deepEqual(await filesOf(request, shown), expected('1\n1\n'));
     const { usage } = await engine.system.gc({ dry_run: true });

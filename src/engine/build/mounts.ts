@@ -155,10 +155,7 @@ export class RunMounts {
     const placed: { wanted: Wanted; path: ByteString; cache: CacheMount | undefined }[] = [];
     for (const wanted of this.#wanted) {
       const path = await resolved(imageTree, wanted.target);
-      const cache =
-        wanted.mount.type === 'cache'
-          ? await loadCache(store, { id: wanted.mount.id ?? wanted.target, path })
-          : undefined;
+      const cache = wanted.mount.type === 'cache' ? await loadCache(store, { id: cacheId(wanted), path }) : undefined;
       placed.push({ wanted, path, cache });
     }
     const caches = placed.map(({ cache }) => cache).filter((cache) => cache !== undefined);
@@ -244,16 +241,27 @@ export class RunMounts {
       return;
     }
     if (program !== undefined) return await builder.add(path, fileEntry(program, PROGRAM_MODE, mount));
-    if (mount.type !== 'bind') {
-      await builder.opaque(path);
-      const mode = mount.mode ?? (mount.type === 'cache' ? CACHE_MODE : TMPFS_MODE);
-      await builder.add(path, directory(mode, mount));
-      return;
-    }
+    if (mount.type === 'bind' || from !== undefined) await this.#bound(builder, { mount, from }, path);
+    if (mount.type === 'bind') return;
+    await builder.opaque(path);
+    const mode = mount.mode ?? (mount.type === 'cache' ? CACHE_MODE : TMPFS_MODE);
+    await builder.add(path, directory(mode, mount));
+  }
+
+  /** Adds what a mount is from: files of the context or of an image. */
+  async #bound(
+    builder: LayerBuilder,
+    { mount, from }: Pick<Wanted, 'mount' | 'from'>,
+    path: ByteString,
+  ): Promise<void> {
     if (from === undefined) return await this.#bind(builder, await this.#source(this.#build.context.root, mount), path);
     const { store, readers } = this.#build.place;
     await using tree = await Tree.open(await store.layers.files(store.images.get(from.uuid).layers), readers);
-    await this.#bind(builder, await this.#source(new ImageSourceNode(tree), mount), path);
+    const source = await this.#source(new ImageSourceNode(tree), mount);
+    if (mount.type === 'cache' && source.type !== 'directory') {
+      throw dockerfileFault(this.#line, `--mount: ${JSON.stringify(mount.source)} is not a directory, as a cache is`);
+    }
+    await this.#bind(builder, source, path);
   }
 
   async #bind(builder: LayerBuilder, source: SourceNode, path: ByteString): Promise<void> {
@@ -271,12 +279,18 @@ export class RunMounts {
 }
 
 function refuse({ type, from, source, sizeBytes, required }: RunMount, line: number): void {
-  if (type === 'cache' && (from ?? source) !== undefined) {
-    throw dockerfileFault(line, '--mount=type=cache with from or source is not supported');
+  if (type === 'cache' && from === undefined && source !== undefined) {
+    throw dockerfileFault(line, '--mount=type=cache has a source only in what it is from');
   }
   if (sizeBytes !== undefined) throw dockerfileFault(line, '--mount=type=tmpfs with a size is not supported');
   if (required && type !== 'secret' && type !== 'ssh')
     throw dockerfileFault(line, `--mount=type=${type} does not have required`);
+}
+
+/** Returns the id of a cache. As in BuildKit, one that begins with files of an image is another one for each image. */
+function cacheId({ mount: { id, source = '/' }, target, from }: Wanted): string {
+  const name = id ?? target;
+  return from === undefined ? name : JSON.stringify([name, from.uuid, posix.resolve('/', source)]);
 }
 
 function targetOf({ type, target, id, source, env }: RunMount, cwd: string): string {
