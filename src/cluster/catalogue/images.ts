@@ -271,7 +271,7 @@ export async function insertImage(
     image.exitCode,
     image.layerBytes,
     JSON.stringify(image.config),
-    contentOf(image),
+    imageContentKey(image),
   );
   await sql.run(
     `INSERT INTO image_layers (image, position, layer)
@@ -291,12 +291,16 @@ export async function findRoot(
   const [row] = await sql.rows<{ uuid: string }>(
     'SELECT uuid FROM images WHERE project = $1 AND content = $2 AND parent IS NULL ORDER BY id DESC LIMIT 1 FOR KEY SHARE',
     project,
-    contentOf(image),
+    imageContentKey(image),
   );
   return row?.uuid;
 }
 
-function contentOf({ layers, config }: Pick<CatalogueImage, 'layers' | 'config'>): string {
+/** Returns the key of an image's layers and configuration, equal for equal ones. */
+export function imageContentKey({
+  layers,
+  config,
+}: Pick<CatalogueImage, 'config'> & { readonly layers: readonly Pick<Layer, 'digest'>[] }): string {
   return contentKey(
     layers.map(({ digest }) => digest),
     JSON.stringify(config),

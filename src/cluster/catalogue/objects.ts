@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { fault } from '../../contract/errors.ts';
+import { defined } from '../../std/assert.ts';
 import type { ObjectName, ObjectSource, ObjectStore } from '../objects/object-store.ts';
 import type { ClusterDatabase } from './database.ts';
 
@@ -7,6 +8,8 @@ import type { ClusterDatabase } from './database.ts';
 interface ObjectRow {
   readonly generation: string;
   readonly stored: boolean;
+  /** True when it was made just now, so that nothing can have that name in the storage. */
+  readonly fresh: boolean;
 }
 
 /**
@@ -29,9 +32,9 @@ export class CatalogueObjects {
    */
   async put(object: ObjectName & ObjectSource, signal: AbortSignal): Promise<void> {
     for (;;) {
-      const { generation, stored } = await this.#use(object);
+      const { generation, stored, fresh } = await this.#use(object);
       if (stored) return;
-      await this.#objects.put({ ...object, key: storedKey(object.key, generation) }, signal);
+      await this.#objects.put({ ...object, key: storedKey(object.key, generation), isNew: fresh }, signal);
       const statement = 'UPDATE objects SET stored = true, used_at = now() WHERE key = $1 AND generation = $2';
       if ((await this.#database.run(statement, object.key, generation)) > 0) return;
       // It took so long that the row was taken for unused: from the beginning, under another name.
@@ -56,17 +59,15 @@ export class CatalogueObjects {
 
   /** Returns the row of a content, which is made where there is none; it counts as used now. */
   async #use({ key, bytes }: ObjectName): Promise<ObjectRow> {
-    const recent = `SELECT generation, stored FROM objects WHERE key = $1 AND stored AND used_at > now() - interval '1 hour'`;
-    const [known] = await this.#database.rows<ObjectRow>(recent, key);
-    if (known !== undefined) return known;
-    const [row] = await this.#database.rows<ObjectRow>(
-      `INSERT INTO objects (key, bytes) VALUES ($1, $2)
-       ON CONFLICT (key) DO UPDATE SET used_at = now() RETURNING generation, stored`,
-      key,
-      bytes,
-    );
-    if (row === undefined) throw new Error('an upsert has a row');
-    return row;
+    // A row that says so already is not written again: many nodes may use it.
+    const statement = `WITH used AS (
+        INSERT INTO objects (key, bytes) SELECT $1::text, $2::bigint
+         WHERE NOT EXISTS (SELECT FROM objects WHERE key = $1 AND stored AND used_at > now() - interval '1 hour')
+        ON CONFLICT (key) DO UPDATE SET used_at = now() RETURNING generation, stored, xmax = 0 AS fresh
+      ) SELECT generation, stored, fresh FROM used
+      UNION ALL SELECT generation, stored, false FROM objects WHERE key = $1 AND NOT EXISTS (SELECT FROM used)`;
+    const [row] = await this.#database.rows<ObjectRow>(statement, key, bytes);
+    return defined(row, 'a row is there or made');
   }
 }
 

@@ -1,7 +1,9 @@
 import type { OperationKind } from '../../contract/operation.ts';
-import type { RecordedUse } from '../../engine/node/catalogue.ts';
+import type { ImageToShare, RecordedUse } from '../../engine/node/catalogue.ts';
 import type { OperationEnd } from '../../store/operations.ts';
+import type { Layer } from '../../store/layers.ts';
 import type { Sql, SqlValue } from './database.ts';
+import { imageContentKey } from './images.ts';
 import { epochMs } from './values.ts';
 
 /** Operation to be accepted. */
@@ -32,8 +34,10 @@ export interface Claim {
 /** Log of an operation that ends: itself, or the digest of its object. */
 export type EndedLog = { readonly bytes: number } & ({ readonly content: Buffer } | { readonly object: string });
 
-/** End of an operation of a claim, with what is recorded of it. */
+/** End of an operation of a claim, with what it publishes and what is recorded of it. */
 export interface ClaimEnd extends OperationEnd {
+  /** Image that it makes, which is its result; its layers are in the object storage. */
+  readonly made?: Omit<ImageToShare, 'layers'> & { readonly layers: readonly Pick<Layer, 'digest'>[] };
   readonly log?: EndedLog | undefined;
   /** Present where equal runs may be given the result. */
   readonly recorded?: RecordedUse | undefined;
@@ -85,8 +89,9 @@ export async function beginOperations(sql: Sql, claims: readonly Claim[]): Promi
 }
 
 /**
- * Ends operations of claims, in one statement, and records their results for equal runs. Returns their times, ms since
- * 1970; none of one whose claim is lost or that has ended already, so that nothing may be published.
+ * Ends operations of claims, in one statement, with the images that they make, and records their results for equal runs.
+ * Returns their times, ms since 1970; none of one whose claim is lost or that has ended already, of which nothing is
+ * published.
  */
 export async function endOperations(
   sql: Sql,
@@ -99,11 +104,21 @@ export async function endOperations(
          log = given.log, log_object = given.log_object, log_bytes = given.log_bytes, finished_at = clock_timestamp(),
          work = NULL
          FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-           $9::text[], $10::bytea[], $11::text[], $12::bigint[], $13::text[], $14::boolean[])
+           $9::text[], $10::bytea[], $11::text[], $12::bigint[], $13::text[], $14::boolean[], $15::uuid[], $16::text[],
+           $17::integer[], $18::bigint[], $19::text[], $20::text[], $21::json[])
            AS given (operation, number, status, result_image, result_tag, image_bytes, outcome, error, error_code, log,
-             log_object, log_bytes, sandbox, network)
+             log_object, log_bytes, sandbox, network, parent, command, exit_code, layer_bytes, config, content, layers)
         WHERE uuid = operation AND fence = number AND finished_at IS NULL
-       RETURNING uuid, project, reuse_key, sandbox, network, finished_at
+       RETURNING uuid, project, reuse_key, sandbox, network, finished_at, given.result_image, parent, command, exit_code,
+         layer_bytes, config, content, layers
+     ), made AS (
+       INSERT INTO images (uuid, project, parent, operation, command, exit_code, layer_bytes, config, content)
+       SELECT result_image, project, parent, uuid, command, exit_code, layer_bytes, config, content FROM ended
+        WHERE config IS NOT NULL
+     ), stacked AS (
+       INSERT INTO image_layers (image, position, layer)
+       SELECT result_image, place - 1, digest
+         FROM ended, json_array_elements_text(layers) WITH ORDINALITY AS listed (digest, place)
      ), recorded AS (
        INSERT INTO recorded_runs (project, key, sandbox, network, operation)
        SELECT DISTINCT ON (project, reuse_key, sandbox, network) project, reuse_key, sandbox, network, uuid FROM ended
@@ -125,6 +140,13 @@ export async function endOperations(
       ({ end }) => end.log?.bytes,
       ({ end }) => end.recorded?.sandbox,
       ({ end }) => end.recorded?.network,
+      ({ end }) => end.made?.parent,
+      ({ end }) => end.made?.command,
+      ({ end }) => end.made?.exitCode,
+      ({ end }) => end.made?.layerBytes,
+      ({ end: { made } }) => made && JSON.stringify(made.config),
+      ({ end: { made } }) => made && imageContentKey(made),
+      ({ end: { made } }) => made && JSON.stringify(made.layers.map(({ digest }) => digest)),
     ]),
   );
   return new Map(rows.map(({ uuid, finished_ms: finishedMs }) => [uuid, finishedMs]));

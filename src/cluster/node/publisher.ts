@@ -131,8 +131,9 @@ export class Publisher implements Catalogue {
 
   async #commit(claim: Claim, publication: Publication, log: EndedLog | undefined): Promise<Published> {
     const { kind, image, tag } = publication;
-    if (kind === 'end' && image?.made === undefined && tag === undefined) {
-      const end = endOf(publication, { image: image?.uuid, log });
+    // A root image may be there already, and a tag needs its image first.
+    if (kind === 'end' && image?.made?.parent !== null && tag === undefined) {
+      const end = endOf(publication, { image: image?.uuid, made: image?.made, log });
       const atMs = await this.#attached.queue.end(claim, end);
       if (atMs !== undefined) return { atMs };
       // The claim is lost, or this is the end of which an answer got lost.
@@ -149,13 +150,14 @@ export class Publisher implements Catalogue {
       const known = made?.parent === null ? await findRoot(sql, project, made) : undefined;
       const result = known ?? image?.uuid;
       let atMs: number | undefined;
-      if (made !== undefined && image !== undefined && known === undefined) {
-        atMs = await insertImage(sql, project, { ...made, uuid: image.uuid, operation });
-      }
-      if (tag !== undefined && result !== undefined) await setTag(sql, { project, name: tag, image: result });
-      const end = endOf(publication, { image: result, log });
+      const fresh = known === undefined ? made : undefined;
+      const end = endOf(publication, { image: result, made: fresh, log });
       if (kind === 'end') atMs = (await endOperations(sql, [{ claim, end }])).get(operation);
+      else if (fresh !== undefined && image !== undefined) {
+        atMs = await insertImage(sql, project, { ...fresh, uuid: image.uuid, operation });
+      }
       if (kind === 'result') await keepResult(sql, claim, end);
+      if (tag !== undefined && result !== undefined) await setTag(sql, { project, name: tag, image: result });
       return { ...present({ image: known, atMs }) };
     });
   }
@@ -221,7 +223,11 @@ async function retryingCollected(publish: () => Promise<Published>): Promise<Pub
 /** Returns the end that a publication is. */
 function endOf(
   { tag, imageBytes, outcome, recorded }: Publication,
-  { image, log }: { readonly image: string | undefined; readonly log: EndedLog | undefined },
+  more: Pick<ClaimEnd, 'log'> & { readonly image: string | undefined; readonly made: ImageToShare | undefined },
 ): ClaimEnd {
-  return { status: 'SUCCESS', ...present({ resultImage: image, resultTag: tag, imageBytes, outcome, recorded, log }) };
+  const { image, ...rest } = more;
+  return {
+    status: 'SUCCESS',
+    ...present({ resultImage: image, resultTag: tag, imageBytes, outcome, recorded, ...rest }),
+  };
 }

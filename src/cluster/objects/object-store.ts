@@ -26,10 +26,11 @@ export interface ObjectStore extends Disposable {
   /** Rejects where the bucket does not exist or may not be used. */
   check(signal: AbortSignal): Promise<void>;
   /**
-   * Stores a content. Nothing is sent when an object of that key and length is there. The store checks the digests that are sent
+   * Stores a content. Nothing is sent when an object of that key and length is there, which is not asked for where the key
+   * `isNew`. The store checks the digests that are sent
    * along. Rejects with STORE_CORRUPT when the file has not that content.
    */
-  put(object: ObjectName & ObjectSource, signal: AbortSignal): Promise<void>;
+  put(object: ObjectName & ObjectSource & { readonly isNew?: boolean }, signal: AbortSignal): Promise<void>;
   /** Stores small content under `prefix` and its sha256, and returns its name. */
   putBytes(prefix: string, content: Uint8Array, signal: AbortSignal): Promise<ObjectName>;
   /**

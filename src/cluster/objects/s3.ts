@@ -23,7 +23,7 @@ import { fault } from '../../contract/errors.ts';
 import { settlesWithin, untilAborted } from '../../std/abort.ts';
 import { matching } from '../../std/streams.ts';
 import type { ObjectsAddress } from './address.ts';
-import type { ObjectEntry, ObjectName, ObjectSource, ObjectStore } from './object-store.ts';
+import type { ObjectEntry, ObjectName, ObjectStore } from './object-store.ts';
 import { BrokenOff, rest, retried, type RetryPolicy, statusOf } from './retry.ts';
 
 /** Files above this are sent in parts. A part is in memory while it is sent, so that it can be sent again. */
@@ -81,8 +81,8 @@ export class S3Objects implements ObjectStore {
     );
   }
 
-  async put(object: ObjectName & ObjectSource, signal: AbortSignal): Promise<void> {
-    if (await this.#has(object, signal)) return;
+  async put(object: Parameters<ObjectStore['put']>[0], signal: AbortSignal): Promise<void> {
+    if (object.isNew !== true && (await this.#has(object, signal))) return;
     if ('content' in object) return await this.#putWhole(object, object.content, signal);
     const { path } = object;
     const damaged = (reason: string): Error => fault('STORE_CORRUPT', { what: path, reason });
