@@ -111,6 +111,24 @@ test('a restart of PostgreSQL during a run loses neither the run nor what it mak
   assert.deepEqual([ended.status, await images(contree)], ['SUCCESS', 2]);
 });
 
+test('PostgreSQL is away for longer than a lease: what the only node ran ends with the reason', async () => {
+  await using own = await Postgres.open({ durable: true });
+  await using cluster = await TestCluster.open(await own.database());
+  const base = await cluster.addRoot();
+  const worker = await cluster.join('worker', { leaseMs: 1_000 });
+  const contree = worker.node.forTenant(OWNER);
+  const request = { command: 'cat > /new', shell: true, image: base, stdin: { value: 'x', close: false } };
+  const { uuid } = await contree.runs.start(request);
+  await seen(contree, uuid, ({ type }) => type === 'spawn');
+  await own.stop('immediate');
+  await until(async () => (await worker.node.engine.operations.get(uuid)).status === 'FAILED');
+  await own.start();
+  const ended = await finished(contree, uuid);
+  assert.deepEqual([ended.error_code, await images(contree)], ['NODE_LOST', 1]);
+  const next = await run(contree, { command: 'echo x > /new', shell: true, image: base });
+  assert.equal(next.status, 'SUCCESS', 'the cluster goes on');
+});
+
 test('a node whose clock is an hour off works as the others do', async () => {
   await using cluster = await TestCluster.open(await postgres.database());
   const base = await cluster.addRoot();

@@ -1,4 +1,5 @@
 import { fault } from '../../contract/errors.ts';
+import { failure } from '../../engine/operation-end.ts';
 import type { Membership } from '../queue/membership.ts';
 import type { Claim } from '../catalogue/transitions.ts';
 import type { NodeParts } from './parts.ts';
@@ -83,7 +84,7 @@ export class Heartbeat implements AsyncDisposable {
       const fences = new Map(held.map(({ operation, fence }) => [operation, fence]));
       for (const claim of before) if (fences.get(claim.operation) !== claim.fence) this.#lose(claim);
       for (const { operation, cancelled } of held) if (cancelled) this.cancel(operation);
-      await this.#giveBackUnknown(held);
+      await this.#settleUnknown(held);
       await this.#options.membership.reap();
     } catch (error) {
       log.warn({ err: error }, 'the lease of this node could not be extended');
@@ -103,10 +104,17 @@ export class Heartbeat implements AsyncDisposable {
     engine.node.stop(claim.operation, fault('LEASE_LOST', { operation: claim.operation }));
   }
 
-  /** Gives claims back whose answer was lost: those that nobody here knows of, twice in a row. */
-  async #giveBackUnknown(held: readonly Claim[]): Promise<void> {
-    const unknown = held.filter((claim) => !this.#parts.claims.has(claim));
-    for (const claim of unknown) if (this.#unknown.has(claim.fence)) await this.#parts.queue.giveBack(claim);
+  /**
+   * Settles claims that nobody here knows of, twice in a row: gives back one whose answer was lost, and ends one that had begun
+   * before this node gave it up. While the database was away from all nodes, no other node did.
+   */
+  async #settleUnknown(held: readonly Claim[]): Promise<void> {
+    const { claims, queue, identity } = this.#parts;
+    const unknown = held.filter((claim) => !claims.has(claim));
+    for (const claim of unknown) {
+      if (!this.#unknown.has(claim.fence) || (await queue.giveBack(claim))) continue;
+      await queue.end(claim, failure(fault('NODE_LOST', { operation: claim.operation, node: identity.name })));
+    }
     this.#unknown.clear();
     for (const { fence } of unknown) this.#unknown.add(fence);
   }

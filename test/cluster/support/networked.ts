@@ -18,6 +18,8 @@ import { Versitygw } from './versitygw.ts';
 
 const PROGRAM = join(import.meta.dirname, 'network-node.ts');
 const DATABASE = 'test1';
+/** Lease of nodes, short because tests wait for its end. */
+export const LEASE_MS = 4_000;
 
 interface Parts {
   readonly network: TestNetwork;
@@ -66,7 +68,7 @@ export class NetworkedCluster implements AsyncDisposable {
     const host = await this.network.add();
     const dataDir = options.dataDir ?? join(this.#folder, name);
     await mkdir(dataDir, { recursive: true });
-    const { objectsUrl = this.objects.address('cluster'), works = true, leaseMs = 4_000 } = options;
+    const { objectsUrl = this.objects.address('cluster'), works = true, leaseMs = LEASE_MS } = options;
     const given: NetworkNodeArguments = {
       name,
       dataDir,
