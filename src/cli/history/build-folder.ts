@@ -196,7 +196,8 @@ class FolderWriter {
     if (word === 'ARG') this.#hasUnknownArgs ||= hasUnknownArg(text, given);
     const isResult =
       ['COPY', 'ADD', ''].includes(word) ||
-      (word === 'RUN' && (this.#hasUnknownArgs || /--mount=(?!\S*type=(?:cache|secret|tmpfs))/u.test(text)));
+      (word === 'RUN' &&
+        (this.#hasUnknownArgs || /--mount=(?!\S*type=(?:cache|secret|tmpfs))|--mount=\S*\bfrom=/u.test(text)));
     if (isResult) return await this.#changes(pair, oneLine(text));
     if (word === 'ARG' && this.#hasUnknownArgs) {
       this.lines.push(`# ${oneLine(text)}`);
