@@ -356,6 +356,25 @@ test('a claim that is given back goes to the next; one of a node that leaves doe
   assert.deepEqual(await claimed(first), [uuid]);
   await first.membership.leave();
   assert.deepEqual(await claimed(second), [uuid]);
+  // As if it was claimed for the first in the moment it left.
+  await cluster.database.run(`UPDATE operations SET node = 'a'`);
+  assert.equal(await second.membership.reap(), 1);
+  assert.deepEqual(await claimed(second), [uuid]);
+});
+
+test('a node announces the images that are new or gone, and after a failure all', async () => {
+  await using cluster = await TestCluster.open();
+  const { membership } = await cluster.join('a');
+  const announced = async (): Promise<string[]> =>
+    (await cluster.database.rows<{ image: string }>('SELECT image FROM node_images')).map(({ image }) => image);
+  const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
+  for (const images of [[first, second], [second, third], [second, third], [first]]) {
+    await membership.beat(images);
+    assert.deepEqual((await announced()).toSorted(), images.toSorted());
+  }
+  await assert.rejects(membership.beat([second, 'no UUID']));
+  await membership.beat([third]);
+  assert.deepEqual(await announced(), [third]);
 });
 
 test('an image with a waiting operation cannot be deleted, and one that is gone accepts none', async () => {

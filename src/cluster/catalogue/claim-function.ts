@@ -53,28 +53,28 @@ export const CLAIM_FUNCTION = `
         ORDER BY 2, coalesce(t.served, -1), w.project LIMIT 1;
       EXIT WHEN chosen IS NULL;
       -- One project alone needs to take no turns.
-      RETURN QUERY WITH picked AS (
-          SELECT o.uuid, row_number() OVER (
-            ORDER BY o.created_at - CASE WHEN o.image = ANY (have) THEN head_start ELSE interval '0' END, o.id
-          ) AS place FROM (
-            SELECT w.uuid, w.image, w.created_at, w.id FROM operations w
-            WHERE w.status = 'PENDING' AND w.project = chosen ORDER BY w.id LIMIT 64 FOR UPDATE SKIP LOCKED
-          ) o
-          WHERE o.image IS NULL OR o.image = ANY (have) OR o.created_at < clock_timestamp() - patience
+      RETURN QUERY WITH eldest AS (
+          SELECT w.uuid, w.image, w.created_at FROM operations w
+          WHERE w.status = 'PENDING' AND w.project = chosen ORDER BY w.id LIMIT 64
+        ), picked AS (
+          -- Only what is taken is locked: a lock is a write.
+          SELECT w.uuid, w.id, w.created_at - CASE WHEN w.image = ANY (have) THEN head_start ELSE interval '0' END AS since
+            FROM eldest o JOIN operations w ON w.uuid = o.uuid
+          WHERE w.status = 'PENDING' AND (o.image IS NULL OR o.image = ANY (have) OR o.created_at < clock_timestamp() - patience
             OR NOT EXISTS (
-              SELECT FROM nodes n WHERE n.name <> me AND n.works AND n.lease_until > clock_timestamp()
-                AND o.image = ANY (n.images)
-            )
-          ORDER BY place LIMIT CASE WHEN others THEN 1 ELSE wanted END
+              SELECT FROM node_images i JOIN nodes n ON n.name = i.node
+              WHERE i.image = o.image AND n.name <> me AND n.works AND n.lease_until > clock_timestamp()
+            ))
+          ORDER BY since, w.id LIMIT CASE WHEN others THEN 1 ELSE wanted END FOR UPDATE OF w SKIP LOCKED
         ), assigned AS (
           UPDATE operations c SET status = 'ASSIGNED', node = me, claims = c.claims + 1,
               fence = nextval('fences') * 1048576 + floor(random() * 1048576)::bigint
             FROM picked p WHERE c.uuid = p.uuid
-            RETURNING p.place, c.uuid, c.fence, c.project, c.image, c.claims, c.work
+            RETURNING p.since, p.id, c.uuid, c.fence, c.project, c.image, c.claims, c.work
         ) SELECT a.uuid, a.fence, false, a.project, a.image, a.claims,
             -- A large one is fetched by itself, so that nobody waits for it under the lock.
             CASE WHEN octet_length(a.work) <= 16384 THEN a.work END
-          FROM assigned a ORDER BY a.place;
+          FROM assigned a ORDER BY a.since, a.id;
       GET DIAGNOSTICS taken = ROW_COUNT;
       IF taken = 0 THEN
         passed := passed || chosen;

@@ -16,11 +16,17 @@ export const CATALOGUE_MIGRATIONS: readonly string[] = [
     url text NOT NULL,
     version text NOT NULL,
     works boolean NOT NULL,
-    -- Images that it has, those used last first: other nodes leave their runs to it for a moment.
-    images uuid[] NOT NULL DEFAULT '{}',
     lease_until timestamptz NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now()
   );
+
+  -- Images that nodes have: others leave their runs to these for a moment.
+  CREATE TABLE node_images (
+    image uuid NOT NULL,
+    node text NOT NULL REFERENCES nodes (name) ON DELETE CASCADE,
+    PRIMARY KEY (image, node)
+  );
+  CREATE INDEX node_images_node ON node_images (node);
 
   CREATE TABLE layers (
     digest text PRIMARY KEY,
