@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { benchAnswers } from './answers.ts';
 import { benchBuilds } from './builds.ts';
 import { benchCluster } from './cluster/cluster.ts';
+import { benchClusterScale } from './cluster/scale.ts';
 import { benchDepth } from './depth.ts';
 import { benchEndurance } from './endurance.ts';
 import { benchGvisor } from './gvisor.ts';
@@ -42,7 +43,12 @@ const SECTIONS: Readonly<Record<string, (place: Place, report: Report) => Promis
 };
 
 /** Sections that take minutes and run only when named. */
-const LONG: typeof SECTIONS = { soak: benchSoak, endurance: benchEndurance, 'long-load': benchLongLoad };
+const LONG: typeof SECTIONS = {
+  soak: benchSoak,
+  endurance: benchEndurance,
+  'long-load': benchLongLoad,
+  'cluster-scale': benchClusterScale,
+};
 
 const { positionals } = parseArgs({ allowPositionals: true });
 const report = new Report();
