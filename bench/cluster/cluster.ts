@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtempDisposable } from 'node:fs/promises';
@@ -49,15 +50,15 @@ async function overhead(postgres: Postgres, report: Report): Promise<void> {
   const contree = node.node.forTenant(OWNER);
   const image = await imported(contree);
   const requests = {
-    'disposable run': { command: 'true', disposable: true },
-    'run that saves a file': { command: 'date > /root/file', shell: true, disposable: false },
+    'disposable run': () => ({ command: 'true', disposable: true }),
+    'run that saves a file': () => ({ command: `echo ${randomUUID()} > /file`, shell: true, disposable: false }),
   };
   for (const [what, request] of Object.entries(requests)) {
     const before = node.node.statements;
     const pair = await samplePair(
       RUNS,
-      () => run(contree, { image, ...request }),
-      () => run(plain.engine, { image: plain.base.uuid, ...request }),
+      () => run(contree, { image, ...request() }),
+      () => run(plain.engine, { image: plain.base.uuid, ...request() }),
     );
     const statements = (node.node.statements - before) / (RUNS + 1);
     report.add({

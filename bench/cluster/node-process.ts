@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConTree } from '../../src/contract/contree.ts';
 import { Store } from '../../src/store/store.ts';
@@ -69,7 +70,7 @@ async function load({ contree, image }: Opened, { operations, disposable, pace }
   const start = (): Promise<unknown> =>
     disposable
       ? contree.runs.start({ image, command: 'true', disposable })
-      : contree.runs.start({ image, command: 'echo changed > /root/file', shell: true, disposable });
+      : contree.runs.start({ image, command: `echo ${randomUUID()} > /root/file`, shell: true, disposable });
   if ('atOnce' in pace) {
     let left = operations;
     const starter = async (): Promise<void> => {
