@@ -78,7 +78,7 @@ function pagesOf(
   return new InstancePages({
     ...options,
     connect: ({ token = 'anyone' }, target, signal) =>
-      openTunnel(files.socket, { ...target, headers: { [ON_BEHALF]: token } }, signal),
+      openTunnel({ socket: files.socket }, { ...target, headers: { [ON_BEHALF]: token } }, signal),
     isCurrent: async ({ token }) => token === undefined || (await tokens.principalOf(token)) !== undefined,
   });
 }

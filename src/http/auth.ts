@@ -80,7 +80,12 @@ async function identify(authentication: Authentication, request: Request): Promi
 
 /** Returns the bearer token of a request. */
 export function bearer(request: Request): string | undefined {
-  return /^bearer +([\x21-\x7e]+) *$/iu.exec(request.headers.get('authorization') ?? '')?.[1];
+  return bearerOf(request.headers.get('authorization') ?? '');
+}
+
+/** Returns the bearer token of an Authorization header. */
+export function bearerOf(authorization = ''): string | undefined {
+  return /^bearer +([\x21-\x7e]+) *$/iu.exec(authorization)?.[1];
 }
 
 /** Checks that the principal has one of the permissions. Faults: PERMISSION_MISSING. */

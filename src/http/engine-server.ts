@@ -2,15 +2,15 @@ import type { ConTree, ContreeServer } from '../contract/contree.ts';
 import { limits } from '../contract/limits.ts';
 import { present } from '../std/present.ts';
 import { Activity } from './activity.ts';
-import { createApp, type AppOptions, type Mount } from './app.ts';
+import { createApp, type App, type AppOptions, type Mount } from './app.ts';
 import type { Authentication, Principal } from './auth.ts';
 import { HeldAnswers } from './held-answers.ts';
-import { listen, type Listener, type Where } from './listen.ts';
+import { either, listen, type Listener, type Where } from './listen.ts';
 import type { Log } from './log.ts';
 import { HttpMetrics, type Metric } from './metrics.ts';
 import type { EngineControl } from './api/call.ts';
 import { InstancePages, type ConnectToPage } from './pages/instance-pages.ts';
-import { PortTunnel } from './pages/tunnel.ts';
+import { admitOwner, admitPeers, PortTunnel } from './pages/tunnel.ts';
 import { FileTokenStore, type TokenStore } from './tokens.ts';
 import { aborted } from '../std/abort.ts';
 
@@ -36,6 +36,8 @@ export interface ServedEngine {
   readonly busy: () => Promise<boolean>;
   /** Connects to ports of instances, for the pages at their own origins; absent for none. */
   readonly connect?: ConnectToPage;
+  /** Returns the principal of another node, by its token; absent for an engine by itself. */
+  readonly peerOf?: (token: string) => Principal | undefined;
   /** Quotas of projects; absent where they cannot be changed. */
   readonly projects?: ContreeServer['projects'];
   /** Tokens of its clients; by default those of the file. */
@@ -77,9 +79,7 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   const opened: Listener[] = [];
   for (const { where, app, pages, tunnel } of applications(options, { engine, activity, closing: ended })) {
     const application = createApp(app);
-    const listener = listeners.use(
-      tunnel ? await listen(application, where, activity, tunnel) : await listen(application, where, activity, pages),
-    );
+    const listener = listeners.use(await listened(application, { where, activity, ...present({ pages, tunnel }) }));
     if (pages !== undefined) pages.address = listener.address;
     opened.push(listener);
   }
@@ -92,7 +92,16 @@ export async function serveEngine(options: EngineServerOptions, signal: AbortSig
   return String(ended.reason);
 }
 
-/** Application of a listener; `pages` where browsers reach it, `tunnel` where only the owner does. */
+async function listened(
+  app: App,
+  { where, activity, pages, tunnel }: Pick<Served, 'where' | 'pages' | 'tunnel'> & { readonly activity: Activity },
+): Promise<Listener> {
+  if (tunnel === undefined) return await listen(app, where, activity, pages);
+  if (pages === undefined) return await listen(app, where, activity, tunnel);
+  return await listen(app, where, activity, either(pages, tunnel));
+}
+
+/** Application of a listener; `pages` where browsers reach it, `tunnel` where only the owner or other nodes do. */
 interface Served {
   readonly where: Where;
   readonly app: AppOptions;
@@ -120,7 +129,7 @@ function applications(
   const { connect } = served;
   const { closing } = process;
   const principalOf = (token: string): Promise<Principal | undefined> => tokens.principalOf(token);
-  const tunnel = connect && new PortTunnel({ connect, principalOf, log, closing });
+  const tunnel = connect && new PortTunnel({ connect, admit: admitOwner(principalOf), log, closing });
   if (tcp === undefined) return [{ where: socket, app: local, ...present({ tunnel }) }];
   const authentication =
     tcp.authentication === 'token' ? { kind: 'token' as const, verifier: tokens } : tcp.authentication;
@@ -129,10 +138,11 @@ function applications(
   const isCurrent = async ({ token }: Principal): Promise<boolean> =>
     token === undefined || (await principalOf(token)) !== undefined;
   const pages = connect && new InstancePages({ connect, authentication, origin, log, isCurrent, closing });
+  const peers = connect && served.peerOf && new PortTunnel({ connect, admit: admitPeers(served.peerOf), log, closing });
   const remote = { ...shared, ...present({ pages }), held, authentication, origin, ...present({ mounts: tcp.mounts }) };
   return [
     { where: socket, app: { ...local, ...present({ pages }) }, ...present({ tunnel }) },
-    { where: tcp.where, app: remote, ...present({ pages }) },
+    { where: tcp.where, app: remote, ...present({ pages, tunnel: peers }) },
   ];
 }
 

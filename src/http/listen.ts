@@ -49,6 +49,30 @@ export interface Diversion<Target> {
   upgrade(target: Target, request: IncomingMessage, socket: Duplex, first: Buffer): Promise<void>;
 }
 
+/** Answers to one request. */
+interface Diverted {
+  readonly answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, first: Buffer) => Promise<void>;
+}
+
+/** Returns two diversions as one: what the first does not know is for the second. */
+export function either<First, Second>(first: Diversion<First>, second: Diversion<Second>): Diversion<Diverted> {
+  return {
+    find: (request) => diverted(first, request) ?? diverted(second, request),
+    answer: ({ answer }, request, response) => answer(request, response),
+    upgrade: ({ upgrade }, ...given) => upgrade(...given),
+  };
+}
+
+function diverted<Target>(diversion: Diversion<Target>, request: IncomingMessage): Diverted | undefined {
+  const target = diversion.find(request);
+  if (target === undefined) return undefined;
+  return {
+    answer: (...given) => diversion.answer(target, ...given),
+    upgrade: (...given) => diversion.upgrade(target, ...given),
+  };
+}
+
 /** Passes requests to pages of instances, or to connections to their ports, before the application sees them. */
 function divert<Target>(server: Server, pages: Diversion<Target>, activity: Activity): void {
   const others = server.listeners('request') as ((request: IncomingMessage, response: ServerResponse) => void)[];

@@ -13,7 +13,7 @@ import type { Log } from '../../http/log.ts';
 import { writeFileAtomically } from '../../std/files.ts';
 import { engineMetrics } from '../engine-metrics.ts';
 import { clusterMetrics } from './metrics.ts';
-import { ClusterTokens, isPeer } from './tokens.ts';
+import { ClusterTokens, isPeer, PEER_PRINCIPAL } from './tokens.ts';
 
 const SECRET_CHARACTERS_MIN = 32;
 const CHECK_MS = 30_000;
@@ -52,7 +52,9 @@ export async function openNode(
   const { engine } = node;
   return {
     contreeFor: (principal) => (isPeer(principal) ? engine.forTenant(principal) : node.forTenant(principal)),
-    connect: (principal, port, signal) => engine.connect(principal, port, signal),
+    connect: (principal, port, signal) =>
+      isPeer(principal) ? engine.connect(principal, port, signal) : node.connect(principal, port, signal),
+    peerOf: (token) => (node.isPeerToken(token) ? PEER_PRINCIPAL : undefined),
     busy: async () => engine.activeCount > 0,
     metrics: async () => [...(await engineMetrics(engine, store)), ...(await clusterMetrics(() => node.load()))],
     tokens: new ClusterTokens(node),

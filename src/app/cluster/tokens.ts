@@ -11,7 +11,8 @@ const TOKENS_MAX = 100_000;
 /** Principal of another node of the cluster, which asks on behalf of a client whose rights it has checked. */
 const PEER = '00000000-0000-4000-8000-00000000c1c1';
 
-const PEER_PRINCIPAL: Principal = {
+/** Another node; it names the project of its client. */
+export const PEER_PRINCIPAL: Principal = {
   token: PEER,
   expiresAt: null,
   permissions: new Set(PERMISSIONS),

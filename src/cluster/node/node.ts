@@ -1,15 +1,19 @@
 import { randomUUID } from 'node:crypto';
+import type { Duplex } from 'node:stream';
 import type { ConTree } from '../../contract/contree.ts';
 import type { Catalogue } from '../../engine/node/catalogue.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { EngineLog } from '../../engine/log.ts';
+import type { PortOfInstance } from '../../engine/project/instances.ts';
 import type { Tenant } from '../../engine/project/tenant.ts';
 import type { Store } from '../../store/store.ts';
 import { ClusterDatabase } from '../catalogue/database.ts';
 import { clusterLoad, type ClusterLoad } from '../catalogue/load.ts';
 import { migrate } from '../catalogue/migrate.ts';
 import { CatalogueTokens } from '../catalogue/tokens.ts';
+import { ClusterContext } from '../contree/context.ts';
 import { clusterContree } from '../contree/contree.ts';
+import { connectThrough } from '../contree/ports.ts';
 import { LEASE_MS, Membership } from '../queue/membership.ts';
 import { Queue } from '../queue/queue.ts';
 import { Adoption } from './adoption.ts';
@@ -128,6 +132,13 @@ export class ClusterNode implements AsyncDisposable {
   /** Returns the cluster as a tenant sees it. */
   forTenant(tenant: Tenant): ConTree {
     return clusterContree(this.#parts, tenant);
+  }
+
+  /**
+   * Connects to a port of an instance, at whichever node it is open. Faults: those of `Engine.connect`, NODE_UNREACHABLE.
+   */
+  async connect(tenant: Tenant, port: PortOfInstance, signal: AbortSignal): Promise<Duplex> {
+    return connectThrough(new ClusterContext(this.#parts, tenant), port, signal);
   }
 
   /** Own engine. Other nodes ask it for what it runs, with the token of the cluster. */

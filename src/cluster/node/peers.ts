@@ -1,4 +1,6 @@
+import type { Duplex } from 'node:stream';
 import { httpContree, type HttpContree } from '../../client/http-contree.ts';
+import { openTunnel } from '../../client/port-tunnel.ts';
 import { Requester } from '../../client/requester.ts';
 import { HttpTransport, type Outgoing, type Sender, type ServerAnswer } from '../../client/transport.ts';
 import { fault, isFault } from '../../contract/errors.ts';
@@ -17,6 +19,13 @@ interface Address {
   readonly knownMs: number;
 }
 
+/** Port of an instance of a project. */
+interface PortOfPeer {
+  readonly instance: string;
+  readonly port: number;
+  readonly project: string;
+}
+
 /** Other nodes, reached by the HTTP API that clients use. */
 export class Peers implements AsyncDisposable {
   readonly #database: ClusterDatabase;
@@ -32,6 +41,26 @@ export class Peers implements AsyncDisposable {
   /** Returns the engine of another node as a project sees it. Faults: NODE_UNREACHABLE when it has no lease. */
   async contree(node: string, project: string): Promise<HttpContree> {
     return this.#client(node, await this.#urlOf(node)).withHeaders({ Project: project });
+  }
+
+  /**
+   * Connects to a port of an instance of a project that another node has. Faults: NODE_UNREACHABLE when the node has no
+   * lease or does not answer in time, and those of the port.
+   */
+  async tunnel(node: string, { project, ...port }: PortOfPeer, signal: AbortSignal): Promise<Duplex> {
+    const url = await this.#urlOf(node);
+    const given = new AbortController();
+    const silent = (): void => given.abort(fault('NODE_UNREACHABLE', { node, reason: 'it does not answer' }));
+    const timer = setTimeout(silent, PATIENCE.answerMs);
+    const headers = { Authorization: `Bearer ${this.#token}`, Project: project };
+    try {
+      return await openTunnel({ url }, { ...port, headers }, AbortSignal.any([signal, given.signal]));
+    } catch (error) {
+      if (!isFault(error, 'ENGINE_UNAVAILABLE', 'REMOTE_FAILED')) throw error;
+      throw fault('NODE_UNREACHABLE', { node, reason: error.message }, { cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

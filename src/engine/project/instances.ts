@@ -15,6 +15,7 @@ import { planOpen } from '../run/plan.ts';
 import { recordOpen } from '../run/record.ts';
 import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 import { checkTag } from './tags.ts';
+import type { Tenant } from './tenant.ts';
 
 /** Returns the instances group of a project. */
 export function projectInstances(context: ProjectContext): ConTree['instances'] {
@@ -66,14 +67,18 @@ export async function connectToPort(
   { instance, port }: PortOfInstance,
   signal: AbortSignal,
 ): Promise<Duplex> {
-  const { permissions } = context.tenant;
   const found = await openInstance(context, instance);
+  checkConnects(context.tenant, found.disposable);
+  return found.ports.connect(port, signal);
+}
+
+/** Checks that a tenant may use the ports of an instance. Faults: PERMISSION_MISSING. */
+export function checkConnects({ permissions }: Tenant, disposable: boolean): void {
   // What a server in it does at a request is saved with the instance, unless that is disposable.
-  const needed = found.disposable ? (['spawn', 'spawn_disposable'] as const) : (['spawn'] as const);
+  const needed = disposable ? (['spawn', 'spawn_disposable'] as const) : (['spawn'] as const);
   if (permissions !== undefined && !needed.some((permission) => permissions.has(permission))) {
     throw fault('PERMISSION_MISSING', { permission: needed[0] });
   }
-  return found.ports.connect(port, signal);
 }
 
 /** Returns the running part of an instance. Faults: OPERATION_NOT_FOUND, INSTANCE_NOT_READY, INSTANCE_NOT_RUNNING. */

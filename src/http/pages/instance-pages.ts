@@ -2,7 +2,7 @@ import { ServerResponse, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { fault, type ContreeError } from '../../contract/errors.ts';
-import type { Authentication, Principal } from '../auth.ts';
+import { bearerOf, type Authentication, type Principal } from '../auth.ts';
 import { toFault } from '../fault-reply.ts';
 import { hostOf, type OriginRules } from '../guard.ts';
 import type { Log } from '../log.ts';
@@ -146,7 +146,7 @@ export class InstancePages {
     if (!request.url?.startsWith('/')) throw fault('ARGUMENT_INVALID', { reason: 'the request names no path' });
     checkSite(page, request);
     if (authentication.kind === 'fixed') return { principal: authentication.principal, ownToken: false };
-    const token = /^bearer +([\x21-\x7e]+) *$/iu.exec(request.headers.authorization ?? '')?.[1];
+    const token = bearerOf(request.headers.authorization);
     const bearer = token === undefined ? undefined : await authentication.verifier.verify(token);
     if (bearer !== undefined) return { principal: bearer, ownToken: true };
     for (const secret of sessionSecrets(request.headers.cookie)) {

@@ -1,9 +1,10 @@
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
+import { STATUS_CODES, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { fault, type ContreeError } from '../../contract/errors.ts';
 import { PORT_TUNNEL } from '../../contract/instance.ts';
+import { DEFAULT_PROJECT, isProject } from '../../contract/names.ts';
 import { join } from '../../std/streams.ts';
-import { ANYONE, ON_BEHALF, OWNER, type Principal } from '../auth.ts';
+import { ANYONE, bearerOf, ON_BEHALF, OWNER, type Principal } from '../auth.ts';
 import { faultReply, toFault } from '../fault-reply.ts';
 import type { Log } from '../log.ts';
 import type { ConnectToPage } from './instance-pages.ts';
@@ -11,16 +12,16 @@ import type { PageTarget } from './page-host.ts';
 
 export interface TunnelOptions {
   readonly connect: ConnectToPage;
-  /** Returns the principal of the token with that UUID; undefined when it is not valid any more. */
-  readonly principalOf: (token: string) => Promise<Principal | undefined>;
+  /** Returns for whom a connection is made. Faults: TOKEN_INVALID. */
+  readonly admit: (headers: IncomingHttpHeaders) => Promise<Principal>;
   readonly log: Log;
   /** Aborts when the server closes. */
   readonly closing: AbortSignal;
 }
 
 /**
- * Connections to ports of instances for another server of the same owner, which has pages of its own: a request on the owner's
- * socket that switches to the bytes of the port. `ON_BEHALF` names the token of that server's client.
+ * Connections to ports of instances for another server, which has pages of its own: a request that switches to the bytes
+ * of the port. It comes on the owner's socket, or from another node of the cluster.
  */
 export class PortTunnel {
   readonly #options: TunnelOptions;
@@ -71,17 +72,38 @@ export class PortTunnel {
     if (headers.upgrade?.toLowerCase() !== PORT_TUNNEL.protocol) {
       throw fault('ARGUMENT_INVALID', { reason: `the protocol is ${PORT_TUNNEL.protocol}` });
     }
-    const client = headers[ON_BEHALF];
-    if (client === undefined) return OWNER;
-    if (client === 'anyone') return ANYONE;
-    const principal = await this.#options.principalOf(String(client));
-    if (principal === undefined) throw fault('TOKEN_INVALID', {});
-    return principal;
+    return await this.#options.admit(headers);
   }
 
   #cut(): void {
     for (const socket of this.#open) socket.destroy();
   }
+}
+
+/**
+ * Returns who may connect on the owner's socket: the client whose token `ON_BEHALF` names, or the owner. `principalOf`
+ * returns the principal of a token's UUID; undefined when it is not valid any more.
+ */
+export function admitOwner(principalOf: (token: string) => Promise<Principal | undefined>): TunnelOptions['admit'] {
+  return async (headers) => {
+    const client = headers[ON_BEHALF];
+    if (client === undefined) return OWNER;
+    if (client === 'anyone') return ANYONE;
+    const principal = await principalOf(String(client));
+    if (principal === undefined) throw fault('TOKEN_INVALID', {});
+    return principal;
+  };
+}
+
+/** Returns who may connect on a listener that all can reach: other nodes, for the project that they name. */
+export function admitPeers(peerOf: (token: string) => Principal | undefined): TunnelOptions['admit'] {
+  return async ({ authorization, project: named = DEFAULT_PROJECT }) => {
+    const peer = peerOf(bearerOf(authorization) ?? '');
+    if (peer === undefined) throw fault('TOKEN_INVALID', {});
+    const project = String(named);
+    if (!isProject(project)) throw fault('PROJECT_INVALID', { project: project.slice(0, 100) });
+    return { ...peer, project };
+  };
 }
 
 interface Refusal {

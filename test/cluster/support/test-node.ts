@@ -10,11 +10,13 @@ import { createApp } from '../../../src/http/app.ts';
 import { OWNER, type Authentication } from '../../../src/http/auth.ts';
 import { listen } from '../../../src/http/listen.ts';
 import { SILENT } from '../../../src/http/log.ts';
+import { admitPeers, PortTunnel } from '../../../src/http/pages/tunnel.ts';
 import { present } from '../../../src/std/present.ts';
 import { Store } from '../../../src/store/store.ts';
 import { IMPORTER, PUSHER } from '../../conformance/contree.ts';
 import { FakeDriver } from '../../support/fake-sandbox/driver.ts';
 
+const PEER = { expiresAt: null, permissions: new Set(PERMISSIONS), project: 'default', limits: {}, isOwner: false };
 const SECRET = 'the secret of the test';
 
 export interface TestNodeOptions {
@@ -63,7 +65,13 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
     authentication: peersOf(opening),
     closing: stop.signal,
   });
-  const listener = owned.use(await listen(app, { kind: 'tcp', host: address, port: 0 }, new Activity()));
+  const tunnel = new PortTunnel({
+    connect: (principal, port, signal) => opening.node!.engine.connect(principal, port, signal),
+    admit: admitPeers((token) => (opening.node?.isPeerToken(token) === true ? PEER : undefined)),
+    log: SILENT,
+    closing: stop.signal,
+  });
+  const listener = owned.use(await listen(app, { kind: 'tcp', host: address, port: 0 }, new Activity(), tunnel));
   owned.defer(() => stop.abort());
   const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test', ...present({ concurrency }) };
   const node = await ClusterNode.open({
@@ -102,7 +110,6 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
 
 /** Lets in the other nodes. */
 function peersOf(opening: { readonly node?: ClusterNode }): Authentication {
-  const peer = { expiresAt: null, permissions: new Set(PERMISSIONS), project: 'default', limits: {}, isOwner: false };
-  const verify = async (token: string) => (opening.node?.isPeerToken(token) === true ? peer : undefined);
+  const verify = async (token: string) => (opening.node?.isPeerToken(token) === true ? PEER : undefined);
   return { kind: 'token', verifier: { verify } };
 }
