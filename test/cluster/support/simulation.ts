@@ -24,6 +24,8 @@ const LOOK_AGAIN_MS = 100;
 const LEASE_MS = 80_000;
 /** Time to fetch an image that a node does not have. */
 const FETCH_MS = 2_000;
+/** Time after which an operation waits for its turn only, and no longer for a node with its image. */
+const OUTWAITED_MS = 500;
 /** Claims over which the shares of projects are compared. */
 const WINDOW = 200;
 
@@ -64,7 +66,7 @@ export interface SimulatedOutcome {
   /** Share of claims by a node that had the image, and the share that nodes chosen by chance would have had it. */
   readonly hitRate: number;
   readonly chanceRate: number;
-  /** Jain's index over the claims of the projects that had something waiting, for each so many claims. */
+  /** Jain's index over the claims of the projects that waited for their turns all the time, for each 200 claims. */
   readonly claimFairness: readonly number[];
   /** The same over the places that they had, the mean of all times at which at least two had something waiting. */
   readonly placeFairness: number;
@@ -337,9 +339,10 @@ export class Simulation implements AsyncDisposable {
     }
   }
 
-  /** Counts a claim of a project, and compares the projects that had something waiting all the time. */
+  /** Counts a claim of a project, and compares the projects that waited for their turns all the time. */
   #count(project: number): void {
-    for (const [index, { size }] of this.#waiting.entries()) if (size === 0) this.#window.waited[index] = false;
+    for (const [index, [first]] of this.#waiting.entries())
+      if (first === undefined || first.acceptedMs > this.#nowMs - OUTWAITED_MS) this.#window.waited[index] = false;
     this.#window.claims[project]! += 1;
     if (this.#window.claims.reduce((sum, one) => sum + one, 0) < WINDOW) return;
     const waited = this.#window.claims.filter((_, index) => this.#window.waited[index]);
