@@ -28,15 +28,23 @@ export class CatalogueObjects {
 
   /**
    * Stores a content, unless it is there. Its row is there from before the first byte and counts as used now; refer to it
-   * within the time that `collectObjects` spares. Faults: those of `ObjectStore.put`, CLUSTER_UNAVAILABLE.
+   * within the time that `collectObjects` spares. With `commit: 'later'` nothing waits for the disk of the database: the next
+   * commit that does makes the row durable, too, and before that a crash may forget it, so that what refers to it is refused.
+   * Faults: those of `ObjectStore.put`, CLUSTER_UNAVAILABLE.
    */
-  async put(object: ObjectName & ObjectSource, signal: AbortSignal): Promise<void> {
+  async put(
+    object: ObjectName & ObjectSource,
+    signal: AbortSignal,
+    { commit = 'now' }: { readonly commit?: 'now' | 'later' } = {},
+  ): Promise<void> {
+    const isLater = commit === 'later';
     for (;;) {
-      const { generation, stored, fresh } = await this.#use(object);
+      const { generation, stored, fresh } = await this.#use(object, isLater);
       if (stored) return;
       await this.#objects.put({ ...object, key: storedKey(object.key, generation), isNew: fresh }, signal);
-      const statement = 'UPDATE objects SET stored = true, used_at = now() WHERE key = $1 AND generation = $2';
-      if ((await this.#database.run(statement, object.key, generation)) > 0) return;
+      const statement = `UPDATE objects SET stored = true, used_at = now() WHERE key = $1 AND generation = $2
+        RETURNING CASE WHEN $3::boolean THEN set_config('synchronous_commit', 'off', true) END`;
+      if ((await this.#database.run(statement, object.key, generation, isLater)) > 0) return;
       // It took so long that the row was taken for unused: from the beginning, under another name.
     }
   }
@@ -58,15 +66,16 @@ export class CatalogueObjects {
   }
 
   /** Returns the row of a content, which is made where there is none; it counts as used now. */
-  async #use({ key, bytes }: ObjectName): Promise<ObjectRow> {
+  async #use({ key, bytes }: ObjectName, isLater: boolean): Promise<ObjectRow> {
     // A row that says so already is not written again: many nodes may use it.
     const statement = `WITH used AS (
         INSERT INTO objects (key, bytes) SELECT $1::text, $2::bigint
          WHERE NOT EXISTS (SELECT FROM objects WHERE key = $1 AND stored AND used_at > now() - interval '1 hour')
-        ON CONFLICT (key) DO UPDATE SET used_at = now() RETURNING generation, stored, xmax = 0 AS fresh
+        ON CONFLICT (key) DO UPDATE SET used_at = now() RETURNING generation, stored, xmax = 0 AS fresh,
+          CASE WHEN $3::boolean THEN set_config('synchronous_commit', 'off', true) END
       ) SELECT generation, stored, fresh FROM used
       UNION ALL SELECT generation, stored, false FROM objects WHERE key = $1 AND NOT EXISTS (SELECT FROM used)`;
-    const [row] = await this.#database.rows<ObjectRow>(statement, key, bytes);
+    const [row] = await this.#database.rows<ObjectRow>(statement, key, bytes, isLater);
     return defined(row, 'a row is there or made');
   }
 }

@@ -117,12 +117,14 @@ export class Publisher implements Catalogue {
       .toSorted((left, right) => (left.digest < right.digest ? -1 : 1));
     if (others.length === 0) return;
     for (const { digest, bytes, path } of others) {
-      await objects.put({ key: `${OBJECT_PREFIXES.layer}${digest}`, sha256: digest, bytes, path }, signal);
+      const name = { key: `${OBJECT_PREFIXES.layer}${digest}`, sha256: digest, bytes };
+      await objects.put({ ...name, path }, signal, { commit: 'later' });
     }
+    // The publication, which waits for the disk, takes what it refers to with it.
     await database.run(
       `INSERT INTO layers (digest, bytes, entries)
        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-       ON CONFLICT (digest) DO UPDATE SET used_at = now()`,
+       ON CONFLICT (digest) DO UPDATE SET used_at = now() RETURNING set_config('synchronous_commit', 'off', true)`,
       others.map(({ digest }) => digest),
       others.map(({ bytes }) => String(bytes)),
       others.map(({ entries }) => String(entries)),
