@@ -149,6 +149,11 @@ export class Engine implements ConTree {
     return new ProjectContext(this.#parts, tenant).bounds;
   }
 
+  /** Usual terms of instances that stay, and their bounds. */
+  get instancePolicy(): InstancePolicy {
+    return this.#parts.instancePolicy;
+  }
+
   /** Connects to a port of an open instance of the tenant. */
   async connect(tenant: Tenant, port: PortOfInstance, signal: AbortSignal): Promise<Duplex> {
     return connectToPort(new ProjectContext(this.#parts, tenant), port, signal);

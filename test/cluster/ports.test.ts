@@ -47,6 +47,16 @@ test('a port is reached through any node, by those who may use the instance', as
   await assert.rejects(asked.connect(tenant, target, signal), faults('INSTANCE_NOT_RUNNING'));
 });
 
+test('the terms of an instance are those of the node that was asked', async () => {
+  await using cluster = await TestCluster.open(await postgres.database());
+  const instancePolicy = { idleSeconds: 1_000, lifeSeconds: 2_000 };
+  const { node } = await cluster.join('asked', { works: false, instancePolicy });
+  const contree = node.forTenant({ project: 'default', isOwner: true });
+  const { uuid } = await contree.instances.open({ image: await cluster.addRoot() });
+  const { metadata } = await contree.operations.get(uuid);
+  assert.partialDeepStrictEqual(metadata, { instance: { idle_timeout: 1_000, lifetime: 2_000 } });
+});
+
 test('a port at a node that is lost names the node', async () => {
   await using cluster = await TestCluster.open(await postgres.database());
   const { node: asked } = await cluster.join('asked', { works: false });

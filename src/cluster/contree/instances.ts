@@ -5,11 +5,10 @@ import { limits } from '../../contract/limits.ts';
 import { isFinished } from '../../contract/operation.ts';
 import { checkMemory } from '../../engine/capacity.ts';
 import { instanceSummary } from '../../engine/instance/summary.ts';
-import { boundedTimeout } from '../../engine/project/context.ts';
+import { termsOf } from '../../engine/project/instances.ts';
 import { checkTag } from '../../engine/project/tags.ts';
 import { planOpen } from '../../engine/run/plan.ts';
 import { recordOpen } from '../../engine/run/record.ts';
-import { present } from '../../std/present.ts';
 import type { CatalogueOperation } from '../catalogue/operations.ts';
 import { accept } from './accept.ts';
 import type { ClusterContext } from './context.ts';
@@ -40,15 +39,13 @@ export function clusterInstances(context: ClusterContext): ConTree['instances'] 
 
 async function open(context: ClusterContext, request: InstanceOpenRequest): Promise<{ uuid: string; image: string }> {
   checkTag(request.tag);
-  const most = context.bounds.instance_max_lifetime;
-  const lifetime = boundedTimeout(request.lifetime, limits.instanceLifeSecondsDefault, most, 'lifetime');
-  const idle = request.idle_timeout ?? limits.instanceIdleSecondsDefault;
+  const { bounds, parts } = context;
+  const terms = termsOf({ bounds, policy: parts.engine.instancePolicy }, request);
   const image = await context.images.get(request.image);
-  const bounded = { ...request, image: image.uuid, lifetime, idle_timeout: Math.min(idle, lifetime) };
+  const bounded = { ...request, image: image.uuid, ...terms };
   planOpen(bounded, image.config);
   checkMemory(request.resources_limits?.memory_mib);
-  const { idle_timeout, checkpoint, tag } = bounded;
-  const record = recordOpen(bounded, { idle_timeout, lifetime, ...present({ checkpoint, tag }) });
+  const record = recordOpen(bounded, terms);
   const work = { method: 'open', request: bounded } as const;
   const uuid = await accept(context, { work, kind: 'instance', record, image: image.uuid, stays: true });
   return { uuid, image: image.uuid };

@@ -11,11 +11,12 @@ import type { OpenInstance } from '../instance/open-instance.ts';
 import { instanceDetails, instanceSummary, portInfo } from '../instance/summary.ts';
 import { executeStay } from '../instance/stay.ts';
 import { injectedSet } from '../run/injected-set.ts';
+import type { InstancePolicy } from '../instance/policy.ts';
 import { planOpen } from '../run/plan.ts';
 import { recordOpen } from '../run/record.ts';
 import { boundedTimeout, checkQuota, type ProjectContext } from './context.ts';
 import { checkTag } from './tags.ts';
-import type { Tenant } from './tenant.ts';
+import type { Bounds, Tenant } from './tenant.ts';
 
 /** Returns the instances group of a project. */
 export function projectInstances(context: ProjectContext): ConTree['instances'] {
@@ -110,7 +111,7 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
     checkTag(request.tag);
     const { publish = [] } = request;
     for (const { host_port: hostPort = 0 } of publish) checkHostPort(context, hostPort);
-    const terms = termsOf(context, request);
+    const terms = termsOf({ bounds: context.bounds, policy: context.parts.instancePolicy }, request);
     const image = store.images.resolve(request.image);
     const plan = planOpen(request, image.config);
     checkMemory(request.resources_limits?.memory_mib);
@@ -141,11 +142,11 @@ function open(context: ProjectContext, request: InstanceOpenRequest): { uuid: st
 }
 
 /** Returns the terms of a request: its own within the bounds of its token, or the usual ones. Faults: ARGUMENT_INVALID. */
-function termsOf(
-  { bounds, parts }: ProjectContext,
+export function termsOf(
+  { bounds, policy }: { readonly bounds: Bounds; readonly policy: InstancePolicy },
   { idle_timeout, lifetime, checkpoint: asked, tag, disposable = false }: InstanceOpenRequest,
 ): InstanceTerms {
-  const { lifeSeconds, idleSeconds, checkpoint: usual } = parts.instancePolicy;
+  const { lifeSeconds, idleSeconds, checkpoint: usual } = policy;
   const life = boundedTimeout(lifetime, lifeSeconds, bounds.instance_max_lifetime, 'lifetime');
   const idle = idle_timeout ?? idleSeconds;
   const checkpoint = asked ?? (disposable ? undefined : usual);

@@ -3,6 +3,7 @@ import { ClusterNode } from '../../../src/cluster/node/node.ts';
 import type { ObjectStore } from '../../../src/cluster/objects/object-store.ts';
 import { PERMISSIONS } from '../../../src/contract/permissions.ts';
 import { Engine } from '../../../src/engine/engine.ts';
+import type { InstancePolicy } from '../../../src/engine/instance/policy.ts';
 import { SILENT_LOG } from '../../../src/engine/log.ts';
 import type { Catalogue } from '../../../src/engine/node/catalogue.ts';
 import { Activity } from '../../../src/http/activity.ts';
@@ -24,6 +25,7 @@ export interface TestNodeOptions {
   readonly leaseMs?: number;
   /** Number of runs at once; default that of a node with this machine's processors and memory. */
   readonly concurrency?: number;
+  readonly instancePolicy?: Partial<InstancePolicy>;
   /** Puts something between the engine and the catalogue. */
   readonly wrap?: (catalogue: Catalogue) => Catalogue;
 }
@@ -52,7 +54,7 @@ export interface TestNode extends AsyncDisposable {
 /** Opens a node in this process. */
 export async function openTestNode(place: TestNodePlace, options: TestNodeOptions = {}): Promise<TestNode> {
   const { databaseUrl, objects, dataDir, name, address = '127.0.0.1', socket } = place;
-  const { wrap = (catalogue) => catalogue, concurrency } = options;
+  const { wrap = (catalogue) => catalogue, concurrency, instancePolicy } = options;
   await using owned = new AsyncDisposableStack();
   const store = owned.use(await Store.open(dataDir));
   const driver = owned.use(new FakeDriver());
@@ -73,7 +75,14 @@ export async function openTestNode(place: TestNodePlace, options: TestNodeOption
   });
   const listener = owned.use(await listen(app, { kind: 'tcp', host: address, port: 0 }, new Activity(), tunnel));
   owned.defer(() => stop.abort());
-  const parts = { store, driver, importer: IMPORTER, pusher: PUSHER, version: 'test', ...present({ concurrency }) };
+  const parts = {
+    store,
+    driver,
+    importer: IMPORTER,
+    pusher: PUSHER,
+    version: 'test',
+    ...present({ concurrency, instancePolicy }),
+  };
   const node = await ClusterNode.open({
     databaseUrl,
     storage: objects,
