@@ -6,14 +6,15 @@ import { globSync } from 'node:fs';
  * `test/e2e`) run one file at a time, because emulated guests use a core each and would disturb each other's timing. So
  * do those that measure how soon the engine answers (`test/limits`). Those of `test/kvm` need a machine of their own
  * (`npm run test:kvm`), those of `test/compat` packages from PyPI (`npm run test:compat`), those of `test/cluster` PostgreSQL
- * (`npm run test:cluster`). Arguments select files: `npm test -- test/erofs/*.test.ts`.
+ * (`npm run test:cluster`), that of `test/deploy` Helm (`npm run test:deploy`). Arguments select files:
+ * `npm test -- test/erofs/*.test.ts`.
  */
 const chosen = process.argv.slice(2);
 const alone = globSync(['test/limits/*.test.ts', 'test/vm/**/*.test.ts', 'test/e2e/**/*.test.ts']);
 /** Tests that need runsc: the package contains it. */
 const late = alone.filter((file) => file.startsWith('test/e2e/') || file.includes('gvisor'));
 const unit = globSync('test/**/*.test.ts')
-  .filter((file) => !alone.includes(file) && !/^test\/(?:kvm|compat|cluster)\//u.test(file))
+  .filter((file) => !alone.includes(file) && !/^test\/(?:kvm|compat|cluster|deploy)\//u.test(file))
   .toSorted();
 
 function run(program: string, args: readonly string[], cwd = '.'): Promise<boolean> {

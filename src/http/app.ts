@@ -42,6 +42,8 @@ export interface AppOptions extends Services {
   readonly activity?: Activity;
   /** Bound of the answers that wait for their readers; absent for the owner's socket. */
   readonly held?: HeldAnswers;
+  /** Reports whether requests can be answered now, from memory, because anyone may ask; absent when they always can. */
+  readonly isReady?: () => boolean;
   /** Returns the metrics of other parts of the process. */
   readonly moreMetrics?: () => Promise<readonly Metric[]>;
 }
@@ -78,6 +80,9 @@ export function createApp(options: AppOptions): App {
   for (const [path, page] of Object.entries(PAGES)) {
     hono.get(path, (context) => server.answer(path, context, async () => page(options.version)));
   }
+  hono.get('/readyz', (context) =>
+    server.answer('/readyz', context, async () => readiness(options.isReady?.() ?? true)),
+  );
   hono.get('/metrics', (context) => server.answer('/metrics', context, () => server.metrics(context.req.raw)));
   for (const mount of options.mounts ?? []) {
     const patterns = mount.path === '/' ? ['/*'] : [mount.path, `${mount.path}/*`];
@@ -93,6 +98,11 @@ const PAGES: Readonly<Record<string, (version: string) => HttpReply>> = {
   '/v1/openapi.json': madeOnce((version) => json(openApiDocument(version))),
   '/v1/openapi.yaml': madeOnce((version) => plain(openApiYaml(version), 200, 'application/yaml')),
 };
+
+/** Tells a load balancer whether to send requests here. */
+function readiness(isReady: boolean): HttpReply {
+  return json({ status: isReady ? 'ready' : 'waiting' }, isReady ? 200 : 503);
+}
 
 /** Generating the document takes 20 ms, which unauthenticated clients must not be able to cause repeatedly. */
 function madeOnce(make: (version: string) => HttpReply): (version: string) => HttpReply {

@@ -42,6 +42,8 @@ export interface ServedEngine {
   readonly projects?: ContreeServer['projects'];
   /** Tokens of its clients; by default those of the file. */
   readonly tokens?: TokenStore;
+  /** Reports whether requests can be answered now; absent when they always can. */
+  readonly isReady?: () => boolean;
   /** Returns metrics for `/metrics`. */
   readonly metrics?: () => Promise<readonly Metric[]>;
 }
@@ -122,7 +124,7 @@ function applications(
     tokens,
     ...process,
     metrics: new HttpMetrics(),
-    ...present({ moreMetrics: served.metrics, projects: served.projects }),
+    ...present({ isReady: served.isReady, moreMetrics: served.metrics, projects: served.projects }),
   };
   const local: AppOptions = { ...shared, authentication: { kind: 'owner', verifier: tokens } };
   const socket: Where = { kind: 'unix', path: options.socket };

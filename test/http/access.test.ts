@@ -46,7 +46,7 @@ test('without a token 401, with a wrong or expired one 403, with a good one the 
 
 test('what is open without a token tells nothing but that the server lives and its API', async () => {
   await using server = await guarded();
-  for (const path of ['/healthz', '/v1/openapi.json', '/v1/openapi.yaml']) {
+  for (const path of ['/healthz', '/readyz', '/v1/openapi.json', '/v1/openapi.yaml']) {
     assert.equal((await server.send('GET', path)).status, 200, path);
   }
   for (const path of ['/metrics', '/v1/whoami', '/v1/engine', '/v1/tokens', '/v1/nope']) {

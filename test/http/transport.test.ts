@@ -90,6 +90,14 @@ test('a request id is taken over when it is a sane one, and made otherwise', asy
   assert.match(insane.headers['x-request-id'] as string, /^[0-9a-f-]{36}$/u);
 });
 
+test('readyz tells whether requests can be answered now', async () => {
+  let isReady = false;
+  await using server = await startServer({ isReady: () => isReady });
+  assert.equal((await server.send('GET', '/readyz')).status, 503);
+  isReady = true;
+  assert.deepEqual((await server.send('GET', '/readyz')).json, { status: 'ready' });
+});
+
 test('healthz answers, metrics counts what was asked and what others add', async () => {
   const samples = [{ labels: { what: 'a "b"' }, value: 1 }];
   const moreMetrics = async () => [{ name: 'more', help: 'More.', type: 'gauge' as const, samples }];

@@ -56,6 +56,7 @@ export async function openNode(
       isPeer(principal) ? engine.connect(principal, port, signal) : node.connect(principal, port, signal),
     peerOf: (token) => (node.isPeerToken(token) ? PEER_PRINCIPAL : undefined),
     busy: async () => engine.activeCount > 0,
+    isReady: () => node.hasLease,
     metrics: async () => [...(await engineMetrics(engine, store)), ...(await clusterMetrics(() => node.load()))],
     tokens: new ClusterTokens(node),
     leave: async (graceMs) => {

@@ -45,7 +45,8 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
       application_name: 'contree',
     });
     // An idle connection that breaks is replaced by the next that is needed.
-    this.#pool.on('error', (error) => log.warn({ err: error }, 'an idle connection to PostgreSQL broke'));
+    // The error itself has the whole client.
+    this.#pool.on('error', ({ message }) => log.warn({ reason: message }, 'an idle connection to PostgreSQL broke'));
   }
 
   /** Number of statements since the start. */

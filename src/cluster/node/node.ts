@@ -64,6 +64,7 @@ export class ClusterNode implements AsyncDisposable {
   readonly #parts: NodeParts;
   readonly #worker: Worker | undefined;
   readonly #membership: Membership;
+  readonly #heartbeat: Heartbeat;
   readonly #owned: AsyncDisposableStack;
 
   private constructor(
@@ -71,16 +72,19 @@ export class ClusterNode implements AsyncDisposable {
     {
       worker,
       membership,
+      heartbeat,
       owned,
     }: {
       readonly worker: Worker | undefined;
       readonly membership: Membership;
+      readonly heartbeat: Heartbeat;
       readonly owned: AsyncDisposableStack;
     },
   ) {
     this.#parts = parts;
     this.#worker = worker;
     this.#membership = membership;
+    this.#heartbeat = heartbeat;
     this.#owned = owned;
   }
 
@@ -126,7 +130,7 @@ export class ClusterNode implements AsyncDisposable {
       worker = owned.use(new Worker(parts, { executor, hasLease: () => heartbeat.hasLease }));
       worker.start();
     }
-    return new ClusterNode(parts, { worker, membership, owned: owned.move() });
+    return new ClusterNode(parts, { worker, membership, heartbeat, owned: owned.move() });
   }
 
   /** Returns the cluster as a tenant sees it. */
@@ -144,6 +148,11 @@ export class ClusterNode implements AsyncDisposable {
   /** Own engine. Other nodes ask it for what it runs, with the token of the cluster. */
   get engine(): Engine {
     return this.#parts.engine;
+  }
+
+  /** True while the node has a lease, and so has reached the database lately. */
+  get hasLease(): boolean {
+    return this.#heartbeat.hasLease;
   }
 
   /** Reports whether a bearer token is the one with which nodes ask each other. */
