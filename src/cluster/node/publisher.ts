@@ -63,10 +63,14 @@ export class Publisher implements Catalogue {
     const claim = claims.find(operation);
     if (claim === undefined) throw fault('LEASE_LOST', { operation });
     const made = image?.made;
-    const log = kind === 'end' ? await this.log(operation, signal) : undefined;
+    // Made while the layers are stored.
+    const logging = kind === 'end' ? this.log(operation, signal) : undefined;
+    // Rejects below, too, unless the layers could not be stored.
+    logging?.catch(() => undefined);
     const published = await retryingCollected(async () => {
       // Until the transaction a cancelled operation need not wait for the database.
       if (made !== undefined) await this.#untilKnown(claim, () => (signal.throwIfAborted(), this.#store(made, signal)));
+      const log = await logging;
       signal.throwIfAborted();
       return await this.#untilKnown(claim, () => this.#commit(claim, publication, log));
     });
