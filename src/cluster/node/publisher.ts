@@ -1,4 +1,5 @@
 import { fault, isFault } from '../../contract/errors.ts';
+import { isUuid } from '../../contract/names.ts';
 import type { Catalogue, ImageToShare, Publication, Published } from '../../engine/node/catalogue.ts';
 import type { Engine } from '../../engine/engine.ts';
 import { pause } from '../../std/abort.ts';
@@ -86,7 +87,8 @@ export class Publisher implements Catalogue {
   async resolve(project: string, source: string, signal: AbortSignal): Promise<string | undefined> {
     const { database, adoption } = this.#attached;
     try {
-      const image = await new CatalogueImages(database, project).get(source);
+      // A Dockerfile names tags as they are.
+      const image = await new CatalogueImages(database, project).get(isUuid(source) ? source : `tag:${source}`);
       using adopted = await adoption.known(project, image, signal);
       return adopted.uuid;
     } catch (error) {
