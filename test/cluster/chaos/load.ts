@@ -90,7 +90,7 @@ export class Load {
     if (status !== 'SUCCESS' || image === undefined || image === null) return;
     this.told.images.set(uuid, image);
     this.#keep({ image, depth: parent.depth + 1 });
-    if (this.#random.below(100) < TAGGED_PERCENT) await this.#tag(image, `tag-${this.#count}`);
+    if (this.#random.below(100) < TAGGED_PERCENT) await this.#tag(image, `tag-of-${token}`);
     if (this.#random.below(100) < READ_PERCENT) await this.#read(uuid, image, token);
   }
 
