@@ -78,12 +78,14 @@ export class Peers implements AsyncDisposable {
   }
 
   #client(node: string, url: string): HttpContree {
-    const known = this.#clients.get(url);
+    // Another node may come to an address that one had before.
+    const key = `${node} ${url}`;
+    const known = this.#clients.get(key);
     if (known !== undefined) return known;
     const http = new HttpTransport({ url, headers: { Authorization: `Bearer ${this.#token}` } }, {}, PATIENCE);
     const transport = new Watched(http, async () => void (await this.#urlOf(node)));
     const client = httpContree(new Requester({ transport, checked: true }), async () => http[Symbol.dispose]());
-    this.#clients.set(url, client);
+    this.#clients.set(key, client);
     return client;
   }
 }
