@@ -70,7 +70,7 @@ async function load({ contree, image }: Opened, { operations, disposable, pace }
   const start = (): Promise<unknown> =>
     disposable
       ? contree.runs.start({ image, command: 'true', disposable })
-      : contree.runs.start({ image, command: `echo ${randomUUID()} > /root/file`, shell: true, disposable });
+      : contree.runs.start({ image, command: `echo ${randomUUID()} > /file`, shell: true, disposable });
   if ('atOnce' in pace) {
     let left = operations;
     const starter = async (): Promise<void> => {

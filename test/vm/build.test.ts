@@ -57,10 +57,10 @@ test ! -e /image/own
 echo t > /image/t
 cp /image/t /tmpfs
 EOF
-RUN --mount=type=cache,target=/root/.cache/tool --mount=type=cache,target=/begun,from=busybox,source=/bin,uid=7 <<EOF
+RUN --mount=type=cache,target=/var/cache/tool --mount=type=cache,target=/begun,from=busybox,source=/bin,uid=7 <<EOF
 set -e
-echo 1 >> /root/.cache/tool/log
-cp /root/.cache/tool/log /log
+echo 1 >> /var/cache/tool/log
+cp /var/cache/tool/log /log
 test -x /begun/busybox
 echo 2 >> /begun/log
 cp /begun/log /begun-log

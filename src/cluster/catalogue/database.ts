@@ -64,12 +64,7 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
 
   /** Returns the rows of a statement that has to be answered in so many milliseconds. Faults: CLUSTER_UNAVAILABLE. */
   async rowsWithin<Row>(ms: number, statement: string, ...values: readonly SqlValue[]): Promise<Row[]> {
-    this.#statements += 1;
-    return reached(async () => {
-      // A field of the client that its types lack.
-      const query = { text: statement, values: [...values], query_timeout: ms } as QueryConfig;
-      return (await this.#pool.query(query)).rows as Row[];
-    });
+    return reached(async () => (await this.#query(this.#pool, statement, values, ms)).rows as Row[]);
   }
 
   /**
@@ -128,10 +123,12 @@ export class ClusterDatabase implements Sql, AsyncDisposable {
     await this.#pool.end();
   }
 
-  #query(on: Pool | PoolClient, text: string, values: readonly SqlValue[]): Promise<QueryResult> {
+  #query(on: Pool | PoolClient, text: string, values: readonly SqlValue[], withinMs?: number): Promise<QueryResult> {
     this.#statements += 1;
     const name = this.#nameOf(text, values);
-    return on.query({ text, values: [...values], ...present({ name }) });
+    // The client has a field for the time that its types lack.
+    const query = { text, values: [...values], ...present({ name, query_timeout: withinMs }) };
+    return on.query(query as QueryConfig);
   }
 
   /**

@@ -66,15 +66,15 @@ export class NetworkedCluster implements AsyncDisposable {
   /** Adds a node on a host of its own, and starts it. */
   async join(name: string, options: NetworkNodeOptions = {}): Promise<NetworkedNode> {
     const host = await this.network.add();
-    const dataDir = options.dataDir ?? join(this.#folder, name);
+    const dataDir = join(this.#folder, name);
     await mkdir(dataDir, { recursive: true });
-    const { objectsUrl = this.objects.address('cluster'), works = true, leaseMs = LEASE_MS } = options;
+    const { objectsUrl = this.objects.address('cluster'), works = true } = options;
     const given: NetworkNodeArguments = {
       name,
       dataDir,
       objectsUrl,
       works,
-      leaseMs,
+      leaseMs: LEASE_MS,
       owner: randomUUID(),
       databaseUrl: this.postgres.primary.url(DATABASE, this.postgres.address),
       address: host.address,
@@ -92,8 +92,6 @@ export class NetworkedCluster implements AsyncDisposable {
 
 export interface NetworkNodeOptions {
   readonly works?: boolean;
-  readonly leaseMs?: number;
-  readonly dataDir?: string;
   readonly objectsUrl?: string;
   /** Size of the disk with its data directory, which is gone with the process. */
   readonly diskMib?: number;
@@ -108,9 +106,8 @@ export class NetworkedNode implements AsyncDisposable {
   #given: NetworkNodeArguments;
   /** Ends of the process that nothing asked for. */
   readonly crashes: string[] = [];
-  #process: ChildProcess | undefined;
-
   readonly #diskMib: number | undefined;
+  #process: ChildProcess | undefined;
 
   constructor(host: NetworkHost, given: NetworkNodeArguments, diskMib?: number) {
     this.#diskMib = diskMib;
